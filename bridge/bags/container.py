@@ -1,0 +1,129 @@
+"""What every container format offers to the reader above it: channels, and blocks of messages.
+
+One `ContainerReader` reads one storage file. It knows its format and nothing of topics that span
+several files, of splits, or of message types; `reader.py` merges the channels of all files of a
+recording into topics.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.model import Definition, Loss, Serialization
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A stream of messages as one storage file declares it.
+
+    Attributes:
+        index: Position in the reader's `channels`; blocks refer to it.
+        topic: The ROS topic name as recorded.
+        msgtype: The message type as `pkg/msg/Name`, normalised.
+        serialization: How payloads are laid out.
+        definition: The embedded definition, or None.
+        message_count: Messages in this file, where known without reading them, else None.
+        qos: The offered QoS profiles as recorded; empty where unknown.
+        type_hash: RIHS01 hash or md5; empty where unknown.
+        obstacle: Why payloads cannot be decoded whatever the definition (a foreign encoding, a
+            schemaless channel); empty for healthy channels. Messages of such a channel are not
+            yielded but counted in `skipped`.
+    """
+
+    index: int
+    topic: str
+    msgtype: str
+    serialization: Serialization
+    definition: Definition | None
+    message_count: int | None = None
+    qos: str = ""
+    type_hash: str = ""
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelBlock:
+    """Raw messages of one channel as columns; see `bridge.model.MessageBlock` for the arrays."""
+
+    channel: int
+    log_times_ns: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadLimits:
+    """What a file may claim before it is refused; checked before anything is allocated.
+
+    Attributes:
+        chunk_bytes_max: The largest decompressed chunk.
+        message_bytes_max: The largest single payload.
+        channels_max: The most channels of one file.
+        definition_bytes_max: The longest message definition.
+    """
+
+    chunk_bytes_max: int = 1 << 30
+    message_bytes_max: int = 1 << 30
+    channels_max: int = 100_000
+    definition_bytes_max: int = 4 << 20
+
+
+@dataclass(slots=True, kw_only=True)
+class ReadTally:
+    """What reading leaves behind besides blocks; owned by the reader, read after the last block.
+
+    Attributes:
+        losses: Byte ranges that could not be read.
+        skipped: Messages that were found but not yielded, by (topic, reason).
+        extras: Records that are no messages, by kind (attachments, metadata), counted.
+    """
+
+    losses: list[Loss] = field(default_factory=list)
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    extras: Counter[str] = field(default_factory=Counter)
+
+
+class ContainerReader(Protocol):
+    """One open storage file.
+
+    Opening reads what tells the channels (and, where the file has no index or is damaged, scans
+    it once), so that `channels` is final before the first block is asked for.
+    """
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """All channels, in order of `Channel.index`."""
+
+    @property
+    def tally(self) -> ReadTally:
+        """What could not be read or was skipped so far; complete after the last block."""
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """Small metadata of the file itself (MCAP metadata records, db3 metadata rows)."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the file was closed properly by its writer."""
+
+    def blocks(self) -> Iterator[ChannelBlock]:
+        """Yield all intact messages in file order.
+
+        Raises:
+            RecordingError: The file cannot be read at all from here on; what can be salvaged is
+                salvaged without raising and noted in `tally`.
+        """
+
+    def close(self) -> None:
+        """Release the file; idempotent."""
+
+    def __enter__(self) -> Self:
+        """Return the reader itself."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""

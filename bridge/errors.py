@@ -1,0 +1,262 @@
+"""The error tree: what can go wrong, whether trying again helps, and what a person can do.
+
+    BridgeError
+    ├── ConfigError                   a setting is wrong or missing
+    ├── UsageError                    the API was used against its rules (also a RuntimeError)
+    ├── RecordingError                the recording itself                              poison
+    │   ├── NotARecordingError        not a bag, or nothing in it that could be one
+    │   ├── DamagedRecordingError     a container is cut, torn or inconsistent
+    │   ├── DefinitionError           a message definition is missing or cannot be parsed
+    │   ├── DecodeError               payloads do not fit their definition
+    │   ├── EmptyRecordingError       nothing in it can become a topic
+    │   ├── RecordingLimitError       a claimed size is beyond the configured limits
+    │   ├── RecordingChangedError     a file changed while it was read                  transient
+    │   └── RecordingVanishedError    a file disappeared before it was read
+    ├── ServerError                   the platform, or the way to it
+    │   ├── OfflineError              nobody answers (also a ConnectionError)           offline
+    │   ├── RefusedError              bad key, missing permission, wrong TLS            refused
+    │   ├── TransientError            broken stream, internal error, timeout            transient
+    │   ├── RejectedError             this content will never be accepted               rejected
+    │   │   ├── AlreadyExistsError
+    │   │   ├── NotFoundError
+    │   │   └── PreconditionError     the resource is in a state that forbids the call
+    │   └── ProtocolError             an answer that the protocol does not know         refused
+    ├── VerificationError             the platform holds something else than was sent   transient
+    └── JournalError                  the daemon's own state cannot be read or written
+
+Whoever handles an error decides by `trouble` and `retryable`, never by its text.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+
+class Trouble(StrEnum):
+    """The kinds of trouble that the daemon treats differently."""
+
+    OFFLINE = "offline"
+    REFUSED = "refused"
+    TRANSIENT = "transient"
+    REJECTED = "rejected"
+    POISON = "poison"
+    INTERNAL = "internal"
+
+
+class BridgeError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        message: What happened, as a sentence for a person.
+        hint: What the operator can do about it; empty when there is nothing to do.
+        trouble: The kind of trouble, which decides how the daemon goes on.
+        retryable: Whether the same call can succeed later without anybody acting.
+    """
+
+    trouble: ClassVar[Trouble] = Trouble.INTERNAL
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def facts(self) -> dict[str, str]:
+        """Give the error as flat text facts, for logs, reports and the journal."""
+        named = {
+            name: str(value)
+            for name, value in vars(self).items()
+            if name not in {"message", "hint"} and value is not None and value != ""
+        }
+        return {"error": type(self).__name__, "message": self.message, "hint": self.hint} | named
+
+
+class ConfigError(BridgeError):
+    """A setting is wrong or missing.
+
+    Attributes:
+        key: The dotted name of the setting, where one is to blame.
+    """
+
+    trouble = Trouble.REFUSED
+
+    def __init__(self, message: str, *, key: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+
+
+class UsageError(BridgeError, RuntimeError):
+    """The API was used against its rules, for example a writer outside its `with` block."""
+
+
+class RecordingError(BridgeError):
+    """The recording itself is the trouble.
+
+    Attributes:
+        path: The file or folder concerned.
+        topic: The topic concerned, where it is one.
+        offset_bytes: Where in the file, where that is known.
+    """
+
+    trouble = Trouble.POISON
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: Path | None = None,
+        topic: str = "",
+        offset_bytes: int | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.topic = topic
+        self.offset_bytes = offset_bytes
+
+
+class NotARecordingError(RecordingError):
+    """The path is not a bag, or holds nothing that could be one."""
+
+
+class DamagedRecordingError(RecordingError):
+    """A container is cut, torn or contradicts itself."""
+
+
+class DefinitionError(RecordingError):
+    """A message definition is missing or cannot be parsed.
+
+    Attributes:
+        msgtype: The message type whose definition is the trouble.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        msgtype: str,
+        path: Path | None = None,
+        topic: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, path=path, topic=topic, hint=hint)
+        self.msgtype = msgtype
+
+
+class DecodeError(RecordingError):
+    """Payloads do not fit their definition."""
+
+
+class EmptyRecordingError(RecordingError):
+    """Nothing in the recording can become a topic."""
+
+
+class RecordingLimitError(RecordingError):
+    """A claimed size is beyond the configured limits, so it was not even tried."""
+
+
+class RecordingChangedError(RecordingError):
+    """A file changed while it was read; what was read of it is worthless."""
+
+    trouble = Trouble.TRANSIENT
+    retryable = True
+
+
+class RecordingVanishedError(RecordingError):
+    """A file disappeared before it was read."""
+
+
+class ServerError(BridgeError):
+    """The platform, or the way to it.
+
+    Attributes:
+        address: The server concerned, as `host:port`.
+        resource: The sequence, topic or action concerned.
+    """
+
+    trouble = Trouble.TRANSIENT
+
+    def __init__(
+        self, message: str, *, address: str = "", resource: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.address = address
+        self.resource = resource
+
+
+class OfflineError(ServerError, ConnectionError):
+    """Nobody answers at the address."""
+
+    trouble = Trouble.OFFLINE
+    retryable = True
+
+
+class RefusedError(ServerError):
+    """The server answers but does not let us in: key, permission or TLS."""
+
+    trouble = Trouble.REFUSED
+
+
+class TransientError(ServerError):
+    """A broken stream, an internal error or a timeout; trying again may help."""
+
+    trouble = Trouble.TRANSIENT
+    retryable = True
+
+
+class RejectedError(ServerError):
+    """The server will never accept this content: name, schema, size or state."""
+
+    trouble = Trouble.REJECTED
+
+
+class AlreadyExistsError(RejectedError):
+    """The name is taken."""
+
+
+class NotFoundError(RejectedError):
+    """The platform knows no such resource."""
+
+
+class PreconditionError(RejectedError):
+    """The resource is in a state that forbids the call."""
+
+
+class ProtocolError(ServerError):
+    """An answer that the protocol does not know."""
+
+    trouble = Trouble.REFUSED
+
+
+class VerificationError(BridgeError):
+    """The platform holds something else than was sent.
+
+    Attributes:
+        sequence: The sequence concerned.
+        topic: The topic concerned, or empty for the whole sequence.
+        expected: What was sent.
+        actual: What the platform reports.
+    """
+
+    trouble = Trouble.TRANSIENT
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sequence: str,
+        topic: str = "",
+        expected: str,
+        actual: str,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.sequence = sequence
+        self.topic = topic
+        self.expected = expected
+        self.actual = actual
+
+
+class JournalError(BridgeError):
+    """The daemon's own state cannot be read or written."""

@@ -1,0 +1,63 @@
+"""What an ingest reports while it runs, and to whom: one small Protocol, no metrics, no logs.
+
+The daemon turns these calls into metrics and progress, the command line into progress bars, and
+tests into lists. All calls come from the thread that runs the ingest.
+"""
+
+from typing import Protocol
+
+from bridge.ingest.report import IngestReport, TopicReport
+
+
+class IngestEvents(Protocol):
+    """Receives what happens; must return quickly and never raise."""
+
+    def started(
+        self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
+    ) -> None:
+        """An ingest begins; `message_count` is None where the files do not tell."""
+
+    def topic_planned(self, *, topic: TopicReport) -> None:
+        """It is decided what happens to a topic: mapped, generic, filtered or skipped."""
+
+    def read(self, *, recorded_bytes: int) -> None:
+        """So many more bytes of the files have been read."""
+
+    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
+        """A batch was handed to the platform's stream."""
+
+    def skipped(self, *, topic: str, reason: str, messages: int) -> None:
+        """Messages were left out; an empty `topic` means the file could not tell whose."""
+
+    def stage_finished(self, *, stage: str, seconds: float) -> None:
+        """A stage (`open`, `read`, `decode`, `map`, `send`, `verify`, `finalize`) took this long."""
+
+    def finished(self, *, report: IngestReport) -> None:
+        """The ingest ended well; how well is in the report."""
+
+
+class NoEvents:
+    """Listens to nothing."""
+
+    def started(
+        self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
+    ) -> None:
+        """Ignore."""
+
+    def topic_planned(self, *, topic: TopicReport) -> None:
+        """Ignore."""
+
+    def read(self, *, recorded_bytes: int) -> None:
+        """Ignore."""
+
+    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
+        """Ignore."""
+
+    def skipped(self, *, topic: str, reason: str, messages: int) -> None:
+        """Ignore."""
+
+    def stage_finished(self, *, stage: str, seconds: float) -> None:
+        """Ignore."""
+
+    def finished(self, *, report: IngestReport) -> None:
+        """Ignore."""

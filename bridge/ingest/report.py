@@ -1,0 +1,122 @@
+"""What an ingest did, topic by topic: what came in equals what went out plus what is accounted for."""
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bridge.model import Loss
+
+
+class TopicOutcome(StrEnum):
+    """What became of a topic."""
+
+    MAPPED = "mapped"
+    GENERIC = "generic"
+    FILTERED = "filtered"
+    SKIPPED = "skipped"
+    EMPTY = "empty"
+
+
+class VerificationLevel(StrEnum):
+    """How much of what arrived was proven, weakest first."""
+
+    NONE = "none"
+    CLOSED = "closed"
+    COUNTS = "counts"
+    RANGE = "range"
+    READBACK = "readback"
+
+
+@dataclass(slots=True, kw_only=True)
+class TopicReport:
+    """One topic of a recording.
+
+    Attributes:
+        name: The ROS name as recorded.
+        platform_name: The name on the platform; empty where nothing was sent.
+        msgtype: The ROS message type.
+        ontology_tag: The tag it was sent under; empty where nothing was sent.
+        outcome: What became of it.
+        reason: Why, for everything but mapped and generic.
+        messages_recorded: What the container claims, or None.
+        messages_sent: Rows on the platform.
+        messages_skipped: What was left out, by reason.
+        arrow_bytes: Size of what was sent, as Arrow IPC before body compression.
+        batches: Number of batches, each a chunk on the platform.
+        start_ns: First record time sent, or None.
+        end_ns: Last record time sent, or None.
+    """
+
+    name: str
+    msgtype: str
+    outcome: TopicOutcome
+    platform_name: str = ""
+    ontology_tag: str = ""
+    reason: str = ""
+    messages_recorded: int | None = None
+    messages_sent: int = 0
+    messages_skipped: dict[str, int] = field(default_factory=dict)
+    arrow_bytes: int = 0
+    batches: int = 0
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class IngestReport:
+    """One recording.
+
+    Attributes:
+        recording: Path of the recording.
+        sequence: Its name on the platform.
+        fingerprint: Identity of the content.
+        content_hash: SHA-256 over the files' bytes as they were read, hex; empty if not all read.
+        topics: One entry per topic of the recording, sent or not.
+        losses: Byte ranges that could not be read.
+        healthy: Whether the recorder closed every file properly.
+        verification: How much of what arrived was proven.
+        recorded_bytes: Size of the files.
+        seconds: How long it took.
+        notes: Whatever else a person should know, one sentence each.
+    """
+
+    recording: str
+    sequence: str
+    fingerprint: str
+    content_hash: str = ""
+    topics: list[TopicReport] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    healthy: bool = True
+    verification: VerificationLevel = VerificationLevel.NONE
+    recorded_bytes: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def messages_sent(self) -> int:
+        """Rows on the platform."""
+        return sum(topic.messages_sent for topic in self.topics)
+
+    @property
+    def messages_skipped(self) -> int:
+        """Messages that were found but left out, filtered topics aside."""
+        return sum(
+            sum(topic.messages_skipped.values())
+            for topic in self.topics
+            if topic.outcome is not TopicOutcome.FILTERED
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every message is on the platform or was excluded by an explicit filter."""
+        return not self.losses and self.messages_skipped == 0 and self.healthy
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the report as plain JSON values."""
+        plain = asdict(self)
+        plain["losses"] = [{**asdict(loss), "path": str(loss.path)} for loss in self.losses]
+        return plain | {
+            "messages_sent": self.messages_sent,
+            "messages_skipped": self.messages_skipped,
+            "complete": self.complete,
+        }

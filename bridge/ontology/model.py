@@ -1,0 +1,40 @@
+"""What an ontology model is: a tag, an Arrow struct and a serialisation format."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+import pyarrow as pa
+
+TIMESTAMP_COLUMN = "timestamp_ns"
+
+ENVELOPE = pa.field(TIMESTAMP_COLUMN, pa.int64(), nullable=False)
+"""The one column the platform demands of every topic: record time, int64 nanoseconds."""
+
+
+class SerializationFormat(StrEnum):
+    """How the platform stores a topic; the values are those of the wire."""
+
+    DEFAULT = "default"
+    RAGGED = "ragged"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One kind of data the platform knows.
+
+    Attributes:
+        tag: The ontology tag, as sent on the wire.
+        fields: The payload columns after the envelope, in wire order.
+        serialization_format: How the platform stores it.
+    """
+
+    tag: str
+    fields: tuple[pa.Field, ...] = field(repr=False)
+    serialization_format: SerializationFormat = SerializationFormat.DEFAULT
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The schema of a topic of this model: the envelope, then the payload columns."""
+        return pa.schema([ENVELOPE, *self.fields])
