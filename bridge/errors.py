@@ -22,6 +22,7 @@
     │   │   └── PreconditionError     the resource is in a state that forbids the call
     │   └── ProtocolError             an answer that the protocol does not know         refused
     ├── VerificationError             the platform holds something else than was sent   transient
+    ├── ScratchSpaceError             no room for working copies                        transient
     └── JournalError                  the daemon's own state cannot be read or written
 
 Whoever handles an error decides by `trouble` and `retryable`, never by its text.
@@ -256,6 +257,23 @@ class VerificationError(BridgeError):
         self.topic = topic
         self.expected = expected
         self.actual = actual
+
+
+class ScratchSpaceError(BridgeError):
+    """There is no room, or no permission, for a working copy of a recording.
+
+    Attributes:
+        folder: Where the copy was to be made.
+        needed_bytes: How much it would have taken.
+    """
+
+    trouble = Trouble.TRANSIENT
+    retryable = True
+
+    def __init__(self, message: str, *, folder: Path, needed_bytes: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.folder = folder
+        self.needed_bytes = needed_bytes
 
 
 class JournalError(BridgeError):
