@@ -1,0 +1,133 @@
+"""Talks to the service manager: readiness, watchdog, status text (the sd_notify protocol).
+
+One datagram of `KEY=value` lines per call goes to the unix socket that the service manager names.
+Without such a socket every call does nothing, so callers need not ask. A notice that cannot be
+delivered is never an error of the daemon: the watchdog on the other side draws the conclusion.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+MICROSECONDS = 1_000_000
+# Longer status texts are cut; `systemctl status` shows one line.
+STATUS_CHARACTERS_MAX = 400
+
+
+class ServiceNotifier:
+    """Sends notices to the service manager; safe to call from any thread.
+
+    Attributes:
+        watchdog_timeout_s: The manager restarts us when no `alive` arrives for this long;
+            None where it does not watch.
+    """
+
+    def __init__(
+        self,
+        address: str = "",
+        *,
+        watchdog_timeout_s: float | None = None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Prepare for a socket address; an empty one makes every call do nothing.
+
+        Args:
+            address: Path of the manager's socket; a leading `@` is the abstract namespace.
+            watchdog_timeout_s: See the attribute of the same name.
+            monotonic_ns: The clock that `reloading` stamps its notice with.
+        """
+        self.watchdog_timeout_s = watchdog_timeout_s
+        self._monotonic_ns = monotonic_ns
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if address.startswith(("/", "@")):
+            flags = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._socket = socket.socket(socket.AF_UNIX, flags)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], *, pid: int | None = None) -> Self:
+        """Make one from `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+
+        The watchdog variables count only when they are meant for this process: a child inherits
+        them without being watched.
+
+        Args:
+            environment: Usually `os.environ`.
+            pid: The process to compare `WATCHDOG_PID` with; this one by default.
+        """
+        interval = environment.get("WATCHDOG_USEC", "")
+        meant_for = environment.get("WATCHDOG_PID", "")
+        ours = meant_for in {"", str(os.getpid() if pid is None else pid)}
+        timeout_s = int(interval) / MICROSECONDS if interval.isdecimal() and ours else None
+        return cls(environment.get("NOTIFY_SOCKET", ""), watchdog_timeout_s=timeout_s or None)
+
+    def __enter__(self) -> Self:
+        """Give itself; leaving closes the socket."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the socket."""
+        self.close()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether a service manager listens."""
+        return self._socket is not None
+
+    @property
+    def watchdog_interval_s(self) -> float | None:
+        """How often to call `alive`: a third of the timeout, so that one late call is no harm."""
+        return None if self.watchdog_timeout_s is None else self.watchdog_timeout_s / 3
+
+    def ready(self, status: str = "") -> bool:
+        """Say that the start is over, with an optional status text."""
+        return self._send("READY=1", status=status)
+
+    def alive(self, status: str = "") -> bool:
+        """Feed the watchdog. Call it from the loop that must make progress, never from a timer."""
+        return self._send("WATCHDOG=1", status=status)
+
+    def status(self, text: str) -> bool:
+        """Set the line that `systemctl status` shows."""
+        return self._send(status=text)
+
+    def reloading(self) -> bool:
+        """Say that the settings are being read again; `ready` ends it."""
+        return self._send(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic_ns() // 1000}")
+
+    def extend_timeout(self, seconds: float) -> bool:
+        """Ask for more time to start or to stop, counted from now."""
+        return self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * MICROSECONDS)}")
+
+    def stopping(self, status: str = "") -> bool:
+        """Say that the end has begun."""
+        return self._send("STOPPING=1", status=status)
+
+    def close(self) -> None:
+        """Release the socket; may be called again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, lines: str = "", *, status: str = "") -> bool:
+        """Send one datagram; False where nobody listens or the queue of the manager is full."""
+        channel = self._socket
+        if channel is None:
+            return False
+        if status:
+            # A line break would let a file name speak to the service manager.
+            shown = " ".join(status.split())[:STATUS_CHARACTERS_MAX]
+            lines = f"{lines}\nSTATUS={shown}".lstrip("\n")
+        try:
+            channel.sendto(lines.encode("utf-8", "backslashreplace"), self._address)
+        except OSError:
+            return False
+        return True
