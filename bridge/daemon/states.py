@@ -1,0 +1,91 @@
+"""The states of a recording and which may follow which: one literal table, the documentation's too.
+
+The usual way is down the first seven. The rest are where a recording waits or stays when something
+is the matter with it. `docs/reliability.md` carries the same table; a test compares the two.
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a recording stands."""
+
+    DISCOVERED = "discovered"
+    SETTLING = "settling"
+    READY = "ready"
+    SENDING = "sending"
+    VERIFIED = "verified"
+    FINALISED = "finalised"
+    DISPOSED = "disposed"
+    WAITING = "waiting"
+    PARTIAL = "partial"
+    EMPTY = "empty"
+    QUARANTINED = "quarantined"
+    REJECTED = "rejected"
+    VANISHED = "vanished"
+    IGNORED = "ignored"
+
+
+MEANING: dict[State, str] = {
+    State.DISCOVERED: "seen, nothing known about it yet",
+    State.SETTLING: "not complete yet; a completeness rule waits",
+    State.READY: "complete, identified, in the queue",
+    State.SENDING: "a worker reads and sends it",
+    State.VERIFIED: "the platform's counts agree; the commit comes next",
+    State.FINALISED: "whole on the platform, verified and committed",
+    State.DISPOSED: "whole on the platform, and the source was moved or deleted",
+    State.WAITING: "failed for a passing reason; tried again at a known time",
+    State.PARTIAL: "what could be saved is on the platform, not all of it; the source stays",
+    State.EMPTY: "nothing in it can become a topic",
+    State.QUARANTINED: "cannot be read, or breaks whatever reads it; needs a person",
+    State.REJECTED: "the platform will not take it, or was tried too often; needs a person",
+    State.VANISHED: "disappeared before it was on the platform",
+    State.IGNORED: "left alone by choice",
+}
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.DISCOVERED: frozenset(
+        {State.SETTLING, State.READY, State.QUARANTINED, State.VANISHED, State.IGNORED}
+    ),
+    State.SETTLING: frozenset(
+        {State.READY, State.QUARANTINED, State.VANISHED, State.IGNORED}
+    ),
+    State.READY: frozenset({State.SENDING, State.VANISHED, State.IGNORED}),
+    State.SENDING: frozenset(
+        {
+            State.READY, State.VERIFIED, State.FINALISED, State.PARTIAL, State.WAITING,
+            State.EMPTY, State.QUARANTINED, State.REJECTED, State.VANISHED,
+        }
+    ),
+    State.VERIFIED: frozenset(
+        {
+            State.READY, State.FINALISED, State.PARTIAL, State.WAITING,
+            State.QUARANTINED, State.REJECTED, State.VANISHED,
+        }
+    ),
+    State.FINALISED: frozenset({State.DISPOSED, State.READY}),
+    State.DISPOSED: frozenset({State.READY}),
+    State.WAITING: frozenset(
+        {State.READY, State.SENDING, State.QUARANTINED, State.VANISHED, State.IGNORED}
+    ),
+    State.PARTIAL: frozenset({State.READY}),
+    State.EMPTY: frozenset({State.READY}),
+    State.QUARANTINED: frozenset({State.READY}),
+    State.REJECTED: frozenset({State.READY, State.VANISHED}),
+    State.VANISHED: frozenset({State.READY}),
+    State.IGNORED: frozenset({State.READY}),
+}  # fmt: skip
+
+# A recording in one of these is being worked on; after a restart it starts over from `ready`.
+IN_WORK = frozenset({State.SENDING, State.VERIFIED})
+
+# A recording in one of these can be taken by a worker, now or when its time has come.
+QUEUED = frozenset({State.READY, State.WAITING})
+
+# Nothing more happens to a recording in one of these unless somebody asks or it changes.
+AT_REST = frozenset(State) - IN_WORK - QUEUED - {State.DISCOVERED, State.SETTLING}
+
+
+def allowed(before: State, after: State) -> bool:
+    """Tell whether a recording may go from one state to another."""
+    return after in TRANSITIONS[before]

@@ -1,0 +1,136 @@
+"""What the daemon is doing right now, as values that may be read from any thread."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Gate(StrEnum):
+    """Whether recordings are handed to workers."""
+
+    OPEN = "open"
+    OFFLINE = "offline"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateStatus:
+    """The way to the platform.
+
+    Attributes:
+        gate: Whether recordings are sent, and if not, why.
+        reason: The platform's words, or ours; empty while open.
+        hint: What the operator can do; empty while open.
+        since_ns: Since when, wall clock.
+        reached: Whether the platform has answered at least once since the start.
+        next_probe_s: Seconds until the platform is tried again; 0 while open.
+    """
+
+    gate: Gate
+    reason: str = ""
+    hint: str = ""
+    since_ns: int = 0
+    reached: bool = False
+    next_probe_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicProgress:
+    """What a running ingest has sent of one topic so far."""
+
+    messages: int = 0
+    arrow_bytes: int = 0
+    batches: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerProgress:
+    """What one worker is doing.
+
+    Attributes:
+        worker: The worker's number, from 1, stable while it works on one recording.
+        pid: Its process.
+        entry_id: The recording's number in the journal.
+        path: The recording.
+        sequence: Its name on the platform; empty until the ingest has begun.
+        attempt: Which attempt this is, from 1.
+        started_ns: When the recording was handed to the worker, wall clock.
+        recorded_bytes: Size of the recording's files.
+        recorded_bytes_read: How much of them has been read.
+        messages_recorded: Messages the container claims, or None.
+        messages_sent: Rows handed to the platform so far.
+        arrow_bytes: Bytes handed to the platform so far, before body compression.
+        memory_bytes: Resident memory of the worker at the last look.
+        idle_s: Seconds since its last sign of progress.
+        topics: By topic, what was sent so far.
+    """
+
+    worker: int
+    pid: int
+    entry_id: int
+    path: Path
+    sequence: str
+    attempt: int
+    started_ns: int
+    recorded_bytes: int
+    recorded_bytes_read: int = 0
+    messages_recorded: int | None = None
+    messages_sent: int = 0
+    arrow_bytes: int = 0
+    memory_bytes: int = 0
+    idle_s: float = 0.0
+    topics: dict[str, TopicProgress] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchStatus:
+    """How the folder is watched.
+
+    Attributes:
+        folder: The folder.
+        readable: Whether the last scan could read it.
+        events: Whether file system events arrive; else only the periodic scan finds things.
+        problem: What is wrong with the watch, as a sentence; empty when nothing is.
+        scans: Scans so far.
+        last_scan_ns: When the last one ended, wall clock; 0 before the first.
+        last_scan_s: How long it took.
+        recordings: Recordings it found.
+    """
+
+    folder: Path
+    readable: bool = True
+    events: bool = False
+    problem: str = ""
+    scans: int = 0
+    last_scan_ns: int = 0
+    last_scan_s: float = 0.0
+    recordings: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStatus:
+    """A snapshot; a new one is published at every turn of the loop.
+
+    Attributes:
+        instance_id: This bridge's own name, persisted in the state folder.
+        server: The platform's address as `host:port`.
+        embedded: Whether it is the embedded server.
+        started_ns: When the daemon started, wall clock.
+        ticked_ns: When this snapshot was made, wall clock.
+        stopping: Whether it is draining.
+        gate: The way to the platform.
+        watch: How the folder is watched.
+        workers: The running workers.
+        counts: Recordings by state.
+    """
+
+    instance_id: str
+    server: str
+    embedded: bool
+    started_ns: int
+    ticked_ns: int
+    stopping: bool
+    gate: GateStatus
+    watch: WatchStatus
+    workers: tuple[WorkerProgress, ...]
+    counts: dict[str, int]
