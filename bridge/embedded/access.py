@@ -1,0 +1,94 @@
+"""API keys: what a token must look like, and what it permits."""
+
+import re
+import zlib
+from collections.abc import Mapping
+from enum import IntEnum
+
+from pyarrow import flight
+
+from bridge.embedded.refusals import Refusal, Status
+
+HEADER = "mosaico-api-key-token"
+MIDDLEWARE = "api-key"
+
+
+class Permission(IntEnum):
+    """What a key may do; each includes the ones before."""
+
+    READ = 1
+    WRITE = 2
+    DELETE = 3
+    MANAGE = 4
+
+
+class Access:
+    """The keys of a server; with None as keys everybody may do everything."""
+
+    def __init__(self, api_keys: Mapping[str, Permission] | None) -> None:
+        self._api_keys = dict(api_keys) if api_keys is not None else None
+
+    def permission(self, context: flight.ServerCallContext) -> Permission:
+        """Give what the caller may do.
+
+        Raises:
+            Refusal: PERMISSION_DENIED without a key or with an unknown one, INVALID_ARGUMENT with
+                a malformed one.
+        """
+        if self._api_keys is None:
+            return Permission.MANAGE
+        token = context.get_middleware(MIDDLEWARE).token
+        if not token:
+            raise Refusal(Status.PERMISSION_DENIED, "Missing API key in request header.")
+        _require_form(token)
+        if token not in self._api_keys:
+            raise Refusal(Status.PERMISSION_DENIED, "Unauthorized: API key does not exist.")
+        return self._api_keys[token]
+
+    def require(self, context: flight.ServerCallContext, needed: Permission) -> None:
+        """Check a call that is no action.
+
+        Raises:
+            Refusal: As `permission`, or PERMISSION_DENIED when the key is too weak.
+        """
+        if self.permission(context) < needed:
+            raise Refusal(
+                Status.PERMISSION_DENIED,
+                f"Unauthorized: provided API key does not have {needed.name} permissions.",
+            )
+
+
+def _require_form(token: str) -> None:
+    """Check `msco_<payload>_<fingerprint>`, whose fingerprint is the payload's CRC-32."""
+    parts = token.split("_")
+    fault = ""
+    if len(parts) != 3:  # noqa: PLR2004 - the three parts of the form above
+        fault = "the token is incomplete"
+    elif parts[0] != "msco":
+        fault = "bad header"
+    elif len(parts[1]) != 32 or len(parts[2]) != 8:  # noqa: PLR2004 - protocol.md 4.1
+        fault = "bad length"
+    elif not re.fullmatch("[a-z0-9]+", parts[1]):
+        fault = "bad payload"
+    elif not re.fullmatch("[0-9a-f]+", parts[2]):
+        fault = "bad fingerprint"
+    elif parts[2] != f"{zlib.crc32(parts[1].encode()):08x}":
+        fault = "fingerprint mismatch"
+    if fault:
+        raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {fault}.")
+
+
+class _Token(flight.ServerMiddleware):  # type: ignore[misc]
+    """Carries the token of one call from its headers to its handler."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+
+class TokenReader(flight.ServerMiddlewareFactory):  # type: ignore[misc]
+    """Reads the token from the headers of every call; judging it is left to the handler."""
+
+    def start_call(self, info: flight.CallInfo, headers: Mapping[str, list[str]]) -> _Token:  # noqa: ARG002 - pyarrow's signature
+        """Keep the token of a call."""
+        values = headers.get(HEADER, [])
+        return _Token(values[0] if values else "")

@@ -1,0 +1,157 @@
+"""The embedded server: an archive, served in the background until it is shut down."""
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import pyarrow as pa
+
+from bridge.embedded.access import Access, Permission
+from bridge.embedded.archive import Archive
+from bridge.embedded.service import Service
+from bridge.errors import ConfigError, UsageError
+
+Revision = Literal["G2d"]
+
+MESSAGE_BYTES_MAX = 52_428_800
+
+
+class EmbeddedServer:
+    """A Mosaico-compatible Flight server whose data lies in one folder.
+
+    It answers as soon as `start` returns, and may be killed at any moment: what it reported as
+    finalized is still there when it starts again on the same folder.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        revision: Revision = "G2d",
+        tls_certificates: Sequence[tuple[bytes, bytes]] | None = None,
+        api_keys: Mapping[str, Permission | str] | None = None,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+    ) -> None:
+        """Describe a server; nothing happens before `start`.
+
+        Args:
+            root: The folder that holds its data; made if it does not exist.
+            host: The address to listen on.
+            port: The port to listen on; 0 takes a free one.
+            revision: The revision of the protocol to speak.
+            tls_certificates: PEM certificate and private key; without them nothing is encrypted.
+            api_keys: Permission by token; without it everybody may do everything.
+            message_bytes_max: The largest record batch that a put may send.
+
+        Raises:
+            ConfigError: An unknown permission or revision.
+        """
+        if revision != "G2d":
+            raise ConfigError(f"the embedded server does not speak revision {revision}")
+        self._root = root
+        self._host = host
+        self._wanted_port = port
+        self._tls_certificates = list(tls_certificates) if tls_certificates else None
+        self._access = Access(_permissions(api_keys))
+        self._message_bytes_max = message_bytes_max
+        self._lock = threading.Lock()
+        self._running: tuple[Service, Archive] | None = None  # guarded by _lock
+        self._stopped = threading.Event()
+
+    def start(self) -> Self:
+        """Begin to answer.
+
+        Raises:
+            ConfigError: The folder is in use or cannot be written, or the port is taken.
+            UsageError: It runs already.
+        """
+        with self._lock:
+            if self._running is not None:
+                raise UsageError("the embedded server runs already")
+            archive = Archive(self._root, message_bytes_max=self._message_bytes_max)
+            scheme = "grpc+tls" if self._tls_certificates else "grpc"
+            host = f"[{self._host}]" if ":" in self._host else self._host
+            try:
+                service = Service(
+                    archive,
+                    self._access,
+                    location=f"{scheme}://{host}:{self._wanted_port}",
+                    tls_certificates=self._tls_certificates,
+                )
+            except (pa.ArrowException, OSError) as error:
+                archive.close()
+                raise ConfigError(
+                    f"the embedded server cannot listen on {host}:{self._wanted_port}: {error}",
+                    hint="Choose a free port, and an address of this machine.",
+                ) from error
+            self._stopped.clear()
+            self._running = service, archive
+        return self
+
+    @property
+    def port(self) -> int:
+        """The port it listens on.
+
+        Raises:
+            UsageError: It does not run.
+        """
+        running = self._running
+        if running is None:
+            raise UsageError("the embedded server does not run")
+        port: int = running[0].port
+        return port
+
+    @property
+    def address(self) -> str:
+        """Where it answers, as `host:port`."""
+        return f"{self._host}:{self.port}"
+
+    def serve(self) -> None:
+        """Wait until another thread, or a signal handler's, shuts it down."""
+        self._stopped.wait()
+
+    def shutdown(self) -> None:
+        """Stop answering, wait for calls under way, and give the folder free; idempotent."""
+        with self._lock:
+            if self._running is None:
+                return
+            service, archive = self._running
+            self._running = None
+            with contextlib.ExitStack() as closing:
+                closing.callback(self._stopped.set)
+                closing.callback(archive.close)
+                service.shutdown()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+
+def _permissions(
+    api_keys: Mapping[str, Permission | str] | None,
+) -> dict[str, Permission] | None:
+    if api_keys is None:
+        return None
+    known = {permission.name.lower(): permission for permission in Permission}
+    permissions = {}
+    for token, wanted in api_keys.items():
+        permission = wanted if isinstance(wanted, Permission) else known.get(wanted)
+        if permission is None:
+            raise ConfigError(
+                f"an API key has the unknown permission {wanted!r}",
+                hint=f"Use one of {', '.join(known)}.",
+            )
+        permissions[token] = permission
+    return permissions

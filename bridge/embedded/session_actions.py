@@ -1,0 +1,261 @@
+"""The actions of the session generation, revision G2d (protocol.md 4.4, 4.5, 4.13)."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bridge.embedded.access import Permission
+from bridge.embedded.actions import Action
+from bridge.embedded.archive import Archive
+from bridge.embedded.names import (
+    is_session,
+    new_ulid,
+    new_uuid,
+    require_metadata,
+    require_sequence,
+    require_topic,
+    require_uuid,
+)
+from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord, TopicState
+from bridge.embedded.refusals import (
+    Refusal,
+    Status,
+    never_put,
+    not_found,
+    still_uploading,
+)
+from bridge.embedded.wire import Format, Json, utc_text
+
+PLATFORM_VERSION = (0, 7, 0)
+"""The release whose protocol this is; clients choose their dialect by it."""
+
+ENCODE_BYTES_MAX = 536_870_912
+ENCODE_BYTES_TARGET = 26_214_400
+
+Request = Mapping[str, Any]
+
+
+def _info(archive: Archive, _: Request) -> Iterator[Json]:
+    major, minor, patch = PLATFORM_VERSION
+    yield {
+        "version": f"{major}.{minor}.{patch}",
+        "semver": {"major": major, "minor": minor, "patch": patch, "pre": ""},
+        "config": {
+            "grpc_max_decode_message_size": archive.message_bytes_max,
+            "grpc_max_encode_message_size": ENCODE_BYTES_MAX,
+            "grpc_target_encode_message_size": ENCODE_BYTES_TARGET,
+        },
+    }
+
+
+def _sequence_create(archive: Archive, request: Request) -> Iterator[Json]:
+    locator = require_sequence(request["locator"])
+    metadata = require_metadata(request["user_metadata"])
+    with archive.catalogue.transaction():
+        if archive.catalogue.sequence(locator=locator) is not None:
+            raise Refusal(Status.ALREADY_EXISTS, f"{locator} already exists.")
+        archive.catalogue.add_sequence(
+            uuid=new_uuid(), locator=locator, user_metadata=json.dumps(metadata)
+        )
+    yield None
+
+
+def _sequence_delete(archive: Archive, request: Request) -> Iterator[Json]:
+    archive.delete(find_sequence(archive, request["locator"]))
+    yield None
+
+
+def _session_create(archive: Archive, request: Request) -> Iterator[Json]:
+    uuid = new_uuid()
+    with archive.catalogue.transaction():
+        sequence = find_sequence(archive, request["locator"])
+        locator = f"{sequence.locator}:{new_ulid()}"
+        archive.catalogue.add_session(sequence, uuid=uuid, locator=locator)
+    yield {"uuid": uuid, "locator": locator}
+
+
+def _session_finalize(archive: Archive, request: Request) -> Iterator[Json]:
+    uuid = require_uuid(request["session_uuid"])
+    with archive.catalogue.transaction():
+        session = _open_session(archive, uuid)
+        topics = archive.catalogue.topics(session)
+        if not topics:
+            raise Refusal(Status.FAILED_PRECONDITION, f"Session `{session.locator} is empty.`.")
+        for topic in topics:
+            if topic.state is TopicState.EMPTY:
+                raise never_put(topic.locator)
+            if topic.state is TopicState.UPLOADING:
+                raise still_uploading(topic.locator)
+        archive.catalogue.complete_session(session)
+    yield None
+
+
+def _session_delete(archive: Archive, request: Request) -> Iterator[Json]:
+    locator = request["locator"]
+    if not is_session(locator):
+        raise Refusal(Status.INVALID_ARGUMENT, f"{locator} is not a valid locator.")
+    session = archive.catalogue.session(locator=locator)
+    if session is None:
+        raise not_found(locator)
+    archive.delete(session)
+    yield None
+
+
+def _topic_create(archive: Archive, request: Request) -> Iterator[Json]:
+    metadata = require_metadata(request["user_metadata"])
+    session_uuid = require_uuid(request["session_uuid"])
+    locator = require_topic(request["locator"])
+    uuid = new_uuid()
+    with archive.catalogue.transaction():
+        session = _open_session(archive, session_uuid)
+        if session.locator.partition(":")[0] != locator.partition("/")[0]:
+            raise Refusal(
+                Status.PERMISSION_DENIED,
+                "Unauthorized: provided topic locator and session do not share the same sequence.",
+            )
+        if archive.catalogue.topic(locator) is not None:
+            raise Refusal(Status.ALREADY_EXISTS, f"{locator} already exists.")
+        archive.catalogue.add_topic(
+            session,
+            uuid=uuid,
+            locator=locator,
+            ontology_tag=request["ontology_tag"],
+            serialization_format=request["serialization_format"],
+            user_metadata=json.dumps(metadata),
+        )
+    yield {"uuid": uuid}
+
+
+def _topic_delete(archive: Archive, request: Request) -> Iterator[Json]:
+    archive.delete(find_topic(archive, request["locator"]))
+    yield None
+
+
+def _notify(archive: Archive, on: SequenceRecord | TopicRecord, request: Request) -> Iterator[Json]:
+    kind = request["notification_type"]
+    if kind != "error":
+        raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: invalid notification type `{kind}`.")
+    archive.catalogue.add_notification(on, kind=kind, message=request["msg"])
+    yield None
+
+
+def _notifications(archive: Archive, on: SequenceRecord | TopicRecord) -> Iterator[Json]:
+    yield {
+        "notifications": [
+            {
+                "name": on.locator,
+                "notification_type": notification.kind,
+                "msg": notification.message,
+                "created_datetime": utc_text(notification.created_ns),
+            }
+            for notification in archive.catalogue.notifications(on)
+        ]
+    }
+
+
+def _purge(archive: Archive, on: SequenceRecord | TopicRecord) -> Iterator[Json]:
+    archive.catalogue.delete_notifications(on)
+    yield None
+
+
+def find_sequence(archive: Archive, locator: str) -> SequenceRecord:
+    """Find a sequence.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a bad locator, NOT_FOUND for an unknown one.
+    """
+    sequence = archive.catalogue.sequence(locator=require_sequence(locator))
+    if sequence is None:
+        raise not_found(locator)
+    return sequence
+
+
+def find_topic(archive: Archive, locator: str) -> TopicRecord:
+    """Find a topic.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a bad locator, NOT_FOUND for an unknown one.
+    """
+    topic = archive.catalogue.topic(require_topic(locator))
+    if topic is None:
+        raise not_found(locator)
+    return topic
+
+
+def _open_session(archive: Archive, uuid: str) -> SessionRecord:
+    session = archive.catalogue.session(uuid=uuid)
+    if session is None:
+        raise not_found(uuid)
+    if session.completed_ns is not None:
+        raise Refusal(Status.FAILED_PRECONDITION, f"Session `{session.locator}` already finalized.")
+    return session
+
+
+_LOCATOR = {"locator": str}
+_NOTIFICATION = {"locator": str, "notification_type": str, "msg": str}
+
+ACTIONS: Mapping[str, Action] = {
+    "info": Action(needs=Permission.READ, run=_info),
+    "sequence_create": Action(
+        needs=Permission.WRITE,
+        shape={"locator": str, "user_metadata": None},
+        run=_sequence_create,
+    ),
+    "sequence_delete": Action(needs=Permission.DELETE, shape=_LOCATOR, run=_sequence_delete),
+    "session_create": Action(needs=Permission.WRITE, shape=_LOCATOR, run=_session_create),
+    "session_finalize": Action(
+        needs=Permission.WRITE, shape={"session_uuid": str}, run=_session_finalize
+    ),
+    "session_delete": Action(needs=Permission.DELETE, shape=_LOCATOR, run=_session_delete),
+    "topic_create": Action(
+        needs=Permission.WRITE,
+        shape={
+            "session_uuid": str,
+            "locator": str,
+            "serialization_format": Format,
+            "ontology_tag": str,
+            "user_metadata": None,
+        },
+        run=_topic_create,
+    ),
+    "topic_delete": Action(needs=Permission.DELETE, shape=_LOCATOR, run=_topic_delete),
+    "sequence_notification_create": Action(
+        needs=Permission.WRITE,
+        shape=_NOTIFICATION,
+        run=lambda archive, request: _notify(
+            archive, find_sequence(archive, request["locator"]), request
+        ),
+    ),
+    "sequence_notification_list": Action(
+        needs=Permission.READ,
+        shape=_LOCATOR,
+        run=lambda archive, request: _notifications(
+            archive, find_sequence(archive, request["locator"])
+        ),
+    ),
+    "sequence_notification_purge": Action(
+        needs=Permission.DELETE,
+        shape=_LOCATOR,
+        run=lambda archive, request: _purge(archive, find_sequence(archive, request["locator"])),
+    ),
+    "topic_notification_create": Action(
+        needs=Permission.WRITE,
+        shape=_NOTIFICATION,
+        run=lambda archive, request: _notify(
+            archive, find_topic(archive, request["locator"]), request
+        ),
+    ),
+    "topic_notification_list": Action(
+        needs=Permission.READ,
+        shape=_LOCATOR,
+        run=lambda archive, request: _notifications(
+            archive, find_topic(archive, request["locator"])
+        ),
+    ),
+    "topic_notification_purge": Action(
+        needs=Permission.DELETE,
+        shape=_LOCATOR,
+        run=lambda archive, request: _purge(archive, find_topic(archive, request["locator"])),
+    ),
+}
+"""Every action of the revision."""
