@@ -1,31 +1,16 @@
-"""Names of message types: one spelling, and the interfaces that rosbag2 derives types from."""
-
-INTERFACE_KINDS = frozenset({"msg", "srv", "action"})
-
-# What ROS appends to the name of a service or action to name the messages of its topics.
-DERIVED_SUFFIXES = (
-    "_SendGoal_Event",
-    "_GetResult_Event",
-    "_FeedbackMessage",
-    "_Event",
-)
+"""Names of message types in their one spelling, `pkg/msg/Name`."""
 
 
 def normal_msgtype(name: str) -> str:
-    """Spell a type name as `pkg/msg/Name`: ROS 1 names lack the middle, IDL names use `::`."""
-    parts = name.replace("::", "/").split("/")
-    if len(parts) == 2:  # noqa: PLR2004 (pkg/Name)
-        parts.insert(1, "msg")
-    return "/".join(part for part in parts if part)
+    """Spell a type name as `pkg/msg/Name`.
 
-
-def interface_of(msgtype: str) -> str:
-    """Name the service or action that a derived message type belongs to; empty for others.
-
-    `pkg/srv/X_Event` belongs to `pkg/srv/X`, `pkg/action/X_FeedbackMessage` to `pkg/action/X`.
+    ROS 1 leaves the middle out, IDL writes `::`, DDS adds `dds_` and a trailing underscore; services
+    and actions keep their own middle. A name that fits none of this stays as it is.
     """
-    if "/srv/" in msgtype or "/action/" in msgtype:
-        for suffix in DERIVED_SUFFIXES:
-            if msgtype.endswith(suffix):
-                return msgtype.removesuffix(suffix)
-    return ""
+    parts = name.replace("::", "/").split("/")
+    if "dds_" in parts:
+        parts.remove("dds_")
+        parts[-1] = parts[-1].removesuffix("_")
+    if len(parts) == 2 and all(parts):  # noqa: PLR2004 (pkg/Name)
+        parts.insert(1, "msg")
+    return "/".join(parts)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bridge.bags.container import Channel, ReadLimits
-from bridge.bags.names import interface_of, normal_msgtype
+from bridge.bags.derived_types import interface_of
+from bridge.bags.names import normal_msgtype
 from bridge.errors import RecordingLimitError
 from bridge.model import Definition, Serialization
 
