@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ class Entry:
         messages_sent: Rows on the platform.
         failure: The last failure, or None.
         supersedes: The id of an older recording that stood at the same path, or None.
+        duplicate_of: The id of the recording with the same content that is treated instead, or
+            None.
     """
 
     id: int
@@ -108,6 +111,7 @@ class Entry:
     messages_sent: int
     failure: Failure | None
     supersedes: int | None
+    duplicate_of: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,3 +131,42 @@ class Transition:
     after: State
     at_ns: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What a scan saw at a path.
+
+    Attributes:
+        entry_id: The recording it was then.
+        signature: The files' names, sizes, times and inodes, as one hash; equal means unchanged.
+    """
+
+    entry_id: int
+    signature: str
+
+
+class RequestKind(StrEnum):
+    """What a person can ask of the daemon through the journal."""
+
+    RETRY = "retry"
+    FORGET = "forget"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Something a person asked for, carried through the journal to whoever owns it.
+
+    Attributes:
+        id: The journal's number for it.
+        kind: What is asked.
+        entry_id: The recording concerned.
+        at_ns: When it was asked, wall clock.
+        answer: What became of it, as a sentence; empty while pending.
+    """
+
+    id: int
+    kind: RequestKind
+    entry_id: int
+    at_ns: int
+    answer: str

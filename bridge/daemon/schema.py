@@ -1,0 +1,186 @@
+"""The journal's file: its tables, how they came to be, and who may open it.
+
+Survives a kill and a power cut at any point: WAL with synchronous=FULL makes each commit durable
+before it is reported. A file that is no sound database any more is set aside, not deleted; the
+platform's own sequence metadata then tells what is there already.
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from bridge.errors import JournalError
+
+JOURNAL_FILE = "journal.db"
+LOCK_FILE = "journal.lock"
+
+# Each step brings the file from one version (its position) to the next; never edit, only append.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        fingerprint TEXT NOT NULL DEFAULT '',
+        path BLOB NOT NULL,
+        name TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        modified_ns INTEGER NOT NULL,
+        discovered_ns INTEGER NOT NULL,
+        changed_ns INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        interruptions INTEGER NOT NULL DEFAULT 0,
+        deaths INTEGER NOT NULL DEFAULT 0,
+        due_ns INTEGER NOT NULL DEFAULT 0,
+        salvage INTEGER NOT NULL DEFAULT 0,
+        sequence TEXT NOT NULL DEFAULT '',
+        verification TEXT NOT NULL DEFAULT '',
+        messages_sent INTEGER NOT NULL DEFAULT 0,
+        failure TEXT,
+        supersedes INTEGER,
+        duplicate_of INTEGER
+    );
+    CREATE UNIQUE INDEX entries_by_content ON entries (fingerprint)
+        WHERE fingerprint != '' AND duplicate_of IS NULL;
+    CREATE INDEX entries_by_state ON entries (state, modified_ns, id);
+    CREATE INDEX entries_by_path ON entries (path);
+    CREATE TABLE transitions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        entry_id INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+        before TEXT,
+        after TEXT NOT NULL,
+        at_ns INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    );
+    CREATE INDEX transitions_by_entry ON transitions (entry_id, id);
+    CREATE TABLE reports (
+        entry_id INTEGER PRIMARY KEY REFERENCES entries (id) ON DELETE CASCADE,
+        report TEXT NOT NULL
+    );
+    CREATE TABLE sightings (
+        path BLOB PRIMARY KEY,
+        entry_id INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+        signature TEXT NOT NULL
+    );
+    CREATE INDEX sightings_by_entry ON sightings (entry_id);
+    CREATE TABLE requests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        entry_id INTEGER NOT NULL,
+        at_ns INTEGER NOT NULL,
+        answer TEXT NOT NULL DEFAULT ''
+    );
+    """,
+)
+
+BUSY_TIMEOUT_S = 10.0
+
+
+def take_lock(folder: Path, *, patience_s: float) -> int:
+    """Become the one bridge of a state folder.
+
+    Workers inherit the lock, so a new daemon gets it only when the workers of a killed one are
+    gone too: nobody finalises behind its back.
+
+    Args:
+        folder: The state folder; made if missing.
+        patience_s: How long to wait for a dying predecessor.
+
+    Returns:
+        The open file that holds the lock; closing it (here and in all workers) gives it up.
+
+    Raises:
+        JournalError: Another bridge holds it, or the folder cannot be written.
+    """
+    path = folder / LOCK_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise JournalError(
+            f"state folder {folder} cannot be written: {error.strerror}",
+            hint="give the bridge a state.folder it may write to",
+        ) from error
+    give_up_at = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() < give_up_at:
+                time.sleep(0.05)
+                continue
+            os.close(lock)
+            raise JournalError(
+                f"another bridge is using the state folder {folder}",
+                hint="one bridge per state.folder; stop the other one or choose another folder",
+            ) from error
+        return lock
+
+
+def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the journal's database and bring it to the current version.
+
+    Args:
+        folder: The state folder.
+        create: Make it if missing and set it aside if broken; else insist on a sound one.
+
+    Raises:
+        JournalError: It is missing, broken, or written by a newer version of the bridge.
+    """
+    path = folder / JOURNAL_FILE
+    if not create and not path.exists():
+        raise JournalError(
+            f"no journal in {folder}", hint="is state.folder right, and has the bridge ever run?"
+        )
+    try:
+        return _opened(path, migrate=create)
+    except sqlite3.DatabaseError as error:
+        if not create or isinstance(error, sqlite3.OperationalError):
+            raise JournalError(f"journal {path} cannot be opened: {error}") from error
+        _set_aside(path)
+        return _opened(path, migrate=True)
+
+
+def _opened(path: Path, *, migrate: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if migrate:
+            _check(connection)
+            _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError("quick_check found damage")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise JournalError(
+            f"journal {path} was written by a newer bridge (version {version})",
+            hint="install that version again, or start with a fresh state.folder",
+        )
+    for step, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        # One transaction, so that a kill leaves the old version whole.
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {step}; COMMIT")
+
+
+def _set_aside(path: Path) -> None:
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            source = path.with_name(path.name + suffix)
+            source.rename(path.with_name(f"{path.name}.broken-{stamp}{suffix}"))
