@@ -35,6 +35,11 @@ class Model:
     serialization_format: SerializationFormat = SerializationFormat.DEFAULT
 
     @cached_property
+    def struct(self) -> pa.StructType:
+        """The payload columns as one struct, for models that others contain."""
+        return pa.struct(self.fields)
+
+    @cached_property
     def schema(self) -> pa.Schema:
         """The schema of a topic of this model: the envelope, then the payload columns."""
         return pa.schema([ENVELOPE, *self.fields])

@@ -1,0 +1,145 @@
+"""Images, compressed images and camera calibration."""
+
+import numpy as np
+import pyarrow as pa
+
+from bridge.mapping.columns import Mask, constant, struct
+from bridge.mapping.pieces import Columns, header
+from bridge.mapping.png import grey_pngs
+from bridge.mapping.source import Source
+from bridge.ontology import ROI, Vector2d
+
+INT32_MAX = 2**31 - 1
+
+CODECS = frozenset({"raw", "png", "jpeg", "jpg", "tiff", "h264", "hevc"})
+"""The formats that a CompressedImage of the platform can name; all others are called raw."""
+
+BAD_FORMAT = "compressed image whose format string cannot be understood"
+
+
+def image(source: Source) -> Columns:
+    """Map an Image, its bytes as they were recorded."""
+    return _image(source) | {
+        "data": source.binary("data"),
+        "format": constant("raw", pa.string(), source.rows),
+    }
+
+
+def image_as_png(source: Source) -> Columns:
+    """Map an Image, its bytes as a grey PNG of step x height; raw where they are not that many.
+
+    The PNG is a container for bytes, padding included, not a picture to look at: that is how the
+    platform's own readers expect it. Compressing costs tens of milliseconds a megapixel.
+    """
+    columns = _image(source)
+    data, packed = grey_pngs(
+        source.binary("data"),
+        widths=source.numbers("step", pa.uint32()),
+        heights=source.numbers("height", pa.uint32()),
+    )
+    names = pa.array(["raw", "png"])
+    return columns | {"data": data, "format": names.take(pa.array(packed.astype(np.int32)))}
+
+
+def _image(source: Source) -> Columns:
+    is_bigendian = source.numbers("is_bigendian", pa.uint8())
+    source.reject(is_bigendian > 1, "image whose is_bigendian is neither 0 nor 1")
+    return {
+        "header": header(source),
+        "width": _int32(source, "width"),
+        "height": _int32(source, "height"),
+        "stride": _int32(source, "step"),
+        "encoding": source.column("encoding", pa.string()),
+        "is_bigendian": pa.array(is_bigendian.astype(np.bool_)),
+    }
+
+
+def _int32(source: Source, name: str) -> pa.Int32Array:
+    numbers = source.numbers(name, pa.uint32())
+    source.reject(numbers > INT32_MAX, f"image whose {name} is over {INT32_MAX}")
+    return pa.array(numbers.astype(np.int32))
+
+
+def compressed_image(source: Source) -> Columns:
+    """Map a CompressedImage; few distinct formats are parsed once each, never one per row."""
+    encoded = source.column("format", pa.string()).dictionary_encode()
+    parsed = [parse_format(str(text)) for text in encoded.dictionary]
+    unknown = np.array([codec == "" for codec in parsed], np.bool_)
+    codes = encoded.indices.to_numpy()
+    source.reject(unknown[codes], BAD_FORMAT)
+    return {
+        "header": header(source),
+        "data": source.binary("data"),
+        "format": pa.array(parsed, pa.string()).take(encoded.indices),
+    }
+
+
+def parse_format(text: str) -> str:
+    """Tell the codec from the format string of an image transport.
+
+    Transports write `jpeg`, `bgr8; jpeg compressed bgr8` or `16UC1; compressedDepth png`. The
+    reading is that of the platform's own bridge, oddities included.
+
+    Returns:
+        A member of `CODECS`, or empty where the string has several words and says neither or both
+        of compressed and compressedDepth.
+    """
+    words = text.split()
+    if not text:
+        return "png"
+    if len(words) <= 1:
+        codec = words[0] if words else ""
+    elif ("compressed" in words) == ("compressedDepth" in words):
+        return ""
+    elif "compressed" in words:
+        codec = words[1]
+    else:
+        codec = next(iter(words[2:]), "png")
+    return codec.lower() if codec.lower() in CODECS else "raw"
+
+
+def region(source: Source) -> Columns:
+    """Map a RegionOfInterest."""
+    columns: Columns = {
+        "offset": _pair(source, "x_offset", "y_offset"),
+        "height": source.column("height", pa.uint32()),
+        "width": source.column("width", pa.uint32()),
+    }
+    if source.has("do_rectify"):
+        columns["do_rectify"] = source.column("do_rectify", pa.bool_())
+    return columns
+
+
+def _pair(source: Source, x: str, y: str, *, valid: Mask | None = None) -> pa.StructArray:
+    children = {"x": source.column(x, pa.float64()), "y": source.column(y, pa.float64())}
+    return struct(Vector2d.struct, children, source.rows, valid=valid)
+
+
+def camera_info(source: Source) -> Columns:
+    """Map a CameraInfo; ROS 1 spells the matrices with capitals."""
+    binned = (source.numbers("binning_x", pa.uint32()) > 1) & (
+        source.numbers("binning_y", pa.uint32()) > 1
+    )
+    roi = source["roi"]
+    columns = region(roi)
+    cropped = np.zeros(source.rows, np.bool_)
+    for name in ("x_offset", "y_offset", "height", "width"):
+        cropped |= roi.numbers(name, pa.uint32()) != 0
+    if roi.has("do_rectify"):
+        cropped |= roi.numbers("do_rectify", pa.bool_())
+    return {
+        "header": header(source),
+        "height": source.column("height", pa.uint32()),
+        "width": source.column("width", pa.uint32()),
+        "distortion_model": source.column("distortion_model", pa.string()),
+        "distortion_parameters": _matrix(source, "d", pa.list_(pa.float64())),
+        "intrinsic_parameters": _matrix(source, "k", pa.list_(pa.float64(), 9)),
+        "rectification_parameters": _matrix(source, "r", pa.list_(pa.float64(), 9)),
+        "projection_parameters": _matrix(source, "p", pa.list_(pa.float64(), 12)),
+        "binning": _pair(source, "binning_x", "binning_y", valid=binned),
+        "roi": struct(ROI.struct, columns, source.rows, valid=cropped),
+    }
+
+
+def _matrix(source: Source, name: str, value_type: pa.DataType) -> pa.Array:
+    return source.column(name if source.has(name) else name.upper(), value_type)

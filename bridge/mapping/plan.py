@@ -1,0 +1,219 @@
+"""The decision for one topic, made once: which model its messages become, and how.
+
+Planning tries a mapping on an empty array of the topic's type. What does not fit its definition
+(a vendor's variant of a stock type that lacks a field, a custom mapping with a wrong path) is
+found here, and the topic takes the generic way with the reason in its metadata; nothing is left
+to find out message by message.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bridge.errors import ConfigError, DefinitionError
+from bridge.mapping import table
+from bridge.mapping.columns import absent, zeros
+from bridge.mapping.generic import generic_mapping
+from bridge.mapping.options import GENERIC, ImageFormat, TopicOptions
+from bridge.mapping.pieces import Columns
+from bridge.mapping.sampling import Downsampler
+from bridge.mapping.source import Rejects, Source
+from bridge.mapping.topic_metadata import topic_metadata
+from bridge.model import DecodedBlock, MessageType, Topic
+from bridge.ontology import ENVELOPE, Model
+
+Kind = Literal["mapped", "generic"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappedBlock:
+    """The messages of a block as rows of the topic's model.
+
+    Attributes:
+        batch: Rows with exactly the model's schema.
+        dropped: Messages that could not be decoded or mapped, by reason.
+        filtered: Messages left out because the user asked for it.
+    """
+
+    batch: pa.RecordBatch
+    dropped: Mapping[str, int]
+    filtered: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicPlan:
+    """How a topic goes to the platform.
+
+    Attributes:
+        model: What its messages become.
+        kind: Whether by a mapping of their type, or with their own fields.
+        reason: Why generic, where the type has a mapping; else empty.
+        user_metadata: The topic's metadata on the platform.
+        mapping: Makes the columns.
+    """
+
+    model: Model
+    kind: Kind
+    reason: str
+    user_metadata: dict[str, Any] = field(repr=False)
+    mapping: table.Mapping = field(repr=False)
+
+    def apply(self, decoded: DecodedBlock, *, sampler: Downsampler | None = None) -> MappedBlock:
+        """Map a block.
+
+        Args:
+            decoded: Messages of the type that was planned for.
+            sampler: Leaves messages out before they are mapped; None where nothing is to be left
+                out, or already was.
+
+        Cost: linear in the rows; big payloads are not copied unless messages are dropped.
+        """
+        log_times_ns, messages = decoded.log_times_ns, decoded.messages
+        filtered = 0
+        if sampler is not None and not sampler.idle:
+            keep = sampler.select(log_times_ns)
+            filtered = len(keep) - int(np.count_nonzero(keep))
+            log_times_ns, messages = log_times_ns[keep], messages.filter(pa.array(keep))
+        batch, rejects = _map(self.mapping, messages, log_times_ns)
+        dropped = dict(decoded.dropped)
+        for reason, count in rejects.reasons.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+        return MappedBlock(batch=batch, dropped=dropped, filtered=filtered)
+
+
+def plan_topic(
+    topic: Topic,
+    message_type: MessageType,
+    arrow_type: pa.StructType,
+    *,
+    options: TopicOptions = TopicOptions(),  # noqa: B008 - a frozen value
+    msgdef: str = "",
+    source_file: str = "",
+    custom: Sequence[table.Mapping] = (),
+) -> TopicPlan:
+    """Decide how a topic goes to the platform.
+
+    Args:
+        topic: The topic as recorded.
+        message_type: Its parsed definition.
+        arrow_type: The struct that the decoder makes of it.
+        options: The user's choices for this topic.
+        msgdef: The canonical text of the definition, for the metadata.
+        source_file: Name of the file or folder, for the metadata.
+        custom: The user's own mappings; they come before the built-in ones, the first first.
+
+    Raises:
+        ConfigError: `options` asks for a model that messages of this type cannot become.
+    """
+    mapping, reasons = _choose(message_type.name, arrow_type, options, custom)
+    renamed: dict[str, str] = {}
+    kind: Kind = "mapped"
+    if mapping is None:
+        mapping, renamed = generic_mapping(message_type.name, arrow_type)
+        kind = "generic"
+    facts: dict[str, Any] = {"kind": kind}
+    if reasons:
+        facts["reason"] = "; ".join(reasons)
+    if renamed:
+        facts["renamed_fields"] = renamed
+    return TopicPlan(
+        model=mapping.model,
+        kind=kind,
+        reason="; ".join(reasons),
+        mapping=mapping,
+        user_metadata=topic_metadata(
+            topic,
+            message_type,
+            msgdef=msgdef,
+            source_file=source_file,
+            mapping=facts,
+            extra=options.metadata,
+        ),
+    )
+
+
+def _choose(
+    ros_type: str,
+    arrow_type: pa.StructType,
+    options: TopicOptions,
+    custom: Sequence[table.Mapping],
+) -> tuple[table.Mapping | None, list[str]]:
+    """Find the first mapping that fits, and why those before it did not."""
+    if options.ontology == GENERIC:
+        return None, []
+    reasons: list[str] = []
+    for candidate in _candidates(ros_type, options, custom):
+        try:
+            _try(candidate, arrow_type)
+        except DefinitionError as error:
+            reasons.append(error.message)
+        else:
+            return candidate, reasons
+    return None, reasons
+
+
+def _candidates(
+    ros_type: str, options: TopicOptions, custom: Sequence[table.Mapping]
+) -> Iterable[table.Mapping]:
+    default = table.DEFAULT_MAPPINGS.get(ros_type)
+    if default is table.RAW_IMAGE and options.image_format == ImageFormat.PNG:
+        default = table.PNG_IMAGE
+    usual = [mapping for mapping in custom if mapping.ros_type == ros_type]
+    usual += [] if default is None else [default]
+    if not options.ontology:
+        return usual
+    others = [mapping for mapping in table.ALTERNATIVES if mapping.ros_type == ros_type]
+    chosen = [mapping for mapping in usual + others if mapping.model.tag == options.ontology]
+    if not chosen:
+        tags = sorted({mapping.model.tag for mapping in usual + others} | {GENERIC})
+        raise ConfigError(
+            f"messages of {ros_type} cannot become {options.ontology}",
+            key="topics.*.ontology",
+            hint=f"possible for this type: {', '.join(tags)}",
+        )
+    return chosen
+
+
+def _try(mapping: table.Mapping, arrow_type: pa.StructType) -> None:
+    """Map no message at all, which tells whether the definition has what the mapping needs.
+
+    Raises:
+        DefinitionError: It has not, or the mapping does not make its model's columns.
+    """
+    try:
+        batch, _ = _map(mapping, zeros(arrow_type, 0), np.empty(0, np.int64))
+        batch.validate(full=True)
+    except (pa.ArrowException, AssertionError, LookupError, TypeError, ValueError) as error:
+        raise DefinitionError(
+            f"the mapping to {mapping.model.tag} does not work: {error}", msgtype=mapping.ros_type
+        ) from error
+
+
+def _map(
+    mapping: table.Mapping, messages: pa.StructArray, log_times_ns: NDArray[np.int64]
+) -> tuple[pa.RecordBatch, Rejects]:
+    rows = len(messages)
+    rejects = Rejects(rows)
+    columns = mapping.columns(Source(messages, mapping.ros_type, rejects.add))
+    batch = _batch(mapping.model, columns, log_times_ns, rows)
+    if rejects.reasons:
+        batch = batch.filter(pa.array(~rejects.bad))
+    return batch, rejects
+
+
+def _batch(
+    model: Model, columns: Columns, log_times_ns: NDArray[np.int64], rows: int
+) -> pa.RecordBatch:
+    arrays = [pa.array(log_times_ns, ENVELOPE.type)]
+    for column in model.fields:
+        array = columns.get(column.name)
+        if array is None:
+            assert column.nullable, f"column {column.name} is required but was not made"
+            array = absent(column.type, rows)
+        assert array.type == column.type, f"column {column.name} is {array.type}"
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=model.schema)
