@@ -1,1 +1,23 @@
-"""Placeholder."""
+"""The client of the Mosaico platform, over Arrow Flight; all protocol generations."""
+
+from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
+from bridge.client.notifications import Notified, NotifyType
+from bridge.client.options import ConnectOptions
+from bridge.client.topics import TopicWriter
+from bridge.client.translate import Secret
+from bridge.client.writers import OnErrorPolicy, SequenceStatus, SequenceWriter, TopicReceipt
+
+__all__ = [
+    "DEFAULT_PORT",
+    "ConnectOptions",
+    "MosaicoClient",
+    "Notified",
+    "NotifyType",
+    "OnErrorPolicy",
+    "Secret",
+    "SequenceStatus",
+    "SequenceWriter",
+    "ServerLimits",
+    "TopicReceipt",
+    "TopicWriter",
+]

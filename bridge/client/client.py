@@ -1,0 +1,246 @@
+"""MosaicoClient: the door to a Mosaico server, and what it hands out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from bridge.client.connection import Connection
+from bridge.client.facts import Dialect, Upload
+from bridge.client.names import sequence_name as checked_sequence
+from bridge.client.names import topic_locator
+from bridge.client.notifications import Notified, parse_notification
+from bridge.client.options import ConnectOptions, connection_options
+from bridge.client.revisions import Generation, Probed, probe
+from bridge.client.session import SessionDialect
+from bridge.client.topics import BatchLimits
+from bridge.client.translate import Secret
+from bridge.client.writers import OnErrorPolicy, SequenceWriter
+from bridge.errors import UsageError
+
+DEFAULT_PORT = 6726
+
+_BATCH_SHARE = 0.9
+_BATCH_OVERHEAD_BYTES = 65_536
+_BATCH_RECORDS_MAX = 1_000_000
+_DIALECTS = {Generation.SESSION: SessionDialect}
+_BUILT_BY_CONNECT = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """What the server accepts.
+
+    Attributes:
+        message_bytes_max: The largest gRPC message; announced by G2d, known for the others.
+    """
+
+    message_bytes_max: int
+
+
+class MosaicoClient:
+    """A connection to a Mosaico server; made by `connect`, closed by `close` or a `with` block.
+
+    May be used from several threads.
+
+    Attributes:
+        revision: The protocol revision spoken, `G1.0` to `G2d`.
+        server_version: The server's version; empty where it does not tell (G1).
+        limits: What the server accepts.
+    """
+
+    def __init__(
+        self,
+        connection: Connection | None = None,
+        probed: Probed | None = None,
+        *,
+        _key: object = None,
+    ) -> None:
+        if _key is not _BUILT_BY_CONNECT or connection is None or probed is None:
+            raise UsageError(
+                "a MosaicoClient is not constructed directly",
+                hint="use MosaicoClient.connect(host, port)",
+            )
+        self._connection = connection
+        self._dialect: Dialect = _DIALECTS[probed.revision.generation](connection, probed.revision)
+        self.revision = probed.revision.name
+        self.server_version = probed.server_version
+        self.limits = ServerLimits(message_bytes_max=probed.message_bytes_max)
+
+    @classmethod
+    def connect(
+        cls,
+        host: str = "localhost",
+        port: int = DEFAULT_PORT,
+        timeout_s: float = 5.0,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[ConnectOptions],
+    ) -> Self:
+        """Connect to a server and find out which protocol revision it speaks.
+
+        Args:
+            host: Name or address of the server.
+            port: Its TCP port.
+            timeout_s: How long to wait for a server that does not answer.
+            timeout: The documented API's spelling of `timeout_s`; wins if given.
+            **options: TLS, API key, compression, deadlines: see `ConnectOptions`.
+
+        Raises:
+            OfflineError: Nobody answers (also a `ConnectionError`).
+            RefusedError: The API key or the TLS settings are wrong.
+            ProtocolError: The server speaks a protocol that this client does not.
+            UsageError: An option has no such value, or a certificate cannot be read.
+        """
+        if "api_key" in options:
+            options["api_key"] = Secret.of(options["api_key"])
+        connection = Connection(connection_options(host, port, **options))
+        try:
+            probed = probe(connection, timeout_s=timeout_s if timeout is None else timeout)
+            return cls(connection, probed, _key=_BUILT_BY_CONNECT)
+        except BaseException:
+            connection.close()
+            raise
+
+    def sequence_create(
+        self,
+        sequence_name: str,
+        metadata: Mapping[str, Any],
+        on_error: OnErrorPolicy = OnErrorPolicy.Delete,
+        max_batch_size_bytes: int | None = None,
+        max_batch_size_records: int | None = None,
+    ) -> SequenceWriter:
+        """Prepare the writing of a new sequence; entering the writer creates it.
+
+        Args:
+            sequence_name: Its name.
+            metadata: What to attach to it; JSON values. It can never be changed.
+            on_error: What becomes of it when the `with` block is left by an error.
+            max_batch_size_bytes: Split larger batches; by default nine tenths of what the server
+                accepts.
+            max_batch_size_records: Split batches of more rows; by default 1,000,000.
+
+        Raises:
+            RejectedError: The platform accepts no such name.
+        """
+        self._connection.require_open()
+        return self._writer(
+            checked_sequence(sequence_name),
+            metadata=metadata,
+            on_error=on_error,
+            limits=self._batch_limits(max_batch_size_bytes, max_batch_size_records),
+        )
+
+    def sequence_resume(
+        self,
+        sequence_name: str,
+        session_uuid: str,
+        session: str = "",
+        *,
+        on_error: OnErrorPolicy = OnErrorPolicy.Delete,
+        max_batch_size_bytes: int | None = None,
+        max_batch_size_records: int | None = None,
+    ) -> SequenceWriter:
+        """Prepare to go on with a sequence whose session was left open.
+
+        The writer's `receipts` tell which topics are whole (`locked`); the others are to be removed
+        by `topic_delete` and created anew, because the platform does not take up a broken stream.
+
+        Args:
+            sequence_name: Its name.
+            session_uuid: `SequenceWriter.session_uuid` of the writer that began.
+            session: Its `SequenceWriter.session`; empty where that was.
+            on_error: As for `sequence_create`.
+            max_batch_size_bytes: As for `sequence_create`.
+            max_batch_size_records: As for `sequence_create`.
+
+        Raises:
+            NotFoundError: On entering: the sequence or its session is gone.
+            PreconditionError: On entering: the session is finalised.
+        """
+        self._connection.require_open()
+        name = checked_sequence(sequence_name)
+        return self._writer(
+            name,
+            metadata={},
+            on_error=on_error,
+            limits=self._batch_limits(max_batch_size_bytes, max_batch_size_records),
+            resumed=Upload(sequence=name, uuid=session_uuid, locator=session),
+        )
+
+    def _writer(self, name: str, **details: Any) -> SequenceWriter:
+        return SequenceWriter(
+            name=name,
+            connection=self._connection,
+            dialect=self._dialect,
+            **details,
+        )
+
+    def _batch_limits(self, bytes_max: int | None, records_max: int | None) -> BatchLimits:
+        accepted = self.limits.message_bytes_max
+        target = int(_BATCH_SHARE * accepted)
+        return BatchLimits(
+            bytes_target=min(bytes_max or target, target),
+            bytes_max=max(accepted - _BATCH_OVERHEAD_BYTES, target),
+            records_max=records_max or _BATCH_RECORDS_MAX,
+        )
+
+    def sequence_delete(self, sequence_name: str) -> None:
+        """Delete a sequence with everything in it.
+
+        Raises:
+            NotFoundError: There is none of that name.
+            PreconditionError: It is locked (G1 only).
+            RefusedError: The API key does not permit it.
+        """
+        self._dialect.sequence_delete(checked_sequence(sequence_name))
+
+    def list_sequences(self) -> list[str]:
+        """Name all sequences, sorted."""
+        return sorted(self._dialect.sequence_names())
+
+    def sequence_notify(self, sequence_name: str, message: str) -> None:
+        """Attach an error notification to a sequence."""
+        self._dialect.notify(checked_sequence(sequence_name), message)
+
+    def topic_notify(self, sequence_name: str, topic_name: str, message: str) -> None:
+        """Attach an error notification to a topic."""
+        self._dialect.notify(topic_locator(sequence_name, topic_name), message)
+
+    def list_sequence_notify(self, sequence_name: str) -> list[Notified]:
+        """List the notifications on a sequence itself; those on its topics are apart."""
+        return self._notified(checked_sequence(sequence_name))
+
+    def list_topic_notify(self, sequence_name: str, topic_name: str) -> list[Notified]:
+        """List the notifications on a topic."""
+        return self._notified(topic_locator(sequence_name, topic_name))
+
+    def clear_sequence_notify(self, sequence_name: str) -> None:
+        """Remove the notifications on a sequence itself."""
+        self._dialect.notifications_clear(checked_sequence(sequence_name))
+
+    def clear_topic_notify(self, sequence_name: str, topic_name: str) -> None:
+        """Remove the notifications on a topic."""
+        self._dialect.notifications_clear(topic_locator(sequence_name, topic_name))
+
+    def _notified(self, locator: str) -> list[Notified]:
+        return [parse_notification(told) for told in self._dialect.notifications(locator)]
+
+    def close(self) -> None:
+        """Abort what is still being written and close all connections; idempotent."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._connection.closed else self.revision
+        return f"MosaicoClient({self._connection.options.address}, {state})"

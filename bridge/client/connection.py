@@ -1,0 +1,295 @@
+"""The channels to one server: actions with deadlines, and streams spread over several clients.
+
+Many HTTP/2 peers allow 100 streams on a connection and let the next one wait without an error, so
+put streams are spread over as many `FlightClient`s as they need, and control calls have a client of
+their own that no stream can starve.
+"""
+
+import json
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import flight
+
+from bridge.client.options import ConnectionOptions
+from bridge.client.streams import GetStream, PutStream
+from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
+from bridge.client.watch import Peer, StallWatch, resolve
+from bridge.errors import OfflineError, ProtocolError, ServerError, UsageError
+
+API_KEY_HEADER = "mosaico-api-key-token"
+_COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
+
+
+class _ApiKeyFactory(flight.ClientMiddlewareFactory):  # type: ignore[misc]  # pyarrow is untyped
+    """Adds the API key to every call; kept out of call options, whose repr shows headers."""
+
+    def __init__(self, api_key: Secret) -> None:
+        super().__init__()
+        self._middleware = _ApiKeyMiddleware(api_key)
+
+    def start_call(self, _info: Any) -> "_ApiKeyMiddleware":
+        return self._middleware
+
+
+class _ApiKeyMiddleware(flight.ClientMiddleware):  # type: ignore[misc]  # pyarrow is untyped
+    def __init__(self, api_key: Secret) -> None:
+        super().__init__()
+        self._api_key = api_key
+
+    def sending_headers(self) -> dict[str, str]:
+        return {API_KEY_HEADER: self._api_key.value}
+
+
+@dataclass(slots=True, eq=False)
+class _PutChannel:
+    """One FlightClient for put streams, and how many it carries; guarded by `Connection._lock`."""
+
+    client: Any
+    streams: int = 0
+
+
+def _abort_all(streams: "set[PutStream]") -> None:
+    """Abort what is still open; a stream that merely ends looks complete to the server."""
+    for stream in list(streams):
+        stream.abort()
+
+
+@dataclass(eq=False)
+class Connection:
+    """Open channels to one server; safe to use from several threads.
+
+    Attributes:
+        options: How the server is reached.
+        translator: Turns pyarrow's errors into ours.
+        watch: Watches the streams for progress.
+    """
+
+    options: ConnectionOptions
+    translator: Translator = field(init=False)
+    watch: StallWatch = field(init=False)
+    closed: bool = field(default=False, init=False)
+    _put_channels: list[_PutChannel] = field(default_factory=list, init=False)
+    _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        options = self.options
+        self.translator = Translator(address=options.address, secret=options.api_key)
+        peer = Peer(hosts=resolve(options.host, options.port), port=options.port)
+        self.watch = StallWatch(peer=peer, stall_timeout_s=options.stall_timeout_s)
+        self._control = self._open_channel()
+        # Also at interpreter exit, which would half-close open streams as if they were complete.
+        self._finalizer = weakref.finalize(self, _abort_all, self._open_puts)
+
+    def _open_channel(self) -> Any:
+        options = self.options
+        generic: list[tuple[str, int]] = [("grpc.use_local_subchannel_pool", 1)]
+        if options.keepalive_s > 0:
+            # Pings without data stay at gRPC's default of two, or C++ servers hang up on us.
+            generic += [
+                ("grpc.keepalive_time_ms", int(options.keepalive_s * 1000)),
+                ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout_s * 1000)),
+            ]
+        if options.grpc_compression:
+            level = _COMPRESSION_LEVELS[options.grpc_compression]
+            generic.append(("grpc.default_compression_algorithm", level))
+        scheme = "grpc+tls" if options.tls else "grpc"
+        middleware = [_ApiKeyFactory(options.api_key)] if options.api_key.value else None
+        with self.translator.calling(options.address):
+            return flight.FlightClient(
+                f"{scheme}://{options.address}",
+                tls_root_certs=options.tls_root_certs or None,
+                cert_chain=options.tls_client_cert or None,
+                private_key=options.tls_client_key.value or None,
+                middleware=middleware,
+                generic_options=generic,
+            )
+
+    def require_open(self) -> None:
+        """Refuse to go on after `close`."""
+        if self.closed:
+            raise UsageError("the client is closed", hint="connect again")
+
+    def _call_options(self, timeout_s: float | None = None) -> Any:
+        return flight.FlightCallOptions(timeout=timeout_s or self.options.call_timeout_s)
+
+    def raw_action(self, name: str, body: bytes, *, resource: str, timeout_s: float) -> list[bytes]:
+        """Call an action and give the bodies of its results.
+
+        Args:
+            name: The action.
+            body: What to send.
+            resource: What the call is about, for errors.
+            timeout_s: The deadline of the call; 0 for the usual one.
+        """
+        self.require_open()
+        with self.translator.calling(resource):
+            # Errors of a streaming call come while it is iterated, not from the call itself.
+            results = self._control.do_action(
+                flight.Action(name, body), self._call_options(timeout_s)
+            )
+            return [result.body.to_pybytes() for result in results]
+
+    def action(self, name: str, request: dict[str, Any], *, resource: str) -> Any:
+        """Call an action that speaks the JSON envelope.
+
+        Args:
+            name: The action.
+            request: Its parameters.
+            resource: What the call is about, for errors.
+
+        Returns:
+            The `response` member of the answer: a JSON value, None where there is none.
+
+        Raises:
+            ProtocolError: The answer is no JSON envelope, or that of another action.
+        """
+        bodies = self.raw_action(name, to_json(request), resource=resource, timeout_s=0)
+        joined = b"".join(bodies)
+        return self.unwrap(name, joined, resource=resource) if joined.strip() else None
+
+    def action_stream(self, name: str, request: dict[str, Any], *, resource: str) -> list[Any]:
+        """Call an action that answers with any number of envelopes, one per result."""
+        bodies = self.raw_action(name, to_json(request), resource=resource, timeout_s=0)
+        return [self.unwrap(name, body, resource=resource) for body in bodies if body.strip()]
+
+    def unwrap(self, name: str, body: bytes, *, resource: str) -> Any:
+        """Take the response out of one JSON envelope."""
+        envelope = self.parse(body, resource=resource)
+        kind = envelope.get("action")
+        if kind == "empty":
+            return None
+        if kind != name:
+            raise ProtocolError(
+                f"{resource}: the server answered {name} with {kind!r}",
+                address=self.options.address,
+                resource=resource,
+            )
+        return envelope.get("response")
+
+    def parse(self, body: bytes, *, resource: str) -> dict[str, Any]:
+        """Parse a JSON object that the server sent."""
+        try:
+            value = json.loads(body)
+        except ValueError as error:
+            raise ProtocolError(
+                f"{resource}: the server's answer is not JSON",
+                address=self.options.address,
+                resource=resource,
+            ) from error
+        if not isinstance(value, dict):
+            raise ProtocolError(
+                f"{resource}: the server's answer is not a JSON object",
+                address=self.options.address,
+                resource=resource,
+            )
+        return value
+
+    def flight_info(self, descriptor: Any, *, resource: str) -> Any:
+        """Call GetFlightInfo."""
+        self.require_open()
+        with self.translator.calling(resource):
+            return self._control.get_flight_info(descriptor, self._call_options())
+
+    def schema(self, descriptor: Any, *, resource: str) -> pa.Schema:
+        """Call GetSchema."""
+        self.require_open()
+        with self.translator.calling(resource):
+            return self._control.get_schema(descriptor, self._call_options()).schema
+
+    def flights(self) -> Iterator[Any]:
+        """Call ListFlights."""
+        self.require_open()
+        with self.translator.calling("list_flights"):
+            yield from self._control.list_flights(options=self._call_options())
+
+    def put(self, descriptor: Any, schema: pa.Schema, *, resource: str) -> PutStream:
+        """Open a put stream; the server judges it only at `PutStream.finish`."""
+        self.require_open()
+        channel = self._claim_channel()
+        compression = self.options.compression or None
+        write_options = pa.ipc.IpcWriteOptions(compression=compression)
+        options = flight.FlightCallOptions(write_options=write_options)
+        try:
+            with self.translator.calling(resource):
+                writer, _ = channel.client.do_put(descriptor, schema, options)
+        except ServerError:
+            self._release(channel)
+            raise
+        stream = PutStream(
+            writer=writer,
+            resource=resource,
+            translator=self.translator,
+            watch=self.watch,
+            on_end=lambda ended: self._end(ended, channel),
+        )
+        self._open_puts.add(stream)
+        return stream
+
+    def get(self, ticket: Any, *, resource: str) -> GetStream:
+        """Open a get stream."""
+        self.require_open()
+        with self.watch.watching(), self.translator.calling(resource):
+            reader = self._control.do_get(ticket)
+        return GetStream(
+            reader=reader, resource=resource, translator=self.translator, watch=self.watch
+        )
+
+    def _claim_channel(self) -> _PutChannel:
+        with self._lock:
+            for channel in self._put_channels:
+                if channel.streams < self.options.put_streams_max:
+                    break
+            else:
+                channel = _PutChannel(self._open_channel())
+                self._put_channels.append(channel)
+            channel.streams += 1
+            return channel
+
+    def _release(self, channel: _PutChannel) -> None:
+        with self._lock:
+            channel.streams -= 1
+
+    def _end(self, stream: PutStream, channel: _PutChannel) -> None:
+        self._open_puts.discard(stream)
+        self._release(channel)
+
+    def close(self) -> None:
+        """Abort what is still being put and close every channel; idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        _abort_all(self._open_puts)
+        self._finalizer.detach()
+        self.watch.close()
+        for client in (self._control, *(channel.client for channel in self._put_channels)):
+            # A channel that cannot even be closed is as gone as one that is closed.
+            try:
+                client.close()
+            except FLIGHT_ERRORS:
+                continue
+
+    def offline(self, error: ServerError) -> OfflineError:
+        """Say that nobody answered, with what was last heard."""
+        return OfflineError(
+            f"no Mosaico server answers at {self.options.address}: {error.message}",
+            address=self.options.address,
+            hint="check that the server runs and can be reached",
+        )
+
+
+def to_json(value: Any) -> bytes:
+    """Encode a request.
+
+    Raises:
+        UsageError: The value cannot be JSON (NaN and infinities cannot).
+    """
+    try:
+        return json.dumps(value, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"this cannot be sent as JSON: {error}") from error

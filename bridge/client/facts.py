@@ -1,0 +1,216 @@
+"""What a server tells about its resources, in one form for all protocol revisions."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from bridge.client.revisions import Revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A time window, half open: `start_ns <= time < end_ns`; None is unbounded."""
+
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+WHOLE = Window()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How much data there is; None where the revision does not tell or there is none.
+
+    Attributes:
+        row_count: Rows.
+        start_ns: First record time, int64 nanoseconds.
+        end_ns: Last record time, inclusive.
+    """
+
+    row_count: int | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicFacts:
+    """One topic as the server sees it.
+
+    Attributes:
+        locator: `sequence/topic/path`.
+        ontology_tag: The tag it was created with; empty where not asked for.
+        serialization_format: `default`, `ragged` or `image`; empty where not asked for.
+        user_metadata: What the writer attached.
+        created_ns: When it was created, nanoseconds since the epoch.
+        completed_ns: When its upload ended, or None.
+        locked: Whether its upload has ended cleanly.
+        data: The whole topic.
+        window: The part in the window that was asked for, where the revision tells it apart.
+        size_bytes: Stored bytes, or None.
+        chunks: Stored chunks, or None.
+        schema: The columns as stored; None where not asked for.
+        ticket: What reads it, as Flight wants it.
+    """
+
+    locator: str
+    ontology_tag: str = ""
+    serialization_format: str = ""
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    created_ns: int | None = None
+    completed_ns: int | None = None
+    locked: bool = False
+    data: Extent = field(default_factory=Extent)
+    window: Extent | None = None
+    size_bytes: int | None = None
+    chunks: int | None = None
+    schema: pa.Schema | None = None
+    ticket: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFacts:
+    """One upload session of a sequence (G2 only).
+
+    Attributes:
+        locator: `sequence:ULID`; the session's uuid on G2a.
+        created_ns: When it was opened.
+        completed_ns: When it was finalised, or None.
+        locked: Whether it was finalised.
+        topics: The locators of its topics.
+    """
+
+    locator: str
+    created_ns: int | None = None
+    completed_ns: int | None = None
+    locked: bool = False
+    topics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceFacts:
+    """One sequence as the server sees it.
+
+    Attributes:
+        name: Its name.
+        user_metadata: What the writer attached.
+        created_ns: When it was created.
+        locked: Whether nothing in it is still being written.
+        size_bytes: Stored bytes, or None.
+        sessions: Its sessions; empty on G1.
+        topics: Its topics, by locator.
+    """
+
+    name: str
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    created_ns: int | None = None
+    locked: bool = False
+    size_bytes: int | None = None
+    sessions: tuple[SessionFacts, ...] = ()
+    topics: tuple[TopicFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """The right to write to a sequence: a session on G2, the sequence's key on G1.
+
+    Attributes:
+        sequence: The sequence written to.
+        uuid: The write token; the server tells it only once.
+        locator: The session's locator; empty on G1 and G2a.
+    """
+
+    sequence: str
+    uuid: str
+    locator: str = ""
+
+
+class Dialect(Protocol):
+    """The calls of one generation of the protocol; knows its JSON, its callers know none.
+
+    Every method raises `ServerError` and its kinds.
+    """
+
+    @property
+    def revision(self) -> Revision:
+        """Which revision exactly is spoken."""
+
+    def sequence_create(self, name: str, metadata: Mapping[str, Any]) -> Upload:
+        """Create a sequence and open it for writing."""
+
+    def sequence_delete(self, name: str) -> None:
+        """Delete a sequence with everything in it."""
+
+    def sequence_names(self) -> list[str]:
+        """Name all sequences."""
+
+    def sequence_facts(self, name: str, window: Window) -> SequenceFacts:
+        """Describe a sequence and, without tags and schemas, its topics."""
+
+    def upload_check(self, upload: Upload) -> None:
+        """See that an upload can go on: it exists and is not finalised."""
+
+    def upload_finalize(self, upload: Upload) -> None:
+        """Commit what was written."""
+
+    def upload_delete(self, upload: Upload) -> None:
+        """Remove what was written."""
+
+    def upload_topics(self, upload: Upload) -> tuple[TopicFacts, ...]:
+        """Describe the topics created in an upload, with row counts where they can be known."""
+
+    def topic_create(
+        self,
+        upload: Upload,
+        locator: str,
+        *,
+        ontology_tag: str,
+        serialization_format: str,
+        metadata: Mapping[str, Any],
+    ) -> str:
+        """Create a topic and give its write token."""
+
+    def topic_delete(self, locator: str) -> None:
+        """Delete a topic with its data."""
+
+    def topic_put_descriptor(self, locator: str, token: str) -> Any:
+        """Give the descriptor that a put stream to the topic starts with."""
+
+    def topic_facts(self, locator: str, window: Window) -> TopicFacts:
+        """Describe a topic whole, with its ticket for the window."""
+
+    def notify(self, locator: str, message: str) -> None:
+        """Attach an error notification to a sequence or topic."""
+
+    def notifications(self, locator: str) -> Sequence[Mapping[str, Any]]:
+        """List the notifications of a sequence or topic as the server words them."""
+
+    def notifications_clear(self, locator: str) -> None:
+        """Remove the notifications of a sequence or topic."""
+
+    def query(self, request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Evaluate a query and give its items."""
+
+
+def schema_facts(schema: pa.Schema | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the properties and the user metadata that revisions before G2d keep in a schema.
+
+    Values that are no JSON objects count as absent.
+    """
+    metadata = (schema.metadata if schema is not None else None) or {}
+    properties, user_metadata = (
+        _json_object(metadata.get(key, b""))
+        for key in (b"mosaico:properties", b"mosaico:user_metadata")
+    )
+    return properties, user_metadata
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

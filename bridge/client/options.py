@@ -1,0 +1,129 @@
+"""How to reach a server: the options of `MosaicoClient.connect`, checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from bridge.client.translate import NO_SECRET, Secret
+from bridge.errors import UsageError
+
+BODY_COMPRESSIONS = ("", "lz4", "zstd")
+GRPC_COMPRESSIONS = ("", "deflate", "gzip")
+
+
+class ConnectOptions(TypedDict, total=False):
+    """Keyword arguments of `MosaicoClient.connect`, all optional.
+
+    Attributes:
+        tls: Whether to encrypt; by default exactly when root certificates are given.
+        tls_root_certs: PEM of the certificates to trust, or a file with it; by default the
+            system's.
+        tls_client_cert: PEM (or file) of our certificate, for mutual TLS.
+        tls_client_key: PEM (or file) of its key.
+        api_key: The key to send with each call.
+        compression: Compress Arrow bodies that we send: `"lz4"` or `"zstd"`.
+        grpc_compression: Compress gRPC messages: `"gzip"`; the server must have it enabled.
+        keepalive_s: Seconds of silence after which the link is probed (30); 0 for never.
+        keepalive_timeout_s: Seconds without an answer after which the link is dead (20).
+        call_timeout_s: Deadline of each control call (30).
+        stall_timeout_s: Seconds without progress after which a stream is cut (60).
+        put_streams_max: The most put streams that share one TCP connection (64).
+    """
+
+    tls: bool | None
+    tls_root_certs: bytes | str | Path
+    tls_client_cert: bytes | str | Path
+    tls_client_key: bytes | str | Path
+    api_key: str | Secret
+    compression: str | None
+    grpc_compression: str | None
+    keepalive_s: float
+    keepalive_timeout_s: float
+    call_timeout_s: float
+    stall_timeout_s: float
+    put_streams_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOptions:
+    """How to reach a server.
+
+    Attributes:
+        host: Name or address.
+        port: TCP port.
+        tls: Whether to encrypt.
+        tls_root_certs: PEM of the roots to trust; empty for those of the system.
+        tls_client_cert: PEM of our certificate, for mutual TLS; empty for none.
+        tls_client_key: PEM of its key.
+        api_key: The key to send with each call.
+        compression: Compression of Arrow IPC bodies that we send: `lz4`, `zstd` or empty.
+        grpc_compression: Compression of gRPC messages: `gzip`, `deflate` or empty.
+        keepalive_s: Seconds of silence after which the link is probed; 0 turns probing off.
+        keepalive_timeout_s: Seconds without an answer to a probe after which the link is dead.
+        call_timeout_s: Deadline of a control call.
+        stall_timeout_s: Seconds without progress after which a stream is cut.
+        put_streams_max: The most put streams that share a connection.
+    """
+
+    host: str
+    port: int
+    tls: bool = False
+    tls_root_certs: bytes = b""
+    tls_client_cert: bytes = b""
+    tls_client_key: Secret = NO_SECRET
+    api_key: Secret = NO_SECRET
+    compression: str = ""
+    grpc_compression: str = ""
+    keepalive_s: float
+    keepalive_timeout_s: float
+    call_timeout_s: float
+    stall_timeout_s: float
+    put_streams_max: int
+
+    @property
+    def address(self) -> str:
+        """The server as `host:port`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) -> ConnectionOptions:
+    """Check the options and read the certificates they name.
+
+    Raises:
+        UsageError: An option has no such value, or a certificate cannot be read.
+    """
+    compression = given.get("compression") or ""
+    if compression not in BODY_COMPRESSIONS:
+        raise UsageError(f"no such compression: {compression}", hint="use lz4 or zstd")
+    grpc_compression = given.get("grpc_compression") or ""
+    if grpc_compression not in GRPC_COMPRESSIONS:
+        raise UsageError(f"no such gRPC compression: {grpc_compression}", hint="use gzip")
+    roots = _pem(given.get("tls_root_certs", b""))
+    tls = given.get("tls")
+    return ConnectionOptions(
+        host=host,
+        port=port,
+        tls=bool(roots) if tls is None else tls,
+        tls_root_certs=roots,
+        tls_client_cert=_pem(given.get("tls_client_cert", b"")),
+        tls_client_key=Secret(_pem(given.get("tls_client_key", b"")).decode()),
+        api_key=Secret.of(given.get("api_key", NO_SECRET)),
+        compression=compression,
+        grpc_compression=grpc_compression,
+        keepalive_s=given.get("keepalive_s", 30.0),
+        keepalive_timeout_s=given.get("keepalive_timeout_s", 20.0),
+        call_timeout_s=given.get("call_timeout_s", 30.0),
+        stall_timeout_s=given.get("stall_timeout_s", 60.0),
+        put_streams_max=given.get("put_streams_max", 64),
+    )
+
+
+def _pem(source: bytes | str | Path) -> bytes:
+    """Give PEM text, read from a file where a path is given."""
+    if isinstance(source, bytes):
+        return source
+    try:
+        return Path(source).read_bytes() if str(source) else b""
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}") from error

@@ -1,0 +1,292 @@
+"""The session generation (G2a to G2d): its calls and its JSON, nowhere else known."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from pyarrow import flight
+
+from bridge.client.connection import Connection, to_json
+from bridge.client.facts import (
+    WHOLE,
+    Extent,
+    SequenceFacts,
+    SessionFacts,
+    TopicFacts,
+    Upload,
+    Window,
+    schema_facts,
+)
+from bridge.client.revisions import Counts, Revision
+from bridge.errors import NotFoundError, PreconditionError, ProtocolError, ServerError
+
+_Json = Mapping[str, Any]
+
+
+class SessionDialect:
+    """Speaks to a server that writes in sessions."""
+
+    def __init__(self, connection: Connection, revision: Revision) -> None:
+        self.revision = revision
+        self._connection = connection
+
+    def sequence_create(self, name: str, metadata: _Json) -> Upload:
+        """Create the sequence, then open a session in it."""
+        self._act("sequence_create", name, locator=name, user_metadata=dict(metadata))
+        try:
+            return self.session_create(name)
+        except ServerError:
+            # Nothing can be written to it, and its name would stay taken.
+            with suppress(ServerError):
+                self.sequence_delete(name)
+            raise
+
+    def session_create(self, name: str) -> Upload:
+        """Open a further session on a sequence that exists."""
+        response = self._act("session_create", name, locator=name)
+        return Upload(
+            sequence=name,
+            uuid=self._text(response, "uuid", name),
+            locator=self._text(response, "locator", name) if self.revision.session_locators else "",
+        )
+
+    def sequence_delete(self, name: str) -> None:
+        """Delete the sequence in whatever state it is."""
+        self._act("sequence_delete", name, locator=name)
+
+    def sequence_names(self) -> list[str]:
+        """Name all sequences, as ListFlights gives them."""
+        return [
+            part.decode() for info in self._connection.flights() for part in info.descriptor.path
+        ]
+
+    def upload_check(self, upload: Upload) -> None:
+        """See that the session is there and still open."""
+        for session in self.sequence_facts(upload.sequence, WHOLE).sessions:
+            if session.locator == (upload.locator or upload.uuid):
+                if session.locked:
+                    raise PreconditionError(
+                        f"{session.locator}: the session is finalised",
+                        address=self._connection.options.address,
+                        resource=session.locator,
+                    )
+                return
+        raise NotFoundError(
+            f"{upload.sequence}: the session {upload.locator or upload.uuid} is gone",
+            address=self._connection.options.address,
+            resource=upload.sequence,
+        )
+
+    def upload_finalize(self, upload: Upload) -> None:
+        """Finalise the session."""
+        self._act("session_finalize", upload.sequence, session_uuid=upload.uuid)
+
+    def upload_delete(self, upload: Upload) -> None:
+        """Delete the session with its topics; the sequence stays."""
+        if self.revision.session_locators:
+            self._act("session_delete", upload.sequence, locator=upload.locator)
+        else:
+            self._act("session_delete", upload.sequence, session_uuid=upload.uuid)
+
+    def topic_create(
+        self,
+        upload: Upload,
+        locator: str,
+        *,
+        ontology_tag: str,
+        serialization_format: str,
+        metadata: _Json,
+    ) -> str:
+        """Create a topic in the session and give its uuid."""
+        response = self._act(
+            "topic_create",
+            locator,
+            session_uuid=upload.uuid,
+            locator=locator,
+            serialization_format=serialization_format,
+            ontology_tag=ontology_tag,
+            user_metadata=dict(metadata),
+        )
+        return self._text(response, "uuid", locator)
+
+    def topic_delete(self, locator: str) -> None:
+        """Delete the topic in whatever state it is."""
+        self._act("topic_delete", locator, locator=locator)
+
+    def topic_put_descriptor(self, locator: str, token: str) -> Any:
+        """Name the topic and its uuid."""
+        command = to_json({"resource_locator": locator, "topic_uuid": token})
+        return flight.FlightDescriptor.for_command(command)
+
+    def sequence_facts(self, name: str, window: Window) -> SequenceFacts:
+        """Read the sequence's own JSON and that of each endpoint."""
+        info = self._info(name, window)
+        told = self._connection.parse(info.app_metadata, resource=name)
+        sessions = tuple(self._session(entry) for entry in told.get("sessions") or ())
+        topics = tuple(self._topic(endpoint, name) for endpoint in info.endpoints)
+        user_metadata = (
+            told.get("user_metadata")
+            if self.revision.facts_without_schema
+            else schema_facts(info.schema)[1]
+        )
+        return SequenceFacts(
+            name=name,
+            user_metadata=user_metadata or {},
+            created_ns=told.get("created_at_ns"),
+            locked=bool(sessions) and all(session.locked for session in sessions),
+            size_bytes=sum(topic.size_bytes or 0 for topic in topics),
+            sessions=sessions,
+            topics=tuple(sorted(topics, key=lambda topic: topic.locator)),
+        )
+
+    def upload_topics(self, upload: Upload) -> tuple[TopicFacts, ...]:
+        """Give the topics that belong to the session."""
+        facts = self.sequence_facts(upload.sequence, WHOLE)
+        known_as = upload.locator or upload.uuid
+        mine = {
+            locator
+            for session in facts.sessions
+            if session.locator == known_as
+            for locator in session.topics
+        }
+        topics = tuple(topic for topic in facts.topics if topic.locator in mine)
+        if self.revision.counts is Counts.GET_SCHEMA:
+            return tuple(self._counted(topic) for topic in topics)
+        return topics
+
+    def topic_facts(self, locator: str, window: Window) -> TopicFacts:
+        """Read the topic's one endpoint and its schema."""
+        info = self._info(locator, window)
+        if len(info.endpoints) != 1:
+            raise ProtocolError(
+                f"{locator}: {len(info.endpoints)} endpoints for one topic",
+                address=self._connection.options.address,
+                resource=locator,
+            )
+        facts = self._topic(info.endpoints[0], locator)
+        properties, user_metadata = schema_facts(info.schema)
+        if self.revision.facts_without_schema:
+            return replace(facts, schema=info.schema)
+        facts = replace(
+            facts,
+            schema=info.schema.remove_metadata(),
+            ontology_tag=str(properties.get("ontology_tag", "")),
+            serialization_format=str(properties.get("serialization_format", "")),
+            user_metadata=user_metadata,
+        )
+        return self._counted(facts) if self.revision.counts is Counts.GET_SCHEMA else facts
+
+    def notify(self, locator: str, message: str) -> None:
+        """Create an error notification."""
+        action = f"{_kind(locator)}_notification_create"
+        self._act(action, locator, locator=locator, notification_type="error", msg=message)
+
+    def notifications(self, locator: str) -> Sequence[_Json]:
+        """List the notifications; `notification_type` becomes `type`."""
+        response = self._act(f"{_kind(locator)}_notification_list", locator, locator=locator)
+        entries = (response or {}).get("notifications") or ()
+        return [{**entry, "type": entry.get("notification_type")} for entry in entries]
+
+    def notifications_clear(self, locator: str) -> None:
+        """Remove the notifications."""
+        self._act(f"{_kind(locator)}_notification_purge", locator, locator=locator)
+
+    def query(self, request: _Json) -> Sequence[_Json]:
+        """Evaluate a query."""
+        response = self._connection.action("query", dict(request), resource="query")
+        items: Sequence[_Json] = (response or {}).get("items") or ()
+        return items
+
+    def _act(self, action: str, resource: str, **request: Any) -> Any:
+        return self._connection.action(action, request, resource=resource)
+
+    def _text(self, response: Any, key: str, resource: str) -> str:
+        value = response.get(key) if isinstance(response, dict) else None
+        if not isinstance(value, str) or not value:
+            raise ProtocolError(
+                f"{resource}: the server's answer lacks {key!r}",
+                address=self._connection.options.address,
+                resource=resource,
+            )
+        return value
+
+    def _info(self, locator: str, window: Window) -> Any:
+        request: dict[str, Any] = {"resource_locator": locator}
+        if window.start_ns is not None:
+            request["timestamp_ns_start"] = window.start_ns
+        if window.end_ns is not None:
+            request["timestamp_ns_end"] = window.end_ns
+        descriptor = flight.FlightDescriptor.for_command(to_json(request))
+        return self._connection.flight_info(descriptor, resource=locator)
+
+    def _session(self, told: _Json) -> SessionFacts:
+        return SessionFacts(
+            locator=str(told.get("locator") or told.get("uuid") or ""),
+            created_ns=told.get("created_at_ns"),
+            completed_ns=told.get("completed_at_ns"),
+            locked=bool(told.get("locked")),
+            topics=tuple(told.get("topics") or ()),
+        )
+
+    def _topic(self, endpoint: Any, resource: str) -> TopicFacts:
+        told = self._connection.parse(endpoint.app_metadata, resource=resource)
+        facts = TopicFacts(
+            locator=self._text(told, "resource_locator", resource),
+            created_ns=told.get("created_at_ns"),
+            completed_ns=told.get("completed_at_ns"),
+            locked=bool(told.get("locked")),
+            ticket=endpoint.ticket,
+        )
+        if not self.revision.facts_without_schema:
+            info = told.get("info") or {}
+            span = info.get("timestamp") or {}
+            return replace(
+                facts,
+                data=Extent(start_ns=span.get("start_ns"), end_ns=span.get("end_ns")),
+                size_bytes=info.get("total_bytes"),
+                chunks=info.get("chunks_number"),
+            )
+        data = told.get("data_info") or {}
+        window = told.get("time_window_info")
+        return replace(
+            facts,
+            ontology_tag=str(told.get("ontology_tag", "")),
+            serialization_format=str(told.get("serialization_format", "")),
+            user_metadata=told.get("user_metadata") or {},
+            data=_extent(data, "total_row_count"),
+            window=_extent(window, "row_count") if window is not None else None,
+            size_bytes=data.get("total_bytes"),
+            chunks=data.get("total_chunks_count"),
+        )
+
+    def _counted(self, facts: TopicFacts) -> TopicFacts:
+        """Add the row count, which G2c tells in the schema that a read begins with."""
+        if not facts.locked or facts.data.start_ns is None:
+            return replace(facts, data=Extent(row_count=0)) if facts.locked else facts
+        try:
+            stream = self._connection.get(facts.ticket, resource=facts.locator)
+            properties, _ = schema_facts(stream.schema)
+            stream.close()
+        except (NotFoundError, PreconditionError):
+            return facts
+        count = properties.get("message_count")
+        data = Extent(
+            row_count=int(count) if count is not None else None,
+            start_ns=facts.data.start_ns,
+            end_ns=facts.data.end_ns,
+        )
+        return replace(facts, data=data)
+
+
+def _kind(locator: str) -> str:
+    return "topic" if "/" in locator else "sequence"
+
+
+def _extent(told: _Json, count_key: str) -> Extent:
+    interval = told.get("interval") or {}
+    return Extent(
+        row_count=told.get(count_key),
+        start_ns=interval.get("start_ns"),
+        end_ns=interval.get("end_ns"),
+    )

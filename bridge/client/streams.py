@@ -1,0 +1,185 @@
+"""One put or get stream: blocking calls, watched for progress, with errors in our terms."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from bridge.client.translate import FLIGHT_ERRORS, Translator
+from bridge.client.watch import StallWatch, WatchedCall
+from bridge.errors import ServerError, TransientError, UsageError
+
+_ABORT_MESSAGE = b"abort"
+
+
+def _failure(
+    error: BaseException,
+    call: WatchedCall,
+    *,
+    resource: str,
+    translator: Translator,
+    stall_s: float,
+) -> ServerError:
+    """Give our error for a stream call, which may have failed because the watch cut it."""
+    if call.stalled:
+        return TransientError(
+            f"{resource}: no progress for {stall_s:g} s, the connection was cut",
+            address=translator.address,
+            resource=resource,
+            hint="the server or the link to it hangs",
+        )
+    return translator.error(error, resource)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PutStream:
+    """An open put stream; used by one thread at a time.
+
+    A stream must be finished or aborted: one that is merely forgotten ends cleanly, and the server
+    takes what has arrived for the whole topic.
+
+    Attributes:
+        writer: The Flight stream writer.
+        resource: The topic's locator.
+        translator: Turns pyarrow's errors into ours.
+        watch: Watches blocking calls.
+        on_end: Called once when the stream has ended in any way.
+        ended: Whether it has.
+    """
+
+    writer: Any
+    resource: str
+    translator: Translator
+    watch: StallWatch
+    on_end: "Callable[[PutStream], None]"
+    ended: bool = False
+
+    def _blocking(self, call: Callable[..., object], *arguments: object) -> None:
+        with self.watch.watching() as watched:
+            try:
+                call(*arguments)
+            except FLIGHT_ERRORS as error:
+                raise _failure(
+                    error,
+                    watched,
+                    resource=self.resource,
+                    translator=self.translator,
+                    stall_s=self.watch.stall_timeout_s,
+                ) from self.translator.cause(error)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Send a batch; blocks as long as the server or the link is slow.
+
+        Raises:
+            ServerError: The stream is broken; it can only be aborted from here on.
+        """
+        if self.ended:
+            raise UsageError(f"{self.resource}: the stream has ended")
+        try:
+            self._blocking(self.writer.write_batch, batch)
+        except ServerError as error:
+            raise self._verdict(error) from error.__cause__
+
+    def _verdict(self, error: ServerError) -> ServerError:
+        """Prefer what the server says at the end of a broken stream over how the write failed."""
+        self.ended = True
+        try:
+            self._blocking(self.writer.close)
+        except ServerError as verdict:
+            chosen = verdict if not isinstance(verdict, TransientError) else error
+        else:
+            chosen = error
+        self.on_end(self)
+        return chosen
+
+    def finish(self) -> None:
+        """End the stream and hear the server's verdict.
+
+        Raises:
+            ServerError: The topic is not whole on the server.
+        """
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            self._blocking(self.writer.close)
+        finally:
+            self.on_end(self)
+
+    def abort(self) -> None:
+        """Break the stream so that the server does not take it for complete; idempotent.
+
+        A message without payload does it: the platform refuses one, while a stream that just ends,
+        even because our process unwinds, is locked as a whole topic.
+        """
+        if self.ended:
+            return
+        self.ended = True
+        with suppress(ServerError):  # The refusal is what an abort is for.
+            self._blocking(self.writer.write_metadata, _ABORT_MESSAGE)
+        with suppress(ServerError):
+            self._blocking(self.writer.close)
+        self.on_end(self)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class GetStream:
+    """An open get stream; used by one thread.
+
+    Attributes:
+        reader: The Flight stream reader.
+        resource: The topic's locator.
+        translator: Turns pyarrow's errors into ours.
+        watch: Watches blocking calls.
+    """
+
+    reader: Any
+    resource: str
+    translator: Translator
+    watch: StallWatch
+    ended: bool = False
+
+    def _next(self, call: Callable[[], Any]) -> Any:
+        with self.watch.watching() as watched:
+            try:
+                return call()
+            except FLIGHT_ERRORS as error:
+                self.ended = True
+                raise _failure(
+                    error,
+                    watched,
+                    resource=self.resource,
+                    translator=self.translator,
+                    stall_s=self.watch.stall_timeout_s,
+                ) from self.translator.cause(error)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema, which is the first thing the server sends."""
+        return self._next(lambda: self.reader.schema)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches; leaving early cancels the stream.
+
+        Raises:
+            ServerError: The stream broke.
+        """
+        try:
+            while True:
+                try:
+                    chunk = self._next(self.reader.read_chunk)
+                except StopIteration:
+                    self.ended = True
+                    return
+                if chunk.data is not None:
+                    yield chunk.data
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Cancel what has not been read; idempotent."""
+        if not self.ended:
+            self.ended = True
+            self.reader.cancel()

@@ -1,0 +1,201 @@
+"""Writing one topic: batches in, the server's verdict at the end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from bridge.client.streams import PutStream
+from bridge.errors import UsageError
+from bridge.ontology import TIMESTAMP_COLUMN, Model
+
+_PUSH_BYTES_PER_VALUE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """How large what we send may be.
+
+    Attributes:
+        bytes_target: Batches above this size, as Arrow IPC, are split by rows.
+        bytes_max: A single row above this size cannot be sent at all.
+        records_max: Batches of more rows are split.
+    """
+
+    bytes_target: int
+    bytes_max: int
+    records_max: int
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class TopicWriter:
+    """Writes one topic; made by `SequenceWriter.topic_create`; used by one thread at a time.
+
+    As a context manager it closes at a clean exit and aborts otherwise.
+
+    Attributes:
+        name: The topic's name, with a leading slash.
+        model: What each row is.
+        rows_written: Rows handed to the stream.
+        bytes_written: Their size as Arrow IPC, before compression.
+        batches_written: Batches handed to the stream; each becomes a chunk on the platform.
+        oversize: Rows that were too large for the server; dropped, counted and reported to it.
+        closed: Whether the topic is whole on the server, as far as its verdict tells.
+        aborted: Whether it was given up.
+    """
+
+    name: str
+    model: Model
+    limits: BatchLimits
+    stream: PutStream
+    report: Callable[[str], None]
+    on_abort: Callable[[BaseException | None], None] = field(default=lambda _: None)
+    rows_written: int = 0
+    bytes_written: int = 0
+    batches_written: int = 0
+    oversize: int = 0
+    closed: bool = False
+    aborted: bool = False
+    _rows: list[Mapping[str, Any]] = field(default_factory=list)
+    _rows_bytes: int = 0
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Send a batch; blocks while the server or the link is slow.
+
+        A batch above the limits is split by rows. A single row above the server's message limit is
+        dropped, counted in `oversize`, and reported as a notification on the topic.
+
+        Args:
+            batch: Rows in terms of `model.schema`; schema metadata does not matter.
+
+        Raises:
+            UsageError: The schema is another one, or the writer is closed.
+            ServerError: The stream is broken. The topic is not whole; only `abort` is left.
+        """
+        self._require_open()
+        if not batch.schema.equals(self.model.schema, check_metadata=False):
+            raise UsageError(
+                f"{self.name}: the batch does not have the schema of {self.model.tag}",
+                hint=f"expected {self.model.schema}, got {batch.schema}",
+            )
+        self._flush()
+        self._send(batch)
+
+    def push(self, row: Mapping[str, Any]) -> None:
+        """Add one row, to be sent with others once they fill a batch.
+
+        Args:
+            row: Values by column; `timestamp_ns` in nanoseconds. Columns left out are null.
+
+        Raises:
+            UsageError: The row has no `timestamp_ns`, an unknown column, or values of another
+                type; the latter may only be found when the batch is made.
+            ServerError: As for `write_batch`.
+        """
+        self._require_open()
+        if row.get(TIMESTAMP_COLUMN) is None:
+            raise UsageError(f"{self.name}: a row needs {TIMESTAMP_COLUMN}")
+        unknown = row.keys() - set(self.model.schema.names)
+        if unknown:
+            raise UsageError(f"{self.name}: {self.model.tag} has no column {sorted(unknown)}")
+        self._rows.append(row)
+        self._rows_bytes += _roughly_bytes(row)
+        full = self._rows_bytes >= self.limits.bytes_target
+        if full or len(self._rows) >= self.limits.records_max:
+            self._flush()
+
+    def close(self) -> None:
+        """Send what is buffered, end the stream and hear the server's verdict; idempotent.
+
+        Raises:
+            ServerError: The topic is not whole on the server.
+        """
+        if self.closed:
+            return
+        self._require_open()
+        self._flush()
+        self.stream.finish()
+        if self.oversize > 1:
+            self.report(
+                f"{self.oversize} rows were larger than the server accepts and were dropped"
+            )
+        self.closed = True
+
+    def abort(self) -> None:
+        """Give the topic up so that the server does not take it for complete; idempotent."""
+        if self.closed or self.aborted:
+            return
+        self.aborted = True
+        self._rows.clear()
+        self.stream.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _require_open(self) -> None:
+        if self.closed or self.aborted:
+            raise UsageError(f"{self.name}: the topic writer is closed")
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        rows, self._rows, self._rows_bytes = self._rows, [], 0
+        try:
+            batch = pa.RecordBatch.from_pylist(rows, schema=self.model.schema)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise UsageError(
+                f"{self.name}: {len(rows)} rows do not fit {self.model.tag}: {error}"
+            ) from error
+        self._send(batch)
+
+    def _send(self, batch: pa.RecordBatch) -> None:
+        """Send a batch whole if it fits, else in halves, down to single rows."""
+        if batch.num_rows == 0:
+            return
+        size_bytes = pa.ipc.get_record_batch_size(batch)
+        fits = size_bytes <= self.limits.bytes_target and batch.num_rows <= self.limits.records_max
+        if not fits and batch.num_rows > 1:
+            half = batch.num_rows // 2
+            self._send(batch.slice(0, half))
+            self._send(batch.slice(half))
+        elif size_bytes > self.limits.bytes_max:
+            self._drop(size_bytes)
+        else:
+            self.stream.write(batch)
+            self.rows_written += batch.num_rows
+            self.bytes_written += size_bytes
+            self.batches_written += 1
+
+    def _drop(self, size_bytes: int) -> None:
+        self.oversize += 1
+        if self.oversize == 1:
+            self.report(
+                f"a row of {size_bytes} bytes is larger than the {self.limits.bytes_max} bytes the "
+                "server accepts and was dropped"
+            )
+
+
+def _roughly_bytes(value: object) -> int:
+    """Estimate the Arrow size of a row's value, cheaply, to know when a batch is full."""
+    if isinstance(value, Mapping):
+        return sum(_roughly_bytes(part) for part in value.values())
+    if isinstance(value, bytes | bytearray | memoryview | str):
+        return len(value) + _PUSH_BYTES_PER_VALUE
+    if isinstance(value, list | tuple):
+        if value and isinstance(value[0], Mapping | list | tuple | str | bytes):
+            return sum(_roughly_bytes(part) for part in value)
+        return _PUSH_BYTES_PER_VALUE * len(value)
+    return int(getattr(value, "nbytes", _PUSH_BYTES_PER_VALUE))

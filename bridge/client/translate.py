@@ -1,0 +1,243 @@
+"""The one place where errors of pyarrow, Flight and gRPC become errors of our tree.
+
+pyarrow spreads one server's answers over `ValueError`, `KeyError`, `OSError` and three trees of its
+own, so nothing outside this file catches or names them. Connection states are told by class; what
+a server says is told by its words first (the platform's older generations answer everything with
+the status INTERNAL) and by class where the words are unknown.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from pyarrow import flight
+
+from bridge.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    OfflineError,
+    PreconditionError,
+    ProtocolError,
+    RefusedError,
+    RejectedError,
+    ServerError,
+    TransientError,
+)
+
+FLIGHT_ERRORS = (pa.ArrowException, flight.FlightError, OSError, MemoryError)
+"""Everything pyarrow raises for a call: `FlightError` alone is no `ArrowException`, and
+`ArrowIOError` is plain `OSError`."""
+
+_Told = tuple[tuple[str, ...], type[ServerError], str]
+
+# What gRPC says when the server is unavailable; anything else is a link that broke.
+_LINK: tuple[_Told, ...] = (
+    (
+        ("handshake", "certificate", "ssl_error", "wrong_version_number", "tsi_"),
+        RefusedError,
+        "check the TLS settings of both sides",
+    ),
+    (
+        (
+            "failed to connect",
+            "connection refused",
+            "dns resolution",
+            "no route to host",
+            "is unreachable",
+            "name resolution",
+        ),
+        OfflineError,
+        "check that the server runs and can be reached",
+    ),
+)
+
+# What servers say, in the order in which it is looked for; the first match decides.
+_WORDS: tuple[_Told, ...] = (
+    (
+        ("api key", "the token is "),
+        RefusedError,
+        "check the API key and its permissions",
+    ),
+    (("no available action",), ProtocolError, "the server speaks another protocol revision"),
+    (
+        ("message length too large", "larger than max", "exceeded limit"),
+        RejectedError,
+        "one message is larger than the server accepts; send smaller batches",
+    ),
+    (("already exists",), AlreadyExistsError, ""),
+    (
+        (
+            "already finalized",
+            "has already been uploaded",
+            "is already uploading",
+            "is empty.",
+            "doput not called",
+            "precondition failed error",
+            "sequence is locked",
+            "sequence locked",
+            "topic locked",
+            "topic unlocked",
+        ),
+        PreconditionError,
+        "",
+    ),
+    (
+        (
+            "does not match the topic uuid",
+            "do not share the same sequence",
+            "facade error :: unauthorized",
+            "bad key",
+            "malformed key",
+            "is not a valid uuid",
+        ),
+        RejectedError,
+        "",
+    ),
+    (
+        ("expected to return at least one row", "not found"),
+        NotFoundError,
+        "",
+    ),
+    (
+        ("body deserialization error", "unsupported descriptor", "bad command"),
+        ProtocolError,
+        "the server did not understand the request; check its version",
+    ),
+    (
+        ("sanitization error", "unsupported schema", "invalid json key", "is not a valid"),
+        RejectedError,
+        "",
+    ),
+    (("resource exhausted",), TransientError, "the server is short of resources"),
+    (("destination already closed",), TransientError, "the server ended the stream early"),
+)
+
+# What a class means where its words are unknown; the first match decides.
+_CLASSES: tuple[tuple[type[BaseException], type[ServerError]], ...] = (
+    (flight.FlightWriteSizeExceededError, RejectedError),
+    (flight.FlightUnauthenticatedError, RefusedError),
+    (flight.FlightUnauthorizedError, RefusedError),
+    (flight.FlightCancelledError, TransientError),
+    (flight.FlightInternalError, TransientError),
+    (flight.FlightServerError, TransientError),
+    (flight.FlightUnavailableError, TransientError),
+    (pa.ArrowKeyError, NotFoundError),
+    (pa.ArrowNotImplementedError, ProtocolError),
+    (pa.ArrowMemoryError, TransientError),
+    (pa.ArrowCancelled, TransientError),
+    (pa.ArrowInvalid, RejectedError),
+    (pa.lib.ArrowTypeError, RejectedError),
+    (pa.lib.ArrowIndexError, RejectedError),
+    (pa.lib.ArrowCapacityError, RejectedError),
+    (pa.ArrowSerializationError, RejectedError),
+    (pa.ArrowException, TransientError),
+    (flight.FlightError, TransientError),
+    (OSError, TransientError),
+    (MemoryError, TransientError),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that must not be seen: it prints as stars wherever it is shown.
+
+    Attributes:
+        value: The text itself, for the one place that sends it.
+    """
+
+    value: str = field(repr=False)
+
+    @classmethod
+    def of(cls, value: "str | Secret") -> "Secret":
+        """Wrap a text, unless it is wrapped already."""
+        return value if isinstance(value, Secret) else cls(value)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def scrub(self, text: str) -> str:
+        """Replace the secret by stars wherever it stands in *text*."""
+        return text.replace(self.value, "***") if self.value else text
+
+
+NO_SECRET = Secret("")
+
+
+def translate(
+    error: BaseException, *, address: str = "", resource: str = "", secret: Secret = NO_SECRET
+) -> ServerError:
+    """Turn any error of pyarrow, Flight or gRPC into one of our tree.
+
+    Args:
+        error: What pyarrow raised.
+        address: The server, as `host:port`.
+        resource: The sequence, topic or action the call was about.
+        secret: What must not appear in the message even if the server echoes it.
+
+    Returns:
+        The error to raise, with the server's own words as far as they are useful.
+    """
+    words = secret.scrub(_clean(str(error)))
+    chosen, hint = _classify(error, words.lower())
+    prefix = f"{resource}: " if resource else ""
+    text = words or type(error).__name__
+    return chosen(f"{prefix}{text}", address=address, resource=resource, hint=hint)
+
+
+def _classify(error: BaseException, words: str) -> tuple[type[ServerError], str]:
+    if isinstance(error, flight.FlightTimedOutError):
+        return TransientError, ""
+    table = _LINK if isinstance(error, flight.FlightUnavailableError) else _WORDS
+    for signs, chosen, hint in table:
+        if any(sign in words for sign in signs):
+            return chosen, hint
+    for base, chosen in _CLASSES:
+        if isinstance(error, base):
+            return chosen, ""
+    return TransientError, ""
+
+
+def _clean(text: str) -> str:
+    """Cut what gRPC and pyarrow wrap around the server's words."""
+    text = text.partition("gRPC client debug context:")[0]
+    text = text.partition("Detail: Python exception:")[0]
+    text = text.split("with message: ", 1)[-1]
+    return " ".join(text.split()).strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translator:
+    """Translates whatever pyarrow raises while talking to one server.
+
+    Attributes:
+        address: The server, as `host:port`.
+        secret: The API key, which no message may contain.
+    """
+
+    address: str
+    secret: Secret = NO_SECRET
+
+    def error(self, error: BaseException, resource: str) -> ServerError:
+        """Give our error for *error*, raised by a call about *resource*."""
+        return translate(error, address=self.address, resource=resource, secret=self.secret)
+
+    @contextmanager
+    def calling(self, resource: str) -> Iterator[None]:
+        """Translate every pyarrow error that leaves the block.
+
+        The original stays attached as the cause, unless it contains the API key.
+        """
+        try:
+            yield
+        except FLIGHT_ERRORS as error:
+            if isinstance(error, ServerError):
+                raise
+            raise self.error(error, resource) from self.cause(error)
+
+    def cause(self, error: BaseException) -> BaseException | None:
+        """Give *error* as a cause to attach, or None where it would show the API key."""
+        shown = f"{error} {error!r}"
+        return None if self.secret.scrub(shown) != shown else error

@@ -1,0 +1,178 @@
+"""Sees to it that a stream call makes progress, and cuts the connection when it does not.
+
+A Flight stream call blocks inside gRPC without a deadline, closing its `FlightClient` does not wake
+it, and keepalive only finds a dead link, not a server that answers pings but has stopped reading.
+So one thread per client looks at the calls in flight. A call that is older than the stall time,
+while the kernel reports no more than pings acknowledged by the server, gets its TCP connection shut
+down: gRPC then fails every stream on it at once, and the server sees a broken stream rather than a
+complete one. A slow link is no stall, however long one batch takes.
+
+The sockets belong to gRPC, so they are found through `/proc/self/fd` by the address of the peer.
+"""
+
+import os
+import socket
+import stat
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+
+PROGRESS_BYTES_MIN = 1024
+"""Fewer bytes than this in a whole stall time are keepalive pings, no progress."""
+
+_OWN_DESCRIPTORS = Path("/proc/self/fd")
+_TCP_INFO_BYTES = 136
+_TCP_INFO_ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
+"""`tcpi_bytes_acked` and `tcpi_bytes_received` of Linux' `struct tcp_info` (since 4.1)."""
+
+
+def resolve(host: str, port: int) -> frozenset[str]:
+    """Give the addresses of *host*, as text without IPv4 mapping; empty when it has none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return frozenset()
+    return frozenset(_plain(str(entry[4][0])) for entry in found)
+
+
+def _plain(address: str) -> str:
+    parsed = ip_address(address.partition("%")[0])
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(parsed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The far end of our connections.
+
+    Attributes:
+        hosts: Its addresses.
+        port: Its TCP port.
+    """
+
+    hosts: frozenset[str]
+    port: int
+
+    def _sockets(self) -> Iterator[socket.socket]:
+        """Yield every TCP connection of this process to the peer, as a descriptor of our own."""
+        for entry in list(_OWN_DESCRIPTORS.iterdir()):
+            try:
+                copy = os.dup(int(entry.name))
+            except OSError:
+                continue
+            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+                os.close(copy)
+                continue
+            with socket.socket(fileno=copy) as candidate, suppress(OSError):
+                if self._is_far_end(candidate.getpeername()):
+                    yield candidate
+
+    def _is_far_end(self, name: object) -> bool:
+        if not isinstance(name, tuple) or name[1] != self.port:
+            return False
+        return _plain(name[0]) in self.hosts
+
+    def moved_bytes(self) -> int:
+        """Count the bytes that the peer has acknowledged or sent on the present connections."""
+        total = 0
+        for connection in self._sockets():
+            raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            if len(raw) == _TCP_INFO_BYTES:
+                total += sum(_TCP_INFO_ACKED_AND_RECEIVED.unpack(raw))
+        return total
+
+    def cut(self) -> int:
+        """Shut down every connection to the peer, and say how many there were."""
+        count = 0
+        for connection in self._sockets():
+            connection.shutdown(socket.SHUT_RDWR)
+            count += 1
+        return count
+
+
+@dataclass(slots=True, eq=False)
+class WatchedCall:
+    """One blocking call in flight.
+
+    Attributes:
+        since_s: When it last was seen to progress, on the monotonic clock.
+        moved_bytes: What the connections had moved by then; None before the first look.
+        stalled: Whether it was cut. Written by the watching thread, read after the call.
+    """
+
+    since_s: float
+    moved_bytes: int | None = None
+    stalled: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class StallWatch:
+    """Watches the blocking calls of one client; its thread runs only while there are some.
+
+    Attributes:
+        peer: Whose connections are looked at.
+        stall_timeout_s: How long a call may go without progress.
+    """
+
+    peer: Peer
+    stall_timeout_s: float
+    _calls: set[WatchedCall] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _closed: bool = False
+
+    @contextmanager
+    def watching(self) -> Iterator[WatchedCall]:
+        """Watch the block, which holds exactly one blocking call."""
+        call = WatchedCall(time.monotonic())
+        with self._lock:
+            self._calls.add(call)
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(
+                    target=self._run, name="mosaico-stall-watch", daemon=True
+                )
+                self._thread.start()
+        try:
+            yield call
+        finally:
+            with self._lock:
+                self._calls.discard(call)
+
+    def close(self) -> None:
+        """Stop watching; idempotent."""
+        with self._lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+        self._wake.set()
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        pause_s = min(1.0, self.stall_timeout_s / 4)
+        while not self._wake.wait(pause_s):
+            self._look(time.monotonic())
+
+    def _look(self, now_s: float) -> None:
+        """Cut the connections if one of the calls has been stuck for too long."""
+        with self._lock:
+            old = [call for call in self._calls if now_s - call.since_s > self.stall_timeout_s / 2]
+        if not old:
+            return
+        moved_bytes = self.peer.moved_bytes()
+        stuck = False
+        for call in old:
+            if call.moved_bytes is None:
+                call.moved_bytes = moved_bytes
+            elif moved_bytes - call.moved_bytes >= PROGRESS_BYTES_MIN:
+                call.since_s, call.moved_bytes = now_s, moved_bytes
+            elif now_s - call.since_s > self.stall_timeout_s:
+                call.stalled = stuck = True
+        if stuck:
+            self.peer.cut()

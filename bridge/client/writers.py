@@ -1,0 +1,286 @@
+"""Writing a sequence: topics, receipts, finalisation, and what is left behind after an error."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self
+
+from bridge.client.connection import Connection
+from bridge.client.facts import Dialect, Upload
+from bridge.client.names import split_locator, topic_locator
+from bridge.client.topics import BatchLimits, TopicWriter
+from bridge.errors import NotFoundError, ServerError, UsageError
+from bridge.ontology import Model
+
+
+class OnErrorPolicy(StrEnum):
+    """What becomes of a sequence whose writing fails."""
+
+    Delete = "delete"
+    Report = "report"
+
+
+class SequenceStatus(StrEnum):
+    """How far the writing of a sequence has come."""
+
+    Null = "null"
+    Pending = "pending"
+    Finalized = "finalized"
+    Error = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicReceipt:
+    """What the server says it holds of a topic.
+
+    Attributes:
+        row_count: Rows; None where the revision does not tell.
+        start_ns: First record time, nanoseconds; None without rows or where not told.
+        end_ns: Last record time, inclusive; likewise.
+        locked: Whether the topic's upload ended cleanly: the topic is whole.
+        size_bytes: Stored bytes; None where not told.
+    """
+
+    row_count: int | None
+    start_ns: int | None
+    end_ns: int | None
+    locked: bool
+    size_bytes: int | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class SequenceWriter:
+    """Writes one sequence; made by `MosaicoClient.sequence_create` and `sequence_resume`.
+
+    A context manager: entering creates the sequence on the server (or takes up the session again),
+    a clean exit closes all topics and finalises, an error is handled by the policy. Control calls
+    may come from several threads; each `TopicWriter` is for one thread at a time.
+
+    Attributes:
+        name: The sequence's name.
+        on_error: What happens when the block is left by an error.
+        status: How far it has come.
+        cleanup_errors: What could not be cleaned up after an error, for the report.
+    """
+
+    name: str
+    on_error: OnErrorPolicy
+    connection: Connection = field(repr=False)
+    dialect: Dialect = field(repr=False)
+    limits: BatchLimits
+    metadata: Mapping[str, Any] = field(repr=False)
+    resumed: Upload | None = field(default=None, repr=False)
+    on_change: Callable[[str], None] = field(default=lambda _: None, repr=False)
+    status: SequenceStatus = SequenceStatus.Null
+    cleanup_errors: list[ServerError] = field(default_factory=list, repr=False)
+    _upload: Upload | None = field(default=None, repr=False)
+    _topics: dict[str, TopicWriter] = field(default_factory=dict, repr=False)
+
+    @property
+    def session(self) -> str:
+        """The session's locator, `sequence:ULID`; empty on G1 and G2a. To be journalled."""
+        return self._known_upload().locator
+
+    @property
+    def session_uuid(self) -> str:
+        """The session's write token (the sequence's key on G1). To be journalled, not shown."""
+        return self._known_upload().uuid
+
+    @property
+    def topics(self) -> Mapping[str, TopicWriter]:
+        """The topics created by this writer, by name."""
+        return dict(self._topics)
+
+    def topic_create(
+        self, topic_name: str, metadata: Mapping[str, Any], ontology_type: Model
+    ) -> TopicWriter:
+        """Create a topic and open its stream.
+
+        Args:
+            topic_name: Its name, with or without the leading slash.
+            metadata: What to attach to it; JSON values.
+            ontology_type: What each row is.
+
+        Raises:
+            UsageError: Outside the `with` block.
+            RejectedError: The server does not accept the name or the metadata.
+            ServerError: The call failed otherwise.
+        """
+        upload = self._require_upload()
+        locator = topic_locator(self.name, topic_name)
+        name = split_locator(locator)[1]
+        token = self.dialect.topic_create(
+            upload,
+            locator,
+            ontology_tag=ontology_type.tag,
+            serialization_format=ontology_type.serialization_format.value,
+            metadata=metadata,
+        )
+        writer = TopicWriter(
+            name=name,
+            model=ontology_type,
+            limits=self.limits,
+            stream=self.connection.put(
+                self.dialect.topic_put_descriptor(locator, token),
+                ontology_type.schema,
+                resource=locator,
+            ),
+            report=lambda message: self.dialect.notify(locator, message),
+        )
+        self._topics[name] = writer
+        return writer
+
+    def topic_delete(self, topic_name: str) -> None:
+        """Abort a topic if it is open and delete what the server has of it.
+
+        The name is free again afterwards: this is how a resumed writer makes room for resending.
+        """
+        self._require_upload()
+        locator = topic_locator(self.name, topic_name)
+        writer = self._topics.pop(split_locator(locator)[1], None)
+        if writer is not None:
+            writer.abort()
+        self.dialect.topic_delete(locator)
+
+    def topic_notify(self, topic_name: str, message: str) -> None:
+        """Attach an error notification to a topic."""
+        self._require_upload()
+        self.dialect.notify(topic_locator(self.name, topic_name), message)
+
+    def notify(self, message: str) -> None:
+        """Attach an error notification to the sequence."""
+        self._require_upload()
+        self.dialect.notify(self.name, message)
+
+    def receipts(self) -> dict[str, TopicReceipt]:
+        """Ask the server what it holds, by topic name, of all topics of this session.
+
+        Raises:
+            ServerError: The call failed.
+        """
+        return {
+            split_locator(facts.locator)[1]: TopicReceipt(
+                row_count=facts.data.row_count,
+                start_ns=facts.data.start_ns,
+                end_ns=facts.data.end_ns,
+                locked=facts.locked,
+                size_bytes=facts.size_bytes,
+            )
+            for facts in self.dialect.upload_topics(self._known_upload())
+        }
+
+    def finalize(self) -> None:
+        """Close all topics and commit; idempotent. A clean exit does it by itself.
+
+        Raises:
+            ServerError: A topic is not whole, or the commit failed.
+        """
+        if self.status is SequenceStatus.Finalized:
+            return
+        upload = self._require_upload()
+        for topic in self._topics.values():
+            if not topic.aborted:
+                topic.close()
+        self.dialect.upload_finalize(upload)
+        self.status = SequenceStatus.Finalized
+        self.on_change(self.name)
+
+    def abandon(self) -> None:
+        """Leave everything as it is, without the error policy, to be resumed later; idempotent.
+
+        Open topics are aborted, so that the server does not take them for whole.
+        """
+        if self.status is SequenceStatus.Pending:
+            self._abort_open()
+            self.status = SequenceStatus.Error
+            self.on_change(self.name)
+
+    def __enter__(self) -> Self:
+        if self.status is not SequenceStatus.Null:
+            raise UsageError(f"{self.name}: a sequence writer is entered only once")
+        if self.resumed is None:
+            self._upload = self.dialect.sequence_create(self.name, self.metadata)
+        else:
+            self.dialect.upload_check(self.resumed)
+            self._upload = self.resumed
+        self.status = SequenceStatus.Pending
+        self.on_change(self.name)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.status is not SequenceStatus.Pending:
+            return
+        if error is None:
+            try:
+                self.finalize()
+            except BaseException as late:
+                self._fail(late)
+                raise
+        else:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Do what the policy says; what cannot be done is noted on *error*, never raised."""
+        self.status = SequenceStatus.Error
+        self._abort_open()
+        if self.on_error is OnErrorPolicy.Delete:
+            self._clean(self.dialect.upload_delete, self._upload)
+            self._clean(self.dialect.sequence_delete, self.name)
+        else:
+            self._report(error)
+        for left in self.cleanup_errors:
+            error.add_note(f"not cleaned up: {left.message}")
+        self.on_change(self.name)
+
+    def _report(self, error: BaseException) -> None:
+        """Keep what is whole, remove what is not, and say on the sequence what happened."""
+        whole: list[str] = []
+        self._clean(self._sort_out, whole)
+        self._clean(self.dialect.notify, self.name, f"{type(error).__name__}: {error}")
+        if whole:
+            self._clean(self.dialect.upload_finalize, self._upload)
+
+    def _sort_out(self, whole: list[str]) -> None:
+        """Delete the topics that are not whole, and list the others in *whole*."""
+        broken_here = {name for name, topic in self._topics.items() if not topic.closed}
+        for name, receipt in self.receipts().items():
+            if receipt.locked and name not in broken_here:
+                whole.append(name)
+            else:
+                self._clean(self.dialect.topic_delete, topic_locator(self.name, name))
+
+    def _clean(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except NotFoundError:
+            return
+        except ServerError as error:
+            self.cleanup_errors.append(error)
+
+    def _abort_open(self) -> None:
+        for topic in self._topics.values():
+            with suppress(ServerError):
+                topic.abort()
+
+    def _known_upload(self) -> Upload:
+        if self._upload is None:
+            raise self._not_open()
+        return self._upload
+
+    def _require_upload(self) -> Upload:
+        if self._upload is None or self.status is not SequenceStatus.Pending:
+            raise self._not_open()
+        return self._upload
+
+    def _not_open(self) -> UsageError:
+        return UsageError(
+            f"{self.name}: the sequence writer is not open",
+            hint="use it inside `with client.sequence_create(...) as writer:`",
+        )
