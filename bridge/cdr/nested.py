@@ -1,0 +1,125 @@
+"""Arrays and sequences whose elements vary in size: strings, and messages that hold such.
+
+Where an element starts is known only after the one before it, so the walk goes by rank: the k-th
+elements of all rows at once. It takes as many steps as the longest row has elements, not as many
+as there are rows. The walk finds only the starts; everything else about the elements is then done
+in one batch of all elements.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from bridge.cdr.assembly import Shape, list_array
+from bridge.cdr.cursor import Cursor
+from bridge.cdr.rejects import Rejects
+from bridge.cdr.sequences import Count
+from bridge.cdr.source import Positions, Source
+
+
+class Located(Protocol):
+    """Where the bytes of a step lie in every row, ready to be copied out."""
+
+    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+        """Copy the leaf columns of the step out, in field order."""
+
+
+class Step(Protocol):
+    """A part of the way through a payload."""
+
+    def advance(self, cursor: Cursor) -> None:
+        """Step over it, in place."""
+
+    def locate(self, cursor: Cursor) -> Located:
+        """Step over it and remember where it lay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scattered:
+    """A collection of elements of varying size.
+
+    Attributes:
+        count: How the number of elements is told.
+        steps: The way through one element.
+        element: How the leaves of the steps make an element.
+        type: The Arrow list type of the column.
+    """
+
+    count: Count
+    steps: tuple[Step, ...]
+    element: Shape
+    type: pa.DataType
+
+    def advance(self, cursor: Cursor) -> None:
+        """Step behind the collection."""
+        walk_ranks(self.steps, cursor, self.count.take(cursor), starts=None)
+
+    def locate(self, cursor: Cursor) -> "LocatedScattered":
+        """Step behind the collection and remember where its elements' parts lay."""
+        counts = self.count.take(cursor)
+        starts = np.empty(int(counts.sum()), dtype=np.int64)
+        walk_ranks(self.steps, cursor, counts, starts=starts)
+        elements = Cursor(
+            cursor.source,
+            np.repeat(cursor.origin, counts),
+            np.repeat(cursor.end, counts),
+            starts,
+            cursor.lenient,
+        )
+        located = tuple(step.locate(elements) for step in self.steps)
+        return LocatedScattered(scattered=self, located=located, counts=counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocatedScattered:
+    """The parts of all elements, and the counts, shape (n,)."""
+
+    scattered: Scattered
+    located: tuple[Located, ...]
+    counts: Positions
+
+    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+        """Copy all elements out as one list column."""
+        total = int(self.counts.sum())
+        element_rejects = Rejects(total)
+        leaves = [leaf for part in self.located for leaf in part.gather(source, element_rejects)]
+        if element_rejects.by_reason:
+            offsets = np.concatenate([[0], np.cumsum(self.counts)])
+            rejects.add_elements(element_rejects, offsets)
+        elements = self.scattered.element.build(iter(leaves), total)
+        return [list_array(self.scattered.type, self.counts, elements)]
+
+
+def walk_ranks(
+    steps: tuple[Step, ...], cursor: Cursor, counts: Positions, *, starts: Positions | None
+) -> None:
+    """Move every cursor behind its `counts` elements, shape (n,), rank by rank.
+
+    Cost: max(counts) rounds; a round is linear in the rows that still have an element. Rows are
+    sorted by count once, so that those are always the first.
+
+    Args:
+        steps: The way through one element.
+        cursor: The walkers, in front of their first element; moved in place.
+        counts: How many elements each has.
+        starts: Where to note each element's start, relative to its origin, shape (sum(counts),),
+            elements of a row side by side; or None to note nothing.
+    """
+    rounds = int(counts.max(initial=0))
+    if rounds == 0:
+        return
+    uniform = int(counts.min()) == rounds
+    order = np.arange(len(counts)) if uniform else np.argsort(-counts, kind="stable")
+    slots = (np.cumsum(counts) - counts)[order]
+    active = len(counts) - np.cumsum(np.bincount(counts, minlength=rounds))[:rounds]
+    origin, end, at = cursor.origin[order], cursor.end[order], cursor.at[order]
+    for rank in range(rounds):
+        rows = int(active[rank])
+        front = Cursor(cursor.source, origin[:rows], end[:rows], at[:rows], cursor.lenient)
+        if starts is not None:
+            starts[slots[:rows] + rank] = front.at
+        for step in steps:
+            step.advance(front)
+    cursor.at[order] = at

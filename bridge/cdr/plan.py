@@ -1,0 +1,272 @@
+"""A message type -> the steps through its payloads, and the Arrow type they fill; compiled once.
+
+Alignment is worked out here as far as it can be: the plan keeps the position modulo the alignment
+it is sure of, folds known padding into runs of fixed fields, and leaves a run-time alignment only
+where a string or sequence made the position unknown.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from bridge.cdr.assembly import Shape
+from bridge.cdr.cursor import Cursor, Move
+from bridge.cdr.fixed import Absent, FixedLeaf, FixedRun
+from bridge.cdr.layout import DUMMY_MEMBER, LENGTH_BYTES, STRINGS, Primitive, Rules, primitive
+from bridge.cdr.nested import Scattered, Step
+from bridge.cdr.sequences import Count, Packed, Strided
+from bridge.cdr.source import Source
+from bridge.cdr.text import Text
+from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
+
+_STRIDE_PROBES = 3
+"""Ends of elements to look at: the first is laid out freely, all others repeat."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The way through a value and what it becomes.
+
+    Attributes:
+        steps: What to step over, in order.
+        shape: How the leaves of the steps make the value.
+        bytes_min: The least bytes the value takes, padding aside.
+    """
+
+    steps: tuple[Step, ...]
+    shape: Shape
+    bytes_min: int
+
+
+def compile_plan(message_type: MessageType, rules: Rules) -> Plan:
+    """Compile the plan for whole payloads, which begin at the origin of alignment."""
+    builder = _Builder(rules, sure=rules.alignment_max)
+    shape = builder.add(message_type, name=message_type.name)
+    return builder.finish(shape)
+
+
+def _element_plan(element: FieldType, rules: Rules, name: str) -> Plan:
+    """Compile the plan for one element of a collection, which may begin anywhere."""
+    builder = _Builder(rules, sure=1)
+    shape = builder.add(element, name=name)
+    return builder.finish(shape)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run of fixed fields under construction."""
+
+    move: Move
+    size_bytes: int = 0
+    leaves: list[FixedLeaf] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Collects steps while walking down a type.
+
+    Attributes:
+        rules: The serialisation.
+        sure: The alignment modulo which the position is known.
+        position: The position modulo `sure`.
+        bytes_min: Bytes seen so far, padding aside.
+        steps: The steps so far.
+        run: The open run of fixed fields, or None.
+    """
+
+    rules: Rules
+    sure: int
+    position: int = 0
+    bytes_min: int = 0
+    steps: list[Step] = field(default_factory=list)
+    run: _Run | None = None
+
+    def finish(self, shape: Shape) -> Plan:
+        self._close_run()
+        return Plan(steps=tuple(self.steps), shape=shape, bytes_min=self.bytes_min)
+
+    def add(self, kind: FieldType, *, name: str) -> Shape:
+        """Append the steps of a field and give its shape; `name` is that of the field."""
+        if isinstance(kind, MessageType):
+            return self._add_message(kind)
+        if isinstance(kind, PrimitiveType):
+            if kind.name in STRINGS:
+                return self._add_text(kind)
+            return self._add_fixed(primitive(kind.name, self.rules), length=None)
+        element = kind.element
+        if isinstance(element, PrimitiveType) and element.name not in STRINGS:
+            value = primitive(element.name, self.rules)
+            if isinstance(kind, ArrayType):
+                return self._add_fixed(value, length=kind.length)
+            return self._add_numbers(value, bound=kind.bound)
+        return self._add_collection(kind, name=name)
+
+    def _add_message(self, message: MessageType) -> Shape:
+        if _is_empty(message) and not self.rules.dummy_member:
+            return self._add_zeros(message)
+        members = [(name, self.add(kind, name=name)) for name, kind in message.fields]
+        return Shape(
+            type=pa.struct([pa.field(name, shape.type) for name, shape in members]),
+            members=tuple(shape for _, shape in members),
+        )
+
+    def _align(self, alignment: int) -> Move:
+        """Tell how to get to an alignment from here, and be there."""
+        alignment = min(alignment, self.rules.alignment_max)
+        if alignment <= self.sure:
+            pad_bytes = -self.position % alignment
+            self._moved(pad_bytes)
+            return Move(pad_bytes=pad_bytes)
+        self.sure, self.position = alignment, 0
+        return Move(alignment=alignment)
+
+    def _moved(self, size_bytes: int) -> None:
+        self.position = (self.position + size_bytes) % self.sure
+
+    def _behind_anything(self, sure: int) -> None:
+        self.sure, self.position = sure, 0
+
+    def _close_run(self) -> None:
+        if self.run is not None:
+            self.steps.append(
+                FixedRun(
+                    move=self.run.move,
+                    size_bytes=self.run.size_bytes,
+                    leaves=tuple(self.run.leaves),
+                )
+            )
+            self.run = None
+
+    def _extend_run(self, alignment: int, size_bytes: int) -> tuple[_Run, int]:
+        """Reserve bytes in the open run, or a new one; give it and the offset in it."""
+        move = self._align(alignment)
+        if self.run is None or move.alignment > 1:
+            self._close_run()
+            self.run = _Run(move=move)
+        else:
+            self.run.size_bytes += move.pad_bytes
+        offset = self.run.size_bytes
+        self.run.size_bytes += size_bytes
+        self._moved(size_bytes)
+        self.bytes_min += size_bytes
+        return self.run, offset
+
+    def _add_fixed(self, value: Primitive, *, length: int | None) -> Shape:
+        size_bytes = value.size_bytes * (1 if length is None else length)
+        run, offset = self._extend_run(value.alignment, size_bytes)
+        leaf = _leaf(value, length=length, offset_bytes=offset)
+        run.leaves.append(leaf)
+        return Shape(type=leaf.type)
+
+    def _add_text(self, kind: PrimitiveType) -> Shape:
+        self._close_run()
+        move = self._align(LENGTH_BYTES)
+        self.steps.append(
+            Text(
+                move=move,
+                bound=kind.bound,
+                terminated=self.rules.terminated,
+                type=pa.string(),
+            )
+        )
+        self.bytes_min += LENGTH_BYTES
+        self._behind_anything(1)
+        return Shape(type=pa.string())
+
+    def _add_numbers(self, value: Primitive, *, bound: int) -> Shape:
+        self._close_run()
+        count = self._count(length=None, bound=bound, element_bytes_min=value.size_bytes)
+        alignment = min(value.alignment, self.rules.alignment_max)
+        kind = pa.list_(pa.field("item", value.arrow))
+        self.steps.append(
+            Packed(
+                count=count,
+                alignment=alignment,
+                element_bytes=value.size_bytes,
+                leaves=(_leaf(value, length=None, offset_bytes=0),),
+                element=Shape(type=value.arrow),
+                type=kind,
+            )
+        )
+        self._behind_anything(min(alignment, LENGTH_BYTES))
+        return Shape(type=kind)
+
+    def _count(self, *, length: int | None, bound: int, element_bytes_min: int) -> Count:
+        if length is not None:
+            self.bytes_min += length * element_bytes_min
+            return Count(move=Move(), length=length, bound=0, element_bytes_min=element_bytes_min)
+        move = self._align(LENGTH_BYTES)
+        self.bytes_min += LENGTH_BYTES
+        return Count(move=move, length=None, bound=bound, element_bytes_min=element_bytes_min)
+
+    def _add_collection(self, kind: ArrayType | SequenceType, *, name: str) -> Shape:
+        """Append an array or sequence of strings or messages."""
+        if self.rules.delimited:
+            self._extend_run(LENGTH_BYTES, LENGTH_BYTES)
+        self._close_run()
+        plan = _element_plan(kind.element, self.rules, name)
+        is_array = isinstance(kind, ArrayType)
+        item = pa.field(name if isinstance(kind.element, MessageType) else "item", plan.shape.type)
+        if isinstance(kind, ArrayType):
+            length, bound, arrow = kind.length, 0, pa.list_(item, kind.length)
+        else:
+            length, bound, arrow = None, kind.bound, pa.list_(item)
+        count = self._count(length=length, bound=bound, element_bytes_min=plan.bytes_min)
+        runs = tuple(step for step in plan.steps if isinstance(step, FixedRun))
+        if len(runs) < len(plan.steps):
+            step: Step = Scattered(count=count, steps=plan.steps, element=plan.shape, type=arrow)
+            sure = 1
+        elif len(runs) == 1 and runs[0].size_bytes % runs[0].move.alignment == 0:
+            alignment = runs[0].move.alignment
+            step = Packed(
+                count=count,
+                alignment=alignment,
+                element_bytes=runs[0].size_bytes,
+                leaves=runs[0].leaves,
+                element=plan.shape,
+                type=arrow,
+            )
+            sure = alignment if is_array else min(alignment, LENGTH_BYTES)
+        else:
+            step = Strided(
+                count=count,
+                runs=runs,
+                stride_bytes=_stride_bytes(runs),
+                element=plan.shape,
+                type=arrow,
+            )
+            sure = 1
+        self.steps.append(step)
+        self._behind_anything(min(sure, self.rules.alignment_max))
+        return Shape(type=arrow)
+
+    def _add_zeros(self, message: MessageType) -> Shape:
+        """Append the dummy member of an empty message where it is not on the wire."""
+        self._close_run()
+        self.steps.append(Absent())
+        return Shape(
+            type=pa.struct([pa.field(DUMMY_MEMBER, pa.uint8())]),
+            members=(Shape(type=pa.uint8()),),
+        )
+
+
+def _leaf(value: Primitive, *, length: int | None, offset_bytes: int) -> FixedLeaf:
+    kind = value.arrow if length is None else pa.list_(pa.field("item", value.arrow), length)
+    return FixedLeaf(offset_bytes=offset_bytes, kind=value, length=length, type=kind)
+
+
+def _is_empty(message: MessageType) -> bool:
+    return len(message.fields) == 1 and message.fields[0][0] == DUMMY_MEMBER
+
+
+def _stride_bytes(runs: tuple[FixedRun, ...]) -> int:
+    """Measure the distance between the ends of two elements, by walking over three."""
+    origin = np.zeros(1, dtype=np.int64)
+    cursor = Cursor(Source(np.zeros(1, dtype=np.uint8), swap=False), origin, origin, origin.copy())
+    ends = []
+    for _ in range(_STRIDE_PROBES):
+        for run in runs:
+            run.advance(cursor)
+        ends.append(int(cursor.at[0]))
+    return ends[-1] - ends[-2]

@@ -1,0 +1,141 @@
+"""Strings: where they lie, and their bytes as Arrow text, with invalid ones found row by row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from bridge.cdr.cursor import Cursor, Move
+from bridge.cdr.rejects import Rejects
+from bridge.cdr.source import Positions, Source
+
+INVALID_UTF8 = "invalid_utf8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A `string`: a length, then that many bytes of UTF-8, in CDR with a NUL behind them.
+
+    Attributes:
+        move: The padding before the length.
+        bound: The most bytes allowed, terminator aside, or 0.
+        terminated: Whether the length includes a NUL. A length of 0 and a missing NUL are
+            tolerated as Fast-CDR does when it reads.
+        type: The Arrow type of the column.
+    """
+
+    move: Move
+    bound: int
+    terminated: bool
+    type: pa.DataType
+
+    def advance(self, cursor: Cursor) -> None:
+        """Step behind the string."""
+        self.move.apply(cursor.at)
+        lengths = cursor.take_lengths()
+        cursor.at += lengths
+        self._enforce_bound(cursor, lengths)
+
+    def locate(self, cursor: Cursor) -> "LocatedText":
+        """Step behind the string and remember where its bytes lay."""
+        self.move.apply(cursor.at)
+        lengths = cursor.take_lengths()
+        starts = cursor.where()
+        cursor.at += lengths
+        self._enforce_bound(cursor, lengths)
+        return LocatedText(text=self, starts=starts, lengths=lengths)
+
+    def _enforce_bound(self, cursor: Cursor, lengths: Positions) -> None:
+        if self.bound and not cursor.lenient:
+            bad = lengths > self.bound + self.terminated
+            if bad.any():
+                cursor.lose(bad)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocatedText:
+    """A string's bytes in every row: starts and lengths (terminators included), shape (n,)."""
+
+    text: Text
+    starts: Positions
+    lengths: Positions
+
+    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+        """Copy the bytes out as one Arrow string array."""
+        lengths = self.lengths
+        if self.text.terminated and len(lengths):
+            lasts = np.maximum(self.starts + lengths - 1, 0)
+            lengths = lengths - ((source.data[lasts] == 0) & (lengths > 0))
+        return [text_array(source, self.starts, lengths, rejects)]
+
+
+def text_array(source: Source, starts: Positions, lengths: Positions, rejects: Rejects) -> pa.Array:
+    """Copy byte ranges, shape (n,), into a string array; rows that are not UTF-8 are rejected.
+
+    Cost: one copy, one validation. Only where something is invalid it is all done again.
+    """
+    raw = _binary_array(source, starts, lengths)
+    try:
+        return pc.cast(raw, pa.string())
+    except pa.ArrowInvalid:
+        bad = invalid_utf8(
+            np.frombuffer(raw.buffers()[2], dtype=np.uint8),
+            np.frombuffer(raw.buffers()[1], dtype=np.int32, count=len(raw) + 1),
+        )
+        rejects.add(INVALID_UTF8, bad)
+        return pc.cast(_binary_array(source, starts, np.where(bad, 0, lengths)), pa.string())
+
+
+def _binary_array(source: Source, starts: Positions, lengths: Positions) -> pa.Array:
+    count = len(starts)
+    return pa.Array.from_buffers(
+        pa.binary(),
+        count,
+        [None, pa.py_buffer(offsets_of(lengths)), source.ragged(starts, lengths)],
+    )
+
+
+def offsets_of(lengths: Positions) -> NDArray[np.int32]:
+    """Give the Arrow offsets of rows with these lengths, shape (n,) -> shape (n + 1,)."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def invalid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Mark the rows of a binary array that are not UTF-8 (RFC 3629, section 4).
+
+    Each row is followed by a NUL in a private copy, so that a sequence cut by the end of its row
+    is blamed on that row. Cost: some twenty passes over the bytes; used only when something is
+    known to be wrong.
+
+    Args:
+        data: uint8, shape (m,): the bytes of all rows.
+        offsets: int32, shape (n + 1,).
+
+    Returns:
+        bool, shape (n,).
+    """
+    count = len(offsets) - 1
+    lengths = np.diff(offsets)
+    guarded = np.zeros(int(offsets[-1]) + count, dtype=np.uint8)
+    rows = np.repeat(np.arange(count), lengths)
+    guarded[np.arange(int(offsets[-1])) + rows] = data[: int(offsets[-1])]
+    followers = np.zeros(256, dtype=np.int8)
+    followers[0xC2:0xE0], followers[0xE0:0xF0], followers[0xF0:0xF5] = 1, 2, 3
+    wanted = followers[guarded]
+    continues = (guarded & 0xC0) == 0x80
+    expected = np.zeros(len(guarded), dtype=bool)
+    for distance in (1, 2, 3):
+        expected[distance:] |= wanted[:-distance] >= distance
+    bad = (continues != expected) | ((guarded >= 0xC0) & (wanted == 0))
+    # Overlong forms, surrogates and code points beyond U+10FFFF show in the second byte.
+    lead, second = guarded[:-1], guarded[1:]
+    bad[:-1] |= ((lead == 0xE0) & (second < 0xA0)) | ((lead == 0xED) & (second > 0x9F))
+    bad[:-1] |= ((lead == 0xF0) & (second < 0x90)) | ((lead == 0xF4) & (second > 0x8F))
+    ends = offsets[1:] + np.arange(count)
+    rows_bad = np.zeros(count, dtype=bool)
+    rows_bad[np.searchsorted(ends, np.flatnonzero(bad))] = True
+    return rows_bad
