@@ -8,6 +8,7 @@ https://design.ros2.org/articles/actions.html.
 
 import re
 
+from bridge.bags.definition_text import field_type, qualified
 from bridge.model import Definition
 
 SEPARATOR = "=" * 80
@@ -53,17 +54,9 @@ _SUFFIXES = {
     "action": ("_SendGoal_Event", "_GetResult_Event", "_FeedbackMessage"),
 }
 
-# fmt: off
-_PRIMITIVES = frozenset({
-    "bool", "byte", "char", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32",
-    "uint32", "int64", "uint64", "string", "wstring",
-})
-# fmt: on
-
 # A type without fields still takes a byte on the wire, and rosidl names it so.
 _PLACEHOLDER = "uint8 structure_needs_at_least_one_member"
 
-_FIELD_TYPE = re.compile(r"\s*([A-Za-z][A-Za-z0-9_/]*)(?=[\s\[<])")
 _CONSTANT = re.compile(r"\s*[A-Za-z0-9<=]+\s+[A-Za-z][A-Za-z0-9_]*\s*=")
 
 
@@ -163,11 +156,9 @@ def _has_fields(lines: list[str]) -> bool:
 
 def _qualified(line: str, *, package: str) -> str:
     """Put the package before a type of the same package; a generated type's text needs it."""
-    match = _FIELD_TYPE.match(line)
-    if match is None or "/" in match[1] or match[1] in _PRIMITIVES:
-        return line
-    full = "std_msgs/Header" if match[1] == "Header" else f"{package}/{match[1]}"
-    return f"{full}{line[match.end() :]}"
+    name = field_type(line)
+    full = qualified(name, package=package).replace("/msg/", "/")
+    return line.replace(name, full, 1) if full else line
 
 
 def _line_ended(text: str) -> str:

@@ -4,7 +4,7 @@
 def normal_msgtype(name: str) -> str:
     """Spell a type name as `pkg/msg/Name`.
 
-    ROS 1 leaves the middle out, IDL writes `::`, DDS adds `dds_` and a trailing underscore; services
+    ROS 1 leaves the middle out, IDL writes `::`, DDS adds `dds_` and a final underscore; services
     and actions keep their own middle. A name that fits none of this stays as it is.
     """
     parts = name.replace("::", "/").split("/")

@@ -1,0 +1,327 @@
+"""Finding definitions: the order of places, every form, and what is built out of services."""
+
+from pathlib import Path
+
+import pytest
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+from bridge.bags.definitions import DefinitionSources, missing_definition_hint
+from bridge.bags.derived_types import interface_of, service_event_definition
+from bridge.bags.names import normal_msgtype
+
+SERVICE = "int64 a  # first\nint64 b\n---\nint64 sum\nDetail detail\n"
+ACTION = "int32 order\n---\nint32[] sequence\n---\nint32[] partial\n"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("distro", ["dashing", "foxy", "humble", "jazzy", "kilted", "lyrical"])
+def test_stock_types_are_complete_in_every_distribution(distro: str) -> None:
+    """The text of every stock type parses back to the very types of the distribution."""
+    judge = get_typestore(Stores(f"ros2_{distro}")).fielddefs
+    sources = DefinitionSources(distro=distro)
+
+    for msgtype, data in judge.items():
+        definition = sources.resolve(msgtype)
+        assert definition is not None, msgtype
+        assert definition.source == distro
+        parsed = get_types_from_msg(definition.text, msgtype)
+        assert parsed[msgtype][1] == data[1], msgtype
+        assert [constant[:2] for constant in parsed[msgtype][0]] == [c[:2] for c in data[0]]
+        assert {name: judge[name][1] for name in parsed} == {n: d[1] for n, d in parsed.items()}
+
+
+def test_distribution_of_the_recording_comes_before_the_configured_one() -> None:
+    """Layouts differ between distributions, so the one that recorded decides."""
+    sources = DefinitionSources(distro="jazzy")
+
+    ours = sources.resolve("sensor_msgs/msg/Range", distro="humble")
+    theirs = sources.resolve("sensor_msgs/msg/Range")
+    unknown = sources.resolve("sensor_msgs/msg/Range", distro="rolling")
+
+    assert ours is not None
+    assert theirs is not None
+    assert unknown is not None
+    assert ("variance" in ours.text, "variance" in theirs.text) == (False, True)
+    assert (ours.source, theirs.source, unknown.source) == ("humble", "jazzy", "jazzy")
+
+
+def test_nothing_is_guessed() -> None:
+    """A type that no place knows is not found, nor is any without a distribution named."""
+    assert DefinitionSources().resolve("std_msgs/msg/String") is None
+    assert DefinitionSources(distro="rolling").resolve("std_msgs/msg/String") is None
+    assert DefinitionSources(distro="jazzy").resolve("acme_msgs/msg/Widget") is None
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["pkg/msg", "share/pkg/msg", "repository/pkg/msg"],
+    ids=["plain", "share", "workspace"],
+)
+def test_folder_comes_before_the_distribution_and_brings_what_it_uses(
+    tmp_path: Path, layout: str
+) -> None:
+    """A type from a folder is complete: own package, other packages, stock types."""
+    write(tmp_path / layout / "Outer.msg", "Header header\nInner[<=3] inner\nother/Deep deep\r\n")
+    write(tmp_path / layout / "Inner.msg", "# nothing but\nfloat64 x 1.5\nstring LABEL=hi\n")
+    write(tmp_path / layout.replace("pkg", "other") / "Deep.msg", "uint8[16] raw\n")
+
+    found = DefinitionSources(folders=(tmp_path,), distro="jazzy").resolve("pkg/Outer")
+
+    assert found is not None
+    assert found.encoding == "ros2msg"
+    assert found.source == f"{tmp_path}, jazzy"
+    parsed = get_types_from_msg(found.text, "pkg/msg/Outer")
+    assert set(parsed) == {
+        "pkg/msg/Outer",
+        "pkg/msg/Inner",
+        "other/msg/Deep",
+        "std_msgs/msg/Header",
+        "builtin_interfaces/msg/Time",
+    }
+
+
+def test_package_folder_itself_may_be_named(tmp_path: Path) -> None:
+    """Pointing at the package instead of the folder above it works too."""
+    write(tmp_path / "pkg/msg/Name.msg", "int8 x\n")
+
+    found = DefinitionSources(folders=(tmp_path / "pkg",)).resolve("pkg/msg/Name")
+
+    assert found is not None
+    assert found.text == "int8 x\n"
+
+
+def test_folders_come_before_ament_and_both_before_the_distribution(tmp_path: Path) -> None:
+    """The order of places holds for each type."""
+    write(tmp_path / "mine/std_msgs/msg/String.msg", "string mine\n")
+    write(tmp_path / "ros/share/std_msgs/msg/String.msg", "string ament\n")
+    write(tmp_path / "ros/share/std_msgs/msg/Bool.msg", "bool ament\n")
+    sources = DefinitionSources(
+        folders=(tmp_path / "mine",),
+        ament_prefix_path=f"{tmp_path}/nowhere:{tmp_path}/ros",
+        distro="jazzy",
+    )
+
+    found = {name: sources.resolve(f"std_msgs/msg/{name}") for name in ("String", "Bool", "Int8")}
+
+    assert {name: definition and definition.text for name, definition in found.items()} == {
+        "String": "string mine\n",
+        "Bool": "bool ament\n",
+        "Int8": "int8 data\n",
+    }
+    assert {name: definition and definition.source for name, definition in found.items()} == {
+        "String": f"{tmp_path}/mine",
+        "Bool": f"{tmp_path}/ros",
+        "Int8": "jazzy",
+    }
+
+
+IDL = """\
+// generated
+#include "{used}.idl"
+module pkg {{
+  module msg {{
+    struct Outer {{
+      {scoped} part;
+      sequence<double, 4> values;
+    }};
+  }};
+}};
+"""
+INNER = "module pkg { module msg { struct Inner { string<7> text; }; }; };\n"
+
+
+def test_idl_package_keeps_its_form(tmp_path: Path) -> None:
+    """A package of IDL files alone is given as IDL, with what it includes."""
+    write(
+        tmp_path / "pkg/msg/Outer.idl", IDL.format(used="pkg/msg/Inner", scoped="pkg::msg::Inner")
+    )
+    write(tmp_path / "pkg/msg/Inner.idl", INNER)
+
+    found = DefinitionSources(folders=(tmp_path,)).resolve("pkg/msg/Outer")
+
+    assert found is not None
+    assert found.encoding == "ros2idl"
+    own, inner = found.text.split("=" * 80 + "\n")[1:]
+    assert own.startswith("IDL: pkg/msg/Outer\n")
+    assert inner == f"IDL: pkg/msg/Inner\n{INNER}"
+    assert "pkg/msg/Inner" in get_types_from_idl(inner.partition("\n")[2])
+
+
+def test_idl_that_uses_stock_types_becomes_msg(tmp_path: Path) -> None:
+    """Stock types exist as `.msg` only, so what uses them is brought into that form."""
+    write(
+        tmp_path / "pkg/msg/Outer.idl",
+        IDL.format(used="std_msgs/msg/Header", scoped="std_msgs::msg::Header"),
+    )
+
+    found = DefinitionSources(folders=(tmp_path,), distro="jazzy").resolve("pkg/msg/Outer")
+
+    assert found is not None
+    assert found.encoding == "ros2msg"
+    assert found.text.startswith("std_msgs/Header part\nfloat64[<=4] values\n")
+    assert "builtin_interfaces/msg/Time" in get_types_from_msg(found.text, "pkg/msg/Outer")
+
+
+def test_missing_part_makes_the_whole_missing(tmp_path: Path) -> None:
+    """A definition that lacks a type it uses is of no use, so it is not given."""
+    write(tmp_path / "pkg/msg/Outer.msg", "Gone gone\n")
+    write(tmp_path / "pkg/msg/Self.msg", "Self[] children\n")
+
+    sources = DefinitionSources(folders=(tmp_path,))
+
+    assert sources.resolve("pkg/msg/Outer") is None
+    assert sources.resolve("pkg/msg/Self") is not None
+
+
+@pytest.mark.parametrize(
+    "msgtype",
+    ["../msg/secret", "pkg/../secret", "/etc/passwd", "pkg/msg/..", "", "a/b/c/d", "a\0b/c"],
+)
+def test_names_from_recordings_never_leave_the_folders(tmp_path: Path, msgtype: str) -> None:
+    """A type name that is not made of plain words is looked for nowhere."""
+    write(tmp_path / "msg/secret.msg", "int8 x\n")
+    write(tmp_path / "secret.msg", "int8 x\n")
+
+    assert DefinitionSources(folders=(tmp_path / "folder",)).resolve(msgtype) is None
+
+
+def test_unreadable_places_are_passed_over(tmp_path: Path) -> None:
+    """Folders that do not exist, folders where a file should be and huge files do no harm."""
+    (tmp_path / "a/std_msgs/msg/String.msg").mkdir(parents=True)
+    write(tmp_path / "b/std_msgs/msg/String.msg", "#" * (1 << 20) + "\n")
+    folders = (tmp_path / "nowhere", tmp_path / "a", tmp_path / "b")
+
+    found = DefinitionSources(folders=folders, distro="jazzy").resolve("std_msgs/msg/String")
+
+    assert found is not None
+    assert found.source == "jazzy"
+
+
+def test_service_event_is_built_from_the_service() -> None:
+    """Info, request and response come out with their types, those of the same package included."""
+    text = f"{SERVICE}{'=' * 80}\nMSG: pkg/Detail\nuint8 code\n"
+
+    built = service_event_definition("pkg/srv/Add_Event", text)
+
+    assert built is not None
+    parsed = {
+        name.replace("/srv/msg/", "/srv/"): fields
+        for name, (_, fields) in get_types_from_msg(built.text, "pkg/srv/Add_Event").items()
+    }
+    assert [name for name, _ in parsed["pkg/srv/Add_Event"]] == ["info", "request", "response"]
+    assert [name for name, _ in parsed["pkg/srv/Add_Request"]] == ["a", "b"]
+    assert [name for name, _ in parsed["pkg/srv/Add_Response"]] == ["sum", "detail"]
+    assert [name for name, _ in parsed["pkg/msg/Detail"]] == ["code"]
+    stock = get_typestore(Stores.ROS2_JAZZY).fielddefs
+    info = dict(parsed["service_msgs/msg/ServiceEventInfo"])
+    assert list(info) == [name for name, _ in stock["service_msgs/msg/ServiceEventInfo"][1]]
+    assert {
+        name: description
+        for name, description in stock["service_msgs/msg/ServiceEventInfo"][1]
+        if name != "client_gid"
+    } == {name: description for name, description in info.items() if name != "client_gid"}
+
+
+def test_empty_section_gets_the_byte_it_has_on_the_wire() -> None:
+    """A request with constants only still takes one byte."""
+    built = service_event_definition(
+        "std_srvs/srv/Trigger_Event", "int8 A=1 # =\n---\nbool success\n"
+    )
+
+    assert built is not None
+    _, request, response, *_ = built.text.split("=" * 80 + "\n")
+    assert "structure_needs_at_least_one_member" in request
+    assert "structure_needs_at_least_one_member" not in response
+
+
+@pytest.mark.parametrize(
+    ("ending", "fields"),
+    [
+        ("_FeedbackMessage", ["goal_id", "feedback"]),
+        ("_SendGoal_Event", ["info", "request", "response"]),
+        ("_GetResult_Event", ["info", "request", "response"]),
+    ],
+)
+def test_action_types_are_built_from_the_action(ending: str, fields: list[str]) -> None:
+    """Each hidden topic of an action gets its type, with nothing missing from it."""
+    built = service_event_definition(f"pkg/action/Fibonacci{ending}", ACTION)
+
+    assert built is not None
+    parsed = get_types_from_msg(built.text, f"pkg/action/Fibonacci{ending}")
+    assert [name for name, _ in parsed[f"pkg/action/Fibonacci{ending}"][1]] == fields
+    store = get_typestore(Stores.EMPTY)
+    store.register({name: data for name, data in parsed.items() if name not in store.fielddefs})
+    assert store.get_msgdef(f"pkg/action/Fibonacci{ending}").size_cdr is not None
+
+
+@pytest.mark.parametrize(
+    ("msgtype", "text"),
+    [
+        ("pkg/srv/Add_Event", "int64 a\n"),
+        ("pkg/srv/Add_Event", "int64 a\n---\n---\n"),
+        ("pkg/srv/Add_Event", "module pkg { module srv { struct Add_Request { long a; }; }; };"),
+        ("pkg/action/Go_FeedbackMessage", SERVICE),
+        ("pkg/msg/Add_Event", SERVICE),
+        ("pkg/srv/Add", SERVICE),
+    ],
+)
+def test_text_that_does_not_fit_gives_nothing(msgtype: str, text: str) -> None:
+    """No type is made up from a text without the sections that the type needs."""
+    assert service_event_definition(msgtype, text) is None
+
+
+def test_derived_types_are_found_in_folders(tmp_path: Path) -> None:
+    """Rosbag2 embeds nothing for feedback topics: the action's file in a folder serves."""
+    write(tmp_path / "pkg/action/Go.action", "Goal2 goal\n---\n---\nbyte[] partial\n")
+    write(tmp_path / "pkg/msg/Goal2.msg", "geometry_msgs/Point to\n")
+    write(tmp_path / "pkg/srv/Add.srv", "int8 a\n---\n")
+    sources = DefinitionSources(folders=(tmp_path,), distro="humble")
+
+    feedback = sources.resolve("pkg/action/Go_FeedbackMessage")
+    goal = sources.resolve("pkg/action/Go_SendGoal_Event")
+    event = sources.resolve("pkg/srv/Add_Event")
+
+    assert feedback is not None
+    assert feedback.source == f"{tmp_path}, humble"
+    assert "byte[] partial" in feedback.text
+    assert goal is not None
+    assert "MSG: geometry_msgs/Point\n" in goal.text
+    assert event is not None
+    assert sources.resolve("pkg/srv/Gone_Event") is None
+
+
+def test_hint_names_package_and_setting() -> None:
+    """The operator is told which package is wanted and where to name it."""
+    hint = missing_definition_hint("acme_msgs/msg/Widget")
+
+    assert "'acme_msgs'" in hint
+    assert "definitions.folders" in hint
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("std_msgs/String", "std_msgs/msg/String"),
+        ("std_msgs/msg/String", "std_msgs/msg/String"),
+        ("std_msgs::msg::dds_::String_", "std_msgs/msg/String"),
+        ("pkg::msg::Name", "pkg/msg/Name"),
+        ("pkg/srv/Add_Event", "pkg/srv/Add_Event"),
+        ("foxglove.Pose", "foxglove.Pose"),
+        ("", ""),
+    ],
+)
+def test_type_names_have_one_spelling(name: str, normal: str) -> None:
+    """Every way of writing a type's name comes to the same."""
+    assert normal_msgtype(name) == normal
+
+
+def test_only_derived_types_belong_to_an_interface() -> None:
+    """A message that happens to end like a derived type is left alone."""
+    assert interface_of("pkg/srv/Add_Event") == "pkg/srv/Add"
+    assert interface_of("pkg/action/Go_SendGoal_Event") == "pkg/action/Go"
+    assert interface_of("pkg/msg/Big_Event") == ""
+    assert interface_of("std_msgs/String") == ""
