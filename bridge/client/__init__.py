@@ -1,8 +1,11 @@
 """The client of the Mosaico platform, over Arrow Flight; all protocol generations."""
 
 from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
+from bridge.client.facts import SessionFacts
+from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
 from bridge.client.options import ConnectOptions
+from bridge.client.readers import TopicReader
 from bridge.client.topics import TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import OnErrorPolicy, SequenceStatus, SequenceWriter, TopicReceipt
@@ -15,9 +18,13 @@ __all__ = [
     "NotifyType",
     "OnErrorPolicy",
     "Secret",
+    "SequenceHandler",
     "SequenceStatus",
     "SequenceWriter",
     "ServerLimits",
+    "SessionFacts",
+    "TopicHandler",
+    "TopicReader",
     "TopicReceipt",
     "TopicWriter",
 ]

@@ -6,7 +6,9 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from bridge.client.connection import Connection
-from bridge.client.facts import Dialect, Upload
+from bridge.client.facts import WHOLE, Dialect, Upload
+from bridge.client.handlers import SequenceHandler, TopicHandler
+from bridge.client.keyed import KeyedDialect
 from bridge.client.names import sequence_name as checked_sequence
 from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
@@ -16,14 +18,17 @@ from bridge.client.session import SessionDialect
 from bridge.client.topics import BatchLimits
 from bridge.client.translate import Secret
 from bridge.client.writers import OnErrorPolicy, SequenceWriter
-from bridge.errors import UsageError
+from bridge.errors import NotFoundError, UsageError
 
 DEFAULT_PORT = 6726
 
 _BATCH_SHARE = 0.9
 _BATCH_OVERHEAD_BYTES = 65_536
 _BATCH_RECORDS_MAX = 1_000_000
-_DIALECTS = {Generation.SESSION: SessionDialect}
+_DIALECTS: dict[Generation, type[KeyedDialect] | type[SessionDialect]] = {
+    Generation.KEYED: KeyedDialect,
+    Generation.SESSION: SessionDialect,
+}
 _BUILT_BY_CONNECT = object()
 
 
@@ -66,6 +71,8 @@ class MosaicoClient:
         self.revision = probed.revision.name
         self.server_version = probed.server_version
         self.limits = ServerLimits(message_bytes_max=probed.message_bytes_max)
+        self._sequences: dict[str, SequenceHandler] = {}
+        self._topics: dict[str, TopicHandler] = {}
 
     @classmethod
     def connect(
@@ -173,8 +180,15 @@ class MosaicoClient:
             name=name,
             connection=self._connection,
             dialect=self._dialect,
+            on_change=self._forget,
             **details,
         )
+
+    def _forget(self, name: str) -> None:
+        """Drop the handlers of a sequence that has changed."""
+        self._sequences.pop(name, None)
+        for locator in [key for key in self._topics if key.startswith(f"{name}/")]:
+            self._topics.pop(locator, None)
 
     def _batch_limits(self, bytes_max: int | None, records_max: int | None) -> BatchLimits:
         accepted = self.limits.message_bytes_max
@@ -193,7 +207,50 @@ class MosaicoClient:
             PreconditionError: It is locked (G1 only).
             RefusedError: The API key does not permit it.
         """
-        self._dialect.sequence_delete(checked_sequence(sequence_name))
+        name = checked_sequence(sequence_name)
+        self._forget(name)
+        self._dialect.sequence_delete(name)
+
+    def sequence_handler(self, sequence_name: str) -> SequenceHandler | None:
+        """Open a sequence; None when there is none of that name.
+
+        Handlers are kept and given out again as they are; see `SequenceHandler.reload` and
+        `clear_sequence_handlers_cache`.
+
+        Raises:
+            ServerError: The call failed otherwise.
+        """
+        name = checked_sequence(sequence_name)
+        if name not in self._sequences:
+            try:
+                facts = self._dialect.sequence_facts(name, WHOLE)
+            except NotFoundError:
+                return None
+            self._sequences[name] = SequenceHandler(self._connection, self._dialect, facts)
+        return self._sequences[name]
+
+    def topic_handler(self, sequence_name: str, topic_name: str) -> TopicHandler | None:
+        """Open a topic; None when there is none of that name. Kept like sequence handlers.
+
+        Raises:
+            ServerError: The call failed otherwise.
+        """
+        locator = topic_locator(sequence_name, topic_name)
+        if locator not in self._topics:
+            try:
+                facts = self._dialect.topic_facts(locator, WHOLE)
+            except NotFoundError:
+                return None
+            self._topics[locator] = TopicHandler(self._connection, self._dialect, facts)
+        return self._topics[locator]
+
+    def clear_sequence_handlers_cache(self) -> None:
+        """Forget all sequence handlers, so that the next ones are fresh."""
+        self._sequences.clear()
+
+    def clear_topic_handlers_cache(self) -> None:
+        """Forget all topic handlers, so that the next ones are fresh."""
+        self._topics.clear()
 
     def list_sequences(self) -> list[str]:
         """Name all sequences, sorted."""

@@ -1,7 +1,7 @@
 """The channels to one server: actions with deadlines, and streams spread over several clients.
 
 Many HTTP/2 peers allow 100 streams on a connection and let the next one wait without an error, so
-put streams are spread over as many `FlightClient`s as they need, and control calls have a client of
+streams are spread over as many `FlightClient`s as they need, and control calls have a client of
 their own that no stream can starve.
 """
 
@@ -46,8 +46,8 @@ class _ApiKeyMiddleware(flight.ClientMiddleware):  # type: ignore[misc]  # pyarr
 
 
 @dataclass(slots=True, eq=False)
-class _PutChannel:
-    """One FlightClient for put streams, and how many it carries; guarded by `Connection._lock`."""
+class _DataChannel:
+    """One FlightClient for streams, and how many it carries; guarded by `Connection._lock`."""
 
     client: Any
     streams: int = 0
@@ -73,7 +73,7 @@ class Connection:
     translator: Translator = field(init=False)
     watch: StallWatch = field(init=False)
     closed: bool = field(default=False, init=False)
-    _put_channels: list[_PutChannel] = field(default_factory=list, init=False)
+    _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -234,28 +234,37 @@ class Connection:
     def get(self, ticket: Any, *, resource: str) -> GetStream:
         """Open a get stream."""
         self.require_open()
-        with self.watch.watching(), self.translator.calling(resource):
-            reader = self._control.do_get(ticket)
+        channel = self._claim_channel()
+        try:
+            with self.watch.watching(), self.translator.calling(resource):
+                reader = channel.client.do_get(ticket)
+        except ServerError:
+            self._release(channel)
+            raise
         return GetStream(
-            reader=reader, resource=resource, translator=self.translator, watch=self.watch
+            reader=reader,
+            resource=resource,
+            translator=self.translator,
+            watch=self.watch,
+            on_end=lambda: self._release(channel),
         )
 
-    def _claim_channel(self) -> _PutChannel:
+    def _claim_channel(self) -> _DataChannel:
         with self._lock:
-            for channel in self._put_channels:
-                if channel.streams < self.options.put_streams_max:
+            for channel in self._data_channels:
+                if channel.streams < self.options.streams_max:
                     break
             else:
-                channel = _PutChannel(self._open_channel())
-                self._put_channels.append(channel)
+                channel = _DataChannel(self._open_channel())
+                self._data_channels.append(channel)
             channel.streams += 1
             return channel
 
-    def _release(self, channel: _PutChannel) -> None:
+    def _release(self, channel: _DataChannel) -> None:
         with self._lock:
             channel.streams -= 1
 
-    def _end(self, stream: PutStream, channel: _PutChannel) -> None:
+    def _end(self, stream: PutStream, channel: _DataChannel) -> None:
         self._open_puts.discard(stream)
         self._release(channel)
 
@@ -267,7 +276,7 @@ class Connection:
         _abort_all(self._open_puts)
         self._finalizer.detach()
         self.watch.close()
-        for client in (self._control, *(channel.client for channel in self._put_channels)):
+        for client in (self._control, *(channel.client for channel in self._data_channels)):
             # A channel that cannot even be closed is as gone as one that is closed.
             try:
                 client.close()

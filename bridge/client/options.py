@@ -27,7 +27,7 @@ class ConnectOptions(TypedDict, total=False):
         keepalive_timeout_s: Seconds without an answer after which the link is dead (20).
         call_timeout_s: Deadline of each control call (30).
         stall_timeout_s: Seconds without progress after which a stream is cut (60).
-        put_streams_max: The most put streams that share one TCP connection (64).
+        streams_max: The most put or get streams that share one TCP connection (64).
     """
 
     tls: bool | None
@@ -41,7 +41,7 @@ class ConnectOptions(TypedDict, total=False):
     keepalive_timeout_s: float
     call_timeout_s: float
     stall_timeout_s: float
-    put_streams_max: int
+    streams_max: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +62,23 @@ class ConnectionOptions:
         keepalive_timeout_s: Seconds without an answer to a probe after which the link is dead.
         call_timeout_s: Deadline of a control call.
         stall_timeout_s: Seconds without progress after which a stream is cut.
-        put_streams_max: The most put streams that share a connection.
+        streams_max: The most put or get streams that share a connection.
     """
 
     host: str
     port: int
-    tls: bool = False
-    tls_root_certs: bytes = b""
-    tls_client_cert: bytes = b""
-    tls_client_key: Secret = NO_SECRET
-    api_key: Secret = NO_SECRET
-    compression: str = ""
-    grpc_compression: str = ""
+    tls: bool
+    tls_root_certs: bytes
+    tls_client_cert: bytes
+    tls_client_key: Secret
+    api_key: Secret
+    compression: str
+    grpc_compression: str
     keepalive_s: float
     keepalive_timeout_s: float
     call_timeout_s: float
     stall_timeout_s: float
-    put_streams_max: int
+    streams_max: int
 
     @property
     def address(self) -> str:
@@ -115,7 +115,7 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
         keepalive_timeout_s=given.get("keepalive_timeout_s", 20.0),
         call_timeout_s=given.get("call_timeout_s", 30.0),
         stall_timeout_s=given.get("stall_timeout_s", 60.0),
-        put_streams_max=given.get("put_streams_max", 64),
+        streams_max=given.get("streams_max", 64),
     )
 
 

@@ -133,12 +133,15 @@ class GetStream:
         resource: The topic's locator.
         translator: Turns pyarrow's errors into ours.
         watch: Watches blocking calls.
+        on_end: Called once when the stream has ended in any way.
+        ended: Whether it has.
     """
 
     reader: Any
     resource: str
     translator: Translator
     watch: StallWatch
+    on_end: Callable[[], None]
     ended: bool = False
 
     def _next(self, call: Callable[[], Any]) -> Any:
@@ -146,7 +149,7 @@ class GetStream:
             try:
                 return call()
             except FLIGHT_ERRORS as error:
-                self.ended = True
+                self._end()
                 raise _failure(
                     error,
                     watched,
@@ -171,7 +174,7 @@ class GetStream:
                 try:
                     chunk = self._next(self.reader.read_chunk)
                 except StopIteration:
-                    self.ended = True
+                    self._end()
                     return
                 if chunk.data is not None:
                     yield chunk.data
@@ -181,5 +184,9 @@ class GetStream:
     def close(self) -> None:
         """Cancel what has not been read; idempotent."""
         if not self.ended:
-            self.ended = True
+            self._end()
             self.reader.cancel()
+
+    def _end(self) -> None:
+        self.ended = True
+        self.on_end()

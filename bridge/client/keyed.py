@@ -1,0 +1,255 @@
+"""The keyed generation (G1.0 to G1.2): its calls and its JSON, nowhere else known.
+
+A sequence is written with a key that only its creation tells; a topic has a key of its own. There
+are no sessions, so an upload is the sequence itself, and discarding it deletes the sequence. Sizes,
+locks and creation times come from actions, the rest from GetFlightInfo.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pyarrow import flight
+
+from bridge.client.connection import Connection, to_json
+from bridge.client.facts import (
+    WHOLE,
+    Extent,
+    SequenceFacts,
+    TopicFacts,
+    Upload,
+    Window,
+    schema_facts,
+)
+from bridge.client.notifications import parse_datetime
+from bridge.client.revisions import Revision
+from bridge.errors import NotFoundError, PreconditionError, ProtocolError
+
+_Json = Mapping[str, Any]
+_LOCATION_SCHEME = "mosaico:"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class KeyedDialect:
+    """Speaks to a server that writes with keys."""
+
+    def __init__(self, connection: Connection, revision: Revision) -> None:
+        self.revision = revision
+        self._connection = connection
+
+    def sequence_create(self, name: str, metadata: _Json) -> Upload:
+        """Create the sequence; its key is the right to write."""
+        response = self._act("sequence_create", name, name=name, user_metadata=dict(metadata))
+        return Upload(sequence=name, uuid=self._text(response, "key", name))
+
+    def sequence_delete(self, name: str) -> None:
+        """Delete the sequence, which the server refuses once it is locked."""
+        self._act("sequence_delete", name, name=name)
+
+    def sequence_names(self) -> list[str]:
+        """Name all sequences, as ListFlights gives them."""
+        flights = self._connection.flights()
+        return [part.decode() for info in flights for part in info.descriptor.path]
+
+    def upload_check(self, upload: Upload) -> None:
+        """See that the sequence is there and not locked; the key shows its worth only in use."""
+        if self._system_info(upload.sequence).get("is_locked"):
+            raise PreconditionError(
+                f"{upload.sequence}: the sequence is locked",
+                address=self._connection.options.address,
+                resource=upload.sequence,
+            )
+
+    def upload_finalize(self, upload: Upload) -> None:
+        """Lock the sequence for ever."""
+        self._act("sequence_finalize", upload.sequence, name=upload.sequence, key=upload.uuid)
+
+    def upload_delete(self, upload: Upload) -> None:
+        """Abort the sequence, which deletes it."""
+        self._act("sequence_abort", upload.sequence, name=upload.sequence, key=upload.uuid)
+
+    def upload_topics(self, upload: Upload) -> tuple[TopicFacts, ...]:
+        """Give all topics of the sequence; no revision of this generation counts rows."""
+        found = self.sequence_facts(upload.sequence, WHOLE).topics
+        return tuple(self._with_system_info(topic) for topic in found)
+
+    def topic_create(
+        self,
+        upload: Upload,
+        locator: str,
+        *,
+        ontology_tag: str,
+        serialization_format: str,
+        metadata: _Json,
+    ) -> str:
+        """Create a topic in the sequence and give its key."""
+        response = self._act(
+            "topic_create",
+            locator,
+            name=locator,
+            sequence_key=upload.uuid,
+            serialization_format=serialization_format,
+            ontology_tag=ontology_tag,
+            user_metadata=dict(metadata),
+        )
+        return self._text(response, "key", locator)
+
+    def topic_delete(self, locator: str) -> None:
+        """Delete the topic, which the server refuses once it is locked."""
+        self._act("topic_delete", locator, name=locator)
+
+    def topic_put_descriptor(self, locator: str, token: str) -> Any:
+        """Name the topic and its key; G1.0 nests them."""
+        if self.revision.path_descriptors:
+            command = to_json({"topic": {"name": locator, "key": token}})
+        else:
+            command = to_json({"resource_locator": locator, "key": token})
+        return flight.FlightDescriptor.for_command(command)
+
+    def sequence_facts(self, name: str, window: Window) -> SequenceFacts:
+        """Read flight info and system info of a sequence."""
+        info = self._info(name, window)
+        system = self._system_info(name)
+        topics = (self._topic(endpoint) for endpoint in info.endpoints)
+        return SequenceFacts(
+            name=name,
+            user_metadata=schema_facts(info.schema)[1],
+            created_ns=_nanoseconds(system.get("created_datetime")),
+            locked=bool(system.get("is_locked")),
+            size_bytes=system.get("total_size_bytes"),
+            topics=tuple(sorted(topics, key=lambda topic: topic.locator)),
+        )
+
+    def topic_facts(self, locator: str, window: Window) -> TopicFacts:
+        """Read flight info and system info of a topic.
+
+        Before G1.2 the flight info of a topic without data is an error of the server's; what the
+        system info tells is all there is then.
+        """
+        facts = self._with_system_info(TopicFacts(locator=locator))
+        if not facts.chunks and not self.revision.endpoint_facts:
+            return facts
+        info = self._info(locator, window)
+        if len(info.endpoints) != 1:
+            raise ProtocolError(
+                f"{locator}: {len(info.endpoints)} endpoints for one topic",
+                address=self._connection.options.address,
+                resource=locator,
+            )
+        properties, user_metadata = schema_facts(info.schema)
+        told = self._topic(info.endpoints[0])
+        return replace(
+            facts,
+            data=told.data,
+            ticket=told.ticket,
+            schema=info.schema.remove_metadata(),
+            ontology_tag=str(properties.get("ontology_tag", "")),
+            serialization_format=str(properties.get("serialization_format", "")),
+            user_metadata=user_metadata,
+        )
+
+    def notify(self, locator: str, message: str) -> None:
+        """Create an error notification."""
+        action = f"{_kind(locator)}_notify_create"
+        self._act(action, locator, name=locator, notify_type="error", msg=message)
+
+    def notifications(self, locator: str) -> Sequence[_Json]:
+        """List the notifications; `notify_type` becomes `type`."""
+        response = self._act(f"{_kind(locator)}_notify_list", locator, name=locator)
+        entries = (response or {}).get("notifies") or ()
+        return [{**entry, "type": entry.get("notify_type")} for entry in entries]
+
+    def notifications_clear(self, locator: str) -> None:
+        """Remove the notifications."""
+        self._act(f"{_kind(locator)}_notify_purge", locator, name=locator)
+
+    def query(self, request: _Json) -> Sequence[_Json]:
+        """Evaluate a query; topics that G1.0 gives as bare names become objects."""
+        response = self._connection.action("query", dict(request), resource="query")
+        items = (response or {}).get("items") or ()
+        return [
+            {**item, "topics": [_as_object(topic) for topic in item.get("topics") or ()]}
+            for item in items
+        ]
+
+    def _act(self, action: str, resource: str, **request: Any) -> Any:
+        return self._connection.action(action, request, resource=resource)
+
+    def _text(self, response: Any, key: str, resource: str) -> str:
+        value = response.get(key) if isinstance(response, dict) else None
+        if not isinstance(value, str) or not value:
+            raise ProtocolError(
+                f"{resource}: the server's answer lacks {key!r}",
+                address=self._connection.options.address,
+                resource=resource,
+            )
+        return value
+
+    def _info(self, locator: str, window: Window) -> Any:
+        if self.revision.path_descriptors:
+            descriptor = flight.FlightDescriptor.for_path(locator)
+        else:
+            request: dict[str, Any] = {"resource_locator": locator}
+            if window.start_ns is not None:
+                request["timestamp_ns_start"] = window.start_ns
+            if window.end_ns is not None:
+                request["timestamp_ns_end"] = window.end_ns
+            descriptor = flight.FlightDescriptor.for_command(to_json(request))
+        return self._connection.flight_info(descriptor, resource=locator)
+
+    def _system_info(self, locator: str) -> dict[str, Any]:
+        response = self._act(f"{_kind(locator)}_system_info", locator, name=locator)
+        if not isinstance(response, dict):
+            raise NotFoundError(
+                f"{locator}: not found",
+                address=self._connection.options.address,
+                resource=locator,
+            )
+        return response
+
+    def _with_system_info(self, topic: TopicFacts) -> TopicFacts:
+        system = self._system_info(topic.locator)
+        return replace(
+            topic,
+            created_ns=_nanoseconds(system.get("created_datetime")),
+            locked=bool(system.get("is_locked")),
+            size_bytes=system.get("total_size_bytes"),
+            chunks=system.get("chunks_number"),
+        )
+
+    def _topic(self, endpoint: Any) -> TopicFacts:
+        """Read an endpoint: its location names the topic, or on G1.0 its ticket does."""
+        if self.revision.path_descriptors:
+            locator = endpoint.ticket.ticket.decode()
+        else:
+            uris = [location.uri.decode() for location in endpoint.locations]
+            locator = uris[0].removeprefix(_LOCATION_SCHEME).lstrip("/") if uris else ""
+        told = (
+            self._connection.parse(endpoint.app_metadata, resource=locator)
+            if self.revision.endpoint_facts and endpoint.app_metadata
+            else {}
+        )
+        span = told.get("timestamp") or {}
+        return TopicFacts(
+            locator=locator,
+            data=Extent(start_ns=span.get("min"), end_ns=span.get("max")),
+            ticket=endpoint.ticket,
+        )
+
+
+def _kind(locator: str) -> str:
+    return "topic" if "/" in locator else "sequence"
+
+
+def _as_object(topic: Any) -> _Json:
+    return topic if isinstance(topic, Mapping) else {"locator": topic}
+
+
+def _nanoseconds(text: Any) -> int | None:
+    """Read a creation time, which this generation gives as text, to the microsecond."""
+    try:
+        elapsed = parse_datetime(str(text)) - _EPOCH
+    except ValueError:
+        return None
+    return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000_000 + elapsed.microseconds * 1000
