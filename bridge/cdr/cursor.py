@@ -55,7 +55,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A step forward over padding: first to an alignment only known at run time, then by a constant.
+    """A step over padding: to an alignment that only run time can tell, then by a constant.
 
     Attributes:
         alignment: A power of two, or 1 where nothing is to be aligned.

@@ -2,7 +2,8 @@
 
 import sys
 from collections import Counter
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,23 +15,78 @@ from bridge.cdr.layout import (
     CDR2_RULES,
     ENCAPSULATION_BYTES,
     ROS1_RULES,
+    WIDE,
     Encapsulation,
+    Rules,
+    Wide,
 )
 from bridge.cdr.plan import Plan, compile_plan
 from bridge.cdr.rejects import Rejects
-from bridge.cdr.source import Positions, Source
-from bridge.model import DecodedBlock, MessageBlock, MessageType, Serialization
+from bridge.cdr.source import Source
+from bridge.errors import DecodeError
+from bridge.model import (
+    DecodedBlock,
+    FieldType,
+    MessageBlock,
+    MessageType,
+    PrimitiveType,
+    Serialization,
+)
 
 TRUNCATED = "truncated"
 BOUND_EXCEEDED = "bound_exceeded"
 UNSUPPORTED_ENCAPSULATION = "unsupported_encapsulation"
 
+PAYLOAD_BYTES_MAX = ((1 << 31) - 1) * 2 // 3
+"""The most payload bytes of a block, so that no column outgrows Arrow's 32-bit offsets: wide strings
+grow by half when they become UTF-8."""
+
+WIDE_SAMPLE_ROWS = 256
+"""How many messages of a block are looked at to tell how its wide characters are written."""
+
+_PADDING_UNIT_BYTES = 4
+"""Writers pad payloads to a multiple of this, so fewer bytes may be left behind the last field."""
+
+_RULES: Mapping[Encapsulation, Rules] = {
+    Encapsulation.CDR_BE: CDR1_RULES,
+    Encapsulation.CDR_LE: CDR1_RULES,
+    Encapsulation.CDR2_BE: CDR2_RULES,
+    Encapsulation.CDR2_LE: CDR2_RULES,
+}
 _BIG_ENDIAN = frozenset({Encapsulation.CDR_BE, Encapsulation.CDR2_BE})
-_VERSION_2 = frozenset({Encapsulation.CDR2_BE, Encapsulation.CDR2_LE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """Rows of a block that are decoded alike.
+
+    Attributes:
+        rows: int64, shape (n,): indices into the block.
+        rules: How they are laid out.
+        swap: Whether their byte order is the other one.
+    """
+
+    rows: NDArray[np.int64]
+    rules: Rules
+    swap: bool
+
+    def cursor(self, block: MessageBlock, *, lenient: bool = False) -> Cursor:
+        """Stand in front of the first field of every row."""
+        origin = block.starts[self.rows] + self.rules.header_bytes
+        return Cursor(
+            Source(block.data, swap=self.swap),
+            origin,
+            block.ends[self.rows] - origin,
+            np.zeros(len(self.rows), dtype=np.int64),
+            lenient,
+        )
 
 
 class Decoder:
     """Decodes the messages of one type.
+
+    Plans are compiled when they are first needed and kept; nothing else is remembered from block
+    to block.
 
     Attributes:
         message_type: The type.
@@ -44,56 +100,73 @@ class Decoder:
     ) -> None:
         self.message_type = message_type
         self.serialization = serialization
+        self._plans: dict[Rules, Plan] = {}
+        self._has_wide = _uses_wide(message_type)
         rules = ROS1_RULES if serialization is Serialization.ROS1 else CDR1_RULES
-        self._plan = compile_plan(message_type, rules)
-        self.arrow_type: pa.StructType = self._plan.shape.type
-
-    @cached_property
-    def _plan_2(self) -> Plan:
-        return compile_plan(self.message_type, CDR2_RULES)
+        self.arrow_type: pa.StructType = self._plan(rules).shape.type
 
     def decode(self, block: MessageBlock) -> DecodedBlock:
         """Decode every message of a block that can be decoded.
 
         A message that cannot be decoded is left out alone and counted by reason: `truncated` (its
         payload ends before its fields do, or a length in it says so), `bound_exceeded` (a string
-        or sequence is longer than declared), `invalid_utf8`, `unsupported_encapsulation`. Bytes
-        behind the last field are ignored: writers pad, and a definition may lack fields that
-        were appended later.
+        or sequence is longer than declared), `invalid_utf8`, `invalid_utf16`,
+        `unsupported_encapsulation`. Bytes behind the last field are ignored: writers pad, and a
+        definition may lack members that were appended later.
 
         Cost: linear in bytes; a few numpy operations per field of the definition, and per rank of
         sequences of elements of varying size; one copy of large payloads.
+
+        Raises:
+            DecodeError: The payloads together are beyond what Arrow's 32-bit offsets can address.
         """
+        payload_bytes = int((block.ends - block.starts).sum())
+        if payload_bytes > PAYLOAD_BYTES_MAX:
+            raise DecodeError(
+                f"A block of {payload_bytes} payload bytes cannot be decoded in one piece;"
+                f" {PAYLOAD_BYTES_MAX} is the most."
+            )
         dropped: Counter[str] = Counter()
-        if self.serialization is Serialization.ROS1:
-            rows = np.arange(len(block.starts))
-            rows, messages = _decode_rows(
-                self._plan,
-                block,
-                rows,
-                header_bytes=0,
-                swap=_is_swapped(big=False),
-                dropped=dropped,
-            )
-            return DecodedBlock(
-                log_times_ns=block.log_times_ns[rows], messages=messages, dropped=dropped
-            )
-        parts: list[tuple[NDArray[np.int64], pa.Array]] = []
-        for identifier, rows in _by_encapsulation(block, dropped):
-            parts.append(
-                _decode_rows(
-                    self._plan_2 if identifier in _VERSION_2 else self._plan,
-                    block,
-                    rows,
-                    header_bytes=ENCAPSULATION_BYTES,
-                    swap=_is_swapped(big=identifier in _BIG_ENDIAN),
-                    dropped=dropped,
-                )
-            )
+        parts = [
+            _decode_rows(self._plan(batch.rules), block, batch, dropped)
+            for batch in self._batches(block, dropped)
+        ]
         rows, messages = self._in_order(parts)
         return DecodedBlock(
             log_times_ns=block.log_times_ns[rows], messages=messages, dropped=dropped
         )
+
+    def _plan(self, rules: Rules) -> Plan:
+        plan = self._plans.get(rules)
+        if plan is None:
+            plan = self._plans[rules] = compile_plan(self.message_type, rules)
+        return plan
+
+    def _batches(self, block: MessageBlock, dropped: Counter[str]) -> list[_Batch]:
+        """Group the rows of a block that are decoded by the same rules."""
+        if self.serialization is Serialization.ROS1:
+            rows = np.arange(len(block.starts))
+            return [_Batch(rows=rows, rules=ROS1_RULES, swap=_is_swapped(big=False))]
+        batches = []
+        for identifier, rows in _by_encapsulation(block, dropped):
+            rules, swap = _RULES[identifier], _is_swapped(big=identifier in _BIG_ENDIAN)
+            batch = _Batch(rows=rows, rules=rules, swap=swap)
+            batches.append(self._best_wide(block, batch) if self._has_wide else batch)
+        return batches
+
+    def _best_wide(self, block: MessageBlock, batch: _Batch) -> _Batch:
+        """Choose the layout of wide characters by which most messages end where they should."""
+        sample = replace(batch, rows=batch.rows[:WIDE_SAMPLE_ROWS])
+        scores = {}
+        for wide in Wide:
+            rules = batch.rules.with_wide(wide)
+            cursor = sample.cursor(block)
+            for step in self._plan(rules).steps:
+                step.advance(cursor)
+            left = cursor.end - cursor.at
+            exact, close = left == 0, (left >= 0) & (left < _PADDING_UNIT_BYTES)
+            scores[rules] = int(exact.sum()) + int(close.sum())
+        return replace(batch, rules=max(scores, key=scores.__getitem__))
 
     def _in_order(
         self, parts: list[tuple[NDArray[np.int64], pa.Array]]
@@ -109,6 +182,14 @@ class Decoder:
         return rows[order], messages.take(pa.array(order))
 
 
+def _uses_wide(kind: FieldType) -> bool:
+    if isinstance(kind, PrimitiveType):
+        return kind.name in WIDE
+    if isinstance(kind, MessageType):
+        return any(_uses_wide(member) for _, member in kind.fields)
+    return _uses_wide(kind.element)
+
+
 def _is_swapped(*, big: bool) -> bool:
     return big != (sys.byteorder == "big")
 
@@ -116,7 +197,7 @@ def _is_swapped(*, big: bool) -> bool:
 def _by_encapsulation(
     block: MessageBlock, dropped: Counter[str]
 ) -> list[tuple[Encapsulation, NDArray[np.int64]]]:
-    """Sort the rows of a block by the identifier in their first two bytes, dropping unknown ones."""
+    """Sort the rows of a block by the identifier they begin with, dropping unknown ones."""
     rows = np.flatnonzero(block.ends - block.starts >= ENCAPSULATION_BYTES)
     if len(rows) < len(block.starts):
         dropped[TRUNCATED] += len(block.starts) - len(rows)
@@ -136,32 +217,24 @@ def _by_encapsulation(
 
 
 def _decode_rows(
-    plan: Plan,
-    block: MessageBlock,
-    rows: NDArray[np.int64],
-    *,
-    header_bytes: int,
-    swap: bool,
-    dropped: Counter[str],
+    plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counter[str]
 ) -> tuple[NDArray[np.int64], pa.Array]:
-    """Decode the chosen rows of a block; give the rows that survived, and their values.
+    """Decode the rows of a batch; give those that survived, and their values.
 
     The walk is repeated without the bad rows where there are any, so that what is copied out
     needs no checks.
     """
-    source = Source(block.data, swap=swap)
-    origin = block.starts[rows] + header_bytes
-    end = block.ends[rows] - origin
     while True:
-        cursor = Cursor(source, origin, end, np.zeros(len(rows), dtype=np.int64))
+        cursor = batch.cursor(block)
         located = [step.locate(cursor) for step in plan.steps]
-        bad = cursor.at > end
+        bad = cursor.at > cursor.end
         if not bad.any():
             break
-        _count_misfits(plan, source, origin[bad], end[bad], dropped)
-        rows, origin, end = rows[~bad], origin[~bad], end[~bad]
+        _count_misfits(plan, block, replace(batch, rows=batch.rows[bad]), dropped)
+        batch = replace(batch, rows=batch.rows[~bad])
+    rows = batch.rows
     rejects = Rejects(len(rows))
-    leaves = iter([leaf for part in located for leaf in part.gather(source, rejects)])
+    leaves = iter([leaf for part in located for leaf in part.gather(cursor.source, rejects)])
     messages = plan.shape.build(leaves, len(rows))
     if rejects.by_reason:
         good = np.ones(len(rows), dtype=bool)
@@ -172,15 +245,13 @@ def _decode_rows(
     return rows, messages
 
 
-def _count_misfits(
-    plan: Plan, source: Source, origin: Positions, end: Positions, dropped: Counter[str]
-) -> None:
+def _count_misfits(plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counter[str]) -> None:
     """Tell why walkers left their payloads: those that stay inside without bounds broke one."""
-    cursor = Cursor(source, origin, end, np.zeros(len(origin), dtype=np.int64), lenient=True)
+    cursor = batch.cursor(block, lenient=True)
     for step in plan.steps:
         step.advance(cursor)
-    fits = int(np.count_nonzero(cursor.at <= end))
+    fits = int(np.count_nonzero(cursor.at <= cursor.end))
     if fits:
         dropped[BOUND_EXCEEDED] += fits
-    if fits < len(origin):
-        dropped[TRUNCATED] += len(origin) - fits
+    if fits < len(batch.rows):
+        dropped[TRUNCATED] += len(batch.rows) - fits

@@ -1,7 +1,7 @@
 """Definition text -> a tree of types, by rosbags' parsers after curing what they refuse."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ LEAVES_MAX = 20_000
 FIXED_BYTES_MAX = 64 << 20
 """The most bytes that the fixed arrays of a message may claim together."""
 
-_Parsed = tuple[list[tuple[str, str, Any]], list[tuple[str, Any]]]
+_Parsed = tuple[Sequence[tuple[str, str, Any]], Sequence[tuple[str, Any]]]
 
 _SECTION = re.compile(r"^={20,}[ \t]*\n(?:MSG|IDL):[ \t]*(\S+)[ \t]*\n", re.MULTILINE)
 _COMMENT_LINE = re.compile(r"^[ \t]*#[^\n]*$", re.MULTILINE)
@@ -57,7 +57,8 @@ BUILT_IN: Mapping[str, _Parsed] = {
 }
 """What recorders leave out of embedded definitions because every ROS has it."""
 
-BUILT_IN_ROS1: Mapping[str, _Parsed] = BUILT_IN | {
+BUILT_IN_ROS1: Mapping[str, _Parsed] = {
+    **BUILT_IN,
     "std_msgs/msg/Header": ([], [_SEQ, _STAMP, _FRAME_ID]),
 }
 
@@ -93,13 +94,13 @@ def parse_definition(msgtype: str, definition: Definition) -> MessageType:
 
 def normalise(name: str) -> str:
     """Give a type name its three segments: `pkg/Name` and `pkg/srv/msg/Name` are cured."""
-    steps = name.strip().strip("/").split("/")
-    if len(steps) == 2:
-        steps.insert(1, "msg")
-    elif len(steps) > 3 and steps[-2] == "msg":
-        # rosbags puts `msg` before the last segment of every name that has no `msg` or `action`.
-        del steps[-2]
-    return "/".join(steps)
+    name = name.strip().strip("/")
+    if "/" not in name:
+        return name
+    package, *kinds, short = name.split("/")
+    # rosbags puts `msg` before the last segment of every name that has no `msg` or `action`.
+    kind = kinds[0] if kinds else "msg"
+    return f"{package}/{kind}/{short}"
 
 
 def _first_line(error: Exception) -> str:
@@ -215,8 +216,9 @@ class _Resolver:
     def _find(self, owner: str, reference: str) -> str:
         """Give the full name of a type as it is referred to inside another."""
         name = normalise(reference)
-        package, _, short = name.partition("/")[0], None, name.rsplit("/", 1)[-1]
-        for candidate in (name, f"{owner.split('/')[0]}/msg/{short}"):
+        package, short = name.split("/", 1)[0], name.rsplit("/", 1)[-1]
+        home = owner.split("/", 1)[0]
+        for candidate in (name, f"{home}/msg/{short}"):
             if candidate in self.parsed:
                 return candidate
         raise DefinitionError(

@@ -1,4 +1,4 @@
-"""How payloads are laid out on the wire: the encapsulations, and the primitive types with their sizes.
+"""How payloads are laid out on the wire: the encapsulations, and the primitive types.
 
 Sources: OMG DDS-XTypes 1.3, 7.4.3 (CDR versions 1 and 2) and 7.6.3.1.2 (encapsulation
 identifiers); the ROS 1 serialisation, which packs the same values without any padding.
@@ -108,6 +108,9 @@ ROS1_RULES = Rules(
     delimited=False,
     dummy_member=False,
 )
+
+WIDE = frozenset({"wstring", "wchar"})
+"""The primitives whose layout depends on the middleware that wrote them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

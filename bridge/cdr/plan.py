@@ -18,6 +18,7 @@ from bridge.cdr.nested import Scattered, Step
 from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
 from bridge.cdr.text import Text
+from bridge.cdr.wide import WideText
 from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
 
 _STRIDE_PROBES = 3
@@ -104,7 +105,7 @@ class _Builder:
 
     def _add_message(self, message: MessageType) -> Shape:
         if _is_empty(message) and not self.rules.dummy_member:
-            return self._add_zeros(message)
+            return self._add_zeros()
         members = [(name, self.add(kind, name=name)) for name, kind in message.fields]
         return Shape(
             type=pa.struct([pa.field(name, shape.type) for name, shape in members]),
@@ -162,14 +163,10 @@ class _Builder:
     def _add_text(self, kind: PrimitiveType) -> Shape:
         self._close_run()
         move = self._align(LENGTH_BYTES)
-        self.steps.append(
-            Text(
-                move=move,
-                bound=kind.bound,
-                terminated=self.rules.terminated,
-                type=pa.string(),
-            )
-        )
+        if kind.name == "wstring":
+            self.steps.append(WideText(move=move, bound=kind.bound, layout=self.rules.wide))
+        else:
+            self.steps.append(Text(move=move, bound=kind.bound, terminated=self.rules.terminated))
         self.bytes_min += LENGTH_BYTES
         self._behind_anything(1)
         return Shape(type=pa.string())
@@ -241,7 +238,7 @@ class _Builder:
         self._behind_anything(min(sure, self.rules.alignment_max))
         return Shape(type=arrow)
 
-    def _add_zeros(self, message: MessageType) -> Shape:
+    def _add_zeros(self) -> Shape:
         """Append the dummy member of an empty message where it is not on the wire."""
         self._close_run()
         self.steps.append(Absent())

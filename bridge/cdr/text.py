@@ -13,6 +13,19 @@ from bridge.cdr.source import Positions, Source
 
 INVALID_UTF8 = "invalid_utf8"
 
+# UTF-8 by its first byte (RFC 3629, section 4): how many bytes follow, and what the second may be.
+# Overlong forms, surrogates and code points beyond U+10FFFF all show in the second byte.
+_FOLLOWERS = np.zeros(256, dtype=np.int8)
+_FOLLOWERS[0xC2:0xE0], _FOLLOWERS[0xE0:0xF0], _FOLLOWERS[0xF0:0xF5] = 1, 2, 3
+_IS_CONTINUATION = np.zeros(256, dtype=bool)
+_IS_CONTINUATION[0x80:0xC0] = True
+_IS_NEVER_VALID = np.zeros(256, dtype=bool)
+_IS_NEVER_VALID[0xC0:0xC2] = _IS_NEVER_VALID[0xF5:] = True
+_SECOND_MIN = np.full(256, 0x80, dtype=np.uint8)
+_SECOND_MIN[0xE0], _SECOND_MIN[0xF0] = 0xA0, 0x90
+_SECOND_MAX = np.full(256, 0xBF, dtype=np.uint8)
+_SECOND_MAX[0xED], _SECOND_MAX[0xF4] = 0x9F, 0x8F
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
@@ -23,13 +36,11 @@ class Text:
         bound: The most bytes allowed, terminator aside, or 0.
         terminated: Whether the length includes a NUL. A length of 0 and a missing NUL are
             tolerated as Fast-CDR does when it reads.
-        type: The Arrow type of the column.
     """
 
     move: Move
     bound: int
     terminated: bool
-    type: pa.DataType
 
     def advance(self, cursor: Cursor) -> None:
         """Step behind the string."""
@@ -105,7 +116,7 @@ def offsets_of(lengths: Positions) -> NDArray[np.int32]:
 
 
 def invalid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Mark the rows of a binary array that are not UTF-8 (RFC 3629, section 4).
+    """Mark the rows of a binary array that are not UTF-8.
 
     Each row is followed by a NUL in a private copy, so that a sequence cut by the end of its row
     is blamed on that row. Cost: some twenty passes over the bytes; used only when something is
@@ -123,18 +134,14 @@ def invalid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int32]) -> NDArray
     guarded = np.zeros(int(offsets[-1]) + count, dtype=np.uint8)
     rows = np.repeat(np.arange(count), lengths)
     guarded[np.arange(int(offsets[-1])) + rows] = data[: int(offsets[-1])]
-    followers = np.zeros(256, dtype=np.int8)
-    followers[0xC2:0xE0], followers[0xE0:0xF0], followers[0xF0:0xF5] = 1, 2, 3
-    wanted = followers[guarded]
-    continues = (guarded & 0xC0) == 0x80
+    wanted = _FOLLOWERS[guarded]
+    continues = _IS_CONTINUATION[guarded]
     expected = np.zeros(len(guarded), dtype=bool)
     for distance in (1, 2, 3):
         expected[distance:] |= wanted[:-distance] >= distance
-    bad = (continues != expected) | ((guarded >= 0xC0) & (wanted == 0))
-    # Overlong forms, surrogates and code points beyond U+10FFFF show in the second byte.
+    bad = (continues != expected) | _IS_NEVER_VALID[guarded]
     lead, second = guarded[:-1], guarded[1:]
-    bad[:-1] |= ((lead == 0xE0) & (second < 0xA0)) | ((lead == 0xED) & (second > 0x9F))
-    bad[:-1] |= ((lead == 0xF0) & (second < 0x90)) | ((lead == 0xF4) & (second > 0x8F))
+    bad[:-1] |= (wanted[:-1] > 0) & ((second < _SECOND_MIN[lead]) | (second > _SECOND_MAX[lead]))
     ends = offsets[1:] + np.arange(count)
     rows_bad = np.zeros(count, dtype=bool)
     rows_bad[np.searchsorted(ends, np.flatnonzero(bad))] = True

@@ -10,7 +10,8 @@ from bridge.cdr.layout import Primitive
 
 _QUAD_BIAS = 16383
 _QUAD_EXPONENT_MAX = 0x7FFF
-_QUAD_MANTISSA_BITS = 112
+_DOUBLE_BIAS = 1023
+_DOUBLE_EXPONENT_MAX = 0x7FF
 
 
 def values_array(kind: Primitive, raw: Any, count: int, *, swap: bool) -> pa.Array:
@@ -59,18 +60,19 @@ def _quads_as_doubles(raw: Any, count: int, *, swap: bool) -> NDArray[np.float64
     exponent = ((high >> np.uint64(48)) & np.uint64(_QUAD_EXPONENT_MAX)).astype(np.int64)
     fraction = high & np.uint64((1 << 48) - 1)
     mantissa = (fraction << np.uint64(4)) | (low >> np.uint64(60))
-    rescaled = exponent - _QUAD_BIAS + 1023
+    rescaled = exponent - _QUAD_BIAS + _DOUBLE_BIAS
     special = exponent == _QUAD_EXPONENT_MAX
     is_nan = special & ((fraction | low) != 0)
     bits = np.where(
-        special | (rescaled >= 2047),
-        np.uint64(0x7FF << 52),
+        special | (rescaled >= _DOUBLE_EXPONENT_MAX),
+        np.uint64(_DOUBLE_EXPONENT_MAX << 52),
         np.where(
             rescaled <= 0, np.uint64(0), (rescaled.astype(np.uint64) << np.uint64(52)) | mantissa
         ),
     )
     bits = np.where(is_nan, np.uint64(0x7FF8 << 48), bits) | (high & np.uint64(1 << 63))
-    return bits.view(np.float64)
+    doubles: NDArray[np.float64] = bits.view(np.float64)
+    return doubles
 
 
 def view_of(raw: Any, dtype: np.dtype[Any] | str, count: int) -> NDArray[Any]:
