@@ -14,7 +14,7 @@ from bridge.embedded.access import MIDDLEWARE, Access, Permission, TokenReader
 from bridge.embedded.actions import parse
 from bridge.embedded.archive import Archive
 from bridge.embedded.refusals import Refusal, Status, as_flight_error
-from bridge.embedded.session_actions import ACTIONS
+from bridge.embedded.session_table import ACTIONS
 from bridge.embedded.wire import envelope
 
 _log = logging.getLogger(__name__)

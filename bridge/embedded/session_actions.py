@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.embedded.access import Permission
-from bridge.embedded.actions import Action
 from bridge.embedded.archive import Archive
 from bridge.embedded.names import (
     is_session,
@@ -24,7 +22,7 @@ from bridge.embedded.refusals import (
     not_found,
     still_uploading,
 )
-from bridge.embedded.wire import Format, Json, utc_text
+from bridge.embedded.wire import Json, utc_text
 
 PLATFORM_VERSION = (0, 7, 0)
 """The release whose protocol this is; clients choose their dialect by it."""
@@ -35,7 +33,8 @@ ENCODE_BYTES_TARGET = 26_214_400
 Request = Mapping[str, Any]
 
 
-def _info(archive: Archive, _: Request) -> Iterator[Json]:
+def info(archive: Archive, _: Request) -> Iterator[Json]:
+    """Give the version and the limits that clients go by."""
     major, minor, patch = PLATFORM_VERSION
     yield {
         "version": f"{major}.{minor}.{patch}",
@@ -48,7 +47,12 @@ def _info(archive: Archive, _: Request) -> Iterator[Json]:
     }
 
 
-def _sequence_create(archive: Archive, request: Request) -> Iterator[Json]:
+def sequence_create(archive: Archive, request: Request) -> Iterator[Json]:
+    """Create a sequence.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a bad locator or metadata key, ALREADY_EXISTS.
+    """
     locator = require_sequence(request["locator"])
     metadata = require_metadata(request["user_metadata"])
     with archive.catalogue.transaction():
@@ -60,12 +64,22 @@ def _sequence_create(archive: Archive, request: Request) -> Iterator[Json]:
     yield None
 
 
-def _sequence_delete(archive: Archive, request: Request) -> Iterator[Json]:
+def sequence_delete(archive: Archive, request: Request) -> Iterator[Json]:
+    """Delete a sequence in whatever state, with all that is in it.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
     archive.delete(find_sequence(archive, request["locator"]))
     yield None
 
 
-def _session_create(archive: Archive, request: Request) -> Iterator[Json]:
+def session_create(archive: Archive, request: Request) -> Iterator[Json]:
+    """Open a session on a sequence; its uuid is told here only.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
     uuid = new_uuid()
     with archive.catalogue.transaction():
         sequence = find_sequence(archive, request["locator"])
@@ -74,7 +88,13 @@ def _session_create(archive: Archive, request: Request) -> Iterator[Json]:
     yield {"uuid": uuid, "locator": locator}
 
 
-def _session_finalize(archive: Archive, request: Request) -> Iterator[Json]:
+def session_finalize(archive: Archive, request: Request) -> Iterator[Json]:
+    """Lock a session, all of whose topics must have been put.
+
+    Raises:
+        Refusal: NOT_FOUND, or FAILED_PRECONDITION for a session that is finalized, empty or not
+            yet whole.
+    """
     uuid = require_uuid(request["session_uuid"])
     with archive.catalogue.transaction():
         session = _open_session(archive, uuid)
@@ -90,7 +110,12 @@ def _session_finalize(archive: Archive, request: Request) -> Iterator[Json]:
     yield None
 
 
-def _session_delete(archive: Archive, request: Request) -> Iterator[Json]:
+def session_delete(archive: Archive, request: Request) -> Iterator[Json]:
+    """Delete a session in whatever state, with its topics.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a bad locator, NOT_FOUND.
+    """
     locator = request["locator"]
     if not is_session(locator):
         raise Refusal(Status.INVALID_ARGUMENT, f"{locator} is not a valid locator.")
@@ -101,7 +126,14 @@ def _session_delete(archive: Archive, request: Request) -> Iterator[Json]:
     yield None
 
 
-def _topic_create(archive: Archive, request: Request) -> Iterator[Json]:
+def topic_create(archive: Archive, request: Request) -> Iterator[Json]:
+    """Create a topic in an open session; its uuid is told here only.
+
+    The order of the checks is the platform's.
+
+    Raises:
+        Refusal: The first check that fails.
+    """
     metadata = require_metadata(request["user_metadata"])
     session_uuid = require_uuid(request["session_uuid"])
     locator = require_topic(request["locator"])
@@ -126,8 +158,69 @@ def _topic_create(archive: Archive, request: Request) -> Iterator[Json]:
     yield {"uuid": uuid}
 
 
-def _topic_delete(archive: Archive, request: Request) -> Iterator[Json]:
+def topic_delete(archive: Archive, request: Request) -> Iterator[Json]:
+    """Delete a topic in whatever state.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
     archive.delete(find_topic(archive, request["locator"]))
+    yield None
+
+
+def notify_sequence(archive: Archive, request: Request) -> Iterator[Json]:
+    """Attach a notification to a sequence.
+
+    Raises:
+        Refusal: NOT_FOUND, or INVALID_ARGUMENT for another kind than `error`.
+    """
+    return _notify(archive, find_sequence(archive, request["locator"]), request)
+
+
+def notify_topic(archive: Archive, request: Request) -> Iterator[Json]:
+    """Attach a notification to a topic.
+
+    Raises:
+        Refusal: NOT_FOUND, or INVALID_ARGUMENT for another kind than `error`.
+    """
+    return _notify(archive, find_topic(archive, request["locator"]), request)
+
+
+def sequence_notifications(archive: Archive, request: Request) -> Iterator[Json]:
+    """List the notifications of a sequence, without those of its topics.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
+    return _notifications(archive, find_sequence(archive, request["locator"]))
+
+
+def topic_notifications(archive: Archive, request: Request) -> Iterator[Json]:
+    """List the notifications of a topic.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
+    return _notifications(archive, find_topic(archive, request["locator"]))
+
+
+def purge_sequence(archive: Archive, request: Request) -> Iterator[Json]:
+    """Delete the notifications of a sequence, without those of its topics.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
+    archive.catalogue.delete_notifications(find_sequence(archive, request["locator"]))
+    yield None
+
+
+def purge_topic(archive: Archive, request: Request) -> Iterator[Json]:
+    """Delete the notifications of a topic.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
+    archive.catalogue.delete_notifications(find_topic(archive, request["locator"]))
     yield None
 
 
@@ -151,11 +244,6 @@ def _notifications(archive: Archive, on: SequenceRecord | TopicRecord) -> Iterat
             for notification in archive.catalogue.notifications(on)
         ]
     }
-
-
-def _purge(archive: Archive, on: SequenceRecord | TopicRecord) -> Iterator[Json]:
-    archive.catalogue.delete_notifications(on)
-    yield None
 
 
 def find_sequence(archive: Archive, locator: str) -> SequenceRecord:
@@ -189,73 +277,3 @@ def _open_session(archive: Archive, uuid: str) -> SessionRecord:
     if session.completed_ns is not None:
         raise Refusal(Status.FAILED_PRECONDITION, f"Session `{session.locator}` already finalized.")
     return session
-
-
-_LOCATOR = {"locator": str}
-_NOTIFICATION = {"locator": str, "notification_type": str, "msg": str}
-
-ACTIONS: Mapping[str, Action] = {
-    "info": Action(needs=Permission.READ, run=_info),
-    "sequence_create": Action(
-        needs=Permission.WRITE,
-        shape={"locator": str, "user_metadata": None},
-        run=_sequence_create,
-    ),
-    "sequence_delete": Action(needs=Permission.DELETE, shape=_LOCATOR, run=_sequence_delete),
-    "session_create": Action(needs=Permission.WRITE, shape=_LOCATOR, run=_session_create),
-    "session_finalize": Action(
-        needs=Permission.WRITE, shape={"session_uuid": str}, run=_session_finalize
-    ),
-    "session_delete": Action(needs=Permission.DELETE, shape=_LOCATOR, run=_session_delete),
-    "topic_create": Action(
-        needs=Permission.WRITE,
-        shape={
-            "session_uuid": str,
-            "locator": str,
-            "serialization_format": Format,
-            "ontology_tag": str,
-            "user_metadata": None,
-        },
-        run=_topic_create,
-    ),
-    "topic_delete": Action(needs=Permission.DELETE, shape=_LOCATOR, run=_topic_delete),
-    "sequence_notification_create": Action(
-        needs=Permission.WRITE,
-        shape=_NOTIFICATION,
-        run=lambda archive, request: _notify(
-            archive, find_sequence(archive, request["locator"]), request
-        ),
-    ),
-    "sequence_notification_list": Action(
-        needs=Permission.READ,
-        shape=_LOCATOR,
-        run=lambda archive, request: _notifications(
-            archive, find_sequence(archive, request["locator"])
-        ),
-    ),
-    "sequence_notification_purge": Action(
-        needs=Permission.DELETE,
-        shape=_LOCATOR,
-        run=lambda archive, request: _purge(archive, find_sequence(archive, request["locator"])),
-    ),
-    "topic_notification_create": Action(
-        needs=Permission.WRITE,
-        shape=_NOTIFICATION,
-        run=lambda archive, request: _notify(
-            archive, find_topic(archive, request["locator"]), request
-        ),
-    ),
-    "topic_notification_list": Action(
-        needs=Permission.READ,
-        shape=_LOCATOR,
-        run=lambda archive, request: _notifications(
-            archive, find_topic(archive, request["locator"])
-        ),
-    ),
-    "topic_notification_purge": Action(
-        needs=Permission.DELETE,
-        shape=_LOCATOR,
-        run=lambda archive, request: _purge(archive, find_topic(archive, request["locator"])),
-    ),
-}
-"""Every action of the revision."""

@@ -41,6 +41,15 @@ def decode(text: bytes, shape: Shape) -> dict[str, Any]:
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error)) from None
+    return decode_fields(value, shape)
+
+
+def decode_fields(value: Any, shape: Shape) -> dict[str, Any]:
+    """Check that a JSON value is an object with the required fields.
+
+    Raises:
+        MalformedError: It is no object, or a field is missing or mistyped.
+    """
     if not isinstance(value, dict):
         raise MalformedError("expected an object")
     for name, kind in shape.items():
