@@ -81,14 +81,14 @@ def parse_format(text: str) -> str:
     reading is that of the platform's own bridge, oddities included.
 
     Returns:
-        A member of `CODECS`, or empty where the string has several words and says neither or both
-        of compressed and compressedDepth.
+        A member of `CODECS`, or empty where the string is blank, or has several words and says
+        neither or both of compressed and compressedDepth.
     """
     words = text.split()
     if not text:
         return "png"
-    if len(words) <= 1:
-        codec = words[0] if words else ""
+    if len(words) == 1:
+        codec = words[0]
     elif ("compressed" in words) == ("compressedDepth" in words):
         return ""
     elif "compressed" in words:
