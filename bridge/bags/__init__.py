@@ -1,1 +1,19 @@
-"""Placeholder."""
+"""Recordings on disk: finding them, telling what belongs together, reading them as blocks."""
+
+from bridge.bags.container import ReadLimits, ReadTally
+from bridge.bags.definitions import DefinitionSources
+from bridge.bags.discovery import find_recordings
+from bridge.bags.fingerprint import fingerprint
+from bridge.bags.reader import RecordingReader, open_recording
+from bridge.bags.recording import load_recording
+
+__all__ = [
+    "DefinitionSources",
+    "ReadLimits",
+    "ReadTally",
+    "RecordingReader",
+    "find_recordings",
+    "fingerprint",
+    "load_recording",
+    "open_recording",
+]

@@ -1,0 +1,152 @@
+"""Telling storage formats by name and by first bytes; the bytes decide."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.bags.opening import open_regular
+from bridge.errors import EmptyRecordingError, NotARecordingError
+from bridge.model import Container
+
+SUFFIXES = {".mcap": Container.MCAP, ".db3": Container.SQLITE3, ".bag": Container.ROSBAG1}
+
+COMPRESSION_SUFFIX = ".zstd"
+COMPRESSION = "zstd"
+COMPRESSION_MAGIC = b"\x28\xb5\x2f\xfd"
+
+MAGICS = {
+    b"\x89MCAP0\r\n": Container.MCAP,
+    b"SQLite format 3\x00": Container.SQLITE3,
+    b"#ROSBAG V": Container.ROSBAG1,
+}
+
+HEAD_BYTES = 256
+"""How much of a file is looked at."""
+
+SPLIT = re.compile(r"(?P<base>.+)_(?P<number>[0-9]{1,9})")
+"""How the recorder names splits: the recording's name and a number without padding."""
+
+TEMPORARY_SUFFIXES = (
+    ".active", ".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download",
+    "-wal", "-shm", "-journal", "~",
+)  # fmt: skip
+"""Ends of names that recorders and copying programs give to what is not finished."""
+
+TEMPORARY_PREFIXES = (".", "~", "#")
+"""Begins of such names: hidden files (also of rsync and syncthing), editors' locks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageName:
+    """What the name of a storage file tells.
+
+    Attributes:
+        name: The file's name.
+        stem: The name without extensions.
+        base: The stem without the number of the split.
+        number: The number of the split, or None.
+        container: The format its extension stands for.
+        compression: `"zstd"` when the whole file is compressed, else empty.
+    """
+
+    name: str
+    stem: str
+    base: str
+    number: int | None
+    container: Container
+    compression: str
+
+
+def is_temporary(name: str) -> bool:
+    """Tell names of files that something else is still working on, or that nobody should see."""
+    return name.startswith(TEMPORARY_PREFIXES) or name.lower().endswith(TEMPORARY_SUFFIXES)
+
+
+def storage_name(name: str) -> StorageName | None:
+    """Read the name of a storage file; None for other files and for temporary names."""
+    if is_temporary(name):
+        return None
+    compression = ""
+    plain = name
+    if plain.lower().endswith(COMPRESSION_SUFFIX):
+        compression = COMPRESSION
+        plain = plain[: -len(COMPRESSION_SUFFIX)]
+    stem, suffix = os.path.splitext(plain)
+    container = SUFFIXES.get(suffix.lower())
+    if container is None:
+        return None
+    split = SPLIT.fullmatch(stem)
+    return StorageName(
+        name=name,
+        stem=stem,
+        base=split["base"] if split else stem,
+        number=int(split["number"]) if split else None,
+        container=container,
+        compression=compression,
+    )
+
+
+def sniff(path: Path, named: StorageName | None) -> tuple[Container, str]:
+    """Tell container and compression of a file by its first bytes.
+
+    Args:
+        path: The file.
+        named: What its name tells; decides where the bytes say nothing, since a damaged file may
+            have lost its first bytes and still hold messages.
+
+    Raises:
+        EmptyRecordingError: The file is empty.
+        NotARecordingError: The bytes or the name are those of something else.
+        RecordingVanishedError: There is nothing at the path any more.
+    """
+    descriptor = open_regular(path)
+    try:
+        head = os.pread(descriptor, HEAD_BYTES, 0)
+    finally:
+        os.close(descriptor)
+    if not head:
+        raise EmptyRecordingError(
+            "the file is empty",
+            path=path,
+            hint="the recorder was stopped before it wrote anything, or a copy failed",
+        )
+    for magic, container in MAGICS.items():
+        if head.startswith(magic):
+            return container, ""
+    if head.startswith(COMPRESSION_MAGIC):
+        if named is not None:
+            return named.container, COMPRESSION
+        raise NotARecordingError("a compressed file whose name does not say of what", path=path)
+    refuse_text(head, path)
+    if named is None:
+        raise NotARecordingError(
+            "the file is no recording: neither its name nor its first bytes are of a known format",
+            path=path,
+            hint="recordings are .mcap, .db3 and .bag files, or folders of these",
+        )
+    return named.container, named.compression
+
+
+def refuse_text(head: bytes, path: Path) -> None:
+    """Refuse files that are text, saying what they probably are.
+
+    Raises:
+        NotARecordingError: The first bytes are text.
+    """
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise NotARecordingError(
+            "the file is a Git LFS pointer, not the recording itself",
+            path=path,
+            hint="fetch the content with `git lfs pull`",
+        )
+    if all(byte >= 0x20 or byte in b"\t\n\r\f" for byte in head) and b"\x7f" not in head:
+        try:
+            head[:64].decode("ascii")
+        except UnicodeDecodeError:
+            return
+        raise NotARecordingError(
+            "the file is text, not a recording",
+            path=path,
+            hint="perhaps an error page was saved in its place",
+        )

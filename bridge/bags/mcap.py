@@ -1,0 +1,193 @@
+"""Reading MCAP files of every kind into blocks.
+
+Where a trusted summary tells all channels and chunks, opening reads the end of the file and nothing
+else; whatever lies outside of the chunks it lists is scanned when its turn comes. Every other file
+is scanned once at opening, so that its channels are known before the first block.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.mcap_blocks import TOO_LARGE, BlockCutter
+from bridge.bags.mcap_channels import ChannelTable
+from bridge.bags.mcap_extras import Extras, keep_record, read_header
+from bridge.bags.mcap_pieces import Piece, load_chunk, load_run, scan_declarations
+from bridge.bags.mcap_records import HEAD_BYTES, MAGIC, Opcode
+from bridge.bags.mcap_scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
+from bridge.bags.mcap_summary import Summary, read_summary
+from bridge.bags.source import Source
+from bridge.errors import NotARecordingError
+from bridge.model import Loss
+
+COUNTED_OPCODES = {
+    Opcode.ATTACHMENT: "attachments",
+    Opcode.METADATA: "metadata records",
+}
+"""The records besides messages that a person may miss."""
+
+
+class McapReader:
+    """One open MCAP file; a `ContainerReader`.
+
+    Attributes:
+        bytes_read: How far in the file reading has come.
+    """
+
+    def __init__(self, source: Source, *, limits: ReadLimits) -> None:
+        """Learn the channels of an open file; the reader closes it when it is closed itself.
+
+        Raises:
+            NotARecordingError: Nothing in the file is of MCAP.
+            RecordingLimitError: The file claims more channels than the limits allow.
+        """
+        self.bytes_read = 0
+        self._source = source
+        self._limits = limits
+        self._tally = ReadTally()
+        self._extras = Extras()
+        self._table = ChannelTable(limits=limits)
+        self._scanned: list[Segment] | None = None
+        self._begun = source.read_at(0, len(MAGIC)) == MAGIC
+        read_header(source, self._extras)
+        self._summary = read_summary(source)
+        flawless = self._summary is not None and not self._summary.flaw_is_damage
+        self._healthy = self._begun and flawless
+        if self._begun and self._summary is not None and self._summary.trusted:
+            self._learn_from_summary(self._summary)
+        else:
+            self._learn_from_scan()
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """All channels in order of their first declaration."""
+        return self._table.channels
+
+    @property
+    def tally(self) -> ReadTally:
+        """What could not be read or was skipped so far."""
+        return self._tally
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """Profile, library, the metadata records by name, and a list of the attachments."""
+        return MappingProxyType(self._extras.as_metadata())
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the writer closed the file and a scan, where one was needed, found no damage."""
+        return self._healthy
+
+    def blocks(self) -> Iterator[ChannelBlock]:
+        """Yield all intact messages in file order, one block per channel and chunk or run."""
+        cutter = BlockCutter(self._table, limits=self._limits, tally=self._tally)
+        for segment in self._segments():
+            yield from self._segment_blocks(segment, cutter)
+            self.bytes_read = segment.end
+        self.bytes_read = self._source.size_bytes
+        self._check_counts(cutter.counted)
+
+    def close(self) -> None:
+        """Release the file; idempotent."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _learn_from_summary(self, summary: Summary) -> None:
+        for schema in summary.schemas:
+            self._table.declare_schema(schema)
+        for record in summary.channels:
+            self._table.declare_channel(record)
+        for offset in (*summary.metadata_offsets, *summary.attachment_offsets):
+            keep_record(self._source, offset, self._extras)
+        counts = summary.statistics.channel_message_counts if summary.statistics else None
+        self._table.finish(None if counts is None else dict(counts))
+
+    def _learn_from_scan(self) -> None:
+        """Walk the whole file; look into chunks only where they may hold unknown channels."""
+        start = len(MAGIC) if self._begun else 0
+        self._scanned = []
+        for segment in scan(self._source, start, self._source.size_bytes, known=self._known):
+            self._scanned.append(segment)
+            if isinstance(segment, ChunkAt | RunAt):
+                scan_declarations(self._source, segment, self._table, limits=self._limits)
+            elif isinstance(segment, OtherAt):
+                keep_record(self._source, segment.start, self._extras)
+            else:
+                self._healthy = False
+        if not self._begun and not any(isinstance(s, ChunkAt | RunAt) for s in self._scanned):
+            raise NotARecordingError(
+                "the file is not MCAP: neither its first bytes nor anything in it",
+                path=self._source.path,
+            )
+        self._table.finish(None)
+
+    def _known(self) -> NDArray[np.bool_]:
+        return self._table.current != -1
+
+    def _segments(self) -> Iterator[Segment]:
+        """Yield the file's segments in order: as scanned, or chunks as listed and what is between."""
+        if self._scanned is not None:
+            yield from self._scanned
+            return
+        assert self._summary is not None, "either scanned or trusted"
+        position = len(MAGIC)
+        for chunk in self._summary.chunks:
+            yield from scan(self._source, position, chunk.start, known=self._known)
+            end = chunk.start + chunk.length
+            position = end + chunk.index_bytes
+            yield ChunkAt(start=chunk.start, end=end, index_end=position)
+        yield from scan(self._source, position, self._summary.data_end, known=self._known)
+
+    def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[ChannelBlock]:
+        match segment:
+            case ChunkAt():
+                pieces = load_chunk(self._source, segment, known=self._known(), limits=self._limits)
+                yield from self._piece_blocks(pieces, cutter)
+            case RunAt() if segment.end - segment.start > self._limits.message_bytes_max:
+                self._tally.skipped["", TOO_LARGE] += 1
+            case RunAt():
+                yield from self._piece_blocks(load_run(self._source, segment), cutter)
+            case OtherAt():
+                if segment.opcode in COUNTED_OPCODES:
+                    self._tally.extras[COUNTED_OPCODES[Opcode(segment.opcode)]] += 1
+            case LostAt():
+                self._lose(segment.start, segment.end, segment.reason, verifiable=False)
+
+    def _piece_blocks(self, piece: Piece, cutter: BlockCutter) -> Iterator[ChannelBlock]:
+        for lost in piece.losses:
+            self._lose(lost.start, lost.end, lost.reason, verifiable=piece.verified)
+        if piece.data is not None and piece.slices is not None:
+            yield from cutter.cut(piece.data, piece.slices)
+
+    def _lose(self, start: int, end: int, reason: str, *, verifiable: bool) -> None:
+        self._tally.losses.append(
+            Loss(
+                path=self._source.path,
+                start_bytes=start,
+                end_bytes=end,
+                reason=reason,
+                verifiable=verifiable,
+            )
+        )
+
+    def _check_counts(self, counted: NDArray[np.int64]) -> None:
+        """Compare what was found with what the writer counted; a shortfall nobody noticed is lost."""
+        if self._tally.losses:
+            return
+        for channel in self.channels:
+            found = int(counted[channel.index])
+            if channel.message_count is not None and found < channel.message_count:
+                reason = (
+                    f"the file counts {channel.message_count} messages on {channel.topic}, "
+                    f"{found} were found"
+                )
+                self._lose(HEAD_BYTES, self._source.size_bytes, reason, verifiable=False)

@@ -1,0 +1,349 @@
+"""The records of MCAP as values: opcodes, layouts and parsers that never read past their bytes.
+
+Source: the MCAP specification, format version 0 (magic, records, opcodes). All numbers are little
+endian; a record is an opcode (1 byte), the length of its content (8 bytes) and the content; text
+and arrays carry their length in bytes (4) in front.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from bridge.errors import DamagedRecordingError
+
+MAGIC = b"\x89MCAP0\r\n"
+
+
+class Opcode(IntEnum):
+    """What a record is."""
+
+    HEADER = 0x01
+    FOOTER = 0x02
+    SCHEMA = 0x03
+    CHANNEL = 0x04
+    MESSAGE = 0x05
+    CHUNK = 0x06
+    MESSAGE_INDEX = 0x07
+    CHUNK_INDEX = 0x08
+    ATTACHMENT = 0x09
+    ATTACHMENT_INDEX = 0x0A
+    STATISTICS = 0x0B
+    METADATA = 0x0C
+    METADATA_INDEX = 0x0D
+    SUMMARY_OFFSET = 0x0E
+    DATA_END = 0x0F
+
+
+OPCODE_PRIVATE_MIN = 0x80
+"""Opcodes from here on belong to applications; readers skip them."""
+
+RECORD_HEAD = np.dtype([("opcode", "u1"), ("length", "<u8")])
+"""What every record starts with; packed, 9 bytes."""
+
+MESSAGE_HEAD = np.dtype(
+    [
+        ("opcode", "u1"),
+        ("length", "<u8"),
+        ("channel", "<u2"),
+        ("sequence", "<u4"),
+        ("log_time", "<u8"),
+        ("publish_time", "<u8"),
+    ]
+)
+"""Everything of a message record before its payload; packed, 31 bytes."""
+
+INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
+"""One entry of a message index record."""
+
+HEAD_BYTES = RECORD_HEAD.itemsize
+MESSAGE_CONTENT_BYTES_MIN = MESSAGE_HEAD.itemsize - HEAD_BYTES
+FOOTER_CONTENT_BYTES = 20
+TRAILER_BYTES = HEAD_BYTES + FOOTER_CONTENT_BYTES + len(MAGIC)
+DATA_END_BYTES = HEAD_BYTES + 4
+
+CHUNK_HEAD_BYTES_MAX = 128
+"""Enough to parse everything of a chunk record before its records, for every known compression."""
+
+_HEAD = struct.Struct("<BQ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A message definition as the file holds it."""
+
+    id: int
+    name: str
+    encoding: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRecord:
+    """A stream of messages as the file declares it."""
+
+    id: int
+    schema_id: int
+    topic: str
+    message_encoding: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkHead:
+    """Everything of a chunk record before its records.
+
+    Attributes:
+        uncompressed_bytes: What its records claim to be after decompression.
+        crc: CRC-32 of the decompressed records, or 0 for none.
+        compression: Empty, `lz4` or `zstd`.
+        records_start: Where the (compressed) records begin, counted from the record's opcode.
+        records_bytes: How long they are.
+    """
+
+    uncompressed_bytes: int
+    crc: int
+    compression: str
+    records_start: int
+    records_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkIndex:
+    """Where a chunk record and the message index records behind it are.
+
+    Attributes:
+        start: First byte of the chunk record.
+        length: Bytes of the chunk record, head included.
+        channel_ids: The channels it has message indexes for.
+        index_bytes: Bytes of all its message index records.
+    """
+
+    start: int
+    length: int
+    channel_ids: frozenset[int]
+    index_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What the writer counted."""
+
+    message_count: int
+    channel_count: int
+    attachment_count: int
+    metadata_count: int
+    channel_message_counts: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footer:
+    """Where the summary is; zero for none."""
+
+    summary_start: int
+    summary_offset_start: int
+    summary_crc: int
+
+
+class Fields:
+    """The content of one record, taken field by field; too little of it is an error, not a crash.
+
+    Attributes:
+        position: Where the next field starts.
+    """
+
+    __slots__ = ("_data", "_end", "position")
+
+    def __init__(self, data: bytes | memoryview, start: int = 0, end: int | None = None) -> None:
+        self._data = memoryview(data)
+        self._end = len(data) if end is None else end
+        self.position = start
+
+    def number(self, width: int) -> int:
+        """Take an unsigned number of `width` bytes."""
+        return int.from_bytes(self._take(width), "little")
+
+    def text(self) -> str:
+        """Take a text; bytes that are no UTF-8 become replacement characters."""
+        return str(self._take(self.number(4)), "utf-8", "replace")
+
+    def blob(self, length_width: int = 4) -> memoryview:
+        """Take bytes that carry their length in front, as a view."""
+        return self._take(self.number(length_width))
+
+    def texts_by_text(self) -> dict[str, str]:
+        """Take a map of text to text."""
+        inner = Fields(self.blob())
+        found = {}
+        while not inner.at_end():
+            key = inner.text()
+            found[key] = inner.text()
+        return found
+
+    def numbers_by_id(self) -> dict[int, int]:
+        """Take a map of 2-byte ids to 8-byte numbers."""
+        inner = Fields(self.blob())
+        found = {}
+        while not inner.at_end():
+            key = inner.number(2)
+            found[key] = inner.number(8)
+        return found
+
+    def at_end(self) -> bool:
+        """Tell whether every byte was taken."""
+        return self.position == self._end
+
+    def finish(self) -> None:
+        """Insist that every byte was taken.
+
+        Raises:
+            DamagedRecordingError: There is more.
+        """
+        if not self.at_end():
+            raise DamagedRecordingError("a record is longer than its fields")
+
+    def _take(self, size: int) -> memoryview:
+        start = self.position
+        if size > self._end - start:
+            raise DamagedRecordingError("a field reaches past the end of its record")
+        self.position = start + size
+        return self._data[start : start + size]
+
+
+def parse_head(data: bytes | memoryview, offset: int = 0) -> tuple[int, int]:
+    """Take opcode and content length of the record at an offset; 9 bytes must be there."""
+    opcode, length = _HEAD.unpack_from(data, offset)
+    return opcode, length
+
+
+def parse_schema(content: bytes | memoryview) -> Schema:
+    """Parse a schema record's content.
+
+    Raises:
+        DamagedRecordingError: The fields do not fill the content exactly.
+    """
+    fields = Fields(content)
+    schema = Schema(
+        id=fields.number(2),
+        name=fields.text(),
+        encoding=fields.text(),
+        data=bytes(fields.blob()),
+    )
+    fields.finish()
+    return schema
+
+
+def parse_channel(content: bytes | memoryview) -> ChannelRecord:
+    """Parse a channel record's content.
+
+    Raises:
+        DamagedRecordingError: The fields do not fill the content exactly.
+    """
+    fields = Fields(content)
+    channel = ChannelRecord(
+        id=fields.number(2),
+        schema_id=fields.number(2),
+        topic=fields.text(),
+        message_encoding=fields.text(),
+        metadata=fields.texts_by_text(),
+    )
+    fields.finish()
+    return channel
+
+
+def parse_chunk_head(record: bytes | memoryview) -> ChunkHead:
+    """Parse a chunk record up to its records; `record` starts at its opcode and may be cut after.
+
+    Raises:
+        DamagedRecordingError: It is no chunk, or its two lengths contradict each other.
+    """
+    if len(record) < HEAD_BYTES or record[0] != Opcode.CHUNK:
+        raise DamagedRecordingError("there is no chunk record where one should be")
+    _, length = parse_head(record)
+    fields = Fields(record, HEAD_BYTES + 16)
+    uncompressed_bytes = fields.number(8)
+    crc = fields.number(4)
+    compression = fields.text()
+    records_bytes = fields.number(8)
+    if fields.position + records_bytes != HEAD_BYTES + length:
+        raise DamagedRecordingError("a chunk's lengths contradict each other")
+    return ChunkHead(
+        uncompressed_bytes=uncompressed_bytes,
+        crc=crc,
+        compression=compression,
+        records_start=fields.position,
+        records_bytes=records_bytes,
+    )
+
+
+def parse_chunk_index(content: bytes | memoryview) -> ChunkIndex:
+    """Parse a chunk index record's content.
+
+    Raises:
+        DamagedRecordingError: The content is too short.
+    """
+    fields = Fields(content, 16)
+    return ChunkIndex(
+        start=fields.number(8),
+        length=fields.number(8),
+        channel_ids=frozenset(fields.numbers_by_id()),
+        index_bytes=fields.number(8),
+    )
+
+
+def parse_statistics(content: bytes | memoryview) -> Statistics:
+    """Parse a statistics record's content.
+
+    Raises:
+        DamagedRecordingError: The content is too short.
+    """
+    fields = Fields(content)
+    message_count = fields.number(8)
+    fields.number(2)
+    channel_count = fields.number(4)
+    attachment_count = fields.number(4)
+    metadata_count = fields.number(4)
+    fields.number(4 + 8 + 8)
+    return Statistics(
+        message_count=message_count,
+        channel_count=channel_count,
+        attachment_count=attachment_count,
+        metadata_count=metadata_count,
+        channel_message_counts=fields.numbers_by_id(),
+    )
+
+
+def parse_footer(content: bytes | memoryview) -> Footer:
+    """Parse a footer record's content.
+
+    Raises:
+        DamagedRecordingError: The content is too short.
+    """
+    fields = Fields(content)
+    return Footer(
+        summary_start=fields.number(8),
+        summary_offset_start=fields.number(8),
+        summary_crc=fields.number(4),
+    )
+
+
+def parse_metadata(content: bytes | memoryview) -> tuple[str, dict[str, str]]:
+    """Parse a metadata record's content into its name and its entries.
+
+    Raises:
+        DamagedRecordingError: The content is too short.
+    """
+    fields = Fields(content)
+    return fields.text(), fields.texts_by_text()
+
+
+def parse_attachment_head(content: bytes | memoryview) -> tuple[str, str, int]:
+    """Parse an attachment record's content up to its data: name, media type, size in bytes.
+
+    Raises:
+        DamagedRecordingError: The content is too short.
+    """
+    fields = Fields(content, 16)
+    return fields.text(), fields.text(), fields.number(8)

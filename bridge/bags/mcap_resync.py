@@ -1,0 +1,191 @@
+"""Telling records from other bytes: whether a record is sound, and where the next one begins.
+
+Used after damage only. Candidates are picked with arrays over whole windows (the opcode, the upper
+half of the length, the channel id), so that megabytes of payload without any record in them cost
+milliseconds; the few that remain are looked at one by one.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.mcap_chunk import EXPANSION_MAX
+from bridge.bags.mcap_records import (
+    CHUNK_HEAD_BYTES_MAX,
+    DATA_END_BYTES,
+    FOOTER_CONTENT_BYTES,
+    HEAD_BYTES,
+    MESSAGE_CONTENT_BYTES_MIN,
+    OPCODE_PRIVATE_MIN,
+    Opcode,
+    parse_attachment_head,
+    parse_channel,
+    parse_chunk_head,
+    parse_head,
+    parse_metadata,
+    parse_schema,
+)
+from bridge.bags.source import Source
+from bridge.errors import DamagedRecordingError
+
+WINDOW_BYTES = 1 << 20
+"""How much is searched at once."""
+
+LOOKAHEAD_BYTES = 64
+"""How far behind a candidate's first byte the arrays look."""
+
+CHAIN_RECORDS = 3
+"""How many records must follow one from the other before a message is believed to be one."""
+
+DECLARATION_BYTES_MAX = 16 << 20
+"""Longer schemas and channels are not looked at."""
+
+ATTACHMENT_HEAD_BYTES_MAX = 4096
+
+ANCHORS = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK)
+"""The records to go on from; everything else can be done without."""
+
+
+def find_record(source: Source, start: int, end: int, *, known: NDArray[np.bool_]) -> int | None:
+    """Find the first position where a record begins beyond reasonable doubt.
+
+    Cost: reads each byte of the range up to there once.
+
+    Args:
+        source: The file.
+        start: Where to begin searching.
+        end: Where the range ends; records must end there or before, torn chunks apart.
+        known: bool, shape (65536,): the channel ids that messages may have.
+    """
+    for base in range(start, end, WINDOW_BYTES):
+        raw = source.read_at(base, min(WINDOW_BYTES + LOOKAHEAD_BYTES, end - base))
+        for candidate in _candidates(raw, room=end - base, known=known):
+            if _begins_record(source, base + candidate, end, known=known):
+                return base + candidate
+    return None
+
+
+def is_sound(source: Source, opcode: int, start: int, record_end: int, *, end: int) -> bool:
+    """Hold a record against the proof it carries of itself; messages carry none and pass.
+
+    Args:
+        source: The file.
+        opcode: The record's opcode.
+        start: Where it begins.
+        record_end: Where it ends by its own length.
+        end: Where the range ends in which it was found.
+    """
+    length = record_end - start - HEAD_BYTES
+    match opcode:
+        case Opcode.MESSAGE | Opcode.HEADER:
+            return True
+        case Opcode.CHUNK:
+            return _parses_as_chunk(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
+        case Opcode.MESSAGE_INDEX:
+            array_length = source.read_at(start + HEAD_BYTES + 2, 4)
+            return length == int.from_bytes(array_length, "little") + 6 and (length - 6) % 16 == 0
+        case Opcode.SCHEMA | Opcode.CHANNEL | Opcode.METADATA | Opcode.ATTACHMENT:
+            return _fields_fit(source, opcode, start, length)
+        case Opcode.FOOTER:
+            return length == FOOTER_CONTENT_BYTES
+        case Opcode.DATA_END:
+            return length == DATA_END_BYTES - HEAD_BYTES
+        case _ if opcode <= Opcode.DATA_END or opcode >= OPCODE_PRIVATE_MIN:
+            return True
+        case _:
+            # Reserved for later versions of the format: skipped if the way goes on behind it.
+            return record_end == end or _could_follow(source, record_end, end)
+
+
+def _candidates(raw: bytes, *, room: int, known: NDArray[np.bool_]) -> list[int]:
+    """Pick the positions of a window that could begin a record, by arrays alone."""
+    count = min(len(raw) - LOOKAHEAD_BYTES, WINDOW_BYTES) if room > len(raw) else len(raw)
+    padded = np.frombuffer(raw + bytes(LOOKAHEAD_BYTES), dtype=np.uint8)
+    opcodes = padded[:count]
+    # Records of 4 GiB and more exist in theory; to go on from one after damage is not worth it.
+    high = np.ndarray((count,), dtype="<u4", buffer=padded, offset=5, strides=(1,))
+    wanted = (opcodes >= min(ANCHORS)) & (opcodes <= max(ANCHORS)) & (high == 0)
+    positions = np.flatnonzero(wanted)
+    low = np.ndarray((count,), dtype="<u4", buffer=padded, offset=1, strides=(1,))
+    lengths = low[positions].astype(np.int64)
+    ids = np.ndarray((count,), dtype="<u2", buffer=padded, offset=HEAD_BYTES, strides=(1,))
+    found = opcodes[positions]
+    fits = positions + HEAD_BYTES + lengths <= room
+    as_message = (
+        (found == Opcode.MESSAGE)
+        & (lengths >= MESSAGE_CONTENT_BYTES_MIN)
+        & fits
+        & known[ids[positions]]
+    )
+    as_chunk = (found == Opcode.CHUNK) & (lengths >= CHUNK_HEAD_BYTES_MIN)
+    as_declaration = (
+        (found < Opcode.MESSAGE) & (lengths <= DECLARATION_BYTES_MAX) & (lengths > 0) & fits
+    )
+    return list(positions[as_message | as_chunk | as_declaration].tolist())
+
+
+CHUNK_HEAD_BYTES_MIN = 40
+"""The content of a chunk without compression and records."""
+
+
+def _begins_record(source: Source, position: int, end: int, *, known: NDArray[np.bool_]) -> bool:
+    """Look at one candidate, and at what follows it where it proves nothing by itself."""
+    for _ in range(CHAIN_RECORDS):
+        head = source.read_at(position, HEAD_BYTES + 2)
+        if len(head) < HEAD_BYTES + 2:
+            return False
+        opcode, length = parse_head(head)
+        following = position + HEAD_BYTES + length
+        if opcode != Opcode.MESSAGE:
+            torn_chunk = opcode == Opcode.CHUNK
+            return (following <= end or torn_chunk) and _proves_itself(
+                source, opcode, position, following, end=end
+            )
+        channel_id = int.from_bytes(head[HEAD_BYTES:], "little")
+        if length < MESSAGE_CONTENT_BYTES_MIN or following > end or not known[channel_id]:
+            return False
+        if following == end:
+            return True
+        position = following
+    return True
+
+
+def _proves_itself(source: Source, opcode: int, start: int, record_end: int, *, end: int) -> bool:
+    reserved = Opcode.DATA_END < opcode < OPCODE_PRIVATE_MIN
+    return 0 < opcode and not reserved and is_sound(source, opcode, start, record_end, end=end)
+
+
+def _could_follow(source: Source, position: int, end: int) -> bool:
+    head = source.read_at(position, HEAD_BYTES)
+    if len(head) < HEAD_BYTES:
+        return False
+    opcode, length = parse_head(head)
+    return 0 < opcode <= Opcode.DATA_END and position + HEAD_BYTES + length <= end
+
+
+def _parses_as_chunk(head: bytes) -> bool:
+    try:
+        return parse_chunk_head(head).compression in EXPANSION_MAX
+    except DamagedRecordingError:
+        return False
+
+
+def _fields_fit(source: Source, opcode: int, start: int, length: int) -> bool:
+    """Tell whether a record's fields fill it exactly."""
+    try:
+        if opcode == Opcode.ATTACHMENT:
+            content = source.read_at(start + HEAD_BYTES, min(length, ATTACHMENT_HEAD_BYTES_MAX))
+            name, media_type, size_bytes = parse_attachment_head(content)
+            texts = len(name.encode()) + len(media_type.encode())
+            return length == 16 + 4 + 4 + 8 + 4 + texts + size_bytes
+        if length > DECLARATION_BYTES_MAX:
+            return False
+        content = source.read_at(start + HEAD_BYTES, length)
+        if opcode == Opcode.SCHEMA:
+            schema = parse_schema(content)
+            return schema.id > 0 and bool(schema.name)
+        if opcode == Opcode.CHANNEL:
+            return bool(parse_channel(content).topic)
+        parse_metadata(content)
+    except DamagedRecordingError:
+        return False
+    return True

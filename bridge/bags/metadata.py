@@ -1,0 +1,99 @@
+"""`metadata.yaml` of a rosbag2 folder, read as a hint and never as the truth.
+
+The recorder writes it before the last storage file is closed, straight onto its final name; it may
+be torn, list splits that were deleted since, or not be there at all. So every flaw is a note, and
+none is an error.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from bridge.bags.opening import open_regular
+from bridge.errors import RecordingError, RecordingVanishedError
+
+METADATA_FILE = "metadata.yaml"
+
+METADATA_BYTES_MAX = 4 << 20
+"""A longer file is not parsed; 4 MiB hold some ten thousand splits."""
+
+ROOT_KEY = "rosbag2_bagfile_information"
+
+KEYS_SINCE_VERSION = {"relative_file_paths": 4, "files": 5, "custom_data": 6, "ros_distro": 8}
+"""Top-level keys that a whole document has, by the version that brought them.
+
+The file list comes late in the document, so a torn one can still parse and name fewer splits.
+"""
+
+
+def read_hints(folder: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Read what `metadata.yaml` says, and what is wrong with it.
+
+    Returns:
+        The document below its root key, empty where there is none or it cannot be parsed; and one
+        sentence for each flaw.
+    """
+    try:
+        text = _read(folder / METADATA_FILE)
+    except RecordingVanishedError:
+        return {}, ()
+    except RecordingError as error:
+        return {}, (f"{METADATA_FILE} cannot be read: {error.message}",)
+    if len(text) > METADATA_BYTES_MAX:
+        return {}, (f"{METADATA_FILE} is longer than {METADATA_BYTES_MAX} bytes",)
+    parser = YAML(typ="safe", pure=True)
+    parser.allow_duplicate_keys = True
+    try:
+        document = parser.load(text.decode("utf-8", errors="replace"))
+    except (YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        return {}, (f"{METADATA_FILE} is no YAML: {str(error).splitlines()[0]}",)
+    hints = document.get(ROOT_KEY) if isinstance(document, dict) else None
+    if not isinstance(hints, dict):
+        return {}, (f"{METADATA_FILE} holds nothing about a recording",)
+    return hints, _flaws(hints)
+
+
+def listed_files(hints: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """List the file names that the hints name, and refuse what is no plain name.
+
+    Returns:
+        Names without folder, each once, in order; and one sentence for each that was refused.
+    """
+    listed = hints.get("relative_file_paths")
+    names: list[str] = []
+    notes: list[str] = []
+    for entry in listed if isinstance(listed, list) else ():
+        if not isinstance(entry, str) or entry in {"", ".", ".."} or "\0" in entry:
+            notes.append(f"{METADATA_FILE} lists {entry!r}, which is no file name")
+        elif ".." in Path(entry).parts or Path(entry).is_absolute():
+            notes.append(f"{METADATA_FILE} lists {entry!r}, which leaves the folder; ignored")
+        elif Path(entry).name in names:
+            notes.append(f"{METADATA_FILE} lists {entry!r} twice")
+        else:
+            # Before version 4 names carried the folder in front.
+            names.append(Path(entry).name)
+    return tuple(names), tuple(notes)
+
+
+def _flaws(hints: Mapping[str, Any]) -> tuple[str, ...]:
+    version = hints.get("version")
+    if not isinstance(version, int):
+        return (f"{METADATA_FILE} has no version",)
+    missing = [key for key, since in KEYS_SINCE_VERSION.items() if since <= version]
+    missing = [key for key in missing if key not in hints]
+    if missing:
+        return (f"{METADATA_FILE} is torn: {', '.join(missing)} missing",)
+    paths, files = hints.get("relative_file_paths"), hints.get("files")
+    if isinstance(paths, list) and isinstance(files, list) and len(paths) != len(files):
+        return (f"{METADATA_FILE} is torn: {len(paths)} file names, {len(files)} descriptions",)
+    return ()
+
+
+def _read(path: Path) -> bytes:
+    descriptor = open_regular(path)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(METADATA_BYTES_MAX + 1)

@@ -1,0 +1,243 @@
+"""Reading a whole recording: the topics of all its files, and their blocks file after file."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+from bridge.bags.container import ReadLimits, ReadTally
+from bridge.bags.content_hash import ContentHash
+from bridge.bags.definitions import DefinitionSources
+from bridge.bags.formats import sniff, storage_name
+from bridge.bags.mcap import McapReader
+from bridge.bags.metadata import read_hints
+from bridge.bags.recording_metadata import distro_of, merged_metadata
+from bridge.bags.storage_files import StorageFile, open_storage_file
+from bridge.bags.topics import merge_channels
+from bridge.errors import RecordingChangedError, RecordingError
+from bridge.model import Definition, Loss, MessageBlock, Recording, RecordingFile, Topic
+
+
+class RecordingReader:
+    """One open recording; a context manager.
+
+    All files are opened at once and stay open, so that splits which the recorder deletes meanwhile
+    are read to their end.
+
+    Attributes:
+        recording: What is read, with the formats that the files' bytes tell.
+        topics: All topics; final before the first block.
+        metadata: What the recording says of itself; see `merged_metadata` for the names.
+        recorded_bytes: Size of all files.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        files: Sequence[StorageFile],
+        losses: Sequence[Loss],
+        definitions: DefinitionSources | None,
+        stack: ExitStack,
+    ) -> None:
+        """Take over open files, and with the stack the duty to close them."""
+        self.recording = recording
+        self._files = files
+        self._losses = losses
+        self._stack = stack
+        self._late_losses: list[Loss] = []
+        self._done_bytes = 0
+        self._current: StorageFile | None = None
+        self._payload_bytes = 0
+        self.recorded_bytes = sum(opened.source.size_bytes for opened in files)
+        self.metadata: Mapping[str, object] = MappingProxyType(
+            merged_metadata(
+                recording.hints,
+                [(opened.file.path.name, opened.container.metadata) for opened in files],
+            )
+        )
+        table = merge_channels(
+            (opened.container.channels, _resolver(definitions, recording, opened))
+            for opened in files
+        )
+        self.topics: tuple[Topic, ...] = table.topics
+        self._topic_of = table.by_file
+        self._hash = ContentHash([opened.source for opened in files])
+        stack.callback(self._hash.stop)
+
+    @property
+    def tally(self) -> ReadTally:
+        """What could not be read or was skipped so far, of all files together."""
+        tally = ReadTally(losses=[*self._losses, *self._late_losses])
+        for opened in self._files:
+            tally.losses += opened.container.tally.losses
+            tally.skipped += opened.container.tally.skipped
+            tally.extras += opened.container.tally.extras
+        return tally
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every file could be opened and was closed properly by its writer."""
+        return not self._losses and all(opened.container.healthy for opened in self._files)
+
+    @property
+    def message_count(self) -> int | None:
+        """Messages in all files, where every file knows without being read, else None."""
+        counts = [topic.message_count for topic in self.topics]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    @property
+    def bytes_read(self) -> int:
+        """How far reading has come, out of `recorded_bytes`."""
+        if self._current is None:
+            return self._done_bytes
+        container = self._current.container
+        within = container.bytes_read if isinstance(container, McapReader) else self._payload_bytes
+        return self._done_bytes + min(within, self._current.source.size_bytes)
+
+    def blocks(self) -> Iterator[MessageBlock]:
+        """Yield the intact messages of all files, file after file, each in its own order.
+
+        A file that turns out to be unreadable from some point on is noted in `tally`; the next one
+        goes on. The hash of the content is taken meanwhile.
+
+        Raises:
+            RecordingChangedError: A file changed since it was opened; nothing of it is to be
+                believed.
+        """
+        self._hash.start()
+        for opened, topic_of in zip(self._files, self._topic_of, strict=True):
+            self._current, self._payload_bytes = opened, 0
+            try:
+                for block in opened.container.blocks():
+                    self._payload_bytes += int((block.ends - block.starts).sum())
+                    yield MessageBlock(
+                        topic=topic_of[block.channel],
+                        log_times_ns=block.log_times_ns,
+                        data=block.data,
+                        starts=block.starts,
+                        ends=block.ends,
+                    )
+            except RecordingChangedError:
+                raise
+            except RecordingError as error:
+                self._late_losses.append(_lost_from(opened, error))
+            opened.source.check_unchanged()
+            self._current = None
+            self._done_bytes += opened.source.size_bytes
+
+    def content_hash(self) -> str:
+        """Give the SHA-256 over all files in order, each preceded by its size; waits for it.
+
+        Raises:
+            RecordingChangedError: A file changed since it was opened.
+            DamagedRecordingError: The storage gives no bytes.
+            UsageError: The reader was closed before.
+        """
+        return self._hash.result()
+
+    def close(self) -> None:
+        """Release everything; idempotent."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_recording(
+    recording: Recording,
+    *,
+    limits: ReadLimits | None = None,
+    definitions: DefinitionSources | None = None,
+    scratch_dir: Path | None = None,
+) -> RecordingReader:
+    """Open all files of a recording and learn its topics.
+
+    Of several files, those that cannot be read at all are noted as lost.
+
+    Args:
+        recording: From `load_recording` or `find_recordings`.
+        limits: What files may claim; None for the defaults.
+        definitions: Where to look for definitions that the files do not hold; None for nowhere.
+        scratch_dir: Where working copies may be made; None for the system's temporary folder.
+
+    Raises:
+        RecordingError: No file can be read; the error of the first.
+        ScratchSpaceError: A working copy is needed and does not fit.
+    """
+    hints = recording.hints
+    notes = recording.notes
+    if not hints and recording.path.is_dir():
+        hints, flaws = read_hints(recording.path)
+        notes += tuple(flaw for flaw in flaws if flaw not in notes)
+    losses: list[Loss] = []
+    files: list[StorageFile] = []
+    first_error: RecordingError | None = None
+    with ExitStack() as stack:
+        for file in recording.files:
+            try:
+                with ExitStack() as attempt:
+                    container, compression = sniff(file.path, storage_name(file.path.name))
+                    known = replace(file, container=container, compression=compression)
+                    opened = open_storage_file(
+                        known,
+                        limits=limits or ReadLimits(),
+                        scratch_dir=scratch_dir,
+                        stack=attempt,
+                    )
+                    stack.push(attempt.pop_all())
+            except RecordingChangedError:
+                raise
+            except RecordingError as error:
+                first_error = first_error or error
+                losses.append(_lost_file(file, error))
+                continue
+            files.append(opened)
+        if first_error is not None and not files:
+            raise first_error
+        seen = replace(
+            recording, files=tuple(opened.file for opened in files), hints=hints, notes=notes
+        )
+        return RecordingReader(
+            seen, files=files, losses=losses, definitions=definitions, stack=stack.pop_all()
+        )
+
+
+def _resolver(
+    definitions: DefinitionSources | None, recording: Recording, opened: StorageFile
+) -> "partial[Definition | None]":
+    if definitions is None:
+        return partial(_nowhere)
+    distro = distro_of(recording.hints, opened.container.metadata)
+    return partial(lru_cache(maxsize=None)(definitions.resolve), distro=distro)
+
+
+def _nowhere(_: str) -> None:
+    """Find no definition."""
+
+
+def _lost_file(file: RecordingFile, error: RecordingError) -> Loss:
+    return Loss(
+        path=file.path,
+        start_bytes=0,
+        end_bytes=file.size_bytes,
+        reason=error.message,
+        verifiable=False,
+    )
+
+
+def _lost_from(opened: StorageFile, error: RecordingError) -> Loss:
+    return Loss(
+        path=opened.file.path,
+        start_bytes=error.offset_bytes or 0,
+        end_bytes=opened.source.size_bytes,
+        reason=error.message,
+        verifiable=False,
+    )

@@ -1,0 +1,281 @@
+"""From a path to a `Recording`: which files belong to it, in which order, and what is odd.
+
+The files are the truth. `metadata.yaml` only adds hints, and a note where it disagrees.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bridge.bags.formats import StorageName, is_temporary, sniff, storage_name
+from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
+from bridge.bags.trailers import is_whole
+from bridge.errors import (
+    EmptyRecordingError,
+    NotARecordingError,
+    RecordingError,
+    RecordingVanishedError,
+)
+from bridge.model import Recording, RecordingFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderContent:
+    """What one folder holds, by one look at it.
+
+    Attributes:
+        path: The folder.
+        storage: The storage files and their sizes, by what their names tell.
+        folders: Names of the folders in it that are neither hidden nor temporary.
+        has_metadata: Whether there is a `metadata.yaml`.
+    """
+
+    path: Path
+    storage: tuple[tuple[StorageName, int], ...]
+    folders: tuple[str, ...]
+    has_metadata: bool
+
+
+def look_into(folder: Path) -> FolderContent:
+    """List a folder's storage files and folders; symlinks, FIFOs and devices are left out.
+
+    Raises:
+        RecordingVanishedError: There is no such folder any more.
+        RecordingError: The folder may not be read.
+    """
+    storage: list[tuple[StorageName, int]] = []
+    folders: list[str] = []
+    has_metadata = False
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if not is_temporary(entry.name) and entry.name != "lost+found":
+                        folders.append(entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    has_metadata |= entry.name == METADATA_FILE
+                    named = storage_name(entry.name)
+                    if named is not None:
+                        storage.append((named, _size(entry)))
+    except FileNotFoundError as error:
+        raise RecordingVanishedError("there is no such folder", path=folder) from error
+    except OSError as error:
+        raise RecordingError(
+            f"the folder cannot be read: {error.strerror}",
+            path=folder,
+            hint="the bridge's user needs permission to read and enter the folder",
+        ) from error
+    return FolderContent(
+        path=folder,
+        storage=tuple(sorted(storage, key=lambda item: item[0].name)),
+        folders=tuple(sorted(folders)),
+        has_metadata=has_metadata,
+    )
+
+
+def load_recording(path: Path) -> Recording:
+    """Load what a person named: a rosbag2 folder, a lone file, or the first of lone splits.
+
+    Raises:
+        NotARecordingError: There is nothing of a recording, or more than one.
+        EmptyRecordingError: The file is empty, or all files of the folder are.
+        RecordingVanishedError: There is nothing at the path.
+        RecordingError: The path may not be read.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError as error:
+        raise RecordingVanishedError("there is nothing at this path", path=path) from error
+    except OSError as error:
+        raise RecordingError(
+            f"the path cannot be read: {error.strerror}",
+            path=path,
+            hint="the bridge's user needs permission to enter all folders of the path",
+        ) from error
+    if stat.S_ISDIR(mode):
+        return _load_folder(look_into(path))
+    if not stat.S_ISREG(mode):
+        raise NotARecordingError(
+            "not a regular file or folder", path=path, hint="symlinks are not followed, by design"
+        )
+    return _load_file(path)
+
+
+def _load_folder(content: FolderContent) -> Recording:
+    folder = content.path
+    if not content.storage:
+        hint = "a recording is a .mcap, .db3 or .bag file, or a folder of these"
+        if content.has_metadata:
+            hint = "its metadata.yaml is there, but none of the files it was written for"
+        raise NotARecordingError("the folder holds no storage files", path=folder, hint=hint)
+    hints, notes = read_hints(folder) if content.has_metadata else ({}, ())
+    groups = split_groups(content.storage)
+    if content.has_metadata:
+        group = members(content, hints)
+    elif len(groups) == 1:
+        group = groups[0]
+    else:
+        raise NotARecordingError(
+            f"the folder holds {len(groups)} recordings and no metadata.yaml",
+            path=folder,
+            hint="name one of the files, or let the bridge watch the folder",
+        )
+    return _assemble(folder, _folder_name(folder), folder, group, hints=hints, notes=notes)
+
+
+def _load_file(path: Path) -> Recording:
+    named = storage_name(path.name)
+    if named is None:
+        # The name says nothing; the bytes may.
+        container, compression = sniff(path, None)
+        file = RecordingFile(
+            path=path,
+            size_bytes=path.stat().st_size,
+            container=container,
+            compression=compression,
+        )
+        return Recording(path=path, name=path.stem, files=(file,))
+    content = look_into(path.parent)
+    if not content.has_metadata and named.number is not None:
+        for group in split_groups(content.storage):
+            if group[0][0].name == path.name and len(group) > 1:
+                return _assemble(path, named.base, path.parent, group)
+    return _assemble(path, named.stem, path.parent, [(named, path.stat().st_size)])
+
+
+def split_groups(
+    storage: Iterable[tuple[StorageName, int]],
+) -> list[list[tuple[StorageName, int]]]:
+    """Join files that are splits of one recording by their names, in order of their numbers."""
+    groups: dict[tuple[object, ...], list[tuple[StorageName, int]]] = {}
+    for named, size_bytes in storage:
+        numbered = named.number is not None
+        key = (named.base if numbered else named.stem, named.container, numbered)
+        groups.setdefault(key, []).append((named, size_bytes))
+    return [sorted(group, key=_split_order) for group in groups.values()]
+
+
+def members(content: FolderContent, hints: Mapping[str, Any]) -> list[tuple[StorageName, int]]:
+    """Choose the files of a rosbag2 folder that belong to its recording.
+
+    All of them do where they are one group by name. Where there are more, those groups do that
+    `metadata.yaml` lists a file of, or that are named after the folder; failing that, all.
+    """
+    groups = split_groups(content.storage)
+    if len(groups) == 1:
+        return groups[0]
+    listed = {_stem(name) for name in listed_files(hints)[0]}
+    chosen = [
+        group
+        for group in groups
+        if any(named.stem in listed or named.base == content.path.name for named, _ in group)
+    ]
+    order = {_stem(name): place for place, name in enumerate(listed_files(hints)[0])}
+    files = [file for group in chosen or groups for file in group]
+    return sorted(files, key=lambda file: (order.get(file[0].stem, len(order)), _split_order(file)))
+
+
+def _assemble(
+    path: Path,
+    name: str,
+    folder: Path,
+    group: Sequence[tuple[StorageName, int]],
+    *,
+    hints: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> Recording:
+    """Look at each file's first bytes and drop what is empty, foreign or there twice."""
+    found = list(notes)
+    files: list[RecordingFile] = []
+    trouble: RecordingError | None = None
+    for named, size_bytes in _without_twins(folder, group, found):
+        try:
+            container, compression = sniff(folder / named.name, named)
+        except RecordingError as error:
+            trouble = error
+            found.append(f"{named.name} is left out: {error.message}")
+            continue
+        if container is not named.container:
+            found.append(f"{named.name} is {container} in spite of its name")
+        files.append(
+            RecordingFile(
+                path=folder / named.name,
+                size_bytes=size_bytes,
+                container=container,
+                compression=compression,
+            )
+        )
+    if not files:
+        if trouble is not None and (len(group) == 1 or isinstance(trouble, EmptyRecordingError)):
+            raise trouble
+        raise NotARecordingError("none of the files can be read", path=path)
+    found.extend(_disagreements(hints or {}, group))
+    return Recording(
+        path=path, name=name, files=tuple(files), hints=hints or {}, notes=tuple(found)
+    )
+
+
+def _without_twins(
+    folder: Path, group: Sequence[tuple[StorageName, int]], notes: list[str]
+) -> list[tuple[StorageName, int]]:
+    """Drop one of a compressed file and its plain twin.
+
+    A recorder killed while it compresses leaves both: the plain file is whole then, the compressed
+    one perhaps not. A file that cannot prove to be whole gives way to its twin.
+    """
+    by_stem: dict[str, list[tuple[StorageName, int]]] = {}
+    for named, size_bytes in group:
+        by_stem.setdefault(named.stem, []).append((named, size_bytes))
+    kept = []
+    for twins in by_stem.values():
+        plain = [file for file in twins if not file[0].compression]
+        if len(twins) == 1 or not plain:
+            kept.append(twins[0])
+            continue
+        whole = is_whole(folder / plain[0][0].name, plain[0][0].container)
+        chosen = plain[0] if whole else next(file for file in twins if file not in plain)
+        notes.extend(
+            f"{named.name} is left out: the same as {chosen[0].name}"
+            for named, _ in twins
+            if named is not chosen[0]
+        )
+        kept.append(chosen)
+    return kept
+
+
+def _disagreements(hints: Mapping[str, Any], group: Sequence[tuple[StorageName, int]]) -> list[str]:
+    """Say what `metadata.yaml` lists that is not there, and what is there that it does not list."""
+    names, notes = listed_files(hints)
+    if not names:
+        return list(notes)
+    on_disk = {named.stem for named, _ in group}
+    listed = {_stem(name) for name in names}
+    return [
+        *notes,
+        *(f"{name} is listed and missing" for name in names if _stem(name) not in on_disk),
+        *(f"{named.name} is not listed" for named, _ in group if named.stem not in listed),
+    ]
+
+
+def _split_order(file: tuple[StorageName, int]) -> tuple[int, str]:
+    named = file[0]
+    return (-1 if named.number is None else named.number, named.name)
+
+
+def _stem(name: str) -> str:
+    named = storage_name(name)
+    return name if named is None else named.stem
+
+
+def _folder_name(folder: Path) -> str:
+    return folder.name or folder.resolve().name
+
+
+def _size(entry: "os.DirEntry[str]") -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
