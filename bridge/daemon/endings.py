@@ -1,0 +1,170 @@
+"""Whether a storage file has a proper end, told from a few bytes at its edges.
+
+A proper end is what a recorder writes last: the footer and magic of MCAP, the index position of
+a ROS 1 bag, the last frame of a zstd file, a sqlite3 file without journal whose length is what
+its header says. It does not prove that the middle is sound; reading does that.
+"""
+
+import os
+import stat
+import struct
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+from bridge.model import Container, RecordingFile
+
+
+class End(StrEnum):
+    """How a file ends."""
+
+    PROPER = "proper"
+    MISSING = "missing"
+    SIDECAR = "sidecar"
+    EMPTY = "empty"
+    UNREADABLE = "unreadable"
+    GONE = "gone"
+
+
+MCAP_MAGIC = b"\x89MCAP0\r\n"
+MCAP_FOOTER_OPCODE = 0x02
+# Opcode, length; then summary start, summary offset start, summary CRC.
+MCAP_FOOTER_HEAD = struct.Struct("<BQ")
+MCAP_FOOTER_BODY = struct.Struct("<QQI")
+
+ROSBAG1_MAGIC = b"#ROSBAG V2.0\n"
+ROSBAG1_HEAD_BYTES = 4096
+ROSBAG1_INDEX_POSITION = b"index_pos="
+
+SQLITE_MAGIC = b"SQLite format 3\0"
+SQLITE_HEADER_BYTES = 100
+SQLITE_PAGE_SIZE = struct.Struct(">16xH")
+SQLITE_PAGE_COUNT = struct.Struct(">28xI")
+# In the page size field 1 stands for 65536, which does not fit it.
+SQLITE_PAGE_SIZE_OF_ONE = 65536
+SQLITE_SIDECARS = ("-wal", "-journal")
+
+ZSTD_MAGIC = 0xFD2FB528
+ZSTD_SKIPPABLE_MAGIC = 0x184D2A50
+ZSTD_SKIPPABLE_MASK = 0xFFFFFFF0
+ZSTD_DICTIONARY_BYTES = (0, 1, 2, 4)
+ZSTD_CONTENT_SIZE_BYTES = (0, 2, 4, 8)
+ZSTD_BLOCK_RLE = 1
+ZSTD_CHECKSUM_BYTES = 4
+
+
+def end_of(file: RecordingFile) -> End:
+    """Tell how a storage file ends.
+
+    Cost: a few reads of some bytes; for zstd one per block of 128 KiB.
+    """
+    try:
+        handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return End.GONE
+    except OSError:
+        return End.UNREADABLE
+    try:
+        return _end_of_open(handle, file)
+    except OSError:
+        return End.UNREADABLE
+    finally:
+        os.close(handle)
+
+
+def _end_of_open(handle: int, file: RecordingFile) -> End:
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode):
+        return End.UNREADABLE
+    if facts.st_size == 0:
+        return End.EMPTY
+    if not file.compression and file.container is Container.SQLITE3 and _has_sidecar(file.path):
+        return End.SIDECAR
+    ends = _zstd_ends if file.compression else ENDINGS[file.container]
+    return End.PROPER if ends(handle, facts.st_size) else End.MISSING
+
+
+def _mcap_ends(handle: int, size_bytes: int) -> bool:
+    tail_bytes = MCAP_FOOTER_HEAD.size + MCAP_FOOTER_BODY.size + len(MCAP_MAGIC)
+    if size_bytes < len(MCAP_MAGIC) + tail_bytes or os.pread(handle, 8, 0) != MCAP_MAGIC:
+        return False
+    tail_start = size_bytes - tail_bytes
+    tail = os.pread(handle, tail_bytes, tail_start)
+    opcode, length = MCAP_FOOTER_HEAD.unpack_from(tail)
+    summary_start, _, _ = MCAP_FOOTER_BODY.unpack_from(tail, MCAP_FOOTER_HEAD.size)
+    footer = opcode == MCAP_FOOTER_OPCODE and length == MCAP_FOOTER_BODY.size
+    return footer and tail.endswith(MCAP_MAGIC) and bool(summary_start <= tail_start)
+
+
+def _rosbag1_ends(handle: int, size_bytes: int) -> bool:
+    head = os.pread(handle, ROSBAG1_HEAD_BYTES, 0)
+    at = head.find(ROSBAG1_INDEX_POSITION)
+    if not head.startswith(ROSBAG1_MAGIC) or at < 0:
+        return False
+    field = head[at + len(ROSBAG1_INDEX_POSITION) :][:8]
+    index_position = int.from_bytes(field, "little")
+    # The recorder fills it in last; until then it is zero.
+    return len(field) == 8 and 0 < index_position <= size_bytes  # noqa: PLR2004 - a uint64
+
+
+def _sqlite_ends(handle: int, size_bytes: int) -> bool:
+    header = os.pread(handle, SQLITE_HEADER_BYTES, 0)
+    if len(header) < SQLITE_HEADER_BYTES or not header.startswith(SQLITE_MAGIC):
+        return False
+    (page_bytes,) = SQLITE_PAGE_SIZE.unpack_from(header)
+    (pages,) = SQLITE_PAGE_COUNT.unpack_from(header)
+    expected: int = pages * (SQLITE_PAGE_SIZE_OF_ONE if page_bytes == 1 else page_bytes)
+    return size_bytes == expected
+
+
+def _has_sidecar(path: Path) -> bool:
+    for suffix in SQLITE_SIDECARS:
+        try:
+            if path.with_name(path.name + suffix).lstat().st_size > 0:
+                return True
+        except FileNotFoundError:
+            continue
+    return False
+
+
+def _zstd_ends(handle: int, size_bytes: int) -> bool:
+    at = 0
+    while at < size_bytes:
+        frame_end = _zstd_frame_end(handle, at)
+        if frame_end is None or frame_end > size_bytes:
+            return False
+        at = frame_end
+    return True
+
+
+def _zstd_frame_end(handle: int, start: int) -> int | None:
+    """Find where a zstd frame ends by hopping over its blocks (RFC 8878, section 3.1.1)."""
+    head = os.pread(handle, 8, start)
+    magic = int.from_bytes(head[:4], "little")
+    if magic & ZSTD_SKIPPABLE_MASK == ZSTD_SKIPPABLE_MAGIC and len(head) == 8:  # noqa: PLR2004 - both words
+        return start + 8 + int.from_bytes(head[4:], "little")
+    if magic != ZSTD_MAGIC or len(head) < 5:  # noqa: PLR2004 - magic and descriptor
+        return None
+    descriptor = head[4]
+    single_segment = descriptor >> 5 & 1
+    content_size_bytes = ZSTD_CONTENT_SIZE_BYTES[descriptor >> 6]
+    if single_segment and not content_size_bytes:
+        content_size_bytes = 1
+    at = start + 5 + (1 - single_segment)
+    at += ZSTD_DICTIONARY_BYTES[descriptor & 3] + content_size_bytes
+    while True:
+        raw = os.pread(handle, 3, at)
+        if len(raw) < 3:  # noqa: PLR2004 - a block header
+            return None
+        block = int.from_bytes(raw, "little")
+        kind, content_bytes = block >> 1 & 3, block >> 3
+        at += 3 + (1 if kind == ZSTD_BLOCK_RLE else content_bytes)
+        if block & 1:
+            return at + (ZSTD_CHECKSUM_BYTES if descriptor >> 2 & 1 else 0)
+
+
+ENDINGS: dict[Container, Callable[[int, int], bool]] = {
+    Container.MCAP: _mcap_ends,
+    Container.SQLITE3: _sqlite_ends,
+    Container.ROSBAG1: _rosbag1_ends,
+}

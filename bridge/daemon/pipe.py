@@ -1,0 +1,255 @@
+"""What daemon and worker say to each other: one JSON object a line, and nothing else.
+
+Down (standard input of the worker): jobs. Up (its standard output): that it is ready, how an
+ingest gets on, and how the job ended. The settings travel down the pipe, secrets included, and
+so never stand in an argument list or an environment.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import SecretStr
+
+from bridge.config import Settings
+from bridge.daemon.entry import Failure
+from bridge.daemon.events import Progress
+from bridge.ingest import IngestReport, TopicOutcome, TopicReport, VerificationLevel
+from bridge.model import Loss
+
+# A line longer than this is no message of ours; the worker is taken for broken.
+LINE_BYTES_MAX = 256 << 20
+
+
+class JobKind(StrEnum):
+    """What a worker can be asked to do."""
+
+    INGEST = "ingest"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One thing for a worker to do.
+
+    Attributes:
+        kind: Send a recording, or only see whether the platform answers.
+        settings: The settings in force.
+        host: Where the platform is; the embedded server's is not in the settings.
+        port: Its port.
+        instance_id: This bridge's own name.
+        path: The recording.
+        fingerprint: What its content must be, or the job fails.
+        attempt: Which attempt this is, from 1.
+        final: Whether it is the last one before the give-up.
+    """
+
+    kind: JobKind
+    settings: Settings
+    host: str
+    port: int
+    instance_id: str
+    path: Path = Path()
+    fingerprint: str = ""
+    attempt: int = 1
+    final: bool = False
+
+    def encoded(self) -> bytes:
+        """Give the job as a line."""
+        plain = {
+            "kind": self.kind,
+            "settings": self.settings.model_dump(),
+            "host": self.host,
+            "port": self.port,
+            "instance_id": self.instance_id,
+            "path": str(self.path),
+            "fingerprint": self.fingerprint,
+            "attempt": self.attempt,
+            "final": self.final,
+        }
+        return json.dumps(plain, default=_revealed).encode() + b"\n"
+
+    @classmethod
+    def decoded(cls, line: bytes) -> "Job":
+        """Read one back."""
+        plain = json.loads(line)
+        return cls(
+            kind=JobKind(plain["kind"]),
+            settings=Settings.model_validate(plain["settings"]),
+            host=plain["host"],
+            port=plain["port"],
+            instance_id=plain["instance_id"],
+            path=Path(plain["path"]),
+            fingerprint=plain["fingerprint"],
+            attempt=plain["attempt"],
+            final=plain["final"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The worker has loaded everything and waits for a job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """An ingest has begun."""
+
+    sequence: str
+    size_bytes: int
+    message_count: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicPlanned:
+    """It is decided what happens to a topic."""
+
+    topic: TopicReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """An ingest got on."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFinished:
+    """A stage took this long."""
+
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeded:
+    """The job is done; a probe has no report."""
+
+    report: IngestReport | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The job came to nothing."""
+
+    failure: Failure
+
+
+Message = Ready | Started | TopicPlanned | Progressed | StageFinished | Succeeded | Failed
+
+
+def encode(message: Message) -> bytes:
+    """Give a message as a line."""
+    match message:
+        case Ready():
+            plain: dict[str, Any] = {"kind": "ready"}
+        case Started():
+            plain = {
+                "kind": "started",
+                "sequence": message.sequence,
+                "size_bytes": message.size_bytes,
+                "message_count": message.message_count,
+            }
+        case TopicPlanned():
+            plain = {"kind": "topic", "topic": _topic_fields(message.topic)}
+        case Progressed():
+            progress = message.progress
+            plain = {
+                "kind": "progress",
+                "recorded_bytes": progress.recorded_bytes,
+                "messages": dict(progress.messages),
+                "arrow_bytes": dict(progress.arrow_bytes),
+                "batches": dict(progress.batches),
+                "skipped": [[*who, count] for who, count in progress.skipped.items()],
+            }
+        case StageFinished():
+            plain = {"kind": "stage", "stage": message.stage, "seconds": message.seconds}
+        case Succeeded():
+            report = None if message.report is None else message.report.as_json()
+            plain = {"kind": "succeeded", "report": report}
+        case Failed():
+            plain = {"kind": "failed", "failure": message.failure.as_json()}
+    return json.dumps(plain).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Read a message back.
+
+    Raises:
+        ValueError: The line is no JSON; also KeyError and TypeError where parts are missing.
+    """
+    plain = json.loads(line)
+    return DECODERS[plain["kind"]](plain)
+
+
+def _started(plain: Mapping[str, Any]) -> Message:
+    return Started(
+        sequence=plain["sequence"],
+        size_bytes=plain["size_bytes"],
+        message_count=plain["message_count"],
+    )
+
+
+def _progressed(plain: Mapping[str, Any]) -> Message:
+    return Progressed(
+        progress=Progress(
+            recorded_bytes=plain["recorded_bytes"],
+            messages=plain["messages"],
+            arrow_bytes=plain["arrow_bytes"],
+            batches=plain["batches"],
+            skipped={(topic, why): count for topic, why, count in plain["skipped"]},
+        )
+    )
+
+
+def _succeeded(plain: Mapping[str, Any]) -> Message:
+    report = plain["report"]
+    return Succeeded(report=None if report is None else report_from_json(report))
+
+
+DECODERS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {
+    "ready": lambda _: Ready(),
+    "started": _started,
+    "topic": lambda plain: TopicPlanned(topic=_topic(plain["topic"])),
+    "progress": _progressed,
+    "stage": lambda plain: StageFinished(stage=plain["stage"], seconds=plain["seconds"]),
+    "succeeded": _succeeded,
+    "failed": lambda plain: Failed(failure=Failure.from_json(plain["failure"])),
+}
+
+
+def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
+    """Read a report back from `IngestReport.as_json`."""
+    return IngestReport(
+        recording=plain["recording"],
+        sequence=plain["sequence"],
+        fingerprint=plain["fingerprint"],
+        content_hash=plain["content_hash"],
+        topics=[_topic(topic) for topic in plain["topics"]],
+        losses=[Loss(**{**loss, "path": Path(loss["path"])}) for loss in plain["losses"]],
+        healthy=plain["healthy"],
+        verification=VerificationLevel(plain["verification"]),
+        recorded_bytes=plain["recorded_bytes"],
+        seconds=plain["seconds"],
+        notes=list(plain["notes"]),
+    )
+
+
+def _topic(plain: Mapping[str, Any]) -> TopicReport:
+    return TopicReport(**{**plain, "outcome": TopicOutcome(plain["outcome"])})
+
+
+def _topic_fields(topic: TopicReport) -> dict[str, Any]:
+    return {name: getattr(topic, name) for name in TopicReport.__dataclass_fields__}
+
+
+def _revealed(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a job")

@@ -1,0 +1,227 @@
+"""The worker's side: load everything, wait for jobs, do them one after another, report.
+
+A worker dies with its daemon whatever happens: the kernel kills it when the daemon's loop thread
+is gone (PR_SET_PDEATHSIG), and it ends itself at the end of its standard input. It ends by
+`os._exit`, never by unwinding, because an upload stream that unwinds looks to the platform like
+one that ended well.
+"""
+
+import ctypes
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import BinaryIO
+
+from bridge.daemon.entry import Failure
+from bridge.daemon.events import Progress
+from bridge.daemon.pipe import (
+    Failed,
+    Job,
+    JobKind,
+    Message,
+    Progressed,
+    Ready,
+    StageFinished,
+    Started,
+    Succeeded,
+    TopicPlanned,
+    encode,
+)
+from bridge.errors import BridgeError, Trouble
+from bridge.ingest import IngestEvents, IngestReport, TopicReport
+
+Run = Callable[[Job, IngestEvents], IngestReport]
+Probe = Callable[[Job], None]
+
+PR_SET_PDEATHSIG = 1
+REPORT_INTERVAL_S = 0.1
+NICENESS = 5
+OUT_OF_MEMORY = "OutOfMemory"
+
+
+class PipeEvents:
+    """Sends what an ingest reports up the pipe, numbers at most ten times a second."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._sent_at_s = 0.0
+        self._recorded_bytes = 0
+        self._messages: Counter[str] = Counter()
+        self._arrow_bytes: Counter[str] = Counter()
+        self._batches: Counter[str] = Counter()
+        self._skipped: Counter[tuple[str, str]] = Counter()
+
+    def started(
+        self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
+    ) -> None:
+        """Send at once."""
+        del recording
+        self._send(Started(sequence=sequence, size_bytes=size_bytes, message_count=message_count))
+
+    def topic_planned(self, *, topic: TopicReport) -> None:
+        """Send at once."""
+        self._send(TopicPlanned(topic=topic))
+
+    def read(self, *, recorded_bytes: int) -> None:
+        """Add up."""
+        self._recorded_bytes += recorded_bytes
+        self._flush_if_due()
+
+    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
+        """Add up."""
+        self._messages[topic] += messages
+        self._arrow_bytes[topic] += arrow_bytes
+        self._batches[topic] += 1
+        self._flush_if_due()
+
+    def skipped(self, *, topic: str, reason: str, messages: int) -> None:
+        """Add up."""
+        self._skipped[topic, reason] += messages
+        self._flush_if_due()
+
+    def stage_finished(self, *, stage: str, seconds: float) -> None:
+        """Send at once, after the numbers."""
+        self.flush()
+        self._send(StageFinished(stage=stage, seconds=seconds))
+
+    def finished(self, *, report: IngestReport) -> None:
+        """Send the last numbers; the report itself follows as the job's end."""
+        del report
+        self.flush()
+
+    def flush(self) -> None:
+        """Send the numbers added up so far."""
+        self._sent_at_s = time.monotonic()
+        progress = Progress(
+            recorded_bytes=self._recorded_bytes,
+            messages=dict(self._messages),
+            arrow_bytes=dict(self._arrow_bytes),
+            batches=dict(self._batches),
+            skipped=dict(self._skipped),
+        )
+        if progress == Progress():
+            return
+        self._send(Progressed(progress=progress))
+        self._recorded_bytes = 0
+        for counter in (self._messages, self._arrow_bytes, self._batches):
+            counter.clear()
+        self._skipped.clear()
+
+    def _flush_if_due(self) -> None:
+        if time.monotonic() - self._sent_at_s >= REPORT_INTERVAL_S:
+            self.flush()
+
+
+def serve(run: Run, probe: Probe, *, parent_pid: int) -> None:
+    """Do jobs until the daemon is gone; never returns.
+
+    Args:
+        run: Sends a recording.
+        probe: Sees whether the platform answers; raises if it does not.
+        parent_pid: The daemon, as it knew itself when it started this process.
+    """
+    _die_with_parent(parent_pid)
+    send = _take_pipe()
+    jobs = _jobs_from_stdin()
+    send(Ready())
+    while True:
+        job = Job.decoded(jobs.get())
+        _limit_memory(job.settings.workers.memory_limit_bytes)
+        outcome = _done(job, run, probe, send)
+        send(outcome)
+        if isinstance(outcome, Failed):
+            # What failed may have left threads, streams or memory behind: start afresh.
+            os._exit(0)
+
+
+def _done(job: Job, run: Run, probe: Probe, send: Callable[[Message], None]) -> Message:
+    try:
+        if job.kind is JobKind.PROBE:
+            probe(job)
+            return Succeeded(report=None)
+        events = PipeEvents(send)
+        report = run(job, events)
+        events.flush()
+        return Succeeded(report=report)
+    except BridgeError as error:
+        return Failed(failure=Failure.of(error))
+    except MemoryError as error:
+        return Failed(
+            failure=Failure(
+                error=OUT_OF_MEMORY,
+                message=f"reading needs more memory than allowed: {error}",
+                hint="raise workers.memory_limit_bytes if the recording is trusted",
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - a worker must tell what it died of
+        return Failed(
+            failure=Failure(
+                error=type(error).__name__,
+                message=f"unexpected error: {error}",
+                hint="this is a defect of the bridge; please report it with the facts",
+                trouble=Trouble.INTERNAL,
+                facts={"traceback": traceback.format_exc(limit=-8)},
+            )
+        )
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        # The daemon died before the line above.
+        os._exit(1)
+    # The service manager and Ctrl-C signal the whole group; the daemon decides when workers end.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        os.nice(NICENESS)
+    except PermissionError:
+        # Some sandboxes forbid it; being nice is a courtesy.
+        return
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    # RLIMIT_DATA counts what is really private and writable; RLIMIT_AS would count Arrow's and
+    # the loader's reservations and break both.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _take_pipe() -> Callable[[Message], None]:
+    """Keep standard output for messages alone; whatever else is printed goes to the error log."""
+    pipe: BinaryIO = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    guard = threading.Lock()
+
+    def send(message: Message) -> None:
+        line = memoryview(encode(message))
+        with guard:
+            try:
+                while line:
+                    line = line[pipe.write(line) :]
+            except OSError:
+                os._exit(1)
+
+    return send
+
+
+def _jobs_from_stdin() -> "queue.SimpleQueue[bytes]":
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin.buffer:
+            jobs.put(line)
+        os._exit(0)
+
+    threading.Thread(target=listen, name="jobs", daemon=True).start()
+    return jobs
