@@ -5,24 +5,52 @@ from bridge.client.facts import SessionFacts
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
 from bridge.client.options import ConnectOptions
+from bridge.client.query import (
+    Query,
+    QueryOntologyCatalog,
+    QuerySequence,
+    QueryTopic,
+    Sequence,
+    Topic,
+)
 from bridge.client.readers import TopicReader
+from bridge.client.results import (
+    Cluster,
+    FoundSequence,
+    FoundTopic,
+    QueryResponse,
+    QueryResponseItem,
+    TimestampRange,
+)
 from bridge.client.topics import TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import OnErrorPolicy, SequenceStatus, SequenceWriter, TopicReceipt
 
 __all__ = [
     "DEFAULT_PORT",
+    "Cluster",
     "ConnectOptions",
+    "FoundSequence",
+    "FoundTopic",
     "MosaicoClient",
     "Notified",
     "NotifyType",
     "OnErrorPolicy",
+    "Query",
+    "QueryOntologyCatalog",
+    "QueryResponse",
+    "QueryResponseItem",
+    "QuerySequence",
+    "QueryTopic",
     "Secret",
+    "Sequence",
     "SequenceHandler",
     "SequenceStatus",
     "SequenceWriter",
     "ServerLimits",
     "SessionFacts",
+    "TimestampRange",
+    "Topic",
     "TopicHandler",
     "TopicReader",
     "TopicReceipt",

@@ -1,26 +1,34 @@
 """MosaicoClient: the door to a Mosaico server, and what it hands out."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from bridge.client.clusters import ClusterRequest, clusterize, intersect
 from bridge.client.connection import Connection
-from bridge.client.facts import WHOLE, Dialect, Upload
+from bridge.client.facts import WHOLE, Dialect, Upload, Window
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.keyed import KeyedDialect
 from bridge.client.names import sequence_name as checked_sequence
 from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
 from bridge.client.options import ConnectOptions, connection_options
+from bridge.client.query import Query, QueryPart
+from bridge.client.query_wire import encode_query
+from bridge.client.results import Cluster, QueryResponse, parse_response
 from bridge.client.revisions import Generation, Probed, probe
 from bridge.client.session import SessionDialect
 from bridge.client.topics import BatchLimits
 from bridge.client.translate import Secret
 from bridge.client.writers import OnErrorPolicy, SequenceWriter
-from bridge.errors import NotFoundError, UsageError
+from bridge.errors import NotFoundError, ServerError, UsageError
+from bridge.ontology import Condition, QueryError
 
 DEFAULT_PORT = 6726
+
+_log = logging.getLogger(__name__)
 
 _BATCH_SHARE = 0.9
 _BATCH_OVERHEAD_BYTES = 65_536
@@ -282,6 +290,94 @@ class MosaicoClient:
 
     def _notified(self, locator: str) -> list[Notified]:
         return [parse_notification(told) for told in self._dialect.notifications(locator)]
+
+    def query(self, *queries: QueryPart, query: Query | None = None) -> QueryResponse | None:
+        """Find topics by conditions on sequences, topics and data.
+
+        Args:
+            queries: Parts, at most one of each kind; all must hold.
+            query: The same as one object; instead of *queries*.
+
+        Returns:
+            What was found, or None when the server could not answer, which is logged.
+
+        Raises:
+            QueryError: No query or a contradictory one, or one that this server's revision cannot
+                evaluate. Also a `ValueError`.
+        """
+        if bool(queries) == (query is not None):
+            raise QueryError("give either parts of a query or one whole query")
+        request = encode_query(query or Query(*queries), self._dialect.revision)
+        self._connection.require_open()
+        try:
+            return parse_response(self._dialect.query(request))
+        except ServerError as error:
+            _log.warning("the query failed: %s", error.message)
+            return None
+
+    def clusters(
+        self,
+        sequence_name: str,
+        topic_name: str,
+        *conditions: Condition,
+        gap_ns: int,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> list[Cluster]:
+        """Find the stretches of a topic in which conditions hold; from G2c on.
+
+        Args:
+            sequence_name: The sequence.
+            topic_name: The topic.
+            conditions: What must hold in a row, in terms of the topic's model.
+            gap_ns: Rows further apart are different clusters; 0 for a single one.
+            start_ns: Where to begin.
+            end_ns: Where to end.
+
+        Raises:
+            QueryError: The server's revision has no clusters or cannot evaluate a condition.
+            ServerError: The call failed.
+        """
+        request = ClusterRequest(
+            locator=topic_locator(sequence_name, topic_name),
+            conditions=conditions,
+            gap_ns=gap_ns,
+            window=Window(start_ns=start_ns, end_ns=end_ns),
+        )
+        return clusterize(self._connection, self._dialect.revision, request)
+
+    def common_clusters(
+        self,
+        sequence_name: str,
+        conditions: Mapping[str, Iterable[Condition]],
+        *,
+        gap_ns: int,
+        tolerance_ns: int,
+    ) -> list[Cluster]:
+        """Find the stretches in which conditions on several topics hold together; from G2c on.
+
+        Args:
+            sequence_name: The sequence.
+            conditions: What must hold, by topic; at least two topics.
+            gap_ns: Rows of a topic further apart are different clusters.
+            tolerance_ns: How far apart clusters of different topics may be.
+
+        Raises:
+            QueryError: The server's revision has no clusters or cannot evaluate a condition.
+            ServerError: The call failed.
+        """
+        requests = [
+            ClusterRequest(
+                locator=topic_locator(sequence_name, topic),
+                conditions=tuple(wanted),
+                gap_ns=gap_ns,
+                window=WHOLE,
+            )
+            for topic, wanted in conditions.items()
+        ]
+        return intersect(
+            self._connection, self._dialect.revision, requests, tolerance_ns=tolerance_ns
+        )
 
     def close(self) -> None:
         """Abort what is still being written and close all connections; idempotent."""

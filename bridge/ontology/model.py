@@ -6,6 +6,8 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from bridge.ontology.query import ModelProxy
+
 TIMESTAMP_COLUMN = "timestamp_ns"
 
 ENVELOPE = pa.field(TIMESTAMP_COLUMN, pa.int64(), nullable=False)
@@ -43,3 +45,8 @@ class Model:
     def schema(self) -> pa.Schema:
         """The schema of a topic of this model: the envelope, then the payload columns."""
         return pa.schema([ENVELOPE, *self.fields])
+
+    @property
+    def Q(self) -> ModelProxy:  # noqa: N802 -- what the platform's documentation calls it
+        """The columns of the model, to put query conditions on: `IMU.Q.acceleration.x.gt(5.0)`."""
+        return ModelProxy(self.tag, self.schema)
