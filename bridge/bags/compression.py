@@ -1,0 +1,267 @@
+"""Compression around a container and inside its payloads; that of chunks is the container's own.
+
+Rosbag2 can compress a file when it is closed (mode FILE: `bag_0.db3.zstd`) or every payload by
+itself (mode MESSAGE: the name does not tell, `metadata.yaml` does, and so do the first bytes).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bridge.bags.container import ChannelBlock, ReadLimits
+from bridge.bags.opening import open_regular
+from bridge.bags.scratch import check_free, scratch_folder
+from bridge.bags.zstd_frame import HEADER_BYTES_MAX, content_size, is_frame
+from bridge.errors import (
+    DamagedRecordingError,
+    NotARecordingError,
+    RecordingChangedError,
+    RecordingLimitError,
+    ScratchSpaceError,
+)
+from bridge.model import RecordingFile
+
+RATIO_MAX = 1000
+"""A file that claims to expand by more is a bomb, unless a single chunk could be as big."""
+
+BLOCK_BYTES = 8 << 20
+"""Decompressed payload bytes that end a block."""
+
+NOT_COMPRESSED = "payload is not compressed although the recording says so"
+TOO_LONG = "payload is over the size limit"
+TORN_PAYLOAD = "compressed payload is damaged"
+
+_READ_BYTES = 1 << 18
+_CHECK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpandedFile:
+    """The decompressed copy of a compressed file.
+
+    Attributes:
+        file: The copy, in a scratch folder; its path means nothing to a person.
+        torn: Why the copy lacks its end; empty where it is whole.
+    """
+
+    file: RecordingFile
+    torn: str = ""
+
+
+@contextmanager
+def expand_file(
+    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None = None
+) -> Iterator[ExpandedFile]:
+    """Decompress a whole file into a scratch folder, which is removed afterwards.
+
+    A file whose compressed stream breaks off gives what comes before the break.
+
+    Args:
+        file: The file; its `compression` is `zstd`.
+        limits: A file may expand to `chunk_bytes_max`, or to `RATIO_MAX` times its size.
+        scratch_dir: Where to make the scratch folder; None for the system's temporary one.
+
+    Raises:
+        NotARecordingError: Not a zstd file.
+        DamagedRecordingError: An empty file, or one that is broken from its first block on.
+        RecordingLimitError: It would become too big.
+        RecordingVanishedError: The file disappeared.
+        RecordingChangedError: The file was written to meanwhile.
+        ScratchSpaceError: The copy does not fit.
+    """
+    descriptor = open_regular(file.path)
+    try:
+        before = os.fstat(descriptor)
+        claimed_bytes = _claimed(os.pread(descriptor, HEADER_BYTES_MAX, 0), file)
+        bytes_max = max(limits.chunk_bytes_max, RATIO_MAX * before.st_size)
+        if claimed_bytes > bytes_max:
+            raise RecordingLimitError(
+                f"{before.st_size} compressed bytes claim to become {claimed_bytes}",
+                path=file.path,
+            )
+        with scratch_folder(scratch_dir, needed_bytes=max(claimed_bytes, before.st_size)) as folder:
+            copy = folder / f"expanded.{file.container}"
+            torn = _expand(descriptor, copy, bytes_max=bytes_max, path=file.path)
+            after = os.fstat(descriptor)
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise RecordingChangedError(
+                    "the file was written to while it was expanded", path=file.path
+                )
+            size_bytes = copy.stat().st_size
+            if not size_bytes:
+                raise DamagedRecordingError(
+                    f"nothing can be decompressed: {torn or 'no content'}", path=file.path
+                )
+            expanded = RecordingFile(path=copy, size_bytes=size_bytes, container=file.container)
+            yield ExpandedFile(file=expanded, torn=torn)
+    finally:
+        os.close(descriptor)
+
+
+def _claimed(head: bytes, file: RecordingFile) -> int:
+    """Check that the file is a zstd file, and read how big it claims to become; 0 if unsaid."""
+    if not head:
+        raise DamagedRecordingError("the file is empty", path=file.path)
+    if not is_frame(head):
+        raise NotARecordingError("not a zstd file", path=file.path)
+    return content_size(head) or 0
+
+
+def _expand(descriptor: int, copy: Path, *, bytes_max: int, path: Path) -> str:
+    """Decompress into a file; return why the stream broke off, or empty text."""
+    written = 0
+    checked = 0
+    try:
+        with copy.open("xb") as target:
+            for data in _decompressed(descriptor):
+                if isinstance(data, str):
+                    return data
+                written += target.write(data)
+                if written > bytes_max:
+                    raise RecordingLimitError(
+                        f"the file expands to more than {bytes_max} bytes", path=path
+                    )
+                if written - checked > _CHECK_BYTES:
+                    checked = written
+                    check_free(copy.parent, needed_bytes=_CHECK_BYTES)
+    except OSError as error:
+        raise ScratchSpaceError(
+            f"the expanded copy cannot be written: {error.strerror}",
+            folder=copy.parent.parent,
+            needed_bytes=written,
+        ) from error
+    return ""
+
+
+def _decompressed(descriptor: int) -> Iterator[bytes | str]:
+    """Yield the content of a compressed file and, where the stream breaks off, the reason.
+
+    The codec hands over nothing of a read that it cannot fill. So after a break the stream is read
+    again up to where the last whole read ended, and from there byte by byte.
+    """
+    done = 0
+    with _stream(descriptor) as stream:
+        try:
+            while data := stream.read(_READ_BYTES):
+                yield data
+                done += len(data)
+        except OSError as error:
+            reason = str(error)
+        else:
+            return
+    tail = bytearray()
+    with _stream(descriptor) as stream:
+        try:
+            for _ in range(done // _READ_BYTES):
+                stream.read(_READ_BYTES)
+            while data := stream.read(1):
+                tail += data
+        except OSError:
+            yield bytes(tail)
+    yield reason
+
+
+@contextmanager
+def _stream(descriptor: int) -> Iterator[Any]:
+    """Open a file's descriptor from its start as a stream of decompressed bytes."""
+    with open(descriptor, "rb", closefd=False) as file:
+        file.seek(0)
+        stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+
+def is_compressed(block: ChannelBlock) -> bool:
+    """Tell whether the first payload of a block is a zstd frame; no CDR begins with those bytes."""
+    if not len(block.starts):
+        return False
+    start = int(block.starts[0])
+    return is_frame(block.data[start : start + 4].tobytes())
+
+
+def decompress_messages(
+    block: ChannelBlock, *, limits: ReadLimits, dropped: Counter[str]
+) -> Iterator[ChannelBlock]:
+    """Decompress the payloads of a block that was recorded in compression mode MESSAGE.
+
+    The codec has to be called once per message. Costs one copy of the payloads beside that.
+
+    Args:
+        block: Messages whose payloads are one zstd frame each.
+        limits: The longest payload allowed, which is checked before anything is allocated.
+        dropped: Counts payloads that cannot be decompressed, by reason.
+
+    Yields:
+        Blocks of about 8 MiB, in the order of the messages; none where nothing is left.
+    """
+    rows: list[int] = []
+    payloads: list[bytes] = []
+    size_bytes = 0
+    data = block.data.data
+    bounds = zip(block.starts.tolist(), block.ends.tolist(), strict=True)
+    for row, (start, end) in enumerate(bounds):
+        payload = _payload(data[start:end], bytes_max=limits.message_bytes_max)
+        if isinstance(payload, str):
+            dropped[payload] += 1
+            continue
+        rows.append(row)
+        payloads.append(payload)
+        size_bytes += len(payload)
+        if size_bytes >= BLOCK_BYTES:
+            yield _block(block, rows, payloads)
+            rows, payloads, size_bytes = [], [], 0
+    if rows:
+        yield _block(block, rows, payloads)
+
+
+def _payload(frame: memoryview, *, bytes_max: int) -> bytes | str:
+    """Decompress one payload, or say why that cannot be done."""
+    head = frame[:HEADER_BYTES_MAX].tobytes()
+    if not is_frame(head):
+        return NOT_COMPRESSED
+    claimed_bytes = content_size(head)
+    if claimed_bytes is not None and claimed_bytes > bytes_max:
+        return TOO_LONG
+    try:
+        if claimed_bytes is None:
+            return _unsized(frame, bytes_max=bytes_max)
+        payload: bytes = pa.decompress(
+            pa.py_buffer(frame), decompressed_size=claimed_bytes, codec="zstd", asbytes=True
+        )
+    except OSError:
+        return TORN_PAYLOAD
+    return payload
+
+
+def _unsized(frame: memoryview, *, bytes_max: int) -> bytes | str:
+    """Decompress a frame that does not say how much it holds, up to the limit."""
+    with pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(frame)), "zstd") as stream:
+        pieces = bytearray()
+        while len(pieces) <= bytes_max:
+            piece = stream.read(min(_READ_BYTES, bytes_max + 1))
+            if not piece:
+                return bytes(pieces)
+            pieces += piece
+    return TOO_LONG
+
+
+def _block(block: ChannelBlock, rows: list[int], payloads: list[bytes]) -> ChannelBlock:
+    """Put decompressed payloads together with what belongs to their messages."""
+    lengths = np.fromiter(map(len, payloads), dtype=np.int64, count=len(payloads))
+    ends = np.cumsum(lengths)
+    return ChannelBlock(
+        channel=block.channel,
+        log_times_ns=block.log_times_ns[np.array(rows, dtype=np.int64)],
+        data=np.frombuffer(b"".join(payloads), dtype=np.uint8),
+        starts=ends - lengths,
+        ends=ends,
+    )
