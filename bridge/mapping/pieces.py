@@ -51,10 +51,15 @@ def header_columns(source: Source) -> Columns:
 
 
 def header(source: Source) -> pa.StructArray:
-    """Map the field `header`; null where stamp and frame are both empty, or without the field."""
+    """Map the field `header`; null for all rows where the message has no such field."""
     if not source.has("header"):
         return absent(Header.struct, source.rows)
-    columns = header_columns(source["header"])
+    return header_struct(source["header"])
+
+
+def header_struct(source: Source) -> pa.StructArray:
+    """Map a Header to a struct; null where stamp and frame are both empty."""
+    columns = header_columns(source)
     timestamp = columns["timestamp"]
     valid = lengths(columns["frame_id"]) > 0
     for index in range(2):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bridge.errors import ConfigError, DefinitionError
 from bridge.mapping import table
 from bridge.mapping.columns import absent, zeros
+from bridge.mapping.custom import CustomMapping
 from bridge.mapping.generic import generic_mapping
 from bridge.mapping.options import GENERIC, ImageFormat, TopicOptions
 from bridge.mapping.pieces import Columns
@@ -93,7 +94,7 @@ def plan_topic(
     options: TopicOptions = TopicOptions(),  # noqa: B008 - a frozen value
     msgdef: str = "",
     source_file: str = "",
-    custom: Sequence[table.Mapping] = (),
+    custom: Sequence[CustomMapping] = (),
 ) -> TopicPlan:
     """Decide how a topic goes to the platform.
 
@@ -140,7 +141,7 @@ def _choose(
     ros_type: str,
     arrow_type: pa.StructType,
     options: TopicOptions,
-    custom: Sequence[table.Mapping],
+    custom: Sequence[CustomMapping],
 ) -> tuple[table.Mapping | None, list[str]]:
     """Find the first mapping that fits, and why those before it did not."""
     if options.ontology == GENERIC:
@@ -148,28 +149,31 @@ def _choose(
     reasons: list[str] = []
     for candidate in _candidates(ros_type, options, custom):
         try:
-            _try(candidate, arrow_type)
+            mapping = candidate.bind(arrow_type)
+            _try(mapping, arrow_type)
         except DefinitionError as error:
             reasons.append(error.message)
         else:
-            return candidate, reasons
+            return mapping, reasons
     return None, reasons
 
 
 def _candidates(
-    ros_type: str, options: TopicOptions, custom: Sequence[table.Mapping]
-) -> Iterable[table.Mapping]:
+    ros_type: str, options: TopicOptions, custom: Sequence[CustomMapping]
+) -> Iterable[CustomMapping]:
     default = table.DEFAULT_MAPPINGS.get(ros_type)
     if default is table.RAW_IMAGE and options.image_format == ImageFormat.PNG:
         default = table.PNG_IMAGE
-    usual = [mapping for mapping in custom if mapping.ros_type == ros_type]
+    usual: list[CustomMapping] = [mapping for mapping in custom if mapping.ros_type == ros_type]
     usual += [] if default is None else [default]
     if not options.ontology:
         return usual
-    others = [mapping for mapping in table.ALTERNATIVES if mapping.ros_type == ros_type]
-    chosen = [mapping for mapping in usual + others if mapping.model.tag == options.ontology]
+    others: list[CustomMapping] = [
+        mapping for mapping in table.ALTERNATIVES if mapping.ros_type == ros_type
+    ]
+    chosen = [mapping for mapping in usual + others if mapping.tag == options.ontology]
     if not chosen:
-        tags = sorted({mapping.model.tag for mapping in usual + others} | {GENERIC})
+        tags = sorted({mapping.tag for mapping in usual + others} | {GENERIC})
         raise ConfigError(
             f"messages of {ros_type} cannot become {options.ontology}",
             key="topics.*.ontology",

@@ -59,6 +59,16 @@ class Mapping:
     model: to.Model
     columns: Build
 
+    @property
+    def tag(self) -> str:
+        """The tag of the model."""
+        return self.model.tag
+
+    def bind(self, arrow_type: pa.StructType) -> "Mapping":
+        """Give the mapping for messages of a type; this one is the same for all."""
+        del arrow_type
+        return self
+
 
 RAW_IMAGE = Mapping("sensor_msgs/msg/Image", to.Image, image)
 
