@@ -1,7 +1,7 @@
 """Recordings on disk: finding them, telling what belongs together, reading them as blocks."""
 
 from bridge.bags.container import ReadLimits, ReadTally
-from bridge.bags.definitions import DefinitionSources
+from bridge.bags.definitions import DefinitionSources, missing_definition_hint
 from bridge.bags.discovery import find_recordings
 from bridge.bags.fingerprint import fingerprint
 from bridge.bags.reader import RecordingReader, open_recording
@@ -15,5 +15,6 @@ __all__ = [
     "find_recordings",
     "fingerprint",
     "load_recording",
+    "missing_definition_hint",
     "open_recording",
 ]

@@ -1,13 +1,23 @@
 """One recording becomes one sequence, end to end; reports to `IngestEvents`, knows no daemon."""
 
 from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.lanes import plan_topics
+from bridge.ingest.options import BatchLimits, Identity, IngestOptions
+from bridge.ingest.pipeline import ingest
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
+from bridge.mapping import TopicOptions
 
 __all__ = [
+    "BatchLimits",
+    "Identity",
     "IngestEvents",
+    "IngestOptions",
     "IngestReport",
     "NoEvents",
+    "TopicOptions",
     "TopicOutcome",
     "TopicReport",
     "VerificationLevel",
+    "ingest",
+    "plan_topics",
 ]

@@ -30,7 +30,7 @@ class IngestEvents(Protocol):
         """Messages were left out; an empty `topic` means the file could not tell whose."""
 
     def stage_finished(self, *, stage: str, seconds: float) -> None:
-        """A stage (`open`, `read`, `decode`, `map`, `send`, `verify`, `finalize`) took this long."""
+        """A stage took so long: `open`, `read`, `convert`, `send`, `verify` or `finalize`."""
 
     def finished(self, *, report: IngestReport) -> None:
         """The ingest ended well; how well is in the report."""

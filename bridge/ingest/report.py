@@ -1,10 +1,15 @@
-"""What an ingest did, topic by topic: what came in equals what went out plus what is accounted for."""
+"""What an ingest did, topic by topic: what came in went out or is accounted for."""
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from bridge.model import Loss
+
+FILTERED_REASON = "filtered"
+DOWNSAMPLED_REASON = "downsampled"
+CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON})
+"""Reasons for which messages are left out because somebody wanted it so."""
 
 
 class TopicOutcome(StrEnum):
@@ -61,6 +66,13 @@ class TopicReport:
     start_ns: int | None = None
     end_ns: int | None = None
 
+    @property
+    def messages_unwillingly_skipped(self) -> int:
+        """Messages that were found but left out, other than by choice."""
+        return sum(
+            count for reason, count in self.messages_skipped.items() if reason not in CHOSEN_REASONS
+        )
+
 
 @dataclass(slots=True, kw_only=True)
 class IngestReport:
@@ -99,17 +111,17 @@ class IngestReport:
 
     @property
     def messages_skipped(self) -> int:
-        """Messages that were found but left out, filtered topics aside."""
-        return sum(
-            sum(topic.messages_skipped.values())
-            for topic in self.topics
-            if topic.outcome is not TopicOutcome.FILTERED
-        )
+        """Messages that were found but left out, other than by choice."""
+        return sum(topic.messages_unwillingly_skipped for topic in self.topics)
 
     @property
     def complete(self) -> bool:
         """Whether every message is on the platform or was excluded by an explicit filter."""
-        return not self.losses and self.messages_skipped == 0 and self.healthy
+        undecided = any(
+            topic.outcome is TopicOutcome.SKIPPED and topic.messages_recorded != 0
+            for topic in self.topics
+        )
+        return self.healthy and not self.losses and not undecided and self.messages_skipped == 0
 
     def as_json(self) -> dict[str, Any]:
         """Give the report as plain JSON values."""

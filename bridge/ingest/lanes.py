@@ -1,0 +1,198 @@
+"""One lane for each topic that is sent: how it is decoded, mapped and written, and its account."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from bridge.bags import RecordingReader, missing_definition_hint
+from bridge.cdr import Decoder, canonical_text, parse_definition
+from bridge.client import TopicWriter
+from bridge.errors import BridgeError, DefinitionError, RejectedError
+from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.options import IngestOptions
+from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
+from bridge.mapping import (
+    Downsampler,
+    MappedBlock,
+    TopicFilter,
+    TopicPlan,
+    plan_topic,
+    topic_name,
+)
+from bridge.model import MessageBlock, Serialization, Topic
+
+Choice = TypeVar("Choice")
+
+
+@dataclass(slots=True, kw_only=True)
+class Lane:
+    """One topic on its way.
+
+    Attributes:
+        topic: The topic in the recording.
+        decoder: Compiled for the topic's definition.
+        plan: The mapping chosen.
+        report: The topic's account.
+        sampler: Leaves out messages by choice.
+        events: Told what is left out.
+        messages_read: Messages that came out of the files.
+        writer: The stream to the platform, once there was something to send.
+        failure: Why the topic was given up, or None; set by the thread that sends, too.
+    """
+
+    topic: Topic
+    decoder: Decoder
+    plan: TopicPlan
+    report: TopicReport
+    sampler: Downsampler
+    events: IngestEvents
+    messages_read: int = 0
+    writer: TopicWriter | None = None
+    failure: BridgeError | None = None
+
+    def convert(self, block: MessageBlock) -> MappedBlock:
+        """Decode and map a block; what is dropped on the way is entered into the account."""
+        if not self.sampler.idle:
+            before = len(block.starts)
+            block = _chosen(block, self.sampler)
+            self.skip(DOWNSAMPLED_REASON, before - len(block.starts))
+        mapped = self.plan.apply(self.decoder.decode(block))
+        for reason, count in mapped.dropped.items():
+            self.skip(reason, count)
+        return mapped
+
+    def skip(self, reason: str, count: int) -> None:
+        """Enter messages that are left out."""
+        enter_skipped(self.report, reason, count, self.events)
+
+    def widen(self, start_ns: int, end_ns: int) -> None:
+        """Enter the first and last record time of a batch that is sent."""
+        report = self.report
+        report.start_ns = start_ns if report.start_ns is None else min(report.start_ns, start_ns)
+        report.end_ns = end_ns if report.end_ns is None else max(report.end_ns, end_ns)
+
+
+def enter_skipped(report: TopicReport, reason: str, count: int, events: IngestEvents) -> None:
+    """Enter messages that are left out into a topic's account and tell the listener."""
+    if count:
+        report.messages_skipped[reason] = report.messages_skipped.get(reason, 0) + count
+        events.skipped(topic=report.name, reason=reason, messages=count)
+
+
+def plan_lanes(
+    reader: RecordingReader, options: IngestOptions, events: IngestEvents
+) -> tuple[dict[int, Lane], list[TopicReport]]:
+    """Decide for every topic of a recording what happens to it.
+
+    Returns:
+        The lanes by `Topic.index`, and one report for each topic, in order of the topics; topics
+        without a lane are filtered, empty or skipped, and their report says why.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    wanted = TopicFilter(options.topics)
+    taken: set[str] = set()
+    lanes: dict[int, Lane] = {}
+    reports: list[TopicReport] = []
+    for topic in reader.topics:
+        report = TopicReport(
+            name=topic.name,
+            msgtype=topic.msgtype,
+            outcome=TopicOutcome.SKIPPED,
+            messages_recorded=topic.message_count,
+        )
+        reports.append(report)
+        if not wanted.selects(topic.name):
+            report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
+            continue
+        if topic.message_count == 0:
+            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
+            continue
+        try:
+            lane = _lane(topic, report, reader, options, taken, events)
+        except DefinitionError as error:
+            if options.fail_on_topic_error:
+                raise
+            report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
+            continue
+        taken.add(report.platform_name)
+        lanes[topic.index] = lane
+    return lanes, reports
+
+
+def _lane(
+    topic: Topic,
+    report: TopicReport,
+    reader: RecordingReader,
+    options: IngestOptions,
+    taken: set[str],
+    events: IngestEvents,
+) -> Lane:
+    if topic.obstacle:
+        raise DefinitionError(topic.obstacle, msgtype=topic.msgtype, topic=topic.name)
+    if topic.definition is None:
+        raise DefinitionError(
+            f"no definition of {topic.msgtype} was found",
+            msgtype=topic.msgtype,
+            topic=topic.name,
+            hint=missing_definition_hint(topic.msgtype),
+        )
+    choices = _first_match(topic.name, options.topic_options) or options.default_topic_options
+    message_type = parse_definition(topic.msgtype, topic.definition)
+    decoder = Decoder(message_type, serialization=topic.serialization)
+    ros1 = topic.serialization is Serialization.ROS1
+    plan = plan_topic(
+        topic,
+        message_type,
+        decoder.arrow_type,
+        options=choices,
+        msgdef=canonical_text(message_type, ros1=ros1),
+        source_file=reader.recording.path.name,
+        custom=options.custom_mappings,
+    )
+    report.outcome = TopicOutcome(plan.kind)
+    report.ontology_tag = plan.model.tag
+    report.platform_name = topic_name(
+        topic.name, taken, rename=_first_match(topic.name, options.topic_names) or ""
+    )
+    return Lane(
+        topic=topic,
+        decoder=decoder,
+        plan=plan,
+        report=report,
+        sampler=Downsampler(choices),
+        events=events,
+    )
+
+
+def _chosen(block: MessageBlock, sampler: Downsampler) -> MessageBlock:
+    keep = sampler.select(block.log_times_ns)
+    return replace(
+        block,
+        log_times_ns=block.log_times_ns[keep],
+        starts=block.starts[keep],
+        ends=block.ends[keep],
+    )
+
+
+def _first_match(name: str, by_pattern: Mapping[str, Choice]) -> Choice | None:
+    return next(
+        (choice for pattern, choice in by_pattern.items() if fnmatchcase(name, pattern)), None
+    )
+
+
+def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
+    """Tell what would become of every topic, without sending anything.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    _, reports = plan_lanes(reader, options, NoEvents())
+    return reports
+
+
+def is_the_topics_fault(error: BridgeError) -> bool:
+    """Tell whether an error concerns one topic's content rather than the connection."""
+    return isinstance(error, RejectedError | DefinitionError)

@@ -1,0 +1,86 @@
+"""What the sequence is called and what its metadata says, which can never be changed later."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.bags import RecordingReader
+from bridge.ingest.options import IngestOptions
+from bridge.ingest.report import TopicReport
+from bridge.mapping import fill_placeholders, read_sidecar, sequence_metadata, sequence_name
+from bridge.model import Recording
+from bridge.version import __version__
+
+FORMAT_VERSION = 1
+"""Of the bridge's own block in the metadata; raised when its keys change their meaning."""
+
+
+def name_of(
+    recording: Recording, identity: str, start_ns: int | None, options: IngestOptions
+) -> str:
+    """Give the sequence's name.
+
+    Args:
+        recording: What is ingested.
+        identity: Its fingerprint.
+        start_ns: Record time of its first message; None where there is none.
+        options: Holds the template and its fields.
+
+    Raises:
+        ConfigError: The template is malformed, or a constant needs an unset variable.
+    """
+    return sequence_name(
+        options.sequence_name,
+        stem=recording.name,
+        start_ns=start_ns,
+        identity=identity,
+        hostname=options.hostname,
+        constants=_constants(options),
+    )
+
+
+def describe(
+    reader: RecordingReader, identity: str, topics: list[TopicReport], options: IngestOptions
+) -> dict[str, Any]:
+    """Give the sequence's metadata: the user's constants, the recording's own, the bridge's block.
+
+    Raises:
+        ConfigError: A constant needs an unset variable.
+    """
+    sender = options.identity
+    counts = {
+        topic.platform_name: topic.messages_recorded
+        for topic in topics
+        if topic.platform_name and topic.messages_recorded is not None
+    }
+    block: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": identity,
+        "instance": sender.instance,
+        "attempt": sender.attempt,
+        "version": __version__,
+        "config_hash": sender.config_hash,
+        "recording": reader.recording.path.name,
+        "files": [file.path.name for file in reader.recording.files],
+        "recorded_bytes": reader.recorded_bytes,
+        "healthy": reader.healthy,
+        # Topic names are no keys that the platform accepts.
+        "messages_recorded": [{"topic": name, "messages": count} for name, count in counts.items()],
+    }
+    if reader.tally.losses:
+        block["salvaged"] = {
+            "lost_ranges": len(reader.tally.losses),
+            "lost_bytes": sum(loss.end_bytes - loss.start_bytes for loss in reader.tally.losses),
+        }
+    custom_data = reader.metadata.get("custom_data")
+    return sequence_metadata(
+        constants=_constants(options),
+        bridge=block,
+        custom_data=custom_data if isinstance(custom_data, Mapping) else None,
+        sidecar=read_sidecar(reader.recording.path),
+    )
+
+
+def _constants(options: IngestOptions) -> dict[str, Any]:
+    return fill_placeholders(
+        options.metadata, environment=options.environment, hostname=options.hostname
+    )

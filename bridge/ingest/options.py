@@ -1,0 +1,95 @@
+"""What an ingest is told: plain values, no settings file, no environment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bridge.bags import DefinitionSources, ReadLimits
+from bridge.client import OnErrorPolicy
+from bridge.ingest.report import VerificationLevel
+from bridge.mapping import Mapping as TypeMapping
+from bridge.mapping import TopicOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who sends, which is written into every sequence so that nobody removes another's work.
+
+    Attributes:
+        instance: Names this bridge for good; stays the same over restarts.
+        attempt: Counts the tries at this recording, from 1.
+        final: Whether giving up follows when this try fails; only then `on_error` decides what
+            stays on the platform, before that everything is removed.
+        config_hash: Identifies the settings that were in force.
+    """
+
+    instance: str
+    attempt: int = 1
+    final: bool = True
+    config_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """When a topic's messages are sent.
+
+    Attributes:
+        batch_bytes_max: Payload bytes of one batch.
+        batch_rows_max: Rows of one batch.
+        memory_budget_bytes: Payload bytes that wait in all topics together; at the bound the
+            biggest topics are sent early.
+        read_ahead_bytes: Container bytes that are read before they are asked for.
+        send_queue_batches: Batches that wait for the network; at the bound decoding waits.
+    """
+
+    batch_bytes_max: int = 4 << 20
+    batch_rows_max: int = 100_000
+    memory_budget_bytes: int = 64 << 20
+    read_ahead_bytes: int = 16 << 20
+    send_queue_batches: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestOptions:
+    """All choices of an ingest.
+
+    Attributes:
+        identity: Who sends.
+        sequence_name: Template, see `bridge.mapping.sequence_name`.
+        topics: Topic patterns, see `bridge.mapping.TopicFilter`.
+        topic_options: Choices by topic pattern; the first pattern that matches decides.
+        default_topic_options: Choices for all other topics.
+        topic_names: Names on the platform by topic pattern, instead of the recorded ones.
+        custom_mappings: Mappings that go before the built-in ones.
+        metadata: Constants for the sequence's metadata and name, placeholders not filled in.
+        environment: Variables for the placeholders.
+        hostname: Name of this machine, for placeholders and names.
+        on_error: What stays on the platform at the final give-up.
+        fail_on_topic_error: Whether one topic that cannot be sent fails the recording.
+        message_errors_max: The most skipped messages before the recording fails; None for any.
+        verification: What must be proven before the sequence is finalised.
+        batches: When messages are sent.
+        limits: What a file may claim.
+        definitions: Where to look for definitions that the recording does not carry.
+        scratch_dir: Where private copies may be made; None for the system's choice.
+    """
+
+    identity: Identity
+    sequence_name: str = "{stem}_{id}"
+    topics: Sequence[str] = ()
+    topic_options: Mapping[str, TopicOptions] = field(default_factory=dict)
+    default_topic_options: TopicOptions = field(default_factory=TopicOptions)
+    topic_names: Mapping[str, str] = field(default_factory=dict)
+    custom_mappings: Sequence[TypeMapping] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    hostname: str = ""
+    on_error: OnErrorPolicy = OnErrorPolicy.Delete
+    fail_on_topic_error: bool = False
+    message_errors_max: int | None = None
+    verification: VerificationLevel = VerificationLevel.RANGE
+    batches: BatchLimits = field(default_factory=BatchLimits)
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    definitions: DefinitionSources | None = None
+    scratch_dir: Path | None = None
