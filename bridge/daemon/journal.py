@@ -234,9 +234,7 @@ class Journal:
             if self._depth == 0:
                 self._commit()
 
-    def discover(
-        self, path: Path, *, name: str, size_bytes: int, modified_ns: int, signature: str
-    ) -> Entry:
+    def discover(self, path: Path, *, name: str, size_bytes: int, modified_ns: int) -> Entry:
         """Enter a recording that was not there before.
 
         A recording that stood at the same path before is linked as superseded.
@@ -253,7 +251,6 @@ class Journal:
                 ),
             )  # fmt: skip
             assert cursor.lastrowid is not None
-            self.sight(path, entry_id=cursor.lastrowid, signature=signature)
             self._tell(cursor.lastrowid, None, State.DISCOVERED, "seen by a scan", now)
             entry = self.get(cursor.lastrowid)
         assert entry is not None

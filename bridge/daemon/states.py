@@ -64,7 +64,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
         }
     ),
     State.FINALISED: frozenset({State.DISPOSED, State.READY}),
-    State.DISPOSED: frozenset({State.READY}),
+    State.DISPOSED: frozenset({State.READY, State.FINALISED}),
     State.WAITING: frozenset(
         {State.READY, State.SENDING, State.QUARANTINED, State.VANISHED, State.IGNORED}
     ),

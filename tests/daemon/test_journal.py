@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.daemon.entry import Entry, Failure, RequestKind, Transition
+from bridge.daemon.entry import Entry, Failure, RequestKind, Sighting, Transition
 from bridge.daemon.instance import instance_id
 from bridge.daemon.journal import Journal
 from bridge.daemon.schema import JOURNAL_FILE
@@ -18,9 +18,7 @@ from bridge.errors import JournalError, OfflineError, Trouble
 
 
 def discovered(journal: Journal, path: Path, *, modified_ns: int = 1) -> Entry:
-    return journal.discover(
-        path, name=path.stem, size_bytes=3, modified_ns=modified_ns, signature="s"
-    )
+    return journal.discover(path, name=path.stem, size_bytes=3, modified_ns=modified_ns)
 
 
 def test_every_state_has_a_meaning_and_a_way_out() -> None:
@@ -92,9 +90,7 @@ def test_second_owner_is_refused(tmp_path: Path) -> None:
 
 def _own_and_die(folder: Path) -> None:
     journal = Journal.own(folder)
-    entry = journal.discover(
-        Path("/r/a.mcap"), name="a", size_bytes=1, modified_ns=1, signature="s"
-    )
+    entry = journal.discover(Path("/r/a.mcap"), name="a", size_bytes=1, modified_ns=1)
     journal.move(entry.id, State.READY, "closed", fingerprint="f")
     journal.move(entry.id, State.SENDING, "worker 1")
     os._exit(9)
@@ -148,7 +144,8 @@ def test_names_of_any_bytes_are_kept(tmp_path: Path) -> None:
         assert entry.path == odd
         assert entry.name == "caf\ufffd\n"
         assert journal.find(odd) == entry
-        assert set(journal.sightings()) == {odd}
+        journal.sight(odd, entry_id=entry.id, signature="s")
+        assert journal.sightings() == {odd: Sighting(entry_id=entry.id, signature="s")}
 
 
 def test_failure_and_report_survive(tmp_path: Path) -> None:
@@ -210,8 +207,8 @@ def test_journal_is_pruned_of_what_is_long_gone(tmp_path: Path) -> None:
             journal.move(entry.id, State.READY, "", fingerprint=name)
             if name != "queued":
                 journal.move(entry.id, State.VANISHED, "")
-            if name != "there":
-                journal.lose_sight(entry.path)
+            if name == "there":
+                journal.sight(entry.path, entry_id=entry.id, signature="s")
 
         assert journal.prune(before_ns=100) == []
         assert [entry.name for entry in journal.prune(before_ns=10_000)] == ["gone"]
