@@ -10,6 +10,7 @@ from bridge.embedded.refusals import Refusal, Status
 
 PATTERN_BYTES_MAX = 256
 LIST_OPERAND_MAX = 1024
+INTEGER_MAX = 2**64 - 1
 
 Scalar: TypeAlias = str | bool | int | float
 
@@ -172,7 +173,12 @@ def _list(name: str, values: Any, kind: FieldKind) -> tuple[Scalar, ...]:
         raise _bad(name, "has wrong type")
     for value in values:
         is_truth = isinstance(value, bool)
-        if not isinstance(value, kind.operand) or (is_truth and bool not in kind.operand):
+        is_wide = isinstance(value, int) and abs(value) > INTEGER_MAX
+        if (
+            not isinstance(value, kind.operand)
+            or (is_truth and bool not in kind.operand)
+            or is_wide
+        ):
             raise _bad(name, "has wrong type")
     return tuple(values)
 

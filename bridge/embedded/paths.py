@@ -7,13 +7,15 @@ path on the flattened elements and folds the truth back to the rows.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import reduce
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bridge.embedded.conditions import Condition, Operator, comparable_operands
+from bridge.embedded.conditions import Condition, Operator, Scalar, comparable_operands
+from bridge.embedded.wire import INT64_MAX, INT64_MIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Element:
 
 Step: TypeAlias = Field | AnyElement | AllElements | Element
 
+_WIDE_INTEGER = pa.decimal128(20, 0)
 _STEP = re.compile(r"(?P<name>[^\[\]]*)(?P<quantifiers>(\[(\?|!|\d{1,9})\])*)")
 
 
@@ -122,7 +125,15 @@ def _compare(values: pa.Array, condition: Condition) -> pa.Array:
         return _compare_lists(values, condition)
     values = _comparable(values)
     operands = comparable_operands(condition, lambda operand: _fits(values.type, operand))
-    return _KERNELS[condition.operator](values, operands) if operands else _nowhere(values)
+    if not operands:
+        return _nowhere(values)
+    return _KERNELS[condition.operator](values, [_scalar(operand) for operand in operands])
+
+
+def _scalar(operand: Scalar) -> pa.Scalar:
+    if isinstance(operand, int) and not INT64_MIN <= operand <= INT64_MAX:
+        return pa.scalar(Decimal(operand), _WIDE_INTEGER)
+    return pa.scalar(operand)
 
 
 _KERNELS: Mapping[Operator, Callable[[pa.Array, Sequence[Any]], pa.Array]] = {
@@ -162,7 +173,7 @@ def _comparable(values: pa.Array) -> pa.Array:
         return values.cast(pa.float32())
     if pa.types.is_uint64(kind):
         # Beside a signed operand Arrow would make them signed, and fail on the large ones.
-        return values.cast(pa.decimal128(20, 0))
+        return values.cast(_WIDE_INTEGER)
     return values
 
 

@@ -62,7 +62,9 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
         with _refusals("DoGet"):
             self._access.require(context, Permission.READ)
             schema, batches = streams.get(self._archive, ticket)
-            return flight.GeneratorStream(schema, _guarded(batches), options=_BODY_OPTIONS)
+            # Not a GeneratorStream: that one forgets to send dictionaries.
+            reader = pa.RecordBatchReader.from_batches(schema, _guarded(batches))
+            return flight.RecordBatchStream(reader, options=_BODY_OPTIONS)
 
     def do_put(
         self,
