@@ -21,6 +21,9 @@ MAGICS = {
     b"#ROSBAG V": Container.ROSBAG1,
 }
 
+PRINTABLE = frozenset(b"\t\n\r\f" + bytes(range(0x20, 0x7F)))
+"""What texts consist of; no storage format begins with nothing but these."""
+
 HEAD_BYTES = 256
 """How much of a file is looked at."""
 
@@ -72,7 +75,7 @@ def storage_name(name: str) -> StorageName | None:
     if plain.lower().endswith(COMPRESSION_SUFFIX):
         compression = COMPRESSION
         plain = plain[: -len(COMPRESSION_SUFFIX)]
-    stem, suffix = os.path.splitext(plain)
+    stem, suffix = Path(plain).stem, Path(plain).suffix
     container = SUFFIXES.get(suffix.lower())
     if container is None:
         return None
@@ -140,11 +143,7 @@ def refuse_text(head: bytes, path: Path) -> None:
             path=path,
             hint="fetch the content with `git lfs pull`",
         )
-    if all(byte >= 0x20 or byte in b"\t\n\r\f" for byte in head) and b"\x7f" not in head:
-        try:
-            head[:64].decode("ascii")
-        except UnicodeDecodeError:
-            return
+    if all(byte in PRINTABLE for byte in head):
         raise NotARecordingError(
             "the file is text, not a recording",
             path=path,

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
-from bridge.bags.mcap_blocks import TOO_LARGE, BlockCutter
+from bridge.bags.mcap_blocks import BlockCutter
 from bridge.bags.mcap_channels import ChannelTable
 from bridge.bags.mcap_extras import Extras, keep_record, read_header
 from bridge.bags.mcap_pieces import Piece, load_chunk, load_run, scan_declarations
-from bridge.bags.mcap_records import HEAD_BYTES, MAGIC, Opcode
+from bridge.bags.mcap_records import MAGIC, MESSAGE_HEAD, Opcode
 from bridge.bags.mcap_scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
 from bridge.bags.mcap_summary import Summary, read_summary
 from bridge.bags.source import Source
@@ -55,8 +55,7 @@ class McapReader:
         self._begun = source.read_at(0, len(MAGIC)) == MAGIC
         read_header(source, self._extras)
         self._summary = read_summary(source)
-        flawless = self._summary is not None and not self._summary.flaw_is_damage
-        self._healthy = self._begun and flawless
+        self._healthy = self._begun and self._summary is not None and not self._summary.damage
         if self._begun and self._summary is not None and self._summary.trusted:
             self._learn_from_summary(self._summary)
         else:
@@ -108,8 +107,7 @@ class McapReader:
             self._table.declare_channel(record)
         for offset in (*summary.metadata_offsets, *summary.attachment_offsets):
             keep_record(self._source, offset, self._extras)
-        counts = summary.statistics.channel_message_counts if summary.statistics else None
-        self._table.finish(None if counts is None else dict(counts))
+        self._table.finish(_counts(summary))
 
     def _learn_from_scan(self) -> None:
         """Walk the whole file; look into chunks only where they may hold unknown channels."""
@@ -128,13 +126,13 @@ class McapReader:
                 "the file is not MCAP: neither its first bytes nor anything in it",
                 path=self._source.path,
             )
-        self._table.finish(None)
+        self._table.finish(_counts(self._summary))
 
     def _known(self) -> NDArray[np.bool_]:
-        return self._table.current != -1
+        return self._table.known
 
     def _segments(self) -> Iterator[Segment]:
-        """Yield the file's segments in order: as scanned, or chunks as listed and what is between."""
+        """Yield the segments in order: as scanned, or the listed chunks and what is between."""
         if self._scanned is not None:
             yield from self._scanned
             return
@@ -152,8 +150,8 @@ class McapReader:
             case ChunkAt():
                 pieces = load_chunk(self._source, segment, known=self._known(), limits=self._limits)
                 yield from self._piece_blocks(pieces, cutter)
-            case RunAt() if segment.end - segment.start > self._limits.message_bytes_max:
-                self._tally.skipped["", TOO_LARGE] += 1
+            case RunAt() if self._is_too_large(segment):
+                cutter.count_too_large(self._source.read_at(segment.start, MESSAGE_HEAD.itemsize))
             case RunAt():
                 yield from self._piece_blocks(load_run(self._source, segment), cutter)
             case OtherAt():
@@ -161,6 +159,11 @@ class McapReader:
                     self._tally.extras[COUNTED_OPCODES[Opcode(segment.opcode)]] += 1
             case LostAt():
                 self._lose(segment.start, segment.end, segment.reason, verifiable=False)
+
+    def _is_too_large(self, run: RunAt) -> bool:
+        """Tell a single record that must not even be loaded."""
+        size = run.end - run.start - MESSAGE_HEAD.itemsize
+        return run.start == run.last and size > self._limits.message_bytes_max
 
     def _piece_blocks(self, piece: Piece, cutter: BlockCutter) -> Iterator[ChannelBlock]:
         for lost in piece.losses:
@@ -180,7 +183,7 @@ class McapReader:
         )
 
     def _check_counts(self, counted: NDArray[np.int64]) -> None:
-        """Compare what was found with what the writer counted; a shortfall nobody noticed is lost."""
+        """Compare what was found with what the writer counted; fewer is a loss, too."""
         if self._tally.losses:
             return
         for channel in self.channels:
@@ -190,4 +193,11 @@ class McapReader:
                     f"the file counts {channel.message_count} messages on {channel.topic}, "
                     f"{found} were found"
                 )
-                self._lose(HEAD_BYTES, self._source.size_bytes, reason, verifiable=False)
+                self._lose(len(MAGIC), self._source.size_bytes, reason, verifiable=False)
+
+
+def _counts(summary: Summary | None) -> Mapping[int, int] | None:
+    """Give the writer's message counts by channel id, where it left any."""
+    if summary is None or summary.statistics is None:
+        return None
+    return summary.statistics.channel_message_counts

@@ -1,5 +1,6 @@
 """From the records of a piece of MCAP to blocks of its channels, with arrays only."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -61,6 +62,14 @@ class BlockCutter:
             self._declare(data, offset)
         yield from self._blocks(data, slices.messages[done:])
 
+    def count_too_large(self, head: bytes) -> None:
+        """Count a single message, of which there is only the head, as beyond the limits."""
+        (message,) = np.frombuffer(head, dtype=MESSAGE_HEAD)
+        meaning = int(self._table.current[message["channel"]])
+        if meaning >= 0:
+            self.counted[meaning] += 1
+        self._skip(self._table.channels[meaning].topic if meaning >= 0 else "", TOO_LARGE, 1)
+
     def _changes_meaning(self, data: Bytes, offset: int) -> bool:
         opcode, content = _record(data, offset)
         if opcode != Opcode.CHANNEL:
@@ -102,7 +111,7 @@ class BlockCutter:
             channels, times_ns = channels[order], times_ns[order]
             starts, ends = starts[order], ends[order]
         edges = np.flatnonzero(np.diff(channels, prepend=-1, append=-1))
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in itertools.pairwise(edges.tolist()):
             yield ChannelBlock(
                 channel=int(channels[first]),
                 log_times_ns=times_ns[first:last],
@@ -147,6 +156,6 @@ class BlockCutter:
 
 
 def _record(data: Bytes, offset: int) -> tuple[int, memoryview]:
-    view = memoryview(data)
+    view = data.data
     opcode, length = parse_head(view, offset)
     return opcode, view[offset + HEAD_BYTES : offset + HEAD_BYTES + length]

@@ -5,6 +5,7 @@ encoding, it becomes another channel from there on, and nothing is put under the
 """
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,11 @@ class ChannelTable:
         self._meanings: dict[tuple[object, ...], int] = {}
         self._final = False
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """bool, shape (65536,): which channel ids mean a channel or did so."""
+        return np.not_equal(self.current, UNKNOWN)
+
     def __len__(self) -> int:
         return len(self._records)
 
@@ -85,7 +91,7 @@ class ChannelTable:
         """Take note of a channel record: from here on its id means this channel."""
         self.current[record.id] = self.meaning(record)
 
-    def finish(self, counts: dict[int, int] | None) -> None:
+    def finish(self, counts: Mapping[int, int] | None) -> None:
         """Make the channels final and go back to what ids mean at the start of the file.
 
         Args:

@@ -71,7 +71,7 @@ def expand(head: ChunkHead, records: memoryview) -> NDArray[np.uint8]:
         raise DamagedRecordingError(
             f"the chunk claims {head.uncompressed_bytes} bytes and has another size"
         )
-    if head.crc and zlib.crc32(data) != head.crc:
+    if head.crc and zlib.crc32(data.data) != head.crc:
         raise DamagedRecordingError("the chunk's checksum is wrong")
     return data
 
@@ -85,7 +85,9 @@ def _decompress(head: ChunkHead, records: memoryview) -> NDArray[np.uint8]:
             expanded = pa.decompress(
                 pa.py_buffer(records), decompressed_size=head.uncompressed_bytes, codec="zstd"
             )
-            return np.frombuffer(expanded, dtype=np.uint8)
+            data: NDArray[np.uint8] = np.frombuffer(expanded, dtype=np.uint8)
+            data.flags.writeable = False
+            return data
         return expand_prefix(head, records, strict=True)
     except (OSError, pa.ArrowException) as error:
         raise DamagedRecordingError(f"the chunk cannot be decompressed: {error}") from error
@@ -107,7 +109,7 @@ def expand_prefix(
     if not head.compression:
         return np.frombuffer(records, dtype=np.uint8)
     data = np.empty(head.uncompressed_bytes + 1, dtype=np.uint8)
-    view = memoryview(data)
+    view = data.data
     reached = 0
     piece = len(data) if strict else 1 << 16
     with pa.CompressedInputStream(

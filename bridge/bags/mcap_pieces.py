@@ -4,7 +4,6 @@ A piece that is whole is cut by arrays. A piece that is not is searched like a d
 what stands between the records that were found is reported as lost.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +91,7 @@ def scan_declarations(
         piece = load_chunk(source, segment, known=table.current >= 0, limits=limits)
     if piece.data is None or piece.slices is None:
         return
-    view = memoryview(piece.data)
+    view = piece.data.data
     for offset in piece.slices.others:
         opcode, length = parse_head(view, offset)
         content = view[offset + HEAD_BYTES : offset + HEAD_BYTES + length]
@@ -121,7 +120,7 @@ def _salvage(
     messages: list[NDArray[np.int64]] = []
     others: list[int] = []
     losses: list[LostAt] = []
-    inside = BytesSource(source.path, memoryview(data))
+    inside = BytesSource(source.path, data.data)
     for segment in scan(inside, 0, len(data), known=lambda: known):
         if isinstance(segment, RunAt):
             found = slice_by_walk(data, segment.start, segment.end)

@@ -347,3 +347,28 @@ def parse_attachment_head(content: bytes | memoryview) -> tuple[str, str, int]:
     """
     fields = Fields(content, 16)
     return fields.text(), fields.text(), fields.number(8)
+
+
+def attachment_length(content: bytes | memoryview) -> int:
+    """Compute from the begin of an attachment's content how long it must be.
+
+    Raises:
+        DamagedRecordingError: The content is too short.
+    """
+    fields = Fields(content, 16)
+    fields.blob()
+    fields.blob()
+    data_bytes = fields.number(8)
+    return fields.position + data_bytes + 4
+
+
+def metadata_length(content: bytes | memoryview) -> int:
+    """Compute from the begin of a metadata record's content how long it must be.
+
+    Raises:
+        DamagedRecordingError: The content is too short.
+    """
+    fields = Fields(content)
+    fields.blob()
+    entries_bytes = fields.number(4)
+    return fields.position + entries_bytes

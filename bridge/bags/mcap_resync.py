@@ -5,6 +5,8 @@ half of the length, the channel id), so that megabytes of payload without any re
 milliseconds; the few that remain are looked at one by one.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,14 +16,15 @@ from bridge.bags.mcap_records import (
     DATA_END_BYTES,
     FOOTER_CONTENT_BYTES,
     HEAD_BYTES,
+    INDEX_ENTRY,
     MESSAGE_CONTENT_BYTES_MIN,
     OPCODE_PRIVATE_MIN,
     Opcode,
-    parse_attachment_head,
+    attachment_length,
+    metadata_length,
     parse_channel,
     parse_chunk_head,
     parse_head,
-    parse_metadata,
     parse_schema,
 )
 from bridge.bags.source import Source
@@ -39,7 +42,24 @@ CHAIN_RECORDS = 3
 DECLARATION_BYTES_MAX = 16 << 20
 """Longer schemas and channels are not looked at."""
 
-ATTACHMENT_HEAD_BYTES_MAX = 4096
+CHUNK_CONTENT_BYTES_MIN = 40
+"""The content of a chunk without compression and records."""
+
+FIXED_LENGTHS: Mapping[int, int] = {
+    Opcode.FOOTER: FOOTER_CONTENT_BYTES,
+    Opcode.DATA_END: DATA_END_BYTES - HEAD_BYTES,
+}
+"""The records whose content always has the same length."""
+
+INNER_BYTES: Mapping[int, int] = {
+    Opcode.SCHEMA: DECLARATION_BYTES_MAX,
+    Opcode.CHANNEL: DECLARATION_BYTES_MAX,
+    Opcode.CHUNK: 0,
+    Opcode.MESSAGE_INDEX: 6,
+    Opcode.ATTACHMENT: 1 << 16,
+    Opcode.METADATA: 1 << 16,
+}
+"""Records with inner lengths that must agree with the outer one, and how much is read for that."""
 
 ANCHORS = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK)
 """The records to go on from; everything else can be done without."""
@@ -75,25 +95,14 @@ def is_sound(source: Source, opcode: int, start: int, record_end: int, *, end: i
         end: Where the range ends in which it was found.
     """
     length = record_end - start - HEAD_BYTES
-    match opcode:
-        case Opcode.MESSAGE | Opcode.HEADER:
-            return True
-        case Opcode.CHUNK:
-            return _parses_as_chunk(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
-        case Opcode.MESSAGE_INDEX:
-            array_length = source.read_at(start + HEAD_BYTES + 2, 4)
-            return length == int.from_bytes(array_length, "little") + 6 and (length - 6) % 16 == 0
-        case Opcode.SCHEMA | Opcode.CHANNEL | Opcode.METADATA | Opcode.ATTACHMENT:
-            return _fields_fit(source, opcode, start, length)
-        case Opcode.FOOTER:
-            return length == FOOTER_CONTENT_BYTES
-        case Opcode.DATA_END:
-            return length == DATA_END_BYTES - HEAD_BYTES
-        case _ if opcode <= Opcode.DATA_END or opcode >= OPCODE_PRIVATE_MIN:
-            return True
-        case _:
-            # Reserved for later versions of the format: skipped if the way goes on behind it.
-            return record_end == end or _could_follow(source, record_end, end)
+    if opcode in FIXED_LENGTHS:
+        return length == FIXED_LENGTHS[opcode]
+    if opcode in INNER_BYTES:
+        return _proves_itself(source, opcode, start, length)
+    if Opcode.DATA_END < opcode < OPCODE_PRIVATE_MIN:
+        # Reserved for later versions of the format: skipped if the way goes on behind it.
+        return record_end == end or _could_follow(source, record_end, end)
+    return True
 
 
 def _candidates(raw: bytes, *, room: int, known: NDArray[np.bool_]) -> list[int]:
@@ -116,15 +125,11 @@ def _candidates(raw: bytes, *, room: int, known: NDArray[np.bool_]) -> list[int]
         & fits
         & known[ids[positions]]
     )
-    as_chunk = (found == Opcode.CHUNK) & (lengths >= CHUNK_HEAD_BYTES_MIN)
+    as_chunk = (found == Opcode.CHUNK) & (lengths >= CHUNK_CONTENT_BYTES_MIN)
     as_declaration = (
         (found < Opcode.MESSAGE) & (lengths <= DECLARATION_BYTES_MAX) & (lengths > 0) & fits
     )
     return list(positions[as_message | as_chunk | as_declaration].tolist())
-
-
-CHUNK_HEAD_BYTES_MIN = 40
-"""The content of a chunk without compression and records."""
 
 
 def _begins_record(source: Source, position: int, end: int, *, known: NDArray[np.bool_]) -> bool:
@@ -136,10 +141,9 @@ def _begins_record(source: Source, position: int, end: int, *, known: NDArray[np
         opcode, length = parse_head(head)
         following = position + HEAD_BYTES + length
         if opcode != Opcode.MESSAGE:
-            torn_chunk = opcode == Opcode.CHUNK
-            return (following <= end or torn_chunk) and _proves_itself(
-                source, opcode, position, following, end=end
-            )
+            fits = following <= end or opcode == Opcode.CHUNK
+            legal = 0 < opcode <= Opcode.DATA_END or opcode >= OPCODE_PRIVATE_MIN
+            return fits and legal and is_sound(source, opcode, position, following, end=end)
         channel_id = int.from_bytes(head[HEAD_BYTES:], "little")
         if length < MESSAGE_CONTENT_BYTES_MIN or following > end or not known[channel_id]:
             return False
@@ -147,11 +151,6 @@ def _begins_record(source: Source, position: int, end: int, *, known: NDArray[np
             return True
         position = following
     return True
-
-
-def _proves_itself(source: Source, opcode: int, start: int, record_end: int, *, end: int) -> bool:
-    reserved = Opcode.DATA_END < opcode < OPCODE_PRIVATE_MIN
-    return 0 < opcode and not reserved and is_sound(source, opcode, start, record_end, end=end)
 
 
 def _could_follow(source: Source, position: int, end: int) -> bool:
@@ -162,30 +161,28 @@ def _could_follow(source: Source, position: int, end: int) -> bool:
     return 0 < opcode <= Opcode.DATA_END and position + HEAD_BYTES + length <= end
 
 
-def _parses_as_chunk(head: bytes) -> bool:
+def _proves_itself(source: Source, opcode: int, start: int, length: int) -> bool:
+    """Tell whether a record's inner lengths agree with its outer one."""
+    if length > DECLARATION_BYTES_MAX and opcode in {Opcode.SCHEMA, Opcode.CHANNEL}:
+        return False
+    content = source.read_at(start + HEAD_BYTES, min(length, INNER_BYTES[opcode]))
     try:
-        return parse_chunk_head(head).compression in EXPANSION_MAX
+        match opcode:
+            case Opcode.CHUNK:
+                head = parse_chunk_head(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
+                sound = head.compression in EXPANSION_MAX
+            case Opcode.MESSAGE_INDEX:
+                array_bytes = int.from_bytes(content[2:], "little")
+                sound = length == array_bytes + 6 and array_bytes % INDEX_ENTRY.itemsize == 0
+            case Opcode.ATTACHMENT:
+                sound = length == attachment_length(content)
+            case Opcode.SCHEMA:
+                schema = parse_schema(content)
+                sound = schema.id > 0 and bool(schema.name)
+            case Opcode.CHANNEL:
+                sound = bool(parse_channel(content).topic)
+            case _:
+                sound = length == metadata_length(content)
     except DamagedRecordingError:
         return False
-
-
-def _fields_fit(source: Source, opcode: int, start: int, length: int) -> bool:
-    """Tell whether a record's fields fill it exactly."""
-    try:
-        if opcode == Opcode.ATTACHMENT:
-            content = source.read_at(start + HEAD_BYTES, min(length, ATTACHMENT_HEAD_BYTES_MAX))
-            name, media_type, size_bytes = parse_attachment_head(content)
-            texts = len(name.encode()) + len(media_type.encode())
-            return length == 16 + 4 + 4 + 8 + 4 + texts + size_bytes
-        if length > DECLARATION_BYTES_MAX:
-            return False
-        content = source.read_at(start + HEAD_BYTES, length)
-        if opcode == Opcode.SCHEMA:
-            schema = parse_schema(content)
-            return schema.id > 0 and bool(schema.name)
-        if opcode == Opcode.CHANNEL:
-            return bool(parse_channel(content).topic)
-        parse_metadata(content)
-    except DamagedRecordingError:
-        return False
-    return True
+    return sound

@@ -154,7 +154,7 @@ def _records(source: Source, start: int, end: int) -> Iterator[_Record]:
             stride = RUN_BYTES_MAX if found.end > STRIDE_BYTES // 2 else STRIDE_BYTES
             continue
         # Not even the first record is whole in what was read.
-        opcode, length = parse_head(data)
+        opcode, length = parse_head(data.data)
         following = position + HEAD_BYTES + length
         too_short = opcode == Opcode.MESSAGE and following <= position + len(data)
         if not opcode or too_short or following > end:
@@ -181,7 +181,7 @@ def _group(
                 opcode=Opcode.MESSAGE, start=base + position, end=base + offset, last=base + last
             )
         if offset < end:
-            opcode, length = parse_head(data, offset)
+            opcode, length = parse_head(data.data, offset)
             position = offset + HEAD_BYTES + length
             yield _Record(
                 opcode=opcode, start=base + offset, end=base + position, last=base + offset

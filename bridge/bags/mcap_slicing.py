@@ -85,7 +85,7 @@ def slice_by_walk(data: Bytes, start: int, end: int) -> Slices:
     where there is no index. A record that reaches past `end`, an opcode of zero (a file system's
     zero-filled tail) and a message shorter than its own fields are no records.
     """
-    view = memoryview(data)
+    view = data.data
     starts: list[int] = []
     note = starts.append
     position = start

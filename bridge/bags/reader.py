@@ -16,9 +16,9 @@ from bridge.bags.mcap import McapReader
 from bridge.bags.metadata import read_hints
 from bridge.bags.recording_metadata import distro_of, merged_metadata
 from bridge.bags.storage_files import StorageFile, open_storage_file
-from bridge.bags.topics import merge_channels
+from bridge.bags.topics import Resolve, merge_channels
 from bridge.errors import RecordingChangedError, RecordingError
-from bridge.model import Definition, Loss, MessageBlock, Recording, RecordingFile, Topic
+from bridge.model import Loss, MessageBlock, Recording, RecordingFile, Topic
 
 
 class RecordingReader:
@@ -212,9 +212,9 @@ def open_recording(
 
 def _resolver(
     definitions: DefinitionSources | None, recording: Recording, opened: StorageFile
-) -> "partial[Definition | None]":
+) -> Resolve:
     if definitions is None:
-        return partial(_nowhere)
+        return _nowhere
     distro = distro_of(recording.hints, opened.container.metadata)
     return partial(lru_cache(maxsize=None)(definitions.resolve), distro=distro)
 

@@ -1,4 +1,4 @@
-"""What a recording says about itself besides its messages, from its files and its `metadata.yaml`."""
+"""What a recording says about itself besides its messages: its files and `metadata.yaml`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
