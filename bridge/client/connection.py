@@ -8,7 +8,6 @@ their own that no stream can starve.
 import json
 import threading
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +80,9 @@ class Connection:
         options = self.options
         self.translator = Translator(address=options.address, secret=options.api_key)
         peer = Peer(hosts=resolve(options.host, options.port), port=options.port)
-        self.watch = StallWatch(peer=peer, stall_timeout_s=options.stall_timeout_s)
+        self.watch = StallWatch(
+            peer=peer, translator=self.translator, stall_timeout_s=options.stall_timeout_s
+        )
         self._control = self._open_channel()
         # Also at interpreter exit, which would half-close open streams as if they were complete.
         self._finalizer = weakref.finalize(self, _abort_all, self._open_puts)
@@ -100,7 +101,8 @@ class Connection:
             generic.append(("grpc.default_compression_algorithm", level))
         scheme = "grpc+tls" if options.tls else "grpc"
         middleware = [_ApiKeyFactory(options.api_key)] if options.api_key.value else None
-        with self.translator.calling(options.address):
+
+        def connect() -> Any:
             return flight.FlightClient(
                 f"{scheme}://{options.address}",
                 tls_root_certs=options.tls_root_certs or None,
@@ -109,6 +111,8 @@ class Connection:
                 middleware=middleware,
                 generic_options=generic,
             )
+
+        return self.translator.call(options.address, connect)
 
     def require_open(self) -> None:
         """Refuse to go on after `close`."""
@@ -128,12 +132,15 @@ class Connection:
             timeout_s: The deadline of the call; 0 for the usual one.
         """
         self.require_open()
-        with self.translator.calling(resource):
+        options = self._call_options(timeout_s)
+
+        def collect() -> list[bytes]:
             # Errors of a streaming call come while it is iterated, not from the call itself.
-            results = self._control.do_action(
-                flight.Action(name, body), self._call_options(timeout_s)
-            )
+            results = self._control.do_action(flight.Action(name, body), options)
             return [result.body.to_pybytes() for result in results]
+
+        bodies: list[bytes] = self.translator.call(resource, collect)
+        return bodies
 
     def action(self, name: str, request: dict[str, Any], *, resource: str) -> Any:
         """Call an action that speaks the JSON envelope.
@@ -193,20 +200,20 @@ class Connection:
     def flight_info(self, descriptor: Any, *, resource: str) -> Any:
         """Call GetFlightInfo."""
         self.require_open()
-        with self.translator.calling(resource):
-            return self._control.get_flight_info(descriptor, self._call_options())
+        return self.translator.call(
+            resource, self._control.get_flight_info, descriptor, self._call_options()
+        )
 
-    def schema(self, descriptor: Any, *, resource: str) -> pa.Schema:
-        """Call GetSchema."""
-        self.require_open()
-        with self.translator.calling(resource):
-            return self._control.get_schema(descriptor, self._call_options()).schema
-
-    def flights(self) -> Iterator[Any]:
+    def flights(self) -> list[Any]:
         """Call ListFlights."""
         self.require_open()
-        with self.translator.calling("list_flights"):
-            yield from self._control.list_flights(options=self._call_options())
+        options = self._call_options()
+
+        def collect() -> list[Any]:
+            return list(self._control.list_flights(options=options))
+
+        infos: list[Any] = self.translator.call("list of sequences", collect)
+        return infos
 
     def put(self, descriptor: Any, schema: pa.Schema, *, resource: str) -> PutStream:
         """Open a put stream; the server judges it only at `PutStream.finish`."""
@@ -216,15 +223,15 @@ class Connection:
         write_options = pa.ipc.IpcWriteOptions(compression=compression)
         options = flight.FlightCallOptions(write_options=write_options)
         try:
-            with self.translator.calling(resource):
-                writer, _ = channel.client.do_put(descriptor, schema, options)
+            writer, _ = self.translator.call(
+                resource, channel.client.do_put, descriptor, schema, options
+            )
         except ServerError:
             self._release(channel)
             raise
         stream = PutStream(
             writer=writer,
             resource=resource,
-            translator=self.translator,
             watch=self.watch,
             on_end=lambda ended: self._end(ended, channel),
         )
@@ -236,15 +243,13 @@ class Connection:
         self.require_open()
         channel = self._claim_channel()
         try:
-            with self.watch.watching(), self.translator.calling(resource):
-                reader = channel.client.do_get(ticket)
+            reader = self.watch.call(resource, channel.client.do_get, ticket)
         except ServerError:
             self._release(channel)
             raise
         return GetStream(
             reader=reader,
             resource=resource,
-            translator=self.translator,
             watch=self.watch,
             on_end=lambda: self._release(channel),
         )

@@ -7,30 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.client.translate import FLIGHT_ERRORS, Translator
-from bridge.client.watch import StallWatch, WatchedCall
+from bridge.client.watch import StallWatch
 from bridge.errors import ServerError, TransientError, UsageError
 
 _ABORT_MESSAGE = b"abort"
-
-
-def _failure(
-    error: BaseException,
-    call: WatchedCall,
-    *,
-    resource: str,
-    translator: Translator,
-    stall_s: float,
-) -> ServerError:
-    """Give our error for a stream call, which may have failed because the watch cut it."""
-    if call.stalled:
-        return TransientError(
-            f"{resource}: no progress for {stall_s:g} s, the connection was cut",
-            address=translator.address,
-            resource=resource,
-            hint="the server or the link to it hangs",
-        )
-    return translator.error(error, resource)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -43,7 +23,6 @@ class PutStream:
     Attributes:
         writer: The Flight stream writer.
         resource: The topic's locator.
-        translator: Turns pyarrow's errors into ours.
         watch: Watches blocking calls.
         on_end: Called once when the stream has ended in any way.
         ended: Whether it has.
@@ -51,23 +30,12 @@ class PutStream:
 
     writer: Any
     resource: str
-    translator: Translator
     watch: StallWatch
     on_end: "Callable[[PutStream], None]"
     ended: bool = False
 
-    def _blocking(self, call: Callable[..., object], *arguments: object) -> None:
-        with self.watch.watching() as watched:
-            try:
-                call(*arguments)
-            except FLIGHT_ERRORS as error:
-                raise _failure(
-                    error,
-                    watched,
-                    resource=self.resource,
-                    translator=self.translator,
-                    stall_s=self.watch.stall_timeout_s,
-                ) from self.translator.cause(error)
+    def _blocking(self, function: Callable[..., object], *arguments: object) -> None:
+        self.watch.call(self.resource, function, *arguments)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Send a batch; blocks as long as the server or the link is slow.
@@ -131,7 +99,6 @@ class GetStream:
     Attributes:
         reader: The Flight stream reader.
         resource: The topic's locator.
-        translator: Turns pyarrow's errors into ours.
         watch: Watches blocking calls.
         on_end: Called once when the stream has ended in any way.
         ended: Whether it has.
@@ -139,29 +106,29 @@ class GetStream:
 
     reader: Any
     resource: str
-    translator: Translator
     watch: StallWatch
     on_end: Callable[[], None]
     ended: bool = False
 
-    def _next(self, call: Callable[[], Any]) -> Any:
-        with self.watch.watching() as watched:
-            try:
-                return call()
-            except FLIGHT_ERRORS as error:
-                self._end()
-                raise _failure(
-                    error,
-                    watched,
-                    resource=self.resource,
-                    translator=self.translator,
-                    stall_s=self.watch.stall_timeout_s,
-                ) from self.translator.cause(error)
+    def _blocking(self, function: Callable[[], Any]) -> Any:
+        try:
+            return self.watch.call(self.resource, function)
+        except ServerError:
+            self._end()
+            raise
+
+    def _read(self) -> Any:
+        """Read a chunk; None at the end."""
+        try:
+            return self.reader.read_chunk()
+        except StopIteration:
+            return None
 
     @property
     def schema(self) -> pa.Schema:
         """The schema, which is the first thing the server sends."""
-        return self._next(lambda: self.reader.schema)
+        schema: pa.Schema = self._blocking(lambda: self.reader.schema)
+        return schema
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches; leaving early cancels the stream.
@@ -170,14 +137,10 @@ class GetStream:
             ServerError: The stream broke.
         """
         try:
-            while True:
-                try:
-                    chunk = self._next(self.reader.read_chunk)
-                except StopIteration:
-                    self._end()
-                    return
+            while (chunk := self._blocking(self._read)) is not None:
                 if chunk.data is not None:
                     yield chunk.data
+            self._end()
         finally:
             self.close()
 

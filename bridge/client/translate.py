@@ -6,9 +6,9 @@ a server says is told by its words first (the platform's older generations answe
 the status INTERNAL) and by class where the words are unknown.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
@@ -180,11 +180,11 @@ def translate(
     Returns:
         The error to raise, with the server's own words as far as they are useful.
     """
-    words = secret.scrub(_clean(str(error)))
-    chosen, hint = _classify(error, words.lower())
+    said = _without_context(secret.scrub(str(error)))
+    chosen, hint = _classify(error, said.lower())
+    words = said.split("with message: ", 1)[-1].strip() or type(error).__name__
     prefix = f"{resource}: " if resource else ""
-    text = words or type(error).__name__
-    return chosen(f"{prefix}{text}", address=address, resource=resource, hint=hint)
+    return chosen(f"{prefix}{words}", address=address, resource=resource, hint=hint)
 
 
 def _classify(error: BaseException, words: str) -> tuple[type[ServerError], str]:
@@ -200,12 +200,11 @@ def _classify(error: BaseException, words: str) -> tuple[type[ServerError], str]
     return TransientError, ""
 
 
-def _clean(text: str) -> str:
-    """Cut what gRPC and pyarrow wrap around the server's words."""
+def _without_context(text: str) -> str:
+    """Cut what gRPC and a pyarrow server append to the server's words."""
     text = text.partition("gRPC client debug context:")[0]
     text = text.partition("Detail: Python exception:")[0]
-    text = text.split("with message: ", 1)[-1]
-    return " ".join(text.split()).strip()
+    return " ".join(text.split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,20 +223,27 @@ class Translator:
         """Give our error for *error*, raised by a call about *resource*."""
         return translate(error, address=self.address, resource=resource, secret=self.secret)
 
-    @contextmanager
-    def calling(self, resource: str) -> Iterator[None]:
-        """Translate every pyarrow error that leaves the block.
+    def call(self, resource: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of pyarrow's, with its errors translated.
 
         The original stays attached as the cause, unless it contains the API key.
+
+        Args:
+            resource: What the call is about, for the error.
+            function: What to call.
+            *arguments: What to call it with.
         """
         try:
-            yield
+            return function(*arguments)
         except FLIGHT_ERRORS as error:
             if isinstance(error, ServerError):
                 raise
-            raise self.error(error, resource) from self.cause(error)
+            failure = self.error(error, resource)
+            cause = self._harmless(error)
+        # Outside the handler, where neither the context nor a local variable holds the original.
+        raise failure from cause
 
-    def cause(self, error: BaseException) -> BaseException | None:
-        """Give *error* as a cause to attach, or None where it would show the API key."""
+    def _harmless(self, error: BaseException) -> BaseException | None:
+        """Give *error* to be attached as a cause, or None where it would show the API key."""
         shown = f"{error} {error!r}"
         return None if self.secret.scrub(shown) != shown else error

@@ -16,11 +16,15 @@ import stat
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
+from typing import Any
+
+from bridge.client.translate import Translator
+from bridge.errors import ServerError, TransientError
 
 PROGRESS_BYTES_MIN = 1024
 """Fewer bytes than this in a whole stall time are keepalive pings, no progress."""
@@ -117,10 +121,12 @@ class StallWatch:
 
     Attributes:
         peer: Whose connections are looked at.
+        translator: Turns pyarrow's errors into ours.
         stall_timeout_s: How long a call may go without progress.
     """
 
     peer: Peer
+    translator: Translator
     stall_timeout_s: float
     _calls: set[WatchedCall] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -128,9 +134,29 @@ class StallWatch:
     _thread: threading.Thread | None = None
     _closed: bool = False
 
+    def call(self, resource: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Make one blocking call of pyarrow's, watched.
+
+        Raises:
+            TransientError: It made no progress and was cut.
+            ServerError: It failed otherwise.
+        """
+        with self._watching() as watched:
+            try:
+                return self.translator.call(resource, function, *arguments)
+            except ServerError as error:
+                if not watched.stalled:
+                    raise
+                raise TransientError(
+                    f"{resource}: no progress for {self.stall_timeout_s:g} s, "
+                    "the connection was cut",
+                    address=error.address,
+                    resource=resource,
+                    hint="the server or the link to it hangs",
+                ) from error
+
     @contextmanager
-    def watching(self) -> Iterator[WatchedCall]:
-        """Watch the block, which holds exactly one blocking call."""
+    def _watching(self) -> Iterator[WatchedCall]:
         call = WatchedCall(time.monotonic())
         with self._lock:
             self._calls.add(call)

@@ -1,0 +1,262 @@
+"""Errors of pyarrow, Flight and gRPC become errors of our tree: all of them."""
+
+import pyarrow as pa
+import pytest
+from pyarrow import flight
+
+from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator, translate
+from bridge.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    OfflineError,
+    PreconditionError,
+    ProtocolError,
+    RefusedError,
+    RejectedError,
+    ServerError,
+    TransientError,
+    Trouble,
+)
+
+# What each class means when its text says nothing that is known.
+EXPECTED: dict[str, type[ServerError]] = {
+    "ArrowCancelled": TransientError,
+    "ArrowCapacityError": RejectedError,
+    "ArrowException": TransientError,
+    "ArrowIndexError": RejectedError,
+    "ArrowInvalid": RejectedError,
+    "ArrowKeyError": NotFoundError,
+    "ArrowMemoryError": TransientError,
+    "ArrowNotImplementedError": ProtocolError,
+    "ArrowSerializationError": RejectedError,
+    "ArrowTypeError": RejectedError,
+    "FlightCancelledError": TransientError,
+    "FlightError": TransientError,
+    "FlightInternalError": TransientError,
+    "FlightServerError": TransientError,
+    "FlightTimedOutError": TransientError,
+    "FlightUnauthenticatedError": RefusedError,
+    "FlightUnauthorizedError": RefusedError,
+    "FlightUnavailableError": TransientError,
+    "FlightWriteSizeExceededError": RejectedError,
+    "OSError": TransientError,
+}
+
+
+def pyarrow_exceptions() -> list[type[Exception]]:
+    """Every exception class that pyarrow and its Flight define."""
+    found = {
+        value
+        for module in (pa, pa.lib, flight)
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    ours = {cls for cls in found if cls.__module__.startswith("pyarrow") or cls is OSError}
+    return sorted(ours, key=lambda cls: cls.__name__)
+
+
+def raised(cls: type[Exception], text: str) -> Exception:
+    if cls is flight.FlightWriteSizeExceededError:
+        return flight.FlightWriteSizeExceededError(text, 1, 2)
+    return cls(text)
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("cls", pyarrow_exceptions(), ids=lambda cls: cls.__name__)
+def test_every_exception_of_pyarrow_is_expected_and_translated(cls: type[Exception]) -> None:
+    """No class of pyarrow is unknown here, and each leaves the door as the error named above."""
+    original = raised(cls, "gibberish")
+    with pytest.raises(ServerError) as caught:
+        Translator(address="host:1").call("seq/topic", fail, original)
+    assert type(caught.value) is EXPECTED[cls.__name__]
+    assert caught.value.__cause__ is original
+    assert caught.value.address == "host:1"
+    assert caught.value.resource == "seq/topic"
+
+
+def test_walk_is_not_empty() -> None:
+    """The walk above sees the classes of both trees, Flight's and Arrow's."""
+    names = {cls.__name__ for cls in pyarrow_exceptions()}
+    assert names == EXPECTED.keys()
+    assert all(issubclass(cls, FLIGHT_ERRORS) for cls in pyarrow_exceptions())
+
+
+INVALID = "Flight returned invalid argument error, with message: "
+INTERNAL = "Flight returned internal error, with message: "
+
+
+@pytest.mark.parametrize(
+    ("original", "expected"),
+    [
+        # The session generation, protocol.md 4.1 and 4.13.
+        (
+            pa.ArrowInvalid(INVALID + "Bad request: no available action for string `info`."),
+            ProtocolError,
+        ),
+        (pa.ArrowInvalid(INVALID + "Bad request: the token is incomplete."), RefusedError),
+        (pa.ArrowInvalid(INVALID + "Bad request: the token is bad fingerprint."), RefusedError),
+        (flight.FlightUnauthorizedError("Missing API key in request header."), RefusedError),
+        (flight.FlightUnauthorizedError("Unauthorized: API key is expired."), RefusedError),
+        (
+            pa.ArrowException("Flight returned already exists error, with message: ."),
+            AlreadyExistsError,
+        ),
+        (
+            pa.lib.ArrowKeyError("Flight returned not found error, with message:  not found."),
+            NotFoundError,
+        ),
+        (pa.ArrowInvalid(INVALID + "a.b is not a valid locator."), RejectedError),
+        (pa.ArrowInvalid(INVALID + "Bad request: invalid json key: a.b."), RejectedError),
+        (
+            flight.FlightUnauthorizedError(
+                "Unauthorized: received uuid does not match the topic uuid."
+            ),
+            RejectedError,
+        ),
+        (
+            flight.FlightUnauthorizedError(
+                "topic locator and session do not share the same sequence."
+            ),
+            RejectedError,
+        ),
+        (pa.ArrowInvalid("Session `x` already finalized."), PreconditionError),
+        (pa.ArrowInvalid("Session `<loc> is empty.`."), PreconditionError),
+        (pa.ArrowInvalid("DoPut not called for topic `a/b`. At least one ..."), PreconditionError),
+        (pa.ArrowInvalid("Topic `a/b` is already uploading data."), PreconditionError),
+        (
+            pa.ArrowInvalid("Topic `a/b` has already been uploaded and finalized."),
+            PreconditionError,
+        ),
+        (
+            pa.ArrowInvalid(INVALID + "Unsupported schema: missing timestamp field in schema."),
+            RejectedError,
+        ),
+        (
+            flight.FlightCancelledError(
+                "Stream error: decoded message length too large: found 9 bytes"
+            ),
+            RejectedError,
+        ),
+        (flight.FlightCancelledError("Stream error: broken."), TransientError),
+        (pa.ArrowInvalid("decoded message length too large: found 9"), RejectedError),
+        (pa.ArrowInvalid("resource exhausted error, with message: too many"), TransientError),
+        (
+            pa.ArrowInvalid("resource exhausted error: Received message larger than max"),
+            RejectedError,
+        ),
+        (pa.ArrowInvalid("Destination already closed"), TransientError),
+        # The keyed generation, where everything is INTERNAL, protocol.md 3.13.
+        (
+            flight.FlightInternalError(
+                INTERNAL + "action error :: no available action for string `info`"
+            ),
+            ProtocolError,
+        ),
+        (
+            flight.FlightInternalError(INTERNAL + "sequence `run` already exists"),
+            AlreadyExistsError,
+        ),
+        (
+            flight.FlightInternalError(
+                "no rows returned by a query that expected to return at least one row"
+            ),
+            NotFoundError,
+        ),
+        (flight.FlightInternalError("repository error :: not found"), NotFoundError),
+        (flight.FlightInternalError("sequence is locked"), PreconditionError),
+        (
+            flight.FlightInternalError("facade error :: sequence locked, unable to perform"),
+            PreconditionError,
+        ),
+        (
+            flight.FlightInternalError("facade error :: topic unlocked, unable to perform"),
+            PreconditionError,
+        ),
+        (flight.FlightInternalError("bad key"), RejectedError),
+        (flight.FlightInternalError("facade error :: unauthorized"), RejectedError),
+        (
+            flight.FlightInternalError(
+                "sanitization error :: wrong timestamp field type, expected int64"
+            ),
+            RejectedError,
+        ),
+        (flight.FlightInternalError("unsupported descriptor type"), ProtocolError),
+        (
+            flight.FlightInternalError(
+                "error during data streaming :: decoded message length too large: found 9"
+            ),
+            RejectedError,
+        ),
+        (flight.FlightInternalError("error during data streaming :: broken pipe"), TransientError),
+        # gRPC itself.
+        (
+            flight.FlightUnavailableError(
+                "failed to connect to all addresses; last error: Connection refused"
+            ),
+            OfflineError,
+        ),
+        (
+            flight.FlightUnavailableError("DNS resolution failed for nowhere.invalid:1"),
+            OfflineError,
+        ),
+        (
+            flight.FlightUnavailableError(
+                "failed to connect to all addresses; Ssl handshake failed"
+            ),
+            RefusedError,
+        ),
+        (flight.FlightUnavailableError("Socket closed"), TransientError),
+        (flight.FlightUnavailableError("keepalive watchdog timeout"), TransientError),
+    ],
+)
+def test_words_of_servers_are_understood(original: Exception, expected: type[ServerError]) -> None:
+    """What servers of both generations and gRPC say decides where the class does not."""
+    translated = translate(original)
+    assert type(translated) is expected
+
+
+def test_only_what_helps_later_is_retryable() -> None:
+    """Each kind of trouble says by attribute whether trying again can help."""
+    troubles = {
+        cls: (cls.trouble, cls.retryable)
+        for cls in (OfflineError, RefusedError, TransientError, RejectedError, ProtocolError)
+    }
+    assert troubles == {
+        OfflineError: (Trouble.OFFLINE, True),
+        RefusedError: (Trouble.REFUSED, False),
+        TransientError: (Trouble.TRANSIENT, True),
+        RejectedError: (Trouble.REJECTED, False),
+        ProtocolError: (Trouble.REFUSED, False),
+    }
+
+
+def test_wrapping_of_pyarrow_is_cut_off() -> None:
+    """What is shown are the server's words, without what gRPC and pyarrow put around them."""
+    text = f"{INVALID}a.b is not a valid locator. gRPC client debug context: UNKNOWN {{x}}. Client"
+    assert translate(pa.ArrowInvalid(text), resource="a.b").message == (
+        "a.b: a.b is not a valid locator."
+    )
+
+
+def test_our_own_errors_pass_unchanged() -> None:
+    """An error of our tree that is also an OSError is not translated again."""
+    ours = OfflineError("nobody there")
+    with pytest.raises(OfflineError) as caught:
+        Translator(address="host:1").call("x", fail, ours)
+    assert caught.value is ours
+
+
+def test_secret_shows_stars() -> None:
+    """However a secret is printed, it is stars; an error that contains it is no cause."""
+    secret = Secret("hunter2")
+    assert "hunter2" not in f"{secret} {secret!r} {secret!s}"
+    translator = Translator(address="host:1", secret=secret)
+    assert "hunter2" not in repr(translator)
+    with pytest.raises(RejectedError) as caught:
+        translator.call("x", fail, pa.ArrowInvalid("what is hunter2?"))
+    assert caught.value.message == "x: what is ***?"
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
