@@ -20,7 +20,7 @@ from bridge.mapping.pieces import (
 from bridge.mapping.plan import MappedBlock, TopicPlan, plan_topic
 from bridge.mapping.plugins import ENTRY_POINT_GROUP, plugin_mappings
 from bridge.mapping.sampling import Downsampler
-from bridge.mapping.sequence_metadata import BRIDGE_KEY, fill_placeholders, sequence_metadata
+from bridge.mapping.sequences import BRIDGE_KEY, fill_placeholders, sequence_metadata
 from bridge.mapping.sidecar import Sidecar, read_sidecar
 from bridge.mapping.source import Source
 from bridge.mapping.table import ALTERNATIVES, DEFAULT_MAPPINGS, Mapping

@@ -8,6 +8,8 @@ from bridge.ontology import PointField
 
 DATATYPE_MIN, DATATYPE_MAX = 1, 8
 
+UNKNOWN_DATATYPE = "point cloud with a field of unknown datatype"
+
 _SHAPE = same_names(
     height=pa.uint32(),
     width=pa.uint32(),
@@ -34,6 +36,6 @@ def _point_field(source: Source) -> Columns:
     datatype = source.numbers("datatype", pa.uint8())
     source.reject(
         (datatype < DATATYPE_MIN) | (datatype > DATATYPE_MAX),
-        "point cloud with a field of unknown datatype",
+        UNKNOWN_DATATYPE,
     )
     return _FIELD(source)

@@ -168,12 +168,10 @@ def _candidates(
     usual += [] if default is None else [default]
     if not options.ontology:
         return usual
-    others: list[CustomMapping] = [
-        mapping for mapping in table.ALTERNATIVES if mapping.ros_type == ros_type
-    ]
-    chosen = [mapping for mapping in usual + others if mapping.tag == options.ontology]
+    possible = usual + [mapping for mapping in table.ALTERNATIVES if mapping.ros_type == ros_type]
+    chosen = [mapping for mapping in possible if mapping.tag == options.ontology]
     if not chosen:
-        tags = sorted({mapping.tag for mapping in usual + others} | {GENERIC})
+        tags = sorted({mapping.tag for mapping in possible} | {GENERIC})
         raise ConfigError(
             f"messages of {ros_type} cannot become {options.ontology}",
             key="topics.*.ontology",

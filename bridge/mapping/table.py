@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from bridge import ontology as to
+import bridge.ontology as to
 from bridge.mapping.cameras import camera_info, compressed_image, image, image_as_png, region
+from bridge.mapping.cloud_columns import cloud_columns
 from bridge.mapping.clouds import point_cloud
 from bridge.mapping.geometry import (
     frame_transform,
@@ -175,5 +176,8 @@ DEFAULT_MAPPINGS: dict[str, Mapping] = {
 }
 """ROS type -> mapping. Every other type takes the generic way of `generic.py`."""
 
-ALTERNATIVES: tuple[Mapping, ...] = ()
+ALTERNATIVES: tuple[Mapping, ...] = tuple(
+    Mapping("sensor_msgs/msg/PointCloud2", model, cloud_columns(model))
+    for model in (to.Lidar, to.Radar, to.RGBDCamera, to.ToFCamera, to.StereoCamera)
+)
 """Mappings that are taken only where the user asks for their model by tag."""
