@@ -184,6 +184,11 @@ class StateSettings(Section):
         description="Journal, scratch space and the embedded server's data; never inside the "
         "watched folder.",
     )
+    keep_days: float = Field(
+        365.0,
+        gt=0,
+        description="How long the journal remembers recordings whose files are gone.",
+    )
 
 
 class RetrySettings(Section):
@@ -228,6 +233,10 @@ class DisposalSettings(Section):
         None,
         description="Where recordings that cannot be read are put, with a report beside them; "
         "without it they stay where they are and only the journal says so.",
+    )
+    verification: Literal["closed", "counts", "range", "readback"] = Field(
+        "counts",
+        description="How much must be proven before a recording may be moved or deleted.",
     )
 
 
