@@ -247,7 +247,8 @@ def _content(status: DaemonStatus, waiting: int) -> Verdict:
         return Verdict(
             level=Level.ATTENTION,
             headline=f"{_count(stuck, 'recording')} {verb} a person",
-            detail="The rest goes on. They are listed below with what to do about them.",
+            detail="Everything else goes on. What to do about "
+            + ("it is said below." if stuck == 1 else "them is said below."),
         )
     if status.workers:
         left = waiting - len(status.workers)

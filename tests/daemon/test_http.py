@@ -63,7 +63,7 @@ class Bridge:
 
     def discover(self, name: str) -> Entry:
         return self.journal.discover(
-            self.folder / name, name=name, size_bytes=1000, modified_ns=NOW_NS, signature="1"
+            self.folder / name, name=name, size_bytes=1000, modified_ns=NOW_NS
         )
 
 

@@ -1,0 +1,405 @@
+// Keeps the status page true by asking /api/status again and again.
+//
+// Names of files and topics are somebody else's text: they only ever become text nodes. Elements
+// are kept and refilled by key, so that what a person has opened or selected stays as it is.
+"use strict";
+
+const POLL_BUSY_MS = 1000;
+const POLL_IDLE_MS = 3000;
+const POLL_HIDDEN_MS = 20000;
+const PATIENCE_MS = 8000;
+
+const MARKS = { fine: "✓", busy: "→", waiting: "…", attention: "!", down: "×", lost: "?" };
+const SIGNS = {
+  finalised: ["✓", "good"], disposed: ["✓", "good"], partial: ["!", "warn"], empty: ["–", ""],
+  vanished: ["–", ""], ignored: ["–", ""], quarantined: ["×", "bad"], rejected: ["×", "bad"],
+  waiting: ["!", "warn"], ready: ["·", ""], settling: ["…", ""], discovered: ["…", ""],
+};
+const WORDS = {
+  finalised: "on the platform", disposed: "on the platform, source disposed of",
+  partial: "saved in part", empty: "empty", vanished: "vanished", ignored: "ignored",
+  quarantined: "cannot be read", rejected: "not accepted", waiting: "tried again later",
+  ready: "in the queue", settling: "not complete yet", discovered: "just found",
+};
+
+const byId = (id) => document.getElementById(id);
+let lastHeardMs = 0;
+let timer = 0;
+
+// ---- elements ---------------------------------------------------------------------------------
+
+function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// Says a hint, with what stands between backticks as code.
+function advise(element, text) {
+  show(element, Boolean(text));
+  if (element.textContent === text.replaceAll("`", "")) return;
+  element.replaceChildren(...text.split("`").map((piece, i) => (i % 2 ? el("code", {}, piece) : piece)));
+}
+
+function show(element, visible) {
+  if (element.hidden === visible) element.hidden = !visible;
+}
+
+// Makes the children of `parent` those of `items`, in order, keeping the element of each key.
+function keep(parent, items, key, make, fill) {
+  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  items.forEach((item, index) => {
+    const name = String(key(item, index));
+    let child = old.get(name);
+    old.delete(name);
+    if (!child) {
+      child = make(item);
+      child.dataset.key = name;
+    }
+    fill(child, item);
+    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] || null);
+  });
+  for (const child of old.values()) child.remove();
+}
+
+const part = (element, name) => element.querySelector(`.${name}`);
+
+// ---- numbers ----------------------------------------------------------------------------------
+
+const whole = new Intl.NumberFormat("en");
+const count = (number, noun) => `${whole.format(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+function bytes(number) {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  while (number >= 999.5 && unit < units.length - 1) { number /= 1000; unit += 1; }
+  const digits = unit === 0 || number >= 99.5 ? 0 : number >= 9.95 ? 1 : 2;
+  return `${number.toFixed(digits)} ${units[unit]}`;
+}
+
+function span(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+const ago = (at, now) => (now - at < 1.5 ? "just now" : `${span(now - at)} ago`);
+const rate = (number) => (number >= 100 ? whole.format(Math.round(number)) : number.toFixed(number < 10 ? 1 : 0));
+
+function clock(at) {
+  const date = new Date(at * 1000);
+  const today = date.toDateString() === new Date().toDateString();
+  return today ? date.toLocaleTimeString("en-GB") : date.toLocaleString("en-GB", { day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit" });
+}
+
+const sum = (counts, ...states) => states.reduce((total, state) => total + (counts[state] || 0), 0);
+
+// ---- the top ----------------------------------------------------------------------------------
+
+function showVerdict(level, headline, detail, hint) {
+  document.body.dataset.level = level;
+  say(byId("mark"), MARKS[level] || "?");
+  say(byId("headline"), headline);
+  say(byId("detail"), detail);
+  advise(byId("hint"), hint || "");
+  const title = `${headline} · mosaico-bridge`;
+  if (document.title !== title) document.title = title;
+}
+
+function showWhere(data) {
+  const daemon = data.daemon;
+  show(byId("embedded"), Boolean(daemon && daemon.embedded));
+  if (!daemon) return;
+  const target = daemon.embedded ? `embedded server ${daemon.server}` : daemon.server;
+  say(byId("where"), `${daemon.watch.folder} → ${target}`);
+  say(byId("versions"), `version ${data.version} · bridge ${daemon.instance.slice(0, 8)} · up ${span(data.now - daemon.started_at)}`);
+}
+
+function figures(data) {
+  const counts = data.daemon ? data.daemon.counts : {};
+  const arrived = sum(counts, "finalised", "disposed", "partial");
+  const newest = data.recordings.recent.find((one) => ["finalised", "disposed", "partial"].includes(one.state));
+  const working = data.workers.length;
+  const queued = sum(counts, "ready", "waiting");
+  const unfinished = sum(counts, "discovered", "settling");
+  const disks = data.disks.filter((disk) => disk.free_bytes !== null).sort((a, b) => a.free_bytes - b.free_bytes);
+  const partial = sum(counts, "partial");
+  const made = [
+    { name: "On the platform", value: whole.format(arrived), more: newest ? `newest ${ago(newest.changed_at, data.now)}` : "none yet" },
+    { name: "In the queue", value: whole.format(queued + working), more: [working && `${working} being sent`, queued && `${queued} waiting`, unfinished && `${unfinished} still growing`].filter(Boolean).join(", ") || "nothing waits" },
+    { name: "Sending", value: `${bytes(data.rate.sent_bytes_per_s)}/s`, more: `${rate(data.rate.messages_per_s)} messages/s`, line: data.rates.map((one) => one.sent_bytes_per_s) },
+    { name: "Needs a person", value: whole.format(sum(counts, "quarantined", "rejected")), more: partial ? `${partial} saved in part` : "none saved in part" },
+  ];
+  if (disks.length) made.push({ name: "Disk free", value: bytes(disks[0].free_bytes), more: `of ${bytes(disks[0].size_bytes)}, ${disks[0].role} folder` });
+  return made;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function makeFigure(figure) {
+  const box = el("div", {}, el("dt"), el("dd"), el("dd"));
+  if (figure.line) {
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("viewBox", "0 0 60 10");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", "throughput of the last five minutes");
+    svg.append(document.createElementNS(SVG, "path"));
+    box.lastChild.append(el("span"), svg);
+  }
+  return box;
+}
+
+function fillFigure(box, figure) {
+  say(box.children[0], figure.name);
+  say(box.children[1], figure.value);
+  if (!figure.line) { say(box.children[2], figure.more); return; }
+  say(box.children[2].firstChild, figure.more);
+  const most = Math.max(...figure.line, 1);
+  const bars = figure.line.map((value, x) => {
+    const height = value > 0 ? Math.max(0.5, 10 * value / most) : 0.5;
+    return `M${x} 10V${(10 - height).toFixed(2)}h.8V10Z`;
+  });
+  box.querySelector("path").setAttribute("d", bars.join(""));
+}
+
+// ---- what is in work --------------------------------------------------------------------------
+
+function makeWorker() {
+  const row = el("div", { class: "row", "data-tone": "work" },
+    el("span", { class: "sign", "aria-hidden": "true" }, "→"), el("span", { class: "name path" }),
+    el("span", { class: "aside" }), el("span", { class: "more" }));
+  const track = el("div", { class: "track", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, el("div", { class: "fill" }));
+  const head = ["topic", "type", "becomes", "messages", "size"].map((name, i) => el("th", { scope: "col", class: i > 2 ? "n" : "" }, name));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody"));
+  return el("div", { class: "worker" }, row, track,
+    el("details", {}, el("summary"), el("div", { class: "inside scroll" }, table)));
+}
+
+function share(worker) {
+  const byMessages = worker.messages_recorded > 0 ? worker.messages_sent / worker.messages_recorded : null;
+  const byBytes = worker.recorded_bytes > 0 ? worker.recorded_bytes_read / worker.recorded_bytes : 0;
+  return Math.min(1, byMessages === null ? byBytes : byMessages);
+}
+
+function fillWorker(box, worker, now) {
+  const done = share(worker);
+  const percent = Math.floor(done * 100);
+  const elapsed = now - worker.started_at;
+  const left = done > 0.03 && done < 1 ? `${span(elapsed * (1 - done) / done)} left` : "";
+  const of = worker.messages_recorded === null ? "" : ` of ${whole.format(worker.messages_recorded)}`;
+  say(part(box, "name"), worker.path.split("/").pop());
+  say(part(box, "aside"), [`${percent} %`, left].filter(Boolean).join(" · "));
+  say(part(box, "more"), [
+    worker.sequence && `as ${worker.sequence}`,
+    `${whole.format(worker.messages_sent)}${of} messages`,
+    `${bytes(worker.recorded_bytes_read)} of ${bytes(worker.recorded_bytes)} read`,
+    `for ${span(elapsed)}`,
+    worker.attempt > 1 && `attempt ${worker.attempt}`,
+    worker.idle_s > 5 && `no progress for ${span(worker.idle_s)}`,
+  ].filter(Boolean).join(" · "));
+  const track = part(box, "track");
+  track.setAttribute("aria-valuenow", String(percent));
+  track.setAttribute("aria-label", `progress of ${worker.path.split("/").pop()}`);
+  track.firstChild.style.width = `${(done * 100).toFixed(1)}%`;
+  say(box.querySelector("summary"), count(worker.topics.length, "topic"));
+  show(box.querySelector("details"), worker.topics.length > 0);
+  keep(box.querySelector("tbody"), worker.topics, (topic) => topic.name,
+    () => el("tr", {}, el("td", { class: "path" }), el("td", { class: "path" }), el("td"), el("td", { class: "n" }), el("td", { class: "n" })),
+    (row, topic) => {
+      const known = topic.messages_recorded == null ? "" : ` of ${whole.format(topic.messages_recorded)}`;
+      const cells = [topic.name, topic.msgtype || "", becomes(topic), `${whole.format(topic.messages_sent || 0)}${known}`, bytes(topic.arrow_bytes || 0)];
+      cells.forEach((text, i) => say(row.children[i], text));
+    });
+}
+
+function becomes(topic) {
+  if (topic.outcome === "mapped" || topic.outcome === "generic") {
+    return topic.outcome === "generic" ? `${topic.ontology_tag || "generic"} (generic)` : topic.ontology_tag || "mapped";
+  }
+  return [topic.outcome, topic.reason].filter(Boolean).join(": ");
+}
+
+// ---- recordings -------------------------------------------------------------------------------
+
+function makeRecording() {
+  const row = el("div", { class: "row" },
+    el("span", { class: "sign", "aria-hidden": "true" }), el("span", { class: "name path" }),
+    el("span", { class: "aside" }), el("span", { class: "more" }), el("span", { class: "hint" }));
+  const details = el("details", {}, el("summary", {}, row), el("div", { class: "inside" }));
+  const item = el("li", {}, details);
+  details.addEventListener("toggle", () => { if (details.open) load(item); });
+  return item;
+}
+
+function fillRecording(item, one, now) {
+  const [sign, tone] = SIGNS[one.state] || ["·", ""];
+  const waits = one.due_at && one.due_at > now ? `again in ${span(one.due_at - now)}` : "";
+  const arrived = one.state === "finalised" || one.state === "disposed";
+  const failure = arrived ? null : one.failure;
+  part(item, "row").dataset.tone = tone;
+  say(part(item, "sign"), sign);
+  say(part(item, "name"), one.name);
+  say(part(item, "aside"), `${bytes(one.size_bytes)} · ${ago(one.changed_at, now)}`);
+  const reason = failure ? failure.message : arrived ? "" : one.reason;
+  say(part(item, "more"), [
+    WORDS[one.state] || one.state, waits, reason,
+    one.messages_sent ? count(one.messages_sent, "message") : "",
+    arrived && one.verification ? `verified: ${one.verification}` : "",
+    one.sequence && `as ${one.sequence}`,
+    one.attempts ? `${count(one.attempts, "attempt")} failed` : "",
+  ].filter(Boolean).join(" · "));
+  advise(part(item, "hint"), (failure && failure.hint) || "");
+  const stale = item.dataset.changed !== String(one.changed_at);
+  item.dataset.changed = String(one.changed_at);
+  if (stale && item.querySelector("details").open) load(item);
+}
+
+async function load(item) {
+  const inside = part(item, "inside");
+  try {
+    const one = await ask(`/api/recordings/${item.dataset.key}`);
+    inside.replaceChildren(...describe(one));
+  } catch (error) {
+    inside.replaceChildren(el("p", { class: "quiet" }, `The bridge did not tell: ${error.message}`));
+  }
+}
+
+function describe(one) {
+  const parts = [el("p", { class: "path" }, one.path)];
+  const report = one.report || {};
+  if (one.failure && one.failure.facts) {
+    const facts = Object.entries(one.failure.facts).map(([name, value]) => `${name} ${value}`);
+    if (facts.length) parts.push(el("p", { class: "quiet" }, `${one.failure.error}: ${facts.join(", ")}`));
+  }
+  for (const loss of report.losses || []) {
+    parts.push(el("p", {}, `Lost in ${loss.path.split("/").pop()}: bytes ${whole.format(loss.start_bytes)} to ${whole.format(loss.end_bytes)}, ${loss.reason}`));
+  }
+  for (const note of report.notes || []) parts.push(el("p", {}, note));
+  if ((report.topics || []).length) parts.push(el("h4", {}, "Topics"), topicTable(report.topics));
+  parts.push(el("h4", {}, "Story"), el("ol", { class: "story" }, ...one.story.map((step) => el("li", {},
+    el("time", { datetime: new Date(step.at * 1000).toISOString() }, clock(step.at)), el("span", {}, step.after), el("span", {}, step.reason)))));
+  return parts;
+}
+
+function topicTable(topics) {
+  const head = ["topic", "type", "became", "messages", "left out", "size"].map((name, i) => el("th", { scope: "col", class: i === 3 || i === 5 ? "n" : "" }, name));
+  const rows = topics.map((topic) => el("tr", {},
+    el("td", { class: "path" }, topic.name), el("td", { class: "path" }, topic.msgtype), el("td", {}, becomes(topic)),
+    el("td", { class: "n" }, whole.format(topic.messages_sent)),
+    el("td", {}, Object.entries(topic.messages_skipped).map(([reason, number]) => `${whole.format(number)} ${reason}`).join(", ")),
+    el("td", { class: "n" }, bytes(topic.arrow_bytes))));
+  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)));
+}
+
+function listRecordings(section, recordings, now) {
+  show(byId(section), recordings.length > 0 || section === "recent");
+  keep(byId(`${section}-list`), recordings, (one) => one.id, makeRecording, (item, one) => fillRecording(item, one, now));
+}
+
+// ---- the rest ---------------------------------------------------------------------------------
+
+function makeRow() {
+  return el("li", {}, el("div", { class: "row" },
+    el("span", { class: "sign", "aria-hidden": "true" }), el("span", { class: "name" }),
+    el("span", { class: "aside" }), el("span", { class: "more" }), el("span", { class: "hint" })));
+}
+
+function fillRow(item, row) {
+  part(item, "row").dataset.tone = row.tone;
+  for (const name of ["sign", "name", "aside", "more"]) {
+    say(part(item, name), row[name] || "");
+    show(part(item, name), Boolean(row[name]) || name === "sign");
+  }
+  advise(part(item, "hint"), row.hint || "");
+}
+
+function showTroubles(data) {
+  const rows = data.troubles.map((one) => ({
+    key: `${one.id}/${one.error}/${one.message}`, tone: one.retry_in_s === null ? "bad" : "warn",
+    sign: one.retry_in_s === null ? "×" : "!", name: one.message,
+    aside: [ago(one.at, data.now), one.repeats && `${one.repeats + 1} times`].filter(Boolean).join(" · "),
+    more: [one.recording, one.error].filter(Boolean).join(" · "), hint: one.hint,
+  }));
+  show(byId("troubles"), rows.length > 0);
+  keep(byId("troubles-list"), rows, (row) => row.key, makeRow, fillRow);
+}
+
+function showNotices(data) {
+  const items = data.notifications.items || [];
+  const age = data.notifications.sweep_age_s;
+  show(byId("notices"), items.length > 0);
+  say(byId("notices-age"), age == null ? "" : `asked ${span(age)} ago`);
+  const rows = items.map((one) => ({
+    key: one.id, tone: one.type === "error" ? "bad" : "warn", sign: "!", name: one.message,
+    aside: one.at ? ago(one.at, data.now) : "", more: [one.sequence, one.topic].filter(Boolean).join(" · "),
+  }));
+  keep(byId("notices-list"), rows, (row) => row.key, makeRow, fillRow);
+}
+
+function showChecks(data) {
+  const make = () => el("li", {}, el("span", { class: "sign" }), el("span", { class: "detail" }), el("span", { class: "hint" }));
+  keep(byId("checks-list"), data.checks, (check) => check.name, make, (item, check) => {
+    item.dataset.tone = check.ok ? "good" : "bad";
+    say(part(item, "sign"), check.ok ? "✓" : "×");
+    part(item, "sign").setAttribute("aria-label", check.ok ? "holds" : "fails");
+    say(part(item, "detail"), `${check.name.replace("_", " ")}: ${check.detail}`);
+    advise(part(item, "hint"), check.hint);
+  });
+}
+
+function render(data) {
+  const { level, headline, detail, hint } = data.verdict;
+  showVerdict(level, headline, detail, hint);
+  showWhere(data);
+  keep(byId("figures"), figures(data), (figure) => figure.name, makeFigure, fillFigure);
+  show(byId("now"), data.workers.length > 0);
+  keep(byId("workers"), data.workers, (worker) => worker.id, makeWorker, (box, worker) => fillWorker(box, worker, data.now));
+  listRecordings("person", data.recordings.needs_person, data.now);
+  listRecordings("waiting", data.recordings.waiting, data.now);
+  listRecordings("recent", data.recordings.recent, data.now);
+  show(byId("recent-none"), data.recordings.recent.length === 0);
+  showNotices(data);
+  showTroubles(data);
+  showChecks(data);
+}
+
+// ---- asking -----------------------------------------------------------------------------------
+
+async function ask(path) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+  const plain = await answer.json();
+  if (!answer.ok) throw new Error(plain.message || answer.statusText);
+  return plain;
+}
+
+async function poll() {
+  let wait = POLL_IDLE_MS;
+  try {
+    const data = await ask("/api/status");
+    lastHeardMs = Date.now();
+    render(data);
+    document.body.dataset.live = "yes";
+    say(byId("link-text"), "live");
+    if (data.workers.length || data.verdict.level !== "fine") wait = POLL_BUSY_MS;
+  } catch (error) {
+    document.body.dataset.live = "no";
+    say(byId("link-text"), "no answer");
+    const heard = lastHeardMs ? `Last heard ${span((Date.now() - lastHeardMs) / 1000)} ago; what is below is from then.` : "";
+    showVerdict("lost", "No answer from the bridge", `${heard} (${error.message})`.trim(), "is it running? This page goes on by itself when it is back");
+  }
+  clearTimeout(timer);
+  timer = setTimeout(poll, document.hidden ? POLL_HIDDEN_MS : wait);
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) { clearTimeout(timer); poll(); }
+});
+poll();
