@@ -55,7 +55,15 @@ _LINK: tuple[_Told, ...] = (
 # What servers say, in the order in which it is looked for; the first match decides.
 _WORDS: tuple[_Told, ...] = (
     (
-        ("api key", "the token is "),
+        (
+            "api key",
+            "the token is ",
+            "fingerprint mismatch",
+            "bad request: bad header",
+            "bad request: bad payload",
+            "bad request: bad fingerprint",
+            "bad request: bad length",
+        ),
         RefusedError,
         "check the API key and its permissions",
     ),
@@ -203,8 +211,8 @@ def _classify(error: BaseException, words: str) -> tuple[type[ServerError], str]
 def _without_context(text: str) -> str:
     """Cut what gRPC and a pyarrow server append to the server's words."""
     text = text.partition("gRPC client debug context:")[0]
-    text = text.partition("Detail: Python exception:")[0]
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    return text.partition(". Detail: ")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
