@@ -5,7 +5,10 @@ lie there, and since cursors only move forward, comparing them with the ends at 
 every message that was too short, whatever happened in between.
 """
 
+import sys
 from dataclasses import dataclass
+from struct import Struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,3 +75,56 @@ class Move:
             at &= -self.alignment
         if self.pad_bytes:
             at += self.pad_bytes
+
+    def applied(self, at: int) -> int:
+        """Give where a lone walker is then."""
+        return (at + self.alignment - 1 & -self.alignment) + self.pad_bytes
+
+
+_LENGTH_LITTLE, _LENGTH_BIG = Struct("<I"), Struct(">I")
+
+
+@dataclass(slots=True)
+class Lone:
+    """A walker of its own, for the few rows that have far more elements than all others.
+
+    Arrays of one or two positions cost more than the positions: one row of 100,000 strings is
+    walked ten times faster this way.
+
+    Attributes:
+        data: The buffer.
+        length: Reads a length from the buffer at an absolute position.
+        origin: Where alignment counts from, absolute.
+        end: End of the payload, relative to the origin.
+        at: The position, relative to the origin.
+        lenient: As in `Cursor`.
+    """
+
+    data: Any
+    length: Struct
+    origin: int
+    end: int
+    at: int
+    lenient: bool
+
+    def take_length(self) -> int:
+        """Read the length here and step behind it; a walker that cannot is lost and reads 0."""
+        if self.at + self.length.size > self.end:
+            self.at = LOST
+            return 0
+        value: int = self.length.unpack_from(self.data, self.origin + self.at)[0]
+        self.at += self.length.size
+        return value
+
+
+def lone_of(cursor: Cursor, row: int) -> Lone:
+    """Split one row off a cursor."""
+    big = cursor.source.swap == (sys.byteorder == "little")
+    return Lone(
+        data=cursor.source.data.data,
+        length=_LENGTH_BIG if big else _LENGTH_LITTLE,
+        origin=int(cursor.origin[row]),
+        end=int(cursor.end[row]),
+        at=int(cursor.at[row]),
+        lenient=cursor.lenient,
+    )

@@ -38,8 +38,10 @@ BOUND_EXCEEDED = "bound_exceeded"
 UNSUPPORTED_ENCAPSULATION = "unsupported_encapsulation"
 
 PAYLOAD_BYTES_MAX = ((1 << 31) - 1) * 2 // 3
-"""The most payload bytes of a block, so that no column outgrows Arrow's 32-bit offsets: wide strings
-grow by half when they become UTF-8."""
+"""The most payload bytes of a block, so that no column outgrows Arrow's 32-bit offsets.
+
+Wide strings grow by half when they become UTF-8; nothing else grows.
+"""
 
 WIDE_SAMPLE_ROWS = 256
 """How many messages of a block are looked at to tell how its wide characters are written."""

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bridge.cdr.cursor import Cursor, Move
+from bridge.cdr.cursor import Cursor, Lone, Move
 from bridge.cdr.layout import Primitive
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Positions, Source
@@ -63,6 +63,10 @@ class FixedRun:
         self.move.apply(cursor.at)
         cursor.at += self.size_bytes
 
+    def advance_lone(self, lone: Lone) -> None:
+        """Step behind the run."""
+        lone.at = self.move.applied(lone.at) + self.size_bytes
+
     def locate(self, cursor: Cursor) -> "LocatedRun":
         """Step behind the run and remember where it lay."""
         self.move.apply(cursor.at)
@@ -89,6 +93,9 @@ class Absent:
     """The dummy member of an empty ROS 1 message: a column of zeros that is nowhere on the wire."""
 
     def advance(self, cursor: Cursor) -> None:
+        """Stay."""
+
+    def advance_lone(self, lone: Lone) -> None:
         """Stay."""
 
     def locate(self, cursor: Cursor) -> "LocatedAbsent":

@@ -13,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from bridge.cdr.assembly import Shape, list_array
-from bridge.cdr.cursor import Cursor
+from bridge.cdr.cursor import LOST, Cursor, Lone, lone_of
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.sequences import Count
 from bridge.cdr.source import Positions, Source
+
+TOGETHER_ROWS_MIN = 10
+"""Fewer rows than this are walked one by one (measured: arrays win from about a dozen on)."""
 
 
 class Located(Protocol):
@@ -31,6 +34,9 @@ class Step(Protocol):
 
     def advance(self, cursor: Cursor) -> None:
         """Step over it, in place."""
+
+    def advance_lone(self, lone: Lone) -> None:
+        """Step over it with a walker of its own."""
 
     def locate(self, cursor: Cursor) -> Located:
         """Step over it and remember where it lay."""
@@ -55,6 +61,14 @@ class Scattered:
     def advance(self, cursor: Cursor) -> None:
         """Step behind the collection."""
         walk_ranks(self.steps, cursor, self.count.take(cursor), starts=None)
+
+    def advance_lone(self, lone: Lone) -> None:
+        """Step behind the collection."""
+        for _ in range(self.count.take_lone(lone)):
+            for step in self.steps:
+                step.advance_lone(lone)
+            if lone.at > lone.end:
+                break
 
     def locate(self, cursor: Cursor) -> "LocatedScattered":
         """Step behind the collection and remember where its elements' parts lay."""
@@ -98,7 +112,8 @@ def walk_ranks(
     """Move every cursor behind its `counts` elements, shape (n,), rank by rank.
 
     Cost: max(counts) rounds; a round is linear in the rows that still have an element. Rows are
-    sorted by count once, so that those are always the first.
+    sorted by count once, so that those are always the first. When few are left, the rest of each
+    is walked alone: the one place where the cost is Python's, and per element.
 
     Args:
         steps: The way through one element.
@@ -115,7 +130,8 @@ def walk_ranks(
     slots = (np.cumsum(counts) - counts)[order]
     active = len(counts) - np.cumsum(np.bincount(counts, minlength=rounds))[:rounds]
     origin, end, at = cursor.origin[order], cursor.end[order], cursor.at[order]
-    for rank in range(rounds):
+    together = int(np.count_nonzero(active >= TOGETHER_ROWS_MIN))
+    for rank in range(together):
         rows = int(active[rank])
         front = Cursor(cursor.source, origin[:rows], end[:rows], at[:rows], cursor.lenient)
         if starts is not None:
@@ -123,3 +139,24 @@ def walk_ranks(
         for step in steps:
             step.advance(front)
     cursor.at[order] = at
+    for position in range(int(active[together]) if together < rounds else 0):
+        row = int(order[position])
+        slot, count = int(slots[position]), int(counts[row])
+        lone = lone_of(cursor, row)
+        noted = walk_alone(steps, lone, count - together)
+        cursor.at[row] = lone.at
+        if starts is not None:
+            starts[slot + together : slot + together + len(noted)] = noted
+            starts[slot + together + len(noted) : slot + count] = LOST
+
+
+def walk_alone(steps: tuple[Step, ...], lone: Lone, count: int) -> list[int]:
+    """Move one walker behind `count` elements, or out of its payload; give where each began."""
+    noted = []
+    for _ in range(count):
+        noted.append(lone.at)
+        for step in steps:
+            step.advance_lone(lone)
+        if lone.at > lone.end:
+            break
+    return noted

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from bridge.cdr.assembly import Shape, list_array
-from bridge.cdr.cursor import Cursor, Move
+from bridge.cdr.cursor import LOST, Cursor, Lone, Move
 from bridge.cdr.fixed import FixedLeaf, FixedRun, gather_leaves, split_records, wrap_leaf
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Positions, Source
@@ -58,6 +58,19 @@ class Count:
             cursor.lose(bad)
         return counts
 
+    def take_lone(self, lone: Lone) -> int:
+        """Do the same for a lone walker."""
+        lone.at = self.move.applied(lone.at)
+        count = lone.take_length() if self.length is None else self.length
+        if self.element_bytes_min or self.length is not None:
+            bad = count * self.element_bytes_min > lone.end - lone.at
+        else:
+            bad = count > WEIGHTLESS_ELEMENTS_MAX
+        if bad or (self.bound and not lone.lenient and count > self.bound):
+            lone.at = LOST
+            return 0
+        return count
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
@@ -82,6 +95,12 @@ class Packed:
     def advance(self, cursor: Cursor) -> None:
         """Step behind the sequence."""
         self._enter(cursor)
+
+    def advance_lone(self, lone: Lone) -> None:
+        """Step behind the sequence."""
+        count = self.count.take_lone(lone)
+        if count:
+            lone.at += (-lone.at & (self.alignment - 1)) + count * self.element_bytes
 
     def locate(self, cursor: Cursor) -> "LocatedPacked":
         """Step behind the sequence and remember where its elements lay."""
@@ -146,6 +165,14 @@ class Strided:
         """Step behind the collection."""
         counts = self.count.take(cursor)
         self._step_over(cursor, counts)
+
+    def advance_lone(self, lone: Lone) -> None:
+        """Step behind the collection."""
+        count = self.count.take_lone(lone)
+        if count:
+            for run in self.runs:
+                run.advance_lone(lone)
+            lone.at += (count - 1) * self.stride_bytes
 
     def locate(self, cursor: Cursor) -> "LocatedStrided":
         """Step behind the collection and remember where each field of each element lay."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bridge.cdr.cursor import Cursor, Move
+from bridge.cdr.cursor import LOST, Cursor, Lone, Move
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Positions, Source
 
@@ -48,6 +48,14 @@ class Text:
         lengths = cursor.take_lengths()
         cursor.at += lengths
         self._enforce_bound(cursor, lengths)
+
+    def advance_lone(self, lone: Lone) -> None:
+        """Step behind the string."""
+        lone.at = self.move.applied(lone.at)
+        length = lone.take_length()
+        lone.at += length
+        if self.bound and not lone.lenient and length > self.bound + self.terminated:
+            lone.at = LOST
 
     def locate(self, cursor: Cursor) -> "LocatedText":
         """Step behind the string and remember where its bytes lay."""

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bridge.cdr.cursor import Cursor, Move
+from bridge.cdr.cursor import LOST, Cursor, Lone, Move
 from bridge.cdr.layout import WideLayout
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Positions, Source
@@ -36,6 +36,16 @@ class WideText:
     def advance(self, cursor: Cursor) -> None:
         """Step behind the string."""
         self._enter(cursor)
+
+    def advance_lone(self, lone: Lone) -> None:
+        """Step behind the string."""
+        lone.at = self.move.applied(lone.at)
+        units, rest = lone.take_length(), 0
+        if self.layout.counts_bytes:
+            units, rest = divmod(units, self.layout.unit_bytes)
+        lone.at += units * self.layout.unit_bytes
+        if rest or (self.bound and not lone.lenient and units > self.bound):
+            lone.at = LOST
 
     def locate(self, cursor: Cursor) -> "LocatedWideText":
         """Step behind the string and remember where its code units lay."""

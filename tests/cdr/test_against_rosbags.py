@@ -18,7 +18,7 @@ JAZZY = get_typestore(Stores.ROS2_JAZZY)
 NOETIC = get_typestore(Stores.ROS1_NOETIC)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_three_decoders_agree_on_generated_types(data: st.DataObject) -> None:
     """Our decoder, rosbags' and the value that was written are the same, in both byte orders."""
@@ -47,7 +47,7 @@ def test_three_decoders_agree_on_generated_types(data: st.DataObject) -> None:
         assert same(theirs, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_rosbags_writes_what_the_reference_writes(data: st.DataObject) -> None:
     """The reference codec is itself judged: rosbags writes the same bytes."""

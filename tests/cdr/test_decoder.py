@@ -1,12 +1,13 @@
 """The fast decoder against the reference codec and rosbags, on generated types and values."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder
+from bridge.cdr import Decoder, nested
 from bridge.model import MessageType, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.strategies import message_types, values
@@ -21,6 +22,15 @@ WIRES = {
 }
 
 
+@pytest.fixture(scope="module", params=[1, 10], ids=["together", "alone"], autouse=True)
+def both_walks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run every test with collections walked row by row, and with all rows together."""
+    before = nested.TOGETHER_ROWS_MIN
+    nested.TOGETHER_ROWS_MIN = request.param
+    yield
+    nested.TOGETHER_ROWS_MIN = before
+
+
 def decoder_for(kind: MessageType, wire: Wire) -> Decoder:
     serialization = Serialization.CDR if wire.version else Serialization.ROS1
     return Decoder(kind, serialization=serialization)
@@ -29,11 +39,11 @@ def decoder_for(kind: MessageType, wire: Wire) -> Decoder:
 def samples(data: st.DataObject, kind: MessageType, most: int = 6) -> list[Any]:
     """Draw a few values of a type, with repetitions, as real topics have them."""
     drawn = data.draw(st.lists(values(kind), min_size=1, max_size=most))
-    return drawn * data.draw(st.integers(1, 3))
+    return drawn * data.draw(st.sampled_from([1, 2, 12]))
 
 
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_decoder_equals_reference_codec(wire: Wire, data: st.DataObject) -> None:
     """Every value of every generated type comes back equal, in every serialisation."""

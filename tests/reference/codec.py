@@ -30,6 +30,9 @@ CODES = {
 
 EMPTY_MEMBER = "structure_needs_at_least_one_member"
 
+WEIGHTLESS_MAX = 64
+"""The most elements of a sequence of empty ROS 1 messages, which no payload size limits."""
+
 
 @dataclass(frozen=True)
 class Wire:
@@ -194,13 +197,19 @@ class Reader:
         except (UnicodeDecodeError, struct.error) as error:
             raise MalformedError("invalid_utf16") from error
 
+    def weightless(self, kind: FieldType) -> bool:
+        if isinstance(kind, MessageType):
+            members = [self.weightless(member) for _, member in kind.fields]
+            return self.wire.version == 0 and (is_empty(kind) or all(members))
+        return isinstance(kind, ArrayType) and self.weightless(kind.element)
+
     def collection(self, kind: ArrayType | SequenceType) -> list[Any]:
         if self.wire.version == 2 and not is_number(kind.element):
             self.number("I", 4)
         if isinstance(kind, ArrayType):
             return [self.value(kind.element) for _ in range(kind.length)]
         count = self.number("I", 4)
-        if count > len(self.body):
+        if count > (WEIGHTLESS_MAX if self.weightless(kind.element) else len(self.body)):
             raise MalformedError("truncated")
         values = [self.value(kind.element) for _ in range(count)]
         if kind.bound and count > kind.bound:
