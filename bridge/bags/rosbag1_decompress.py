@@ -1,0 +1,74 @@
+"""Decompressing the chunks of ROS 1 bags, as far as they go."""
+
+import bz2
+
+import pyarrow as pa
+
+COMPRESSIONS = frozenset({"none", "bz2", "lz4"})
+
+_PIECE_BYTES = 1 << 12
+_READ_BYTES = 1 << 16
+
+
+def decompress(data: bytes, *, compression: str, size_bytes: int) -> tuple[bytes, str]:
+    """Decompress a chunk.
+
+    Nothing is allocated beyond the claimed size.
+
+    Args:
+        data: The chunk as stored.
+        compression: One of `COMPRESSIONS`.
+        size_bytes: How big the chunk claims to be.
+
+    Returns:
+        What could be decompressed, and why that is not all; empty where it is.
+    """
+    content, reason = _DECOMPRESS[compression](data, size_bytes)
+    if not reason and len(content) != size_bytes:
+        reason = f"the chunk has {len(content)} bytes instead of {size_bytes}"
+    return content, reason
+
+
+def _none(data: bytes, size_bytes: int) -> tuple[bytes, str]:
+    return data[:size_bytes], ""
+
+
+def _bz2(data: bytes, size_bytes: int) -> tuple[bytes, str]:
+    """Feed the decoder small pieces first: what it holds when it fails is lost."""
+    try:
+        whole = bz2.BZ2Decompressor()
+        content = whole.decompress(data, max_length=size_bytes)
+        if whole.eof or len(content) == size_bytes:
+            return content, ""
+    except OSError:
+        pass
+    decoder = bz2.BZ2Decompressor()
+    done = bytearray()
+    try:
+        for start in range(0, len(data), _PIECE_BYTES):
+            piece = data[start : start + _PIECE_BYTES]
+            while len(done) < size_bytes and not decoder.eof:
+                done += decoder.decompress(piece, max_length=size_bytes - len(done))
+                piece = b""
+                if decoder.needs_input:
+                    break
+    except OSError as error:
+        return bytes(done), f"bz2: {error}"
+    return bytes(done), "" if decoder.eof else "bz2: the stream is cut"
+
+
+def _lz4(data: bytes, size_bytes: int) -> tuple[bytes, str]:
+    stream = pa.CompressedInputStream(pa.BufferReader(data), "lz4")
+    done = bytearray()
+    try:
+        while len(done) < size_bytes:
+            piece = stream.read(min(_READ_BYTES, size_bytes - len(done)))
+            if not piece:
+                break
+            done += piece
+    except OSError as error:
+        return bytes(done), f"lz4: {error}"
+    return bytes(done), ""
+
+
+_DECOMPRESS = {"none": _none, "bz2": _bz2, "lz4": _lz4}
