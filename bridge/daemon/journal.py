@@ -9,25 +9,18 @@ import contextlib
 import json
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bridge.daemon.entry import Entry, Failure, Request, RequestKind, Sighting, Transition
-from bridge.daemon.schema import connect, take_lock
+from bridge.daemon.entry import Entry, Failure, RequestKind, Transition
+from bridge.daemon.journal_view import JournalView, translated
+from bridge.daemon.schema import LockedError, connect, take_lock
 from bridge.daemon.states import AT_REST, IN_WORK, State, allowed
-from bridge.errors import JournalError
 
 OnChange = Callable[[Entry, Transition], None]
-
-COLUMNS = (
-    "id, fingerprint, path, name, state, reason, size_bytes, modified_ns, discovered_ns,"
-    " changed_ns, attempts, interruptions, deaths, due_ns, salvage, sequence, verification,"
-    " messages_sent, failure, supersedes, duplicate_of"
-)
 
 # What `move` and `note` may set beside state and reason.
 CHANGEABLE = frozenset(
@@ -39,7 +32,7 @@ CHANGEABLE = frozenset(
 )  # fmt: skip
 
 
-class Journal:
+class Journal(JournalView):
     """An open journal; use `own` in the daemon and `read` everywhere else. A context manager.
 
     All methods may be called from any thread; one lock guards the connection.
@@ -53,11 +46,10 @@ class Journal:
         wall_ns: Callable[[], int],
         on_change: OnChange,
     ) -> None:
+        super().__init__(connection)
         self.lock = lock
-        self._connection = connection
         self._wall_ns = wall_ns
         self._on_change = on_change
-        self._guard = threading.RLock()
         self._depth = 0
         self._news: list[tuple[Entry, Transition]] = []
 
@@ -82,6 +74,21 @@ class Journal:
             JournalError: Another bridge owns it, or it cannot be opened.
         """
         lock = take_lock(folder, patience_s=patience_s)
+        return cls._owned(folder, lock, wall_ns, on_change)
+
+    @classmethod
+    def own_if_free(cls, folder: Path) -> Self | None:
+        """Open the journal as its owner, or give None while another process owns it."""
+        try:
+            lock = take_lock(folder, patience_s=0.0)
+        except LockedError:
+            return None
+        return cls._owned(folder, lock, time.time_ns, lambda _entry, _transition: None)
+
+    @classmethod
+    def _owned(
+        cls, folder: Path, lock: int, wall_ns: Callable[[], int], on_change: OnChange
+    ) -> Self:
         try:
             connection = connect(folder, create=True)
         except BaseException:
@@ -120,104 +127,12 @@ class Journal:
     ) -> None:
         self.close()
 
-    # -- reading ---------------------------------------------------------------------------------
-
-    def get(self, entry_id: int) -> Entry | None:
-        """Give one recording."""
-        return self._one("WHERE id = ?", entry_id)
-
-    def recordings(
-        self,
-        *,
-        states: Collection[State] | None = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> list[Entry]:
-        """List recordings, the last changed first.
-
-        Args:
-            states: Only those in one of these states.
-            limit: At most so many.
-            offset: Leave out so many at the start.
-        """
-        where, values = _state_filter(states)
-        return self._many(
-            f"{where} ORDER BY changed_ns DESC, id DESC LIMIT ? OFFSET ?",
-            *values,
-            -1 if limit is None else limit,
-            offset,
-        )
-
-    def queue(self) -> list[Entry]:
-        """List what waits for a worker, in the order of taking: never interrupted, then oldest."""
-        return self._many(
-            "WHERE state IN ('ready', 'waiting') ORDER BY interruptions > 2, modified_ns, id"
-        )
-
-    def find(self, path: Path) -> Entry | None:
-        """Give the recording last seen at a path, the newest if several were there."""
-        return self._one("WHERE path = ? ORDER BY id DESC LIMIT 1", os.fsencode(path))
-
-    def with_content(self, fingerprint: str) -> Entry | None:
-        """Give the recording with this content."""
-        return self._one("WHERE fingerprint = ? AND duplicate_of IS NULL", fingerprint)
-
-    def duplicates(self, entry_id: int) -> list[Entry]:
-        """List other places where the same content was seen."""
-        return self._many("WHERE duplicate_of = ? ORDER BY id", entry_id)
-
-    def counts(self) -> dict[str, int]:
-        """Count recordings by state; states without any are left out."""
-        return dict(self._all("SELECT state, COUNT(*) FROM entries GROUP BY state"))
-
-    def transitions(self, entry_id: int) -> list[Transition]:
-        """Tell a recording's story, first step first."""
-        rows = self._all(
-            "SELECT entry_id, before, after, at_ns, reason FROM transitions"
-            " WHERE entry_id = ? ORDER BY id",
-            entry_id,
-        )
-        return [
-            Transition(
-                entry_id=row[0],
-                before=None if row[1] is None else State(row[1]),
-                after=State(row[2]),
-                at_ns=row[3],
-                reason=row[4],
-            )
-            for row in rows
-        ]
-
-    def report(self, entry_id: int) -> dict[str, Any] | None:
-        """Give the last ingest's report as plain JSON values."""
-        rows = self._all("SELECT report FROM reports WHERE entry_id = ?", entry_id)
-        return dict(json.loads(rows[0][0])) if rows else None
-
-    def sightings(self) -> dict[Path, Sighting]:
-        """Give everything that scans have seen, by path."""
-        rows = self._all("SELECT path, entry_id, signature FROM sightings")
-        return {
-            Path(os.fsdecode(path)): Sighting(entry_id=entry_id, signature=signature)
-            for path, entry_id, signature in rows
-        }
-
-    def requests(self, *, pending: bool = True) -> list[Request]:
-        """List what people asked for, oldest first."""
-        rows = self._all("SELECT id, kind, entry_id, at_ns, answer FROM requests ORDER BY id")
-        return [
-            Request(
-                id=row[0], kind=RequestKind(row[1]), entry_id=row[2], at_ns=row[3], answer=row[4]
-            )
-            for row in rows
-            if not (pending and row[4])
-        ]
-
     # -- writing ---------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Make everything inside durable at once, or not at all; may be nested."""
-        with self._guard, _translated():
+        with self._guard, translated():
             if self._depth == 0:
                 self._connection.execute("BEGIN IMMEDIATE")
             self._depth += 1
@@ -399,30 +314,10 @@ class Journal:
         for entry, transition in news:
             self._on_change(entry, transition)
 
-    def _all(self, statement: str, *values: Any) -> list[Any]:
-        with self._guard, _translated():
-            return self._connection.execute(statement, values).fetchall()
-
-    def _many(self, tail: str, *values: Any) -> list[Entry]:
-        return [
-            _entry(row)
-            for row in self._all(f"SELECT {COLUMNS} FROM entries {tail}", *values)  # noqa: S608 - our own text
-        ]
-
-    def _one(self, tail: str, *values: Any) -> Entry | None:
-        found = self._many(tail, *values)
-        return found[0] if found else None
-
 
 def printable(text: str) -> str:
     """Replace what SQLite and UTF-8 cannot hold, such as the bytes of a foreign file name."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _state_filter(states: Collection[State] | None) -> tuple[str, list[str]]:
-    if states is None:
-        return "", []
-    return f"WHERE state IN ({', '.join('?' * len(states))})", [str(state) for state in states]
 
 
 def _stored(value: Any) -> Any:
@@ -433,40 +328,3 @@ def _stored(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     return printable(value) if isinstance(value, str) else value
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(
-        id=row[0],
-        fingerprint=row[1],
-        path=Path(os.fsdecode(row[2])),
-        name=row[3],
-        state=State(row[4]),
-        reason=row[5],
-        size_bytes=row[6],
-        modified_ns=row[7],
-        discovered_ns=row[8],
-        changed_ns=row[9],
-        attempts=row[10],
-        interruptions=row[11],
-        deaths=row[12],
-        due_ns=row[13],
-        salvage=bool(row[14]),
-        sequence=row[15],
-        verification=row[16],
-        messages_sent=row[17],
-        failure=None if row[18] is None else Failure.from_json(json.loads(row[18])),
-        supersedes=row[19],
-        duplicate_of=row[20],
-    )
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise JournalError(
-            f"the journal cannot be used: {error}",
-            hint="is the disk of state.folder full or read-only?",
-        ) from error

@@ -46,7 +46,7 @@ def scan(folder: Path, *, recursive: bool, ignore: Sequence[str] = ()) -> dict[P
     """
     found = {}
     for recording in find_recordings(folder, recursive=recursive):
-        if not _ignored(recording.path.relative_to(folder), ignore):
+        if not ignored(recording.path.relative_to(folder), ignore):
             seen = look_at(recording)
             if seen is not None:
                 found[recording.path] = seen
@@ -92,6 +92,7 @@ def _companions_of(recording: Recording) -> Iterator[Path]:
         yield recording.path / METADATA_FILE
 
 
-def _ignored(path: Path, patterns: Sequence[str]) -> bool:
+def ignored(path: Path, patterns: Sequence[str]) -> bool:
+    """Tell whether a path, relative to the watched folder, matches a pattern or lies below one."""
     names = [str(path), *(str(parent) for parent in path.parents)]
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)

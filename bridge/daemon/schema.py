@@ -79,6 +79,10 @@ MIGRATIONS: tuple[str, ...] = (
 BUSY_TIMEOUT_S = 10.0
 
 
+class LockedError(JournalError):
+    """Another process owns the journal."""
+
+
 def take_lock(folder: Path, *, patience_s: float) -> int:
     """Become the one bridge of a state folder.
 
@@ -93,7 +97,8 @@ def take_lock(folder: Path, *, patience_s: float) -> int:
         The open file that holds the lock; closing it (here and in all workers) gives it up.
 
     Raises:
-        JournalError: Another bridge holds it, or the folder cannot be written.
+        LockedError: Another bridge holds it.
+        JournalError: The folder cannot be written.
     """
     path = folder / LOCK_FILE
     try:
@@ -113,7 +118,7 @@ def take_lock(folder: Path, *, patience_s: float) -> int:
                 time.sleep(0.05)
                 continue
             os.close(lock)
-            raise JournalError(
+            raise LockedError(
                 f"another bridge is using the state folder {folder}",
                 hint="one bridge per state.folder; stop the other one or choose another folder",
             ) from error

@@ -60,7 +60,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.VERIFIED: frozenset(
         {
             State.READY, State.FINALISED, State.PARTIAL, State.WAITING,
-            State.QUARANTINED, State.REJECTED, State.VANISHED,
+            State.EMPTY, State.QUARANTINED, State.REJECTED, State.VANISHED,
         }
     ),
     State.FINALISED: frozenset({State.DISPOSED, State.READY}),

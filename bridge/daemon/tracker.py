@@ -96,6 +96,15 @@ class Tracker:
         """Give what the last scan saw of a recording."""
         return self._found.get(entry.path)
 
+    def forget(self, entry: Entry) -> None:
+        """Take note that a recording is not in the journal any more; it may be entered again."""
+        self._sightings = {
+            path: sighting
+            for path, sighting in self._sightings.items()
+            if sighting.entry_id != entry.id
+        }
+        self._candidates.pop(entry.path, None)
+
     def scan(self, closed: set[Path]) -> int:
         """Look at the folder and take note of what is new, changed or gone.
 

@@ -20,16 +20,20 @@ from bridge.daemon.entry import Entry
 from bridge.daemon.events import Progress
 from bridge.daemon.pipe import (
     LINE_BYTES_MAX,
+    Failed,
     Job,
     Message,
     Progressed,
     Ready,
     Started,
+    Succeeded,
     decode,
 )
 from bridge.daemon.status import TopicProgress, WorkerProgress
 
 READ_BYTES = 1 << 20
+# Less than this is the chatter of a process that waits.
+READING_BYTES = 1 << 20
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -48,32 +52,34 @@ class Assignment:
     Attributes:
         job: What it was told.
         entry: The recording as the journal had it then; None for a probe.
-        signature: What the files looked like then.
         started_s: When, monotonic.
         started_ns: When, wall clock.
         progress_s: Its last sign of progress, monotonic.
         progress_cpu_s: The processor time it had used then.
+        progress_read_bytes: What it had read by then.
         began: Whether the ingest has reached the platform.
         sequence: Its name on the platform, once begun.
         recorded_bytes: Size of the files, once begun.
         messages_recorded: What the container claims, once begun.
         recorded_bytes_read: How much was read so far.
         topics: What was sent so far.
+        outcome: How the job ended, until that is in the journal.
     """
 
     job: Job
     entry: Entry | None
-    signature: str
     started_s: float
     started_ns: int
     progress_s: float
     progress_cpu_s: float = 0.0
+    progress_read_bytes: int = 0
     began: bool = False
     sequence: str = ""
     recorded_bytes: int = 0
     messages_recorded: int | None = None
     recorded_bytes_read: int = 0
     topics: dict[str, TopicProgress] = field(default_factory=dict)
+    outcome: Succeeded | Failed | None = None
 
     def add(self, progress: Progress) -> None:
         """Add differences up."""
@@ -156,7 +162,7 @@ class Worker:
         """Give the file that becomes readable when it says something or dies."""
         return self._up.fileno()
 
-    def assign(self, job: Job, *, entry: Entry | None = None, signature: str = "") -> None:
+    def assign(self, job: Job, *, entry: Entry | None = None) -> None:
         """Give it something to do.
 
         Raises:
@@ -169,12 +175,11 @@ class Worker:
         self.assignment = Assignment(
             job=job,
             entry=entry,
-            signature=signature,
             started_s=now_s,
             started_ns=self._clock.wall_ns(),
             progress_s=now_s,
-            progress_cpu_s=self.cpu_s(),
         )
+        self._note_progress(self.assignment)
 
     def release(self) -> None:
         """Take note that its job has ended."""
@@ -218,8 +223,7 @@ class Worker:
         assignment = self.assignment
         if assignment is None:
             return
-        assignment.progress_s = self._clock.monotonic_s()
-        assignment.progress_cpu_s = self.cpu_s()
+        self._note_progress(assignment)
         if isinstance(message, Started):
             assignment.began = True
             assignment.sequence = message.sequence
@@ -227,6 +231,22 @@ class Worker:
             assignment.messages_recorded = message.message_count
         elif isinstance(message, Progressed):
             assignment.add(message.progress)
+        elif isinstance(message, Succeeded | Failed):
+            assignment.outcome = message
+
+    def _note_progress(self, assignment: Assignment) -> None:
+        assignment.progress_s = self._clock.monotonic_s()
+        assignment.progress_cpu_s = self.cpu_s()
+        assignment.progress_read_bytes = self._read_bytes()
+
+    def idle_s(self) -> float:
+        """Give the seconds since its last sign of progress; reading a lot is one, too."""
+        assignment = self.assignment
+        if assignment is None:
+            return 0.0
+        if self._read_bytes() - assignment.progress_read_bytes >= READING_BYTES:
+            self._note_progress(assignment)
+        return self._clock.monotonic_s() - assignment.progress_s
 
     def kill(self) -> int:
         """End the process at once and give up its pipes; idempotent.
@@ -259,6 +279,13 @@ class Worker:
         # The command's name, in brackets, may hold anything; utime and stime are 14 and 15.
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S
+
+    def _read_bytes(self) -> int:
+        try:
+            lines = Path(f"/proc/{self.pid}/io").read_text(encoding="ascii").splitlines()
+        except OSError:
+            return 0
+        return next((int(line[6:]) for line in lines if line.startswith("rchar:")), 0)
 
     def progress(self) -> WorkerProgress | None:
         """Tell what it is doing; None while it does nothing for a recording."""

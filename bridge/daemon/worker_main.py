@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from bridge.daemon.entry import Failure
 from bridge.daemon.events import Progress
+from bridge.daemon.outcome import OUT_OF_MEMORY
 from bridge.daemon.pipe import (
     Failed,
     Job,
@@ -43,7 +44,6 @@ Probe = Callable[[Job], None]
 PR_SET_PDEATHSIG = 1
 REPORT_INTERVAL_S = 0.1
 NICENESS = 5
-OUT_OF_MEMORY = "OutOfMemory"
 
 
 class PipeEvents:

@@ -108,7 +108,7 @@ def test_work_of_a_killed_owner_goes_back_to_the_queue(tmp_path: Path) -> None:
 
         assert entry.state is State.READY
         assert journal.transitions(entry.id)[-1].before is State.SENDING
-        assert [queued.id for queued in journal.queue()] == [entry.id]
+        assert [queued.id for queued in journal.queue(State.READY, limit=9)] == [entry.id]
 
 
 def test_queue_takes_the_oldest_first_and_what_keeps_breaking_off_last(tmp_path: Path) -> None:
@@ -118,7 +118,8 @@ def test_queue_takes_the_oldest_first_and_what_keeps_breaking_off_last(tmp_path:
             entry = discovered(journal, Path(f"/r/{name}"), modified_ns=modified_ns)
             journal.move(entry.id, State.READY, "", fingerprint=name, interruptions=interruptions)
 
-        assert [entry.name for entry in journal.queue()] == ["b", "c", "a"]
+        assert [entry.name for entry in journal.queue(State.READY, limit=9)] == ["b", "c", "a"]
+        assert [entry.name for entry in journal.queue(State.READY, limit=1)] == ["b"]
 
 
 def test_content_has_one_entry_but_may_be_seen_in_many_places(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Decides which sources may go, lets them go, and keeps the journal in step.
+
+Disposal needs a complete report at or above the configured level, files that look as they did
+when they were identified, and a platform that is not the embedded server. Used from the loop's
+thread only.
+"""
+
+from pathlib import Path
+
+from bridge.config import DisposalSettings
+from bridge.daemon.disposal import delete, move, quarantine
+from bridge.daemon.entry import Entry, Failure
+from bridge.daemon.events import DaemonObserver, Disposal
+from bridge.daemon.journal import Journal
+from bridge.daemon.states import State
+from bridge.daemon.tracker import Tracker
+from bridge.errors import Trouble
+from bridge.ingest import VerificationLevel
+
+LEVELS = tuple(VerificationLevel)
+DISPOSED_PER_TURN_MAX = 50
+
+
+class Disposer:
+    """Moves or deletes sources that are safe on the platform, and quarantines poison.
+
+    Args:
+        journal: The journal.
+        tracker: Knows whether a recording still looks as it did.
+        settings: What to do.
+        folder: The watched folder.
+        embedded: Whether the platform is the embedded server; nothing is disposed of then.
+        instance_id: This bridge's own name, for reports.
+        observer: Told of what was done.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        tracker: Tracker,
+        settings: DisposalSettings,
+        folder: Path,
+        embedded: bool,
+        instance_id: str,
+        observer: DaemonObserver,
+    ) -> None:
+        self._journal = journal
+        self._tracker = tracker
+        self._settings = settings
+        self._folder = folder.absolute()
+        self._keeps = embedded or settings.mode == "keep"
+        self._instance_id = instance_id
+        self._observer = observer
+
+    def sweep(self) -> None:
+        """Dispose of what is finalised and still there; also what a kill left half done."""
+        if self._keeps:
+            return
+        finalised = self._journal.recordings(states={State.FINALISED})
+        for entry in finalised[-DISPOSED_PER_TURN_MAX:]:
+            self._dispose(entry)
+
+    def ended(self, entry: Entry, failure: Failure | None) -> None:
+        """Take care of a recording that has just come out of work."""
+        if entry.state is State.FINALISED and not self._keeps:
+            self._dispose(entry)
+        elif entry.state is State.QUARANTINED and failure is not None:
+            self._quarantine(entry, failure)
+
+    def _dispose(self, entry: Entry) -> None:
+        found = self._tracker.found(entry)
+        if not self._verified(entry) or found is None or not self._tracker.unchanged(entry):
+            return
+        archive = self._settings.archive_folder
+        target = None
+        try:
+            if self._settings.mode == "delete":
+                delete(found.recording)
+            else:
+                assert archive is not None, "checked with the settings"
+                target = move(found.recording, self._folder, archive.absolute())
+        except OSError as error:
+            self._complain(entry, f"cannot {self._settings.mode} {entry.path}: {error.strerror}")
+            return
+        done = "deleted" if target is None else f"moved to {target}"
+        entry = self._journal.move(entry.id, State.DISPOSED, done)
+        self._observer.disposed(
+            entry=entry,
+            disposal=Disposal(
+                mode=self._settings.mode,
+                path=entry.path,
+                target=target,
+                size_bytes=found.size_bytes,
+            ),
+        )
+
+    def _verified(self, entry: Entry) -> bool:
+        if entry.verification not in LEVELS:
+            return False
+        needed = VerificationLevel(self._settings.verification)
+        return LEVELS.index(VerificationLevel(entry.verification)) >= LEVELS.index(needed)
+
+    def _quarantine(self, entry: Entry, failure: Failure) -> None:
+        folder = self._settings.quarantine_folder
+        found = self._tracker.found(entry)
+        # Only the recording's own fault moves it; a defect of ours leaves it where it is.
+        if folder is None or found is None or failure.trouble is not Trouble.POISON:
+            return
+        report = {
+            "recording": str(entry.path),
+            "fingerprint": entry.fingerprint,
+            "size_bytes": entry.size_bytes,
+            "instance": self._instance_id,
+            "failure": failure.as_json(),
+            "story": [
+                {"at_ns": step.at_ns, "state": str(step.after), "reason": step.reason}
+                for step in self._journal.transitions(entry.id)
+            ],
+            "what_to_do": failure.hint
+            or "look at it with `mosaico-bridge inspect`; put it back and `retry` to try again",
+        }
+        try:
+            target = quarantine(found.recording, self._folder, folder.absolute(), report)
+        except OSError as error:
+            self._complain(entry, f"cannot move {entry.path} to quarantine: {error.strerror}")
+            return
+        self._journal.note(entry.id, reason=f"{entry.reason}; moved to {target}")
+
+    def _complain(self, entry: Entry, message: str) -> None:
+        self._observer.troubled(
+            failure=Failure(
+                error="DisposalFailed",
+                message=message,
+                hint="the bridge needs write permission to both folders",
+                facts={"path": str(entry.path)},
+            )
+        )

@@ -1,0 +1,360 @@
+"""The daemon's loop: scan, judge, hand out work, listen, clean up; turn after turn, in one thread.
+
+Nothing in a turn blocks for long, so that a stuck turn is a defect that a watchdog may punish.
+"""
+
+import contextlib
+import selectors
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from bridge.config import Settings
+from bridge.daemon.clock import Clock
+from bridge.daemon.dispatcher import Address, Dispatcher
+from bridge.daemon.disposer import Disposer
+from bridge.daemon.entry import Entry, Failure, Transition
+from bridge.daemon.events import DaemonObserver
+from bridge.daemon.instance import instance_id
+from bridge.daemon.journal import Journal
+from bridge.daemon.pool import Pool
+from bridge.daemon.requests import carry_out
+from bridge.daemon.scheduler import Gatekeeper
+from bridge.daemon.states import IN_WORK, QUEUED
+from bridge.daemon.status import DaemonStatus, Gate, GateStatus, WatchStatus
+from bridge.daemon.tracker import Tracker
+from bridge.daemon.wakeup import Wakeup
+from bridge.daemon.watcher import Watcher
+from bridge.daemon.worker import Worker
+from bridge.daemon.writers import WriterCheck
+from bridge.errors import BridgeError, JournalError, RecordingError
+
+TICK_S = 1.0
+JUDGE_BUDGET_S = 0.25
+# Events may come in storms; scans then follow each other at this distance, or at so many times
+# their own length, whichever is more.
+SCAN_GAP_S = 0.1
+SCAN_GAP_FACTOR = 10.0
+JOURNAL_RETRY_S = 2.0
+PRUNE_INTERVAL_S = 3600.0
+NANOSECONDS_PER_DAY = 86_400 * 10**9
+
+
+class Loop:
+    """Everything the running daemon holds open; a context manager.
+
+    Args:
+        settings: All settings.
+        address: Gives host and port of the platform.
+        observer: Told of everything.
+        clock: Where the time comes from.
+        worker_command: What to run as worker.
+        check_writer: How to find out whether somebody writes a file.
+        wakeup: How others reach the loop.
+
+    Raises:
+        JournalError: The journal cannot be opened, or belongs to another bridge.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        address: Address,
+        observer: DaemonObserver,
+        clock: Clock,
+        worker_command: tuple[str, ...],
+        check_writer: WriterCheck,
+        wakeup: Wakeup,
+    ) -> None:
+        self._settings = settings
+        self._address = address
+        self._observer = observer
+        self._clock = clock
+        self._wakeup = wakeup
+        self._started_ns = clock.wall_ns()
+        self._instance_id = instance_id(settings.state.folder)
+        self._journal = Journal.own(
+            settings.state.folder, wall_ns=clock.wall_ns, on_change=self._changed
+        )
+        self._counts: dict[str, int] | None = None
+        self._journal.recover()
+        self._tracker = Tracker(
+            self._journal,
+            settings.watch,
+            clock=clock,
+            check_writer=check_writer,
+            on_forget=self._forgotten,
+        )
+        self._gate = Gatekeeper(settings.retry, clock=clock, on_change=self._gate_changed)
+        self._pool = Pool(
+            settings.workers.count,
+            clock=clock,
+            lock=self._journal.lock,
+            command=worker_command,
+        )
+        self._disposer = Disposer(
+            self._journal,
+            tracker=self._tracker,
+            settings=settings.disposal,
+            folder=settings.watch.folder,
+            embedded=settings.uses_embedded_server,
+            instance_id=self._instance_id,
+            observer=observer,
+        )
+        self._dispatcher = Dispatcher(
+            self._journal,
+            tracker=self._tracker,
+            pool=self._pool,
+            gate=self._gate,
+            settings=settings,
+            address=address,
+            instance_id=self._instance_id,
+            observer=observer,
+            clock=clock,
+            on_end=self._disposer.ended,
+        )
+        self._watcher = Watcher(
+            settings.watch.folder.absolute(),
+            recursive=settings.watch.recursive,
+            wake=wakeup.wake,
+        )
+        self._watch = WatchStatus(folder=settings.watch.folder)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(wakeup, selectors.EVENT_READ)
+        self._heard: set[Worker] = set()
+        self._scan_at_s = self._pause_until_s = clock.monotonic_s()
+        self._scanned_at_s = self._scan_at_s
+        self._prune_at_s = self._scan_at_s
+        self._judging = False
+        self._drain_until_s: float | None = None
+        self._troubles: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._watcher.refresh()
+        self._observer.started(status=self.status())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._watcher.close()
+        self._dispatcher.abandon("the bridge was stopped while this was in work")
+        self._observer.stopped(status=self.status())
+        self._selector.close()
+        self._pool.close()
+        self._journal.close()
+
+    # -- turning ---------------------------------------------------------------------------------
+
+    def turn(self) -> DaemonStatus:
+        """Do what is to be done now, wait for the next thing to happen, and tell the status."""
+        try:
+            if self._clock.monotonic_s() >= self._pause_until_s:
+                self._work()
+            self._listen(self._patience_s())
+            self._well("JournalError")
+        except JournalError as error:
+            self._pause_until_s = self._clock.monotonic_s() + JOURNAL_RETRY_S
+            self._trouble(Failure.of(error))
+        status = self.status()
+        self._observer.ticked(status=status)
+        return status
+
+    def finished(self) -> bool:
+        """Tell whether the loop was stopped and has drained."""
+        if not self._wakeup.stopping:
+            return False
+        if not self._wakeup.drain or not self._pool.busy:
+            return True
+        now_s = self._clock.monotonic_s()
+        if self._drain_until_s is None:
+            self._drain_until_s = now_s + self._settings.workers.drain_timeout_s
+        return now_s >= self._drain_until_s
+
+    def nothing_to_do(self) -> bool:
+        """Tell whether everything that can be done now has been done."""
+        if not self._watch.scans or self._judging or self._tracker.more_to_enter:
+            return False
+        if self._tracker.next_verdict_s is not None:
+            soon_s = self._clock.monotonic_s() + self._settings.watch.settle_s
+            if self._tracker.next_verdict_s <= soon_s:
+                return False
+        if self._gate.status.gate is not Gate.OPEN:
+            return not self._pool.busy
+        counts = self._journal.counts()
+        return not any(counts.get(state) for state in QUEUED | IN_WORK)
+
+    def status(self) -> DaemonStatus:
+        """Take a snapshot."""
+        if self._counts is None:
+            with contextlib.suppress(JournalError):
+                self._counts = self._journal.counts()
+        return DaemonStatus(
+            instance_id=self._instance_id,
+            server=self._server_name(),
+            embedded=self._settings.uses_embedded_server,
+            started_ns=self._started_ns,
+            ticked_ns=self._clock.wall_ns(),
+            stopping=self._wakeup.stopping,
+            gate=self._gate.status,
+            watch=self._watch,
+            workers=tuple(
+                progress for worker in self._pool if (progress := worker.progress()) is not None
+            ),
+            counts=self._counts or {},
+        )
+
+    def _server_name(self) -> str:
+        try:
+            host, port = self._address()
+        except (OSError, BridgeError):
+            return ""
+        return f"{host}:{port}"
+
+    def _work(self) -> None:
+        self._dispatcher.settle()
+        self._dispatcher.watch()
+        if self._wakeup.stopping:
+            return
+        self._answer_requests()
+        if self._wakeup.taken():
+            self._scan_at_s = min(self._scan_at_s, self._scanned_at_s + self._scan_gap_s())
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._scan_at_s or now_s >= (self._tracker.next_verdict_s or now_s + 1):
+            self._scan()
+        self._judging = self._tracker.judge(budget_s=JUDGE_BUDGET_S)
+        self._disposer.sweep()
+        self._warm_up()
+        self._dispatcher.dispatch()
+        if now_s >= self._prune_at_s:
+            self._prune()
+
+    def _scan_gap_s(self) -> float:
+        return max(SCAN_GAP_S, SCAN_GAP_FACTOR * self._watch.last_scan_s)
+
+    def _scan(self) -> None:
+        began_s = self._clock.monotonic_s()
+        # Watch first, then look: what appears in between is seen by one of the two.
+        self._watcher.refresh()
+        closed = self._watcher.closed()
+        problem = ""
+        readable = True
+        recordings = self._watch.recordings
+        try:
+            recordings = self._tracker.scan(closed)
+            self._well("folder")
+        except RecordingError as error:
+            readable, problem = False, error.message
+            self._trouble(Failure.of(error), key="folder")
+        ended_s = self._clock.monotonic_s()
+        interval_s = self._settings.watch.rescan_interval_s
+        self._scanned_at_s = ended_s
+        self._scan_at_s = ended_s + (SCAN_GAP_S if self._tracker.more_to_enter else interval_s)
+        self._watch = WatchStatus(
+            folder=self._settings.watch.folder,
+            readable=readable,
+            events=self._watcher.works,
+            problem=problem or self._watcher.problem,
+            scans=self._watch.scans + 1,
+            last_scan_ns=self._clock.wall_ns(),
+            last_scan_s=ended_s - began_s,
+            recordings=recordings,
+        )
+        self._observer.scanned(watch=self._watch)
+
+    def _warm_up(self) -> None:
+        self._drop_gone()
+        try:
+            worker = self._pool.keep_warm()
+        except OSError as error:
+            self._trouble(
+                Failure(error="NoWorker", message=f"no worker can be started: {error.strerror}"),
+                key="workers",
+            )
+            return
+        if worker is not None:
+            self._selector.register(worker, selectors.EVENT_READ, worker)
+            self._heard.add(worker)
+
+    def _answer_requests(self) -> None:
+        for request in self._journal.requests():
+            forgotten = carry_out(self._journal, request)
+            if forgotten is not None:
+                self._tracker.forget(forgotten)
+                self._forgotten(forgotten)
+                self._scan_at_s = self._clock.monotonic_s()
+
+    def _prune(self) -> None:
+        self._prune_at_s = self._clock.monotonic_s() + PRUNE_INTERVAL_S
+        keep_ns = int(self._settings.state.keep_days * NANOSECONDS_PER_DAY)
+        for entry in self._journal.prune(before_ns=self._clock.wall_ns() - keep_ns):
+            self._forgotten(entry)
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def _patience_s(self) -> float:
+        """Give the time until something is to be done without anybody saying so."""
+        now_s = self._clock.monotonic_s()
+        if self._judging:
+            return 0.0
+        if now_s < self._pause_until_s:
+            return min(TICK_S, self._pause_until_s - now_s)
+        dues_s = [TICK_S, self._scan_at_s - now_s]
+        if self._tracker.next_verdict_s is not None:
+            dues_s.append(self._tracker.next_verdict_s - now_s)
+        if self._pool.idle() is not None:
+            waits_s = (self._gate.probe_wait_s(), self._dispatcher.next_due_s())
+            dues_s.extend(wait_s for wait_s in waits_s if wait_s is not None)
+        if self._pool.restart_wait_s:
+            dues_s.append(self._pool.restart_wait_s)
+        return max(0.0, min(dues_s))
+
+    def _listen(self, patience_s: float) -> None:
+        """Wait until a worker speaks, somebody wakes the loop, or the time is up."""
+        self._drop_gone()
+        for key, _ in self._selector.select(patience_s):
+            if isinstance(key.data, Worker):
+                self._hear(key.data)
+
+    def _hear(self, worker: Worker) -> None:
+        try:
+            self._dispatcher.hear(worker)
+        finally:
+            self._drop_gone()
+
+    def _drop_gone(self) -> None:
+        """Stop listening to workers that are no more."""
+        for worker in self._heard - set(self._pool):
+            self._heard.discard(worker)
+            for key in self._keys(worker):
+                self._selector.unregister(key.fd)
+
+    def _keys(self, worker: Worker) -> Iterator[selectors.SelectorKey]:
+        return iter([key for key in self._selector.get_map().values() if key.data is worker])
+
+    # -- telling ---------------------------------------------------------------------------------
+
+    def _changed(self, entry: Entry, transition: Transition) -> None:
+        self._counts = None
+        self._observer.recording_changed(entry=entry, transition=transition)
+
+    def _forgotten(self, entry: Entry) -> None:
+        self._counts = None
+        self._observer.recording_forgotten(entry=entry)
+
+    def _gate_changed(self, gate: GateStatus) -> None:
+        self._observer.gate_changed(gate=gate)
+
+    def _trouble(self, failure: Failure, *, key: str = "") -> None:
+        """Tell of a trouble once, until it is over."""
+        key = key or failure.error
+        if key not in self._troubles:
+            self._troubles.add(key)
+            self._observer.troubled(failure=failure)
+
+    def _well(self, key: str) -> None:
+        self._troubles.discard(key)

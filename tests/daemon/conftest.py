@@ -1,0 +1,153 @@
+"""A daemon in a thread with scripted workers, and recordings to drop into its folder."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcap.writer import Writer as McapWriter
+
+from bridge.config import Settings, load_settings
+from bridge.daemon.daemon import Daemon
+from bridge.daemon.entry import Entry
+from bridge.daemon.events import NoObserver
+from bridge.daemon.journal import Journal
+from bridge.daemon.states import State
+
+ROOT = Path(__file__).parent.parent.parent
+WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"))
+PATIENCE_S = 60.0
+
+
+def mcap_bytes(text: str = "", messages: int = 3) -> bytes:
+    """Make a small recording whose content depends on the text."""
+    stream = BytesIO()
+    writer = McapWriter(stream)
+    writer.start(profile="ros2", library=text)
+    schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+    channel = writer.register_channel("/chatter", "cdr", schema)
+    data = len(text.encode()) + 1
+    payload = b"\0\1\0\0" + data.to_bytes(4, "little") + text.encode() + b"\0"
+    for index in range(messages):
+        writer.add_message(channel, log_time=index, publish_time=index, data=payload)
+    writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
+    return stream.getvalue()
+
+
+def wait_for(condition: Callable[[], Any], *, patience_s: float = PATIENCE_S) -> Any:
+    """Wait until something is true and give it back."""
+    give_up_at = time.monotonic() + patience_s
+    while time.monotonic() < give_up_at:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("waited in vain")
+
+
+class Bridge:
+    """One bridge's folders and settings, and a daemon over them."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.watched = folder / "watched"
+        self.state = folder / "state"
+        self.watched.mkdir()
+        self.overrides: dict[str, Any] = {
+            "watch.folder": str(self.watched),
+            "watch.settle_s": 0.2,
+            "watch.stale_s": 0.6,
+            "watch.rescan_interval_s": 0.5,
+            "state.folder": str(self.state),
+            "server.host": "platform",
+            "server.port": 1,
+            "retry.backoff_initial_s": 0.05,
+            "retry.backoff_max_s": 0.2,
+            "retry.attempts_max": 3,
+        }
+        monkeypatch.setenv("MOSAICO_TEST_FOLDER", str(folder))
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        for name in [name for name in os.environ if name.startswith("MOSAICO_BRIDGE_")]:
+            monkeypatch.delenv(name)
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(overrides=self.overrides)
+
+    def daemon(self, observer: NoObserver | None = None) -> Daemon:
+        return Daemon(
+            self.settings, server=("platform", 1), observer=observer, worker_command=WORKER
+        )
+
+    @contextlib.contextmanager
+    def running(self, observer: NoObserver | None = None) -> Iterator[Daemon]:
+        """Run a daemon in a thread; what it raises, this raises."""
+        daemon = self.daemon(observer)
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                daemon.run()
+            except BaseException as error:  # noqa: BLE001 - handed to the test
+                errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), "the daemon does not stop"
+        if errors:
+            raise errors[0]
+
+    def drop(self, name: str, content: bytes | None = None) -> Path:
+        """Put a recording into the folder, in one go."""
+        path = self.watched / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / "draft"
+        draft.write_bytes(mcap_bytes(name) if content is None else content)
+        draft.rename(path)
+        return path
+
+    def entries(self) -> dict[str, Entry]:
+        """Give the journal's entries by file name."""
+        if not (self.state / "journal.db").exists():
+            return {}
+        with Journal.read(self.state) as journal:
+            return {entry.path.name: entry for entry in journal.recordings()}
+
+    def story(self, name: str) -> list[State]:
+        """Give the states a recording went through."""
+        with Journal.read(self.state) as journal:
+            return [step.after for step in journal.transitions(self.entries()[name].id)]
+
+    def await_state(self, name: str, state: State) -> Entry:
+        """Wait until a recording is in a state."""
+
+        def look() -> Entry | None:
+            entry = self.entries().get(name)
+            return entry if entry is not None and entry.state is state else None
+
+        try:
+            found = wait_for(look)
+        except AssertionError as error:
+            raise AssertionError(f"{name} is {self.entries().get(name)}") from error
+        assert isinstance(found, Entry)
+        return found
+
+    def log(self, name: str) -> list[str]:
+        """Read what the scripted workers noted."""
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bridge:
+    return Bridge(tmp_path, monkeypatch)
