@@ -1,5 +1,6 @@
 """ROS messages for tests: made with rosbags' types, turned into Arrow the slow and obvious way."""
 
+import copy
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -199,3 +200,32 @@ def _scalars(name: str) -> st.SearchStrategy[Any]:
     bounds = np.iinfo(NUMBERS[name].to_pandas_dtype())
     low, high = int(bounds.min), int(bounds.max)
     return st.integers(low, high) | st.sampled_from([0, 1, low, high])
+
+
+def zero(store: Typestore, name: str) -> Any:
+    """A message whose every field is zero or empty."""
+    return store.types[name](
+        **{field: _zero(store, node) for field, node in store.fielddefs[name][1]}
+    )
+
+
+def _zero(store: Typestore, node: Any) -> Any:
+    kind, content = node
+    if kind == Nodetype.NAME:
+        return zero(store, content)
+    if kind == Nodetype.BASE:
+        return "" if "string" in content[0] else NUMBERS[content[0]].to_pandas_dtype()(0).item()
+    element, size = content
+    length = size if kind == Nodetype.ARRAY else 0
+    if element[0] == Nodetype.BASE and "string" not in element[1][0]:
+        return np.zeros(length, NUMBERS[element[1][0]].to_pandas_dtype())
+    return [_zero(store, element) for _ in range(length)]
+
+
+def changed(message: Any, **values: Any) -> Any:
+    """A deep copy with other values; `a__b` reaches into a nested message."""
+    copied = copy.deepcopy(message)
+    for path, value in values.items():
+        *steps, last = path.split("__")
+        setattr(functools.reduce(getattr, steps, copied), last, value)
+    return copied
