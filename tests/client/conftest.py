@@ -1,5 +1,6 @@
 """Servers and clients for the client's tests."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def client(server: EmbeddedServer) -> Iterator[MosaicoClient]:
 @pytest.fixture
 def name(request: pytest.FixtureRequest, client: MosaicoClient) -> Iterator[str]:
     """A sequence name of the test's own; whatever is left under it is removed."""
-    chosen = request.node.name.replace("[", "-").replace("]", "").replace(".", "")
+    chosen = re.sub(r"[^A-Za-z0-9_-]+", "-", request.node.name)
     yield chosen
     for left in client.list_sequences():
         if left.startswith(chosen):
