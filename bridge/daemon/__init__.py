@@ -6,7 +6,6 @@ from bridge.daemon.events import DaemonObserver, Disposal, NoObserver, Observers
 from bridge.daemon.explain import Explanation, explain
 from bridge.daemon.instance import instance_id
 from bridge.daemon.journal import Journal
-from bridge.daemon.options import api_key, config_hash, connect, ingest_options
 from bridge.daemon.requests import forget, retry
 from bridge.daemon.states import MEANING, TRANSITIONS, State
 from bridge.daemon.status import (
@@ -41,12 +40,8 @@ __all__ = [
     "Transition",
     "WatchStatus",
     "WorkerProgress",
-    "api_key",
-    "config_hash",
-    "connect",
     "explain",
     "forget",
-    "ingest_options",
     "instance_id",
     "retry",
 ]
