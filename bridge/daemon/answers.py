@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from bridge.daemon.board import Board, StatusBoard
+from bridge.daemon.entry import Entry
 from bridge.daemon.health import (
     NEEDS_PERSON,
     Check,
@@ -21,8 +23,10 @@ from bridge.daemon.health import (
 )
 from bridge.daemon.journal import Journal
 from bridge.daemon.metrics import Metrics
+from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import AT_REST, QUEUED, State
 from bridge.daemon.views import recording_detail_view, recording_view, status_view
+from bridge.errors import JournalError
 from bridge.version import __version__
 
 PAGE_SIZE = 50
@@ -72,7 +76,7 @@ class Answers:
         *,
         metrics: Metrics,
         status: StatusBoard,
-        journal: Journal,
+        journal: JournalReader,
         notifications: NotificationSource | None,
         folders: Mapping[str, Path],
         disk_free_min_bytes: int,
@@ -133,10 +137,12 @@ class Answers:
         board = self._status.look()
         disks = measure_disks(self._folders)
         checks = self._checks(board, disks)
-        lists = {
-            name: self._journal.recordings(states=states, limit=LIST_LENGTH)
-            for name, states in PARTS.items()
-        }
+        try:
+            lists = self._journal.ask(_lists)
+        except JournalError as error:
+            lists = {name: [] for name in PARTS}
+            hint = error.hint
+            checks.append(Check(name="journal", ok=False, detail=error.message, hint=hint))
         notifications = self._notifications.view() if self._notifications is not None else {}
         return json_response(
             status_view(
@@ -157,8 +163,12 @@ class Answers:
             states = frozenset(State(name) for name in query.get("state", ())) or None
         except ValueError as error:
             return error_response(HTTPStatus.BAD_REQUEST, str(error))
-        found = self._journal.recordings(states=states, limit=limit, offset=offset)
-        counts = self._journal.counts()
+        found, counts = self._journal.ask(
+            lambda journal: (
+                journal.recordings(states=states, limit=limit, offset=offset),
+                journal.counts(),
+            )
+        )
         total = sum(count for state, count in counts.items() if states is None or state in states)
         after = offset + len(found)
         return json_response(
@@ -171,17 +181,31 @@ class Answers:
 
     def _api_recording(self, number: str) -> Response:
         # SQLite's numbers end at 2**63; longer ones name nothing.
-        entry = self._journal.get(int(number)) if len(number) < len(str(2**63)) else None
-        if entry is None:
-            return error_response(HTTPStatus.NOT_FOUND, f"the journal knows no recording {number}")
-        return json_response(
-            recording_detail_view(
-                entry,
-                story=self._journal.transitions(entry.id),
-                report=self._journal.report(entry.id),
-                duplicates=self._journal.duplicates(entry.id),
+        known = len(number) < len(str(2**63))
+        detail = self._journal.ask(partial(_detail, entry_id=int(number))) if known else None
+        if detail is None:
+            return error_response(
+                HTTPStatus.NOT_FOUND, f"the journal knows no recording {number[:20]}"
             )
-        )
+        return json_response(detail)
+
+
+def _lists(journal: Journal) -> dict[str, list[Entry]]:
+    return {
+        name: journal.recordings(states=states, limit=LIST_LENGTH) for name, states in PARTS.items()
+    }
+
+
+def _detail(journal: Journal, *, entry_id: int) -> dict[str, Any] | None:
+    entry = journal.get(entry_id)
+    if entry is None:
+        return None
+    return recording_detail_view(
+        entry,
+        story=journal.transitions(entry_id),
+        report=journal.report(entry_id),
+        duplicates=journal.duplicates(entry_id),
+    )
 
 
 def json_response(plain: Mapping[str, Any], *, code: HTTPStatus = HTTPStatus.OK) -> Response:

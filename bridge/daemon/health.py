@@ -25,6 +25,7 @@ BLAME = (
     ("key", "The platform refuses us"),
     ("folder", "The folder cannot be read"),
     ("disk_", "The disk is full"),
+    ("journal", "The journal cannot be read"),
 )
 
 ON_PLATFORM = (State.FINALISED, State.DISPOSED, State.PARTIAL)

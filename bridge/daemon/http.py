@@ -27,8 +27,8 @@ from bridge.daemon.answers import (
 )
 from bridge.daemon.board import StatusBoard
 from bridge.daemon.health import DISK_FREE_MIN_BYTES
-from bridge.daemon.journal import Journal
 from bridge.daemon.metrics import Metrics
+from bridge.daemon.reader import JournalReader
 from bridge.errors import BridgeError, ConfigError
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class HttpServer:
         *,
         metrics: Metrics,
         status: StatusBoard,
-        journal: Journal,
+        journal: JournalReader,
         notifications: NotificationSource | None = None,
         folders: Mapping[str, Path] | None = None,
         disk_free_min_bytes: int = DISK_FREE_MIN_BYTES,

@@ -6,7 +6,7 @@ error) a bound holds, and the rest is counted as `other`.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry
 from bridge.daemon.entry import Entry, Failure, Transition
 from bridge.daemon.events import Disposal, NoObserver, Progress
 from bridge.daemon.instruments import Instruments
+from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import IN_WORK, QUEUED, State
 from bridge.daemon.status import DaemonStatus, Gate, GateStatus, WatchStatus
-from bridge.errors import VerificationError
+from bridge.errors import JournalError, VerificationError
 from bridge.ingest import IngestReport, TopicReport
 
 NANOSECONDS = 1_000_000_000
@@ -27,7 +28,9 @@ OTHER = "other"
 
 # States in which the bridge still has something to do by itself.
 PENDING = QUEUED | IN_WORK
+# States that a recording comes into when its data has arrived, and those it may be in afterwards.
 ARRIVED = frozenset({State.FINALISED, State.PARTIAL})
+ON_PLATFORM = ARRIVED | {State.DISPOSED}
 
 
 class Metrics(NoObserver):
@@ -42,6 +45,7 @@ class Metrics(NoObserver):
         registry: CollectorRegistry | None = None,
         *,
         folders: Mapping[str, Path] | None = None,
+        journal: JournalReader | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,9 +54,12 @@ class Metrics(NoObserver):
         Args:
             registry: Where to; a new one by default, never the library's global one.
             folders: By role (`watch`, `state`, ...) the folders whose disk is measured.
+            journal: Asked at the start what there was before, so that a restart shows no empty
+                queue.
             wall: Wall clock in seconds.
             monotonic: Clock that never jumps, in seconds.
         """
+        self._journal = journal
         self._wall = wall
         self._monotonic = monotonic
         self._last_tick_s: float | None = None
@@ -71,17 +78,6 @@ class Metrics(NoObserver):
         """Give all metrics in Prometheus' text format."""
         return self._on.exposition()
 
-    def adopt(self, entries: Iterable[Entry]) -> None:
-        """Take over what the journal holds from before, so that a restart shows no empty queue.
-
-        Args:
-            entries: All entries of the journal.
-        """
-        for entry in entries:
-            self._follow(entry)
-            if entry.state in ARRIVED | {State.DISPOSED}:
-                self._succeeded(entry.changed_ns)
-
     def platform_known(self, *, address: str, revision: str) -> None:
         """Show which platform it is, once a connection has told."""
         self._on.server_info.clear()
@@ -90,7 +86,9 @@ class Metrics(NoObserver):
     # -- the loop --------------------------------------------------------------------------------
 
     def started(self, *, status: DaemonStatus) -> None:
-        """Show what does not change while the daemon runs."""
+        """Take over what the journal holds, and show what does not change any more."""
+        if self._journal is not None:
+            self._adopt(self._journal)
         self._on.start.set(status.started_ns / NANOSECONDS)
         self._on.embedded.set(status.embedded)
         self._on.server_info.labels(status.server, "").set(1)
@@ -241,6 +239,22 @@ class Metrics(NoObserver):
 
     def _count_error(self, failure: Failure) -> None:
         self._on.errors.labels(self._bounded("error", failure.error)).inc()
+
+    def _adopt(self, journal: JournalReader) -> None:
+        try:
+            pending, latest = journal.ask(
+                lambda open_journal: (
+                    open_journal.recordings(states=PENDING),
+                    open_journal.recordings(states=ON_PLATFORM, limit=1),
+                )
+            )
+        except JournalError as error:
+            self._count_error(Failure.of(error))
+            return
+        for entry in pending:
+            self._follow(entry)
+        for entry in latest:
+            self._succeeded(entry.changed_ns)
 
     def _follow(self, entry: Entry) -> None:
         if entry.state in PENDING:

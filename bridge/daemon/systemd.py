@@ -12,6 +12,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from bridge.daemon.events import NoObserver
+from bridge.daemon.states import QUEUED, State
+from bridge.daemon.status import DaemonStatus, Gate
+
+# States of recordings whose data is on the platform.
+ARRIVED = (State.FINALISED, State.DISPOSED, State.PARTIAL)
+
 MICROSECONDS = 1_000_000
 # Longer status texts are cut; `systemctl status` shows one line.
 STATUS_CHARACTERS_MAX = 400
@@ -131,3 +138,55 @@ class ServiceNotifier:
         except OSError:
             return False
         return True
+
+
+class ServiceObserver(NoObserver):
+    """Feeds the service manager from the daemon's loop: readiness, progress, status, the end.
+
+    Ready means that the folder has been scanned once. The watchdog is fed by turns of the loop, so
+    a loop that is stuck is restarted. Called from the loop thread only.
+    """
+
+    def __init__(
+        self, notifier: ServiceNotifier, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._notifier = notifier
+        self._monotonic = monotonic
+        self._ready = False
+        self._fed_s = float("-inf")
+        self._shown = ""
+
+    def ticked(self, *, status: DaemonStatus) -> None:
+        """Feed the watchdog when it is time, and show the status line when it has changed."""
+        if not self._ready and status.watch.scans > 0:
+            self._ready = self._notifier.ready()
+        interval_s = self._notifier.watchdog_interval_s
+        now_s = self._monotonic()
+        if interval_s is not None and now_s - self._fed_s >= interval_s:
+            self._notifier.alive()
+            self._fed_s = now_s
+        line = status_line(status)
+        if line != self._shown:
+            tell = self._notifier.stopping if status.stopping else self._notifier.status
+            tell(line)
+            self._shown = line
+
+    def stopped(self, *, status: DaemonStatus) -> None:
+        """Announce the end."""
+        self._notifier.stopping(status_line(status))
+
+
+def status_line(status: DaemonStatus) -> str:
+    """Say in one line how things are, for `systemctl status`."""
+    arrived = sum(status.counts.get(state, 0) for state in ARRIVED)
+    waiting = sum(status.counts.get(state, 0) for state in QUEUED)
+    stuck = sum(status.counts.get(state, 0) for state in (State.QUARANTINED, State.REJECTED))
+    parts = ["stopping"] if status.stopping else []
+    if status.embedded:
+        parts.append("EMBEDDED server")
+    if status.gate.gate is not Gate.OPEN:
+        parts.append(f"{status.gate.gate}: {status.gate.reason}")
+    parts += [f"{len(status.workers)} sending", f"{waiting} waiting", f"{arrived} on the platform"]
+    if stuck:
+        parts.append(f"{stuck} need a person")
+    return ", ".join(parts)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from bridge.daemon.health import STUCK_AFTER_S
 from bridge.daemon.http import CONNECTIONS_MAX, HttpServer
 from bridge.daemon.journal import Journal
 from bridge.daemon.metrics import Metrics
+from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import State
 from bridge.daemon.status import Gate, GateStatus, TopicProgress, WatchStatus
 from bridge.errors import ConfigError
@@ -35,12 +37,13 @@ class Bridge:
         self.metrics = Metrics()
         self.board = StatusBoard(wall_ns=lambda: NOW_NS, monotonic=lambda: self.now_s)
         self.journal = Journal.own(folder / "state", wall_ns=lambda: NOW_NS)
+        self.reader = JournalReader(folder / "state")
         self.server = HttpServer(
             "127.0.0.1",
             0,
             metrics=self.metrics,
             status=self.board,
-            journal=self.journal,
+            journal=self.reader,
             folders={"state": folder},
             disk_free_min_bytes=1,
         )
@@ -70,7 +73,7 @@ class Bridge:
 @pytest.fixture
 def bridge(tmp_path: Path) -> Iterator[Bridge]:
     bridge = Bridge(tmp_path)
-    with bridge.server, bridge.journal:
+    with bridge.server, bridge.reader, bridge.journal:
         yield bridge
 
 
@@ -88,7 +91,7 @@ def test_taken_port_is_a_configuration_error(bridge: Bridge) -> None:
             bridge.server.port,
             metrics=bridge.metrics,
             status=bridge.board,
-            journal=bridge.journal,
+            journal=bridge.reader,
         )
     assert caught.value.key == "http.port"
     assert caught.value.hint
@@ -97,7 +100,7 @@ def test_taken_port_is_a_configuration_error(bridge: Bridge) -> None:
 def test_close_releases_the_port(tmp_path: Path) -> None:
     """After closing, twice for good measure, the port can be taken again."""
     bridge = Bridge(tmp_path)
-    with bridge.journal:
+    with bridge.journal, bridge.reader:
         bridge.server.start()
         bridge.server.close()
         bridge.server.close()
@@ -165,7 +168,7 @@ def test_readyz_says_what_fails(
 
 def test_readyz_wants_room_on_the_disk(tmp_path: Path) -> None:
     """A disk below the watermark, or gone, is named by the role of its folder."""
-    with Journal.own(tmp_path / "state") as journal:
+    with JournalReader(tmp_path) as journal:
         board = StatusBoard()
         board.ticked(status=status())
         server = HttpServer(
@@ -302,14 +305,36 @@ def test_undecodable_file_names_are_valid_json(bridge: Bridge) -> None:
     assert "\\ud" not in body.decode()
 
 
-def test_broken_journal_is_told_not_hidden(bridge: Bridge) -> None:
-    """When the journal cannot be read, the API says so with 503; metrics and health go on."""
+def test_missing_journal_is_told_not_hidden(bridge: Bridge) -> None:
+    """Without a journal the API says so with 503 and the page blames it; health goes on."""
     bridge.board.ticked(status=status())
     bridge.journal.close()
+    bridge.reader.close()
+    shutil.rmtree(bridge.folder / "state")
     code, answer = bridge.json("/api/recordings")
     assert code == 503
     assert answer["error"] == "JournalError"
+    code, answer = bridge.json("/api/status")
+    assert code == 200
+    assert answer["verdict"]["headline"] == "The journal cannot be read"
     assert bridge.request("/metrics")[0] == bridge.request("/healthz")[0] == 200
+
+
+def test_journal_that_appears_later_is_found(bridge: Bridge) -> None:
+    """The port can be open before the daemon has made its journal."""
+    state = bridge.folder / "later"
+    bridge.server.close()
+    with (
+        JournalReader(state) as reader,
+        HttpServer(
+            "127.0.0.1", 0, metrics=bridge.metrics, status=bridge.board, journal=reader
+        ) as bridge.server,
+    ):
+        assert bridge.json("/api/recordings")[0] == 503
+        with Journal.own(state):
+            assert bridge.json("/api/recordings") == (
+                200, {"recordings": [], "total": 0, "next_offset": None},
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
@@ -354,7 +379,7 @@ def test_loopback_cannot_be_rebound(bridge: Bridge, host: str, code: int) -> Non
 
 def test_other_interfaces_answer_to_any_name(tmp_path: Path) -> None:
     """On all interfaces, as in a container, callers may use whatever name they have for it."""
-    with Journal.own(tmp_path / "state") as journal:
+    with JournalReader(tmp_path) as journal:
         server = HttpServer("0.0.0.0", 0, metrics=Metrics(), status=StatusBoard(), journal=journal)
         with server:
             connection = http.client.HTTPConnection("127.0.0.1", server.port)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bridge.daemon.entry import Transition
+from bridge.daemon.event_log import EventLog
 from bridge.daemon.logs import (
     REPEAT_KINDS_MAX,
     REPEAT_WINDOW_S,
@@ -18,6 +20,12 @@ from bridge.daemon.logs import (
     RecordingLogger,
     configure_logging,
 )
+from bridge.daemon.states import State
+from bridge.daemon.status import Gate, GateStatus
+from bridge.errors import Trouble
+from bridge.ingest import IngestReport, TopicOutcome, TopicReport
+from bridge.model import Loss
+from tests.daemon.situations import entry, failure, status
 
 log = logging.getLogger("bridge.daemon.test")
 Configure = Callable[..., io.StringIO]
@@ -202,3 +210,77 @@ def test_unknown_format_is_refused() -> None:
     """A format that does not exist names those that do."""
     with pytest.raises(ValueError, match="console, json, journald"):
         configure_logging("info", "xml")
+
+
+def test_life_of_a_recording_is_a_few_lines(configured: Configure) -> None:
+    """From complete to arrived takes three lines, each naming the recording."""
+    buffer = configured(format="json")
+    events = EventLog()
+    ready = entry(state=State.READY)
+    step = Transition(entry_id=1, before=None, after=State.READY, at_ns=1, reason="complete")
+    events.recording_changed(entry=ready, transition=step)
+    events.ingest_started(entry=ready, sequence="drive_1", size_bytes=7, message_count=None)
+    report = IngestReport(recording="drive", sequence="drive_1", fingerprint="f", seconds=1.25)
+    events.ingest_finished(entry=ready, report=report)
+    written = [json.loads(line) for line in lines(buffer)]
+    assert [line["message"] for line in written] == [
+        "ready: complete",
+        "sending",
+        "on the platform",
+    ]
+    assert {line["recording"] for line in written} == {"/data/drive"}
+    assert written[-1]["sequence"] == "drive_1"
+
+
+def test_lost_data_is_an_error(configured: Configure) -> None:
+    """A recording that arrived in part is an error, with the topics concerned."""
+    buffer = configured(format="json")
+    topic = TopicReport(
+        name="/imu", msgtype="a/msg/B", outcome=TopicOutcome.MAPPED, messages_skipped={"short": 2}
+    )
+    loss = Loss(path=Path("a"), start_bytes=0, end_bytes=9, reason="torn")
+    report = IngestReport(
+        recording="drive", sequence="s", fingerprint="f", topics=[topic], losses=[loss]
+    )
+    EventLog().ingest_finished(entry=entry(), report=report)
+    first, second = (json.loads(line) for line in lines(buffer))
+    assert (first["level"], first["lost_bytes"], first["left_out_messages"]) == ("error", 9, 2)
+    assert (second["message"], second["short"]) == ("topic /imu is not whole", 2)
+
+
+def test_outage_is_at_most_a_line_a_minute(configured: Configure) -> None:
+    """Ten minutes offline, with every recording failing each second, stay a dozen lines."""
+    now_s = 1000.0
+    buffer = configured()
+    events = EventLog(monotonic=lambda: now_s)
+    gate = GateStatus(gate=Gate.OFFLINE, reason="nobody answers", hint="is the link up?")
+    events.gate_changed(gate=gate)
+    offline = failure(error="OfflineError", trouble=Trouble.OFFLINE)
+    for _ in range(600):
+        now_s += 1
+        events.gate_changed(gate=gate)
+        events.ingest_failed(entry=entry(), failure=offline, retry_in_s=1.0)
+        events.ticked(status=status(gate=gate))
+    events.gate_changed(gate=GateStatus(gate=Gate.OPEN, reached=True))
+    written = lines(buffer)
+    assert 3 <= len(written) <= 12
+    assert "now offline: nobody answers" in written[0]
+    assert "still offline" in written[1]
+    assert written[-1].endswith("the platform is back")
+
+
+def test_embedded_server_is_loud_in_the_log(configured: Configure) -> None:
+    """The start warns when recordings go to the embedded server."""
+    buffer = configured()
+    EventLog().started(status=status(embedded=True))
+    assert "warning EMBEDDED server" in lines(buffer)[0]
+
+
+def test_what_needs_a_person_is_an_error_with_a_hint(configured: Configure) -> None:
+    """Quarantine is told as an error, with what to do about it."""
+    buffer = configured(format="json")
+    bad = entry(state=State.QUARANTINED, failure=failure(hint="run inspect"))
+    step = Transition(entry_id=1, before=None, after=State.QUARANTINED, at_ns=1, reason="torn")
+    EventLog().recording_changed(entry=bad, transition=step)
+    line = json.loads(buffer.getvalue())
+    assert (line["level"], line["hint"]) == ("error", "run inspect")

@@ -10,7 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.daemon.entry import Transition
 from bridge.daemon.events import DaemonObserver, Disposal, Progress
+from bridge.daemon.journal import Journal
 from bridge.daemon.metrics import LABEL_VALUES_MAX, OTHER, Metrics
+from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import State
 from bridge.daemon.status import Gate, GateStatus, WatchStatus
 from bridge.errors import Trouble
@@ -73,7 +75,8 @@ def test_recordings_by_state_follow_the_snapshot(metrics: Metrics) -> None:
 def test_queue_is_what_is_still_to_be_done(metrics: Metrics) -> None:
     """The queue has its number, size and age, and ends when recordings leave it."""
     older = entry(id=2, size_bytes=500, discovered_ns=NOW_NS - 300 * SECOND_NS)
-    metrics.adopt([entry(id=1, state=State.SENDING), older, entry(id=3, state=State.FINALISED)])
+    for one in (entry(id=1, state=State.SENDING), older, entry(id=3, state=State.IGNORED)):
+        metrics.recording_changed(entry=one, transition=moved(one.state))
     found = samples(metrics)
     assert found["queue_recordings"] == 2
     assert found["queue_bytes"] == 1_000_500
@@ -87,18 +90,46 @@ def test_queue_is_what_is_still_to_be_done(metrics: Metrics) -> None:
     assert found["queue_oldest_age_seconds"] == 0
 
 
-def test_last_success_survives_a_restart(metrics: Metrics) -> None:
-    """The time of the last success comes from the journal first, then from what happens."""
-    assert samples(metrics)["last_success_time_seconds"] == 0
-    metrics.adopt([
-        entry(id=1, state=State.DISPOSED, changed_ns=NOW_NS - 9 * SECOND_NS),
-        entry(id=2, state=State.PARTIAL, changed_ns=NOW_NS - 99 * SECOND_NS),
-        entry(id=3, state=State.QUARANTINED, changed_ns=NOW_NS),
-    ])  # fmt: skip
-    assert samples(metrics)["last_success_time_seconds"] == NOW_S - 9
-    done = entry(state=State.FINALISED)
-    metrics.recording_changed(entry=done, transition=moved(State.FINALISED))
-    assert samples(metrics)["last_success_time_seconds"] == NOW_S
+def test_restart_forgets_neither_queue_nor_success(tmp_path: Path) -> None:
+    """A new process shows the queue and the last success that the journal knows."""
+    now_ns = NOW_NS
+
+    with Journal.own(tmp_path, wall_ns=lambda: now_ns) as journal:
+        for name, states in (
+            ("old", (State.READY, State.SENDING, State.FINALISED, State.DISPOSED)),
+            ("torn", (State.READY, State.SENDING, State.PARTIAL)),
+            ("next", (State.READY,)),
+            ("bad", (State.QUARANTINED,)),
+        ):
+            made = journal.discover(tmp_path / name, name=name, size_bytes=7, modified_ns=now_ns)
+            for state in states:
+                now_ns += SECOND_NS
+                journal.move(made.id, state, "a test")
+        with JournalReader(tmp_path) as reader:
+            metrics = Metrics(journal=reader, wall=Clock(NOW_S + 100))
+            assert samples(metrics)["last_success_time_seconds"] == 0
+            metrics.started(status=status())
+            found = samples(metrics)
+    assert found["last_success_time_seconds"] == NOW_S + 7
+    assert found["queue_recordings"] == 1
+    assert found["queue_bytes"] == 7
+    assert found["queue_oldest_age_seconds"] == pytest.approx(100 - 7)
+
+
+def test_unreadable_journal_is_counted_not_raised(tmp_path: Path) -> None:
+    """An observer never raises, whatever the journal is like."""
+    with JournalReader(tmp_path) as reader:
+        metrics = Metrics(journal=reader)
+        metrics.started(status=status())
+    assert samples(metrics)['errors_total{error="JournalError"}'] == 1
+
+
+def test_last_success_moves_with_what_happens(metrics: Metrics) -> None:
+    """Arriving whole or in part is a success; other steps are none."""
+    for at_s, state in ((1, State.FINALISED), (2, State.PARTIAL), (3, State.QUARANTINED)):
+        step = moved(state, at_ns=NOW_NS + at_s * SECOND_NS)
+        metrics.recording_changed(entry=entry(state=state), transition=step)
+    assert samples(metrics)["last_success_time_seconds"] == NOW_S + 2
 
 
 def test_transitions_and_delay(metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from bridge.daemon.board import StatusBoard
 from bridge.daemon.http import HttpServer
 from bridge.daemon.journal import Journal
 from bridge.daemon.metrics import Metrics
+from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import State
 from bridge.daemon.status import Gate, GateStatus, TopicProgress
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport
@@ -30,12 +31,13 @@ class Page:
         self.board = StatusBoard(wall_ns=lambda: NOW_NS, monotonic=lambda: 1000.0)
         self.journal = Journal.own(folder / "state", wall_ns=lambda: NOW_NS)
         self.notices: list[dict[str, object]] = []
+        self.reader = JournalReader(folder / "state")
         self.server = HttpServer(
             "127.0.0.1",
             0,
             metrics=Metrics(),
             status=self.board,
-            journal=self.journal,
+            journal=self.reader,
             notifications=self,
             folders={"state": folder},
             disk_free_min_bytes=1,
@@ -78,7 +80,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 def page(tmp_path: Path, browser: Chromium) -> Iterator[Page]:
     page = Page(tmp_path, browser)
     browser.events.clear()
-    with page.server, page.journal:
+    with page.server, page.reader, page.journal:
         yield page
 
 

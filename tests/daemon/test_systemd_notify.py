@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.daemon.systemd import ServiceNotifier
+from bridge.daemon.status import Gate, GateStatus, WatchStatus
+from bridge.daemon.systemd import ServiceNotifier, ServiceObserver, status_line
+from tests.daemon.situations import status, worker
 
 
 @pytest.fixture
@@ -104,3 +106,36 @@ def test_watchdog_counts_only_for_the_watched_process(
         assert notifier.watchdog_timeout_s == timeout_s
         if timeout_s is not None:
             assert notifier.watchdog_interval_s == pytest.approx(10.0)
+
+
+def test_daemon_feeds_the_manager(manager: socket.socket) -> None:
+    """Ready comes after the first scan, the watchdog a few times per timeout, status on change."""
+    now_s = 0.0
+    notifier = ServiceNotifier(manager.getsockname(), watchdog_timeout_s=30)
+    with notifier:
+        observer = ServiceObserver(notifier, monotonic=lambda: now_s)
+        unscanned = WatchStatus(folder=Path("/data"))
+        observer.ticked(status=status(watch=unscanned))
+        assert received(manager) == ["WATCHDOG=1"]
+        assert received(manager) == ["STATUS=0 sending, 0 waiting, 0 on the platform"]
+        observer.ticked(status=status())
+        assert received(manager) == ["READY=1"]
+        now_s = 10.0
+        observer.ticked(status=status())
+        assert received(manager) == ["WATCHDOG=1"]
+        now_s = 15.0
+        observer.ticked(status=status(counts={"finalised": 2, "ready": 1, "quarantined": 1}))
+        assert received(manager) == [
+            "STATUS=0 sending, 1 waiting, 2 on the platform, 1 need a person"
+        ]
+        observer.stopped(status=status(stopping=True))
+        assert received(manager) == [
+            "STOPPING=1", "STATUS=stopping, 0 sending, 0 waiting, 0 on the platform",
+        ]  # fmt: skip
+
+
+def test_status_line_says_embedded_and_offline() -> None:
+    """What an operator must not overlook is in the line of `systemctl status`."""
+    gate = GateStatus(gate=Gate.OFFLINE, reason="nobody answers")
+    line = status_line(status(embedded=True, gate=gate, workers=(worker(),)))
+    assert line.startswith("EMBEDDED server, offline: nobody answers, 1 sending")
