@@ -16,15 +16,15 @@ from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.mcap_blocks import BlockCutter
 from bridge.bags.mcap_channels import ChannelTable
 from bridge.bags.mcap_extras import Extras, keep_record, read_header
-from bridge.bags.mcap_pieces import Piece, load_chunk, load_run, scan_declarations
-from bridge.bags.mcap_records import MAGIC, MESSAGE_HEAD, Opcode
+from bridge.bags.mcap_pieces import Piece, chunk_begins, load_chunk, load_run, scan_declarations
+from bridge.bags.mcap_records import LAYOUTS, MAGIC, MESSAGE_HEAD, Opcode
 from bridge.bags.mcap_scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
 from bridge.bags.mcap_summary import Summary, read_summary
 from bridge.bags.source import Source
 from bridge.errors import NotARecordingError
 from bridge.model import Loss
 
-COUNTED_OPCODES = {
+COUNTED_OPCODES: Mapping[int, str] = {
     Opcode.ATTACHMENT: "attachments",
     Opcode.METADATA: "metadata records",
 }
@@ -138,12 +138,16 @@ class McapReader:
             return
         assert self._summary is not None, "either scanned or trusted"
         position = len(MAGIC)
+        data_end = self._summary.data_end
         for chunk in self._summary.chunks:
-            yield from scan(self._source, position, chunk.start, known=self._known)
             end = chunk.start + chunk.length
+            if not chunk_begins(self._source, chunk.start, end):
+                # Either the chunk's head or the summary is damaged: the rest is told by a scan.
+                break
+            yield from scan(self._source, position, chunk.start, known=self._known)
             position = end + chunk.index_bytes
             yield ChunkAt(start=chunk.start, end=end, index_end=position)
-        yield from scan(self._source, position, self._summary.data_end, known=self._known)
+        yield from scan(self._source, position, data_end, known=self._known)
 
     def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[ChannelBlock]:
         match segment:
@@ -156,7 +160,9 @@ class McapReader:
                 yield from self._piece_blocks(load_run(self._source, segment), cutter)
             case OtherAt():
                 if segment.opcode in COUNTED_OPCODES:
-                    self._tally.extras[COUNTED_OPCODES[Opcode(segment.opcode)]] += 1
+                    self._tally.extras[COUNTED_OPCODES[segment.opcode]] += 1
+                elif segment.opcode not in LAYOUTS:
+                    self._tally.extras["unknown records"] += 1
             case LostAt():
                 self._lose(segment.start, segment.end, segment.reason, verifiable=False)
 

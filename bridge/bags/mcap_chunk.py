@@ -39,15 +39,18 @@ def check_claims(head: ChunkHead, *, limits: ReadLimits) -> None:
     """
     if head.compression not in EXPANSION_MAX:
         raise DamagedRecordingError(f"the compression {head.compression!r} is unknown")
-    if max(head.uncompressed_bytes, head.records_bytes) > limits.chunk_bytes_max:
+    # Plain records are as long as they are, whatever else the chunk claims.
+    claimed = head.uncompressed_bytes if head.compression else head.records_bytes
+    if max(claimed, head.records_bytes) > limits.chunk_bytes_max:
         raise RecordingLimitError(
-            f"the chunk claims {head.uncompressed_bytes} bytes, the limit is "
-            f"{limits.chunk_bytes_max}"
+            f"the chunk claims {claimed} bytes, the limit is {limits.chunk_bytes_max}"
         )
+    if not head.compression:
+        return
     reachable = head.records_bytes * EXPANSION_MAX[head.compression] + EXPANSION_SLACK_BYTES
     if head.uncompressed_bytes > reachable:
         raise DamagedRecordingError(
-            f"{head.records_bytes} bytes of {head.compression or 'plain records'} cannot become "
+            f"{head.records_bytes} bytes of {head.compression} cannot become "
             f"the {head.uncompressed_bytes} that the chunk claims"
         )
 
@@ -67,7 +70,7 @@ def expand(head: ChunkHead, records: memoryview) -> NDArray[np.uint8]:
             is wrong.
     """
     data = _decompress(head, records)
-    if len(data) != head.uncompressed_bytes:
+    if head.compression and len(data) != head.uncompressed_bytes:
         raise DamagedRecordingError(
             f"the chunk claims {head.uncompressed_bytes} bytes and has another size"
         )

@@ -13,6 +13,7 @@ from bridge.bags.container import ReadLimits
 from bridge.bags.mcap_channels import ChannelTable
 from bridge.bags.mcap_chunk import check_claims, expand, expand_prefix, index_offsets
 from bridge.bags.mcap_records import (
+    CHUNK_HEAD_BYTES_MAX,
     HEAD_BYTES,
     ChunkHead,
     Opcode,
@@ -75,6 +76,15 @@ def load_chunk(
     return Piece(data=data, slices=slices, losses=losses, verified=verified)
 
 
+def chunk_begins(source: Source, start: int, end: int) -> bool:
+    """Tell whether a chunk of just this length begins where an index says."""
+    try:
+        head = parse_chunk_head(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
+    except DamagedRecordingError:
+        return False
+    return start + head.records_start + head.records_bytes == end
+
+
 def scan_declarations(
     source: Source, segment: ChunkAt | RunAt, table: ChannelTable, *, limits: ReadLimits
 ) -> None:
@@ -106,9 +116,7 @@ def scan_declarations(
 
 def _read_chunk(source: Source, chunk: ChunkAt, *, limits: ReadLimits) -> tuple[ChunkHead, bytes]:
     """Check a chunk's claims by its head, then read it with its message indexes."""
-    head = parse_chunk_head(source.read_at(chunk.start, 128))
-    if not chunk.torn and head.records_start + head.records_bytes != chunk.end - chunk.start:
-        raise DamagedRecordingError("the chunk has another length than its index says")
+    head = parse_chunk_head(source.read_at(chunk.start, CHUNK_HEAD_BYTES_MAX))
     check_claims(head, limits=limits)
     return head, source.read_at(chunk.start, chunk.index_end - chunk.start)
 

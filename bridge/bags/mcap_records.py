@@ -40,6 +40,30 @@ class Opcode(IntEnum):
 OPCODE_PRIVATE_MIN = 0x80
 """Opcodes from here on belong to applications; readers skip them."""
 
+TEXT = -4
+"""In a layout: bytes that carry their length in front, in 4 bytes."""
+
+LONG_BLOB = -8
+"""In a layout: bytes that carry their length in front, in 8 bytes."""
+
+LAYOUTS: Mapping[int, tuple[int, ...]] = {
+    Opcode.HEADER: (TEXT, TEXT),
+    Opcode.FOOTER: (20,),
+    Opcode.SCHEMA: (2, TEXT, TEXT, TEXT),
+    Opcode.CHANNEL: (4, TEXT, TEXT, TEXT),
+    Opcode.CHUNK: (28, TEXT, LONG_BLOB),
+    Opcode.MESSAGE_INDEX: (2, TEXT),
+    Opcode.CHUNK_INDEX: (32, TEXT, 8, TEXT, 16),
+    Opcode.ATTACHMENT: (16, TEXT, TEXT, LONG_BLOB, 4),
+    Opcode.ATTACHMENT_INDEX: (40, TEXT, TEXT),
+    Opcode.STATISTICS: (42, TEXT),
+    Opcode.METADATA: (TEXT, TEXT),
+    Opcode.METADATA_INDEX: (16, TEXT),
+    Opcode.SUMMARY_OFFSET: (17,),
+    Opcode.DATA_END: (4,),
+}
+"""Of what each record but a message consists: plain bytes (how many), or one of the above."""
+
 RECORD_HEAD = np.dtype([("opcode", "u1"), ("length", "<u8")])
 """What every record starts with; packed, 9 bytes."""
 
@@ -132,9 +156,6 @@ class Statistics:
     """What the writer counted."""
 
     message_count: int
-    channel_count: int
-    attachment_count: int
-    metadata_count: int
     channel_message_counts: Mapping[int, int]
 
 
@@ -195,15 +216,6 @@ class Fields:
         """Tell whether every byte was taken."""
         return self.position == self._end
 
-    def finish(self) -> None:
-        """Insist that every byte was taken.
-
-        Raises:
-            DamagedRecordingError: There is more.
-        """
-        if not self.at_end():
-            raise DamagedRecordingError("a record is longer than its fields")
-
     def _take(self, size: int) -> memoryview:
         start = self.position
         if size > self._end - start:
@@ -222,35 +234,31 @@ def parse_schema(content: bytes | memoryview) -> Schema:
     """Parse a schema record's content.
 
     Raises:
-        DamagedRecordingError: The fields do not fill the content exactly.
+        DamagedRecordingError: The content is too short.
     """
     fields = Fields(content)
-    schema = Schema(
+    return Schema(
         id=fields.number(2),
         name=fields.text(),
         encoding=fields.text(),
         data=bytes(fields.blob()),
     )
-    fields.finish()
-    return schema
 
 
 def parse_channel(content: bytes | memoryview) -> ChannelRecord:
     """Parse a channel record's content.
 
     Raises:
-        DamagedRecordingError: The fields do not fill the content exactly.
+        DamagedRecordingError: The content is too short.
     """
     fields = Fields(content)
-    channel = ChannelRecord(
+    return ChannelRecord(
         id=fields.number(2),
         schema_id=fields.number(2),
         topic=fields.text(),
         message_encoding=fields.text(),
         metadata=fields.texts_by_text(),
     )
-    fields.finish()
-    return channel
 
 
 def parse_chunk_head(record: bytes | memoryview) -> ChunkHead:
@@ -301,16 +309,10 @@ def parse_statistics(content: bytes | memoryview) -> Statistics:
     """
     fields = Fields(content)
     message_count = fields.number(8)
-    fields.number(2)
-    channel_count = fields.number(4)
-    attachment_count = fields.number(4)
-    metadata_count = fields.number(4)
-    fields.number(4 + 8 + 8)
+    # Numbers of schemas (2), channels, attachments, metadata, chunks (4 each), two times (8 each).
+    fields.number(2 + 4 * 4 + 2 * 8)
     return Statistics(
         message_count=message_count,
-        channel_count=channel_count,
-        attachment_count=attachment_count,
-        metadata_count=metadata_count,
         channel_message_counts=fields.numbers_by_id(),
     )
 
@@ -349,26 +351,19 @@ def parse_attachment_head(content: bytes | memoryview) -> tuple[str, str, int]:
     return fields.text(), fields.text(), fields.number(8)
 
 
-def attachment_length(content: bytes | memoryview) -> int:
-    """Compute from the begin of an attachment's content how long it must be.
+def fields_length(opcode: int, content: bytes | memoryview) -> int:
+    """Compute from the begin of a record's content how long its fields say that it is.
+
+    Args:
+        opcode: A key of `LAYOUTS`.
+        content: The content, at least up to its last length.
 
     Raises:
-        DamagedRecordingError: The content is too short.
-    """
-    fields = Fields(content, 16)
-    fields.blob()
-    fields.blob()
-    data_bytes = fields.number(8)
-    return fields.position + data_bytes + 4
-
-
-def metadata_length(content: bytes | memoryview) -> int:
-    """Compute from the begin of a metadata record's content how long it must be.
-
-    Raises:
-        DamagedRecordingError: The content is too short.
+        DamagedRecordingError: The content is too short to tell.
     """
     fields = Fields(content)
-    fields.blob()
-    entries_bytes = fields.number(4)
-    return fields.position + entries_bytes
+    length = 0
+    for part in LAYOUTS[opcode]:
+        fields.position = length
+        length += part if part > 0 else fields.number(-part) - part
+    return length

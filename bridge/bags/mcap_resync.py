@@ -5,23 +5,18 @@ half of the length, the channel id), so that megabytes of payload without any re
 milliseconds; the few that remain are looked at one by one.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.mcap_chunk import EXPANSION_MAX
 from bridge.bags.mcap_records import (
     CHUNK_HEAD_BYTES_MAX,
-    DATA_END_BYTES,
-    FOOTER_CONTENT_BYTES,
     HEAD_BYTES,
-    INDEX_ENTRY,
+    LAYOUTS,
     MESSAGE_CONTENT_BYTES_MIN,
     OPCODE_PRIVATE_MIN,
     Opcode,
-    attachment_length,
-    metadata_length,
+    fields_length,
     parse_channel,
     parse_chunk_head,
     parse_head,
@@ -45,21 +40,11 @@ DECLARATION_BYTES_MAX = 16 << 20
 CHUNK_CONTENT_BYTES_MIN = 40
 """The content of a chunk without compression and records."""
 
-FIXED_LENGTHS: Mapping[int, int] = {
-    Opcode.FOOTER: FOOTER_CONTENT_BYTES,
-    Opcode.DATA_END: DATA_END_BYTES - HEAD_BYTES,
-}
-"""The records whose content always has the same length."""
+MEANINGS = frozenset({Opcode.SCHEMA, Opcode.CHANNEL, Opcode.CHUNK})
+"""The records whose content is looked at, too."""
 
-INNER_BYTES: Mapping[int, int] = {
-    Opcode.SCHEMA: DECLARATION_BYTES_MAX,
-    Opcode.CHANNEL: DECLARATION_BYTES_MAX,
-    Opcode.CHUNK: 0,
-    Opcode.MESSAGE_INDEX: 6,
-    Opcode.ATTACHMENT: 1 << 16,
-    Opcode.METADATA: 1 << 16,
-}
-"""Records with inner lengths that must agree with the outer one, and how much is read for that."""
+PROOF_BYTES_MAX = 1 << 16
+"""How much of a record is read to find its inner lengths."""
 
 ANCHORS = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK)
 """The records to go on from; everything else can be done without."""
@@ -74,12 +59,15 @@ def find_record(source: Source, start: int, end: int, *, known: NDArray[np.bool_
         source: The file.
         start: Where to begin searching.
         end: Where the range ends; records must end there or before, torn chunks apart.
-        known: bool, shape (65536,): the channel ids that messages may have.
+        known: bool, shape (65536,): the channel ids that messages may have; where there is none,
+            its declaration is lost, and any id will do.
     """
+    if not known.any():
+        known = ~known
     for base in range(start, end, WINDOW_BYTES):
         raw = source.read_at(base, min(WINDOW_BYTES + LOOKAHEAD_BYTES, end - base))
         for candidate in _candidates(raw, room=end - base, known=known):
-            if _begins_record(source, base + candidate, end, known=known):
+            if _begins_record(source, base + candidate, end):
                 return base + candidate
     return None
 
@@ -94,15 +82,19 @@ def is_sound(source: Source, opcode: int, start: int, record_end: int, *, end: i
         record_end: Where it ends by its own length.
         end: Where the range ends in which it was found.
     """
+    if opcode == Opcode.MESSAGE or opcode >= OPCODE_PRIVATE_MIN:
+        return True
     length = record_end - start - HEAD_BYTES
-    if opcode in FIXED_LENGTHS:
-        return length == FIXED_LENGTHS[opcode]
-    if opcode in INNER_BYTES:
-        return _proves_itself(source, opcode, start, length)
-    if Opcode.DATA_END < opcode < OPCODE_PRIVATE_MIN:
-        # Reserved for later versions of the format: skipped if the way goes on behind it.
-        return record_end == end or _could_follow(source, record_end, end)
-    return True
+    spare = length - _length_inside(source, opcode, start, length)
+    if spare == 0:
+        return opcode not in MEANINGS or _has_meaning(source, opcode, start, length)
+    # A later version of the format may have added fields, or records that we do not know; either
+    # is believed if the way goes on behind it. Not so a chunk: its records must be all of the rest.
+    return (
+        spare > 0
+        and opcode != Opcode.CHUNK
+        and (record_end == end or _could_follow(source, record_end, end))
+    )
 
 
 def _candidates(raw: bytes, *, room: int, known: NDArray[np.bool_]) -> list[int]:
@@ -132,20 +124,19 @@ def _candidates(raw: bytes, *, room: int, known: NDArray[np.bool_]) -> list[int]
     return list(positions[as_message | as_chunk | as_declaration].tolist())
 
 
-def _begins_record(source: Source, position: int, end: int, *, known: NDArray[np.bool_]) -> bool:
+def _begins_record(source: Source, position: int, end: int) -> bool:
     """Look at one candidate, and at what follows it where it proves nothing by itself."""
     for _ in range(CHAIN_RECORDS):
-        head = source.read_at(position, HEAD_BYTES + 2)
-        if len(head) < HEAD_BYTES + 2:
+        head = source.read_at(position, HEAD_BYTES)
+        if len(head) < HEAD_BYTES:
             return False
         opcode, length = parse_head(head)
         following = position + HEAD_BYTES + length
         if opcode != Opcode.MESSAGE:
             fits = following <= end or opcode == Opcode.CHUNK
-            legal = 0 < opcode <= Opcode.DATA_END or opcode >= OPCODE_PRIVATE_MIN
+            legal = opcode in LAYOUTS
             return fits and legal and is_sound(source, opcode, position, following, end=end)
-        channel_id = int.from_bytes(head[HEAD_BYTES:], "little")
-        if length < MESSAGE_CONTENT_BYTES_MIN or following > end or not known[channel_id]:
+        if length < MESSAGE_CONTENT_BYTES_MIN or following > end:
             return False
         if following == end:
             return True
@@ -161,28 +152,32 @@ def _could_follow(source: Source, position: int, end: int) -> bool:
     return 0 < opcode <= Opcode.DATA_END and position + HEAD_BYTES + length <= end
 
 
-def _proves_itself(source: Source, opcode: int, start: int, length: int) -> bool:
-    """Tell whether a record's inner lengths agree with its outer one."""
-    if length > DECLARATION_BYTES_MAX and opcode in {Opcode.SCHEMA, Opcode.CHANNEL}:
-        return False
-    content = source.read_at(start + HEAD_BYTES, min(length, INNER_BYTES[opcode]))
+def _length_inside(source: Source, opcode: int, start: int, length: int) -> int:
+    """Say how long a record's content is by its inner lengths; more than `length` if it is torn."""
+    if opcode not in LAYOUTS:
+        return 0
+    head = source.read_at(start + HEAD_BYTES, min(length, PROOF_BYTES_MAX))
     try:
-        match opcode:
-            case Opcode.CHUNK:
-                head = parse_chunk_head(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
-                sound = head.compression in EXPANSION_MAX
-            case Opcode.MESSAGE_INDEX:
-                array_bytes = int.from_bytes(content[2:], "little")
-                sound = length == array_bytes + 6 and array_bytes % INDEX_ENTRY.itemsize == 0
-            case Opcode.ATTACHMENT:
-                sound = length == attachment_length(content)
-            case Opcode.SCHEMA:
-                schema = parse_schema(content)
-                sound = schema.id > 0 and bool(schema.name)
-            case Opcode.CHANNEL:
-                sound = bool(parse_channel(content).topic)
-            case _:
-                sound = length == metadata_length(content)
+        return fields_length(opcode, head)
+    except DamagedRecordingError:
+        if length <= PROOF_BYTES_MAX:
+            return length + 1
+    try:
+        return fields_length(opcode, source.read_at(start + HEAD_BYTES, length))
+    except DamagedRecordingError:
+        return length + 1
+
+
+def _has_meaning(source: Source, opcode: int, start: int, length: int) -> bool:
+    """Tell real declarations and chunks from bytes that only happen to add up, such as zeros."""
+    try:
+        if opcode == Opcode.CHUNK:
+            head = parse_chunk_head(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
+            return head.compression in EXPANSION_MAX
+        content = source.read_at(start + HEAD_BYTES, length)
+        if opcode == Opcode.SCHEMA:
+            schema = parse_schema(content)
+            return schema.id > 0 and bool(schema.name)
+        return bool(parse_channel(content).topic)
     except DamagedRecordingError:
         return False
-    return sound

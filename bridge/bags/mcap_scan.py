@@ -6,7 +6,7 @@ and what was lost. It reads heads only; chunks are not decompressed here.
 What carries its own proof is held against it: a chunk and a message index have two lengths that
 must agree, declarations must be filled by their fields exactly. A message proves nothing, so when
 the way is lost behind a message, and records are found inside of what it claims to be its payload,
-then its length lied and it is lost too.
+then its length lied and it is lost, too.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bridge.bags.mcap_records import (
     CHUNK_HEAD_BYTES_MAX,
     HEAD_BYTES,
+    LAYOUTS,
     MAGIC,
     OPCODE_PRIVATE_MIN,
     Opcode,
@@ -95,8 +96,8 @@ Segment = ChunkAt | RunAt | OtherAt | LostAt
 def scan(source: Source, start: int, end: int, *, known: KnownIds) -> Iterator[Segment]:
     """Yield the segments of a range in file order; together they cover it.
 
-    Each segment is yielded once the next one is known to be sound, so that declarations in it can
-    be taken note of before `known` is asked again.
+    A segment is yielded once what follows it is known to be sound. Channels that are declared
+    outside of chunks need not be among those that `known` gives.
 
     Args:
         source: The file.
@@ -104,12 +105,15 @@ def scan(source: Source, start: int, end: int, *, known: KnownIds) -> Iterator[S
         end: Where the range ends.
         known: Which channel ids were declared so far.
     """
+    declared = np.zeros(1 << 16, dtype=np.bool_)
     position = start
     while position < end:
         pending: Segment | None = None
         for record in _records(source, position, end):
             if not is_sound(source, record.opcode, record.start, record.end, end=end):
                 break
+            if record.opcode == Opcode.CHANNEL:
+                declared[int.from_bytes(source.read_at(record.start + HEAD_BYTES, 2), "little")] = 1
             joined = _join(pending, record)
             if joined is None:
                 if pending is not None:
@@ -118,7 +122,9 @@ def scan(source: Source, start: int, end: int, *, known: KnownIds) -> Iterator[S
             pending = joined
             position = record.end
         if position < end and not _is_closing_magic(source, position, end):
-            resume, pending, lost = _recover(source, position, end, pending=pending, known=known())
+            resume, pending, lost = _recover(
+                source, position, end, pending=pending, known=known() | declared
+            )
             if pending is not None:
                 yield pending
             yield from lost
@@ -226,17 +232,27 @@ def _recover(
     """
     if _is_torn_chunk(source, position, end):
         return end, pending, [ChunkAt(start=position, end=end, index_end=end, torn=True)]
-    suspect = pending.last if isinstance(pending, RunAt) else position
+    suspect = _suspect(pending, position)
     resume = find_record(source, suspect + 1, end, known=known)
     lost_from = position
-    if resume is not None and resume < position and isinstance(pending, RunAt):
-        lost_from = pending.last
-        pending = replace(pending, end=lost_from) if pending.start < lost_from else None
+    if resume is not None and resume < position:
+        lost_from = suspect
+        kept = isinstance(pending, RunAt) and pending.start < suspect
+        pending = replace(pending, end=suspect) if isinstance(pending, RunAt) and kept else None
     reason = "the bytes are no record"
     if resume is None and _is_torn_record(source, position, end):
         reason = "the file ends inside a record"
     stop = end if resume is None else resume
     return stop, pending, [LostAt(start=lost_from, end=stop, reason=reason)]
+
+
+def _suspect(pending: Segment | None, position: int) -> int:
+    """Name the record whose length may have led astray: the last one, unless it proves itself."""
+    if isinstance(pending, RunAt):
+        return pending.last
+    if isinstance(pending, OtherAt) and pending.opcode not in LAYOUTS:
+        return pending.start
+    return position
 
 
 def _is_closing_magic(source: Source, position: int, end: int) -> bool:

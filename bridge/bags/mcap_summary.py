@@ -72,8 +72,9 @@ class Summary:
         ):
             return False
         if self.statistics is not None:
+            # The number of channels proves nothing: libmcap lists more than it counts.
             counted = self.statistics.channel_message_counts
-            return self.statistics.channel_count == len(ids) and set(counted) <= ids
+            return set(counted) <= ids and sum(counted.values()) == self.statistics.message_count
         # Without statistics only the message indexes of every chunk can vouch for its channels.
         return bool(self.chunks) and all(chunk.channel_ids for chunk in self.chunks)
 

@@ -124,6 +124,21 @@ def place_messages(data: bytes) -> list[Placed]:
     return placed
 
 
+def place_declarations(data: bytes) -> list[tuple[int, int]]:
+    """Walk an undamaged file and list the bytes that plain schemas and channels stand on."""
+    found = []
+    position = len(MAGIC)
+    while position < len(data) - len(MAGIC):
+        opcode, length = struct.unpack_from("<BQ", data, position)
+        if opcode in {0x03, 0x04}:
+            found.append((position, position + 9 + length))
+        if opcode == 0x06 and not _text(data, position + 9 + 28):
+            # Step into the records of a plain chunk.
+            length = 28 + 4 + 8
+        position += 9 + length
+    return found
+
+
 def _place_in_chunk(
     content: bytes, start: int, end: int, topics: dict[int, str]
 ) -> Iterable[Placed]:
