@@ -95,7 +95,8 @@ tags: list<item: string>
 dt: struct<sec: int32, nanosec: uint32>
 hull: list<hull: struct<x: double, y: double, z: double>>
 wheels: list<wheels: struct<name: string, rpm: float, raw: list<item: uint8>>>
-axles: fixed_size_list<axles: struct<name: string, rpm: float, raw: list<item: uint8>>>[2]""".splitlines()
+axles: fixed_size_list<axles: struct<name: string, rpm: float, raw: list<item: uint8>>>[2]
+"""
 RIG_TEXT = (
     RIG
     + "=" * 80
@@ -157,7 +158,9 @@ def test_custom_type_is_the_one_written_down() -> None:
     plan, _, block = through_decoder("demo_msgs/msg/Rig", RIG_TEXT, [serialised(store, message)])
 
     assert plan.model.tag == "Rig"
-    assert [f"{field.name}: {field.type}" for field in plan.model.fields] == RIG_COLUMNS
+    assert [f"{field.name}: {field.type}" for field in plan.model.fields] == RIG_COLUMNS.split(
+        "\n"
+    )[1:-1]
     assert rows_of(block) == [
         {
             "timestamp_ns": 1_700_000_000_300_000_000,
