@@ -1,13 +1,14 @@
 """Definition text -> a tree of types, by rosbags' parsers after curing what they refuse."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import TypesysError, get_types_from_idl, get_types_from_msg
 
+from bridge.cdr.interfaces import derived_messages
 from bridge.cdr.layout import DUMMY_MEMBER
 from bridge.errors import DefinitionError
 from bridge.model import (
@@ -31,6 +32,12 @@ LEAVES_MAX = 20_000
 
 FIXED_BYTES_MAX = 64 << 20
 """The most bytes that the fixed arrays of a message may claim together."""
+
+LINES_MAX = 20_000
+"""The most lines of a definition without comments; rosbags' parser is quadratic in them."""
+
+_POSITION_LINE = 2
+_NAMES_SHOWN = 5
 
 _Parsed = tuple[Sequence[tuple[str, str, Any]], Sequence[tuple[str, Any]]]
 
@@ -85,11 +92,21 @@ def parse_definition(msgtype: str, definition: Definition) -> MessageType:
     try:
         parsed = _parse_idl(definition.text) if is_idl else _parse_msg(name, definition.text)
     except (TypesysError, RecursionError, ValueError, OverflowError) as error:
+        reason = str(error)[:300] or type(error).__name__
         raise DefinitionError(
-            f"The definition of {name} cannot be parsed: {_first_line(error)}", msgtype=name
+            f"The definition of {name} cannot be parsed: {reason}", msgtype=name
         ) from error
     built_in = BUILT_IN_ROS1 if definition.encoding == "ros1msg" else BUILT_IN
+    if name not in parsed:
+        raise DefinitionError(
+            f"The definition of {name} defines {_listed(parsed)} instead.", msgtype=name
+        )
     return _Resolver(root=name, parsed={**built_in, **parsed}).resolve(name, depth=0)
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = sorted(names)[:_NAMES_SHOWN]
+    return ", ".join(shown) or "nothing"
 
 
 def normalise(name: str) -> str:
@@ -103,26 +120,29 @@ def normalise(name: str) -> str:
     return f"{package}/{kind}/{short}"
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).splitlines() or [""]
-    return (text[0] or type(error).__name__)[:200]
-
-
 def _parse_msg(name: str, text: str) -> dict[str, _Parsed]:
     """Parse `.msg` text, section by section: the message itself, then the types it uses."""
     text = _BLANK_LINES.sub("\n", _COMMENT_LINE.sub("", _plain(text)))
+    lines = text.count("\n")
+    if lines > LINES_MAX:
+        raise TypesysError(f"it has {lines} lines, {LINES_MAX} is the most")
     pieces = _SECTION.split(text)
     sections = {
         normalise(title): body for title, body in zip(pieces[1::2], pieces[2::2], strict=True)
     }
     if pieces[0].strip() or name not in sections:
-        sections = {name: pieces[0], **{key: sections[key] for key in sections if key != name}}
+        derived = derived_messages(name, pieces[0])
+        sections = {**sections, **(derived or {name: pieces[0]})}
     parsed: dict[str, _Parsed] = {}
     for title, body in sections.items():
         cured = _WIDE_CONSTANT.sub(r"\1string\2", body)
         cured = _WIDE_BOUNDED.sub(r"\1wstring_bound\2", cured)
-        for key, value in get_types_from_msg(cured, title).items():
-            parsed[normalise(key)] = value
+        try:
+            types = get_types_from_msg(cured, title)
+        except TypesysError as error:
+            offence = _offence(error, f"MSG: {title}\n{cured}")
+            raise TypesysError(f"{title}: {offence}") from error
+        parsed |= {normalise(key): value for key, value in types.items()}
     return parsed
 
 
@@ -133,9 +153,21 @@ def _parse_idl(text: str) -> dict[str, _Parsed]:
     for body in [pieces[0], *pieces[2::2]]:
         cured = _IDL_PREPROCESSOR.sub("", body)
         if cured.strip():
-            for key, value in get_types_from_idl(cured).items():
-                parsed[normalise(key)] = value
+            try:
+                types = get_types_from_idl(cured)
+            except TypesysError as error:
+                raise TypesysError(_offence(error, cured)) from error
+            parsed |= {normalise(key): value for key, value in types.items()}
     return parsed
+
+
+def _offence(error: TypesysError, source: str) -> str:
+    """Say what the parser stumbled over; it reports whole texts, with the position below them."""
+    report = str(error).splitlines()
+    if len(report) > _POSITION_LINE and report[_POSITION_LINE].isdigit():
+        offence = source[int(report[_POSITION_LINE]) :].split("\n", 1)[0].strip()
+        return f"not understood: {offence[:100]!r}"
+    return report[0][:200] if report else type(error).__name__
 
 
 def _plain(text: str) -> str:
@@ -171,9 +203,11 @@ class _Resolver:
         self._open.add(name)
         members: list[tuple[str, FieldType]] = []
         leaves = fixed_bytes = 0
+        seen: set[str] = set()
         for field_name, description in fields or [(DUMMY_MEMBER, (Nodetype.BASE, ("uint8", 0)))]:
-            if field_name in {known_name for known_name, _ in members}:
+            if field_name in seen:
                 raise self._error(f"{name} declares the field {field_name} twice")
+            seen.add(field_name)
             kind, kind_leaves, kind_bytes = self._field(name, description, depth=depth)
             members.append((field_name, kind))
             leaves += kind_leaves
