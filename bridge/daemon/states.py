@@ -45,10 +45,13 @@ MEANING: dict[State, str] = {
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.DISCOVERED: frozenset(
-        {State.SETTLING, State.READY, State.QUARANTINED, State.VANISHED, State.IGNORED}
+        {
+            State.SETTLING, State.READY, State.EMPTY, State.QUARANTINED, State.VANISHED,
+            State.IGNORED,
+        }
     ),
     State.SETTLING: frozenset(
-        {State.READY, State.QUARANTINED, State.VANISHED, State.IGNORED}
+        {State.READY, State.EMPTY, State.QUARANTINED, State.VANISHED, State.IGNORED}
     ),
     State.READY: frozenset({State.SENDING, State.VANISHED, State.IGNORED}),
     State.SENDING: frozenset(

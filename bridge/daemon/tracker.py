@@ -225,19 +225,27 @@ class Tracker:
             return
         self._lose_sight(path)
         if entry is not None and entry.path == path and entry.state in NEEDS_SOURCE:
-            self._lose(entry)
+            self._lose(entry, "disappeared before it was sent")
         del self._missing[path]
 
-    def _lose(self, entry: Entry) -> None:
+    def _stands(self, entry: Entry) -> bool:
+        """Tell whether the last scan saw a recording where the journal has it, unchanged."""
+        found = self._found.get(entry.path)
+        sighting = self._sightings.get(entry.path)
+        return found is not None and sighting == Sighting(
+            entry_id=entry.id, signature=found.signature
+        )
+
+    def _lose(self, entry: Entry, reason: str) -> None:
         """Go on with a copy of a recording whose source is gone, or call it vanished."""
         for copy in self._journal.duplicates(entry.id):
-            found = self._found.get(copy.path)
-            if found is not None:
+            if self._stands(copy):
+                self._lose_sight(copy.path)
                 self._drop(copy)
                 self._journal.note(entry.id, path=copy.path)
-                self._sight(copy.path, entry, found)
+                self._sight(copy.path, entry, self._found[copy.path])
                 return
-        self._journal.move(entry.id, State.VANISHED, "disappeared before it was sent")
+        self._journal.move(entry.id, State.VANISHED, reason)
 
     # -- what is complete ------------------------------------------------------------------------
 
@@ -315,9 +323,8 @@ class Tracker:
         del self._candidates[path]
         if known is None:
             self._queue(path, entry, found, verdict, content)
-        elif known.path == path or known.path not in self._found:
+        elif known.path == path or not self._stands(known):
             self._drop(entry)
-            self._lose_sight(known.path)
             self._journal.note(known.id, path=path)
             self._sight(path, known, found)
             if known.state is State.VANISHED:
@@ -337,9 +344,6 @@ class Tracker:
     def _queue(
         self, path: Path, entry: Entry, found: Found, verdict: Verdict, content: str
     ) -> None:
-        older = None if entry.supersedes is None else self._journal.get(entry.supersedes)
-        if older is not None and older.path == path and older.state in NEEDS_SOURCE:
-            self._journal.move(older.id, State.VANISHED, "other content stands in its place now")
         self._journal.move(
             entry.id,
             State.READY,
@@ -354,8 +358,15 @@ class Tracker:
     # -- the journal and what is kept of it here -------------------------------------------------
 
     def _sight(self, path: Path, entry: Entry, found: Found) -> None:
+        """Remember what stands at a path, and what does not stand there any more."""
+        before = self._sightings.get(path)
         self._journal.sight(path, entry_id=entry.id, signature=found.signature)
         self._sightings[path] = Sighting(entry_id=entry.id, signature=found.signature)
+        if before is None or before.entry_id == entry.id:
+            return
+        old = self._journal.get(before.entry_id)
+        if old is not None and old.path == path and old.state in NEEDS_SOURCE:
+            self._lose(old, "other content stands in its place now")
 
     def _lose_sight(self, path: Path) -> None:
         self._journal.lose_sight(path)
