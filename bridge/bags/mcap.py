@@ -35,7 +35,8 @@ class McapReader:
     """One open MCAP file; a `ContainerReader`.
 
     Attributes:
-        bytes_read: How far in the file reading has come.
+        bytes_read: How far in the content reading has come.
+        size_bytes: The size of the content; not that of the file where the file is compressed.
     """
 
     def __init__(self, source: Source, *, limits: ReadLimits) -> None:
@@ -46,6 +47,7 @@ class McapReader:
             RecordingLimitError: The file claims more channels than the limits allow.
         """
         self.bytes_read = 0
+        self.size_bytes = source.size_bytes
         self._source = source
         self._limits = limits
         self._tally = ReadTally()

@@ -1,6 +1,7 @@
 """Reading a whole recording: the topics of all its files, and their blocks file after file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -8,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from bridge.bags.container import ReadLimits, ReadTally
+from bridge.bags.compression import decompress_messages, is_compressed
+from bridge.bags.container import ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.content_hash import ContentHash
 from bridge.bags.definitions import DefinitionSources
 from bridge.bags.formats import sniff, storage_name
@@ -18,7 +20,7 @@ from bridge.bags.recording_metadata import distro_of, merged_metadata
 from bridge.bags.storage_files import StorageFile, open_storage_file
 from bridge.bags.topics import Resolve, merge_channels
 from bridge.errors import RecordingChangedError, RecordingError
-from bridge.model import Loss, MessageBlock, Recording, RecordingFile, Topic
+from bridge.model import Loss, MessageBlock, Recording, RecordingFile, Serialization, Topic
 
 
 class RecordingReader:
@@ -41,6 +43,7 @@ class RecordingReader:
         files: Sequence[StorageFile],
         losses: Sequence[Loss],
         definitions: DefinitionSources | None,
+        limits: ReadLimits,
         stack: ExitStack,
     ) -> None:
         """Take over open files, and with the stack the duty to close them."""
@@ -49,6 +52,10 @@ class RecordingReader:
         self._losses = losses
         self._stack = stack
         self._late_losses: list[Loss] = []
+        self._undecompressed: Counter[tuple[str, str]] = Counter()
+        self._limits = limits
+        mode = str(recording.hints.get("compression_mode") or "")
+        self._compressed_messages = mode.upper() == "MESSAGE"
         self._done_bytes = 0
         self._current: StorageFile | None = None
         self._payload_bytes = 0
@@ -71,9 +78,16 @@ class RecordingReader:
     @property
     def tally(self) -> ReadTally:
         """What could not be read or was skipped so far, of all files together."""
-        tally = ReadTally(losses=[*self._losses, *self._late_losses])
+        tally = ReadTally(
+            losses=[*self._losses, *self._late_losses], skipped=self._undecompressed.copy()
+        )
         for opened in self._files:
-            tally.losses += opened.container.tally.losses
+            # Readers of working copies know those by their own names.
+            tally.losses += [
+                replace(loss, path=opened.file.path) for loss in opened.container.tally.losses
+            ]
+            if opened.torn:
+                tally.losses.append(_lost_end(opened))
             tally.skipped += opened.container.tally.skipped
             tally.extras += opened.container.tally.extras
         return tally
@@ -81,7 +95,9 @@ class RecordingReader:
     @property
     def healthy(self) -> bool:
         """Whether every file could be opened and was closed properly by its writer."""
-        return not self._losses and all(opened.container.healthy for opened in self._files)
+        return not self._losses and all(
+            opened.container.healthy and not opened.torn for opened in self._files
+        )
 
     @property
     def message_count(self) -> int | None:
@@ -115,13 +131,7 @@ class RecordingReader:
             try:
                 for block in opened.container.blocks():
                     self._payload_bytes += int((block.ends - block.starts).sum())
-                    yield MessageBlock(
-                        topic=topic_of[block.channel],
-                        log_times_ns=block.log_times_ns,
-                        data=block.data,
-                        starts=block.starts,
-                        ends=block.ends,
-                    )
+                    yield from self._messages(block, topic_of[block.channel])
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -129,6 +139,27 @@ class RecordingReader:
             opened.source.check_unchanged()
             self._current = None
             self._done_bytes += opened.source.size_bytes
+
+    def _messages(self, block: ChannelBlock, topic: int) -> Iterator[MessageBlock]:
+        """Decompress payloads where each is compressed by itself, which no name tells."""
+        plain: Iterable[ChannelBlock] = (block,)
+        if self.topics[topic].serialization is Serialization.CDR and (
+            self._compressed_messages or is_compressed(block)
+        ):
+            dropped: Counter[str] = Counter()
+            plain = decompress_messages(block, limits=self._limits, dropped=dropped)
+        else:
+            dropped = Counter()
+        for one in plain:
+            yield MessageBlock(
+                topic=topic,
+                log_times_ns=one.log_times_ns,
+                data=one.data,
+                starts=one.starts,
+                ends=one.ends,
+            )
+        for reason, count in dropped.items():
+            self._undecompressed[self.topics[topic].name, reason] += count
 
     def content_hash(self) -> str:
         """Give the SHA-256 over all files in order, each preceded by its size; waits for it.
@@ -172,42 +203,51 @@ def open_recording(
         RecordingError: No file can be read; the error of the first.
         ScratchSpaceError: A working copy is needed and does not fit.
     """
-    hints = recording.hints
-    notes = recording.notes
-    if not hints and recording.path.is_dir():
-        hints, flaws = read_hints(recording.path)
-        notes += tuple(flaw for flaw in flaws if flaw not in notes)
+    limits = limits or ReadLimits()
+    recording = _with_hints(recording)
     losses: list[Loss] = []
     files: list[StorageFile] = []
-    first_error: RecordingError | None = None
+    errors: list[RecordingError] = []
     with ExitStack() as stack:
         for file in recording.files:
             try:
-                with ExitStack() as attempt:
-                    container, compression = sniff(file.path, storage_name(file.path.name))
-                    known = replace(file, container=container, compression=compression)
-                    opened = open_storage_file(
-                        known,
-                        limits=limits or ReadLimits(),
-                        scratch_dir=scratch_dir,
-                        stack=attempt,
-                    )
-                    stack.push(attempt.pop_all())
+                files.append(_open(file, limits=limits, scratch_dir=scratch_dir, stack=stack))
             except RecordingChangedError:
                 raise
             except RecordingError as error:
-                first_error = first_error or error
+                errors.append(error)
                 losses.append(_lost_file(file, error))
-                continue
-            files.append(opened)
-        if first_error is not None and not files:
-            raise first_error
-        seen = replace(
-            recording, files=tuple(opened.file for opened in files), hints=hints, notes=notes
-        )
+        if errors and not files:
+            raise errors[0]
         return RecordingReader(
-            seen, files=files, losses=losses, definitions=definitions, stack=stack.pop_all()
+            replace(recording, files=tuple(opened.file for opened in files)),
+            files=files,
+            losses=losses,
+            definitions=definitions,
+            limits=limits,
+            stack=stack.pop_all(),
         )
+
+
+def _with_hints(recording: Recording) -> Recording:
+    """Read `metadata.yaml` for a recording that was found by names alone."""
+    if recording.hints or not recording.path.is_dir():
+        return recording
+    hints, flaws = read_hints(recording.path)
+    notes = dict.fromkeys((*recording.notes, *flaws))
+    return replace(recording, hints=hints, notes=tuple(notes))
+
+
+def _open(
+    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None, stack: ExitStack
+) -> StorageFile:
+    """Open one file by what its bytes tell; nothing stays open when that fails."""
+    container, compression = sniff(file.path, storage_name(file.path.name))
+    known = replace(file, container=container, compression=compression)
+    with ExitStack() as attempt:
+        opened = open_storage_file(known, limits=limits, scratch_dir=scratch_dir, stack=attempt)
+        stack.push(attempt.pop_all())
+    return opened
 
 
 def _resolver(
@@ -229,6 +269,17 @@ def _lost_file(file: RecordingFile, error: RecordingError) -> Loss:
         start_bytes=0,
         end_bytes=file.size_bytes,
         reason=error.message,
+        verifiable=False,
+    )
+
+
+def _lost_end(opened: StorageFile) -> Loss:
+    size = opened.source.size_bytes
+    return Loss(
+        path=opened.file.path,
+        start_bytes=size,
+        end_bytes=size,
+        reason=opened.torn,
         verifiable=False,
     )
 

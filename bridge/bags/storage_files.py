@@ -4,11 +4,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.bags.compression import expand_file
 from bridge.bags.container import ContainerReader, ReadLimits
 from bridge.bags.mcap import McapReader
+from bridge.bags.rosbag1 import open_rosbag1
 from bridge.bags.source import FileSource
 from bridge.bags.sqlite import open_sqlite3
-from bridge.errors import DamagedRecordingError
+from bridge.bags.zstd_source import ZstdSource
+from bridge.errors import RecordingError
 from bridge.model import Container, RecordingFile
 
 
@@ -20,11 +23,13 @@ class StorageFile:
         file: Which one, with the format that its bytes tell.
         source: Its bytes as they are on disk.
         container: The reader of its messages.
+        torn: Why the end of a compressed file is missing; empty where it is not.
     """
 
     file: RecordingFile
     source: FileSource
     container: ContainerReader
+    torn: str = ""
 
 
 def open_storage_file(
@@ -32,24 +37,40 @@ def open_storage_file(
 ) -> StorageFile:
     """Open a storage file; whatever is opened is closed by the stack.
 
+    A compressed MCAP file is read as a stream, twice: once to find its end. The other formats need
+    to be read here and there and are expanded into scratch space.
+
     Raises:
         RecordingError: The file cannot be read at all; see the readers of the formats.
         ScratchSpaceError: A working copy is needed and does not fit.
     """
     source = FileSource(file.path)
     stack.callback(source.close)
-    container = _open_container(file, source, limits=limits, scratch_dir=scratch_dir)
+    torn = ""
+    plain = file
+    try:
+        if file.container is Container.MCAP:
+            content = ZstdSource(source, limits=limits) if file.compression else source
+            torn = content.torn
+            container: ContainerReader = McapReader(content, limits=limits)
+        else:
+            if file.compression:
+                expanded = stack.enter_context(
+                    expand_file(file, limits=limits, scratch_dir=scratch_dir)
+                )
+                plain, torn = expanded.file, expanded.torn
+            container = _open_plain(plain, limits=limits, scratch_dir=scratch_dir)
+    except RecordingError as error:
+        # A working copy means nothing to a person.
+        error.path = file.path
+        raise
     stack.callback(container.close)
-    return StorageFile(file=file, source=source, container=container)
+    return StorageFile(file=file, source=source, container=container, torn=torn)
 
 
-def _open_container(
-    file: RecordingFile, source: FileSource, *, limits: ReadLimits, scratch_dir: Path | None
+def _open_plain(
+    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None
 ) -> ContainerReader:
-    if file.container is Container.MCAP and not file.compression:
-        return McapReader(source, limits=limits)
-    if file.container is Container.SQLITE3 and not file.compression:
+    if file.container is Container.SQLITE3:
         return open_sqlite3(file, limits=limits, scratch_dir=scratch_dir)
-    raise DamagedRecordingError(
-        f"{file.compression or 'plain'} {file.container} files cannot be read", path=file.path
-    )
+    return open_rosbag1(file, limits=limits)

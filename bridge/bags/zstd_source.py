@@ -1,0 +1,145 @@
+"""The content of a zstd-compressed file by position, decompressed as a stream, never to disk.
+
+Reading goes forward nearly always. A stretch behind the reading position is kept, so that looking
+back a little costs nothing; looking back further starts the stream again. The end is kept from the
+first pass, which finds out how long the content is.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from bridge.bags.container import ReadLimits
+from bridge.bags.source import FileSource
+from bridge.errors import RecordingLimitError
+
+BLOCK_BYTES = 1 << 20
+"""The content is kept in blocks of this size."""
+
+BLOCKS_KEPT = 16
+"""How many blocks behind the reading position are kept."""
+
+BLOCKS_KEPT_OF_END = 4
+"""How many of the last blocks are kept for good: the summary is there."""
+
+EXPANSION_MAX = 1000
+"""A file that expands by more is a bomb, unless a single chunk could be as large."""
+
+FINE_BYTES = 256
+"""How much is read at once where the stream breaks off, to get at all that is before the break."""
+
+
+class ZstdSource:
+    """A `Source` of what a compressed file holds."""
+
+    def __init__(self, file: FileSource, *, limits: ReadLimits) -> None:
+        """Decompress once to find the end; the file stays the caller's.
+
+        Raises:
+            RecordingLimitError: It expands beyond all measure.
+        """
+        self.path = file.path
+        self.torn = ""
+        self.size_bytes = 0
+        self._file = file
+        self._kept: dict[int, bytes] = {}
+        self._end: dict[int, bytes] = {}
+        self._next = 0
+        self._stream: Iterator[bytes] = iter(())
+        self._measure(max(limits.chunk_bytes_max, EXPANSION_MAX * file.size_bytes))
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read bytes; see `Source.read_at`. Copies twice; decompresses what lies in between."""
+        size = min(size, self.size_bytes - offset)
+        if size <= 0:
+            return b""
+        first = offset // BLOCK_BYTES
+        last = (offset + size - 1) // BLOCK_BYTES
+        joined = b"".join(self._block(index) for index in range(first, last + 1))
+        start = offset - first * BLOCK_BYTES
+        return joined[start : start + size]
+
+    def check_unchanged(self) -> None:
+        """Look whether the file is still the one that was opened; see `Source`."""
+        self._file.check_unchanged()
+
+    def close(self) -> None:
+        """Let go of what is kept; the file is closed by its owner."""
+        self._kept.clear()
+        self._end.clear()
+        self._stream = iter(())
+
+    def _measure(self, bytes_max: int) -> None:
+        for index, block in enumerate(self._blocks()):
+            self._end[index] = block
+            self._end.pop(index - BLOCKS_KEPT_OF_END, None)
+            self.size_bytes += len(block)
+            if self.size_bytes > bytes_max:
+                raise RecordingLimitError(
+                    f"{self._file.size_bytes} compressed bytes become more than {bytes_max}",
+                    path=self.path,
+                )
+
+    def _block(self, index: int) -> bytes:
+        found = self._kept.get(index) or self._end.get(index)
+        if found is not None:
+            return found
+        if index < self._next or not self._next:
+            self._stream = self._blocks()
+            self._next = 0
+            self._kept.clear()
+        while self._next <= index:
+            self._kept[self._next] = next(self._stream)
+            self._kept.pop(self._next - BLOCKS_KEPT, None)
+            self._next += 1
+        return self._kept[index]
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Decompress from the start, in blocks of one size but for the last.
+
+        A stream that breaks off is started again and read in small pieces where it broke, since an
+        error takes with it what was asked for at once.
+        """
+        done = 0
+        with _stream(self._file) as stream:
+            try:
+                while block := stream.read(BLOCK_BYTES):
+                    yield block
+                    done += len(block)
+            except (OSError, pa.ArrowException) as error:
+                self.torn = f"the compressed file breaks off: {error}"
+        if not self.torn:
+            return
+        pieces: list[bytes] = []
+        with _stream(self._file) as stream:
+            for _ in range(done // BLOCK_BYTES):
+                stream.read(BLOCK_BYTES)
+            try:
+                while piece := stream.read(FINE_BYTES):
+                    pieces.append(piece)
+            except (OSError, pa.ArrowException):
+                pass
+        if pieces:
+            yield b"".join(pieces)
+
+
+class _Forward:
+    """A file as a plain readable stream, for Arrow's decompressor."""
+
+    def __init__(self, file: FileSource) -> None:
+        self._file = file
+        self._position = 0
+        self.closed = False
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read_at(self._position, size)
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _stream(file: FileSource) -> Any:
+    return pa.CompressedInputStream(pa.PythonFile(_Forward(file), mode="r"), "zstd")
