@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from pyarrow import flight
 
-from bridge.embedded.refusals import Refusal, Status
+from bridge.embedded.refusals import Refusal, Status, as_flight_error
 
 HEADER = "mosaico-api-key-token"
 MIDDLEWARE = "api-key"
@@ -28,16 +28,15 @@ class Access:
     def __init__(self, api_keys: Mapping[str, Permission] | None) -> None:
         self._api_keys = dict(api_keys) if api_keys is not None else None
 
-    def permission(self, context: flight.ServerCallContext) -> Permission:
-        """Give what the caller may do.
+    def permission(self, token: str) -> Permission:
+        """Give what the owner of a token may do.
 
         Raises:
-            Refusal: PERMISSION_DENIED without a key or with an unknown one, INVALID_ARGUMENT with
-                a malformed one.
+            Refusal: PERMISSION_DENIED without a token or with an unknown one, INVALID_ARGUMENT
+                with a malformed one.
         """
         if self._api_keys is None:
             return Permission.MANAGE
-        token = context.get_middleware(MIDDLEWARE).token
         if not token:
             raise Refusal(Status.PERMISSION_DENIED, "Missing API key in request header.")
         _require_form(token)
@@ -45,13 +44,13 @@ class Access:
             raise Refusal(Status.PERMISSION_DENIED, "Unauthorized: API key does not exist.")
         return self._api_keys[token]
 
-    def require(self, context: flight.ServerCallContext, needed: Permission) -> None:
+    def require(self, token: str, needed: Permission) -> None:
         """Check a call that is no action.
 
         Raises:
             Refusal: As `permission`, or PERMISSION_DENIED when the key is too weak.
         """
-        if self.permission(context) < needed:
+        if self.permission(token) < needed:
             raise Refusal(
                 Status.PERMISSION_DENIED,
                 f"Unauthorized: provided API key does not have {needed.name} permissions.",
@@ -86,9 +85,28 @@ class _Token(flight.ServerMiddleware):  # type: ignore[misc]
 
 
 class TokenReader(flight.ServerMiddlewareFactory):  # type: ignore[misc]
-    """Reads the token from the headers of every call; judging it is left to the handler."""
+    """Reads the token from the headers of every call; judging it is left to the handler.
 
-    def start_call(self, info: flight.CallInfo, headers: Mapping[str, list[str]]) -> _Token:  # noqa: ARG002 - pyarrow's signature
+    But for GetSchema, whose handler pyarrow gives no way to answer PERMISSION_DENIED.
+    """
+
+    def __init__(self, access: Access) -> None:
+        super().__init__()
+        self._access = access
+
+    def start_call(self, info: flight.CallInfo, headers: Mapping[str, list[str]]) -> _Token:
         """Keep the token of a call."""
         values = headers.get(HEADER, [])
-        return _Token(values[0] if values else "")
+        token = values[0] if values else ""
+        if info.method == flight.FlightMethod.GET_SCHEMA:
+            try:
+                self._access.require(token, Permission.READ)
+            except Refusal as refusal:
+                raise as_flight_error(refusal) from None
+        return _Token(token)
+
+
+def token_of(context: flight.ServerCallContext) -> str:
+    """Give the token that a call came with, or an empty text."""
+    token: str = context.get_middleware(MIDDLEWARE).token
+    return token

@@ -4,12 +4,16 @@ import contextlib
 import fcntl
 import logging
 import os
+import sqlite3
+import threading
 from pathlib import Path
 
 from bridge.embedded.catalogue import Catalogue
 from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord
 from bridge.embedded.store import Store, make_folder
 from bridge.errors import ConfigError
+
+CATALOGUE = "catalogue.sqlite"
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +25,7 @@ class Archive:
         catalogue: What exists.
         store: The data of the topics.
         message_bytes_max: The largest record batch that a put may send.
+        is_closing: Set when the server stops and uploads must end.
     """
 
     def __init__(self, root: Path, *, message_bytes_max: int) -> None:
@@ -30,19 +35,25 @@ class Archive:
             ConfigError: Another server uses the folder, or it cannot be written.
         """
         self.message_bytes_max = message_bytes_max
+        self.is_closing = threading.Event()
         with contextlib.ExitStack() as opened:
             try:
                 make_folder(root)
                 self._lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 opened.callback(os.close, self._lock)
                 self._take(root)
-                self.catalogue = Catalogue(root / "catalogue.sqlite")
+                self.catalogue = Catalogue(root / CATALOGUE)
                 opened.callback(self.catalogue.close)
                 self.store = Store(root / "chunks")
             except OSError as error:
                 raise ConfigError(
                     f"the embedded server cannot use the folder {root}: {error}",
                     hint="Give it a folder that this user may write.",
+                ) from error
+            except sqlite3.Error as error:
+                raise ConfigError(
+                    f"the embedded server cannot read {root / CATALOGUE}: {error}",
+                    hint="Restore the file from a backup, or choose an empty folder.",
                 ) from error
             self._sweep()
             self._opened = opened.pop_all()

@@ -87,6 +87,10 @@ class NotFound(_Untraced, pa.lib.ArrowKeyError):  # type: ignore[misc]
     """Becomes NOT_FOUND on the wire."""
 
 
+class Internal(_Untraced, pyarrow.flight.FlightInternalError):  # type: ignore[misc]
+    """Becomes INTERNAL on the wire; UNKNOWN in GetSchema, for which pyarrow knows no better."""
+
+
 _FLIGHT_ERRORS: dict[Status, type[Exception]] = {
     Status.INVALID_ARGUMENT: InvalidArgument,
     Status.NOT_FOUND: NotFound,
@@ -95,7 +99,7 @@ _FLIGHT_ERRORS: dict[Status, type[Exception]] = {
     Status.PERMISSION_DENIED: pyarrow.flight.FlightUnauthorizedError,
     Status.CANCELLED: pyarrow.flight.FlightCancelledError,
     Status.ABORTED: pyarrow.flight.FlightInternalError,
-    Status.INTERNAL: pyarrow.flight.FlightInternalError,
+    Status.INTERNAL: Internal,
 }
 
 

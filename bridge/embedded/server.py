@@ -1,6 +1,6 @@
 """The embedded server: an archive, served in the background until it is shut down."""
 
-import contextlib
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,12 @@ from bridge.errors import ConfigError, UsageError
 
 Revision = Literal["G2d"]
 
+_log = logging.getLogger(__name__)
+
 MESSAGE_BYTES_MAX = 52_428_800
+
+DRAIN_S = 5.0
+"""How long a shutdown waits for calls under way."""
 
 
 class EmbeddedServer:
@@ -116,16 +121,25 @@ class EmbeddedServer:
         self._stopped.wait()
 
     def shutdown(self) -> None:
-        """Stop answering, wait for calls under way, and give the folder free; idempotent."""
+        """Stop answering and give the folder free; idempotent.
+
+        Uploads under way are refused the rest of their data and their topics stay open. Other calls
+        may finish, for `DRAIN_S` at most.
+        """
         with self._lock:
             if self._running is None:
                 return
             service, archive = self._running
             self._running = None
-            with contextlib.ExitStack() as closing:
-                closing.callback(self._stopped.set)
-                closing.callback(archive.close)
-                service.shutdown()
+            archive.is_closing.set()
+            # pyarrow waits for every call, and a put that sends nothing cannot be interrupted.
+            waiting = threading.Thread(target=service.shutdown, daemon=True)
+            waiting.start()
+            waiting.join(DRAIN_S)
+            if waiting.is_alive():
+                _log.warning("stopped while a client still holds a call open")
+            archive.close()
+            self._stopped.set()
 
     def __enter__(self) -> Self:
         return self.start()

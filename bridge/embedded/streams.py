@@ -46,7 +46,7 @@ def put(
         archive.catalogue.begin_upload(topic, schema_bytes=schema.serialize().to_pybytes())
     try:
         with archive.store.write(topic, schema) as data:
-            _take(archive, topic, data, received(context, reader, archive.message_bytes_max))
+            _take(archive, topic, data, received(archive, context, reader))
     except FileNotFoundError:
         # The topic was deleted under our hands, its folder with it.
         raise not_found(topic.locator) from None
@@ -111,7 +111,9 @@ def require_empty(topic: TopicRecord) -> None:
 
 
 def received(
-    context: flight.ServerCallContext, reader: flight.MetadataRecordBatchReader, bytes_max: int
+    archive: Archive,
+    context: flight.ServerCallContext,
+    reader: flight.MetadataRecordBatchReader,
 ) -> Iterator[pa.RecordBatch]:
     """Give the batches of a put stream, and end normally only if the client ended it.
 
@@ -129,12 +131,14 @@ def received(
         if message.data is None:
             raise Refusal(Status.ABORTED, "Unsupported stream message, stream aborted.")
         size_bytes = pa.ipc.get_record_batch_size(message.data)
-        if size_bytes > bytes_max:
+        if size_bytes > archive.message_bytes_max:
             raise Refusal(
                 Status.CANCELLED,
                 f"Stream error: decoded message length too large: found {size_bytes} bytes,"
-                f" the limit is: {bytes_max} bytes.",
+                f" the limit is: {archive.message_bytes_max} bytes.",
             )
+        if archive.is_closing.is_set():
+            raise Refusal(Status.CANCELLED, "Stream error: the server shuts down.")
         yield message.data
     # To pyarrow a client that died looks like the end of its stream; only this tells.
     if context.is_cancelled():
