@@ -110,6 +110,8 @@ def vendor(path: Path, port: int, sequence: str) -> Callable[[], None]:
     from mosaicolabs.bridges.ros import RosbagInjector, ROSInjectionConfig
 
     logging.disable(logging.CRITICAL)
+    # It draws progress bars; drawing them nowhere spares it the cost of a terminal.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     config = ROSInjectionConfig(
         file_path=path,
         sequence_name=sequence,

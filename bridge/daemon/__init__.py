@@ -1,11 +1,18 @@
 """Keep doing it: watch, journal, schedule, run workers, retry, dispose, and tell how it goes."""
 
+from bridge.daemon.board import StatusBoard
 from bridge.daemon.daemon import Daemon
 from bridge.daemon.entry import Entry, Failure, Request, RequestKind, Transition
+from bridge.daemon.event_log import EventLog
 from bridge.daemon.events import DaemonObserver, Disposal, NoObserver, Observers, Progress
 from bridge.daemon.explain import Explanation, explain
+from bridge.daemon.http import HttpServer
 from bridge.daemon.instance import instance_id
 from bridge.daemon.journal import Journal
+from bridge.daemon.logs import configure_logging
+from bridge.daemon.metrics import Metrics
+from bridge.daemon.options import connect, ingest_options, secrets
+from bridge.daemon.reader import JournalReader
 from bridge.daemon.requests import forget, retry
 from bridge.daemon.states import MEANING, TRANSITIONS, State
 from bridge.daemon.status import (
@@ -16,6 +23,7 @@ from bridge.daemon.status import (
     WatchStatus,
     WorkerProgress,
 )
+from bridge.daemon.systemd import ServiceNotifier, ServiceObserver
 
 __all__ = [
     "MEANING",
@@ -25,23 +33,34 @@ __all__ = [
     "DaemonStatus",
     "Disposal",
     "Entry",
+    "EventLog",
     "Explanation",
     "Failure",
     "Gate",
     "GateStatus",
+    "HttpServer",
     "Journal",
+    "JournalReader",
+    "Metrics",
     "NoObserver",
     "Observers",
     "Progress",
     "Request",
     "RequestKind",
+    "ServiceNotifier",
+    "ServiceObserver",
     "State",
+    "StatusBoard",
     "TopicProgress",
     "Transition",
     "WatchStatus",
     "WorkerProgress",
+    "configure_logging",
+    "connect",
     "explain",
     "forget",
+    "ingest_options",
     "instance_id",
     "retry",
+    "secrets",
 ]

@@ -5,7 +5,7 @@ from bridge.ingest.lanes import plan_topics
 from bridge.ingest.options import BatchLimits, Identity, IngestOptions
 from bridge.ingest.pipeline import ingest
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
-from bridge.mapping import TopicOptions
+from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
     "BatchLimits",
@@ -18,6 +18,7 @@ __all__ = [
     "TopicOutcome",
     "TopicReport",
     "VerificationLevel",
+    "custom_mappings",
     "ingest",
     "plan_topics",
 ]

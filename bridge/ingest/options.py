@@ -8,8 +8,7 @@ from typing import Any
 from bridge.bags import DefinitionSources, ReadLimits
 from bridge.client import OnErrorPolicy
 from bridge.ingest.report import VerificationLevel
-from bridge.mapping import Mapping as TypeMapping
-from bridge.mapping import TopicOptions
+from bridge.mapping import CustomMapping, TopicOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,7 @@ class IngestOptions:
     topic_options: Mapping[str, TopicOptions] = field(default_factory=dict)
     default_topic_options: TopicOptions = field(default_factory=TopicOptions)
     topic_names: Mapping[str, str] = field(default_factory=dict)
-    custom_mappings: Sequence[TypeMapping] = ()
+    custom_mappings: Sequence[CustomMapping] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""

@@ -20,6 +20,10 @@ def block(topic: int, data: np.ndarray | None = None) -> MessageBlock:  # type: 
     )
 
 
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(5)
+
+
 def wait_until_still(figure: list[int]) -> int:
     """Wait until a count has not changed for a while, and give it."""
     last, since = -1, time.monotonic()
@@ -73,7 +77,7 @@ def test_a_reading_error_arrives_after_the_blocks_before_it() -> None:
         yield block(0)
         raise DamagedRecordingError("torn")
 
-    seen = []
+    seen: list[int] = []
     with (
         pytest.raises(DamagedRecordingError, match="torn"),
         ReadAhead(blocks(), bytes_max=500) as ahead,
@@ -123,7 +127,7 @@ def test_an_error_elsewhere_drops_what_waits() -> None:
     release = threading.Event()
     done: list[int] = []
     with pytest.raises(DamagedRecordingError), SendBehind(calls_max=4) as behind:
-        behind.submit(lambda: release.wait(5) and None)  # type: ignore[func-returns-value]
+        behind.submit(lambda: wait_for(release))
         behind.submit(lambda: done.append(1))
         threading.Timer(0.2, release.set).start()
         raise DamagedRecordingError("torn")

@@ -1,0 +1,102 @@
+"""`mosaico-bridge ingest`: recordings named on the command line, once, without a daemon."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bridge.bags import load_recording
+from bridge.cli.exits import Exit, exit_code
+from bridge.cli.local_server import platform
+from bridge.cli.options import AsJson, ConfigFile, Host, ServerPort, StateFolder
+from bridge.cli.progress import progress
+from bridge.cli.terminal import err, print_error, print_json, print_report
+from bridge.client import MosaicoClient
+from bridge.config import Settings, load_settings
+from bridge.daemon import connect, ingest_options, instance_id
+from bridge.errors import BridgeError, RecordingError, RejectedError, VerificationError
+from bridge.ingest import IngestOptions, IngestReport
+from bridge.ingest import ingest as ingest_recording
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Bags: folders or files.", metavar="PATH...")],
+    config: ConfigFile = None,
+    host: Host = None,
+    port: ServerPort = None,
+    state: StateFolder = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the sequence, or a template such as {stem}_{id}."),
+    ] = None,
+    topics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--topic",
+            help="Topic pattern; may be given several times, a leading ! excludes.",
+            metavar="PATTERN",
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> int:
+    """Put recordings onto the platform now, one after the other.
+
+    Exits with 0 when every message of every recording arrived, 3 when some were left out, and
+    otherwise with the code of the first error; recordings after a bad one are still sent.
+    """
+    overrides = {
+        "server.host": host,
+        "server.port": port,
+        "state.folder": state,
+        "ingest.sequence_name": name,
+        "ingest.topics": tuple(topics) if topics else None,
+    }
+    settings = load_settings(config, overrides)
+    with platform(settings) as address, connect(settings, address.host, address.port) as client:
+        if address.embedded:
+            err.print(f"no platform configured: sending to the embedded server on {address}")
+        reports, failures = _send(
+            paths, client, ingest_options(settings, instance=_instance(settings))
+        )
+    if json:
+        print_json(_as_json(reports, failures))
+    else:
+        for report in reports:
+            print_report(report)
+    for _, failure in failures:
+        print_error(failure)
+    if failures:
+        return exit_code(failures[0][1])
+    return Exit.OK if all(report.complete for report in reports) else Exit.PARTIAL
+
+
+def _send(
+    paths: list[Path], client: MosaicoClient, options: IngestOptions
+) -> tuple[list[IngestReport], list[tuple[Path, BridgeError]]]:
+    reports: list[IngestReport] = []
+    failures: list[tuple[Path, BridgeError]] = []
+    with progress() as events:
+        for path in paths:
+            try:
+                report = ingest_recording(
+                    load_recording(path), client=client, options=options, events=events
+                )
+            except (RecordingError, RejectedError, VerificationError) as error:
+                failures.append((path, error))
+            else:
+                reports.append(report)
+    return reports, failures
+
+
+def _instance(settings: Settings) -> str:
+    """Name this sender, other than the daemon of the same state folder, whose work is not ours."""
+    return f"{instance_id(settings.state.folder)}-ingest"
+
+
+def _as_json(
+    reports: list[IngestReport], failures: list[tuple[Path, BridgeError]]
+) -> dict[str, Any]:
+    return {
+        "reports": [report.as_json() for report in reports],
+        "failures": [{"path": str(path), **error.facts()} for path, error in failures],
+    }

@@ -1,0 +1,157 @@
+"""`mosaico-bridge run` and `once`: the daemon, for good or for one pass."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bridge.cli.exits import Exit
+from bridge.cli.local_server import Address, platform
+from bridge.cli.options import (
+    ConfigFile,
+    Host,
+    HttpPort,
+    ServerPort,
+    StateFolder,
+    WatchFolder,
+)
+from bridge.cli.terminal import err
+from bridge.config import Settings, load_settings
+from bridge.daemon import (
+    Daemon,
+    DaemonObserver,
+    DaemonStatus,
+    EventLog,
+    HttpServer,
+    JournalReader,
+    Metrics,
+    Observers,
+    ServiceNotifier,
+    ServiceObserver,
+    State,
+    StatusBoard,
+    configure_logging,
+    secrets,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """A daemon with everything around it, ready to run.
+
+    Attributes:
+        daemon: The daemon.
+        address: The platform it sends to.
+        http: Its port for metrics, health and status.
+    """
+
+    daemon: Daemon
+    address: Address
+    http: HttpServer
+
+
+def run(
+    config: ConfigFile = None,
+    folder: WatchFolder = None,
+    state: StateFolder = None,
+    host: Host = None,
+    port: ServerPort = None,
+    http_port: HttpPort = None,
+) -> int:
+    """Watch a folder and put every complete recording onto the platform, until stopped.
+
+    SIGTERM and Ctrl-C finish the recordings in work, for a while, and stop; a second signal stops
+    at once. Nothing is lost either way: what was not finished is taken up at the next start.
+    """
+    settings = load_settings(config, _overrides(folder, state, host, port, http_port))
+    with compose(settings) as parts:
+        _announce(parts)
+        parts.daemon.run()
+    return Exit.OK
+
+
+def once(
+    config: ConfigFile = None,
+    folder: WatchFolder = None,
+    state: StateFolder = None,
+    host: Host = None,
+    port: ServerPort = None,
+) -> int:
+    """Ingest what is in the folder now, wait for retries, then exit.
+
+    Exits with 0 when every recording arrived whole, 3 when some arrived in part or wait for
+    something, 1 when some cannot be ingested.
+    """
+    settings = load_settings(config, _overrides(folder, state, host, port, 0))
+    with compose(settings) as parts:
+        status = parts.daemon.run_once()
+    return _verdict(status)
+
+
+@contextmanager
+def compose(settings: Settings, *observers: DaemonObserver) -> Iterator[Composition]:
+    """Put the daemon together with its platform, metrics, HTTP port and logs.
+
+    Args:
+        settings: All settings.
+        observers: Who listens besides metrics, status page, log and service manager.
+
+    Raises:
+        BridgeError: The embedded server, the journal or the HTTP port cannot be opened.
+    """
+    configure_logging(settings.log.level, settings.log.format, secrets=secrets(settings))
+    folders = {"watch": settings.watch.folder, "state": settings.state.folder}
+    with (
+        platform(settings) as address,
+        ServiceNotifier.from_environment(os.environ) as notifier,
+        JournalReader(settings.state.folder) as journal,
+    ):
+        metrics, board = Metrics(folders=folders), StatusBoard()
+        everybody = (metrics, board, EventLog(), ServiceObserver(notifier), *observers)
+        daemon = Daemon(
+            settings, server=(address.host, address.port), observer=Observers(everybody)
+        )
+        with HttpServer(
+            settings.http.host,
+            settings.http.port,
+            metrics=metrics,
+            status=board,
+            journal=journal,
+            folders=folders,
+        ) as http:
+            yield Composition(daemon=daemon, address=address, http=http)
+
+
+def _announce(parts: Composition) -> None:
+    if parts.address.embedded:
+        err.print(
+            f"[yellow]no platform configured:[/] sending to the embedded server on {parts.address}"
+        )
+    err.print(
+        f"status page on {parts.http.address}, metrics on {parts.http.address}metrics",
+        soft_wrap=True,
+    )
+
+
+def _verdict(status: DaemonStatus) -> Exit:
+    present = {State(name) for name, count in status.counts.items() if count}
+    if present & {State.QUARANTINED, State.REJECTED}:
+        return Exit.FAILED
+    whole = {State.FINALISED, State.DISPOSED, State.EMPTY, State.IGNORED, State.VANISHED}
+    return Exit.OK if present <= whole else Exit.PARTIAL
+
+
+def _overrides(
+    folder: WatchFolder,
+    state: StateFolder,
+    host: Host,
+    port: ServerPort,
+    http_port: HttpPort,
+) -> dict[str, object]:
+    return {
+        "watch.folder": folder,
+        "state.folder": state,
+        "server.host": host,
+        "server.port": port,
+        "http.port": http_port,
+    }

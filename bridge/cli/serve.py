@@ -1,0 +1,52 @@
+"""`mosaico-bridge serve`: the embedded server alone."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge.cli.exits import Exit
+from bridge.cli.terminal import err
+from bridge.embedded import EmbeddedServer
+
+
+def serve(
+    folder: Annotated[
+        Path, typer.Option("--folder", help="Where the data is kept.", metavar="DIR")
+    ] = Path("mosaico-data"),
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.")] = 6726,
+    until_stdin_closes: Annotated[
+        bool,
+        typer.Option(
+            "--until-stdin-closes",
+            help="Stop when standard input closes; for a parent process that must not leave "
+            "the server behind.",
+        ),
+    ] = False,
+) -> int:
+    """Serve a local, Mosaico-compatible platform from a folder, until interrupted.
+
+    It keeps sequences as Parquet files, needs no account and no database, and is for trying
+    things out and for tests; it is no replacement for the platform.
+    """
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    if until_stdin_closes:
+        threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
+    with EmbeddedServer(folder, host=host, port=port) as server:
+        sys.stdout.write(f"listening on {host}:{server.port}\n")
+        sys.stdout.flush()
+        if not until_stdin_closes:
+            err.print(f"data in {folder.absolute()}; stop with Ctrl-C", soft_wrap=True)
+        stop.wait()
+    return Exit.OK
+
+
+def _wait_for_end(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
