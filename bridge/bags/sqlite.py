@@ -1,6 +1,7 @@
 """Reading rosbag2's sqlite3 files (`.db3`), of every version, into blocks.
 
-Rows come from SQLite one by one in order of their ids and leave as blocks of a few MiB.
+Rows come from SQLite one by one in order of their ids and leave as blocks of a few MiB. Where
+SQLite gives up, the rest is salvaged from the pages themselves.
 """
 
 import os
@@ -12,8 +13,11 @@ from typing import Self
 
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.sqlite_copy import Database, open_database
-from bridge.bags.sqlite_rows import RowBatch, Text, blocks_of, fill
+from bridge.bags.sqlite_pages import is_outgrown
+from bridge.bags.sqlite_rows import Row, RowBatch, Text, blocks_of, fill
+from bridge.bags.sqlite_salvage import salvaged_rows, salvaged_schema
 from bridge.bags.sqlite_schema import Schema, read_schema
+from bridge.bags.sqlite_seen import SeenRows
 from bridge.errors import DamagedRecordingError, NotARecordingError, RecordingLimitError
 from bridge.model import RecordingFile
 
@@ -34,14 +38,22 @@ class SqliteReader:
     """One open `.db3` file; a `ContainerReader`."""
 
     def __init__(
-        self, path: Path, *, database: Database, schema: Schema, limits: ReadLimits
+        self,
+        path: Path,
+        *,
+        database: Database,
+        schema: Schema,
+        limits: ReadLimits,
+        damage: str = "",
     ) -> None:
         self._path = path
         self._database = database
         self._schema = schema
         self._limits = limits
         self._tally = ReadTally()
-        self._healthy = schema.closed and not database.sidecars
+        self._damage = damage
+        self._outgrown = is_outgrown(database.descriptor)
+        self._healthy = not (damage or self._outgrown or database.sidecars or not schema.closed)
         database.connection.text_factory = Text
 
     @property
@@ -72,31 +84,71 @@ class SqliteReader:
         return self._healthy
 
     def blocks(self) -> Iterator[ChannelBlock]:
-        """Yield all messages in order of their row ids, in blocks of about 8 MiB.
+        """Yield all messages in blocks of about 8 MiB: by row id, and salvaged ones by page."""
+        seen = SeenRows(os.fstat(self._database.descriptor).st_size)
+        if not self._damage:
+            for batch in self._queried():
+                seen.add_new(batch.rowids)
+                yield from blocks_of(batch, schema=self._schema, tally=self._tally)
+        if self._damage or self._lacks_rows(len(seen)):
+            self._healthy = False
+            for batch in self._salvaged(seen):
+                yield from blocks_of(batch, schema=self._schema, tally=self._tally)
 
-        Raises:
-            DamagedRecordingError: SQLite cannot read on.
-        """
-        connection = self._database.connection
-        rows = connection.execute(ROWS, (self._limits.message_bytes_max,))
-        last_rowid = ROWID_MIN
+    def _queried(self) -> Iterator[RowBatch]:
+        """Read rows through SQLite, as far as it can."""
+        try:
+            rows = self._database.connection.execute(ROWS, (self._limits.message_bytes_max,))
+        except sqlite3.Error as error:
+            self._damage = str(error)
+            return
+        batch = RowBatch(ROWID_MIN)
         more = True
         while more:
-            batch = RowBatch(last_rowid)
+            batch = RowBatch(batch.last_rowid)
             try:
-                more = fill(
-                    batch,
-                    rows,
-                    schema=self._schema,
-                    message_bytes_max=self._limits.message_bytes_max,
-                    tally=self._tally,
-                )
+                more = self._fill(batch, rows)
             except sqlite3.Error as error:
-                raise DamagedRecordingError(
-                    f"the database is damaged: {error}", path=self._path
-                ) from error
-            yield from blocks_of(batch, schema=self._schema, tally=self._tally)
-            last_rowid = batch.last_rowid
+                self._damage = str(error)
+                more = False
+            yield batch
+
+    def _lacks_rows(self, found: int) -> bool:
+        """Ask whether there is more in the file than SQLite gave.
+
+        Its index of times is a tree of its own that knows every row. And a recorder that was killed
+        while it wrote leaves pages behind the end that the header tells of.
+        """
+        try:
+            told = self._database.connection.execute("SELECT count(*) FROM messages").fetchone()
+        except sqlite3.Error:
+            return True
+        return int(told[0]) != found or self._outgrown
+
+    def _salvaged(self, seen: SeenRows) -> Iterator[RowBatch]:
+        """Read the rows that SQLite did not give, page by page."""
+        rows = salvaged_rows(
+            self._database.descriptor,
+            path=self._path,
+            limits=self._limits,
+            seen=seen,
+            losses=self._tally.losses,
+        )
+        more = True
+        while more:
+            batch = RowBatch(ROWID_MIN)
+            more = self._fill(batch, rows, rising=False)
+            yield batch
+
+    def _fill(self, batch: RowBatch, rows: Iterator[Row], *, rising: bool = True) -> bool:
+        return fill(
+            batch,
+            rows,
+            schema=self._schema,
+            message_bytes_max=self._limits.message_bytes_max,
+            tally=self._tally,
+            rising=rising,
+        )
 
     def close(self) -> None:
         """Close the database and remove its private copy, if there was one; idempotent."""
@@ -122,7 +174,7 @@ def open_sqlite3(
 
     Raises:
         NotARecordingError: Not a sqlite3 file, or not one of rosbag2's.
-        DamagedRecordingError: The tables that tell the topics cannot be read.
+        DamagedRecordingError: The file is empty, or no topic can be found in it.
         RecordingLimitError: The file claims more than `limits` allow.
         RecordingVanishedError: The file disappeared.
         RecordingChangedError: The file was written to while it was copied.
@@ -130,32 +182,33 @@ def open_sqlite3(
     """
     database = open_database(file.path, scratch_dir=scratch_dir)
     try:
-        schema = _read_schema(database, file.path, limits)
+        schema, damage = _read_schema(database, file.path, limits)
     except BaseException:
         database.close()
         raise
-    return SqliteReader(file.path, database=database, schema=schema, limits=limits)
+    return SqliteReader(file.path, database=database, schema=schema, limits=limits, damage=damage)
 
 
-def _read_schema(database: Database, path: Path, limits: ReadLimits) -> Schema:
-    """Read the small tables of what may not be a database at all."""
-    _check_magic(database.descriptor, path)
+def _read_schema(database: Database, path: Path, limits: ReadLimits) -> tuple[Schema, str]:
+    """Read the small tables through SQLite or, with the reason, from the pages themselves."""
+    head = os.pread(database.descriptor, len(MAGIC), 0)
+    if not head:
+        raise DamagedRecordingError("the file is empty", path=path)
+    damage = ""
     try:
         schema = read_schema(database.connection, limits=limits)
     except sqlite3.Error as error:
-        raise DamagedRecordingError(f"the database is damaged: {error}", path=path) from error
+        damage = str(error)
+        schema = salvaged_schema(database.descriptor, limits=limits)
     except RecordingLimitError as error:
         error.path = path
         raise
     if schema is None:
         raise NotARecordingError("a sqlite3 file, but not one of rosbag2's", path=path)
-    return schema
-
-
-def _check_magic(descriptor: int, path: Path) -> None:
-    """Tell an empty or foreign file from a database."""
-    head = os.pread(descriptor, len(MAGIC), 0)
-    if not head:
-        raise DamagedRecordingError("the file is empty", path=path)
-    if not MAGIC.startswith(head):
-        raise NotARecordingError("not a sqlite3 file", path=path)
+    if damage and not schema.channels:
+        if not MAGIC.startswith(head):
+            raise NotARecordingError("not a sqlite3 file", path=path)
+        raise DamagedRecordingError(
+            f"no topic can be found in the damaged database: {damage}", path=path
+        )
+    return schema, damage

@@ -38,13 +38,15 @@ class RowBatch:
     """Rows on their way to becoming columns.
 
     Attributes:
-        last_rowid: The id of the last row seen, whether it was kept or not.
+        last_rowid: The id of the last row seen.
+        rowids: Per row, whether it was kept or not.
         topic_ids: Per row, declared ones only.
         times_ns: Per row.
         payloads: Per row.
     """
 
     last_rowid: int
+    rowids: list[int] = field(default_factory=list)
     topic_ids: list[int] = field(default_factory=list)
     times_ns: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
@@ -57,6 +59,7 @@ def fill(
     schema: Schema,
     message_bytes_max: int,
     tally: ReadTally,
+    rising: bool = True,
 ) -> bool:
     """Move rows into a batch until it is full, counting those that are not fit to be kept.
 
@@ -69,6 +72,7 @@ def fill(
         schema: The declared topics.
         message_bytes_max: The longest payload allowed.
         tally: Where rows are counted that are not kept.
+        rising: Whether row ids must rise, as those of an intact table do.
 
     Returns:
         Whether there may be more rows.
@@ -79,9 +83,10 @@ def fill(
     channel_of = schema.channel_of
     size_bytes = 0
     for rowid, topic_id, time_ns, payload in rows:
-        if rowid <= batch.last_rowid:
+        if rising and rowid <= batch.last_rowid:
             raise sqlite3.DatabaseError("row ids do not rise")
         batch.last_rowid = rowid
+        batch.rowids.append(rowid)
         if not isinstance(topic_id, int) or topic_id not in channel_of:
             tally.skipped["", NOT_DECLARED] += 1
         elif not isinstance(payload, bytes):

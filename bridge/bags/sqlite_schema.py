@@ -13,7 +13,7 @@ Versions of the layout, told apart by what is there:
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bridge.bags.container import Channel, ReadLimits
 from bridge.bags.derived_types import interface_of
@@ -129,10 +129,15 @@ def _topics(
     rows = connection.execute(query, (limits.channels_max + 1,)).fetchall()
     if len(rows) > limits.channels_max:
         raise RecordingLimitError(f"the file declares more than {limits.channels_max} topics")
-    return [
-        TopicRow(**{name: value for name, value in zip(wanted, row, strict=True) if value})
-        for row in rows
-    ]
+    return [_topic(dict(zip(wanted, row, strict=True))) for row in rows]
+
+
+def _topic(row: Mapping[str, Any]) -> TopicRow:
+    """Take a row of `topics`; what a recorder cannot have written is damage."""
+    texts = {name: value for name, value in row.items() if isinstance(value, str)}
+    if not isinstance(row["id"], int) or not texts.keys() >= {"name", "type"}:
+        raise sqlite3.DatabaseError("a row of the table topics is damaged")
+    return TopicRow(id=row["id"], **texts)
 
 
 def _definitions(connection: sqlite3.Connection, limits: ReadLimits) -> dict[str, Definition]:
@@ -164,7 +169,7 @@ def _version(
     if {"schema_version", "ros_distro"} <= columns["schema"]:
         row = connection.execute("SELECT schema_version, ros_distro FROM schema").fetchone()
         if row is not None:
-            return int(row[0] or 0), str(row[1] or "")
+            return (row[0] if isinstance(row[0], int) else 0), str(row[1] or "")
     return (2 if "offered_qos_profiles" in columns["topics"] else 1), ""
 
 

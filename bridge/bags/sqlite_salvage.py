@@ -1,0 +1,145 @@
+"""Salvaging a sqlite3 file page by page: every row whose own bytes are intact, each once.
+
+Tables are told apart by the shape of their rows, for the list of tables may be what is damaged.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bridge.bags.container import ReadLimits
+from bridge.bags.names import normal_msgtype
+from bridge.bags.sqlite_pages import PageFile, Text, Value, cells, claim_free_pages, probed_pages
+from bridge.bags.sqlite_rows import Row
+from bridge.bags.sqlite_rows import Text as TextPayload
+from bridge.bags.sqlite_schema import ENCODINGS, Schema, TopicRow, schema_of
+from bridge.bags.sqlite_seen import SeenRows
+from bridge.model import Definition, Loss
+
+ROW_BYTES_SLACK = 1 << 10
+"""What a row takes beside its payload."""
+
+CUT = "the file is cut"
+UNCLAIMED = "pages that belong to no table"
+
+
+def salvaged_rows(
+    descriptor: int, *, path: Path, limits: ReadLimits, seen: SeenRows, losses: list[Loss]
+) -> Iterator[Row]:
+    """Yield the rows of `messages` that are intact, page after page.
+
+    Costs about 10 microseconds a row.
+
+    Args:
+        descriptor: The database.
+        path: The file, for reports.
+        limits: The longest payload.
+        seen: The rows that were read already; those that are yielded are added.
+        losses: Where damaged parts of the file are noted.
+
+    Yields:
+        Row id, topic id, time, payload; in the order of pages.
+    """
+    file = probed_pages(descriptor, row_bytes_max=limits.message_bytes_max + ROW_BYTES_SLACK)
+    free = claim_free_pages(file)
+    for number, data in file.leaves():
+        if free[number]:
+            continue
+        damaged = total = 0
+        for cell in cells(file, number, data):
+            total += 1
+            if cell is None:
+                damaged += 1
+                continue
+            rowid, values = cell
+            row = _message(rowid, values)
+            if row is not None and seen.add(rowid):
+                yield row
+        file.claimed[number] = damaged < total or not total
+        if 0 < damaged < total:
+            reason = f"{damaged} of {total} rows of a page are damaged"
+            losses.append(_loss(path, file, number, number + 1, reason))
+    losses += _lost_pages(file, path)
+
+
+def _message(rowid: int, values: list[Value]) -> Row | None:
+    """Take the values of a row of `messages`; None for rows of other tables."""
+    match values:
+        case [None | int(), int() as topic_id, int() as time_ns, bytes() as payload]:
+            return rowid, topic_id, time_ns, payload
+        case [None | int(), int() as topic_id, int() as time_ns, Text(data)]:
+            return rowid, topic_id, time_ns, TextPayload(data)
+        case _:
+            return None
+
+
+def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
+    """Read what is left of the small tables."""
+    file = probed_pages(descriptor, row_bytes_max=limits.definition_bytes_max + ROW_BYTES_SLACK)
+    free = claim_free_pages(file)
+    topics: dict[int, TopicRow] = {}
+    definitions: dict[str, Definition] = {}
+    notes: dict[int, str] = {}
+    version, distro = 0, ""
+    for number, data in file.leaves():
+        if free[number]:
+            continue
+        for rowid, values in filter(None, cells(file, number, data)):
+            words = [_word(value) for value in values]
+            match words:
+                case [_, str(msgtype), str(encoding), str(text), str()] if encoding in ENCODINGS:
+                    name = normal_msgtype(msgtype)
+                    definitions.setdefault(name, Definition(encoding=encoding, text=text))
+                case [_, str(), str(msgtype), str(), *others] if "/" in msgtype and all(
+                    isinstance(other, str) for other in others
+                ):
+                    topics.setdefault(rowid, TopicRow(rowid, *words[1:6]))
+                case [_, int(), str(text)]:
+                    notes[rowid] = text
+                case [number_or_none, str(text)]:
+                    version, distro = number_or_none or rowid, text
+    return schema_of(
+        [topics[topic_id] for topic_id in sorted(topics)],
+        definitions=definitions,
+        notes=tuple(notes[rowid] for rowid in sorted(notes)),
+        version=version,
+        distro=distro,
+    )
+
+
+def _word(value: Value) -> Any:
+    """Decode a text; other values stay as they are."""
+    return value.data.decode("utf-8", "replace") if isinstance(value, Text) else value
+
+
+def _lost_pages(file: PageFile, path: Path) -> list[Loss]:
+    """Tell the pages that turned out to be nothing, and what is missing at the end."""
+    edges = np.flatnonzero(np.diff(file.claimed, prepend=True, append=True))
+    lost = [
+        _loss(path, file, int(start), int(end), UNCLAIMED) for start, end in edges.reshape(-1, 2)
+    ]
+    whole_bytes = file.pages * file.page_bytes
+    end_bytes = max(file.told_pages * file.page_bytes, file.size_bytes)
+    if file.told_pages > file.pages or file.size_bytes > whole_bytes:
+        lost.append(
+            Loss(
+                path=path,
+                start_bytes=whole_bytes,
+                end_bytes=end_bytes,
+                reason=CUT,
+                verifiable=False,
+            )
+        )
+    return lost
+
+
+def _loss(path: Path, file: PageFile, start: int, end: int, reason: str) -> Loss:
+    return Loss(
+        path=path,
+        start_bytes=(start - 1) * file.page_bytes,
+        end_bytes=(end - 1) * file.page_bytes,
+        reason=reason,
+        verifiable=False,
+    )

@@ -1,0 +1,202 @@
+"""Sqlite3 files cut, overwritten and made up: what is intact arrives, once and unaltered."""
+
+import os
+import random
+import resource
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge.bags.container import ReadLimits
+from bridge.bags.sqlite import open_sqlite3
+from bridge.errors import BridgeError
+from tests.bags.sqlite_files import Message, create, insert, judged, messages_of, sqlite_file
+
+SHARED = Path(__file__).parents[3] / "shared" / "bags"
+REAL = [
+    SHARED / "wbag_sqlite3" / "wbag_0.db3",
+    SHARED / "tf_example" / "tf_example.db3",
+    SHARED / "cdr_test_sqlite3" / "cdr_test_0.db3",
+]
+LIMITS = ReadLimits()
+PAGE_BYTES = 4096
+
+needs_shared = pytest.mark.skipif(not REAL[0].exists(), reason=f"no recordings in {SHARED}")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with several levels of pages, small rows among rows of many overflow pages."""
+    path = tmp_path_factory.mktemp("large") / "bag_0.db3"
+    chance = random.Random(7)
+    connection = sqlite3.connect(path)
+    create(connection, 4, ["/a", "/b"])
+    insert(
+        connection,
+        [
+            (1 + index % 2, 10**18 + index, chance.randbytes(60_000 if index % 97 == 0 else 400))
+            for index in range(3000)
+        ],
+    )
+    connection.commit()
+    connection.close()
+    return path
+
+
+def pages_of(path: Path) -> dict[Message, set[int]]:
+    """Find the pages (from 0) that hold each message, by looking for pieces of its payload.
+
+    Pieces lie close enough together that every page of a payload holds one of them whole.
+    """
+    content = path.read_bytes()
+    found: dict[Message, set[int]] = {}
+    times: Counter[bytes] = Counter()
+    for message in judged(path):
+        payload = message[2]
+        times[payload] += 1
+        pages = set()
+        for start in range(0, max(1, len(payload) - 31), 1500):
+            for shift in range(64):
+                piece = payload[start + shift : start + shift + 32]
+                at = content.find(piece)
+                if at >= 0:
+                    pages.add(at // PAGE_BYTES)
+                    break
+        pages.add(content.find(payload[-16:]) // PAGE_BYTES)
+        found[message] = pages
+    return {message: pages for message, pages in found.items() if times[message[2]] == 1}
+
+
+def read(path: Path) -> tuple[list[Message], bool, int]:
+    """Read what can be read: messages, health, how many losses; an error of ours is none."""
+    try:
+        with open_sqlite3(sqlite_file(path), limits=LIMITS) as reader:
+            return messages_of(reader), reader.healthy, len(reader.tally.losses)
+    except BridgeError:
+        return [], False, 1
+
+
+def check(path: Path, truth: dict[Message, set[int]], touched: set[int], needed: set[int]) -> int:
+    """Judge a damaged file by the pages that were not touched; give how many messages came."""
+    found, healthy, _ = read(path)
+    counts = Counter(found)
+    if not touched & needed:
+        missing = [m for m, pages in truth.items() if not pages & touched and m not in counts]
+        assert not missing
+    for message, pages in truth.items():
+        assert counts[message] <= 1 or not pages & touched
+    assert max((counts[message] for message in truth), default=0) <= 1
+    strangers = [message for message in counts if message not in truth]
+    by_time = {(topic, time): pages for (topic, time, _), pages in truth.items()}
+    for topic, time, _ in strangers:
+        pages = by_time.get((topic, time), touched)
+        assert pages & touched, "a message whose pages are intact was altered"
+    assert not healthy or not strangers or touched
+    return len(found)
+
+
+def small_tables(path: Path) -> set[int]:
+    """The pages (from 0) of the tables that name topics."""
+    content = path.read_bytes()
+    marks = (b"/a", b"/b") if path.name == "bag_0.db3" else (b"std_msgs/msg", b"tf2_msgs/msg")
+    return {content.find(mark) // PAGE_BYTES for mark in marks} | {
+        index
+        for index in range(len(content) // PAGE_BYTES)
+        if any(mark in content[index * PAGE_BYTES : (index + 1) * PAGE_BYTES] for mark in marks)
+    }
+
+
+def cuts(size: int, step: int) -> Iterator[int]:
+    yield from range(0, size, step)
+    yield from (size - 1, size - 100, PAGE_BYTES, PAGE_BYTES - 1, 99, 100, 16, 15)
+
+
+def sweep_cuts(path: Path, tmp_path: Path, step: int) -> None:
+    content = path.read_bytes()
+    truth = pages_of(path)
+    needed = small_tables(path)
+    victim = tmp_path / "cut.db3"
+    best = 0
+    for cut in cuts(len(content), step):
+        victim.write_bytes(content[:cut])
+        touched = set(range(cut // PAGE_BYTES, len(content) // PAGE_BYTES + 1))
+        best = max(best, check(victim, truth, touched, needed))
+        assert victim.read_bytes() == content[:cut]
+
+    assert best > 0.5 * len(truth)
+
+
+@needs_shared
+@pytest.mark.parametrize("path", REAL[:2], ids=lambda path: path.stem)
+def test_real_file_cut_here_and_there(path: Path, tmp_path: Path) -> None:
+    """A real file cut at some places gives every message of the pages that are left."""
+    sweep_cuts(path, tmp_path, 9973)
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_real_file_cut_everywhere(path: Path, tmp_path: Path) -> None:
+    """A real file cut at every 97th byte gives every message of the pages that are left."""
+    sweep_cuts(path, tmp_path, 97)
+
+
+def test_large_file_cut_here_and_there(large: Path, tmp_path: Path) -> None:
+    """Chains of overflow pages that are cut are not taken for messages."""
+    sweep_cuts(large, tmp_path, 499_979)
+
+
+def overwrite(path: Path, victim: Path, chance: random.Random) -> set[int]:
+    """Overwrite one to three places of a copy; give the pages (from 0) that were touched."""
+    content = bytearray(path.read_bytes())
+    touched: set[int] = set()
+    for _ in range(chance.randint(1, 3)):
+        length = chance.choice([1, 16, 512, PAGE_BYTES, 20_000])
+        start = chance.randrange(len(content) - 1)
+        if length == PAGE_BYTES:
+            start -= start % PAGE_BYTES
+        length = min(length, len(content) - start)
+        other = chance.randrange(len(content) - length + 1)
+        content[start : start + length] = chance.choice(
+            [bytes(length), chance.randbytes(length), bytes(content[other : other + length])]
+        )
+        touched |= set(range(start // PAGE_BYTES, (start + length - 1) // PAGE_BYTES + 1))
+    victim.write_bytes(content)
+    return touched
+
+
+def sweep_overwrites(path: Path, tmp_path: Path, rounds: int) -> None:
+    truth = pages_of(path)
+    needed = small_tables(path)
+    victim = tmp_path / "overwritten.db3"
+    for seed in range(rounds):
+        touched = overwrite(path, victim, random.Random(seed))
+        try:
+            check(victim, truth, touched, needed)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, pages {sorted(touched)}") from error
+
+
+@needs_shared
+@pytest.mark.parametrize("path", REAL[:2], ids=lambda path: path.stem)
+def test_real_file_overwritten(path: Path, tmp_path: Path) -> None:
+    """A real file with blocks overwritten gives every message of the pages left alone, once."""
+    sweep_overwrites(path, tmp_path, 40)
+
+
+def test_large_file_overwritten(large: Path, tmp_path: Path) -> None:
+    """Damage in trees and chains takes nothing but what it touches."""
+    sweep_overwrites(large, tmp_path, 12)
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_real_file_overwritten_a_lot(path: Path, tmp_path: Path) -> None:
+    """The same, two thousand times."""
+    sweep_overwrites(path, tmp_path, 2000)
