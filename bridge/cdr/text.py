@@ -15,6 +15,7 @@ INVALID_UTF8 = "invalid_utf8"
 
 # UTF-8 by its first byte (RFC 3629, section 4): how many bytes follow, and what the second may be.
 # Overlong forms, surrogates and code points beyond U+10FFFF all show in the second byte.
+_FOLLOWERS_MAX = 3
 _FOLLOWERS = np.zeros(256, dtype=np.int8)
 _FOLLOWERS[0xC2:0xE0], _FOLLOWERS[0xE0:0xF0], _FOLLOWERS[0xF0:0xF5] = 1, 2, 3
 _IS_CONTINUATION = np.zeros(256, dtype=bool)
@@ -126,9 +127,9 @@ def offsets_of(lengths: Positions) -> NDArray[np.int32]:
 def invalid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Mark the rows of a binary array that are not UTF-8.
 
-    Each row is followed by a NUL in a private copy, so that a sequence cut by the end of its row
-    is blamed on that row. Cost: some twenty passes over the bytes; used only when something is
-    known to be wrong.
+    Each row is followed by NULs in a private copy, as many as can be missing from a sequence, so
+    that one cut by the end of its row is blamed on that row. Cost: some twenty passes over the
+    bytes; used only when something is known to be wrong.
 
     Args:
         data: uint8, shape (m,): the bytes of all rows.
@@ -139,18 +140,19 @@ def invalid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int32]) -> NDArray
     """
     count = len(offsets) - 1
     lengths = np.diff(offsets)
-    guarded = np.zeros(int(offsets[-1]) + count, dtype=np.uint8)
+    size = int(offsets[-1])
+    guarded = np.zeros(size + count * _FOLLOWERS_MAX, dtype=np.uint8)
     rows = np.repeat(np.arange(count), lengths)
-    guarded[np.arange(int(offsets[-1])) + rows] = data[: int(offsets[-1])]
+    guarded[np.arange(size) + rows * _FOLLOWERS_MAX] = data[:size]
     wanted = _FOLLOWERS[guarded]
     continues = _IS_CONTINUATION[guarded]
     expected = np.zeros(len(guarded), dtype=bool)
-    for distance in (1, 2, 3):
+    for distance in range(1, _FOLLOWERS_MAX + 1):
         expected[distance:] |= wanted[:-distance] >= distance
     bad = (continues != expected) | _IS_NEVER_VALID[guarded]
     lead, second = guarded[:-1], guarded[1:]
     bad[:-1] |= (wanted[:-1] > 0) & ((second < _SECOND_MIN[lead]) | (second > _SECOND_MAX[lead]))
-    ends = offsets[1:] + np.arange(count)
+    behind = offsets[1:] + np.arange(1, count + 1) * _FOLLOWERS_MAX
     rows_bad = np.zeros(count, dtype=bool)
-    rows_bad[np.searchsorted(ends, np.flatnonzero(bad))] = True
+    rows_bad[np.searchsorted(behind, np.flatnonzero(bad), side="right")] = True
     return rows_bad

@@ -29,6 +29,9 @@ STRINGS = st.one_of(
     st.just(PrimitiveType(name="string")),
     st.integers(1, 6).map(lambda bound: PrimitiveType(name="string", bound=bound)),
 )
+LETTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+"""What C strings and UTF-16 can hold."""
+
 WIDE_STRINGS = st.one_of(
     st.just(PrimitiveType(name="wstring")),
     st.integers(1, 6).map(lambda bound: PrimitiveType(name="wstring", bound=bound)),
@@ -109,7 +112,7 @@ def primitive_values(kind: PrimitiveType) -> st.SearchStrategy[Any]:
         return st.floats()
     text = st.text(max_size=kind.bound or 20)
     if kind.name == "wstring":
-        text = st.text(st.characters(exclude_characters="\0"), max_size=kind.bound or 20)
+        text = st.text(LETTERS, max_size=kind.bound or 20)
         return text.filter(
             lambda value: not kind.bound or len(value.encode("utf-16-le")) <= 2 * kind.bound
         )
