@@ -35,9 +35,10 @@ class _Outcome(NoObserver):
         self.ended.put(report)
 
     def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        """Note the failure."""
-        del entry, retry_in_s
-        self.ended.put(failure)
+        """Note the failure, unless it is tried again."""
+        del entry
+        if retry_in_s is None:
+            self.ended.put(failure)
 
 
 def demo(

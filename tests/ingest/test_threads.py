@@ -12,7 +12,7 @@ from bridge.ingest.threads import ReadAhead, SendBehind
 from bridge.model import MessageBlock
 
 
-def block(topic: int, data: np.ndarray | None = None) -> MessageBlock:  # type: ignore[type-arg]
+def block(topic: int, data: np.ndarray | None = None) -> MessageBlock:
     buffer = np.zeros(100, np.uint8) if data is None else data
     times_ns = np.array([topic], np.int64)
     return MessageBlock(
