@@ -13,15 +13,13 @@ from typing import Self
 
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.sqlite_copy import Database, open_database
-from bridge.bags.sqlite_pages import is_outgrown
+from bridge.bags.sqlite_pages import MAGIC, is_outgrown
 from bridge.bags.sqlite_rows import Row, RowBatch, Text, blocks_of, fill
 from bridge.bags.sqlite_salvage import salvaged_rows, salvaged_schema
 from bridge.bags.sqlite_schema import Schema, read_schema
 from bridge.bags.sqlite_seen import SeenRows
 from bridge.errors import DamagedRecordingError, NotARecordingError, RecordingLimitError
 from bridge.model import RecordingFile
-
-MAGIC = b"SQLite format 3\x00"
 
 # The length of a blob stands in the header of its row: asking for it first keeps a payload over the
 # limit from ever being built; the number that comes instead is what it is counted by.

@@ -4,14 +4,23 @@ Tables are told apart by the shape of their rows, for the list of tables may be 
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.names import normal_msgtype
-from bridge.bags.sqlite_pages import PageFile, Text, Value, cells, claim_free_pages, probed_pages
+from bridge.bags.sqlite_cells import Text, Value, cells
+from bridge.bags.sqlite_pages import (
+    PAGE_SIZES,
+    PageFile,
+    claim_free_pages,
+    open_pages,
+    read_header,
+)
 from bridge.bags.sqlite_rows import Row
 from bridge.bags.sqlite_rows import Text as TextPayload
 from bridge.bags.sqlite_schema import ENCODINGS, Schema, TopicRow, schema_of
@@ -21,8 +30,46 @@ from bridge.model import Definition, Loss
 ROW_BYTES_SLACK = 1 << 10
 """What a row takes beside its payload."""
 
+PROBED_LEAVES = 64
+"""How many leaves are looked at to find out whether a size of pages is right."""
+
 CUT = "the file is cut"
 UNCLAIMED = "pages that belong to no table"
+
+
+def probed_pages(descriptor: int, *, row_bytes_max: int) -> tuple[PageFile, NDArray[np.bool_]]:
+    """Look at a file as pages of the size with which most rows can be read.
+
+    A size that the header tells is not doubted; without one every size is tried.
+
+    Returns:
+        The pages, and which of them are free: bool, shape (pages + 1,).
+    """
+    header = read_header(descriptor)
+    sizes = (header.page_bytes,) if header.page_bytes else PAGE_SIZES
+    scores = [
+        _score(open_pages(descriptor, header, page_bytes=size, row_bytes_max=0))
+        if len(sizes) > 1
+        else 0
+        for size in sizes
+    ]
+    file = open_pages(
+        descriptor,
+        header,
+        page_bytes=sizes[scores.index(max(scores))],
+        row_bytes_max=row_bytes_max,
+    )
+    return file, claim_free_pages(file, header)
+
+
+def _score(file: PageFile) -> int:
+    """Count the rows that can be read in the first leaves, less those that cannot."""
+    found = [
+        cell is not None
+        for number, data in islice(file.leaves(), PROBED_LEAVES)
+        for cell in cells(file, number, data)
+    ]
+    return 2 * sum(found) - len(found)
 
 
 def salvaged_rows(
@@ -42,8 +89,7 @@ def salvaged_rows(
     Yields:
         Row id, topic id, time, payload; in the order of pages.
     """
-    file = probed_pages(descriptor, row_bytes_max=limits.message_bytes_max + ROW_BYTES_SLACK)
-    free = claim_free_pages(file)
+    file, free = probed_pages(descriptor, row_bytes_max=limits.message_bytes_max + ROW_BYTES_SLACK)
     for number, data in file.leaves():
         if free[number]:
             continue
@@ -77,8 +123,9 @@ def _message(rowid: int, values: list[Value]) -> Row | None:
 
 def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
     """Read what is left of the small tables."""
-    file = probed_pages(descriptor, row_bytes_max=limits.definition_bytes_max + ROW_BYTES_SLACK)
-    free = claim_free_pages(file)
+    file, free = probed_pages(
+        descriptor, row_bytes_max=limits.definition_bytes_max + ROW_BYTES_SLACK
+    )
     topics: dict[int, TopicRow] = {}
     definitions: dict[str, Definition] = {}
     notes: dict[int, str] = {}
@@ -122,7 +169,7 @@ def _lost_pages(file: PageFile, path: Path) -> list[Loss]:
     ]
     whole_bytes = file.pages * file.page_bytes
     end_bytes = max(file.told_pages * file.page_bytes, file.size_bytes)
-    if file.told_pages > file.pages or file.size_bytes > whole_bytes:
+    if end_bytes > whole_bytes:
         lost.append(
             Loss(
                 path=path,

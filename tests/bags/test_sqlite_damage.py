@@ -1,16 +1,12 @@
 """Sqlite3 files cut, overwritten and made up: what is intact arrives, once and unaltered."""
 
-import os
 import random
-import resource
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.sqlite import open_sqlite3
