@@ -77,9 +77,11 @@ def _points(source: Source) -> NDArray[np.int64]:
     points *= source.numbers("width", pa.uint32())
     step = source.numbers("point_step", pa.uint32()).astype(np.int64)
     sizes = lengths(source.binary("data"))
-    # Compared by division: hostile sizes would overflow the product.
-    wrong = (points > 0) & ((step == 0) | (sizes % np.maximum(step, 1) != 0))
-    wrong |= (points > 0) & (sizes // np.maximum(step, 1) != points)
+    # Compared by division, because hostile sizes overflow the product; `points` itself may already
+    # have overflowed, into the negative.
+    whole = np.maximum(step, 1)
+    fits = (step > 0) & (sizes % whole == 0) & (sizes // whole == points)
+    wrong: Mask = (points != 0) & ~fits
     source.reject(wrong, "point cloud whose size is not height x width x point_step")
     points[wrong] = 0
     return points

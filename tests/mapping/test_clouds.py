@@ -13,6 +13,7 @@ from bridge.mapping import MappedBlock, TopicOptions, plan_topic
 from bridge.ontology import MODELS
 from tests.mapping.rosmsg import (
     arrow_type,
+    changed,
     decoded,
     message_type,
     messages,
@@ -176,6 +177,23 @@ def test_quantity_outside_its_point_is_dropped() -> None:
     message.fields[2].offset = 10
     block = mapped("Lidar", [message, cloud(XYZ)])
     assert block.dropped == {"point cloud with a field beyond its points": 1}
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "step"),
+    [
+        (2**32 - 1, 2**32 - 1, 12),
+        (2**31, 2**32 - 2, 12),
+        (1, 2, 2**32 - 1),
+        (2**31, 2**31, 4),
+        (1, 2, 0),
+    ],
+)
+def test_absurd_sizes_are_dropped(height: int, width: int, step: int) -> None:
+    """Sizes whose product overflows are compared with the bytes all the same."""
+    absurd = changed(cloud(XYZ), height=height, width=width, point_step=step)
+    block = compare("Lidar", [cloud(XYZ), absurd])
+    assert block.dropped == {"point cloud whose size is not height x width x point_step": 1}
 
 
 def test_impossible_model_is_a_configuration_error() -> None:
