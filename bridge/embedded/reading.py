@@ -25,6 +25,9 @@ from bridge.embedded.wire import INT64_MAX
 CACHE_BYTES_MAX = 64 * 2**20
 """Decoded chunks kept while reading; the chunk in use stays even if it alone is bigger."""
 
+JOINED_BYTES_MAX = 4 * 2**20
+"""Neighbouring chunks are read as one up to this size, for each read costs a millisecond."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
@@ -53,14 +56,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """One chunk of a topic: a row group of a segment.
+    """One chunk of a topic, a row group of a segment; or several that are read as one.
 
     Rows without a time count as the latest ones, at `INT64_MAX`.
     """
 
     segment: int
-    group: int
+    groups: tuple[int, ...]
     rows: int
+    size_bytes: int
     first_ns: int
     last_ns: int
 
@@ -87,6 +91,7 @@ class TopicReader:
             FileNotFoundError: The topic was deleted meanwhile.
         """
         self._cache: OrderedDict[Chunk, pa.Table] = OrderedDict()
+        self._cached_bytes = 0
         with ExitStack() as opened:
             self._files = [
                 opened.enter_context(pq.ParquetFile(path, pre_buffer=False)) for path in paths
@@ -112,24 +117,31 @@ class TopicReader:
 
     def footer(self, chunk: Chunk) -> pq.RowGroupMetaData:
         """Give what the file's footer says of a chunk."""
-        return self._files[chunk.segment].metadata.row_group(chunk.group)
+        (group,) = chunk.groups
+        return self._files[chunk.segment].metadata.row_group(group)
 
     def columns(self, chunk: Chunk, paths: Sequence[str]) -> pa.Table:
         """Read some columns of a chunk, named by dotted path, past the cache."""
         file = self._files[chunk.segment]
-        return file.read_row_group(chunk.group, columns=list(paths), use_threads=False)
+        return file.read_row_groups(chunk.groups, columns=list(paths), use_threads=False)
 
     def table(self, chunk: Chunk) -> pa.Table:
         """Read a chunk, or take it from the cache."""
         table = self._cache.get(chunk)
         if table is None:
-            table = self._files[chunk.segment].read_row_group(chunk.group)
+            table = self._files[chunk.segment].read_row_groups(chunk.groups)
             self._cache[chunk] = table
-            held_bytes = sum(held.nbytes for held in self._cache.values())
-            while held_bytes > CACHE_BYTES_MAX and len(self._cache) > 1:
-                held_bytes -= self._cache.popitem(last=False)[1].nbytes
+            self._cached_bytes += table.nbytes
+            while self._cached_bytes > CACHE_BYTES_MAX and len(self._cache) > 1:
+                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
         self._cache.move_to_end(chunk)
         return table
+
+    def forget(self, chunk: Chunk) -> None:
+        """Drop a chunk that will not be read again."""
+        table = self._cache.pop(chunk, None)
+        if table is not None:
+            self._cached_bytes -= table.nbytes
 
     def summary(self, window: Window) -> Summary:
         """Count the rows of a window; reads times only of the chunks its bounds cut."""
@@ -155,11 +167,13 @@ class TopicReader:
     def in_order(self, window: Window, *, rows_max: int) -> Iterator[pa.Table]:
         """Give the rows of a window by ascending time, at most `rows_max` at once.
 
-        Rows of one time come in the order they were put.
+        The order among rows of one time is not defined.
         """
-        chunks = sorted(
-            (chunk for chunk in self.chunks if window.touches(chunk.first_ns, chunk.last_ns)),
-            key=lambda chunk: chunk.first_ns,
+        chunks = _joined(
+            sorted(
+                (chunk for chunk in self.chunks if window.touches(chunk.first_ns, chunk.last_ns)),
+                key=lambda chunk: (chunk.first_ns, chunk.segment, chunk.groups),
+            )
         )
         active: list[_Cursor] = []
         for position, chunk in enumerate(chunks):
@@ -167,7 +181,10 @@ class TopicReader:
             is_last = position + 1 == len(chunks)
             until_ns = None if is_last else chunks[position + 1].first_ns
             yield from _merged(active, until_ns, rows_max=rows_max)
-            active = [cursor for cursor in active if cursor.position < cursor.end]
+            for cursor in active:
+                if cursor.is_done:
+                    self.forget(cursor.chunk)
+            active = [cursor for cursor in active if not cursor.is_done]
 
 
 class _Cursor:
@@ -175,7 +192,7 @@ class _Cursor:
 
     def __init__(self, reader: TopicReader, chunk: Chunk, window: Window) -> None:
         self._reader = reader
-        self._chunk = chunk
+        self.chunk = chunk
         times = reader.table(chunk).column(TIMESTAMP).combine_chunks()
         nulls = times.null_count
         times = times.fill_null(INT64_MAX)
@@ -186,12 +203,16 @@ class _Cursor:
         if window.end_ns is not None:
             self.end = min(self.end, self.before(window.end_ns))
 
+    @property
+    def is_done(self) -> bool:
+        return self.position >= self.end
+
     def before(self, time_ns: int) -> int:
         return bisect_left(self.times, time_ns, key=_plain)
 
     def take(self, rows: int) -> pa.Table:
         start, self.position = self.position, self.position + rows
-        table = self._reader.table(self._chunk)
+        table = self._reader.table(self.chunk)
         if self._order is None:
             return table.slice(start, rows)
         return table.take(self._order.slice(start, rows))
@@ -279,6 +300,29 @@ def _ascends(times: pa.Array) -> bool:
     return bool(pc.all(pc.less_equal(times.slice(0, len(times) - 1), times.slice(1))).as_py())
 
 
+def _joined(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Join neighbours of one segment, up to a size, into chunks that are read as one."""
+    joined: list[Chunk] = []
+    for chunk in chunks:
+        before = joined[-1] if joined else None
+        if (
+            before is not None
+            and before.segment == chunk.segment
+            and before.size_bytes + chunk.size_bytes <= JOINED_BYTES_MAX
+        ):
+            joined[-1] = Chunk(
+                segment=chunk.segment,
+                groups=before.groups + chunk.groups,
+                rows=before.rows + chunk.rows,
+                size_bytes=before.size_bytes + chunk.size_bytes,
+                first_ns=before.first_ns,
+                last_ns=max(before.last_ns, chunk.last_ns),
+            )
+        else:
+            joined.append(chunk)
+    return joined
+
+
 def _chunks(segment: int, footer: pq.FileMetaData) -> Iterator[Chunk]:
     """Read the bounds of the chunks of a segment from its footer."""
     names = [footer.schema.column(index).path for index in range(footer.num_columns)]
@@ -290,8 +334,9 @@ def _chunks(segment: int, footer: pq.FileMetaData) -> Iterator[Chunk]:
         has_nulls = statistics is None or statistics.null_count != 0
         yield Chunk(
             segment=segment,
-            group=group,
+            groups=(group,),
             rows=row_group.num_rows,
+            size_bytes=row_group.total_byte_size,
             first_ns=statistics.min if has_times else INT64_MAX,
             last_ns=statistics.max if has_times and not has_nulls else INT64_MAX,
         )
