@@ -10,16 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from bridge.bags.opening import open_regular
-from bridge.errors import RecordingError, RecordingVanishedError
+from bridge.errors import DamagedRecordingError, RecordingError, RecordingVanishedError
 
 METADATA_FILE = "metadata.yaml"
 
-METADATA_BYTES_MAX = 4 << 20
-"""A longer file is not parsed; 4 MiB hold some ten thousand splits."""
+METADATA_BYTES_MAX = 1 << 20
+"""A longer file is not parsed; 1 MiB holds some five thousand splits."""
+
+NESTING_MAX = 64
+"""Brackets nested more deeply are not parsed: the parser's time grows with the square of it."""
 
 ROOT_KEY = "rosbag2_bagfile_information"
 
@@ -43,17 +47,10 @@ def read_hints(folder: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         return {}, ()
     except RecordingError as error:
         return {}, (f"{METADATA_FILE} cannot be read: {error.message}",)
-    if len(text) > METADATA_BYTES_MAX:
-        return {}, (f"{METADATA_FILE} is longer than {METADATA_BYTES_MAX} bytes",)
-    parser = YAML(typ="safe", pure=True)
-    parser.allow_duplicate_keys = True
     try:
-        document = parser.load(text.decode("utf-8", errors="replace"))
-    except (YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        return {}, (f"{METADATA_FILE} is no YAML: {str(error).splitlines()[0]}",)
-    hints = document.get(ROOT_KEY) if isinstance(document, dict) else None
-    if not isinstance(hints, dict):
-        return {}, (f"{METADATA_FILE} holds nothing about a recording",)
+        hints = _parse(text)
+    except DamagedRecordingError as error:
+        return {}, (f"{METADATA_FILE} {error.message}",)
     return hints, _flaws(hints)
 
 
@@ -79,6 +76,28 @@ def listed_files(hints: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, 
     return tuple(names), tuple(notes)
 
 
+def _parse(text: bytes) -> Mapping[str, Any]:
+    """Parse a document that may hold anything.
+
+    Raises:
+        DamagedRecordingError: It is beyond the limits, no YAML, or of something else.
+    """
+    if len(text) > METADATA_BYTES_MAX:
+        raise DamagedRecordingError(f"is longer than {METADATA_BYTES_MAX} bytes")
+    if _nesting(text) > NESTING_MAX:
+        raise DamagedRecordingError(f"nests brackets more than {NESTING_MAX} deep")
+    parser = YAML(typ="safe", pure=True)
+    parser.allow_duplicate_keys = True
+    try:
+        document = parser.load(text.decode("utf-8", errors="replace"))
+    except (YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise DamagedRecordingError(f"is no YAML: {str(error).splitlines()[0]}") from error
+    hints = document.get(ROOT_KEY) if isinstance(document, dict) else None
+    if not isinstance(hints, dict):
+        raise DamagedRecordingError("holds nothing about a recording")
+    return hints
+
+
 def _flaws(hints: Mapping[str, Any]) -> tuple[str, ...]:
     version = hints.get("version")
     if not isinstance(version, int):
@@ -91,6 +110,14 @@ def _flaws(hints: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(paths, list) and isinstance(files, list) and len(paths) != len(files):
         return (f"{METADATA_FILE} is torn: {len(paths)} file names, {len(files)} descriptions",)
     return ()
+
+
+def _nesting(text: bytes) -> int:
+    """Count how deeply brackets are nested at most, those in quotes included."""
+    codes = np.frombuffer(text, dtype=np.uint8)
+    opened = np.isin(codes, np.frombuffer(b"[{", dtype=np.uint8)).astype(np.int64)
+    closed = np.isin(codes, np.frombuffer(b"]}", dtype=np.uint8)).astype(np.int64)
+    return int(np.cumsum(opened - closed).max(initial=0))
 
 
 def _read(path: Path) -> bytes:
