@@ -22,7 +22,7 @@ from bridge.daemon.states import State
 
 ROOT = Path(__file__).parent.parent.parent
 WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"))
-PATIENCE_S = 60.0
+PATIENCE_S = 40.0
 
 
 def mcap_bytes(text: str = "", messages: int = 3) -> bytes:
@@ -52,6 +52,9 @@ def wait_for(condition: Callable[[], Any], *, patience_s: float = PATIENCE_S) ->
 
 class Bridge:
     """One bridge's folders and settings, and a daemon over them."""
+
+    mcap_bytes = staticmethod(mcap_bytes)
+    wait_for = staticmethod(wait_for)
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder

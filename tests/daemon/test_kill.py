@@ -1,0 +1,265 @@
+"""Exactly once, whatever is killed: the real daemon, real workers, the real embedded server."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.client import MosaicoClient
+from bridge.daemon.states import State
+from bridge.errors import BridgeError
+
+if TYPE_CHECKING:
+    from tests.daemon.conftest import Bridge
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+# Root without any capability owns its files but may neither take leases on those of others nor
+# look into other processes: what a hardened service user may do.
+WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+POINTS = (
+    "discovered", "ready", "sending", "started", "planned:2", "progress", "progress:3",
+    "stage-read", "stage-send", "stage-verify", "verified", "stage-finalize", "finalised",
+    "finished", "ready:2", "sending:2", "verified:2", "finalised:2",
+)  # fmt: skip
+
+
+class Site:
+    """A server process, a daemon process, and what can be asked about them afterwards."""
+
+    def __init__(self, bridge: "Bridge") -> None:
+        self.bridge = bridge
+        self.port = 0
+        self.server: subprocess.Popen[str] | None = None
+        self.messages: dict[str, int] = {}
+        self.start_server()
+        self.config = bridge.folder / "bridge.toml"
+        self.config.write_text(
+            f"""
+            [watch]
+            folder = "{bridge.watched}"
+            settle_s = 0.2
+            rescan_interval_s = 1.0
+            [state]
+            folder = "{bridge.state}"
+            [server]
+            host = "127.0.0.1"
+            port = {self.port}
+            stall_timeout_s = 5.0
+            [ingest]
+            max_batch_size_records = 500
+            [retry]
+            backoff_initial_s = 0.1
+            backoff_max_s = 0.5
+            """
+        )
+
+    def start_server(self) -> None:
+        self.server = subprocess.Popen(
+            [
+                sys.executable,
+                str(HERE / "server_process.py"),
+                str(self.bridge.folder / "platform"),
+                str(self.port),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert self.server.stdout is not None
+        line = self.server.stdout.readline()
+        if not line:
+            self.kill_server()
+        self.port = int(line)
+
+    def kill_server(self) -> None:
+        if self.server is not None:
+            self.server.kill()
+            self.server.wait()
+            for pipe in (self.server.stdin, self.server.stdout):
+                assert pipe is not None
+                pipe.close()
+            self.server = None
+
+    def drop(self, name: str, messages: int) -> None:
+        self.messages[name] = messages
+        content = self.bridge.mcap_bytes(name * 20, messages)
+        path = self.bridge.drop(f"{name}.mcap", content)
+        # Somebody else's recording, as on a machine where the recorder has its own user.
+        os.chown(path, 65534, 65534) if os.geteuid() == 0 else None
+
+    @contextlib.contextmanager
+    def daemon(self, *, kill_at: str = "") -> Iterator["subprocess.Popen[bytes]"]:
+        """Run the daemon; it is killed at the end if it still runs."""
+        plain = os.geteuid() == 0 and shutil.which("setpriv") is not None
+        process = subprocess.Popen(
+            [
+                *(WITHOUT_CAPABILITIES if plain else ()),
+                sys.executable,
+                str(HERE / "daemon_process.py"),
+                str(self.config),
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "MOSAICO_TEST_KILL_AT": kill_at},
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def settled(self) -> bool:
+        """Tell whether every recording has come to rest."""
+        states = {name: entry.state for name, entry in self.bridge.entries().items()}
+        return states == {f"{name}.mcap": State.FINALISED for name in self.messages}
+
+    def check(self) -> None:
+        """Every recording is exactly one whole sequence, and nothing else is on the platform."""
+        with MosaicoClient.connect("127.0.0.1", self.port) as client:
+            sequences = client.list_sequences()
+            counted: dict[str, int] = {}
+            for sequence in sequences:
+                handler = client.sequence_handler(sequence)
+                assert handler is not None
+                assert handler.sessions
+                assert all(session.locked for session in handler.sessions)
+                assert handler.topics == ["/chatter"]
+                topic = client.topic_handler(sequence, "/chatter")
+                assert topic is not None
+                rows = sum(batch.num_rows for batch in topic.batches())
+                assert sequence.rsplit("_", 1)[0] not in counted, "sent twice"
+                counted[sequence.rsplit("_", 1)[0]] = rows
+        assert counted == self.messages
+
+
+@pytest.fixture
+def site(bridge: "Bridge") -> Iterator[Site]:
+    made = Site(bridge)
+    yield made
+    made.kill_server()
+
+
+def finish(site: Site) -> None:
+    """Run a daemon undisturbed until everything has come to rest, then check the platform."""
+    with site.daemon():
+        try:
+            site.bridge.wait_for(site.settled)
+        except AssertionError as error:
+            raise AssertionError(f"not at rest: {site.bridge.entries()}") from error
+    site.check()
+
+
+def test_daemon_killed_at_every_step_delivers_exactly_once(site: Site) -> None:
+    """One daemon after the other dies at another point, with recordings left by the one before."""
+    for number, point in enumerate(POINTS):
+        site.drop(f"a{number}", 2000)
+        site.drop(f"b{number}", 10)
+        with site.daemon(kill_at=point) as process:
+            assert process.wait(60) == -signal.SIGKILL, f"{point} was never reached"
+    finish(site)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+def test_daemon_killed_at_any_step_delivers_exactly_once(site: Site, point: str) -> None:
+    """After a kill at a state or event, the next daemon ends in one whole sequence each."""
+    site.drop("a", 3000)
+    site.drop("b", 10)
+    with site.daemon(kill_at=point) as process:
+        assert process.wait(60) == -signal.SIGKILL, f"{point} was never reached"
+    finish(site)
+
+
+def kill_at_random(site: Site, *, rounds: int, seed: int) -> None:
+    """Drop recordings while daemon or server are killed at random moments."""
+    chance = random.Random(seed)
+    for number in range(rounds):
+        site.drop(f"r{number}", chance.choice([1, 100, 5000]))
+        with site.daemon() as process:
+            time.sleep(chance.uniform(0.5, 3.0))
+            if chance.random() < 0.3:
+                site.kill_server()
+                time.sleep(chance.uniform(0.0, 0.5))
+                site.start_server()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    finish(site)
+
+
+def test_random_kills_deliver_exactly_once(site: Site) -> None:
+    """Kills of daemon and server at random moments, with new recordings coming in."""
+    kill_at_random(site, rounds=4, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_hundred_random_kills_deliver_exactly_once(site: Site) -> None:
+    """The same, a hundred times."""
+    kill_at_random(site, rounds=100, seed=2)
+
+
+def test_killed_server_is_sent_to_again(site: Site) -> None:
+    """A platform that dies in the middle of an upload gets the recording whole afterwards."""
+    site.drop("a", 200_000)
+    with site.daemon():
+        site.bridge.wait_for(lambda: sending(site))
+        site.kill_server()
+        time.sleep(1.0)
+        site.start_server()
+        site.bridge.wait_for(site.settled)
+    site.check()
+
+
+def sending(site: Site) -> bool:
+    """Tell whether the platform holds a part of something."""
+    with contextlib.suppress(BridgeError), MosaicoClient.connect("127.0.0.1", site.port) as client:
+        return bool(client.list_sequences())
+    return False
+
+
+def test_no_worker_outlives_its_daemon(site: Site) -> None:
+    """Workers of a killed daemon are gone before the next one takes the journal."""
+    site.drop("a", 200_000)
+    with site.daemon() as process:
+        site.bridge.wait_for(lambda: sending(site))
+        workers = children(process.pid)
+        assert workers
+        process.kill()
+        process.wait()
+        site.bridge.wait_for(lambda: not any(alive(worker) for worker in workers), patience_s=5)
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_lost_journal_is_rebuilt_from_the_platform(site: Site) -> None:
+    """Without its journal the bridge asks the platform, and sends nothing twice."""
+    site.drop("a", 100)
+    finish(site)
+    shutil.rmtree(site.bridge.state)
+    finish(site)
+    (entry,) = site.bridge.entries().values()
+
+    assert entry.state is State.FINALISED
+    assert entry.messages_sent == 100
