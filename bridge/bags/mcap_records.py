@@ -91,7 +91,8 @@ DATA_END_BYTES = HEAD_BYTES + 4
 CHUNK_HEAD_BYTES_MAX = 128
 """Enough to parse everything of a chunk record before its records, for every known compression."""
 
-_HEAD = struct.Struct("<BQ")
+HEAD = struct.Struct("<BQ")
+"""Opcode and length, as `RECORD_HEAD`, for one record at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +227,7 @@ class Fields:
 
 def parse_head(data: bytes | memoryview, offset: int = 0) -> tuple[int, int]:
     """Take opcode and content length of the record at an offset; 9 bytes must be there."""
-    opcode, length = _HEAD.unpack_from(data, offset)
+    opcode, length = HEAD.unpack_from(data, offset)
     return opcode, length
 
 

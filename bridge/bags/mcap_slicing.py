@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.mcap_records import (
+    HEAD,
     HEAD_BYTES,
     MESSAGE_CONTENT_BYTES_MIN,
     MESSAGE_HEAD,
     RECORD_HEAD,
     Opcode,
-    parse_head,
 )
 
 Bytes = NDArray[np.uint8]
@@ -88,9 +88,10 @@ def slice_by_walk(data: Bytes, start: int, end: int) -> Slices:
     view = data.data
     starts: list[int] = []
     note = starts.append
+    unpack = HEAD.unpack_from
     position = start
     while position + HEAD_BYTES <= end:
-        opcode, length = parse_head(view, position)
+        opcode, length = unpack(view, position)
         following = position + HEAD_BYTES + length
         if following > end or not opcode:
             break

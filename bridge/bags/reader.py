@@ -17,7 +17,12 @@ from bridge.bags.formats import sniff, storage_name
 from bridge.bags.mcap import McapReader
 from bridge.bags.metadata import read_hints
 from bridge.bags.recording_metadata import distro_of, merged_metadata
-from bridge.bags.storage_files import StorageFile, open_storage_file
+from bridge.bags.storage_files import (
+    StorageFile,
+    allow_descriptors,
+    is_lack_of_descriptors,
+    open_storage_file,
+)
 from bridge.bags.topics import Resolve, merge_channels
 from bridge.errors import RecordingChangedError, RecordingError
 from bridge.model import Loss, MessageBlock, Recording, RecordingFile, Serialization, Topic
@@ -200,7 +205,7 @@ def open_recording(
         scratch_dir: Where working copies may be made; None for the system's temporary folder.
 
     Raises:
-        RecordingError: No file can be read; the error of the first.
+        RecordingError: No file can be read (the error of the first), or too many are open.
         ScratchSpaceError: A working copy is needed and does not fit.
     """
     limits = limits or ReadLimits()
@@ -208,6 +213,7 @@ def open_recording(
     losses: list[Loss] = []
     files: list[StorageFile] = []
     errors: list[RecordingError] = []
+    allow_descriptors(len(recording.files))
     with ExitStack() as stack:
         for file in recording.files:
             try:
@@ -215,6 +221,9 @@ def open_recording(
             except RecordingChangedError:
                 raise
             except RecordingError as error:
+                if is_lack_of_descriptors(error):
+                    error.hint = "raise the limit of open files (LimitNOFILE= of the service)"
+                    raise
                 errors.append(error)
                 losses.append(_lost_file(file, error))
         if errors and not files:

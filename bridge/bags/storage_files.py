@@ -1,5 +1,7 @@
 """Opening the storage files of a recording, each with the reader of its format."""
 
+import errno
+import resource
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,12 @@ from bridge.bags.sqlite import open_sqlite3
 from bridge.bags.zstd_source import ZstdSource
 from bridge.errors import RecordingError
 from bridge.model import Container, RecordingFile
+
+DESCRIPTORS_PER_FILE = 4
+"""The file itself, and what SQLite or a working copy add to it."""
+
+DESCRIPTORS_SPARE = 256
+"""What the rest of the process may have open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +38,25 @@ class StorageFile:
     source: FileSource
     container: ContainerReader
     torn: str = ""
+
+
+def allow_descriptors(files: int) -> None:
+    """Raise the process's soft limit of open files, within the hard one, to what reading needs.
+
+    All files of a recording are open at once; a day of short splits is more than the usual 1024.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = files * DESCRIPTORS_PER_FILE + DESCRIPTORS_SPARE
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def is_lack_of_descriptors(error: BaseException) -> bool:
+    """Tell whether a file could not be opened because too many others are."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in {errno.EMFILE, errno.ENFILE}
 
 
 def open_storage_file(

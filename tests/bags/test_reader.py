@@ -315,6 +315,30 @@ def test_all_files_unreadable_is_the_first_error(tmp_path: Path) -> None:
     assert caught.value.path == path
 
 
+COUNT_UNDER_LIMIT = """
+import pathlib, resource, sys
+from bridge.bags import load_recording, open_recording
+soft, hard = int(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+try:
+    with open_recording(load_recording(pathlib.Path(sys.argv[1]))) as reader:
+        print(sum(len(block.starts) for block in reader.blocks()), len(reader.tally.losses))
+except Exception as error:
+    print(type(error).__name__, error.hint)
+"""
+
+
+@pytest.mark.parametrize(
+    ("hard", "answer"), [(4096, "300 0"), (64, "RecordingError raise the limit of open files")]
+)
+def test_more_splits_than_open_files_are_no_loss(tmp_path: Path, hard: int, answer: str) -> None:
+    """Many splits raise the soft limit of descriptors; the hard one is an error, not lost files."""
+    folder = write_splits(tmp_path / "d", made.sample(300), splits=100)
+    command = [sys.executable, "-c", COUNT_UNDER_LIMIT, str(folder), "64", str(hard)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith(answer)
+
+
 def peak_resident_kib(paths: Iterable[Path]) -> int:
     """Read recordings in a child process and measure what it needed at the most."""
     code = (
