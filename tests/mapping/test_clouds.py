@@ -163,6 +163,17 @@ def test_misfits_are_dropped_alone(
     assert block.batch.num_rows == 2
 
 
+def test_clouds_of_mixed_layouts_keep_their_order() -> None:
+    """Clouds are read layout by layout, and come back in the order they were recorded."""
+    plain, more = XYZ, XYZ | {"intensity": (7, [0.5, 0.25])}
+    sample = [
+        cloud(columns | {"x": (7, [index, index])})
+        for index, columns in enumerate((plain, more, more, plain, more, plain))
+    ]
+    rows = rows_of(compare("Lidar", sample))
+    assert [row["x"][0] for row in rows] == [0, 1, 2, 3, 4, 5]
+
+
 def test_whole_floats_become_integers_and_wide_floats_narrow() -> None:
     """Intensity as a double is narrowed, a beam number as a whole float becomes one."""
     columns = XYZ | {"beam_id": (7, [1.0, 65535.0]), "intensity": (8, [0.1, 1e300])}
