@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from bridge.embedded.catalogue import Catalogue
+from bridge.embedded.reading import TopicReader
 from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord
 from bridge.embedded.store import Store, make_folder
 from bridge.errors import ConfigError
@@ -16,6 +17,18 @@ from bridge.errors import ConfigError
 CATALOGUE = "catalogue.sqlite"
 
 _log = logging.getLogger(__name__)
+
+
+class TopicGoneError(Exception):
+    """A topic was deleted while it was put or read.
+
+    Attributes:
+        locator: The topic.
+    """
+
+    def __init__(self, locator: str) -> None:
+        super().__init__(f"{locator} was deleted meanwhile")
+        self.locator = locator
 
 
 class Archive:
@@ -78,6 +91,18 @@ class Archive:
     def close(self) -> None:
         """Close the catalogue and give the folder free; idempotent."""
         self._opened.close()
+
+    def open(self, topic: TopicRecord) -> TopicReader:
+        """Open the sealed segments of a topic.
+
+        Raises:
+            TopicGoneError: The topic was deleted meanwhile.
+        """
+        segments = self.catalogue.segments(topic)
+        try:
+            return TopicReader([self.store.path(topic, segment.number) for segment in segments])
+        except FileNotFoundError:
+            raise TopicGoneError(topic.locator) from None
 
     def delete(self, resource: SequenceRecord | SessionRecord | TopicRecord) -> None:
         """Forget a resource with all that is in it, then remove its data.

@@ -308,20 +308,25 @@ class Catalogue:
             )
         return True
 
-    def complete_topic(self, topic: TopicRecord) -> None:
-        """Lock a topic whose segments are all noted, and add up what it holds."""
-        self._rows(
+    def complete_topic(self, topic: TopicRecord) -> bool:
+        """Lock a topic whose segments are all noted, and add up what it holds.
+
+        Returns:
+            False when the topic has been deleted meanwhile.
+        """
+        completed = self._rows(
             "UPDATE topics SET state = ?, completed_ns = ?, rows = total.rows,"
             " size_bytes = total.size_bytes, chunks = total.chunks, first_ns = total.first_ns,"
             " last_ns = total.last_ns FROM (SELECT COALESCE(SUM(rows), 0) AS rows,"
             " COALESCE(SUM(size_bytes), 0) AS size_bytes, COALESCE(SUM(chunks), 0) AS chunks,"
             " MIN(first_ns) AS first_ns, MAX(last_ns) AS last_ns FROM segments"
-            " WHERE topic_id = ?) AS total WHERE id = ?",
+            " WHERE topic_id = ?) AS total WHERE id = ? RETURNING id",
             TopicState.FINALIZED,
             time.time_ns(),
             topic.id,
             topic.id,
         )
+        return bool(completed)
 
     def segments(self, topic: TopicRecord) -> list[SegmentRecord]:
         """Give the segments of a topic in the order they were written."""

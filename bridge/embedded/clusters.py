@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bridge.embedded.archive import Archive
-from bridge.embedded.flights import open_topic
-from bridge.embedded.query import matching_times, parse_contents
+from bridge.embedded.query import SESSION_RULES, matching_times, parse_contents
 from bridge.embedded.reading import Window
 from bridge.embedded.records import TopicRecord
 from bridge.embedded.refusals import Refusal, Status
@@ -95,7 +94,7 @@ def common_times(topics: Sequence[Sequence[Cluster]], *, tolerance_ns: int) -> I
 def _clusters(
     archive: Archive, topic: TopicRecord, request: Mapping[str, Any]
 ) -> Sequence[Cluster]:
-    contents = parse_contents(request["ontology"])
+    contents = parse_contents(request["ontology"], SESSION_RULES)
     if not contents:
         raise _bad("At least 1 filtering condition is required, found 0")
     for tag in contents:
@@ -103,7 +102,7 @@ def _clusters(
             raise _bad(f"wrong ontology tag {tag}, topic uses {topic.ontology_tag}")
     gap_ns = _not_negative(request["clustering_dt_ns"], "clustering_dt_ns")
     window = _window(request.get("timestamp_range"))
-    with open_topic(archive, topic) as reader:
+    with archive.open(topic) as reader:
         times = list(matching_times(reader, contents[topic.ontology_tag], window))
     return split(pa.concat_arrays([pa.array([], pa.int64()), *times]), gap_ns=gap_ns)
 

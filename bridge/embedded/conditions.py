@@ -48,6 +48,36 @@ class Condition:
     compares_lists: bool = False
 
 
+_WILDCARDS = {"*": "(?s:.*)", "?": "(?s:.)", "#": "[0-9]"}
+
+
+def glob(pattern: str) -> str:
+    """Turn a glob of `* ? # [...]` into a regular expression; Python and RE2 read it alike.
+
+    Raises:
+        ValueError: The glob is empty or too long.
+    """
+    if not pattern:
+        raise ValueError("it is empty")
+    if len(pattern.encode()) > PATTERN_BYTES_MAX:
+        raise ValueError(f"it has more than {PATTERN_BYTES_MAX} bytes")
+    pieces = re.findall(r"\[[^\]]+\]|(?s:.)", pattern)
+    return "".join(
+        piece if len(piece) > 1 else _WILDCARDS.get(piece, re.escape(piece)) for piece in pieces
+    )
+
+
+def containing_like(pattern: str) -> str:
+    r"""Turn the pattern of SQL `LIKE '%…%'`, with `% _ \`, into a regular expression."""
+    pieces = re.findall(r"(?s:\\.|.)", pattern)
+    wild = {"%": "(?s:.*)", "_": "(?s:.)"}
+    inner = "".join(
+        re.escape(piece[-1]) if len(piece) > 1 else wild.get(piece, re.escape(piece))
+        for piece in pieces
+    )
+    return f"(?s:.*){inner}(?s:.*)"
+
+
 @dataclass(frozen=True, slots=True)
 class FieldKind:
     """What may be asked of a field.
@@ -56,11 +86,13 @@ class FieldKind:
         operators: The operators it has.
         operand: The types an operand may have.
         has_lists: Whether it may be compared with a whole list.
+        pattern: Turns the text of a `$match` into a regular expression for the whole value.
     """
 
     operators: frozenset[Operator]
     operand: tuple[type, ...]
     has_lists: bool = False
+    pattern: Callable[[str], str] = glob
 
 
 TEXT = FieldKind(frozenset(Operator), (str,))
@@ -106,7 +138,7 @@ def _operands(name: str, wanted: Operator, operand: Any, kind: FieldKind) -> tup
         case Operator.EX | Operator.NEX:
             return ()
         case Operator.MATCH:
-            return (_pattern(name, operand),)
+            return (_pattern(name, operand, kind),)
         case Operator.BETWEEN | Operator.OUTSIDE:
             return _range(name, operand, kind)
         case Operator.IN:
@@ -194,24 +226,13 @@ def _range(name: str, operand: Any, kind: FieldKind) -> tuple[Scalar, ...]:
     return low, high
 
 
-_WILDCARDS = {"*": "(?s:.*)", "?": "(?s:.)", "#": "[0-9]"}
-
-
-def _pattern(name: str, operand: Any) -> str:
-    """Turn a glob into the regular expression it stands for; both engines here read it alike."""
+def _pattern(name: str, operand: Any, kind: FieldKind) -> str:
     if not isinstance(operand, str):
         raise _bad(name, "has wrong type")
-    if not operand:
-        raise _bad(name, "has an empty pattern")
-    if len(operand.encode()) > PATTERN_BYTES_MAX:
-        raise _bad(name, f"has a pattern of more than {PATTERN_BYTES_MAX} bytes")
-    pieces = re.findall(r"\[[^\]]+\]|(?s:.)", operand)
-    regex = "".join(
-        piece if len(piece) > 1 else _WILDCARDS.get(piece, re.escape(piece)) for piece in pieces
-    )
     try:
+        regex = kind.pattern(operand)
         re.compile(regex)
-    except re.error as error:
+    except (ValueError, re.error) as error:
         raise _bad(name, f"has a bad pattern: {error}") from None
     return regex
 

@@ -1,4 +1,4 @@
-"""The query of revision G2d: which topics of which sequences meet all conditions (4.12).
+"""Queries: which topics of which sequences meet all conditions (protocol.md 3.12, 4.12).
 
 Names and metadata are compared in the catalogue, contents in the stored columns: row groups whose
 statistics rule a match out are not read, and of the others only the columns asked for.
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bridge.embedded.archive import Archive
+from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.conditions import (
     COLUMN,
     TEXT,
@@ -28,7 +28,6 @@ from bridge.embedded.conditions import (
     holds,
     parse_condition,
 )
-from bridge.embedded.flights import open_topic
 from bridge.embedded.paths import Field, Step, parse_path, plain_prefix, truth
 from bridge.embedded.reading import Chunk, TopicReader, Window
 from bridge.embedded.records import SequenceRecord, TopicRecord
@@ -36,13 +35,38 @@ from bridge.embedded.refusals import Refusal, Status
 from bridge.embedded.store import TIMESTAMP
 from bridge.embedded.wire import Json
 
-_SEQUENCE_FIELDS: Mapping[str, FieldKind] = {"name": TEXT, "created_at_ns": TIME}
-_TOPIC_FIELDS: Mapping[str, FieldKind] = {
-    "name": TEXT,
-    "created_at_ns": TIME,
-    "ontology_tag": TEXT,
-    "serialization_format": TEXT,
-}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What may be asked in a revision.
+
+    Attributes:
+        sequence: The fields of sequences.
+        topic: The fields of topics.
+        metadata: What may be asked of metadata.
+        column: What may be asked of contents.
+        enters_lists: Whether paths of contents may step into lists.
+    """
+
+    sequence: Mapping[str, FieldKind]
+    topic: Mapping[str, FieldKind]
+    metadata: FieldKind
+    column: FieldKind
+    enters_lists: bool
+
+
+SESSION_RULES = Rules(
+    sequence={"name": TEXT, "created_at_ns": TIME},
+    topic={
+        "name": TEXT,
+        "created_at_ns": TIME,
+        "ontology_tag": TEXT,
+        "serialization_format": TEXT,
+    },
+    metadata=VALUE,
+    column=COLUMN,
+    enters_lists=True,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +97,41 @@ Content: TypeAlias = Sequence[tuple[tuple[Step, ...], Condition]]
 
 
 def query(archive: Archive, request: Mapping[str, Any]) -> Iterator[Json]:
-    """Find the topics that meet all conditions, grouped by sequence.
+    """Answer a query of revision G2d.
 
     Raises:
         Refusal: INVALID_ARGUMENT for a filter that is none.
     """
-    sequence_filter = _filter("sequence", request.get("sequence"), _SEQUENCE_FIELDS)
-    topic_filter = _filter("topic", request.get("topic"), _TOPIC_FIELDS)
-    contents = parse_contents(request.get("ontology"))
+    contents = parse_contents(request.get("ontology"), SESSION_RULES)
+    items: list[Json] = [
+        {
+            "sequence": sequence.locator,
+            "topics": [
+                {"locator": topic.locator, "ontology_tag": topic.ontology_tag} for topic in topics
+            ],
+        }
+        for sequence, topics in find(archive, request, contents, SESSION_RULES)
+    ]
+    yield {"items": items}
+
+
+def find(
+    archive: Archive,
+    request: Mapping[str, Any],
+    contents: Mapping[str, Content],
+    rules: Rules,
+) -> list[tuple[SequenceRecord, list[TopicRecord]]]:
+    """Find the topics that meet all conditions, grouped by sequence, by ascending locator.
+
+    A request that asks nothing finds nothing.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a filter that is none.
+    """
+    sequence_filter = _filter("sequence", request.get("sequence"), rules.sequence, rules.metadata)
+    topic_filter = _filter("topic", request.get("topic"), rules.topic, rules.metadata)
     if not (sequence_filter or topic_filter or contents):
-        yield {"items": []}
-        return
+        return []
     with archive.catalogue.transaction():
         sequences = {
             sequence.id: sequence
@@ -94,23 +142,16 @@ def query(archive: Archive, request: Mapping[str, Any]) -> Iterator[Json]:
             topic
             for topic in archive.catalogue.all_topics()
             if topic.sequence_id in sequences
-            and topic_filter.accepts(_topic_values(topic), topic.user_metadata)
+            and topic_filter.accepts(
+                _topic_values(topic, sequences[topic.sequence_id]), topic.user_metadata
+            )
         ]
     if contents:
         topics = _with_contents(archive, topics, contents)
     grouped: dict[int, list[TopicRecord]] = defaultdict(list)
     for topic in sorted(topics, key=lambda topic: topic.locator):
         grouped[topic.sequence_id].append(topic)
-    items: list[Json] = [
-        {
-            "sequence": sequences[sequence_id].locator,
-            "topics": [
-                {"locator": topic.locator, "ontology_tag": topic.ontology_tag} for topic in found
-            ],
-        }
-        for sequence_id, found in sorted(grouped.items())
-    ]
-    yield {"items": items}
+    return [(sequences[sequence_id], found) for sequence_id, found in sorted(grouped.items())]
 
 
 def _with_contents(
@@ -131,9 +172,9 @@ def _with_contents(
 
 def _has_match(archive: Archive, topic: TopicRecord, content: Content) -> bool:
     try:
-        reader = open_topic(archive, topic)
-    except Refusal:
-        return False  # deleted while we searched
+        reader = archive.open(topic)
+    except TopicGoneError:
+        return False
     with reader:
         return any(len(times) for times in matching_times(reader, content, Window()))
 
@@ -205,7 +246,7 @@ def _range_may_match(condition: Condition, low: object, high: object) -> bool:
     return not is_comparable or may_match(low, high, condition.operands)
 
 
-def parse_contents(value: Any) -> dict[str, Content]:
+def parse_contents(value: Any, rules: Rules) -> dict[str, Content]:
     """Read the conditions on contents, grouped by ontology tag.
 
     Raises:
@@ -215,15 +256,18 @@ def parse_contents(value: Any) -> dict[str, Content]:
     for key, asked in _section("ontology", value).items():
         tag, dot, path = key.partition(".")
         steps = parse_path(path)
-        if not dot or steps is None:
+        is_flat = steps is not None and all(isinstance(step, Field) for step in steps)
+        if not dot or steps is None or not (is_flat or rules.enters_lists):
             raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: bad ontology field `{key}`.")
-        condition = parse_condition(key, asked, COLUMN)
+        condition = parse_condition(key, asked, rules.column)
         if condition is not None:
             contents[tag].append((steps, condition))
     return dict(contents)
 
 
-def _filter(section: str, value: Any, kinds: Mapping[str, FieldKind]) -> Filter:
+def _filter(
+    section: str, value: Any, kinds: Mapping[str, FieldKind], metadata_kind: FieldKind
+) -> Filter:
     asked = _section(section, value)
     fields = {
         name: parse_condition(f"{section}.{name}", asked[name], kind)
@@ -231,7 +275,7 @@ def _filter(section: str, value: Any, kinds: Mapping[str, FieldKind]) -> Filter:
         if asked.get(name) is not None
     }
     metadata = {
-        path: parse_condition(f"{section}.user_metadata.{path}", condition, VALUE)
+        path: parse_condition(f"{section}.user_metadata.{path}", condition, metadata_kind)
         for path, condition in _section("user_metadata", asked.get("user_metadata")).items()
     }
     return Filter(
@@ -249,13 +293,18 @@ def _section(name: str, value: Any) -> dict[str, Any]:
 
 
 def _sequence_values(sequence: SequenceRecord) -> dict[str, Scalar]:
-    return {"name": sequence.locator, "created_at_ns": sequence.created_ns}
-
-
-def _topic_values(topic: TopicRecord) -> dict[str, Scalar]:
     return {
-        "name": topic.locator[topic.locator.index("/") :],
+        "name": sequence.locator,
+        "created_at_ns": sequence.created_ns,
+        "created_timestamp": sequence.created_ns,
+    }
+
+
+def _topic_values(topic: TopicRecord, sequence: SequenceRecord) -> dict[str, Scalar]:
+    return {
+        "name": topic.locator.removeprefix(sequence.locator),
         "created_at_ns": topic.created_ns,
+        "created_timestamp": topic.created_ns,
         "ontology_tag": topic.ontology_tag,
         "serialization_format": topic.serialization_format,
     }

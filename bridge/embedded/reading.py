@@ -22,6 +22,9 @@ import pyarrow.parquet as pq
 from bridge.embedded.store import TIMESTAMP
 from bridge.embedded.wire import INT64_MAX
 
+ROWS_MAX = 8192
+"""Rows of one batch of a read."""
+
 CACHE_BYTES_MAX = 64 * 2**20
 """Decoded chunks kept while reading; the chunk in use stays even if it alone is bigger."""
 
@@ -112,6 +115,10 @@ class TopicReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; idempotent."""
         self._cache.clear()
         self._opened.close()
 
@@ -163,6 +170,15 @@ class TopicReader:
             first_ns=min(bounds, default=None),
             last_ns=max(bounds, default=None),
         )
+
+    def batches(self, window: Window, *, bytes_target: int) -> Iterator[pa.RecordBatch]:
+        """Give the rows of a window by ascending time, in regular batches, then close the files."""
+        with self:
+            yield from regular_batches(
+                self.in_order(window, rows_max=ROWS_MAX),
+                rows_max=ROWS_MAX,
+                bytes_target=bytes_target,
+            )
 
     def in_order(self, window: Window, *, rows_max: int) -> Iterator[pa.Table]:
         """Give the rows of a window by ascending time, at most `rows_max` at once.

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import pyarrow as pa
+
 
 class TopicState(StrEnum):
     """Where a topic is on its one way: created, being put, locked."""
@@ -63,6 +65,13 @@ class TopicRecord:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", TopicState(self.state))  # SQLite gives bare text
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema it was put with; without fields before that."""
+        if self.schema_bytes is None:
+            return pa.schema([])
+        return pa.ipc.read_schema(pa.py_buffer(self.schema_bytes))
 
 
 @dataclass(frozen=True, slots=True)

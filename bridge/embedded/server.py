@@ -11,10 +11,15 @@ import pyarrow as pa
 
 from bridge.embedded.access import Access, Permission
 from bridge.embedded.archive import Archive
+from bridge.embedded.dialect import Dialect
+from bridge.embedded.keyed_dialect import KEYED
 from bridge.embedded.service import Service
+from bridge.embedded.session_dialect import SESSION
 from bridge.errors import ConfigError, UsageError
 
-Revision = Literal["G2d"]
+Revision = Literal["G2d", "G1.2"]
+
+DIALECTS: Mapping[str, Dialect] = {"G2d": SESSION, "G1.2": KEYED}
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +61,16 @@ class EmbeddedServer:
         Raises:
             ConfigError: An unknown permission or revision.
         """
-        if revision != "G2d":
-            raise ConfigError(f"the embedded server does not speak revision {revision}")
+        if revision not in DIALECTS:
+            raise ConfigError(
+                f"the embedded server does not speak revision {revision}",
+                hint=f"Use one of {', '.join(DIALECTS)}.",
+            )
+        if revision == "G1.2" and (api_keys is not None or tls_certificates):
+            raise ConfigError(
+                "revision G1.2 has neither API keys nor TLS", hint="Use revision G2d."
+            )
+        self._dialect = DIALECTS[revision]
         self._root = root
         self._host = host
         self._wanted_port = port
@@ -84,7 +97,8 @@ class EmbeddedServer:
             try:
                 service = Service(
                     archive,
-                    self._access,
+                    dialect=self._dialect,
+                    access=self._access,
                     location=f"{scheme}://{host}:{self._wanted_port}",
                     tls_certificates=self._tls_certificates,
                 )

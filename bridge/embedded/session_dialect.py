@@ -1,12 +1,16 @@
-"""Every action of the session generation, revision G2d, in one table (protocol.md 4.1, 4.5)."""
+"""The session generation, revision G2d, in one table (protocol.md 4)."""
 
 from collections.abc import Mapping
 
-from bridge.embedded import clusters, query
+import pyarrow as pa
+
+from bridge.embedded import clusters, query, session_flights, session_streams
 from bridge.embedded import session_actions as session
 from bridge.embedded.access import Permission
 from bridge.embedded.actions import Action
-from bridge.embedded.wire import Format
+from bridge.embedded.dialect import Dialect
+from bridge.embedded.refusals import Refusal, Status, not_found
+from bridge.embedded.wire import Format, envelope
 
 _LOCATOR = {"locator": str}
 _NOTIFICATION = {"locator": str, "notification_type": str, "msg": str}
@@ -68,3 +72,30 @@ ACTIONS: Mapping[str, Action] = {
         streams=True,
     ),
 }
+
+
+def _failed(what: str) -> Refusal:
+    return Refusal(
+        Status.INTERNAL,
+        f"Internal error: {what}. See https://c.xkcd.com/random/comic/ for more details.",
+    )
+
+
+SESSION = Dialect(
+    actions=ACTIONS,
+    envelope=envelope,
+    unknown_action=lambda name: Refusal(
+        Status.INVALID_ARGUMENT, f"Bad request: no available action for string `{name}`."
+    ),
+    malformed=lambda _: Refusal(
+        Status.INVALID_ARGUMENT, "Bad request: body deserialization error."
+    ),
+    gone=not_found,
+    failed=_failed,
+    list_flights=session_flights.list_flights,
+    get_flight_info=session_flights.get_flight_info,
+    get_schema=session_flights.get_schema,
+    put=session_streams.put,
+    get=session_streams.get,
+    body_options=pa.ipc.IpcWriteOptions(compression="lz4"),
+)

@@ -1,7 +1,6 @@
 """What GetFlightInfo, GetSchema and ListFlights tell in revision G2d (protocol.md 4.6 to 4.8)."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -9,10 +8,11 @@ from pyarrow import flight
 
 from bridge.embedded.archive import Archive
 from bridge.embedded.names import is_sequence, is_session, is_topic
-from bridge.embedded.reading import TopicReader, Window
+from bridge.embedded.reading import Window
 from bridge.embedded.records import SequenceRecord, TopicRecord, TopicState
-from bridge.embedded.refusals import Refusal, Status, not_found
+from bridge.embedded.refusals import Refusal, Status
 from bridge.embedded.session_actions import find_sequence, find_topic
+from bridge.embedded.ticket import Ticket, decode_resource
 from bridge.embedded.wire import (
     Json,
     MalformedError,
@@ -20,37 +20,7 @@ from bridge.embedded.wire import (
     decode,
     encode,
     interval,
-    optional_int64,
 )
-
-EMPTY_SCHEMA = pa.schema([])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """What a DoGet reads; opaque to clients."""
-
-    locator: str
-    window: Window
-
-    def encode(self) -> bytes:
-        """Write it as the bytes of a Flight ticket."""
-        return encode(
-            {
-                "resource_locator": self.locator,
-                "timestamp_ns_start": self.window.start_ns,
-                "timestamp_ns_end": self.window.end_ns,
-            }
-        )
-
-    @classmethod
-    def decode(cls, text: bytes) -> "Ticket":
-        """Read the bytes of a Flight ticket.
-
-        Raises:
-            Refusal: INVALID_ARGUMENT when this server never gave it out.
-        """
-        return cls(**_resource(text))
 
 
 def command(descriptor: flight.FlightDescriptor, shape: Shape) -> dict[str, Any]:
@@ -61,35 +31,28 @@ def command(descriptor: flight.FlightDescriptor, shape: Shape) -> dict[str, Any]
     """
     if descriptor.descriptor_type != flight.DescriptorType.CMD:
         raise Refusal(Status.INVALID_ARGUMENT, "Unsupported descriptor.")
-    return request(descriptor.command, shape)
+    try:
+        return decode(descriptor.command, shape)
+    except MalformedError as error:
+        raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {error}.") from None
 
 
-def request(text: bytes, shape: Shape) -> dict[str, Any]:
-    """Decode JSON that is no action's body.
+def resource(text: bytes) -> Ticket:
+    """Read a locator with an optional time window, of a ticket or a command.
 
     Raises:
-        Refusal: INVALID_ARGUMENT for something else than the JSON wanted.
+        Refusal: INVALID_ARGUMENT for something else, or a window without room for a time.
     """
     try:
-        return decode(text, shape)
+        wanted = decode_resource(text)
     except MalformedError as error:
         raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {error}.") from None
-
-
-def _resource(text: bytes) -> dict[str, Any]:
-    """Decode a locator with an optional time window."""
-    wanted = request(text, {"resource_locator": str})
-    try:
-        start_ns = optional_int64(wanted, "timestamp_ns_start")
-        end_ns = optional_int64(wanted, "timestamp_ns_end")
-    except MalformedError as error:
-        raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {error}.") from None
+    start_ns, end_ns = wanted.window.start_ns, wanted.window.end_ns
     if start_ns is not None and end_ns is not None and start_ns >= end_ns:
         raise Refusal(
             Status.INVALID_ARGUMENT, f"Bad request: invalid time range [{start_ns}, {end_ns})."
         )
-    window = Window(start_ns=start_ns, end_ns=end_ns)
-    return {"locator": wanted["resource_locator"], "window": window}
+    return wanted
 
 
 def list_flights(archive: Archive, criteria: bytes) -> list[flight.FlightInfo]:
@@ -119,15 +82,13 @@ def get_flight_info(archive: Archive, descriptor: flight.FlightDescriptor) -> fl
     """
     if descriptor.descriptor_type != flight.DescriptorType.CMD:
         raise Refusal(Status.INVALID_ARGUMENT, "Unsupported descriptor.")
-    resource = _resource(descriptor.command)
-    locator, window = resource["locator"], resource["window"]
+    wanted = resource(descriptor.command)
+    locator, window = wanted.locator, wanted.window
     if is_session(locator):
         raise Refusal(Status.INVALID_ARGUMENT, f"Unsupported locator: {locator}.")
     if is_topic(locator):
         topic = find_topic(archive, locator)
-        return flight.FlightInfo(
-            stored_schema(topic), descriptor, [_endpoint(archive, topic, window)]
-        )
+        return flight.FlightInfo(topic.schema, descriptor, [_endpoint(archive, topic, window)])
     if not is_sequence(locator):
         raise Refusal(Status.INVALID_ARGUMENT, f"{locator} is not a valid locator.")
     with archive.catalogue.transaction():
@@ -135,7 +96,7 @@ def get_flight_info(archive: Archive, descriptor: flight.FlightDescriptor) -> fl
         topics = archive.catalogue.topics(sequence)
         metadata = encode(_sequence_json(archive, sequence, topics))
     return flight.FlightInfo(
-        EMPTY_SCHEMA,
+        pa.schema([]),
         descriptor,
         [_endpoint(archive, topic, window) for topic in topics],
         app_metadata=metadata,
@@ -151,14 +112,7 @@ def get_schema(archive: Archive, descriptor: flight.FlightDescriptor) -> flight.
     locator = command(descriptor, {"resource_locator": str})["resource_locator"]
     if not is_topic(locator):
         raise Refusal(Status.INVALID_ARGUMENT, f"{locator} is not a valid topic locator.")
-    return flight.SchemaResult(stored_schema(find_topic(archive, locator)))
-
-
-def stored_schema(topic: TopicRecord) -> pa.Schema:
-    """Give the schema that a topic was put with; without fields before that."""
-    if topic.schema_bytes is None:
-        return EMPTY_SCHEMA
-    return pa.ipc.read_schema(pa.py_buffer(topic.schema_bytes))
+    return flight.SchemaResult(find_topic(archive, locator).schema)
 
 
 def _sequence_json(archive: Archive, sequence: SequenceRecord, topics: list[TopicRecord]) -> Json:
@@ -206,25 +160,12 @@ def _window_json(archive: Archive, topic: TopicRecord, window: Window) -> Json:
         return {"interval": None, "row_count": 0}
     if not window.touches(topic.first_ns, topic.last_ns):
         return {"interval": None, "row_count": 0}
-    with open_topic(archive, topic) as reader:
+    with archive.open(topic) as reader:
         summary = reader.summary(window)
     return {
         "interval": interval(summary.first_ns, summary.last_ns),
         "row_count": summary.rows,
     }
-
-
-def open_topic(archive: Archive, topic: TopicRecord) -> TopicReader:
-    """Open the sealed segments of a topic.
-
-    Raises:
-        Refusal: NOT_FOUND when the topic was deleted meanwhile.
-    """
-    segments = archive.catalogue.segments(topic)
-    try:
-        return TopicReader([archive.store.path(topic, segment.number) for segment in segments])
-    except FileNotFoundError:
-        raise not_found(topic.locator) from None
 
 
 def _metadata(of: SequenceRecord | TopicRecord) -> Json:
