@@ -200,7 +200,7 @@ class Instruments:
         )  # fmt: skip
         self.notification_sweep_age = self._gauge(
             "notification_sweep_age_seconds",
-            "Time since the last sweep over all recent sequences began; NaN before the first.",
+            "Everything recent was asked about within this time; NaN before the first sweep.",
         )
 
     def _declare_disk(self, folders: Mapping[str, Path]) -> None:

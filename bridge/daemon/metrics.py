@@ -222,9 +222,9 @@ class Metrics(NoObserver):
         """Count a call that asked for notifications."""
         self._on.notification_calls.labels("ok" if succeeded else "failed").inc()
 
-    def notifications_swept(self, *, began_at_s: float) -> None:
-        """Count the age of the sweep from the wall-clock time at which the last whole one began."""
-        self._swept_at_s = began_at_s
+    def notifications_swept(self, *, oldest_asked_s: float) -> None:
+        """Count the age of the sweep from when that was asked about which was asked longest ago."""
+        self._swept_at_s = oldest_asked_s
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -351,7 +351,7 @@ def test_notifications(metrics: Metrics) -> None:
     metrics.notification_seen(kind="error")
     metrics.notifications_asked(succeeded=True)
     metrics.notifications_asked(succeeded=False)
-    metrics.notifications_swept(began_at_s=NOW_S - 30)
+    metrics.notifications_swept(oldest_asked_s=NOW_S - 30)
     found = samples(metrics)
     assert found['notifications_total{type="error"}'] == 1
     assert found['notification_calls_total{result="ok"}'] == 1
