@@ -180,7 +180,7 @@ def test_rows_equal_the_vendors_for_long(msgtype: str) -> None:
     """As above, with many more messages."""
     strategy = messages(typestore(), msgtype).filter(calibrated)
 
-    @settings(GENERATED, max_examples=1000)
+    @settings(GENERATED, max_examples=200)
     @given(st.lists(strategy, min_size=1, max_size=8), st.integers(0, 2))
     def check(sample: list[Any], spare_rows: int) -> None:
         compare(typestore(), msgtype, sample, spare_rows)
