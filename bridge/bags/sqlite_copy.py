@@ -18,6 +18,9 @@ from bridge.errors import RecordingChangedError, RecordingVanishedError, Scratch
 
 SIDECARS = ("-wal", "-journal")
 
+TROUBLE = (sqlite3.Error, UnicodeError)
+"""What a damaged database raises: SQLite's messages may quote bytes that are no text."""
+
 _COPY_BYTES = 1 << 20
 
 

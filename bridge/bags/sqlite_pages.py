@@ -183,6 +183,15 @@ def is_outgrown(descriptor: int) -> bool:
     return bool(header.pages) and size_bytes > header.pages * header.page_bytes
 
 
+def is_cut(descriptor: int) -> bool:
+    """Tell whether a file lacks bytes at its end; SQLite takes those of the last page for zeros."""
+    header = read_header(descriptor)
+    size_bytes = os.fstat(descriptor).st_size
+    if not header.page_bytes:
+        return False
+    return size_bytes < header.pages * header.page_bytes or size_bytes % header.page_bytes > 0
+
+
 def claim_free_pages(file: PageFile, header: FileHeader) -> NDArray[np.bool_]:
     """Follow the list of free pages, whose content was deleted.
 

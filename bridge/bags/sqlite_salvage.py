@@ -4,9 +4,10 @@ Tables are told apart by the shape of their rows, for the list of tables may be 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,24 +91,52 @@ def salvaged_rows(
         Row id, topic id, time, payload; in the order of pages.
     """
     file, free = probed_pages(descriptor, row_bytes_max=limits.message_bytes_max + ROW_BYTES_SLACK)
+    history: list[PageRows] = []
     for number, data in file.leaves():
         if free[number]:
             continue
-        damaged = total = 0
-        for cell in cells(file, number, data):
-            total += 1
-            if cell is None:
-                damaged += 1
-                continue
-            rowid, values = cell
-            row = _message(rowid, values)
-            if row is not None and seen.add(rowid):
-                yield row
-        file.claimed[number] = damaged < total or not total
-        if 0 < damaged < total:
-            reason = f"{damaged} of {total} rows of a page are damaged"
+        found = list(cells(file, number, data))
+        rows = [row for cell in found if cell is not None and (row := _message(*cell)) is not None]
+        new = [row for row in rows if seen.add(row[0])]
+        yield from new
+        if len(new) < len(rows):
+            yield from _others(file, rows, new, history)
+        if rows:
+            ids = [row[0] for row in rows]
+            history.append(PageRows(min(ids), max(ids), number))
+        damaged = found.count(None)
+        file.claimed[number] = damaged < len(found) or not found
+        if 0 < damaged < len(found):
+            reason = f"{damaged} of {len(found)} rows of a page are damaged"
             losses.append(_loss(path, file, number, number + 1, reason))
     losses += _lost_pages(file, path)
+
+
+class PageRows(NamedTuple):
+    """Which row ids a page holds, at least and at most."""
+
+    first: int
+    last: int
+    number: int
+
+
+def _others(
+    file: PageFile, rows: list[Row], new: list[Row], history: list[PageRows]
+) -> Iterator[Row]:
+    """Yield rows whose ids were met before, but with other content: one of the ids is damaged.
+
+    Rows met before with the same content are stale copies, as a killed recorder leaves them.
+    """
+    first, last = min(row[0] for row in rows), max(row[0] for row in rows)
+    fresh = replace(file)
+    known = {row[0]: row for row in new}
+    for page in history:
+        if page.first > last or page.last < first:
+            continue
+        data = fresh.page(page.number)
+        before = [_message(*cell) for cell in cells(fresh, page.number, data) if cell is not None]
+        known |= {row[0]: row for row in before if row is not None}
+    yield from (row for row in rows if row[0] in known and known[row[0]] != row)
 
 
 def _message(rowid: int, values: list[Value]) -> Row | None:

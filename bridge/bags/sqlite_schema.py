@@ -53,6 +53,7 @@ class Schema:
         channels: The topics, in order of their ids.
         notes: The recorder's own metadata documents (YAML text), oldest first.
         closed: False where the recorder's notes show that it never closed the file.
+        proven: Whether its notes show that it did; older recorders leave none.
     """
 
     version: int
@@ -61,6 +62,7 @@ class Schema:
     channels: tuple[Channel, ...]
     notes: tuple[str, ...]
     closed: bool
+    proven: bool
 
     def name_of(self, topic_id: object) -> str:
         """Name the topic with an id, or empty text where it is not declared."""
@@ -102,6 +104,7 @@ def schema_of(
         channels=tuple(_channel(index, topic, definitions) for index, topic in enumerate(topics)),
         notes=notes,
         closed=not (len(notes) == 1 and str(NO_TIME_NS) in notes[0]),
+        proven=len(notes) > 1,
     )
 
 
