@@ -24,7 +24,13 @@ from bridge.client.results import (
 )
 from bridge.client.topics import TopicWriter
 from bridge.client.translate import Secret
-from bridge.client.writers import OnErrorPolicy, SequenceStatus, SequenceWriter, TopicReceipt
+from bridge.client.writers import (
+    OnErrorPolicy,
+    SequenceStatus,
+    SequenceWriter,
+    TopicErrorPolicy,
+    TopicReceipt,
+)
 
 __all__ = [
     "DEFAULT_PORT",
@@ -51,6 +57,7 @@ __all__ = [
     "SessionFacts",
     "TimestampRange",
     "Topic",
+    "TopicErrorPolicy",
     "TopicHandler",
     "TopicReader",
     "TopicReceipt",

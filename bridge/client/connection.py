@@ -17,7 +17,7 @@ from pyarrow import flight
 from bridge.client.options import ConnectionOptions
 from bridge.client.streams import GetStream, PutStream
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
-from bridge.client.watch import Peer, StallWatch, resolve
+from bridge.client.watch import Peer, StallWatch, WatchedStream, resolve
 from bridge.errors import OfflineError, ProtocolError, ServerError, UsageError
 
 API_KEY_HEADER = "mosaico-api-key-token"
@@ -222,19 +222,18 @@ class Connection:
         compression = self.options.compression or None
         write_options = pa.ipc.IpcWriteOptions(compression=compression)
         options = flight.FlightCallOptions(write_options=write_options)
+        watched = self.watch.stream(resource)
         try:
-            writer, _ = self.translator.call(
-                resource, channel.client.do_put, descriptor, schema, options
-            )
+            writer, _ = watched.call(channel.client.do_put, descriptor, schema, options)
         except ServerError:
-            self._release(channel)
+            self._release(channel, watched)
             raise
-        stream = PutStream(
-            writer=writer,
-            resource=resource,
-            watch=self.watch,
-            on_end=lambda ended: self._end(ended, channel),
-        )
+
+        def end(stream: PutStream) -> None:
+            self._open_puts.discard(stream)
+            self._release(channel, watched)
+
+        stream = PutStream(writer=writer, watched=watched, on_end=end)
         self._open_puts.add(stream)
         return stream
 
@@ -242,16 +241,14 @@ class Connection:
         """Open a get stream."""
         self.require_open()
         channel = self._claim_channel()
+        watched = self.watch.stream(resource)
         try:
-            reader = self.watch.call(resource, channel.client.do_get, ticket)
+            reader = watched.call(channel.client.do_get, ticket)
         except ServerError:
-            self._release(channel)
+            self._release(channel, watched)
             raise
         return GetStream(
-            reader=reader,
-            resource=resource,
-            watch=self.watch,
-            on_end=lambda: self._release(channel),
+            reader=reader, watched=watched, on_end=lambda: self._release(channel, watched)
         )
 
     def _claim_channel(self) -> _DataChannel:
@@ -265,13 +262,10 @@ class Connection:
             channel.streams += 1
             return channel
 
-    def _release(self, channel: _DataChannel) -> None:
+    def _release(self, channel: _DataChannel, watched: WatchedStream) -> None:
+        watched.close()
         with self._lock:
             channel.streams -= 1
-
-    def _end(self, stream: PutStream, channel: _DataChannel) -> None:
-        self._open_puts.discard(stream)
-        self._release(channel)
 
     def close(self) -> None:
         """Abort what is still being put and close every channel; idempotent."""
@@ -280,7 +274,6 @@ class Connection:
         self.closed = True
         _abort_all(self._open_puts)
         self._finalizer.detach()
-        self.watch.close()
         for client in (self._control, *(channel.client for channel in self._data_channels)):
             # A channel that cannot even be closed is as gone as one that is closed.
             try:

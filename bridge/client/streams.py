@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.client.watch import StallWatch
+from bridge.client.watch import WatchedStream
 from bridge.errors import ServerError, TransientError, UsageError
 
 _ABORT_MESSAGE = b"abort"
@@ -22,20 +22,15 @@ class PutStream:
 
     Attributes:
         writer: The Flight stream writer.
-        resource: The topic's locator.
-        watch: Watches blocking calls.
+        watched: Makes the blocking calls.
         on_end: Called once when the stream has ended in any way.
         ended: Whether it has.
     """
 
     writer: Any
-    resource: str
-    watch: StallWatch
+    watched: WatchedStream
     on_end: "Callable[[PutStream], None]"
     ended: bool = False
-
-    def _blocking(self, function: Callable[..., object], *arguments: object) -> None:
-        self.watch.call(self.resource, function, *arguments)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Send a batch; blocks as long as the server or the link is slow.
@@ -44,9 +39,9 @@ class PutStream:
             ServerError: The stream is broken; it can only be aborted from here on.
         """
         if self.ended:
-            raise UsageError(f"{self.resource}: the stream has ended")
+            raise UsageError(f"{self.watched.resource}: the stream has ended")
         try:
-            self._blocking(self.writer.write_batch, batch)
+            self.watched.call(self.writer.write_batch, batch)
         except ServerError as error:
             raise self._verdict(error) from error.__cause__
 
@@ -54,7 +49,7 @@ class PutStream:
         """Prefer what the server says at the end of a broken stream over how the write failed."""
         self.ended = True
         try:
-            self._blocking(self.writer.close)
+            self.watched.call(self.writer.close)
         except ServerError as verdict:
             chosen = verdict if not isinstance(verdict, TransientError) else error
         else:
@@ -72,7 +67,7 @@ class PutStream:
             return
         self.ended = True
         try:
-            self._blocking(self.writer.close)
+            self.watched.call(self.writer.close)
         finally:
             self.on_end(self)
 
@@ -86,9 +81,9 @@ class PutStream:
             return
         self.ended = True
         with suppress(ServerError):  # The refusal is what an abort is for.
-            self._blocking(self.writer.write_metadata, _ABORT_MESSAGE)
+            self.watched.call(self.writer.write_metadata, _ABORT_MESSAGE)
         with suppress(ServerError):
-            self._blocking(self.writer.close)
+            self.watched.call(self.writer.close)
         self.on_end(self)
 
 
@@ -98,21 +93,19 @@ class GetStream:
 
     Attributes:
         reader: The Flight stream reader.
-        resource: The topic's locator.
-        watch: Watches blocking calls.
+        watched: Makes the blocking calls.
         on_end: Called once when the stream has ended in any way.
         ended: Whether it has.
     """
 
     reader: Any
-    resource: str
-    watch: StallWatch
+    watched: WatchedStream
     on_end: Callable[[], None]
     ended: bool = False
 
     def _blocking(self, function: Callable[[], Any]) -> Any:
         try:
-            return self.watch.call(self.resource, function)
+            return self.watched.call(function)
         except ServerError:
             self._end()
             raise

@@ -8,7 +8,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from bridge.client.streams import PutStream
-from bridge.errors import UsageError
+from bridge.errors import ServerError, UsageError
 from bridge.ontology import TIMESTAMP_COLUMN, Model
 
 _PUSH_BYTES_PER_VALUE = 8
@@ -33,11 +33,16 @@ class BatchLimits:
 class TopicWriter:
     """Writes one topic; made by `SequenceWriter.topic_create`; used by one thread at a time.
 
-    As a context manager it closes at a clean exit and aborts otherwise.
+    As a context manager it closes at a clean exit. Otherwise it aborts, and the error goes on its
+    way unless the topic's `TopicErrorPolicy` is to drop it.
 
     Attributes:
         name: The topic's name, with a leading slash.
         model: What each row is.
+        limits: How large what we send may be.
+        stream: The open put stream.
+        report: Attaches a notification to the topic.
+        drop: Removes the failed topic, and says whether the error ends with it.
         rows_written: Rows handed to the stream.
         bytes_written: Their size as Arrow IPC, before compression.
         batches_written: Batches handed to the stream; each becomes a chunk on the platform.
@@ -51,7 +56,7 @@ class TopicWriter:
     limits: BatchLimits
     stream: PutStream
     report: Callable[[str], None]
-    on_abort: Callable[[BaseException | None], None] = field(default=lambda _: None)
+    drop: Callable[[Exception], bool] = field(default=lambda _: False)
     rows_written: int = 0
     bytes_written: int = 0
     batches_written: int = 0
@@ -139,11 +144,16 @@ class TopicWriter:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool:
         if error is None:
-            self.close()
-        else:
-            self.abort()
+            try:
+                self.close()
+            except ServerError as late:
+                if not self.drop(late):
+                    raise
+            return False
+        self.abort()
+        return isinstance(error, Exception) and self.drop(error)
 
     def _require_open(self) -> None:
         if self.closed or self.aborted:

@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -101,7 +101,7 @@ class Peer:
 
 
 @dataclass(slots=True, eq=False)
-class WatchedCall:
+class _Call:
     """One blocking call in flight.
 
     Attributes:
@@ -116,8 +116,50 @@ class WatchedCall:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
+class WatchedStream:
+    """Makes the blocking calls of one stream, of which there is at most one at a time.
+
+    Attributes:
+        resource: What the stream is about, for errors.
+        watch: Who looks at `current`.
+        current: The call in flight, or None. Written by the stream's thread, read by the watch's.
+    """
+
+    resource: str
+    watch: "StallWatch"
+    current: _Call | None = None
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Make one call of pyarrow's; costs no lock and about a microsecond.
+
+        Raises:
+            TransientError: It made no progress and was cut.
+            ServerError: It failed otherwise.
+        """
+        call = self.current = _Call(time.monotonic())
+        try:
+            return self.watch.translator.call(self.resource, function, *arguments)
+        except ServerError as error:
+            if not call.stalled:
+                raise
+            raise TransientError(
+                f"{self.resource}: no progress for {self.watch.stall_timeout_s:g} s, "
+                "the connection was cut",
+                address=error.address,
+                resource=self.resource,
+                hint="the server or the link to it hangs",
+            ) from error
+        finally:
+            self.current = None
+
+    def close(self) -> None:
+        """End the watch over this stream; idempotent."""
+        self.watch.forget(self)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class StallWatch:
-    """Watches the blocking calls of one client; its thread runs only while there are some.
+    """Watches the streams of one client; its thread runs only while there are some.
 
     Attributes:
         peer: Whose connections are looked at.
@@ -128,67 +170,44 @@ class StallWatch:
     peer: Peer
     translator: Translator
     stall_timeout_s: float
-    _calls: set[WatchedCall] = field(default_factory=set)
+    _streams: set[WatchedStream] = field(default_factory=set)  # guarded by _lock
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _wake: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-    _closed: bool = False
+    _running: tuple[threading.Thread, threading.Event] | None = None  # guarded by _lock
 
-    def call(self, resource: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Make one blocking call of pyarrow's, watched.
-
-        Raises:
-            TransientError: It made no progress and was cut.
-            ServerError: It failed otherwise.
-        """
-        with self._watching() as watched:
-            try:
-                return self.translator.call(resource, function, *arguments)
-            except ServerError as error:
-                if not watched.stalled:
-                    raise
-                raise TransientError(
-                    f"{resource}: no progress for {self.stall_timeout_s:g} s, "
-                    "the connection was cut",
-                    address=error.address,
-                    resource=resource,
-                    hint="the server or the link to it hangs",
-                ) from error
-
-    @contextmanager
-    def _watching(self) -> Iterator[WatchedCall]:
-        call = WatchedCall(time.monotonic())
+    def stream(self, resource: str) -> WatchedStream:
+        """Begin to watch a stream, which must be closed in the end."""
+        stream = WatchedStream(resource=resource, watch=self)
         with self._lock:
-            self._calls.add(call)
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(
-                    target=self._run, name="mosaico-stall-watch", daemon=True
+            self._streams.add(stream)
+            if self._running is None:
+                enough = threading.Event()
+                thread = threading.Thread(
+                    target=self._run, args=(enough,), name="mosaico-stall-watch", daemon=True
                 )
-                self._thread.start()
-        try:
-            yield call
-        finally:
-            with self._lock:
-                self._calls.discard(call)
+                self._running = (thread, enough)
+                thread.start()
+        return stream
 
-    def close(self) -> None:
-        """Stop watching; idempotent."""
+    def forget(self, stream: WatchedStream) -> None:
+        """End the watch over a stream; the last one lets the thread go."""
         with self._lock:
-            self._closed = True
-            thread, self._thread = self._thread, None
-        self._wake.set()
-        if thread is not None:
-            thread.join()
+            self._streams.discard(stream)
+            if self._streams or self._running is None:
+                return
+            (thread, enough), self._running = self._running, None
+        enough.set()
+        thread.join()
 
-    def _run(self) -> None:
+    def _run(self, enough: threading.Event) -> None:
         pause_s = min(1.0, self.stall_timeout_s / 4)
-        while not self._wake.wait(pause_s):
+        while not enough.wait(pause_s):
             self._look(time.monotonic())
 
     def _look(self, now_s: float) -> None:
         """Cut the connections if one of the calls has been stuck for too long."""
         with self._lock:
-            old = [call for call in self._calls if now_s - call.since_s > self.stall_timeout_s / 2]
+            calls = [call for stream in self._streams if (call := stream.current) is not None]
+        old = [call for call in calls if now_s - call.since_s > self.stall_timeout_s / 2]
         if not old:
             return
         moved_bytes = self.peer.moved_bytes()

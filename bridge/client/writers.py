@@ -22,6 +22,13 @@ class OnErrorPolicy(StrEnum):
     Report = "report"
 
 
+class TopicErrorPolicy(StrEnum):
+    """What becomes of a topic whose own `with` block is left by an error."""
+
+    Raise = "raise"
+    Drop = "drop"
+
+
 class SequenceStatus(StrEnum):
     """How far the writing of a sequence has come."""
 
@@ -94,7 +101,11 @@ class SequenceWriter:
         return dict(self._topics)
 
     def topic_create(
-        self, topic_name: str, metadata: Mapping[str, Any], ontology_type: Model
+        self,
+        topic_name: str,
+        metadata: Mapping[str, Any],
+        ontology_type: Model,
+        on_error: TopicErrorPolicy = TopicErrorPolicy.Raise,
     ) -> TopicWriter:
         """Create a topic and open its stream.
 
@@ -102,6 +113,8 @@ class SequenceWriter:
             topic_name: Its name, with or without the leading slash.
             metadata: What to attach to it; JSON values.
             ontology_type: What each row is.
+            on_error: What happens when the topic's own `with` block is left by an error: it goes
+                on its way, or it ends there and the topic is dropped (see `topic_drop`).
 
         Raises:
             UsageError: Outside the `with` block.
@@ -128,6 +141,7 @@ class SequenceWriter:
                 resource=locator,
             ),
             report=lambda message: self.dialect.notify(locator, message),
+            drop=lambda error: on_error is TopicErrorPolicy.Drop and self._dropped(name, error),
         )
         self._topics[name] = writer
         return writer
@@ -143,6 +157,20 @@ class SequenceWriter:
         if writer is not None:
             writer.abort()
         self.dialect.topic_delete(locator)
+
+    def topic_drop(self, topic_name: str, reason: str) -> None:
+        """Give a topic up for good: delete it, and say so in a notification on the sequence."""
+        self.topic_delete(topic_name)
+        self.notify(f"the topic {topic_name} was dropped: {reason}")
+
+    def _dropped(self, name: str, error: Exception) -> bool:
+        """Drop a topic for an error; False where that fails too, so that the error goes on."""
+        try:
+            self.topic_drop(name, f"{type(error).__name__}: {error}")
+        except ServerError as late:
+            error.add_note(f"could not drop {name}: {late.message}")
+            return False
+        return True
 
     def topic_notify(self, topic_name: str, message: str) -> None:
         """Attach an error notification to a topic."""

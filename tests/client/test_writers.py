@@ -8,7 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bridge.client import MosaicoClient, OnErrorPolicy, SequenceStatus, SequenceWriter
+from bridge.client import (
+    MosaicoClient,
+    OnErrorPolicy,
+    SequenceStatus,
+    SequenceWriter,
+    TopicErrorPolicy,
+)
 from bridge.embedded import EmbeddedServer
 from bridge.errors import (
     AlreadyExistsError,
@@ -253,6 +259,31 @@ def test_topic_block_closes_or_aborts(client: MosaicoClient, name: str) -> None:
         writer.topic_delete("bad")
         with pytest.raises(UsageError, match="closed"):
             good.write_batch(integers(2))
+
+
+def test_dropped_topic_costs_only_itself(client: MosaicoClient, name: str) -> None:
+    """Under `Drop` a failing topic is deleted and told of, and the sequence goes on."""
+    with client.sequence_create(name, {}) as writer:
+        with writer.topic_create("bad", {}, Integer64, TopicErrorPolicy.Drop) as bad:
+            bad.write_batch(integers(1))
+            raise ZeroDivisionError("in one topic")
+        with writer.topic_create("good", {}, Integer64, TopicErrorPolicy.Drop) as good:
+            good.write_batch(integers(2))
+    assert writer.status is SequenceStatus.Finalized
+    assert list(writer.receipts()) == ["/good"]
+    (note,) = client.list_sequence_notify(name)
+    assert note.message == "the topic /bad was dropped: ZeroDivisionError: in one topic"
+
+
+def test_interrupt_is_never_dropped(client: MosaicoClient, name: str) -> None:
+    """`Drop` is for errors: Ctrl-C ends the whole, and the sequence's policy applies."""
+    with (
+        pytest.raises(KeyboardInterrupt),
+        client.sequence_create(name, {}) as writer,
+        writer.topic_create("t", {}, Integer64, TopicErrorPolicy.Drop),
+    ):
+        raise KeyboardInterrupt
+    assert name not in client.list_sequences()
 
 
 def test_abandoned_sequence_is_resumed(client: MosaicoClient, name: str) -> None:
