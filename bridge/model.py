@@ -216,8 +216,11 @@ class DecodedBlock:
         messages: A `pyarrow.StructArray` of n rows whose children are the fields of the message
             in order of the definition.
         dropped: How many messages did not survive, by reason.
+        leftover: How many of the survivors had more bytes behind their last field than padding
+            explains: the definition may be older than they are, or not theirs.
     """
 
     log_times_ns: NDArray[np.int64]
     messages: Any
     dropped: Mapping[str, int] = field(default_factory=dict)
+    leftover: int = 0

@@ -1,18 +1,20 @@
 """Many small blocks of one topic -> one contiguous block."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bridge.cdr.source import Source
+from bridge.cdr.source import Positions, Source, copied_views, suits_views
 from bridge.model import MessageBlock
 
 
 def merge_blocks(blocks: Sequence[MessageBlock]) -> MessageBlock:
     """Gather the payloads of blocks, in order, side by side into one new block.
 
-    Cost: one copy of the payloads, not of the chunks they lie in; a few numpy operations per
-    block, nothing per message.
+    Cost: one copy of the payloads (two where they are short), never of the chunks they lie in; a
+    few numpy operations per block, nothing per message.
 
     Raises:
         ValueError: There is no block, or blocks of several topics.
@@ -20,16 +22,10 @@ def merge_blocks(blocks: Sequence[MessageBlock]) -> MessageBlock:
     topics = {block.topic for block in blocks}
     if len(topics) != 1:
         raise ValueError(f"blocks of exactly one topic can be merged, not of {sorted(topics)}")
-    lengths = np.concatenate([block.ends - block.starts for block in blocks])
+    starts = np.concatenate([block.starts for block in blocks])
+    lengths = np.concatenate([block.ends for block in blocks]) - starts
     ends = np.cumsum(lengths)
-    data = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-    first = 0
-    for block in blocks:
-        sizes = block.ends - block.starts
-        gathered = Source(block.data, swap=False).ragged(block.starts, sizes)
-        behind = first + int(sizes.sum())
-        data[first:behind] = np.frombuffer(gathered, dtype=np.uint8) if behind > first else 0
-        first = behind
+    data = _gathered(blocks, starts, lengths)
     data.flags.writeable = False
     return MessageBlock(
         topic=blocks[0].topic,
@@ -38,3 +34,24 @@ def merge_blocks(blocks: Sequence[MessageBlock]) -> MessageBlock:
         starts=ends - lengths,
         ends=ends,
     )
+
+
+def _gathered(
+    blocks: Sequence[MessageBlock], starts: Positions, lengths: Positions
+) -> NDArray[np.uint8]:
+    """Copy all payloads into one array; `starts` and `lengths` are those of all blocks in turn."""
+    buffers: list[NDArray[Any]] = [block.data for block in blocks]
+    if suits_views(buffers, lengths):
+        counts = [len(block.starts) for block in blocks]
+        owners = np.repeat(np.arange(len(blocks)), counts)
+        return np.frombuffer(copied_views(buffers, owners, starts, lengths), dtype=np.uint8)
+    data = np.empty(int(lengths.sum()), dtype=np.uint8)
+    first = 0
+    for block in blocks:
+        sizes = block.ends - block.starts
+        behind = first + int(sizes.sum())
+        if behind > first:
+            gathered = Source(block.data, swap=False).ragged(block.starts, sizes)
+            data[first:behind] = np.frombuffer(gathered, dtype=np.uint8)
+        first = behind
+    return data

@@ -84,6 +84,15 @@ class _Batch:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What became of a batch: the rows that survived, their values, and how many have leftovers."""
+
+    rows: NDArray[np.int64]
+    messages: pa.Array
+    leftover: int
+
+
 class Decoder:
     """Decodes the messages of one type.
 
@@ -113,8 +122,9 @@ class Decoder:
         A message that cannot be decoded is left out alone and counted by reason: `truncated` (its
         payload ends before its fields do, or a length in it says so), `bound_exceeded` (a string
         or sequence is longer than declared), `invalid_utf8`, `invalid_utf16`,
-        `unsupported_encapsulation`. Bytes behind the last field are ignored: writers pad, and a
-        definition may lack members that were appended later.
+        `unsupported_encapsulation`. Up to three bytes behind the last field are padding. A message
+        with more is kept, since what was read of it fits, but counted as `leftover`: its
+        definition lacks something.
 
         Cost: linear in bytes; a few numpy operations per field of the definition, and per rank of
         sequences of elements of varying size; one copy of large payloads.
@@ -135,7 +145,10 @@ class Decoder:
         ]
         rows, messages = self._in_order(parts)
         return DecodedBlock(
-            log_times_ns=block.log_times_ns[rows], messages=messages, dropped=dropped
+            log_times_ns=block.log_times_ns[rows],
+            messages=messages,
+            dropped=dropped,
+            leftover=sum(part.leftover for part in parts),
         )
 
     def _plan(self, rules: Rules) -> Plan:
@@ -170,17 +183,15 @@ class Decoder:
             scores[rules] = int(exact.sum()) + int(close.sum())
         return replace(batch, rules=max(scores, key=scores.__getitem__))
 
-    def _in_order(
-        self, parts: list[tuple[NDArray[np.int64], pa.Array]]
-    ) -> tuple[NDArray[np.int64], pa.Array]:
+    def _in_order(self, parts: list[_Part]) -> tuple[NDArray[np.int64], pa.Array]:
         """Put rows that were decoded by different rules back into the order of the block."""
         if not parts:
             return np.empty(0, dtype=np.int64), pa.array([], type=self.arrow_type)
         if len(parts) == 1:
-            return parts[0]
-        rows = np.concatenate([rows for rows, _ in parts])
+            return parts[0].rows, parts[0].messages
+        rows = np.concatenate([part.rows for part in parts])
         order = np.argsort(rows, kind="stable")
-        messages = pa.concat_arrays([messages for _, messages in parts])
+        messages = pa.concat_arrays([part.messages for part in parts])
         return rows[order], messages.take(pa.array(order))
 
 
@@ -218,10 +229,8 @@ def _by_encapsulation(
     return found
 
 
-def _decode_rows(
-    plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counter[str]
-) -> tuple[NDArray[np.int64], pa.Array]:
-    """Decode the rows of a batch; give those that survived, and their values.
+def _decode_rows(plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counter[str]) -> _Part:
+    """Decode the rows of a batch.
 
     The walk is repeated without the bad rows where there are any, so that what is copied out
     needs no checks.
@@ -238,13 +247,16 @@ def _decode_rows(
     rejects = Rejects(len(rows))
     leaves = iter([leaf for part in located for leaf in part.gather(cursor.source, rejects)])
     messages = plan.shape.build(leaves, len(rows))
+    has_leftover = cursor.end - cursor.at >= _PADDING_UNIT_BYTES
     if rejects.by_reason:
         good = np.ones(len(rows), dtype=bool)
         for reason, invalid in rejects.by_reason.items():
             dropped[reason] += int(np.count_nonzero(invalid & good))
             good &= ~invalid
         rows, messages = rows[good], messages.filter(pa.array(good))
-    return rows, messages
+        has_leftover &= good
+    leftover = int(np.count_nonzero(has_leftover))
+    return _Part(rows=rows, messages=messages, leftover=leftover)
 
 
 def _count_misfits(plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counter[str]) -> None:

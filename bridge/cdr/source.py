@@ -4,6 +4,7 @@ These are the only places where payload bytes are touched. Each costs one copy o
 for and nothing per message in Python.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,18 @@ Positions = NDArray[np.int64]
 """int64, shape (n,): absolute byte positions in the buffer."""
 
 _PADDED_BYTES = 8
+"""A buffer is made at least this long, so that a length can be read somewhere in it."""
+
+_MAPPED_BYTES = 16 << 20
+"""Results from here on are not made by malloc, which maps them anew each time: page faults."""
+
+_LONG_RANGE_BYTES = 512
+"""The mean length from which binary views are faster than take."""
+
+_INLINE_BYTES = 12
+"""Values up to this length lie in the view itself, not in a buffer."""
+
+_ARROW_OFFSET_MAX = (1 << 31) - 1
 
 
 @dataclass(slots=True)
@@ -69,26 +82,74 @@ class Source:
     def ragged(self, starts: Positions, lengths: Positions) -> pa.Buffer:
         """Copy `lengths[i]` bytes from `starts[i]`, one range behind the other. One copy.
 
-        Ranges may overlap and come in any order. Equal lengths, the common case of frame names,
-        images and scans, go through `fixed`; others through Arrow's take over offsets that run
-        start, end, start, end.
+        Ranges may overlap and come in any order. The way is chosen by size, as measured: equal
+        lengths (frame names, scans) are fastest through `fixed` as long as the result is no
+        mapping of its own; long ranges (images, clouds) through binary views, which allocate
+        exactly and from Arrow's pool, whose pages are warm; short ones through Arrow's take.
         """
-        count = len(starts)
-        if count == 0:
+        total = int(lengths.sum())
+        if total == 0:
             return pa.py_buffer(b"")
-        size_bytes = int(lengths[0])
-        if bool((lengths == size_bytes).all()):
-            return pa.py_buffer(self.fixed(starts, size_bytes) if size_bytes else b"")
-        offsets = np.empty(2 * count + 2, dtype=np.int64)
-        offsets[0] = 0
-        offsets[1:-1:2] = starts
-        np.add(starts, lengths, out=offsets[2:-1:2])
-        offsets[-1] = len(self.data)
-        ranges = pa.Array.from_buffers(
-            pa.large_binary(),
-            2 * count + 1,
-            [None, pa.py_buffer(offsets), pa.py_buffer(self.data)],
-        )
-        taken = ranges.take(pa.array(np.arange(1, 2 * count + 1, 2)))
-        gathered: Any = taken.buffers()[2]
-        return gathered
+        shortest, longest = int(lengths.min()), int(lengths.max())
+        if shortest == longest and total < _MAPPED_BYTES:
+            return pa.py_buffer(self.fixed(starts, shortest))
+        if suits_views([self.data], lengths):
+            owners = np.zeros(len(starts), dtype=np.int64)
+            return copied_views([self.data], owners, starts, lengths)
+        return _taken_ranges(self.data, starts, lengths)
+
+
+def suits_views(buffers: Sequence[NDArray[np.uint8]], lengths: Positions) -> bool:
+    """Tell whether ranges of these lengths, shape (n,), are best copied by `copied_views`."""
+    total = int(lengths.sum())
+    return (
+        len(lengths) > 0
+        and _LONG_RANGE_BYTES * len(lengths) <= total <= _ARROW_OFFSET_MAX
+        and int(lengths.min()) > _INLINE_BYTES
+        and max(len(buffer) for buffer in buffers) <= _ARROW_OFFSET_MAX
+    )
+
+
+def copied_views(
+    buffers: Sequence[NDArray[np.uint8]], owners: Positions, starts: Positions, lengths: Positions
+) -> pa.Buffer:
+    """Copy ranges of more than 12 bytes out of several buffers, one behind the other. One copy.
+
+    The way is a binary view column. A view is four int32: length, first four bytes, index of the
+    buffer, offset in it (Arrow columnar format, "Variable-size Binary View Layout"). The first
+    four bytes serve comparisons only, which nobody makes here, and are left zero.
+
+    Args:
+        buffers: uint8, each of its own shape.
+        owners: int64, shape (n,): which buffer each range lies in.
+        starts: int64, shape (n,): first byte of each range in its buffer.
+        lengths: int64, shape (n,): bytes of each range.
+    """
+    views = np.zeros((len(starts), 4), dtype=np.int32)
+    views[:, 0] = lengths
+    views[:, 2] = owners
+    views[:, 3] = starts
+    column = pa.Array.from_buffers(
+        pa.binary_view(),
+        len(starts),
+        [None, pa.py_buffer(views), *(pa.py_buffer(buffer) for buffer in buffers)],
+    )
+    copied: Any = column.cast(pa.binary()).buffers()[2]
+    return copied
+
+
+def _taken_ranges(data: NDArray[np.uint8], starts: Positions, lengths: Positions) -> pa.Buffer:
+    """Copy ranges of any length: every second of ranges that begin at start, end, start, end..."""
+    count = len(starts)
+    offsets = np.empty(2 * count + 2, dtype=np.int64)
+    offsets[0] = 0
+    offsets[1:-1:2] = starts
+    np.add(starts, lengths, out=offsets[2:-1:2])
+    offsets[-1] = len(data)
+    ranges = pa.Array.from_buffers(
+        pa.large_binary(),
+        2 * count + 1,
+        [None, pa.py_buffer(offsets), pa.py_buffer(data)],
+    )
+    taken: Any = ranges.take(pa.array(np.arange(1, 2 * count + 1, 2))).buffers()[2]
+    return taken

@@ -192,8 +192,8 @@ def test_strings_without_terminator_or_length_are_tolerated() -> None:
     assert decoded.messages.field("s").to_pylist() == ["", "abc", "ab"]
 
 
-def test_bytes_behind_the_last_field_are_ignored() -> None:
-    """Padding, and members that a newer definition appended, do not cost the message."""
+def test_bytes_behind_the_last_field_do_not_cost_the_message() -> None:
+    """Padding costs nothing; what is more than padding is kept and counted."""
     payload = encode(message("uint16 x"), {"x": 7}, Wire())
     decoded = Decoder(message("uint16 x")).decode(
         block_of([payload + bytes(extra) for extra in (0, 1, 3, 4, 40)])
@@ -201,6 +201,7 @@ def test_bytes_behind_the_last_field_are_ignored() -> None:
 
     assert decoded.messages.field("x").to_pylist() == [7] * 5
     assert not decoded.dropped
+    assert decoded.leftover == 2
 
 
 @settings(max_examples=25, deadline=None)

@@ -30,7 +30,7 @@ ODD_BYTES = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(rows=st.lists(ODD_BYTES, max_size=20))
 def test_text_is_utf8_or_rejected_row_by_row(rows: list[bytes]) -> None:
     """Exactly the rows that Python cannot decode are rejected; the others are intact."""
@@ -53,6 +53,32 @@ def is_utf8(raw: bytes) -> bool:
     return True
 
 
+def test_long_ranges_are_copied_like_short_ones() -> None:
+    """Every way of copying gives the same bytes: equal or not, long or short, few or many."""
+    random = np.random.default_rng(1)
+    data = random.integers(0, 256, 40 << 20, dtype=np.uint8)
+    source = Source(data, swap=False)
+    for count, low, high in (
+        (3, 6 << 20, 6 << 20),
+        (5, 1 << 20, 4 << 20),
+        (2000, 600, 1200),
+        (2000, 13, 2000),
+        (2000, 0, 3000),
+        (2000, 700, 700),
+        (2000, 0, 12),
+        (2000, 5, 5),
+    ):
+        lengths = random.integers(low, high, count, endpoint=True)
+        starts = random.integers(0, len(data) - high, count)
+        expected = np.concatenate(
+            [data[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+        )
+        gathered = np.frombuffer(source.ragged(starts, lengths), dtype=np.uint8)
+
+        assert np.array_equal(gathered, expected)
+
+
+@settings(deadline=None)
 @given(
     rows=st.lists(st.binary(max_size=20), max_size=12),
     picks=st.lists(st.integers(0, 11), max_size=12),
@@ -77,6 +103,7 @@ def quad(value: float, order: Order) -> bytes:
 
 
 @pytest.mark.parametrize("order", ["little", "big"])
+@settings(deadline=None)
 @given(numbers=st.lists(st.floats(allow_subnormal=False), max_size=10))
 def test_quadruple_precision_becomes_double(numbers: list[float], order: Order) -> None:
     """Every normal double written as binary128 comes back, signs, infinities and NaN included."""
@@ -142,6 +169,7 @@ def test_bytes_of_a_sequence_can_be_taken_as_binary() -> None:
     assert binary.to_pylist() == [b"", b"xxx", b"xxxxx"]
 
 
+@settings(deadline=None)
 @given(pieces=st.lists(st.lists(st.binary(max_size=9), max_size=5), min_size=1, max_size=5))
 def test_merged_block_holds_all_payloads_in_order(pieces: list[list[bytes]]) -> None:
     """Merging changes where payloads lie, and nothing else."""
@@ -155,6 +183,27 @@ def test_merged_block_holds_all_payloads_in_order(pieces: list[list[bytes]]) -> 
     assert found == expected
     assert len(merged.data) == sum(map(len, expected))
     assert len(merged.log_times_ns) == len(expected)
+    assert not merged.data.flags.writeable
+
+
+def test_long_payloads_are_merged_by_one_copy_from_all_blocks() -> None:
+    """Long payloads of several blocks, some sharing a buffer, come out side by side."""
+    random = np.random.default_rng(2)
+    payloads = [random.bytes(int(size)) for size in random.integers(600, 2000, 50)]
+    first, second = block_of(payloads[:20], gap=b"!" * 700), block_of(payloads[20:])
+    halves = [
+        MessageBlock(
+            topic=0,
+            log_times_ns=second.log_times_ns[rows],
+            data=second.data,
+            starts=second.starts[rows],
+            ends=second.ends[rows],
+        )
+        for rows in (slice(0, 10), slice(10, 30))
+    ]
+    merged = merge_blocks([first, *halves])
+
+    assert merged.data.tobytes() == b"".join(payloads)
     assert not merged.data.flags.writeable
 
 

@@ -50,6 +50,7 @@ def test_topic_of_wide_strings_is_read_in_the_layout_it_was_written(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@settings(deadline=None)
 @given(text=st.text(LETTERS, max_size=30))
 def test_single_wide_string_is_never_misread(layout: dict[str, Any], text: str) -> None:
     """One `std_msgs/WString` is enough to tell the layout."""
@@ -61,6 +62,7 @@ def test_single_wide_string_is_never_misread(layout: dict[str, Any], text: str) 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@settings(deadline=None)
 @given(letters=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=5))
 def test_wide_characters_are_code_units(layout: dict[str, Any], letters: list[int]) -> None:
     """A `wchar` is one UTF-16 code unit, in two bytes or four."""
@@ -85,6 +87,7 @@ def test_counted_terminator_is_no_character() -> None:
     assert decoded.messages.to_pylist() == [{"data": "ab"}]
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.lists(st.sampled_from([65, 0x20AC, 0xD83D, 0xDE00, 0xD800, 0x1F600, 0x110000]))

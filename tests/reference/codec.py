@@ -168,10 +168,10 @@ class Reader:
     def primitive(self, kind: PrimitiveType) -> Any:
         if kind.name == "string":
             raw = self.take(self.number("I", 4))
+            if kind.bound and len(raw) > kind.bound + (self.wire.version > 0):
+                raise MalformedError("bound_exceeded")
             if self.wire.version and raw.endswith(b"\0"):
                 raw = raw[:-1]
-            if kind.bound and len(raw) > kind.bound:
-                raise MalformedError("bound_exceeded")
             try:
                 return raw.decode()
             except UnicodeDecodeError as error:
