@@ -1,13 +1,19 @@
-"""Serves a folder until it is killed; prints the port. Usage: serving.py ROOT [PORT]."""
+"""Serves a folder until it is killed; prints the port.
 
+Usage: serving.py ROOT [BYTES], the latter a limit to the size of its files, like that of a disk.
+"""
+
+import resource
 import sys
 from pathlib import Path
 
 from bridge.embedded import EmbeddedServer
 
 if __name__ == "__main__":
-    root, *port = sys.argv[1:]
-    with EmbeddedServer(Path(root), port=int(port[0]) if port else 0) as server:
+    root, *limit_bytes = sys.argv[1:]
+    if limit_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes[0]), int(limit_bytes[0])))
+    with EmbeddedServer(Path(root)) as server:
         sys.stdout.write(f"{server.port}\n")
         sys.stdout.flush()
         server.serve()

@@ -24,9 +24,9 @@ REPOSITORY = Path(__file__).parents[2]
 class Process:
     """A server in a process of its own."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *limits: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, REPOSITORY / "tests/embedded/serving.py", root],
+            [sys.executable, REPOSITORY / "tests/embedded/serving.py", root, *limits],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
@@ -42,8 +42,8 @@ class Process:
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[tuple[Process, Wire]]:
-    process = Process(root)
+def serving(root: Path, *limits: str) -> Iterator[tuple[Process, Wire]]:
+    process = Process(root, *limits)
     wire = Wire(process.url)
     try:
         yield process, wire
@@ -141,6 +141,29 @@ def test_aborted_put_leaves_its_chunks_until_deleted(tmp_path: Path) -> None:
         assert wire.described(topic[0])["data_info"]["total_row_count"] == 0
         wire.do("sequence_delete", locator="run")
         assert files(tmp_path) == set()
+        wire.close()
+
+
+def test_write_that_fails_locks_nothing(tmp_path: Path) -> None:
+    """When a file cannot grow the put fails, its topic stays open, and others go on."""
+    with serving(tmp_path, str(2**20)) as (process, wire):
+        session = wire.session(wire.sequence("run"))
+        big, small = wire.topic(session, "big"), wire.topic(session, "small")
+        noise = random.Random(1)
+        schema = pa.schema([batch().schema.field("timestamp_ns"), ("blob", pa.binary())])
+        for _ in range(2):
+            rows = [pa.array([1]), pa.array([noise.randbytes(2**21)])]
+            with refused("INTERNAL", "Internal error: "):
+                wire.put(big, pa.record_batch(rows, schema=schema), schema=schema)
+            wire.do("topic_delete", locator=big[0])
+            big = wire.topic(session, "big")
+        wire.put(small, batch(1, 2))
+        process.kill()
+    with EmbeddedServer(tmp_path) as server:
+        assert len(files(tmp_path)) == 1
+        wire = Wire(f"grpc://{server.address}")
+        assert wire.times(small[0]) == [1, 2]
+        assert wire.described(big[0])["locked"] is False
         wire.close()
 
 
