@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+from pathlib import Path
 
 from bridge.bags import DefinitionSources
 from bridge.client import ConnectOptions, MosaicoClient, OnErrorPolicy
@@ -17,6 +18,7 @@ from bridge.ingest import (
     custom_mappings,
 )
 
+CREDENTIAL = "api_key"
 SCRATCH_FOLDER = "scratch"
 
 
@@ -52,7 +54,7 @@ def connect(settings: Settings, host: str, port: int) -> MosaicoClient:
 
 
 def api_key(settings: Settings) -> str | None:
-    """Give the API key from the settings or its file.
+    """Give the API key from the settings, its file, or the service manager's credentials.
 
     Raises:
         ConfigError: The file cannot be read.
@@ -61,7 +63,11 @@ def api_key(settings: Settings) -> str | None:
         return settings.server.api_key.get_secret_value()
     file = settings.server.api_key_file
     if file is None:
-        return None
+        # Where systemd's LoadCredential= puts it.
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        file = Path(credentials) / CREDENTIAL if credentials else None
+        if file is None or not file.exists():
+            return None
     try:
         return file.read_text(encoding="utf-8").strip()
     except OSError as error:
