@@ -155,7 +155,7 @@ def blobs(*sizes_bytes: int) -> pa.RecordBatch:
 
 
 def test_large_batch_is_split_and_huge_row_is_reported(client: MosaicoClient, name: str) -> None:
-    """Above the limit batches are halved; a row above it is dropped, counted, and told."""
+    """Above the limit batches are split; a row above it is dropped, counted, and told."""
     mib = 1 << 20
     limit_bytes = client.limits.message_bytes_max
     with client.sequence_create(name, {}) as writer:
@@ -183,7 +183,17 @@ def test_batch_limits_of_the_caller_hold(client: MosaicoClient, name: str) -> No
         blob = writer.topic_create("blob", {}, BLOB)
         blob.write_batch(blobs(50_000, 4_000, 4_000, 4_000))
         assert (blob.rows_written, blob.oversize) == (4, 0)
-        assert blob.batches_written == 3
+        assert blob.batches_written == 4
+
+
+def test_split_makes_no_more_parts_than_needed(client: MosaicoClient, name: str) -> None:
+    """Parts are even: each becomes a chunk on the platform, so few and large is the aim."""
+    batch = integers(*range(10_000))
+    size_bytes = pa.ipc.get_record_batch_size(batch)
+    with client.sequence_create(name, {}, max_batch_size_bytes=size_bytes * 10 // 26) as writer:
+        topic = writer.topic_create("t", {}, Integer64)
+        topic.write_batch(batch)
+        assert (topic.batches_written, topic.rows_written) == (3, 10_000)
 
 
 def fail_within(writer: SequenceWriter, *, whole: bool) -> None:

@@ -1,0 +1,261 @@
+"""The documented client API, sentence by sentence, against any server.
+
+Each test quotes in its docstring the behaviour it checks. Run with `--mosaico-url` the suite asks
+the same of a real platform.
+"""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pytest
+
+from bridge import (
+    AlreadyExistsError,
+    Integer64,
+    MosaicoClient,
+    NotFoundError,
+    Notified,
+    NotifyType,
+    OnErrorPolicy,
+    Query,
+    QueryOntologyCatalog,
+    QuerySequence,
+    QueryTopic,
+    Sequence,
+    SequenceWriter,
+    String,
+    Topic,
+)
+
+
+def connect(url: str) -> MosaicoClient:
+    parts = urlsplit(url)
+    return MosaicoClient.connect(parts.hostname or "", parts.port or 6726, timeout=5)
+
+
+@pytest.fixture
+def client(server_url: str) -> Iterator[MosaicoClient]:
+    with connect(server_url) as connected:
+        yield connected
+
+
+def rows(*times_ns: int) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(times_ns, pa.int64())] * 2, schema=Integer64.schema)
+
+
+def write(client: MosaicoClient, name: str) -> SequenceWriter:
+    with client.sequence_create(name, {"environment": {"visibility": 40}}) as writer:
+        writer.topic_create("/count", {"unit": "m"}, Integer64).write_batch(rows(3, 1, 2))
+        writer.topic_create("/words", {}, String).push({"timestamp_ns": 2, "data": "two"})
+    return writer
+
+
+class TestConnection:
+    def test_direct_construction(self) -> None:
+        """Constructing the client directly raises RuntimeError."""
+        with pytest.raises(RuntimeError):
+            MosaicoClient()
+
+    def test_unreachable_server(self) -> None:
+        """A server that cannot be reached within the timeout raises ConnectionError."""
+        with pytest.raises(ConnectionError):
+            MosaicoClient.connect("127.0.0.1", 1, timeout=0)
+
+    def test_context_manager_closes(self, server_url: str) -> None:
+        """Leaving the `with` block closes the client; using it afterwards is an error."""
+        with connect(server_url) as client:
+            client.list_sequences()
+        with pytest.raises(RuntimeError):
+            client.list_sequences()
+
+    def test_close_is_idempotent(self, server_url: str) -> None:
+        """Closing a closed client does nothing."""
+        client = connect(server_url)
+        client.close()
+        client.close()
+
+
+class TestWriting:
+    def test_writer_outside_with(self, client: MosaicoClient, name: str) -> None:
+        """Using a sequence writer outside its `with` block raises RuntimeError."""
+        writer = client.sequence_create(name, {})
+        with pytest.raises(RuntimeError):
+            writer.topic_create("/t", {}, Integer64)
+        assert name not in client.list_sequences()
+
+    def test_clean_exit_finalises(self, client: MosaicoClient, name: str) -> None:
+        """A clean exit finalises the sequence, which is then listed and locked."""
+        write(client, name)
+        assert name in client.list_sequences()
+        handler = client.sequence_handler(name)
+        assert handler is not None
+        assert handler.is_locked
+
+    def test_name_is_unique(self, client: MosaicoClient, name: str) -> None:
+        """A sequence name can be taken only once."""
+        write(client, name)
+        with pytest.raises(AlreadyExistsError):
+            client.sequence_create(name, {}).__enter__()
+
+    @pytest.mark.parametrize("policy", OnErrorPolicy)
+    def test_error_policy(self, client: MosaicoClient, name: str, policy: OnErrorPolicy) -> None:
+        """On an error `Delete` removes the sequence; `Report` keeps it and notifies."""
+        with pytest.raises(ZeroDivisionError), client.sequence_create(name, {}, policy) as writer:
+            whole = writer.topic_create("/whole", {}, Integer64)
+            whole.write_batch(rows(1))
+            whole.close()
+            writer.topic_create("/open", {}, Integer64).write_batch(rows(1))
+            raise ZeroDivisionError
+        if policy is OnErrorPolicy.Delete:
+            assert name not in client.list_sequences()
+        else:
+            assert client.sequence_handler(name).topics == ["/whole"]  # type: ignore[union-attr]
+            assert len(client.list_sequence_notify(name)) == 1
+
+    def test_batch_sizes(self, client: MosaicoClient, name: str) -> None:
+        """`max_batch_size_records` bounds the rows of what is sent at once."""
+        with client.sequence_create(name, {}, max_batch_size_records=2) as writer:
+            topic = writer.topic_create("/t", {}, Integer64)
+            topic.write_batch(rows(1, 2, 3, 4, 5))
+            assert topic.batches_written == 3
+
+    def test_receipts_tell_counts(self, client: MosaicoClient, name: str) -> None:
+        """What the server holds can be compared before it is finalised."""
+        with client.sequence_create(name, {}) as writer:
+            topic = writer.topic_create("/t", {}, Integer64)
+            topic.write_batch(rows(5, 6, 7))
+            topic.close()
+            receipt = writer.receipts()["/t"]
+            assert receipt.locked
+            assert receipt.row_count in {3, None}
+
+
+class TestReading:
+    def test_handlers_of_absent_things(self, client: MosaicoClient, name: str) -> None:
+        """Handlers of a sequence or topic that does not exist are None."""
+        assert client.sequence_handler(name) is None
+        assert client.topic_handler(name, "/t") is None
+
+    def test_handlers_are_cached(self, client: MosaicoClient, name: str) -> None:
+        """A handler is given out again until its cache is cleared."""
+        write(client, name)
+        sequence = client.sequence_handler(name)
+        topic = client.topic_handler(name, "/count")
+        assert client.sequence_handler(name) is sequence
+        assert client.topic_handler(name, "/count") is topic
+        client.clear_sequence_handlers_cache()
+        client.clear_topic_handlers_cache()
+        assert client.sequence_handler(name) is not sequence
+        assert client.topic_handler(name, "/count") is not topic
+
+    def test_sequence_properties(self, client: MosaicoClient, name: str) -> None:
+        """A sequence handler tells name, topics, metadata, creation time, size and lock."""
+        write(client, name)
+        handler = client.sequence_handler(name)
+        assert handler is not None
+        assert (handler.name, handler.topics) == (name, ["/count", "/words"])
+        assert handler.user_metadata == {"environment": {"visibility": 40}}
+        assert handler.created_datetime is not None
+        assert handler.total_size_bytes
+        assert handler.is_locked
+
+    def test_topic_properties(self, client: MosaicoClient, name: str) -> None:
+        """A topic handler tells tag, format, metadata, creation time, size and lock."""
+        write(client, name)
+        handler = client.topic_handler(name, "/count")
+        assert handler is not None
+        assert (handler.name, handler.sequence_name) == ("/count", name)
+        assert (handler.ontology_tag, handler.serialization_format) == ("Integer64", "default")
+        assert handler.user_metadata == {"unit": "m"}
+        assert handler.created_datetime is not None
+        assert handler.total_size_bytes
+        assert handler.is_locked
+
+    def test_rows_in_time_order(self, client: MosaicoClient, name: str) -> None:
+        """Rows come in order of time, whole or in a half-open window."""
+        write(client, name)
+        topic = client.topic_handler(name, "/count")
+        assert topic is not None
+        assert topic.table().column("timestamp_ns").to_pylist() == [1, 2, 3]
+        assert [row["data"] for row in topic.rows(start_ns=1, end_ns=3)] == [1, 2]
+
+    def test_topics_merged(self, client: MosaicoClient, name: str) -> None:
+        """The topics of a sequence can be read merged by time."""
+        write(client, name)
+        sequence = client.sequence_handler(name)
+        assert sequence is not None
+        order = [(row["timestamp_ns"], topic) for topic, row in sequence.rows()]
+        assert order == [(1, "/count"), (2, "/count"), (2, "/words"), (3, "/count")]
+
+
+class TestDeleting:
+    def test_delete(self, client: MosaicoClient, name: str) -> None:
+        """A deleted sequence is gone; deleting what is not there is an error."""
+        with client.sequence_create(name, {}) as writer:
+            writer.topic_create("/t", {}, Integer64)
+            writer.abandon()
+        client.sequence_delete(name)
+        assert name not in client.list_sequences()
+        with pytest.raises(NotFoundError):
+            client.sequence_delete(name)
+
+
+class TestNotifications:
+    def test_of_sequences(self, client: MosaicoClient, name: str) -> None:
+        """Notifications of a sequence are listed as `Notified` and cleared."""
+        write(client, name)
+        client.sequence_notify(name, "text")
+        (notified,) = client.list_sequence_notify(name)
+        assert isinstance(notified, Notified)
+        assert notified.notify_type is NotifyType.ERROR
+        assert (notified.sequence_name, notified.topic_name) == (name, None)
+        assert notified.message == "text"
+        assert notified.created_datetime.tzinfo is not None
+        client.clear_sequence_notify(name)
+        assert client.list_sequence_notify(name) == []
+
+    def test_of_topics(self, client: MosaicoClient, name: str) -> None:
+        """Notifications of a topic are apart from those of its sequence."""
+        write(client, name)
+        client.topic_notify(name, "/count", "text")
+        (notified,) = client.list_topic_notify(name, "/count")
+        assert (notified.sequence_name, notified.topic_name) == (name, "/count")
+        assert client.list_sequence_notify(name) == []
+        client.clear_topic_notify(name, "/count")
+        assert client.list_topic_notify(name, "/count") == []
+
+
+class TestQueries:
+    def test_documented_example(self, client: MosaicoClient, name: str) -> None:
+        """Metadata below a bound and a name that contains a text: both must hold."""
+        write(client, name)
+        visibility = Sequence.Q.user_metadata["environment.visibility"]
+        near = QuerySequence().with_expression(visibility.lt(50)).with_name_match(name[2:-2])
+        far = QuerySequence().with_expression(visibility.gt(50)).with_name_match(name[2:-2])
+        assert [item.sequence.name for item in client.query(near) or ()] == [name]
+        assert client.query(far) is not None
+        assert not client.query(far)
+
+    def test_data_and_topics(self, client: MosaicoClient, name: str) -> None:
+        """Conditions on data find the topics in which a row meets them."""
+        write(client, name)
+        mine = QuerySequence().with_name(name)
+        data = QueryOntologyCatalog().with_expression(Integer64.Q.data.gt(2))
+        response = client.query(mine, data)
+        assert response
+        assert [topic.name for topic in response[0].topics] == ["/count"]
+        words = QueryTopic().with_expression(Topic.Q.ontology_tag.eq("String"))
+        response = client.query(query=Query(mine, words))
+        assert response
+        assert [topic.name for topic in response[0].topics] == ["/words"]
+
+    def test_value_errors(self, client: MosaicoClient) -> None:
+        """No query, two of one kind, or both forms at once raise ValueError."""
+        part = QuerySequence().with_name("a")
+        with pytest.raises(ValueError, match="either"):
+            client.query()
+        with pytest.raises(ValueError, match="already"):
+            client.query(part, QuerySequence().with_name("b"))
+        with pytest.raises(ValueError, match="either"):
+            client.query(part, query=Query(part))
