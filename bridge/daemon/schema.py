@@ -160,6 +160,8 @@ def _opened(path: Path, *, migrate: bool) -> sqlite3.Connection:
         if migrate:
             _check(connection)
             _migrate(connection, path)
+        else:
+            _insist_on_current(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -171,8 +173,22 @@ def _check(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("quick_check found damage")
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def _version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _insist_on_current(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection)
+    if version != len(MIGRATIONS):
+        raise JournalError(
+            f"journal {path} has version {version}, not {len(MIGRATIONS)}",
+            hint="start the bridge of this version once; it brings the journal up to date",
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection)
     if version > len(MIGRATIONS):
         raise JournalError(
             f"journal {path} was written by a newer bridge (version {version})",

@@ -19,6 +19,7 @@ from bridge.daemon.entry import Entry
 from bridge.daemon.events import NoObserver
 from bridge.daemon.journal import Journal
 from bridge.daemon.states import State
+from bridge.errors import JournalError
 
 ROOT = Path(__file__).parent.parent.parent
 WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"))
@@ -121,10 +122,9 @@ class Bridge:
 
     def entries(self) -> dict[str, Entry]:
         """Give the journal's entries by file name."""
-        if not (self.state / "journal.db").exists():
-            return {}
-        with Journal.read(self.state) as journal:
+        with contextlib.suppress(JournalError), Journal.read(self.state) as journal:
             return {entry.path.name: entry for entry in journal.recordings()}
+        return {}
 
     def story(self, name: str) -> list[State]:
         """Give the states a recording went through."""
