@@ -11,6 +11,8 @@ from bridge.daemon.instance import instance_id
 from bridge.daemon.journal import Journal
 from bridge.daemon.logs import configure_logging
 from bridge.daemon.metrics import Metrics
+from bridge.daemon.notification_store import Notice, NotificationStore, Target
+from bridge.daemon.notifications import NotificationPoller
 from bridge.daemon.options import connect, ingest_options, secrets
 from bridge.daemon.reader import JournalReader
 from bridge.daemon.requests import forget, retry
@@ -43,6 +45,9 @@ __all__ = [
     "JournalReader",
     "Metrics",
     "NoObserver",
+    "Notice",
+    "NotificationPoller",
+    "NotificationStore",
     "Observers",
     "Progress",
     "Request",
@@ -51,6 +56,7 @@ __all__ = [
     "ServiceObserver",
     "State",
     "StatusBoard",
+    "Target",
     "TopicProgress",
     "Transition",
     "WatchStatus",

@@ -91,7 +91,7 @@ function span(seconds) {
 }
 
 const ago = (at, now) => (now - at < 1.5 ? "just now" : `${span(now - at)} ago`);
-const rate = (number) => (number >= 100 ? whole.format(Math.round(number)) : number.toFixed(number < 10 ? 1 : 0));
+const rate = (number) => (number === 0 ? "0" : number >= 100 ? whole.format(Math.round(number)) : number.toFixed(number < 10 ? 1 : 0));
 
 function clock(at) {
   const date = new Date(at * 1000);
