@@ -107,6 +107,9 @@ class IngestSettings(Section):
         (),
         description="Topic patterns in order, shell style; a leading ! excludes. Empty takes all.",
     )
+    topic_prefix: str = Field(
+        "", description="Put before every topic's name on the platform, for example /front."
+    )
     on_error: Literal["delete", "report"] = Field(
         "delete",
         description="At the final give-up: delete leaves nothing of the recording on the platform; "
@@ -159,6 +162,9 @@ class TopicSettings(Section):
     every_nth: int = Field(1, ge=1, description="Keep every n-th message only.")
     max_hz: float | None = Field(
         None, gt=0, description="Keep at most so many messages a second of record time."
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="What to add to the topic's metadata on the platform."
     )
 
 

@@ -115,14 +115,10 @@ def ingest_options(
         ),
         sequence_name=ingest.sequence_name,
         topics=ingest.topics,
+        topic_prefix=ingest.topic_prefix,
         topic_options={
             pattern: _topic_options(choices, ingest.image_format)
             for pattern, choices in settings.topics.items()
-        },
-        topic_names={
-            pattern: choices.rename
-            for pattern, choices in settings.topics.items()
-            if choices.rename
         },
         default_topic_options=TopicOptions(image_format=ingest.image_format),
         custom_mappings=custom_mappings(settings.mappings),
@@ -151,4 +147,6 @@ def _topic_options(choices: TopicSettings, image_format: str) -> TopicOptions:
         ontology=choices.ontology,
         every_nth=choices.every_nth,
         max_hz=choices.max_hz,
+        rename=choices.rename,
+        metadata=choices.metadata,
     )

@@ -155,7 +155,7 @@ def _lane(
     report.outcome = TopicOutcome(plan.kind)
     report.ontology_tag = plan.model.tag
     report.platform_name = topic_name(
-        topic.name, taken, rename=_first_match(topic.name, options.topic_names) or ""
+        topic.name, taken, rename=choices.rename, prefix=options.topic_prefix
     )
     return Lane(
         topic=topic,

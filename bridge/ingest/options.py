@@ -57,9 +57,9 @@ class IngestOptions:
         identity: Who sends.
         sequence_name: Template, see `bridge.mapping.sequence_name`.
         topics: Topic patterns, see `bridge.mapping.TopicFilter`.
+        topic_prefix: Put before every topic's name on the platform.
         topic_options: Choices by topic pattern; the first pattern that matches decides.
         default_topic_options: Choices for all other topics.
-        topic_names: Names on the platform by topic pattern, instead of the recorded ones.
         custom_mappings: Mappings that go before the built-in ones.
         metadata: Constants for the sequence's metadata and name, placeholders not filled in.
         environment: Variables for the placeholders.
@@ -77,9 +77,9 @@ class IngestOptions:
     identity: Identity
     sequence_name: str = "{stem}_{id}"
     topics: Sequence[str] = ()
+    topic_prefix: str = ""
     topic_options: Mapping[str, TopicOptions] = field(default_factory=dict)
     default_topic_options: TopicOptions = field(default_factory=TopicOptions)
-    topic_names: Mapping[str, str] = field(default_factory=dict)
     custom_mappings: Sequence[CustomMapping] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)

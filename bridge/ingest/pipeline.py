@@ -27,6 +27,7 @@ from bridge.ingest.report import (
 from bridge.ingest.sending import Sending
 from bridge.ingest.threads import ReadAhead
 from bridge.ingest.verify import report_of_existing, verify
+from bridge.mapping import TopicFilter
 from bridge.model import MessageBlock, Recording
 
 
@@ -228,8 +229,15 @@ class _Run:
             healthy=self.reader.healthy,
             verification=VerificationLevel.NONE,
             recorded_bytes=self.reader.recorded_bytes,
-            notes=list(self.reader.recording.notes),
+            notes=[*self.reader.recording.notes, *self._idle_patterns()],
         )
+
+    def _idle_patterns(self) -> list[str]:
+        wanted = TopicFilter(self.options.topics)
+        return [
+            f"topic pattern {pattern} matches no topic"
+            for pattern in wanted.idle_patterns([topic.name for topic in self.topics])
+        ]
 
     def _nothing_to_send(self) -> EmptyRecordingError:
         stories = "; ".join(

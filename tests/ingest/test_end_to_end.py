@@ -299,8 +299,7 @@ def test_filtered_and_thinned_topics_are_accounted_for(
     options = IngestOptions(
         identity=Identity(instance="test"),
         topics=("!/camera/*",),
-        topic_options={"/imu/*": TopicOptions(every_nth=10)},
-        topic_names={"/imu/data": "imu"},
+        topic_options={"/imu/*": TopicOptions(every_nth=10, rename="imu")},
     )
     report = send(client, bag, options)
     topics = {topic.name: topic for topic in report.topics}
