@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from uuid import uuid4
 
 import pyarrow as pa
@@ -135,8 +136,11 @@ class TestStates:
         self.check_stuck(wire, topic)
 
     def check_stuck(self, wire: Wire, topic: tuple[str, str]) -> None:
+        """Check that the topic stays open; a wrong lock would come within a moment."""
         wire.await_upload(topic)
-        assert wire.described(topic[0])["locked"] is False
+        for _ in range(20):
+            assert wire.described(topic[0])["locked"] is False
+            time.sleep(0.05)
         wire.do("topic_delete", locator=topic[0])
 
     def test_topic_deleted_during_its_upload(self, wire: Wire, name: str) -> None:
