@@ -305,10 +305,10 @@ def chunk_index(start: int, length: int, indexes: dict[int, int], index_bytes: i
     return record(0x08, head + struct.pack("<Q", index_bytes) + text("") + bytes(16))
 
 
-def statistics(counts: dict[int, int]) -> bytes:
+def statistics(counts: dict[int, int], *, total: int | None = None) -> bytes:
     """Make statistics: counts, times, messages by channel."""
     pairs = b"".join(struct.pack("<HQ", *item) for item in counts.items())
-    head = struct.pack("<QHIIIIQQ", sum(counts.values()), 1, len(counts), 0, 0, 0, 0, 0)
+    head = struct.pack("<QHIIIIQQ", total or sum(counts.values()), 1, len(counts), 0, 0, 0, 0, 0)
     return record(0x0B, head + text(pairs))
 
 

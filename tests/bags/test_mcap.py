@@ -294,14 +294,25 @@ def test_messages_between_indexed_chunks_are_read(tmp_path: Path) -> None:
     attachment = made.record(0x09, named + struct.pack("<Q", 3) + b"abc" + bytes(4))
     note = made.record(0x0C, made.text("vehicle") + made.text(made.text("id") + made.text("7")))
     start = len(made.MAGIC + made.header())
-    body = listed + made.message(1, 6) + attachment + note + made.chunk(made.message(1, 7))
-    summary = declared + made.chunk_index(start, len(listed), {}, 0) + made.statistics({1: 3})
+    first = made.message(1, 4)
+    body = first + listed + made.message(1, 6) + attachment + note + made.chunk(made.message(1, 7))
+    listing = made.chunk_index(start + len(first), len(listed), {}, 0)
+    summary = declared + listing + made.statistics({1: 4})
     path = tmp_path / "a.mcap"
     path.write_bytes(made.finished(body, summary))
     ours = made.read_with_ours(path)
-    assert [message.log_time for message in ours.messages] == [5, 6, 7]
+    assert [message.log_time for message in ours.messages] == [4, 5, 6, 7]
     assert dict(ours.tally.extras) == {"attachments": 1, "metadata records": 1}
     assert not ours.tally.losses
+
+
+def test_summary_that_does_not_vouch_for_all_channels_is_not_believed(tmp_path: Path) -> None:
+    """Statistics that count messages of no channel leave the channels to a scan."""
+    listed = made.schema(1) + made.channel(1, 1, "/a")
+    body = listed + made.message(1, 5) + made.channel(2, 1, "/b") + made.message(2, 6)
+    path = tmp_path / "a.mcap"
+    path.write_bytes(made.finished(body, listed + made.statistics({}, total=2)))
+    assert [seen.topic for seen in made.read_with_ours(path).messages] == ["/a", "/b"]
 
 
 def test_fewer_messages_than_the_statistics_claim_are_a_loss(tmp_path: Path) -> None:
