@@ -1,6 +1,8 @@
 """DoPut and DoGet: the checks in their order, the states of a topic, the order of rows."""
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from uuid import uuid4
@@ -12,6 +14,21 @@ from pyarrow import flight
 from tests.contract.wire import SCHEMA, Wire, batch, command, refused
 
 NOBODY = str(uuid4())
+
+
+# Dropping a writer, or closing its client, would end the stream cleanly; only a kill breaks it.
+PUT_AND_HANG = """
+import json, sys, time
+import pyarrow as pa
+from pyarrow import flight
+url, locator, uuid = sys.argv[1:]
+command = json.dumps({"resource_locator": locator, "topic_uuid": uuid}).encode()
+rows = pa.record_batch({"timestamp_ns": [1]})
+descriptor = flight.FlightDescriptor.for_command(command)
+writer, _ = flight.FlightClient(url).do_put(descriptor, rows.schema)
+writer.write_batch(rows)
+time.sleep(60)
+"""
 
 
 def new_topic(wire: Wire, name: str, path: str = "imu") -> tuple[str, str]:
@@ -125,14 +142,13 @@ class TestStates:
             writer.close()
         self.check_stuck(wire, topic)
 
-    def test_client_that_goes_away_leaves_the_topic_open(self, wire: Wire, name: str) -> None:
+    def test_client_that_is_killed_leaves_the_topic_open(self, wire: Wire, name: str) -> None:
         """A stream that breaks is no clean end."""
         topic = new_topic(wire, name)
-        other = Wire(wire.url)
-        writer = other.begin_put(topic)
-        writer.write_batch(batch(1))
+        client = subprocess.Popen([sys.executable, "-c", PUT_AND_HANG, wire.url, *topic])
         wire.await_upload(topic)
-        other.close()
+        client.kill()
+        client.wait()
         self.check_stuck(wire, topic)
 
     def check_stuck(self, wire: Wire, topic: tuple[str, str]) -> None:
@@ -161,9 +177,9 @@ class TestStates:
         opened = wire.session(wire.sequence(name))
         topics = [wire.topic(opened, f"t{index}") for index in range(12)]
         writers = [wire.begin_put(topic) for topic in topics]
-        for time in range(20):
+        for stamp in range(20):
             for writer in writers:
-                writer.write_batch(batch(time))
+                writer.write_batch(batch(stamp))
         for writer in writers:
             writer.close()
         wire.do("session_finalize", session_uuid=opened["uuid"])
