@@ -24,6 +24,7 @@ BLAME = (
     ("loop", "The bridge is stuck"),
     ("key", "The platform refuses us"),
     ("folder", "The folder cannot be read"),
+    ("missing_", "A folder is missing"),
     ("disk_", "The disk is full"),
     ("journal", "The journal cannot be read"),
 )
@@ -36,7 +37,8 @@ class Check:
     """One thing that must hold.
 
     Attributes:
-        name: `loop`, `server`, `key`, `folder` or `disk_<role>`.
+        name: `loop`, `server`, `key`, `folder`, `disk_<role>` or
+            `missing_<role>` where the folder itself is not there.
         ok: Whether it holds.
         detail: What was found, as a sentence.
         hint: What to do when it does not hold; may be empty.
@@ -185,7 +187,7 @@ def _disk_check(disk: Disk, minimum_bytes: int) -> Check:
     if disk.free_bytes is None:
         detail = f"the disk of {disk.folder} cannot be asked: {disk.problem}"
         return Check(
-            name=f"disk_{disk.role}", ok=False, detail=detail, hint="does the folder exist?"
+            name=f"missing_{disk.role}", ok=False, detail=detail, hint="does the folder exist?"
         )
     ok = disk.free_bytes >= minimum_bytes
     short = "" if ok else f", less than {minimum_bytes // MEBIBYTE} MiB"

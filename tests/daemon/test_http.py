@@ -181,7 +181,7 @@ def test_readyz_wants_room_on_the_disk(tmp_path: Path) -> None:
             connection.request("GET", "/readyz")
             answer = json.loads(connection.getresponse().read())
             connection.close()
-    assert answer["failing"] == ["disk_state", "disk_archive"]
+    assert answer["failing"] == ["disk_state", "missing_archive"]
 
 
 def test_recordings_are_paged(bridge: Bridge) -> None:
