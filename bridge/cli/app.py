@@ -13,6 +13,7 @@ from bridge.cli.demo import demo
 from bridge.cli.exits import Exit, exit_code
 from bridge.cli.ingest import ingest
 from bridge.cli.inspect import inspect
+from bridge.cli.install_files import install_files
 from bridge.cli.run import once, run
 from bridge.cli.serve import serve
 from bridge.cli.terminal import err, print_error
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "inspect": inspect,
     "demo": demo,
     "serve": serve,
+    "install-files": install_files,
 }
 
 app = typer.Typer(

@@ -1,0 +1,154 @@
+"""The wheel and the sdist: what is in them, and that an installation of the wheel is whole."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from bridge.version import __version__
+from tests.packaging.conftest import ROOT, Installed, Packages, clean_environment
+
+DATA_FOLDERS = ("config", "docs", "systemd")
+
+
+def members(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_wheel_is_pure_python_of_the_one_version(packages: Packages) -> None:
+    """One file fits every machine; its version is that of bridge/version.py."""
+    assert packages.wheel.name == f"mosaico_bridge-{__version__}-py3-none-any.whl"
+    assert packages.sdist.name == f"mosaico_bridge-{__version__}.tar.gz"
+    with zipfile.ZipFile(packages.wheel) as archive:
+        about = f"mosaico_bridge-{__version__}.dist-info"
+        wheel = Parser().parsestr(archive.read(f"{about}/WHEEL").decode())
+        metadata = Parser().parsestr(archive.read(f"{about}/METADATA").decode())
+    assert wheel["Root-Is-Purelib"] == "true"
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert f"{about}/licenses/LICENSE" in members(packages.wheel)
+
+
+def test_wheel_holds_every_file_of_the_package_and_all_data(packages: Packages) -> None:
+    """No module, page asset or data file is forgotten, and nothing else is taken along."""
+    code = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "bridge").rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    data = {
+        f"bridge/data/{file.relative_to(ROOT)}"
+        for folder in DATA_FOLDERS
+        for file in (ROOT / folder).rglob("*")
+        if file.is_file()
+    }
+    inside = {name for name in members(packages.wheel) if ".dist-info/" not in name}
+    assert inside == code | data
+
+
+def test_sdist_holds_what_a_packager_needs(packages: Packages) -> None:
+    """Source, tests, licence and the files that are installed are there; environments are not."""
+    with tarfile.open(packages.sdist) as archive:
+        inside = {Path(name).parts[1] for name in archive.getnames()}
+    assert {"bridge", "tests", "config", "docs", "systemd", "LICENSE", "README.md"} <= inside
+    assert not {".venv", "var", ".git"} & inside
+
+
+def test_installed_command_starts_from_the_wheel(installed: Installed) -> None:
+    """The entry point runs the installed code, not the checkout's."""
+    shown = installed.run("mosaico-bridge", "--version")
+    where = installed.run("python", "-c", "import bridge; print(bridge.__file__)")
+
+    assert (shown.returncode, shown.stdout) == (0, f"{__version__}\n")
+    assert Path(where.stdout).is_relative_to(installed.folder)
+
+
+def test_installed_settings_file_is_the_shipped_one(installed: Installed) -> None:
+    """What the installed command calls the default is the file in the repository."""
+    printed = installed.run("mosaico-bridge", "config", "default")
+
+    assert printed.stdout == (ROOT / "config" / "bridge.toml").read_text(encoding="utf-8")
+
+
+def test_install_files_puts_everything_in_place(installed: Installed, tmp_path: Path) -> None:
+    """Units, settings, examples, monitoring and documents come out of the wheel unchanged."""
+    prefix = tmp_path / "prefix"
+    done = installed.run("mosaico-bridge", "install-files", "--prefix", str(prefix))
+
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("written ") for line in done.stdout.splitlines())
+    for source, target in (
+        ("config/bridge.toml", "etc/mosaico-bridge/bridge.toml"),
+        ("config/bridge.toml", "share/mosaico-bridge/bridge.toml"),
+        ("config/examples/car.toml", "share/mosaico-bridge/examples/car.toml"),
+        ("config/prometheus/rules.yml", "share/mosaico-bridge/prometheus/rules.yml"),
+        ("docs/operations.md", "share/doc/mosaico-bridge/operations.md"),
+        ("docs/status-page.png", "share/doc/mosaico-bridge/status-page.png"),
+        ("systemd/mosaico-bridge.sysusers", "lib/sysusers.d/mosaico-bridge.conf"),
+        ("systemd/mosaico-bridge.tmpfiles", "lib/tmpfiles.d/mosaico-bridge.conf"),
+    ):
+        assert (prefix / target).read_bytes() == (ROOT / source).read_bytes(), target
+    assert list((prefix / "share/mosaico-bridge/grafana").rglob("*.json"))
+    assert {file.stat().st_mode & 0o777 for file in prefix.rglob("*") if file.is_file()} == {0o644}
+
+
+def test_installed_units_start_the_installed_program(installed: Installed, tmp_path: Path) -> None:
+    """ExecStart names the program of this installation, and nothing else of a unit changes."""
+    installed.run("mosaico-bridge", "install-files", "--prefix", str(tmp_path))
+    for unit in ("mosaico-bridge.service", "mosaico-bridge@.service"):
+        text = (tmp_path / "lib/systemd/system" / unit).read_text(encoding="utf-8")
+        program = re.search(r"^ExecStart=(\S+)", text, re.MULTILINE)
+        assert program is not None
+        assert program[1] == str(installed.folder / "bin" / "mosaico-bridge")
+        shipped = (ROOT / "systemd" / unit).read_text(encoding="utf-8")
+        assert text == re.sub(r"ExecStart=\S+", program[0], shipped)
+
+
+def test_a_second_installation_keeps_the_settings(installed: Installed, tmp_path: Path) -> None:
+    """An upgrade replaces what is ours and leaves what a person has edited."""
+    command = ("mosaico-bridge", "install-files", "--prefix", str(tmp_path))
+    installed.run(*command)
+    settings = tmp_path / "etc/mosaico-bridge/bridge.toml"
+    settings.write_text('[server]\nhost = "mine"\n', encoding="utf-8")
+    rules = tmp_path / "share/mosaico-bridge/prometheus/rules.yml"
+    rules.write_text("old", encoding="utf-8")
+    again = installed.run(*command)
+
+    said = {Path(line.split()[1]): line.split()[0] for line in again.stdout.splitlines()}
+    assert said.pop(settings) == "kept"
+    assert said.pop(rules) == "written"
+    assert set(said.values()) == {"unchanged"}
+    assert settings.read_text(encoding="utf-8") == '[server]\nhost = "mine"\n'
+    assert rules.read_bytes() == (ROOT / "config/prometheus/rules.yml").read_bytes()
+
+
+def test_a_prefix_that_cannot_be_written_is_an_error(installed: Installed) -> None:
+    """The file and the reason are named, and the exit code says that the wish was wrong."""
+    done = installed.run("mosaico-bridge", "install-files", "--prefix", "/proc/nowhere")
+
+    assert done.returncode == 78
+    assert "/proc/nowhere/lib/systemd/system/mosaico-bridge.service" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_full_installation_from_the_package_index(packages: Packages, tmp_path: Path) -> None:
+    """With nothing borrowed, the declared dependencies are enough for the whole demonstration."""
+    folder = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    wanted = ["install", "--quiet", "--only-binary=:all:", str(packages.wheel)]
+    got = subprocess.run(
+        [str(folder / "bin" / "pip"), *wanted],
+        env=clean_environment(), capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    if got.returncode != 0:
+        pytest.skip(f"the package index cannot be reached: {got.stderr.strip()[-200:]}")
+    demo = ("demo", "--folder", str(tmp_path / "var"), "--exit", "--http-port", "0")
+    done = Installed(folder=folder).run("mosaico-bridge", *demo)
+
+    assert done.returncode == 0, done.stderr
+    assert "verified: range" in done.stdout
