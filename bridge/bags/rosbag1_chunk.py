@@ -7,6 +7,7 @@ walked record by record, over damage where there is any.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def _walked(source: BytesSource, indexed: Integers) -> tuple[list[Record], list[
         pieces += walk(source, start, stop)
     records: list[Record] = []
     gaps: list[Gap] = []
-    for piece, after in zip(pieces, [*pieces[1:], None], strict=True):
+    for piece, after in zip_longest(pieces, pieces[1:]):
         if isinstance(piece, Gap):
             gaps.append(piece)
         elif piece.op not in {Op.MESSAGE, Op.CONNECTION}:

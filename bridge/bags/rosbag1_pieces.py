@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.rosbag1_chunk import Chunk, read_chunk
-from bridge.bags.rosbag1_decompress import COMPRESSIONS, decompress
+from bridge.bags.rosbag1_decompress import decompress
 from bridge.bags.rosbag1_records import ENTRY_BYTES, Op, Record
 from bridge.bags.rosbag1_walk import Gap, walk
 from bridge.bags.source import Source
@@ -54,7 +54,8 @@ class ChunkReader:
         """Yield what the walk finds, each with the offsets of the index records behind it."""
         held: Record | Gap | None = None
         entries: list[NDArray[np.int64]] = []
-        for piece in walk(self._source, self._start, self._stop):
+        chunk_bytes_max = self._limits.chunk_bytes_max
+        for piece in walk(self._source, self._start, self._stop, chunk_bytes_max=chunk_bytes_max):
             if isinstance(piece, Record) and piece.op is Op.INDEX:
                 entries.append(self._offsets(piece))
                 continue
@@ -79,9 +80,6 @@ class ChunkReader:
         size_bytes = record.number("size")
         compression = record.text("compression")
         stored_bytes = record.end - record.data_start
-        if compression not in COMPRESSIONS:
-            self._lose(losses, record.start, record.end, f"compression {compression!r} is unknown")
-            return
         if max(size_bytes, stored_bytes) > self._limits.chunk_bytes_max:
             reason = f"a chunk of {max(size_bytes, stored_bytes)} bytes is over the limit"
             self._lose(losses, record.start, record.end, reason)

@@ -6,6 +6,7 @@ fields, each with its length before it. http://wiki.ros.org/Bags/Format/2.0
 
 import struct
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
@@ -135,8 +136,10 @@ def known_op(fields: Mapping[str, bytes] | None) -> Op | None:
     return op
 
 
-def next_record(source: Source, start: int, stop: int) -> Record | None:
-    """Find the first record at or after a position whose data ends before `stop`.
+def next_record(
+    source: Source, start: int, stop: int, *, ops: AbstractSet[Op] = frozenset(Op)
+) -> Record | None:
+    """Find the first record of some kinds at or after a position whose data ends before `stop`.
 
     Costs a search through the bytes, and for each place that looks like an op field a look at the
     1 KiB before it.
@@ -147,7 +150,7 @@ def next_record(source: Source, start: int, stop: int) -> Record | None:
         found = window.find(_OP_FIELD)
         while found >= 0:
             record = _record_around(source, position + found, start, stop)
-            if record is not None:
+            if record is not None and record.op in ops:
                 return record
             found = window.find(_OP_FIELD, found + 1)
         if len(window) <= len(_OP_FIELD):

@@ -7,8 +7,11 @@ a valid record right behind. Where nothing does, the next record that can be fou
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from bridge.bags.rosbag1_decompress import COMPRESSIONS, decompress
 from bridge.bags.rosbag1_records import ENTRY_BYTES, Op, Record, next_record, record_at
 from bridge.bags.source import Source
+
+_BESIDE_CHUNKS = frozenset({Op.INDEX, Op.CHUNK, Op.CHUNK_INFO})
 
 COUNT_BYTES = 8
 """An entry of a chunk info record: connection, count."""
@@ -23,18 +26,40 @@ class Gap:
     reason: str
 
 
-def walk(source: Source, start: int, stop: int) -> Iterator[Record | Gap]:
+def walk(
+    source: Source, start: int, stop: int, *, chunk_bytes_max: int = 0
+) -> Iterator[Record | Gap]:
     """Yield the records between two positions in order, and the gaps between them.
 
     A chunk whose data is cut, by the end of the file or by the next record, is yielded with what
     there is of it; any other record is yielded whole or is part of a gap.
+
+    Args:
+        source: The bytes.
+        start: Where the first record begins.
+        stop: Where the last one ends.
+        chunk_bytes_max: How big a chunk may be to be decompressed where nothing else can tell
+            whether its length is right; 0 inside a chunk, where there are none.
     """
     position = start
+    ahead: Record | None = None
     while position < stop:
-        record = record_at(source, position, stop)
-        piece = _gap(source, position, stop) if record is None else _checked(source, record, stop)
+        record = ahead or record_at(source, position, stop)
+        ahead = None
+        piece: Record | Gap
+        if record is None:
+            piece = _gap(source, position, stop)
+        elif record.op is Op.CHUNK and not chunk_bytes_max:
+            # A chunk inside a chunk is one that a wrong length has swallowed: only its header goes.
+            piece = Gap(start=position, end=record.data_start, reason="chunk inside a chunk")
+        else:
+            ahead = record_at(source, record.end, stop) if record.end < stop else None
+            followed = ahead is not None or record.end == stop
+            piece = _checked(source, record, stop, followed, chunk_bytes_max)
         yield piece
         position = piece.end
+        if ahead is not None and ahead.start != position:
+            ahead = None
 
 
 def _gap(source: Source, start: int, stop: int, *, after: int | None = None) -> Gap:
@@ -43,20 +68,39 @@ def _gap(source: Source, start: int, stop: int, *, after: int | None = None) -> 
     return Gap(start=start, end=stop if found is None else found.start, reason="no valid record")
 
 
-def _checked(source: Source, record: Record, stop: int) -> Record | Gap:
+def _checked(
+    source: Source,
+    record: Record,
+    stop: int,
+    followed: bool,  # noqa: FBT001 (private)
+    chunk_bytes_max: int,
+) -> Record | Gap:
     """Believe the length of a record, or cut it where the next record begins."""
     agrees = _agrees(record)
-    if agrees is True and record.end <= stop:
-        return record
-    if agrees is None and record.end <= stop and _record_or_end(source, record.end, stop):
-        return record
-    if agrees is False:
+    if agrees is False or (agrees and record.op is Op.CHUNK and not followed):
+        # What an uncompressed chunk holds can be walked as well without it.
         return _gap(source, record.start, stop, after=record.data_start)
-    found = None if agrees else next_record(source, record.data_start, stop)
+    if followed or (record.end < stop and _expands(source, record, chunk_bytes_max)):
+        return record
+    # Compressed data may hold messages to the letter; only what stands beside a chunk ends it.
+    ops = _BESIDE_CHUNKS if record.op is Op.CHUNK else frozenset(Op)
+    found = next_record(source, record.data_start, stop, ops=ops)
     end = min(record.end, stop) if found is None else min(found.start, record.end)
-    if record.op is Op.CHUNK or (end == record.end and record.end <= stop):
+    if record.op is Op.CHUNK or end == record.end:
         return replace(record, end=end)
     return Gap(start=record.start, end=end, reason="record is cut")
+
+
+def _expands(source: Source, record: Record, chunk_bytes_max: int) -> bool:
+    """Tell whether a compressed chunk gives just what its header says."""
+    if record.op is not Op.CHUNK or record.text("compression") not in COMPRESSIONS:
+        return False
+    stored_bytes, size_bytes = record.end - record.data_start, record.number("size")
+    if max(stored_bytes, size_bytes) > chunk_bytes_max:
+        return False
+    data = source.read_at(record.data_start, stored_bytes)
+    _, reason = decompress(data, compression=record.text("compression"), size_bytes=size_bytes)
+    return not reason
 
 
 def _agrees(record: Record) -> bool | None:
@@ -69,9 +113,7 @@ def _agrees(record: Record) -> bool | None:
             return length == record.number("count") * COUNT_BYTES
         case Op.CHUNK if record.fields["compression"] == b"none":
             return length == record.number("size")
+        case Op.CHUNK if record.text("compression") not in COMPRESSIONS:
+            return False
         case _:
             return None
-
-
-def _record_or_end(source: Source, position: int, stop: int) -> bool:
-    return position == stop or record_at(source, position, stop) is not None
