@@ -2,7 +2,7 @@
 
 from bridge.bags.container import ReadLimits, ReadTally
 from bridge.bags.definitions import DefinitionSources, missing_definition_hint
-from bridge.bags.discovery import find_recordings
+from bridge.bags.discovery import find_recordings, recordings_in
 from bridge.bags.fingerprint import fingerprint
 from bridge.bags.reader import RecordingReader, open_recording
 from bridge.bags.recording import load_recording
@@ -17,4 +17,5 @@ __all__ = [
     "load_recording",
     "missing_definition_hint",
     "open_recording",
+    "recordings_in",
 ]

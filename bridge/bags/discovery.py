@@ -25,17 +25,33 @@ def find_recordings(folder: Path, *, recursive: bool = True) -> list[Recording]:
         RecordingVanishedError: There is no such folder.
         RecordingError: The folder may not be read.
     """
-    found: list[Recording] = []
-    waiting = [look_into(folder)]
-    while waiting:
-        content = waiting.pop()
-        found.extend(_recordings_in(content, is_root=content.path == folder))
-        for name in content.folders if recursive else ():
-            try:
-                waiting.append(look_into(content.path / name))
-            except RecordingError:
-                continue
+    found, waiting = recordings_in(folder, is_root=True)
+    while waiting and recursive:
+        try:
+            more, deeper = recordings_in(waiting.pop(), is_root=False)
+        except RecordingError:
+            continue
+        found.extend(more)
+        waiting.extend(deeper)
     return sorted(found, key=lambda recording: str(recording.path))
+
+
+def recordings_in(folder: Path, *, is_root: bool) -> tuple[list[Recording], list[Path]]:
+    """Find the recordings directly in one folder, and the folders in it to look into next.
+
+    For callers that remember what they saw and look again only where something has changed.
+
+    Args:
+        folder: The folder.
+        is_root: Whether it is the one where the search began; that is never a recording itself
+            unless a `metadata.yaml` says so.
+
+    Raises:
+        RecordingVanishedError: There is no such folder.
+        RecordingError: The folder may not be read.
+    """
+    content = look_into(folder)
+    return _recordings_in(content, is_root=is_root), [folder / name for name in content.folders]
 
 
 def _recordings_in(content: FolderContent, *, is_root: bool) -> list[Recording]:

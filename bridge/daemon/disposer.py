@@ -18,7 +18,7 @@ from bridge.errors import Trouble
 from bridge.ingest import VerificationLevel
 
 LEVELS = tuple(VerificationLevel)
-DISPOSED_PER_TURN_MAX = 50
+DISPOSED_PER_SWEEP_MAX = 50
 
 
 class Disposer:
@@ -52,14 +52,17 @@ class Disposer:
         self._keeps = embedded or settings.mode == "keep"
         self._instance_id = instance_id
         self._observer = observer
+        self._complaints: set[tuple[int, str]] = set()
 
     def sweep(self) -> None:
         """Dispose of what is finalised and still there; also what a kill left half done."""
         if self._keeps:
             return
-        finalised = self._journal.recordings(states={State.FINALISED})
-        for entry in finalised[-DISPOSED_PER_TURN_MAX:]:
-            self._dispose(entry)
+        room = DISPOSED_PER_SWEEP_MAX
+        for entry in reversed(self._journal.recordings(states={State.FINALISED})):
+            room -= self._dispose(entry)
+            if room <= 0:
+                return
 
     def ended(self, entry: Entry, failure: Failure | None) -> None:
         """Take care of a recording that has just come out of work."""
@@ -68,10 +71,11 @@ class Disposer:
         elif entry.state is State.QUARANTINED and failure is not None:
             self._quarantine(entry, failure)
 
-    def _dispose(self, entry: Entry) -> None:
+    def _dispose(self, entry: Entry) -> bool:
+        """Dispose of a source if it may be; tells whether it was."""
         found = self._tracker.found(entry)
         if not self._verified(entry) or found is None or not self._tracker.unchanged(entry):
-            return
+            return False
         archive = self._settings.archive_folder
         target = None
         try:
@@ -82,7 +86,7 @@ class Disposer:
                 target = move(found.recording, self._folder, archive.absolute())
         except OSError as error:
             self._complain(entry, f"cannot {self._settings.mode} {entry.path}: {error.strerror}")
-            return
+            return False
         done = "deleted" if target is None else f"moved to {target}"
         entry = self._journal.move(entry.id, State.DISPOSED, done)
         self._observer.disposed(
@@ -94,6 +98,7 @@ class Disposer:
                 size_bytes=found.size_bytes,
             ),
         )
+        return True
 
     def _verified(self, entry: Entry) -> bool:
         if entry.verification not in LEVELS:
@@ -128,6 +133,10 @@ class Disposer:
         self._journal.note(entry.id, reason=f"{entry.reason}; moved to {target}")
 
     def _complain(self, entry: Entry, message: str) -> None:
+        """Tell of what cannot be done; the next sweep tries again, without telling again."""
+        if (entry.id, message) in self._complaints:
+            return
+        self._complaints.add((entry.id, message))
         self._observer.troubled(
             failure=Failure(
                 error="DisposalFailed",

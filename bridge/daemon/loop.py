@@ -227,7 +227,6 @@ class Loop:
         if now_s >= self._scan_at_s or now_s >= (self._tracker.next_verdict_s or now_s + 1):
             self._scan()
         self._judging = self._tracker.judge(budget_s=JUDGE_BUDGET_S)
-        self._disposer.sweep()
         self._warm_up()
         self._dispatcher.dispatch()
         if now_s >= self._prune_at_s:
@@ -265,6 +264,8 @@ class Loop:
             recordings=recordings,
         )
         self._observer.scanned(watch=self._watch)
+        if readable:
+            self._disposer.sweep()
 
     def _warm_up(self) -> None:
         self._drop_gone()

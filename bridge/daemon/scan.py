@@ -1,17 +1,21 @@
 """One look at the watched folder: which recordings are there, and how they look from outside.
 
 No file is opened. A recording's signature covers names, sizes, times and inodes of its files; as
-long as it stays the same nothing has been written.
+long as it stays the same nothing has been written. Folders that look as they did the last time
+are not searched again.
 """
 
 import fnmatch
 import hashlib
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.bags import find_recordings
+from bridge.bags import recordings_in
 from bridge.daemon.completeness import METADATA_FILE, SIDECAR_SUFFIXES
+from bridge.errors import RecordingError, RecordingVanishedError
 from bridge.model import Container, Recording
 
 
@@ -32,25 +36,106 @@ class Found:
     modified_ns: int
 
 
-def scan(folder: Path, *, recursive: bool, ignore: Sequence[str] = ()) -> dict[Path, Found]:
-    """Look at the whole folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One folder as it was seen last.
+
+    Attributes:
+        listing: What is in it: name, size, times, inode and mode of each entry.
+        found: The recordings directly in it.
+        folders: The folders in it to look into.
+    """
+
+    listing: frozenset[tuple[str, int, int, int, int, int]]
+    found: tuple[Found, ...]
+    folders: tuple[Path, ...]
+
+
+class Scanner:
+    """Looks at a folder again and again.
 
     Args:
-        folder: The watched folder.
+        folder: The watched folder, absolute.
         recursive: Look into subfolders too.
         ignore: Glob patterns relative to the folder; what matches, or lies in what matches, is
             left out.
-
-    Raises:
-        RecordingError: The folder is not there or may not be read.
     """
-    found = {}
-    for recording in find_recordings(folder, recursive=recursive):
-        if not ignored(recording.path.relative_to(folder), ignore):
-            seen = look_at(recording)
-            if seen is not None:
-                found[recording.path] = seen
-    return found
+
+    def __init__(self, folder: Path, *, recursive: bool, ignore: Sequence[str] = ()) -> None:
+        self._folder = folder
+        self._recursive = recursive
+        self._ignore = tuple(ignore)
+        self._seen: dict[Path, Seen] = {}
+
+    def scan(self) -> dict[Path, Found]:
+        """Look at the whole folder.
+
+        Cost: one listing with one `stat` per entry for each folder; where that shows a change,
+        the folder's recordings are told apart anew. Folders that vanish meanwhile or may not be
+        entered are left out.
+
+        Raises:
+            RecordingError: The folder itself is not there or may not be read.
+        """
+        seen: dict[Path, Seen] = {}
+        waiting = [self._folder]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                seen[folder] = self._look_into(folder)
+            except RecordingError:
+                if folder == self._folder:
+                    raise
+                continue
+            if self._recursive:
+                waiting.extend(seen[folder].folders)
+        self._seen = seen
+        return {found.recording.path: found for folder in seen.values() for found in folder.found}
+
+    def _look_into(self, folder: Path) -> Seen:
+        # Listed before it is searched: what changes in between makes the next listing differ.
+        listing = _listing(folder)
+        before = self._seen.get(folder)
+        if before is not None and before.listing == listing:
+            return before
+        recordings, folders = recordings_in(folder, is_root=folder == self._folder)
+        looks = (
+            look_at(recording)
+            for recording in recordings
+            if not ignored(recording.path.relative_to(self._folder), self._ignore)
+        )
+        return Seen(
+            listing=listing,
+            found=tuple(found for found in looks if found is not None),
+            folders=tuple(folders),
+        )
+
+
+def _listing(folder: Path) -> frozenset[tuple[str, int, int, int, int, int]]:
+    entries = []
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                try:
+                    facts = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                # A folder's own times change with what is in it; that is seen when it is listed.
+                times = (0, 0) if stat.S_ISDIR(facts.st_mode) else _times(facts)
+                entries.append((entry.name, facts.st_size, *times, facts.st_ino, facts.st_mode))
+    except FileNotFoundError as error:
+        raise RecordingVanishedError("there is no such folder", path=folder) from error
+    except OSError as error:
+        raise RecordingError(
+            f"the folder cannot be read: {error.strerror}",
+            path=folder,
+            hint="the bridge's user needs permission to read and enter the folder",
+        ) from error
+    return frozenset(entries)
+
+
+def _times(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def look_at(recording: Recording) -> Found | None:
@@ -60,9 +145,7 @@ def look_at(recording: Recording) -> Found | None:
     try:
         for file in recording.files:
             facts = file.path.lstat()
-            fields = (
-                facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_mode
-            )  # fmt: skip
+            fields = (facts.st_size, *_times(facts), facts.st_ino, facts.st_mode)
             identity.update(repr((file.path.name, *fields)).encode())
             size_bytes += facts.st_size
             modified_ns = max(modified_ns, facts.st_mtime_ns)
@@ -82,6 +165,14 @@ def look_at(recording: Recording) -> Found | None:
     )
 
 
+def ignored(path: Path, patterns: Sequence[str]) -> bool:
+    """Tell whether a path, relative to the watched folder, matches a pattern or lies below one."""
+    if not patterns:
+        return False
+    names = [str(path), *(str(parent) for parent in path.parents)]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
 def _companions_of(recording: Recording) -> Iterator[Path]:
     """List files that are no storage but tell, when they change, that something goes on."""
     for file in recording.files:
@@ -90,9 +181,3 @@ def _companions_of(recording: Recording) -> Iterator[Path]:
                 yield file.path.with_name(file.path.name + suffix)
     if recording.files and recording.files[0].path != recording.path:
         yield recording.path / METADATA_FILE
-
-
-def ignored(path: Path, patterns: Sequence[str]) -> bool:
-    """Tell whether a path, relative to the watched folder, matches a pattern or lies below one."""
-    names = [str(path), *(str(parent) for parent in path.parents)]
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)

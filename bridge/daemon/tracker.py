@@ -16,7 +16,7 @@ from bridge.daemon.clock import Clock
 from bridge.daemon.completeness import Verdict, gather, judge
 from bridge.daemon.entry import Entry, Failure, Sighting
 from bridge.daemon.journal import Journal
-from bridge.daemon.scan import Found, look_at, scan
+from bridge.daemon.scan import Found, Scanner, look_at
 from bridge.daemon.states import IN_WORK, State
 from bridge.daemon.writers import Writer, WriterCheck, writer_of
 from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
@@ -70,7 +70,9 @@ class Tracker:
     ) -> None:
         self._journal = journal
         self._settings = settings
-        self._folder = settings.folder.absolute()
+        self._scanner = Scanner(
+            settings.folder.absolute(), recursive=settings.recursive, ignore=settings.ignore
+        )
         self._clock = clock
         self._check_writer = check_writer
         self._on_forget = on_forget
@@ -118,7 +120,7 @@ class Tracker:
             RecordingError: The folder is not there or may not be read; nothing is concluded then.
             JournalError: The journal cannot be written; everything is looked at again then.
         """
-        found = scan(self._folder, recursive=self._settings.recursive, ignore=self._settings.ignore)
+        found = self._scanner.scan()
         news = sorted(
             (path for path in found if self._is_news(path, found[path])),
             key=lambda path: (found[path].modified_ns, path),
