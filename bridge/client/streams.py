@@ -67,7 +67,7 @@ class PutStream:
             return
         self.ended = True
         try:
-            self.watched.call(self.writer.close)
+            self.watched.call_for_verdict(self.writer.close)
         finally:
             self.on_end(self)
 

@@ -29,6 +29,9 @@ from bridge.errors import ServerError, TransientError
 PROGRESS_BYTES_MIN = 1024
 """Fewer bytes than this in a whole stall time are keepalive pings, no progress."""
 
+VERDICT_PATIENCE = 5
+"""How many stall times the server may take over the end of a put."""
+
 _OWN_DESCRIPTORS = Path("/proc/self/fd")
 _TCP_INFO_BYTES = 136
 _TCP_INFO_ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
@@ -106,11 +109,13 @@ class _Call:
 
     Attributes:
         since_s: When it last was seen to progress, on the monotonic clock.
+        patience_s: How long it may go without progress.
         moved_bytes: What the connections had moved by then; None before the first look.
         stalled: Whether it was cut. Written by the watching thread, read after the call.
     """
 
     since_s: float
+    patience_s: float
     moved_bytes: int | None = None
     stalled: bool = False
 
@@ -136,15 +141,30 @@ class WatchedStream:
             TransientError: It made no progress and was cut.
             ServerError: It failed otherwise.
         """
-        call = self.current = _Call(time.monotonic())
+        return self._patiently(self.watch.stall_timeout_s, function, arguments)
+
+    def call_for_verdict(self, function: Callable[..., Any]) -> Any:
+        """Make the call that ends a put: meanwhile the server works off what it has buffered.
+
+        Nothing moves on the link then, so it is given several times as long.
+
+        Raises:
+            TransientError: It made no progress and was cut.
+            ServerError: It failed otherwise.
+        """
+        return self._patiently(VERDICT_PATIENCE * self.watch.stall_timeout_s, function, ())
+
+    def _patiently(
+        self, patience_s: float, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> Any:
+        call = self.current = _Call(time.monotonic(), patience_s)
         try:
             return self.watch.translator.call(self.resource, function, *arguments)
         except ServerError as error:
             if not call.stalled:
                 raise
             raise TransientError(
-                f"{self.resource}: no progress for {self.watch.stall_timeout_s:g} s, "
-                "the connection was cut",
+                f"{self.resource}: no progress for {patience_s:g} s, the connection was cut",
                 address=error.address,
                 resource=self.resource,
                 hint="the server or the link to it hangs",
@@ -207,7 +227,7 @@ class StallWatch:
         """Cut the connections if one of the calls has been stuck for too long."""
         with self._lock:
             calls = [call for stream in self._streams if (call := stream.current) is not None]
-        old = [call for call in calls if now_s - call.since_s > self.stall_timeout_s / 2]
+        old = [call for call in calls if now_s - call.since_s > call.patience_s / 2]
         if not old:
             return
         moved_bytes = self.peer.moved_bytes()
@@ -217,7 +237,7 @@ class StallWatch:
                 call.moved_bytes = moved_bytes
             elif moved_bytes - call.moved_bytes >= PROGRESS_BYTES_MIN:
                 call.since_s, call.moved_bytes = now_s, moved_bytes
-            elif now_s - call.since_s > self.stall_timeout_s:
+            elif now_s - call.since_s > call.patience_s:
                 call.stalled = stuck = True
         if stuck:
             self.peer.cut()

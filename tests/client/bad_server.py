@@ -7,6 +7,7 @@
 | `reject-schema` | the put is refused: unsupported schema |
 | `stall` | the put is never read |
 | `stall-end` | the put is read, its end is never answered |
+| `lax` | a message without payload is no error, so that an aborted put looks complete |
 | `trickle` | the put is read, one batch each 50 ms |
 | `break` | the put fails with an internal error at the second batch |
 | `early` | the put ends without an error after the first batch |
@@ -19,6 +20,8 @@
 | `die-put` | the process dies at the first batch |
 | `die-finalize` | the process dies when the session is finalised |
 | `hang-finalize` | the finalisation is never answered |
+
+A sequence whose name contains `no-session` is created, but no session in it.
 
 Run as a program it prints its port and serves until it is killed or dies.
 """
@@ -82,6 +85,8 @@ class BadServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
 
     def do_session_create(self, request: dict[str, Any]) -> dict[str, str]:
         sequence = self.sequences[request["locator"]]
+        if "no-session" in request["locator"]:
+            raise flight.FlightInternalError("Internal error: database failure.")
         sequence["session"] = str(uuid.uuid4())
         return {"uuid": sequence["session"], "locator": f"{request['locator']}:SESSION"}
 
@@ -182,6 +187,8 @@ class BadServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
     def _read(self, locator: str, topic: dict[str, Any], reader: Any) -> None:
         for count, chunk in enumerate(reader):
             if chunk.data is None:
+                if "lax" in locator:
+                    continue
                 raise flight.FlightInternalError("Unsupported stream message, stream aborted.")
             if "die-put" in locator:
                 os._exit(9)

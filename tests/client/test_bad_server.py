@@ -65,11 +65,11 @@ def test_stalled_put_is_cut(bad_client: MosaicoClient, bad_server: BadServer) ->
 
 
 def test_stalled_end_is_cut(bad_client: MosaicoClient) -> None:
-    """A server that never answers the end of a put costs the stall time, not for ever."""
+    """A server that never answers the end of a put costs five stall times, not for ever."""
     began_s = time.monotonic()
-    with pytest.raises(TransientError, match="no progress for 1 s"):
+    with pytest.raises(TransientError, match="no progress for 5 s"):
         write(bad_client, "stall-end")
-    assert time.monotonic() - began_s < 10
+    assert 4 < time.monotonic() - began_s < 15
 
 
 def test_slow_server_is_not_cut(bad_server: BadServer) -> None:
@@ -146,6 +146,27 @@ def test_server_that_dies_before_the_verdict(mortal_port: int) -> None:
         pytest.raises(TransientError),
     ):
         write(client, "die-finalize")
+
+
+def test_sequence_without_session_is_removed(
+    bad_client: MosaicoClient, bad_server: BadServer
+) -> None:
+    """Where the session cannot be opened the sequence just created does not stay behind."""
+    with pytest.raises(TransientError):
+        bad_client.sequence_create("no-session", {}).__enter__()
+    assert bad_server.sequences == {}
+
+
+def test_lax_server_does_not_make_a_topic_whole(
+    bad_client: MosaicoClient, bad_server: BadServer
+) -> None:
+    """What we aborted goes under `Report`, even if the server took it for complete."""
+    writer = bad_client.sequence_create("run", {}, OnErrorPolicy.Report)
+    with pytest.raises(ZeroDivisionError), writer:
+        writer.topic_create("lax", {}, Integer64).write_batch(integers(1))
+        raise ZeroDivisionError
+    assert bad_server.sequences["run"]["topics"] == {}
+    assert "session_finalize" not in bad_server.calls
 
 
 def write_good_then_broken(client: MosaicoClient, writers: list[SequenceWriter]) -> None:

@@ -162,7 +162,7 @@ times = st.lists(st.integers(-5, 5) | st.sampled_from([-(2**63), 2**63 - 1]), ma
 def test_merge_loses_nothing_and_never_goes_back(
     topics: dict[str, list[int]], batch_rows: int
 ) -> None:
-    """Whatever the times and batch sizes: every row once, in order, topics intact."""
+    """Whatever the times and batch sizes: every row once, in order; equal times by topic."""
     readers = {
         topic: Ready(
             [
@@ -173,10 +173,11 @@ def test_merge_loses_nothing_and_never_goes_back(
         for topic, wanted in topics.items()
     }
     seen: dict[str, list[int]] = {topic: [] for topic in topics}
-    order: list[int] = []
+    order: list[tuple[int, int]] = []
+    positions = {topic: position for position, topic in enumerate(topics)}
     for topic, batch in merge_by_time(readers):  # type: ignore[arg-type]  # readers with batches()
         assert batch.num_rows > 0
         seen[topic] += batch.column("data").to_pylist()
-        order += batch.column("data").to_pylist()
+        order += [(time, positions[topic]) for time in batch.column("data").to_pylist()]
     assert seen == {topic: sorted(wanted) for topic, wanted in topics.items()}
     assert order == sorted(order)
