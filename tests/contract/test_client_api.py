@@ -4,6 +4,8 @@ Each test quotes in its docstring the behaviour it checks. Run with `--mosaico-u
 the same of a real platform.
 """
 
+import contextlib
+import secrets
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from bridge import (
     Notified,
     NotifyType,
     OnErrorPolicy,
+    PreconditionError,
     Query,
     QueryOntologyCatalog,
     QuerySequence,
@@ -27,11 +30,37 @@ from bridge import (
     String,
     Topic,
 )
+from bridge.embedded import EmbeddedServer
 
 
 def connect(url: str) -> MosaicoClient:
     parts = urlsplit(url)
     return MosaicoClient.connect(parts.hostname or "", parts.port or 6726, timeout=5)
+
+
+@pytest.fixture(scope="module", params=["G2d", "G1.2"])
+def server_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Our server in both generations, or the one named on the command line."""
+    url = request.config.getoption("--mosaico-url")
+    if url:
+        if request.param != "G2d":
+            pytest.skip("a real server speaks one revision")
+        yield url
+        return
+    folder = tmp_path_factory.mktemp("api")
+    with EmbeddedServer(folder, revision=request.param) as server:
+        yield f"grpc://{server.address}"
+
+
+@pytest.fixture
+def name(client: MosaicoClient) -> Iterator[str]:
+    """A name that no other sequence has; what can be deleted of it is."""
+    chosen = f"contract-{secrets.token_hex(6)}"
+    yield chosen
+    with contextlib.suppress(NotFoundError, PreconditionError):
+        client.sequence_delete(chosen)
 
 
 @pytest.fixture
@@ -199,6 +228,17 @@ class TestDeleting:
         assert name not in client.list_sequences()
         with pytest.raises(NotFoundError):
             client.sequence_delete(name)
+
+    def test_delete_of_a_finalised_sequence(self, client: MosaicoClient, name: str) -> None:
+        """Where the platform locks sequences for ever, a locked one cannot be deleted."""
+        write(client, name)
+        if client.revision.startswith("G1"):
+            with pytest.raises(PreconditionError, match="locked"):
+                client.sequence_delete(name)
+            assert name in client.list_sequences()
+        else:
+            client.sequence_delete(name)
+            assert name not in client.list_sequences()
 
 
 class TestNotifications:
