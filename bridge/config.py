@@ -195,6 +195,11 @@ class StateSettings(Section):
         gt=0,
         description="How long the journal remembers recordings whose files are gone.",
     )
+    disk_free_min_bytes: int = Field(
+        256 * MEBIBYTE,
+        ge=0,
+        description="Free room below which a disk counts as full: readyz fails and says which.",
+    )
 
 
 class RetrySettings(Section):

@@ -89,6 +89,27 @@ def stock_text(msgtype: str, *, distro: str) -> str | None:
 
 
 @cache
+def undisputed_text(msgtype: str) -> str | None:
+    """Give the `.msg` text of a stock type that has the same fields in every ROS 2 distribution.
+
+    Without the types it uses, which may be disputed. None where distributions differ, or none
+    has the type. Constants do not change how messages decode and are the latest.
+    """
+    versions = [store[msgtype] for store in _ros2_stores() if msgtype in store]
+    fields = [fields for _, fields in versions]
+    if not versions or any(each != fields[0] for each in fields):
+        return None
+    return _msg_text(*versions[-1])
+
+
+@cache
+def _ros2_stores() -> tuple[Mapping[str, tuple[Any, Any]], ...]:
+    return tuple(
+        get_typestore(store).fielddefs for store in Stores if store.value.startswith("ros2_")
+    )
+
+
+@cache
 def _stock(distro: str) -> Mapping[str, tuple[Any, Any]]:
     """Load the stock types of a distribution; none for distributions that rosbags lacks."""
     for store in Stores:

@@ -2,7 +2,8 @@
 
 Looked for in this order, each type on its own: the configured folders, the folders of
 `AMENT_PREFIX_PATH`, the stock types of the distribution that the recording names, or else of the
-configured one. A type none of them knows is not guessed.
+configured one, and last the stock types that are the same in every distribution. A type that none
+of them knows, or on which distributions differ, is not guessed.
 """
 
 import re
@@ -11,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bridge.bags.definition_text import Form, idl_as_msg, includes_of, stock_text, types_in
+from bridge.bags.definition_text import (
+    Form,
+    idl_as_msg,
+    includes_of,
+    stock_text,
+    types_in,
+    undisputed_text,
+)
 from bridge.bags.derived_types import SEPARATOR, interface_of, service_event_definition
 from bridge.bags.names import normal_msgtype
 from bridge.model import Definition
@@ -21,6 +29,9 @@ FILE_BYTES_MAX = 1 << 20
 
 TYPES_MAX = 1000
 """The most types that one message type may consist of."""
+
+EVERY_DISTRIBUTION = "every distribution"
+"""Source of stock types on which all distributions agree."""
 
 # Names come from recordings and become paths: nothing but plain words may pass.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*/(msg|srv|action)/[A-Za-z][A-Za-z0-9_]*")
@@ -116,7 +127,8 @@ class DefinitionSources:
             text = stock_text(msgtype, distro=name)
             if text is not None:
                 return Piece(Form.MSG, text, name)
-        return None
+        agreed = undisputed_text(msgtype)
+        return None if agreed is None else Piece(Form.MSG, agreed, EVERY_DISTRIBUTION)
 
     def _file(self, name: str, form: Form) -> Piece | None:
         """Find the file of a type; links are followed, for these folders are the operator's."""

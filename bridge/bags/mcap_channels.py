@@ -125,7 +125,7 @@ def _channel(
     index: int, record: ChannelRecord, schema: Schema | None, message_count: int | None
 ) -> Channel:
     definition = None
-    if schema is not None and schema.encoding in DEFINITION_ENCODINGS and schema.data:
+    if schema is not None and schema.encoding in DEFINITION_ENCODINGS and _defines(schema):
         # Real definitions carry Latin-1 in their comments; those bytes may be lost.
         definition = Definition(
             encoding=schema.encoding, text=str(schema.data, "utf-8", errors="replace")
@@ -141,6 +141,12 @@ def _channel(
         type_hash=record.metadata.get("topic_type_hash", record.metadata.get("md5sum", "")),
         obstacle=_obstacle(record, schema),
     )
+
+
+def _defines(schema: Schema) -> bool:
+    # An empty text defines a message without fields; but recorders have also written one where
+    # they did not find the definition, so only the name can tell.
+    return bool(schema.data) or schema.name.endswith("/Empty")
 
 
 def _obstacle(record: ChannelRecord, schema: Schema | None) -> str:

@@ -100,6 +100,8 @@ def _literal(value: Any) -> str | None:
     """Give a value as TOML, which for these types is JSON; None where it has none."""
     if value is None:
         return None
+    if value == {}:
+        return "{}"
     if isinstance(value, tuple):
         return json.dumps([str(item) for item in value])
     if isinstance(value, bool | int | float):

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from bridge.cli.exits import Exit
 from bridge.cli.local_server import Address, platform
@@ -16,21 +18,26 @@ from bridge.cli.options import (
     WatchFolder,
 )
 from bridge.cli.terminal import err
+from bridge.client import MosaicoClient
 from bridge.config import Settings, load_settings
 from bridge.daemon import (
     Daemon,
     DaemonObserver,
     DaemonStatus,
     EventLog,
+    Gate,
     HttpServer,
     JournalReader,
     Metrics,
+    NotificationPoller,
+    NotificationStore,
     Observers,
     ServiceNotifier,
     ServiceObserver,
     State,
     StatusBoard,
     configure_logging,
+    connect,
     secrets,
 )
 
@@ -100,26 +107,62 @@ def compose(settings: Settings, *observers: DaemonObserver) -> Iterator[Composit
         BridgeError: The embedded server, the journal or the HTTP port cannot be opened.
     """
     configure_logging(settings.log.level, settings.log.format, secrets=secrets(settings))
-    folders = {"watch": settings.watch.folder, "state": settings.state.folder}
+    folders = _folders(settings)
     with (
         platform(settings) as address,
         ServiceNotifier.from_environment(os.environ) as notifier,
         JournalReader(settings.state.folder) as journal,
+        NotificationStore(settings.state.folder) as store,
     ):
-        metrics, board = Metrics(folders=folders), StatusBoard()
+        metrics, board = Metrics(folders=folders, journal=journal), StatusBoard()
         everybody = (metrics, board, EventLog(), ServiceObserver(notifier), *observers)
         daemon = Daemon(
             settings, server=(address.host, address.port), observer=Observers(everybody)
         )
-        with HttpServer(
+        poller = NotificationPoller(
+            connect=partial(_connect, settings, address, metrics),
+            journal=journal,
+            store=store,
+            metrics=metrics,
+            interval_s=settings.notifications.interval_s,
+            calls_per_interval=settings.notifications.calls_per_interval,
+            window_days=settings.notifications.window_days,
+            may_ask=partial(_platform_is_there, board),
+        )
+        http = HttpServer(
             settings.http.host,
             settings.http.port,
             metrics=metrics,
             status=board,
             journal=journal,
+            notifications=poller,
             folders=folders,
-        ) as http:
+            disk_free_min_bytes=settings.state.disk_free_min_bytes,
+        )
+        with http, poller:
             yield Composition(daemon=daemon, address=address, http=http)
+
+
+def _folders(settings: Settings) -> dict[str, Path]:
+    """Name the folders whose disks are watched, by role."""
+    named = {
+        "watch": settings.watch.folder,
+        "state": settings.state.folder,
+        "archive": settings.disposal.archive_folder,
+        "quarantine": settings.disposal.quarantine_folder,
+    }
+    return {role: folder for role, folder in named.items() if folder is not None}
+
+
+def _connect(settings: Settings, address: Address, metrics: Metrics) -> MosaicoClient:
+    client = connect(settings, address.host, address.port)
+    metrics.platform_known(address=str(address), revision=client.revision)
+    return client
+
+
+def _platform_is_there(board: StatusBoard) -> bool:
+    status = board.look().status
+    return status is not None and status.gate.gate is Gate.OPEN
 
 
 def _announce(parts: Composition) -> None:

@@ -5,12 +5,13 @@ arrays; nothing here runs once per message.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
 from bridge.bags import RecordingReader, fingerprint, open_recording
 from bridge.client import MosaicoClient
-from bridge.errors import DecodeError, EmptyRecordingError
+from bridge.errors import DecodeError, DefinitionError, EmptyRecordingError, RecordingError
 from bridge.ingest.batches import Batcher
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.existing import Existing, find_existing
@@ -214,6 +215,11 @@ class _Run:
                 self.topics.append(stray)
                 enter_skipped(stray, reason, count, self.events)
 
+        for topic in self.topics:
+            if topic.outcome is TopicOutcome.SKIPPED and not topic.messages_skipped:
+                # All files have been read and held nothing of it, so nothing is missing.
+                topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
+
     def _report_progress(self) -> None:
         read_bytes = self.reader.bytes_read
         if read_bytes > self.bytes_reported:
@@ -239,14 +245,19 @@ class _Run:
             for pattern in wanted.idle_patterns([topic.name for topic in self.topics])
         ]
 
-    def _nothing_to_send(self) -> EmptyRecordingError:
-        stories = "; ".join(
-            f"{topic.name}: {topic.reason or topic.messages_skipped or topic.outcome}"
-            for topic in self.topics[:10]
+    def _nothing_to_send(self) -> RecordingError:
+        path = self.reader.recording.path
+        reasons = Counter(
+            topic.reason or str(topic.messages_skipped or topic.outcome) for topic in self.topics
         )
+        story = "; ".join(f"{reason} ({count} topics)" for reason, count in reasons.items())
+        message = f"{path} holds no message that can be sent"
+        hint = "`mosaico-bridge inspect` shows every topic with its reason"
+        left_out = [topic for topic in self.topics if topic.outcome is TopicOutcome.SKIPPED]
+        if left_out and any(topic.messages_recorded != 0 for topic in left_out):
+            return DefinitionError(
+                f"{message}: {story}", msgtype=left_out[0].msgtype, path=path, hint=hint
+            )
         return EmptyRecordingError(
-            f"{self.reader.recording.path} holds no message that can be sent"
-            + (f" ({stories})" if stories else ""),
-            path=self.reader.recording.path,
-            hint="`mosaico-bridge inspect` shows every topic with its reason",
+            f"{message}: {story}" if story else message, path=path, hint=hint
         )

@@ -49,10 +49,30 @@ def test_distribution_of_the_recording_comes_before_the_configured_one() -> None
     assert (ours.source, theirs.source, unknown.source) == ("humble", "jazzy", "jazzy")
 
 
+def test_types_that_never_changed_need_no_distribution() -> None:
+    """Old sqlite3 recordings of stock types are readable without anything configured."""
+    found = DefinitionSources().resolve("geometry_msgs/msg/TwistStamped")
+
+    assert found is not None
+    assert found.source == "every distribution"
+    for store in Stores:
+        if store.value.startswith("ros2_"):
+            types = get_typestore(store)
+            theirs, _ = types.generate_msgdef("geometry_msgs/msg/TwistStamped", ros_version=2)
+            assert fields_of(found.text) == fields_of(theirs)
+
+
+def fields_of(text: str) -> set[str]:
+    """Give the fields of each type in a definition, in their order; types in none."""
+    lines = (line for line in text.replace("/msg/", "/").splitlines() if "==" in line or line)
+    kept = [" ".join(line.split()) for line in lines if "=" not in line or "===" in line]
+    return {section.strip() for section in "\n".join(kept).split("=" * 80)}
+
+
 def test_nothing_is_guessed() -> None:
-    """A type that no place knows is not found, nor is any without a distribution named."""
-    assert DefinitionSources().resolve("std_msgs/msg/String") is None
-    assert DefinitionSources(distro="rolling").resolve("std_msgs/msg/String") is None
+    """A type that no place knows, or that changed over time, is not found without a name."""
+    assert DefinitionSources().resolve("sensor_msgs/msg/Range") is None
+    assert DefinitionSources(distro="rolling").resolve("visualization_msgs/msg/Marker") is None
     assert DefinitionSources(distro="jazzy").resolve("acme_msgs/msg/Widget") is None
 
 
