@@ -30,7 +30,8 @@ from bridge.daemon.writers import WriterCheck
 from bridge.errors import BridgeError, JournalError, RecordingError
 
 TICK_S = 1.0
-JUDGE_BUDGET_S = 0.25
+# Short, because workers wait for their next job meanwhile.
+JUDGE_BUDGET_S = 0.05
 # Events may come in storms; scans then follow each other at this distance, or at so many times
 # their own length, whichever is more.
 SCAN_GAP_S = 0.1

@@ -20,6 +20,7 @@ from bridge.daemon.scan import Found, Scanner, look_at
 from bridge.daemon.states import IN_WORK, State
 from bridge.daemon.writers import Writer, WriterCheck, writer_of
 from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
+from bridge.model import Recording
 
 # So many new recordings are entered per scan, oldest first, so that no turn of the loop is long.
 NEW_PER_SCAN_MAX = 2000
@@ -267,7 +268,8 @@ class Tracker:
             return Writer.NOBODY if closed else writer
 
         try:
-            facts = gather(load_recording(path), check=check)
+            recording = load_recording(path)
+            facts = gather(recording, check=check)
             verdict = judge(
                 facts,
                 quiet_s=quiet_s,
@@ -275,7 +277,7 @@ class Tracker:
                 stale_s=self._settings.stale_s,
             )
             if verdict.complete:
-                self._identify(path, candidate, current, verdict)
+                self._identify(recording, candidate, current, verdict)
                 return
             self._settle(candidate, verdict.reason, verdict.wait_s)
         except RecordingVanishedError:
@@ -313,9 +315,12 @@ class Tracker:
         self._sight(path, candidate.entry, found)
         del self._candidates[path]
 
-    def _identify(self, path: Path, candidate: Candidate, found: Found, verdict: Verdict) -> None:
+    def _identify(
+        self, recording: Recording, candidate: Candidate, found: Found, verdict: Verdict
+    ) -> None:
         """Bring a complete recording into the queue, unless its content is known."""
-        content = fingerprint(load_recording(path))
+        path = recording.path
+        content = fingerprint(recording)
         current = look_at(found.recording)
         if current is None or current.signature != found.signature:
             # It changed just now; the next look decides.
