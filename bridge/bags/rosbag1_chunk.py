@@ -128,6 +128,12 @@ def _walked(source: BytesSource, indexed: Integers) -> tuple[list[Record], list[
     pieces: list[Record | Gap] = []
     for start, stop in zip([0, *valid], [*valid, source.size_bytes], strict=True):
         pieces += walk(source, start, stop)
+    # With a whole index at hand, a length that ends where nothing begins is a wrong length.
+    indexed_all = bool(known) and all(
+        piece.start in known
+        for piece in pieces
+        if isinstance(piece, Record) and piece.op is Op.MESSAGE
+    )
     records: list[Record] = []
     gaps: list[Gap] = []
     for piece, after in zip_longest(pieces, pieces[1:]):
@@ -135,8 +141,7 @@ def _walked(source: BytesSource, indexed: Integers) -> tuple[list[Record], list[
             gaps.append(piece)
         elif piece.op not in {Op.MESSAGE, Op.CONNECTION}:
             gaps.append(Gap(start=piece.start, end=piece.end, reason="record has no place here"))
-        elif known and isinstance(after, Gap) and piece.end not in known:
-            # With an index at hand, a length that ends nowhere is a wrong length.
+        elif indexed_all and isinstance(after, Gap) and piece.end not in known:
             gaps.append(Gap(start=piece.start, end=piece.end, reason="length of record is wrong"))
         else:
             records.append(piece)

@@ -6,6 +6,8 @@ import pyarrow as pa
 
 COMPRESSIONS = frozenset({"none", "bz2", "lz4"})
 
+_MORE = "the chunk holds more than it claims"
+
 _PIECE_BYTES = 1 << 12
 _READ_BYTES = 1 << 16
 
@@ -34,22 +36,26 @@ def _none(data: bytes, size_bytes: int) -> tuple[bytes, str]:
 
 
 def _bz2(data: bytes, size_bytes: int) -> tuple[bytes, str]:
-    """Feed the decoder small pieces first: what it holds when it fails is lost."""
-    try:
-        whole = bz2.BZ2Decompressor()
-        content = whole.decompress(data, max_length=size_bytes)
-        if whole.eof or len(content) == size_bytes:
-            return content, ""
-    except OSError:
-        pass
+    """Try all at once, then small pieces: what the decoder holds when it fails is lost."""
+    for piece_bytes in (len(data), _PIECE_BYTES):
+        done, reason = _fed(data, size_bytes, max(piece_bytes, 1))
+        if not reason:
+            break
+    return done, reason
+
+
+def _fed(data: bytes, size_bytes: int, piece_bytes: int) -> tuple[bytes, str]:
+    """Feed a decoder piece by piece; its checksums are compared only at the stream's very end."""
     decoder = bz2.BZ2Decompressor()
     done = bytearray()
     try:
-        for start in range(0, len(data), _PIECE_BYTES):
-            piece = data[start : start + _PIECE_BYTES]
-            while len(done) < size_bytes and not decoder.eof:
-                done += decoder.decompress(piece, max_length=size_bytes - len(done))
+        for start in range(0, len(data), piece_bytes):
+            piece = data[start : start + piece_bytes]
+            while not decoder.eof:
+                done += decoder.decompress(piece, max_length=size_bytes + 1 - len(done))
                 piece = b""
+                if len(done) > size_bytes:
+                    return bytes(done[:size_bytes]), _MORE
                 if decoder.needs_input:
                     break
     except OSError as error:
@@ -61,11 +67,11 @@ def _lz4(data: bytes, size_bytes: int) -> tuple[bytes, str]:
     stream = pa.CompressedInputStream(pa.BufferReader(data), "lz4")
     done = bytearray()
     try:
-        while len(done) < size_bytes:
-            piece = stream.read(min(_READ_BYTES, size_bytes - len(done)))
-            if not piece:
-                break
+        # One byte more than there should be: the end of a frame is where its checksum stands.
+        while piece := stream.read(min(_READ_BYTES, size_bytes + 1 - len(done))):
             done += piece
+            if len(done) > size_bytes:
+                return bytes(done[:size_bytes]), _MORE
     except OSError as error:
         return bytes(done), f"lz4: {error}"
     return bytes(done), ""

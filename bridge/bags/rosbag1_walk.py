@@ -62,9 +62,9 @@ def walk(
             ahead = None
 
 
-def _gap(source: Source, start: int, stop: int, *, after: int | None = None) -> Gap:
-    """Give up on what begins here, up to the next record after a position."""
-    found = next_record(source, start + 1 if after is None else after, stop)
+def _gap(source: Source, start: int, stop: int) -> Gap:
+    """Give up on what begins here, up to the next record."""
+    found = next_record(source, start + 1, stop)
     return Gap(start=start, end=stop if found is None else found.start, reason="no valid record")
 
 
@@ -79,14 +79,14 @@ def _checked(
     agrees = _agrees(record)
     if agrees is False or (agrees and record.op is Op.CHUNK and not followed):
         # What an uncompressed chunk holds can be walked as well without it.
-        return _gap(source, record.start, stop, after=record.data_start)
+        return _gap(source, record.start, stop)
     if followed or (record.end < stop and _expands(source, record, chunk_bytes_max)):
         return record
     # Compressed data may hold messages to the letter; only what stands beside a chunk ends it.
     ops = _BESIDE_CHUNKS if record.op is Op.CHUNK else frozenset(Op)
-    found = next_record(source, record.data_start, stop, ops=ops)
+    found = next_record(source, record.start + 1, stop, ops=ops)
     end = min(record.end, stop) if found is None else min(found.start, record.end)
-    if record.op is Op.CHUNK or end == record.end:
+    if end == record.end or (record.op is Op.CHUNK and end >= record.data_start):
         return replace(record, end=end)
     return Gap(start=record.start, end=end, reason="record is cut")
 
