@@ -10,6 +10,10 @@ FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
+# Travel in the wheel as data, for install-files.
+COPY config config
+COPY docs docs
+COPY systemd systemd
 RUN python -m venv /opt/mosaico-bridge \
  && /opt/mosaico-bridge/bin/pip install --no-cache-dir --only-binary=:all: --no-binary=mosaico-bridge . \
  && /opt/mosaico-bridge/bin/python -m compileall -q /opt/mosaico-bridge/lib
