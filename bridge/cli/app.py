@@ -11,12 +11,17 @@ import typer
 from bridge.cli.config import config
 from bridge.cli.demo import demo
 from bridge.cli.exits import Exit, exit_code
+from bridge.cli.explain import explain
 from bridge.cli.ingest import ingest
 from bridge.cli.inspect import inspect
 from bridge.cli.install_files import install_files
+from bridge.cli.notifications import notifications
+from bridge.cli.retry import forget, retry
 from bridge.cli.run import once, run
 from bridge.cli.serve import serve
+from bridge.cli.status import status
 from bridge.cli.terminal import err, print_error
+from bridge.cli.verify import verify
 from bridge.errors import BridgeError
 from bridge.version import __version__
 
@@ -25,6 +30,11 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "once": once,
     "ingest": ingest,
     "inspect": inspect,
+    "status": status,
+    "explain": explain,
+    "retry": retry,
+    "forget": forget,
+    "verify": verify,
     "demo": demo,
     "serve": serve,
     "install-files": install_files,
@@ -41,6 +51,7 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(notifications, name="notifications")
 app.add_typer(config, name="config")
 
 

@@ -1,21 +1,25 @@
 """Keep doing it: watch, journal, schedule, run workers, retry, dispose, and tell how it goes."""
 
+from bridge.daemon.answers import PARTS
 from bridge.daemon.board import StatusBoard
 from bridge.daemon.daemon import Daemon
 from bridge.daemon.entry import Entry, Failure, Request, RequestKind, Transition
 from bridge.daemon.event_log import EventLog
 from bridge.daemon.events import DaemonObserver, Disposal, NoObserver, Observers, Progress
 from bridge.daemon.explain import Explanation, explain
+from bridge.daemon.health import Level, measure_disks
 from bridge.daemon.http import HttpServer
-from bridge.daemon.instance import instance_id
+from bridge.daemon.instance import INSTANCE_FILE, instance_id
 from bridge.daemon.journal import Journal
 from bridge.daemon.logs import configure_logging
 from bridge.daemon.metrics import Metrics
-from bridge.daemon.notification_store import Notice, NotificationStore, Target
+from bridge.daemon.notification_store import STORE_FILE, Notice, NotificationStore, Target
 from bridge.daemon.notifications import NotificationPoller
-from bridge.daemon.options import connect, ingest_options, secrets
+from bridge.daemon.options import api_key, connect, ingest_options, secrets
+from bridge.daemon.permissions import check_permissions
 from bridge.daemon.reader import JournalReader
 from bridge.daemon.requests import forget, retry
+from bridge.daemon.schema import LOCK_FILE
 from bridge.daemon.states import MEANING, TRANSITIONS, State
 from bridge.daemon.status import (
     DaemonStatus,
@@ -26,9 +30,15 @@ from bridge.daemon.status import (
     WorkerProgress,
 )
 from bridge.daemon.systemd import ServiceNotifier, ServiceObserver
+from bridge.daemon.views import recording_view
+from bridge.daemon.writers import Writer, writer_of
 
 __all__ = [
+    "INSTANCE_FILE",
+    "LOCK_FILE",
     "MEANING",
+    "PARTS",
+    "STORE_FILE",
     "TRANSITIONS",
     "Daemon",
     "DaemonObserver",
@@ -43,6 +53,7 @@ __all__ = [
     "HttpServer",
     "Journal",
     "JournalReader",
+    "Level",
     "Metrics",
     "NoObserver",
     "Notice",
@@ -61,12 +72,18 @@ __all__ = [
     "Transition",
     "WatchStatus",
     "WorkerProgress",
+    "Writer",
+    "api_key",
+    "check_permissions",
     "configure_logging",
     "connect",
     "explain",
     "forget",
     "ingest_options",
     "instance_id",
+    "measure_disks",
+    "recording_view",
     "retry",
     "secrets",
+    "writer_of",
 ]

@@ -1,0 +1,131 @@
+"""`mosaico-bridge notifications`: what the platform had to say, and clearing it there."""
+
+from typing import Annotated
+
+import typer
+
+from bridge.cli.exits import Exit
+from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
+from bridge.cli.reach import reach
+from bridge.cli.status import clock_time
+from bridge.cli.terminal import cell, out, print_json, table
+from bridge.client import MosaicoClient
+from bridge.config import load_settings
+from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
+from bridge.errors import NotFoundError, UsageError
+
+SHOWN_MAX = 100_000
+
+notifications = typer.Typer(
+    help="Show what the platform has notified this bridge of, or clear it there.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@notifications.command("list")
+def list_(
+    sequence: Annotated[
+        str | None, typer.Argument(help="Only what is about this sequence.", metavar="[SEQUENCE]")
+    ] = None,
+    config: ConfigFile = None,
+    state: StateFolder = None,
+    json: AsJson = False,
+) -> int:
+    """List the notifications that the running bridge has seen, the latest first.
+
+    Looks into the state folder only; the bridge asks the platform every now and then
+    (`[notifications]` in the settings). Exits with 0 when there are none, 3 when there are some.
+    """
+    folder = load_settings(config, {"state.folder": state}).state.folder
+    notices: list[Notice] = []
+    # Opening would make it, possibly as a user whose files the bridge may not write.
+    if (folder / STORE_FILE).exists():
+        with NotificationStore(folder) as store:
+            notices = [
+                notice
+                for notice in store.latest(SHOWN_MAX)
+                if sequence in {None, notice.target.sequence}
+            ]
+    if json:
+        print_json({"notifications": [notice.as_json() for notice in notices]})
+    elif not notices:
+        out.print("no notifications")
+    else:
+        _print(notices)
+    return Exit.PARTIAL if notices else Exit.OK
+
+
+@notifications.command("clear")
+def clear(
+    sequence: Annotated[
+        str | None, typer.Argument(help="The sequence concerned.", metavar="[SEQUENCE]")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Everything that the bridge has seen.")
+    ] = False,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: ServerPort = None,
+    state: StateFolder = None,
+    http_port: HttpPort = None,
+) -> int:
+    """Remove the notifications about a sequence and its topics from the platform, for everybody.
+
+    Needs a key that may delete.
+    """
+    if (sequence is None) != everything:
+        raise UsageError("name a sequence, or give --all")
+    settings = load_settings(
+        config,
+        {
+            "server.host": host,
+            "server.port": port,
+            "state.folder": state,
+            "http.port": http_port,
+        },
+    )
+    folder = settings.state.folder
+    if not (folder / STORE_FILE).exists():
+        out.print("no notifications")
+        return Exit.OK
+    with NotificationStore(folder) as store:
+        seen = [notice.target for notice in store.latest(SHOWN_MAX)]
+        targets = {one: None for one in seen if sequence in {None, one.sequence}}
+        if sequence is not None:
+            # The platform may have some that the bridge has not seen yet.
+            targets[Target(sequence=sequence)] = None
+        cleared = 0
+        with reach(settings) as client:
+            for target in targets:
+                _clear(client, target)
+                cleared += store.forget(target)
+    out.print(f"cleared: {cleared:,} that were known, about {len(targets):,} sequences and topics")
+    return Exit.OK
+
+
+def _clear(client: MosaicoClient, target: Target) -> None:
+    try:
+        if target.topic:
+            client.clear_topic_notify(target.sequence, target.topic)
+        else:
+            client.clear_sequence_notify(target.sequence)
+    except NotFoundError:
+        # It was deleted there, and its notifications with it.
+        return
+
+
+def _print(notices: list[Notice]) -> None:
+    made = table(
+        [("when", "left"), ("type", "left"), ("sequence", "left"), ("topic", "left"),
+         ("message", "left")]
+    )  # fmt: skip
+    for notice in notices:
+        made.add_row(
+            clock_time(notice.created_s),
+            cell(notice.kind),
+            cell(notice.target.sequence),
+            cell(notice.target.topic) or "-",
+            cell(notice.message),
+        )
+    out.print(made)

@@ -1,0 +1,77 @@
+"""Finds the daemon that runs on a state folder, if one does, and asks it over its HTTP port."""
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from bridge.config import Settings
+from bridge.daemon import INSTANCE_FILE, LOCK_FILE
+
+PATIENCE_S = 3.0
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+# Addresses to listen on everywhere, and where one then finds the listener.
+ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
+
+
+def daemon_runs(folder: Path) -> bool | None:
+    """Tell whether a daemon holds the journal of a state folder; None where we may not look."""
+    try:
+        lock = os.open(folder / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        # Shared and given up at once: whoever starts in this instant waits longer than that.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def ask_daemon(settings: Settings) -> dict[str, Any] | None:
+    """Get `/api/status` of the daemon of these settings.
+
+    Returns:
+        Its answer; None where nobody answers at the configured port, or a bridge of another state
+        folder does.
+    """
+    if not settings.http.port:
+        return None
+    answer = _get(settings.http.host, settings.http.port, "/api/status")
+    daemon = (answer or {}).get("daemon")
+    if not isinstance(daemon, dict):
+        return None
+    ours = _instance(settings.state.folder)
+    return answer if ours in {"", daemon.get("instance")} else None
+
+
+def daemon_server(settings: Settings) -> tuple[str, int] | None:
+    """Give host and port of the platform that the running daemon sends to, if it can be asked."""
+    answer = ask_daemon(settings)
+    host, _, port = str(answer["daemon"].get("server", "")).rpartition(":") if answer else ("",) * 3
+    return (host, int(port)) if host and port.isdecimal() else None
+
+
+def _get(host: str, port: int, path: str) -> dict[str, Any] | None:
+    connection = HTTPConnection(ANYWHERE.get(host, host), port, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", path)
+        answer = json.loads(connection.getresponse().read(ANSWER_BYTES_MAX))
+    except (OSError, HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) else None
+
+
+def _instance(folder: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return (folder / INSTANCE_FILE).read_text(encoding="ascii").strip()
+    return ""

@@ -1,0 +1,208 @@
+"""`mosaico-bridge verify`: asks the platform whether it still has what the journal says it has."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bridge.cli.exits import Exit
+from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
+from bridge.cli.reach import reach
+from bridge.cli.retry import Targets, put_and_wait
+from bridge.cli.targets import find_entries
+from bridge.cli.terminal import cell, out, print_json, table
+from bridge.client import MosaicoClient
+from bridge.config import load_settings
+from bridge.daemon import Entry, Journal, State
+from bridge.daemon import retry as ask_to_retry
+from bridge.errors import NotFoundError, UsageError
+from bridge.mapping import BRIDGE_KEY
+
+ON_PLATFORM = frozenset({State.FINALISED, State.DISPOSED, State.PARTIAL})
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What the platform has of one recording.
+
+    Attributes:
+        id: The journal's number.
+        path: The recording.
+        sequence: Its name on the platform.
+        missing: Whether the platform has no such sequence.
+        topics: How many topics were compared.
+        differences: What is not as the journal says, one sentence each.
+        resend: What became of putting it back into the queue; empty where that was not asked.
+    """
+
+    id: int
+    path: str
+    sequence: str
+    missing: bool
+    topics: int
+    differences: tuple[str, ...]
+    resend: str = ""
+
+
+def verify(
+    targets: Targets = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All recordings that are on the platform.")
+    ] = False,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="Put what the platform has lost back into the queue.")
+    ] = False,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: ServerPort = None,
+    state: StateFolder = None,
+    http_port: HttpPort = None,
+    json: AsJson = False,
+) -> int:
+    """Compare the platform with the journal: is each sequence there, ours, finalised, and whole?
+
+    Whole means that every topic has the rows and the time range that were sent. Reads only, except
+    with --resend. Exits with 0 when everything is as it should be, 3 when something differs.
+    """
+    settings = load_settings(
+        config,
+        {
+            "server.host": host,
+            "server.port": port,
+            "state.folder": state,
+            "http.port": http_port,
+        },
+    )
+    folder = settings.state.folder
+    with Journal.read(folder) as journal, reach(settings) as client:
+        entries = _chosen(journal, targets or [], everything=everything)
+        findings = [compare(client, entry, journal.report(entry.id)) for entry in entries]
+    answers = _resend(folder, entries, findings) if resend else {}
+    shown = [asdict(finding) | {"resend": answers.get(finding.id, "")} for finding in findings]
+    if json:
+        print_json({"recordings": shown})
+    else:
+        _print(shown)
+    return Exit.PARTIAL if any(finding.differences for finding in findings) else Exit.OK
+
+
+def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Finding:
+    """Compare one recording with what the platform says of it now.
+
+    Args:
+        client: The platform.
+        entry: The recording.
+        report: The report of its ingest, as the journal keeps it; None where there is none.
+
+    Raises:
+        ServerError: The platform cannot be asked.
+    """
+    handler = client.sequence_handler(entry.sequence)
+    topics = 0
+    differences: list[str] = []
+    if handler is None:
+        differences.append("the platform has no such sequence")
+    else:
+        block = handler.user_metadata.get(BRIDGE_KEY)
+        marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
+        if marks.get("fingerprint") != entry.fingerprint:
+            differences.append("the sequence of that name holds other content")
+        if not handler.is_locked:
+            differences.append("the sequence is not finalised")
+        sent = [topic for topic in (report or {}).get("topics", ()) if topic["messages_sent"]]
+        topics = len(sent)
+        for topic in sent:
+            differences += _topic_differences(client, entry.sequence, topic)
+        if report is None:
+            differences.append("the journal kept no report to compare with")
+    return Finding(
+        id=entry.id,
+        path=str(entry.path),
+        sequence=entry.sequence,
+        missing=handler is None,
+        topics=topics,
+        differences=tuple(differences),
+    )
+
+
+def _topic_differences(client: MosaicoClient, sequence: str, topic: Report) -> list[str]:
+    name = topic["platform_name"]
+    try:
+        held = client.topic_handler(sequence, name)
+    except NotFoundError:
+        held = None
+    if held is None:
+        return [f"{name}: the platform has no such topic"]
+    # What a revision does not tell is None and cannot be compared.
+    pairs = (
+        ("rows", topic["messages_sent"], held.row_count),
+        ("first time in ns", topic["start_ns"], held.timestamp_ns_min),
+        ("last time in ns", topic["end_ns"], held.timestamp_ns_max),
+    )
+    found = [
+        f"{name}: {what}: sent {sent}, the platform has {has}"
+        for what, sent, has in pairs
+        if has is not None and sent is not None and has != sent
+    ]
+    if not held.is_locked:
+        found.append(f"{name}: the topic was not closed properly")
+    return found
+
+
+def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[Entry]:
+    if bool(targets) == everything:
+        raise UsageError("name recordings, or give --all")
+    if everything:
+        return [one for one in journal.recordings(states=ON_PLATFORM) if one.sequence]
+    entries = find_entries(journal, targets)
+    for entry in entries:
+        if entry.state not in ON_PLATFORM or not entry.sequence:
+            raise UsageError(
+                f"recording {entry.id} is {entry.state}, not on the platform",
+                hint="`explain` tells its story",
+            )
+    return entries
+
+
+def _resend(folder: Path, entries: list[Entry], findings: list[Finding]) -> dict[int, str]:
+    """Put back what is missing where its files are still there; say what became of each."""
+    answers: dict[int, str] = {}
+    wanted: list[int] = []
+    for entry, finding in zip(entries, findings, strict=True):
+        if not finding.differences:
+            continue
+        if not finding.missing:
+            answers[entry.id] = "not sent again: delete the sequence on the platform first"
+        elif not entry.path.exists():
+            answers[entry.id] = (
+                "its files are not where they were: `forget` it, then put them into the folder"
+            )
+        else:
+            wanted.append(entry.id)
+    for request in put_and_wait(folder, ask_to_retry, wanted):
+        answers[request.entry_id] = request.answer or "asked; the bridge has not answered yet"
+    return answers
+
+
+def _print(findings: list[dict[str, Any]]) -> None:
+    made = table(
+        [("id", "right"), ("recording", "left"), ("sequence", "left"), ("topics", "right"),
+         ("found", "left")]
+    )  # fmt: skip
+    for finding in findings:
+        lines = [f"[yellow]{cell(one)}[/]" for one in finding["differences"]]
+        if finding["resend"]:
+            lines.append(cell(finding["resend"]))
+        made.add_row(
+            str(finding["id"]),
+            cell(finding["path"]),
+            cell(finding["sequence"]),
+            str(finding["topics"]),
+            "\n".join(lines) or "[green]as it was sent[/]",
+        )
+    out.print(made)
+    wrong = sum(bool(finding["differences"]) for finding in findings)
+    out.print(f"{len(findings):,} compared, {wrong:,} differ")
