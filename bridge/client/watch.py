@@ -59,7 +59,7 @@ class Peer:
     """The far end of our connections.
 
     Attributes:
-        hosts: Its addresses.
+        hosts: Its addresses; empty where they could not be resolved, then the port decides.
         port: Its TCP port.
     """
 
@@ -83,7 +83,7 @@ class Peer:
     def _is_far_end(self, name: object) -> bool:
         if not isinstance(name, tuple) or name[1] != self.port:
             return False
-        return _plain(name[0]) in self.hosts
+        return not self.hosts or _plain(name[0]) in self.hosts
 
     def moved_bytes(self) -> int:
         """Count the bytes that the peer has acknowledged or sent on the present connections."""

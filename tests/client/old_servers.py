@@ -533,7 +533,8 @@ class SessionServer(OldServer):
         }
         bounds = [request.get(f"timestamp_ns_{end}") for end in ("start", "end")]
         ticket = json.dumps([locator, *bounds]).encode()
-        return flight.FlightEndpoint(ticket, [], None, json.dumps(told).encode())
+        locations = [f"mosaico:/{locator}"] if self.revision == "G2a" else []  # 0.3.x needs it
+        return flight.FlightEndpoint(ticket, locations, None, json.dumps(told).encode())
 
     def more_schema_metadata(self, topic: Json, table: pa.Table) -> Json:
         if self.revision != "G2c":

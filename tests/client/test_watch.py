@@ -128,6 +128,8 @@ def test_only_connections_to_the_peer_are_cut() -> None:
         near.sendall(b"x" * 100)
         assert to_one.recv(100, socket.MSG_WAITALL) == b"x" * 100
         assert peer.moved_bytes() >= 100
+        assert Peer(hosts=frozenset(), port=port).moved_bytes() >= 100
+        assert Peer(hosts=frozenset({"127.0.0.2"}), port=port).moved_bytes() == 0
         assert peer.cut() == 1
         assert to_one.recv(1) == b""
         to_other.sendall(b"still there")
