@@ -1,6 +1,9 @@
 """The embedded server: an archive, served in the background until it is shut down."""
 
+import contextlib
 import logging
+import os
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,8 +28,11 @@ _log = logging.getLogger(__name__)
 
 MESSAGE_BYTES_MAX = 52_428_800
 
-DRAIN_S = 5.0
-"""How long a shutdown waits for calls under way."""
+WAKE_S = 0.2
+"""How long a signal may have to wait for its handler."""
+
+DRAIN_S = 3.0
+"""How long a shutdown waits for calls under way before it hangs up on them."""
 
 
 class EmbeddedServer:
@@ -131,14 +137,16 @@ class EmbeddedServer:
         return f"{self._host}:{self.port}"
 
     def serve(self) -> None:
-        """Wait until another thread, or a signal handler's, shuts it down."""
-        self._stopped.wait()
+        """Wait until another thread, or a signal handler, shuts it down."""
+        # A signal that one of gRPC's threads receives does not wake a thread that waits for ever.
+        while not self._stopped.wait(WAKE_S):
+            pass
 
     def shutdown(self) -> None:
         """Stop answering and give the folder free; idempotent.
 
         Uploads under way are refused the rest of their data and their topics stay open. Other calls
-        may finish, for `DRAIN_S` at most.
+        may finish within `DRAIN_S`, then connections are cut.
         """
         with self._lock:
             if self._running is None:
@@ -146,12 +154,15 @@ class EmbeddedServer:
             service, archive = self._running
             self._running = None
             archive.is_closing.set()
-            # pyarrow waits for every call, and a put that sends nothing cannot be interrupted.
+            port = service.port
+            # pyarrow waits for every call to end, without a way to cut it short.
             waiting = threading.Thread(target=service.shutdown, daemon=True)
             waiting.start()
             waiting.join(DRAIN_S)
             if waiting.is_alive():
-                _log.warning("stopped while a client still holds a call open")
+                _log.warning("hanging up on clients that hold calls open")
+                _hang_up(port)
+                waiting.join(DRAIN_S)
             archive.close()
             self._stopped.set()
 
@@ -165,6 +176,37 @@ class EmbeddedServer:
         traceback: TracebackType | None,
     ) -> None:
         self.shutdown()
+
+
+def _hang_up(port: int) -> None:
+    """Cut every connection that this process has accepted on a port.
+
+    gRPC then ends the calls on it as cancelled. An idle upload would otherwise keep the server, and
+    with it the whole process, from ever stopping.
+    """
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            # A duplicate, so that the descriptor cannot become another file under our hands.
+            duplicate = os.dup(int(entry.name))
+            try:
+                _cut(duplicate, port)
+            finally:
+                os.close(duplicate)
+
+
+def _cut(descriptor: int, port: int) -> None:
+    """Cut a connection if it was accepted on a port.
+
+    Raises:
+        OSError: It is no socket, or not connected.
+    """
+    connection = socket.socket(fileno=descriptor)
+    try:
+        is_internet = connection.family in {socket.AF_INET, socket.AF_INET6}
+        if is_internet and connection.getsockname()[1] == port and connection.getpeername():
+            connection.shutdown(socket.SHUT_RDWR)
+    finally:
+        connection.detach()
 
 
 def _permissions(

@@ -34,6 +34,11 @@ class Process:
         assert self._process.stdout is not None
         self.url = f"grpc://127.0.0.1:{int(self._process.stdout.readline())}"
 
+    def terminate(self) -> int:
+        """Ask it to stop; gives its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(30)
+
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
@@ -102,6 +107,18 @@ def test_half_written_session_survives_as_open(tmp_path: Path) -> None:
         wire.do("session_finalize", session_uuid=session["uuid"])
         assert wire.times(again[0]) == [7]
         wire.close()
+
+
+def test_process_ends_in_spite_of_an_idle_upload(tmp_path: Path) -> None:
+    """A client that holds an upload open and sends nothing does not keep the process alive."""
+    with serving(tmp_path) as (process, wire):
+        topic = wire.topic(wire.session(wire.sequence("run")), "imu")
+        writer = wire.begin_put(topic)
+        writer.write_batch(batch(1))
+        wire.await_upload(topic)
+        assert process.terminate() == 0
+        with pytest.raises(pa.ArrowException):
+            writer.close()
 
 
 def test_start_removes_what_a_crash_left(tmp_path: Path) -> None:
