@@ -154,10 +154,9 @@ class PageFile:
                 continue
 
 
-def open_pages(
-    descriptor: int, header: FileHeader, *, page_bytes: int, row_bytes_max: int
-) -> PageFile:
-    """Look at a file as pages of a size, which is that of the header or a guess."""
+def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -> PageFile:
+    """Look at a file as pages of the size that the header tells, which may be a guess."""
+    page_bytes = header.page_bytes
     size_bytes = os.fstat(descriptor).st_size
     file = PageFile(
         descriptor=descriptor,

@@ -41,25 +41,19 @@ UNCLAIMED = "pages that belong to no table"
 def probed_pages(descriptor: int, *, row_bytes_max: int) -> tuple[PageFile, NDArray[np.bool_]]:
     """Look at a file as pages of the size with which most rows can be read.
 
-    A size that the header tells is not doubted; without one every size is tried.
-
     Returns:
         The pages, and which of them are free: bool, shape (pages + 1,).
     """
     header = read_header(descriptor)
-    sizes = (header.page_bytes,) if header.page_bytes else PAGE_SIZES
-    scores = [
-        _score(open_pages(descriptor, header, page_bytes=size, row_bytes_max=0))
-        if len(sizes) > 1
-        else 0
+    sizes = dict.fromkeys(size for size in (header.page_bytes, *PAGE_SIZES) if size)
+    guesses = [
+        replace(header, page_bytes=size, reserved_bytes=reserved_bytes)
         for size in sizes
+        for reserved_bytes in dict.fromkeys((header.reserved_bytes, 0))
     ]
-    file = open_pages(
-        descriptor,
-        header,
-        page_bytes=sizes[scores.index(max(scores))],
-        row_bytes_max=row_bytes_max,
-    )
+    # What the header tells comes first, and so wins where others do as well.
+    best = max(guesses, key=lambda guess: _score(open_pages(descriptor, guess)))
+    file = open_pages(descriptor, best, row_bytes_max=row_bytes_max)
     return file, claim_free_pages(file, header)
 
 

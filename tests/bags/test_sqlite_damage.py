@@ -196,3 +196,17 @@ def test_large_file_overwritten(large: Path, tmp_path: Path) -> None:
 def test_real_file_overwritten_a_lot(path: Path, tmp_path: Path) -> None:
     """The same, two thousand times."""
     sweep_overwrites(path, tmp_path, 2000)
+
+
+@needs_shared
+@pytest.mark.parametrize("value", [0x00, 0x20, 0xFF])
+def test_no_byte_of_the_header_is_worth_a_message(tmp_path: Path, value: int) -> None:
+    """Any byte of the file's header may be wrong: every message still arrives, once."""
+    path = REAL[0]
+    content = path.read_bytes()
+    whole = Counter(judged(path))
+    victim = tmp_path / "header.db3"
+    for place in range(100):
+        victim.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+        found, _ = read(victim)
+        assert Counter(found) == whole, f"byte {place}"
