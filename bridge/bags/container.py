@@ -81,11 +81,14 @@ class ReadTally:
         losses: Byte ranges that could not be read.
         skipped: Messages that were found but not yielded, by (topic, reason).
         extras: Records that are no messages, by kind (attachments, metadata), counted.
+        unverified_messages: Messages yielded from parts of MCAP files without a checksum; the other
+            formats never carry one, and the reader above counts all of theirs.
     """
 
     losses: list[Loss] = field(default_factory=list)
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     extras: Counter[str] = field(default_factory=Counter)
+    unverified_messages: int = 0
 
 
 class ContainerReader(Protocol):

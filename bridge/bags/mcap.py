@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.mcap_blocks import BlockCutter
 from bridge.bags.mcap_channels import ChannelTable
+from bridge.bags.mcap_checksum import check_data_section
 from bridge.bags.mcap_extras import Extras, keep_record, read_header
 from bridge.bags.mcap_pieces import Piece, chunk_begins, load_chunk, load_run, scan_declarations
 from bridge.bags.mcap_records import LAYOUTS, MAGIC, MESSAGE_HEAD, Opcode
@@ -23,6 +24,8 @@ from bridge.bags.mcap_summary import Summary, read_summary
 from bridge.bags.source import Source
 from bridge.errors import NotARecordingError
 from bridge.model import Loss
+
+DATA_ALTERED = "the data section's checksum is wrong: something is altered, and nothing tells what"
 
 COUNTED_OPCODES: Mapping[int, str] = {
     Opcode.ATTACHMENT: "attachments",
@@ -58,6 +61,10 @@ class McapReader:
         read_header(source, self._extras)
         self._summary = read_summary(source)
         self._healthy = self._begun and self._summary is not None and not self._summary.damage
+        self._data_checked: bool | None = None
+        if self._summary is not None and self._healthy:
+            self._data_checked = check_data_section(source, self._summary)
+            self._healthy = self._data_checked is not False
         if self._begun and self._summary is not None and self._summary.trusted:
             self._learn_from_summary(self._summary)
         else:
@@ -86,6 +93,8 @@ class McapReader:
     def blocks(self) -> Iterator[ChannelBlock]:
         """Yield all intact messages in file order, one block per channel and chunk or run."""
         cutter = BlockCutter(self._table, limits=self._limits, tally=self._tally)
+        if self._data_checked is False:
+            self._lose(0, self._source.size_bytes, DATA_ALTERED, verifiable=False)
         for segment in self._segments():
             yield from self._segment_blocks(segment, cutter)
             self.bytes_read = segment.end
@@ -177,7 +186,10 @@ class McapReader:
         for lost in piece.losses:
             self._lose(lost.start, lost.end, lost.reason, verifiable=piece.verified)
         if piece.data is not None and piece.slices is not None:
-            yield from cutter.cut(piece.data, piece.slices)
+            for block in cutter.cut(piece.data, piece.slices):
+                if not piece.verified and not self._data_checked:
+                    self._tally.unverified_messages += len(block.starts)
+                yield block
 
     def _lose(self, start: int, end: int, reason: str, *, verifiable: bool) -> None:
         self._tally.losses.append(

@@ -64,6 +64,7 @@ class RecordingReader:
         self._done_bytes = 0
         self._current: StorageFile | None = None
         self._payload_bytes = 0
+        self._unguarded_messages = 0
         self.recorded_bytes = sum(opened.source.size_bytes for opened in files)
         self.metadata: Mapping[str, object] = MappingProxyType(
             merged_metadata(
@@ -84,7 +85,9 @@ class RecordingReader:
     def tally(self) -> ReadTally:
         """What could not be read or was skipped so far, of all files together."""
         tally = ReadTally(
-            losses=[*self._losses, *self._late_losses], skipped=self._undecompressed.copy()
+            losses=[*self._losses, *self._late_losses],
+            skipped=self._undecompressed.copy(),
+            unverified_messages=self._unguarded_messages,
         )
         for opened in self._files:
             # Readers of working copies know those by their own names.
@@ -95,6 +98,7 @@ class RecordingReader:
                 tally.losses.append(_lost_end(opened))
             tally.skipped += opened.container.tally.skipped
             tally.extras += opened.container.tally.extras
+            tally.unverified_messages += opened.container.tally.unverified_messages
         return tally
 
     @property
@@ -136,6 +140,8 @@ class RecordingReader:
             try:
                 for block in opened.container.blocks():
                     self._payload_bytes += int((block.ends - block.starts).sum())
+                    if not isinstance(opened.container, McapReader):
+                        self._unguarded_messages += len(block.starts)
                     yield from self._messages(block, topic_of[block.channel])
             except RecordingChangedError:
                 raise

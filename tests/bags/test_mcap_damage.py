@@ -118,6 +118,7 @@ def check_damage(data: bytes, path: Path, damage: Damage) -> Counter[str]:
     assert undeclared or missing.total() <= skipped, f"{damage}: intact messages are missing"
     if any(place.has_crc and damage.hits(*(place.chunk or (0, 0))) for place in placed):
         assert undeclared or not extra, f"{damage}: altered in spite of a checksum"
+    assert not extra or ours.tally.unverified_messages, f"{damage}: altered and called verified"
     silent = not ours.tally.losses and not skipped and not ours.tally.extras["unknown records"]
     assert undeclared or extra or not silent or found == every, f"{damage}: lost without a word"
     assert all(found[seen] <= count for seen, count in every.items()), f"{damage}: read twice"
@@ -274,6 +275,35 @@ def test_chunk_over_the_limit_is_refused_before_it_takes_memory(
     assert [message.log_time for message in ours.messages] == [2]
     (loss,) = ours.tally.losses
     assert f"the limit is {1 << 20}" in loss.reason
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_checksum_of_the_data_section_is_checked_where_it_is_the_only_one(
+    tmp_path: Path, *, chunked: bool
+) -> None:
+    """One altered payload byte in a file without chunk checksums is known before it is read."""
+    path = tmp_path / "a.mcap"
+    made.write_with_library(
+        path, made.sample(150), use_chunking=chunked, enable_crcs=False, enable_data_crcs=True
+    )
+    whole = made.read_with_ours(path)
+    assert (whole.healthy, whole.tally.unverified_messages) == (True, 0)
+    data = bytearray(path.read_bytes())
+    data[made.place_messages(bytes(data))[50].end - 1] ^= 1
+    path.write_bytes(data)
+    ours = made.read_with_ours(path)
+    assert not ours.healthy
+    assert len(ours.messages) == ours.tally.unverified_messages == 150
+    (loss,) = ours.tally.losses
+    assert "data section's checksum" in loss.reason
+
+
+def test_messages_of_lost_declarations_are_counted(tmp_path: Path) -> None:
+    """Where every declaration is lost, messages are still found, and counted as undecodable."""
+    rest = b"".join(made.message(1, time) for time in range(5))
+    path = tmp_path / "a.mcap"
+    path.write_bytes(made.finished(bytes(50) + rest))
+    assert dict(made.read_with_ours(path).tally.skipped) == {("", "unknown_channel"): 5}
 
 
 def test_zero_filled_tail_is_no_message(tmp_path: Path) -> None:
