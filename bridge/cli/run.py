@@ -36,6 +36,7 @@ from bridge.daemon import (
     ServiceObserver,
     State,
     StatusBoard,
+    check_permissions,
     configure_logging,
     connect,
     secrets,
@@ -71,7 +72,7 @@ def run(
     at once. Nothing is lost either way: what was not finished is taken up at the next start.
     """
     settings = load_settings(config, _overrides(folder, state, host, port, http_port))
-    with compose(settings) as parts:
+    with compose(settings, file=config) as parts:
         _announce(parts)
         parts.daemon.run()
     return Exit.OK
@@ -90,23 +91,27 @@ def once(
     something, 1 when some cannot be ingested.
     """
     settings = load_settings(config, _overrides(folder, state, host, port, 0))
-    with compose(settings) as parts:
+    with compose(settings, file=config) as parts:
         status = parts.daemon.run_once()
     return _verdict(status)
 
 
 @contextmanager
-def compose(settings: Settings, *observers: DaemonObserver) -> Iterator[Composition]:
+def compose(
+    settings: Settings, *observers: DaemonObserver, file: Path | None = None
+) -> Iterator[Composition]:
     """Put the daemon together with its platform, metrics, HTTP port and logs.
 
     Args:
         settings: All settings.
         observers: Who listens besides metrics, status page, log and service manager.
+        file: The settings file, which is looked at for who may read it.
 
     Raises:
         BridgeError: The embedded server, the journal or the HTTP port cannot be opened.
     """
     configure_logging(settings.log.level, settings.log.format, secrets=secrets(settings))
+    check_permissions(settings, file=file)
     folders = _folders(settings)
     with (
         platform(settings) as address,

@@ -1,0 +1,71 @@
+"""Looks, at the start, whether other users of the machine can read keys or change our files.
+
+Nothing is refused for it: a bridge that does not start loses more than one that complains. What is
+found goes to the log, and to whoever asks.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from bridge.config import Settings
+from bridge.errors import JournalError
+
+log = logging.getLogger(__name__)
+
+PRIVATE_FOLDER_MODE = 0o700
+
+
+def check_permissions(settings: Settings, *, file: Path | None = None) -> list[str]:
+    """Make the state folder if there is none, closed to others, and warn of what is too open.
+
+    Args:
+        settings: All settings.
+        file: The settings file they came from, which may hold an API key.
+
+    Returns:
+        A sentence for each finding, as logged.
+
+    Raises:
+        JournalError: The state folder cannot be made.
+    """
+    folder = settings.state.folder
+    try:
+        folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise JournalError(f"state folder {folder}: {error.strerror}") from error
+    findings = [*_open_folder(folder), *_open_keys(settings, file)]
+    for finding in findings:
+        log.warning(finding)
+    return findings
+
+
+def _open_folder(folder: Path) -> Iterator[str]:
+    facts = folder.stat()
+    if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield f"others may write into the state folder {folder}; close it: chmod 700 {folder}"
+    elif facts.st_uid not in {os.geteuid(), 0}:
+        yield f"the state folder {folder} belongs to another user, who can change the journal"
+
+
+def _open_keys(settings: Settings, file: Path | None) -> Iterator[str]:
+    server = settings.server
+    secrets = {
+        "server.api_key_file": server.api_key_file,
+        "server.tls_key_file": server.tls_key_file,
+        "the settings file with server.api_key": file if server.api_key is not None else None,
+    }
+    for name, path in secrets.items():
+        # A missing file is told by whoever needs it, with its own words.
+        if path is not None and path.exists() and _open_to_others(path):
+            yield f"{name} = {path} can be read by others on this machine; chmod 600 {path}"
+
+
+def _open_to_others(path: Path) -> bool:
+    """Tell whether more users can read a file than must: a group only where it is not ours."""
+    facts = path.stat()
+    # root:bridge 0640 is the usual way to hand a service its key; there the group is how we read.
+    needless = stat.S_IRGRP if facts.st_uid == os.geteuid() else 0
+    return bool(facts.st_mode & (stat.S_IROTH | needless))
