@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import click
 import typer
 
+from bridge.cli.check import check
 from bridge.cli.config import config
 from bridge.cli.demo import demo
 from bridge.cli.exits import Exit, exit_code
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "retry": retry,
     "forget": forget,
     "verify": verify,
+    "check": check,
     "demo": demo,
     "serve": serve,
     "install-files": install_files,
