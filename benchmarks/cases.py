@@ -1,6 +1,6 @@
 """The recordings that are timed, written by the `mcap` library and rosbags, not by us."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,11 @@ from mcap.writer import CompressionType, Writer
 from rosbags.typesys import Stores, get_typestore
 
 START_NS = 1_760_000_000_000_000_000
-DISTINCT_MESSAGES = 64
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 768 << 10
+"""As rosbag2 writes them."""
+
+DISTINCT_BYTES = 4 << 20
+"""Messages repeat after so many bytes: well beyond a chunk, so that repetition helps no codec."""
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 TYPES = STORE.types
@@ -29,6 +32,7 @@ class Case:
         rate_hz: Messages a second of record time.
         messages: How many there are at scale 1.
         vendor_messages: How many the vendor's injector is timed on.
+        compression: Of the chunks: `none` as rosbag2 does by default, `zstd` or `lz4`.
     """
 
     name: str
@@ -37,39 +41,41 @@ class Case:
     rate_hz: float
     messages: int
     vendor_messages: int
+    compression: str = "none"
 
 
-def write_case(case: Case, path: Path, *, messages: int, compression: str = "zstd") -> None:
+def write_case(case: Case, path: Path, *, messages: int) -> None:
     """Write a recording of a case.
 
     Args:
         case: What to write.
         path: The `.mcap` file.
         messages: How many messages.
-        compression: `zstd`, `lz4` or `none`.
     """
     definition, _ = STORE.generate_msgdef(case.msgtype, ros_version=2)
-    payloads = [
-        bytes(STORE.serialize_cdr(case.make(number), case.msgtype))
-        for number in range(min(messages, DISTINCT_MESSAGES))
-    ]
+    payloads = _distinct(case, messages)
     step_ns = round(1e9 / case.rate_hz)
     with path.open("wb") as stream:
         writer = Writer(
-            stream, chunk_size=CHUNK_BYTES, compression=CompressionType[compression.upper()]
+            stream, chunk_size=CHUNK_BYTES, compression=CompressionType[case.compression.upper()]
         )
         writer.start(profile="ros2", library="benchmark")
         schema = writer.register_schema(case.msgtype, "ros2msg", definition.encode())
         channel = writer.register_channel(f"/{case.name}", "cdr", schema)
-        for number, payload in zip(range(messages), _again_and_again(payloads), strict=False):
+        for number in range(messages):
             time_ns = START_NS + number * step_ns
-            writer.add_message(channel, time_ns, payload, time_ns)
+            writer.add_message(channel, time_ns, payloads[number % len(payloads)], time_ns)
         writer.finish()  # type: ignore[no-untyped-call]
 
 
-def _again_and_again(payloads: list[bytes]) -> Iterator[bytes]:
-    while True:
-        yield from payloads
+def _distinct(case: Case, messages: int) -> list[bytes]:
+    payloads: list[bytes] = []
+    total_bytes = 0
+    while len(payloads) < messages and total_bytes < DISTINCT_BYTES:
+        message = case.make(len(payloads))
+        payloads.append(bytes(STORE.serialize_cdr(message, case.msgtype)))
+        total_bytes += len(payloads[-1])
+    return payloads
 
 
 def _header(number: int) -> Any:
@@ -229,6 +235,12 @@ CASES = (
          messages=90, vendor_messages=8),
     Case(name="cloud", msgtype="sensor_msgs/msg/PointCloud2", make=cloud, rate_hz=10,
          messages=600, vendor_messages=60),
+    Case(name="imu_zstd", msgtype="sensor_msgs/msg/Imu", make=imu, rate_hz=200,
+         messages=1_000_000, vendor_messages=2_000, compression="zstd"),
+    Case(name="cloud_zstd", msgtype="sensor_msgs/msg/PointCloud2", make=cloud, rate_hz=10,
+         messages=600, vendor_messages=60, compression="zstd"),
+    Case(name="image_vga_zstd", msgtype="sensor_msgs/msg/Image", make=image_vga, rate_hz=30,
+         messages=600, vendor_messages=40, compression="zstd"),
     Case(name="jpeg", msgtype="sensor_msgs/msg/CompressedImage", make=compressed_image, rate_hz=30,
          messages=2_000, vendor_messages=150),
 )  # fmt: skip

@@ -111,7 +111,9 @@ def vendor(path: Path, port: int, sequence: str) -> Callable[[], None]:
 
     logging.disable(logging.CRITICAL)
     # It draws progress bars; drawing them nowhere spares it the cost of a terminal.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     config = ROSInjectionConfig(
         file_path=path,
         sequence_name=sequence,
