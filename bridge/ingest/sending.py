@@ -144,7 +144,7 @@ class Sending:
         lane.skip(TOPIC_DROPPED_REASON, lane.messages_read - sum(report.messages_skipped.values()))
         report.start_ns = report.end_ns = None
         if lane.writer is not None:
-            writer.topic_delete(report.platform_name)
+            writer.topic_drop(report.platform_name, error.message)
 
     def _open(self, lane: Lane) -> bool:
         if self.writer is None:
