@@ -136,6 +136,7 @@ class McapReader:
             raise NotARecordingError(
                 "the file is not MCAP: neither its first bytes nor anything in it",
                 path=self._source.path,
+                hint="if a recorder or a copy was cut off here, nothing of it reached the disk",
             )
         self._table.finish(_counts(self._summary))
 

@@ -12,6 +12,8 @@ from bridge.cli.exits import Exit
 from bridge.cli.terminal import err
 from bridge.embedded import EmbeddedServer
 
+SIGNAL_CHECK_INTERVAL_S = 0.2
+
 
 def serve(
     folder: Annotated[
@@ -43,7 +45,10 @@ def serve(
         sys.stdout.flush()
         if not until_stdin_closes:
             err.print(f"data in {folder.absolute()}; stop with Ctrl-C", soft_wrap=True)
-        stop.wait()
+        # A signal may be taken by one of gRPC's threads; Python runs its handler in this thread,
+        # and only when it wakes up.
+        while not stop.wait(SIGNAL_CHECK_INTERVAL_S):
+            pass
     return Exit.OK
 
 
