@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.cdr.source import Positions, Source, copied_views, suits_views
+from bridge.cdr.source import Positions, Source, copied_views, fit_views
 from bridge.model import MessageBlock
 
 
 def merge_blocks(blocks: Sequence[MessageBlock]) -> MessageBlock:
     """Gather the payloads of blocks, in order, side by side into one new block.
 
-    Cost: one copy of the payloads (two where they are short), never of the chunks they lie in; a
-    few numpy operations per block, nothing per message.
+    Cost: one copy of the payloads, never of the chunks they lie in, and little per block. Where
+    some payload has no more than 12 bytes it is two copies and some 10 us per block.
 
     Raises:
         ValueError: There is no block, or blocks of several topics.
@@ -41,7 +41,7 @@ def _gathered(
 ) -> NDArray[np.uint8]:
     """Copy all payloads into one array; `starts` and `lengths` are those of all blocks in turn."""
     buffers: list[NDArray[Any]] = [block.data for block in blocks]
-    if suits_views(buffers, lengths):
+    if fit_views(buffers, lengths):
         counts = [len(block.starts) for block in blocks]
         owners = np.repeat(np.arange(len(blocks)), counts)
         return np.frombuffer(copied_views(buffers, owners, starts, lengths), dtype=np.uint8)

@@ -93,18 +93,17 @@ class Source:
         shortest, longest = int(lengths.min()), int(lengths.max())
         if shortest == longest and total < _MAPPED_BYTES:
             return pa.py_buffer(self.fixed(starts, shortest))
-        if suits_views([self.data], lengths):
+        if total >= _LONG_RANGE_BYTES * len(starts) and fit_views([self.data], lengths):
             owners = np.zeros(len(starts), dtype=np.int64)
             return copied_views([self.data], owners, starts, lengths)
         return _taken_ranges(self.data, starts, lengths)
 
 
-def suits_views(buffers: Sequence[NDArray[np.uint8]], lengths: Positions) -> bool:
-    """Tell whether ranges of these lengths, shape (n,), are best copied by `copied_views`."""
-    total = int(lengths.sum())
+def fit_views(buffers: Sequence[NDArray[np.uint8]], lengths: Positions) -> bool:
+    """Tell whether ranges of these lengths, shape (n,), can be copied by `copied_views`."""
     return (
         len(lengths) > 0
-        and _LONG_RANGE_BYTES * len(lengths) <= total <= _ARROW_OFFSET_MAX
+        and int(lengths.sum()) <= _ARROW_OFFSET_MAX
         and int(lengths.min()) > _INLINE_BYTES
         and max(len(buffer) for buffer in buffers) <= _ARROW_OFFSET_MAX
     )
