@@ -1,0 +1,144 @@
+"""A bridge that really runs, shared by the tests of the commands that look at one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.cli import main, write_drive
+from bridge.client import MosaicoClient
+
+START_NS = 1_760_000_000_000_000_000
+PATIENCE_S = 60.0
+JUNK = "junk\x1b[31m[bold].mcap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command line in this process, which spares the start of another."""
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["mosaico-bridge", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return Done(code=int(left.value.code or 0), out=said.out, err=said.err)
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """Wait until a condition holds and give what it gave."""
+    give_up_at_s = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < give_up_at_s, "it never came"
+        time.sleep(0.05)
+    return found
+
+
+class RunningBridge:
+    """A daemon with its embedded server in processes of their own.
+
+    Attributes:
+        folder: The watched folder; holds a good recording and a file that is none.
+        state: The state folder.
+        http_port: Where it answers.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self.folder, self.state, self.http_port = base / "watched", base / "state", free_port()
+        self.config = base / "bridge.toml"
+        self.folder.mkdir()
+        self.write_config()
+
+    def write_config(self, more: str = "") -> None:
+        self.config.write_text(
+            f"[watch]\nfolder = '{self.folder}'\nsettle_s = 0.2\nstale_s = 1.0\n"
+            f"rescan_interval_s = 0.5\n[state]\nfolder = '{self.state}'\n"
+            f"[http]\nport = {self.http_port}\n{more}",
+            encoding="utf-8",
+        )
+
+    @property
+    def drive(self) -> Path:
+        return self.folder / "drive"
+
+    def process(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "bridge", "run", "--config", str(self.config)],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | {"MOSAICO_BRIDGE_LOG__FORMAT": "json"},
+        )
+
+    def client(self, command: Command) -> MosaicoClient:
+        """Connect to the embedded server of the running bridge."""
+        host, port = command("status", "-c", self.config, "--json").json["server"].split(":")
+        return MosaicoClient.connect(host, int(port))
+
+    def await_states(self, command: Command, **wanted: int) -> dict[str, Any]:
+        """Wait until the bridge counts so many recordings in these states."""
+
+        def look() -> dict[str, Any] | None:
+            said = command("status", "-c", self.config, "--json")
+            seen = json.loads(said.out) if said.out else {"running": False, "counts": {}}
+            good = seen["source"] == "daemon" if seen.get("running") else False
+            return seen if good and seen["counts"] == wanted else None
+
+        found: dict[str, Any] = wait_for(look)
+        return found
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
+    """A bridge at work on one good recording and one bad file with a hostile name."""
+    bridge = RunningBridge(tmp_path_factory.mktemp("running"))
+    write_drive(bridge.folder, name="drive", start_ns=START_NS, duration_s=0.5)
+    (bridge.folder / JUNK).write_bytes(b"this is no bag\n")
+    with bridge.process() as process:
+        # Nothing reads the log; a pipe holds more than these few lines.
+        try:
+            yield bridge
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def arrived(running: RunningBridge, command: Command) -> RunningBridge:
+    """The same bridge, when the good recording is on the platform and the bad one refused."""
+    running.await_states(command, finalised=1, quarantined=1)
+    return running

@@ -1,0 +1,117 @@
+"""`status`: from the running bridge, from the journal, once and again and again."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.daemon import Failure, Journal, State
+
+NANOSECONDS = 1_000_000_000
+
+
+def test_status_of_a_running_bridge_names_what_needs_a_person(arrived: Any, command: Any) -> None:
+    """The verdict comes first; every recording is listed; the exit code asks for attention."""
+    done = command("status", "-c", arrived.config)
+
+    assert done.code == 3
+    assert done.out.startswith("1 recording needs a person")
+    assert "from the running bridge" in done.out
+    assert str(arrived.drive) in done.out
+    assert "the file is text" in done.out
+
+
+def test_a_hostile_file_name_is_harmless_everywhere(arrived: Any, command: Any) -> None:
+    """No escape sequence reaches the terminal, and no markup is taken out of a name."""
+    bad = next(arrived.folder.glob("junk*"))
+    for words in (["status"], ["explain", bad], ["retry", "./nothing[/]\x1b[31m"]):
+        done = command(*words, "-c", arrived.config)
+
+        assert "\x1b" not in done.out + done.err
+    assert r"junk\x1b[31m[bold].mcap" in command("status", "-c", arrived.config).out
+
+
+def test_status_as_json_has_the_same_shape_with_and_without_the_daemon(
+    arrived: Any, command: Any
+) -> None:
+    """A script reads the same keys wherever they come from; the journal knows less."""
+    asked = command("status", "-c", arrived.config, "--json").json
+    read = command("status", "-c", arrived.config, "--http-port", "1", "--json").json
+
+    assert (asked["source"], read["source"]) == ("daemon", "journal")
+    assert asked["running"]
+    assert read["running"]
+    assert read.keys() <= asked.keys()
+    assert asked["counts"] == read["counts"] == {"finalised": 1, "quarantined": 1}
+    assert asked["recordings"]["recent"] == read["recordings"]["recent"]
+    assert asked["embedded"]
+
+
+def test_status_without_a_bridge_tells_what_waits_and_until_when(
+    tmp_path: Path, command: Any
+) -> None:
+    """The journal alone says what will be tried again, why, and when."""
+    with Journal.own(tmp_path) as journal:
+        entry = journal.discover(tmp_path / "a.mcap", name="a", size_bytes=1, modified_ns=1)
+        journal.move(entry.id, State.READY, "complete", fingerprint="f" * 64)
+        journal.move(entry.id, State.SENDING, "attempt 1")
+        journal.move(
+            entry.id,
+            State.WAITING,
+            "the platform broke off",
+            due_ns=time.time_ns() + 290 * NANOSECONDS,
+            failure=Failure(error="TransientError", message="broken"),
+        )
+    done = command("status", "--state", tmp_path, "--http-port", "1")
+
+    assert done.code == 1
+    assert done.out.startswith("Not running  1 recording will be taken up")
+    assert "the platform broke off  in 5 min" in done.out
+
+
+def test_status_where_no_bridge_ever_ran_is_an_error(tmp_path: Path, command: Any) -> None:
+    """Nothing is made up, and nothing is made."""
+    done = command("status", "--state", tmp_path / "nowhere", "--http-port", "1")
+
+    assert done.code == 1
+    assert "no journal" in done.err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_status_watched_through_a_pipe_is_one_document_per_change(arrived: Any) -> None:
+    """Whoever reads the pipe gets a line at once, and Ctrl-C ends it well."""
+    words = ["status", "-c", str(arrived.config), "--watch", "--json", "--every", "0.1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge", *words], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        seen = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(30) == 0
+    assert seen["counts"] == {"finalised": 1, "quarantined": 1}
+
+
+def test_a_bridge_of_another_state_folder_is_not_taken_for_ours(
+    arrived: Any, command: Any, tmp_path: Path
+) -> None:
+    """The port may belong to somebody else; then only the journal is believed."""
+    with Journal.own(tmp_path):
+        (tmp_path / "instance").write_text("somebody-else\n", encoding="ascii")
+    words = ("--state", tmp_path, "--http-port", str(arrived.http_port), "--json")
+
+    assert command("status", *words).json["source"] == "journal"
+
+
+@pytest.mark.parametrize("name", ["status", "explain", "retry", "forget", "verify", "check"])
+def test_every_operating_command_explains_itself(name: str, command: Any) -> None:
+    """`--help` says what it does and what the exit codes mean."""
+    done = command(name, "--help")
+
+    assert done.code == 0
+    assert "Exits with" in done.out

@@ -1,0 +1,63 @@
+"""`verify`: the platform against the journal."""
+
+from typing import Any
+
+from bridge.cli.verify import compare
+from bridge.daemon import Journal
+
+
+def test_verify_finds_everything_as_it_was_sent(arrived: Any, command: Any) -> None:
+    """Sequence, fingerprint, lock, and every topic's rows and times."""
+    done = command("verify", "--all", "-c", arrived.config)
+
+    assert done.code == 0
+    assert "as it was sent" in done.out
+    assert "1 compared, 0 differ" in done.out
+
+
+def test_verify_names_each_difference_with_both_figures(arrived: Any, command: Any) -> None:
+    """Rows, times, topics and content are each compared with what the journal kept."""
+    with Journal.read(arrived.state) as journal:
+        (entry,) = (one for one in journal.recordings() if one.sequence)
+        report = journal.report(entry.id)
+    assert report is not None
+    imu, odometry, joints = (
+        next(topic for topic in report["topics"] if topic["platform_name"] == name)
+        for name in ("/imu/data", "/odom", "/joint_states")
+    )
+    rows, end_ns = imu["messages_sent"], odometry["end_ns"]
+    imu["messages_sent"] += 1
+    odometry["end_ns"] += 7
+    joints["platform_name"] = "/never/sent"
+    with arrived.client(command) as client:
+        finding = compare(client, entry, report)
+
+    assert not finding.missing
+    assert set(finding.differences) == {
+        f"/imu/data: rows: sent {rows + 1}, the platform has {rows}",
+        f"/odom: last time in ns: sent {end_ns + 7}, the platform has {end_ns}",
+        "/never/sent: the platform has no such topic",
+    }
+
+
+def test_verify_resends_what_the_platform_has_lost(arrived: Any, command: Any) -> None:
+    """A platform restored from an old backup gets the recording once more."""
+    with arrived.client(command) as client:
+        (sequence,) = client.list_sequences()
+        client.sequence_delete(sequence)
+    found = command("verify", "--all", "-c", arrived.config)
+    again = command("verify", arrived.drive, "--resend", "-c", arrived.config)
+    arrived.await_states(command, finalised=1, quarantined=1)
+
+    assert (found.code, again.code) == (3, 3)
+    assert "no such sequence" in found.out
+    assert "in the queue again" in again.out
+    assert command("verify", "--all", "-c", arrived.config).code == 0
+
+
+def test_verify_refuses_what_never_arrived(arrived: Any, command: Any) -> None:
+    """Only what the journal has on the platform can be compared."""
+    done = command("verify", next(arrived.folder.glob("junk*")), "-c", arrived.config)
+
+    assert done.code == 1
+    assert "not on the platform" in done.err
