@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format bench clean
+.PHONY: help run test test-slow check audit format bench dist install-debian clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/run.stamp: pyproject.toml bridge/version.py
 	$(PYTHON) -m venv $(VENV)
@@ -21,10 +21,18 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 run: $(VENV)/run.stamp ## Set up, start the bridge with its embedded server, ingest a sample drive
 	$(BIN)/mosaico-bridge demo --folder var
 
-check: $(VENV)/dev.stamp ## Lint, format check, types
+check: $(VENV)/dev.stamp ## Lint, format check, types, dependencies that contradict each other
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pip check
+
+audit: $(VENV)/dev.stamp ## Look for known vulnerabilities in what is installed; needs the network
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet pip-audit
+	$(BIN)/pip freeze --exclude-editable > $(VENV)/audit/installed.txt
+	@# Strict: a package that nothing is known about must not count as clean.
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r $(VENV)/audit/installed.txt
 
 test: check ## Set up, check and run all tests but the slow sweeps
 	$(BIN)/pytest -m "not slow" -n 2
@@ -34,6 +42,17 @@ test-slow: $(VENV)/dev.stamp ## The long sweeps: every cut, every kill, every SD
 
 bench: $(VENV)/dev.stamp ## Verify, then time against the vendor and the limit; prints ratios
 	$(BIN)/python -m benchmarks
+
+dist: ## Build the sdist, and the wheel from it, into dist/
+	$(PYTHON) -m venv $(VENV)/build
+	$(VENV)/build/bin/pip install --quiet build
+	$(VENV)/build/bin/python -m build --outdir dist .
+
+install-debian: ## Install the programs that some tests use and skip without; needs root
+	@if command -v apt-get > /dev/null; then \
+	  apt-get update && apt-get install --yes --no-install-recommends \
+	    chromium fonts-dejavu-core openssl prometheus systemd; \
+	else echo "no apt-get here: tests that need these programs will be skipped"; fi
 
 format: $(VENV)/dev.stamp ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
