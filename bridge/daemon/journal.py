@@ -230,6 +230,11 @@ class Journal(JournalView):
         with self.transaction():
             self._connection.execute("DELETE FROM entries WHERE id = ?", (entry_id,))
 
+    def relieve(self) -> None:
+        """Give back what room the write-ahead log takes; for when the disk was full."""
+        with self._guard, contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def recover(self) -> list[Entry]:
         """Put everything that was in work when the last owner died back into the queue."""
         reason = "the bridge ended while this was in work"

@@ -160,10 +160,20 @@ class Loop:
             self._well("JournalError")
         except JournalError as error:
             self._pause_until_s = self._clock.monotonic_s() + JOURNAL_RETRY_S
+            self._journal.relieve()
             self._trouble(Failure.of(error))
         status = self.status()
         self._observer.ticked(status=status)
         return status
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from the next turn on; see `reload` for those that may differ."""
+        self._settings = settings
+        self._tracker.adopt(settings.watch)
+        self._gate.adopt(settings.retry)
+        self._disposer.adopt(settings.disposal)
+        self._dispatcher.adopt(settings)
+        self._scan_at_s = self._clock.monotonic_s()
 
     def finished(self) -> bool:
         """Tell whether the loop was stopped and has drained."""

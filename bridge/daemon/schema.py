@@ -77,6 +77,8 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 BUSY_TIMEOUT_S = 10.0
+# A quarter of SQLite's default: about 1 MiB, since state folders may be small.
+WAL_PAGES = 250
 
 
 class LockedError(JournalError):
@@ -157,6 +159,7 @@ def _opened(path: Path, *, migrate: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         if migrate:
             _check(connection)
             _migrate(connection, path)

@@ -1,0 +1,209 @@
+"""Weeks of bad luck in a minute: outages, cuts, frozen links, full disks, and nothing is lost."""
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.client import MosaicoClient
+from bridge.daemon.daemon import Daemon
+from bridge.daemon.entry import Failure
+from bridge.daemon.events import NoObserver
+from bridge.daemon.states import State
+from bridge.daemon.status import GateStatus
+from bridge.embedded import EmbeddedServer
+from tests.daemon.chaos_proxy import ChaosProxy
+
+if TYPE_CHECKING:
+    from tests.daemon.conftest import Bridge
+
+
+class Listener(NoObserver):
+    def __init__(self) -> None:
+        self.gates: list[GateStatus] = []
+        self.troubles: list[Failure] = []
+
+    def gate_changed(self, *, gate: GateStatus) -> None:
+        self.gates.append(gate)
+
+    def troubled(self, *, failure: Failure) -> None:
+        self.troubles.append(failure)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_many_outages_lose_nothing(bridge: "Bridge") -> None:
+    """Recordings come in while the platform comes and goes; all arrive, once, none is blamed."""
+    chance = random.Random(7)
+    listener = Listener()
+    offline = bridge.folder / "offline"
+    names = [f"r{number}" for number in range(60)]
+    with bridge.running(listener) as daemon:
+        bridge.wait_for(lambda: daemon.status and daemon.status.gate.reached)
+        before = open_files()
+        for name in names:
+            bridge.drop(f"{name}.mcap")
+            if chance.random() < 0.5:
+                offline.touch() if chance.random() < 0.5 else offline.unlink(missing_ok=True)
+            time.sleep(0.05)
+        offline.unlink(missing_ok=True)
+        bridge.wait_for(lambda: len(bridge.log("arrived")) >= len(names))
+        bridge.await_state(f"{names[-1]}.mcap", State.FINALISED)
+        bridge.wait_for(
+            lambda: {entry.state for entry in bridge.entries().values()} == {State.FINALISED}
+        )
+        after = open_files()
+
+    assert sorted(bridge.log("arrived")) == sorted(names)
+    assert {(entry.attempts, entry.deaths) for entry in bridge.entries().values()} == {(0, 0)}
+    assert len(listener.gates) <= 2 * len(names)
+    assert after <= before + 4
+
+
+@contextlib.contextmanager
+def platform_behind_proxy(bridge: "Bridge") -> Iterator[ChaosProxy]:
+    with (
+        EmbeddedServer(bridge.folder / "platform") as server,
+        ChaosProxy(server.port) as proxy,
+    ):
+        bridge.overrides |= {
+            "server.host": "127.0.0.1",
+            "server.port": proxy.port,
+            "server.stall_timeout_s": 3.0,
+            "ingest.max_batch_size_records": 500,
+        }
+        yield proxy
+
+
+@contextlib.contextmanager
+def running(bridge: "Bridge", proxy: ChaosProxy) -> Iterator[Daemon]:
+    """Run a daemon with real workers in a thread."""
+    daemon = Daemon(bridge.settings, server=("127.0.0.1", proxy.port))
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop(drain=False)
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def rows(proxy: ChaosProxy) -> dict[str, int]:
+    """Count the rows of every finished sequence, past the proxy."""
+    counted = {}
+    with MosaicoClient.connect("127.0.0.1", proxy.target_port) as client:
+        for name in client.list_sequences():
+            handler = client.sequence_handler(name)
+            topic = client.topic_handler(name, "/chatter")
+            assert handler is not None
+            assert topic is not None
+            assert all(session.locked for session in handler.sessions)
+            stem = name.rsplit("_", 1)[0]
+            assert stem not in counted
+            counted[stem] = sum(batch.num_rows for batch in topic.batches())
+    return counted
+
+
+@pytest.mark.timeout(240)
+def test_bad_line_delivers_everything_once(bridge: "Bridge") -> None:
+    """Cuts, refusals and frozen links between bridge and platform cost time, nothing else."""
+    chance = random.Random(3)
+    sent = {f"r{number}": chance.choice([10, 5000, 30_000]) for number in range(8)}
+    with platform_behind_proxy(bridge) as proxy, running(bridge, proxy):
+        for name, messages in sent.items():
+            bridge.drop(f"{name}.mcap", bridge.mcap_bytes(name * 30, messages))
+            time.sleep(chance.uniform(0.1, 1.0))
+            match chance.randrange(4):
+                case 0:
+                    proxy.cut()
+                case 1:
+                    proxy.refuse()
+                    time.sleep(chance.uniform(0.1, 1.0))
+                    proxy.accept()
+                case 2:
+                    proxy.freeze()
+                    time.sleep(chance.uniform(0.1, 1.0))
+                    proxy.thaw()
+                case 3:
+                    proxy.cut_after_bytes = 300_000
+                    time.sleep(1.0)
+                    proxy.cut_after_bytes = None
+        bridge.wait_for(
+            lambda: (
+                [entry.state for entry in bridge.entries().values()]
+                == [State.FINALISED] * len(sent)
+            )
+        )
+        found = rows(proxy)
+
+    assert found == sent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_frozen_link_is_noticed(bridge: "Bridge") -> None:
+    """A link that swallows everything without an error does not hold the bridge for ever."""
+    with platform_behind_proxy(bridge) as proxy, running(bridge, proxy):
+        bridge.drop("a.mcap", bridge.mcap_bytes("a" * 50, 100_000))
+        bridge.await_state("a.mcap", State.SENDING)
+        bridge.wait_for(lambda: proxy.forwarded_bytes > 1_000_000)
+        proxy.freeze()
+        bridge.wait_for(lambda: bridge.entries()["a.mcap"].state is not State.SENDING)
+        proxy.thaw()
+        proxy.cut()
+        bridge.await_state("a.mcap", State.FINALISED)
+        assert rows(proxy) == {"a": 100_000}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB, where the tests may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("only root can mount a small file system")
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=3m", "none", str(disk)], check=False)
+    if done.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_full_disk_pauses_and_heals(bridge: "Bridge", small_disk: Path) -> None:
+    """With the journal's disk full nothing is lost; with room again everything is written."""
+    bridge.overrides["state.folder"] = str(small_disk / "state")
+    bridge.state = small_disk / "state"
+    listener = Listener()
+    with bridge.running(listener) as daemon:
+        bridge.wait_for(lambda: daemon.status and daemon.status.gate.reached)
+        bridge.drop("slow_1.mcap")
+        bridge.await_state("slow_1.mcap", State.SENDING)
+        filler = small_disk / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while stream.write(b"x" * 1024):
+                continue
+        (bridge.folder / "go").touch()
+        for number in range(20):
+            bridge.drop(f"r{number}.mcap")
+        bridge.wait_for(lambda: listener.troubles)
+        time.sleep(1.0)
+        filler.unlink()
+        bridge.await_state("slow_1.mcap", State.FINALISED)
+        for number in range(20):
+            bridge.await_state(f"r{number}.mcap", State.FINALISED)
+
+    arrived = bridge.log("arrived")
+    assert sorted(arrived) == sorted(["slow_1", *(f"r{number}" for number in range(20))])
+    assert "full" in listener.troubles[0].message
