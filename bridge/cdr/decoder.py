@@ -104,6 +104,9 @@ class Decoder:
         serialization: How payloads are laid out.
         arrow_type: The struct that `decode` fills: the fields of the message in ROS terms, all
             nullable and never null.
+
+    Raises:
+        DefinitionError: The type has too many values that are not on the wire.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys import TypesysError, get_types_from_idl, get_types_from_msg
 
 from bridge.cdr.interfaces import derived_messages
-from bridge.cdr.layout import DUMMY_MEMBER
+from bridge.cdr.layout import DUMMY_MEMBER, PRIMITIVES, STRINGS, WIDE
 from bridge.errors import DefinitionError
 from bridge.model import (
     ArrayType,
@@ -44,7 +44,7 @@ _Parsed = tuple[Sequence[tuple[str, str, Any]], Sequence[tuple[str, Any]]]
 _SECTION = re.compile(r"^={20,}[ \t]*\n(?:MSG|IDL):[ \t]*(\S+)[ \t]*\n", re.MULTILINE)
 _COMMENT_LINE = re.compile(r"^[ \t]*#[^\n]*$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
-_WIDE_CONSTANT = re.compile(r"^([ \t]*)wstring(?:<=\d+)?([ \t]+\w+[ \t]*=)", re.MULTILINE)
+_WIDE_CONSTANT = re.compile(r"^[ \t]*wstring(?:<=\d+)?([ \t]+(\w+)[ \t]*=)", re.MULTILINE)
 _WIDE_BOUNDED = re.compile(r"^([ \t]*)wstring<=(\d+)", re.MULTILINE)
 _WIDE_NAME = re.compile(r"wstring(?:_bound(\d+))?")
 _IDL_PREPROCESSOR = re.compile(r"^[ \t]*#[^\n]*$", re.MULTILINE)
@@ -91,7 +91,7 @@ def parse_definition(msgtype: str, definition: Definition) -> MessageType:
     is_idl = definition.encoding in {"ros2idl", "omgidl"}
     try:
         parsed = _parse_idl(definition.text) if is_idl else _parse_msg(name, definition.text)
-    except (TypesysError, RecursionError, ValueError, OverflowError) as error:
+    except Exception as error:  # whatever the parsers do with hostile text, it is the text
         reason = str(error)[:300] or type(error).__name__
         raise DefinitionError(
             f"The definition of {name} cannot be parsed: {reason}", msgtype=name
@@ -135,14 +135,20 @@ def _parse_msg(name: str, text: str) -> dict[str, _Parsed]:
         sections = {**sections, **(derived or {name: pieces[0]})}
     parsed: dict[str, _Parsed] = {}
     for title, body in sections.items():
-        cured = _WIDE_CONSTANT.sub(r"\1string\2", body)
+        wide = {match[2] for match in _WIDE_CONSTANT.finditer(body)}
+        cured = _WIDE_CONSTANT.sub(r"string\1", body)
         cured = _WIDE_BOUNDED.sub(r"\1wstring_bound\2", cured)
         try:
             types = get_types_from_msg(cured, title)
         except TypesysError as error:
             offence = _offence(error, f"MSG: {title}\n{cured}")
             raise TypesysError(f"{title}: {offence}") from error
-        parsed |= {normalise(key): value for key, value in types.items()}
+        for key, (constants, fields) in types.items():
+            retyped = [
+                (constant, "wstring" if constant in wide else base, value)
+                for constant, base, value in constants
+            ]
+            parsed[normalise(key)] = (retyped, fields)
     return parsed
 
 
@@ -230,6 +236,8 @@ class _Resolver:
         node, detail = description
         if node == Nodetype.BASE:
             name, bound = detail
+            if name not in PRIMITIVES and name not in STRINGS | WIDE:
+                raise self._error(f"{owner} uses {name}, which ROS cannot send")
             return PrimitiveType(name=name, bound=bound), 1, 1
         if node == Nodetype.NAME:
             wide = _WIDE_NAME.fullmatch(detail.rsplit("/", 1)[-1])

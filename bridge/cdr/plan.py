@@ -19,7 +19,11 @@ from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
 from bridge.cdr.text import Text
 from bridge.cdr.wide import WideText
+from bridge.errors import DefinitionError
 from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
+
+ABSENT_VALUES_MAX = 256
+"""The most values a message may have that are not on the wire (empty messages of ROS 1)."""
 
 _STRIDE_PROBES = 3
 """Ends of elements to look at: the first is laid out freely, all others repeat."""
@@ -33,23 +37,29 @@ class Plan:
         steps: What to step over, in order.
         shape: How the leaves of the steps make the value.
         bytes_min: The least bytes the value takes, padding aside.
+        absent: How many values of it are not on the wire.
     """
 
     steps: tuple[Step, ...]
     shape: Shape
     bytes_min: int
+    absent: int
 
 
 def compile_plan(message_type: MessageType, rules: Rules) -> Plan:
-    """Compile the plan for whole payloads, which begin at the origin of alignment."""
-    builder = _Builder(rules, sure=rules.alignment_max)
+    """Compile the plan for whole payloads, which begin at the origin of alignment.
+
+    Raises:
+        DefinitionError: The message has values without end that take no bytes on the wire.
+    """
+    builder = _Builder(rules, message_type.name, sure=rules.alignment_max)
     shape = builder.add(message_type, name=message_type.name)
     return builder.finish(shape)
 
 
-def _element_plan(element: FieldType, rules: Rules, name: str) -> Plan:
+def _element_plan(element: FieldType, rules: Rules, name: str, root: str) -> Plan:
     """Compile the plan for one element of a collection, which may begin anywhere."""
-    builder = _Builder(rules, sure=1)
+    builder = _Builder(rules, root, sure=1)
     shape = builder.add(element, name=name)
     return builder.finish(shape)
 
@@ -69,23 +79,29 @@ class _Builder:
 
     Attributes:
         rules: The serialisation.
+        root: The message that is compiled, for error messages.
         sure: The alignment modulo which the position is known.
         position: The position modulo `sure`.
         bytes_min: Bytes seen so far, padding aside.
+        absent: Values seen so far that are not on the wire.
         steps: The steps so far.
         run: The open run of fixed fields, or None.
     """
 
     rules: Rules
+    root: str
     sure: int
     position: int = 0
     bytes_min: int = 0
+    absent: int = 0
     steps: list[Step] = field(default_factory=list)
     run: _Run | None = None
 
     def finish(self, shape: Shape) -> Plan:
         self._close_run()
-        return Plan(steps=tuple(self.steps), shape=shape, bytes_min=self.bytes_min)
+        return Plan(
+            steps=tuple(self.steps), shape=shape, bytes_min=self.bytes_min, absent=self.absent
+        )
 
     def add(self, kind: FieldType, *, name: str) -> Shape:
         """Append the steps of a field and give its shape; `name` is that of the field."""
@@ -202,11 +218,12 @@ class _Builder:
         if self.rules.delimited:
             self._extend_run(LENGTH_BYTES, LENGTH_BYTES)
         self._close_run()
-        plan = _element_plan(kind.element, self.rules, name)
+        plan = _element_plan(kind.element, self.rules, name, self.root)
         is_array = isinstance(kind, ArrayType)
         item = pa.field(name if isinstance(kind.element, MessageType) else "item", plan.shape.type)
         if isinstance(kind, ArrayType):
             length, bound, arrow = kind.length, 0, pa.list_(item, kind.length)
+            self._note_absent(kind.length * plan.absent, name)
         else:
             length, bound, arrow = None, kind.bound, pa.list_(item)
         count = self._count(length=length, bound=bound, element_bytes_min=plan.bytes_min)
@@ -238,9 +255,20 @@ class _Builder:
         self._behind_anything(min(sure, self.rules.alignment_max))
         return Shape(type=arrow)
 
+    def _note_absent(self, count: int, name: str) -> None:
+        """Count values that no payload pays for, and refuse to make them without end."""
+        self.absent += count
+        if self.absent > ABSENT_VALUES_MAX:
+            raise DefinitionError(
+                f"The field {name} brings the message to {self.absent} values that take no bytes;"
+                f" {ABSENT_VALUES_MAX} is the most.",
+                msgtype=self.root,
+            )
+
     def _add_zeros(self) -> Shape:
         """Append the dummy member of an empty message where it is not on the wire."""
         self._close_run()
+        self._note_absent(1, DUMMY_MEMBER)
         self.steps.append(Absent())
         return Shape(
             type=pa.struct([pa.field(DUMMY_MEMBER, pa.uint8())]),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder, nested, parse_definition
+from bridge.cdr import Decoder, DefinitionError, nested, parse_definition
 from bridge.model import Definition, MessageBlock, MessageType, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.strategies import message_types, values
@@ -252,6 +252,16 @@ def test_huge_counts_allocate_nothing() -> None:
 
     assert sum(decoded.dropped.values()) + len(decoded.messages) == len(payloads)
     assert decoded.messages.nbytes < 10_000
+
+
+def test_values_without_bytes_have_an_end() -> None:
+    """ROS 1 sends nothing for empty messages, so no payload could limit an array of millions."""
+    text = "P[1000000] ps\n" + "=" * 80 + "\nMSG: pkg/P\n"
+    kind = parse_definition("pkg/T", Definition(encoding="ros1msg", text=text))
+
+    with pytest.raises(DefinitionError, match="take no bytes"):
+        Decoder(kind, serialization=Serialization.ROS1)
+    assert Decoder(kind, serialization=Serialization.CDR).arrow_type.num_fields == 1
 
 
 def test_empty_block_gives_empty_columns() -> None:

@@ -1,8 +1,10 @@
 """Definition text: what recorders write is understood, what cannot be is refused with a reason."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bridge.cdr import DefinitionError, canonical_text, parse_definition
+from bridge.cdr import Decoder, DefinitionError, canonical_text, parse_definition
 from bridge.cdr.definition import DEPTH_MAX, LINES_MAX
 from bridge.model import (
     ArrayType,
@@ -86,6 +88,7 @@ def test_constants_are_values() -> None:
     assert [(item.name, item.value) for item in kind.constants] == [
         ("A", 31), ("B", 1000.0), ("C", True), ("D", -3), ("E", "plain # text"), ("F", "w"),
     ]  # fmt: skip
+    assert [item.type_name for item in kind.constants][-2:] == ["string", "wstring"]
     assert [name for name, _ in kind.fields] == ["x"]
 
 
@@ -306,3 +309,82 @@ def test_canonical_text_is_what_the_vendor_stores() -> None:
     assert canonical_text(kind) == RIG
     assert "time stamp" in canonical_text(kind, ros1=True)
     assert "MSG: builtin_interfaces" not in canonical_text(kind, ros1=True)
+
+
+WORDS = [
+    "[",
+    "]",
+    "<=",
+    "3",
+    "=",
+    "-1",
+    "0x",
+    "1e5",
+    "module",
+    "struct",
+    "{",
+    "}",
+    "};",
+    "long",
+    "x;",
+    "const",
+    "X",
+    "1<<2",
+    "1/0",
+    "1%0",
+    "enum",
+    "typedef",
+    "sequence<",
+    ">",
+    "::",
+    "@key",
+    "---",
+    "#",
+    "//",
+    "/*",
+    "*/",
+    '"',
+    "'",
+    "union",
+    "T",
+    "x[2][3];",
+    ";",
+    "fixed<3,2>",
+    "wchar",
+    "wstring",
+    "string<=",
+    "double",
+]
+PHRASES = [
+    "uint8 x\n",
+    "Header h\n",
+    RULE,
+    "MSG: pkg/P\n",
+    "IDL: a/B\n",
+    "module a { module msg {",
+    "struct T {",
+    "octet y;",
+    "}; }; };",
+    "enum E { A, B };",
+    "\n",
+    "\t",
+]
+PIECES = st.one_of(
+    st.sampled_from(PHRASES),
+    st.sampled_from(WORDS).map("{} ".format),
+    st.text(max_size=5),
+)
+
+
+@pytest.mark.parametrize("encoding", ["ros2msg", "ros1msg", "ros2idl", "omgidl"])
+@pytest.mark.parametrize("name", ["a/msg/T", "a/srv/T_Event", "a/action/T_Feedback", "T", ""])
+@settings(max_examples=30, deadline=None)
+@given(pieces=st.lists(PIECES, max_size=15))
+def test_any_text_is_parsed_or_refused(encoding: str, name: str, pieces: list[str]) -> None:
+    """Whatever a file claims to be a definition, nothing but our own error comes out."""
+    try:
+        kind = parse("".join(pieces), name=name, encoding=encoding)
+    except DefinitionError:
+        return
+
+    assert Decoder(kind).arrow_type.num_fields == len(kind.fields) > 0
