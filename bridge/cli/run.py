@@ -1,7 +1,7 @@
 """`mosaico-bridge run` and `once`: the daemon, for good or for one pass."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from bridge.cli.options import (
     StateFolder,
     WatchFolder,
 )
+from bridge.cli.reload import Reloader
 from bridge.cli.terminal import err
 from bridge.client import MosaicoClient
 from bridge.config import Settings, load_settings
@@ -70,9 +71,11 @@ def run(
 
     SIGTERM and Ctrl-C finish the recordings in work, for a while, and stop; a second signal stops
     at once. Nothing is lost either way: what was not finished is taken up at the next start.
+    SIGHUP reads the settings again.
     """
-    settings = load_settings(config, _overrides(folder, state, host, port, http_port))
-    with compose(settings, file=config) as parts:
+    overrides = _overrides(folder, state, host, port, http_port)
+    settings = load_settings(config, overrides)
+    with compose(settings, file=config, overrides=overrides) as parts:
         _announce(parts)
         parts.daemon.run()
     return Exit.OK
@@ -98,14 +101,18 @@ def once(
 
 @contextmanager
 def compose(
-    settings: Settings, *observers: DaemonObserver, file: Path | None = None
+    settings: Settings,
+    *observers: DaemonObserver,
+    file: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
 ) -> Iterator[Composition]:
     """Put the daemon together with its platform, metrics, HTTP port and logs.
 
     Args:
         settings: All settings.
         observers: Who listens besides metrics, status page, log and service manager.
-        file: The settings file, which is looked at for who may read it.
+        file: The settings file, which is looked at for who may read it, and read again on SIGHUP.
+        overrides: What the command line said, which still wins then.
 
     Raises:
         BridgeError: The embedded server, the journal or the HTTP port cannot be opened.
@@ -122,7 +129,10 @@ def compose(
         metrics, board = Metrics(folders=folders, journal=journal), StatusBoard()
         everybody = (metrics, board, EventLog(), ServiceObserver(notifier), *observers)
         daemon = Daemon(
-            settings, server=(address.host, address.port), observer=Observers(everybody)
+            settings,
+            server=(address.host, address.port),
+            observer=Observers(everybody),
+            reload=Reloader(settings, file=file, overrides=overrides or {}, notifier=notifier),
         )
         poller = NotificationPoller(
             connect=partial(_connect, settings, address, metrics),

@@ -18,6 +18,7 @@ from bridge.daemon.notifications import NotificationPoller
 from bridge.daemon.options import api_key, connect, ingest_options, secrets
 from bridge.daemon.permissions import check_permissions
 from bridge.daemon.reader import JournalReader
+from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
 from bridge.daemon.requests import forget, retry
 from bridge.daemon.schema import LOCK_FILE
 from bridge.daemon.states import MEANING, TRANSITIONS, State
@@ -34,12 +35,14 @@ from bridge.daemon.views import recording_view
 from bridge.daemon.writers import Writer, writer_of
 
 __all__ = [
+    "CHANGEABLE",
     "INSTANCE_FILE",
     "LOCK_FILE",
     "MEANING",
     "PARTS",
     "STORE_FILE",
     "TRANSITIONS",
+    "Change",
     "Daemon",
     "DaemonObserver",
     "DaemonStatus",
@@ -61,6 +64,7 @@ __all__ = [
     "NotificationStore",
     "Observers",
     "Progress",
+    "Reload",
     "Request",
     "RequestKind",
     "ServiceNotifier",
@@ -82,6 +86,7 @@ __all__ = [
     "ingest_options",
     "instance_id",
     "measure_disks",
+    "plan_reload",
     "recording_view",
     "retry",
     "secrets",

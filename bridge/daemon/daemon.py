@@ -27,6 +27,8 @@ class Daemon:
         clock: Where the time comes from.
         worker_command: What to run as worker.
         check_writer: How to find out whether somebody writes a file.
+        reload: Reads the settings again, on SIGHUP, between two turns of the loop; gives those
+            to go on with, or None. Without it SIGHUP means what it means to any process.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Daemon:
         clock: Clock | None = None,
         worker_command: Sequence[str] = WORKER_COMMAND,
         check_writer: WriterCheck = writer_of,
+        reload: Callable[[], Settings | None] | None = None,
     ) -> None:
         self._settings = settings
         self._server = server
@@ -45,6 +48,8 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._worker_command = tuple(worker_command)
         self._check_writer = check_writer
+        self._reload = reload
+        self._reload_asked = False
         # Replaced as a whole, so that any thread may read it.
         self._status: DaemonStatus | None = None
         self._wakeup: Wakeup | None = None
@@ -56,6 +61,11 @@ class Daemon:
         """The latest snapshot, or None before the start; may be read from any thread."""
         return self._status
 
+    @property
+    def can_reload(self) -> bool:
+        """Whether SIGHUP makes it read its settings again."""
+        return self._reload is not None
+
     def run(self) -> None:
         """Work until stopped; SIGTERM and SIGINT stop it when called in the main thread.
 
@@ -65,6 +75,7 @@ class Daemon:
         with self._looping() as loop:
             while not loop.finished():
                 self._status = loop.turn()
+                self._take_settings(loop)
 
     def run_once(self) -> DaemonStatus:
         """Work until nothing is left that can be done now, then tell how things stand.
@@ -90,6 +101,20 @@ class Daemon:
         self._stopped = {"drain": drain}
         if self._wakeup is not None:
             self._wakeup.stop(drain=drain)
+
+    def hang_up(self) -> None:
+        """Make the daemon read its settings again; safe from any thread and signal handler."""
+        self._reload_asked = True
+        self.wake()
+
+    def _take_settings(self, loop: Loop) -> None:
+        if not self._reload_asked or self._reload is None:
+            return
+        self._reload_asked = False
+        settings = self._reload()
+        if settings is not None:
+            self._settings = settings
+            loop.adopt(settings)
 
     def wake(self) -> None:
         """Make the loop look at the folder and the requests now; safe from anywhere."""
@@ -130,7 +155,14 @@ def _stopping_on_signals(daemon: Daemon) -> Iterator[None]:
         daemon.stop(drain=not seen)
         seen.append(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    def hang_up(_number: int, _frame: FrameType | None) -> None:
+        daemon.hang_up()
+
+    handlers: dict[int, Callable[[int, FrameType | None], None]]
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if daemon.can_reload:
+        handlers[signal.SIGHUP] = hang_up
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -97,6 +97,11 @@ class Dispatcher:
         # Workers that are gone while what came of their job is not in the journal yet.
         self._gone: list[Worker] = []
 
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from now on; what is in work goes on by those it began with."""
+        self._settings = settings
+        self._waiting.adopt(settings.retry)
+
     @property
     def running(self) -> list[Entry]:
         """The recordings in work."""

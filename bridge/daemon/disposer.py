@@ -49,10 +49,16 @@ class Disposer:
         self._tracker = tracker
         self._settings = settings
         self._folder = folder.absolute()
+        self._embedded = embedded
         self._keeps = embedded or settings.mode == "keep"
         self._instance_id = instance_id
         self._observer = observer
         self._complaints: set[tuple[int, str]] = set()
+
+    def adopt(self, settings: DisposalSettings) -> None:
+        """Go by other settings from the next recording on."""
+        self._settings = settings
+        self._keeps = self._embedded or settings.mode == "keep"
 
     def sweep(self) -> None:
         """Dispose of what is finalised and still there; also what a kill left half done."""

@@ -40,6 +40,10 @@ class Gatekeeper:
         # After a closure one recording goes first; more when it has arrived.
         self._proven = True
 
+    def adopt(self, retry: RetrySettings) -> None:
+        """Go by other waits from the next probe on."""
+        self._retry = retry
+
     @property
     def status(self) -> GateStatus:
         """The gate as a value."""
@@ -115,6 +119,10 @@ class Waiting:
         self._longest_s = retry.backoff_max_s * 2
         self._clock = clock
         self._due_s: dict[int, float] = {}
+
+    def adopt(self, retry: RetrySettings) -> None:
+        """Go by another longest wait; what waits already waits as long as it was told."""
+        self._longest_s = retry.backoff_max_s * 2
 
     def wait(self, entry_id: int, wait_s: float) -> int:
         """Let a recording wait; returns the time of day at which it is due, in nanoseconds."""

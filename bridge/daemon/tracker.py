@@ -86,6 +86,14 @@ class Tracker:
         self.next_verdict_s: float | None = None
         self._reload()
 
+    def adopt(self, settings: WatchSettings) -> None:
+        """Go by other settings from now on; folder and depth stay what they are."""
+        if settings.ignore != self._settings.ignore:
+            self._scanner = Scanner(
+                settings.folder.absolute(), recursive=settings.recursive, ignore=settings.ignore
+            )
+        self._settings = settings
+
     def unchanged(self, entry: Entry) -> bool:
         """Tell whether the files of a recording still look as they did when it was identified."""
         seen = self._found.get(entry.path)
