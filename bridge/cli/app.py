@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from bridge.cli.check import check
@@ -80,10 +79,13 @@ def main() -> NoReturn:
     except BridgeError as error:
         print_error(error)
         sys.exit(exit_code(error))
-    except click.exceptions.Abort:
+    except typer.Abort:
         sys.exit(Exit.INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        # Wrong use. Without any command the message is the help, which speaks for itself.
+        text = error.format_message()
+        hint = "hint: mosaico-bridge COMMAND --help"
+        typer.echo(text if "\n" in text else f"error: {text}\n{hint}", err=True)
         sys.exit(Exit.USAGE)
     except KeyboardInterrupt:
         err.print("interrupted")
