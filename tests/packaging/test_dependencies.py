@@ -23,12 +23,17 @@ def imported() -> set[str]:
     return names - set(sys.stdlib_module_names) - {"bridge"}
 
 
+def plain(name: str) -> str:
+    """Spell a distribution's name as the package index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def test_every_import_is_a_declared_dependency() -> None:
     """Nothing works here only because a tool for development happens to bring it along."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[<>=!~ \[]", line)[0].lower() for line in project["dependencies"]}
+    declared = {plain(re.split(r"[<>=!~ \[]", line)[0]) for line in project["dependencies"]}
     providers = packages_distributions()
-    needed = {name: {d.lower() for d in providers.get(name, [])} for name in imported()}
+    needed = {name: set(map(plain, providers.get(name, []))) for name in imported()}
 
     assert {name for name, given in needed.items() if not given & declared} == set()
     assert declared <= {distribution for given in needed.values() for distribution in given}
