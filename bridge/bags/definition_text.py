@@ -31,6 +31,9 @@ PRIMITIVES = frozenset({
 })
 # fmt: on
 
+SEPARATOR = "=" * 80
+"""The line between the texts of several types in one definition."""
+
 _FIELD_TYPE = re.compile(r"\s*([A-Za-z][A-Za-z0-9_/]*)(?=[\s\[<])")
 _INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([A-Za-z0-9_/]+)\.idl[">]', re.MULTILINE)
 

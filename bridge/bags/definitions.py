@@ -68,15 +68,16 @@ class DefinitionSources:
             distro: The distribution that the recording names, where it does.
 
         Returns:
-            The definition, its `source` naming every place that contributed, or None.
+            The definition, its `source` naming every place that contributed, or None. For a derived
+            type it is the text of the service or action, sections divided by `---`, with the types
+            it uses: the form in which rosbag2 embeds it.
         """
         msgtype = normal_msgtype(msgtype)
         if not _NAME.fullmatch(msgtype):
             return None
         interface = interface_of(msgtype)
         if interface:
-            found = self._interface(interface, distro)
-            return found and service_event_definition(msgtype, found.text, source=found.source)
+            return self._interface(interface, distro)
         for prefer in (Form.MSG, Form.IDL):
             pieces = self._collect(msgtype, prefer, distro)
             if pieces and {piece.form for piece in pieces.values()} == {prefer}:
@@ -158,11 +159,13 @@ class DefinitionSources:
 
 def missing_definition_hint(msgtype: str) -> str:
     """Say what an operator can do about a type that nobody defines."""
-    package = normal_msgtype(msgtype).split("/", maxsplit=1)[0]
+    name = interface_of(normal_msgtype(msgtype)) or normal_msgtype(msgtype)
+    package, _, rest = name.partition("/")
+    kind = rest.partition("/")[0] or Form.MSG
     return (
         f"the recording does not carry the definition of {msgtype}: put the package {package!r}"
-        f" (its .msg files, as {package}/msg/*.msg) into a folder and name that folder in"
-        " definitions.folders, or name the ROS distribution in definitions.distro"
+        f" (its files {package}/{kind}/*.{kind}, and what they use) into a folder and name that"
+        " folder in definitions.folders, or name the ROS distribution in definitions.distro"
     )
 
 

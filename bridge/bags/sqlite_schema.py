@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bridge.bags.container import Channel, ReadLimits
-from bridge.bags.derived_types import interface_of
-from bridge.bags.names import normal_msgtype
+from bridge.bags.names import interface_of, normal_msgtype
 from bridge.errors import RecordingLimitError
 from bridge.model import Definition, Serialization
 
@@ -177,7 +176,7 @@ def _version(
 
 
 def _channel(index: int, topic: TopicRow, definitions: Mapping[str, Definition]) -> Channel:
-    """Describe a topic; messages derived from a service are defined under the service's name."""
+    """Describe a topic; messages derived from a service have its text, under the service's name."""
     msgtype = normal_msgtype(topic.type)
     definition = definitions.get(msgtype) or definitions.get(interface_of(msgtype))
     foreign = topic.serialization_format not in {"cdr", ""}

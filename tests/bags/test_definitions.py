@@ -1,4 +1,4 @@
-"""Finding definitions: the order of places, every form, and what is built out of services."""
+"""Finding definitions: the order of places, every form, services and actions."""
 
 from pathlib import Path
 
@@ -6,11 +6,8 @@ import pytest
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from bridge.bags.definitions import DefinitionSources, missing_definition_hint
-from bridge.bags.derived_types import interface_of, service_event_definition
-from bridge.bags.names import normal_msgtype
-
-SERVICE = "int64 a  # first\nint64 b\n---\nint64 sum\nDetail detail\n"
-ACTION = "int32 order\n---\nint32[] sequence\n---\nint32[] partial\n"
+from bridge.bags.names import interface_of, normal_msgtype
+from bridge.cdr import parse_definition
 
 
 def write(path: Path, text: str) -> None:
@@ -221,97 +218,37 @@ def test_unreadable_places_are_passed_over(tmp_path: Path) -> None:
     assert found.source == "jazzy"
 
 
-def test_service_event_is_built_from_the_service() -> None:
-    """Info, request and response come out with their types, those of the same package included."""
-    text = f"{SERVICE}{'=' * 80}\nMSG: pkg/Detail\nuint8 code\n"
-
-    built = service_event_definition("pkg/srv/Add_Event", text)
-
-    assert built is not None
-    parsed = {
-        name.replace("/srv/msg/", "/srv/"): fields
-        for name, (_, fields) in get_types_from_msg(built.text, "pkg/srv/Add_Event").items()
-    }
-    assert [name for name, _ in parsed["pkg/srv/Add_Event"]] == ["info", "request", "response"]
-    assert [name for name, _ in parsed["pkg/srv/Add_Request"]] == ["a", "b"]
-    assert [name for name, _ in parsed["pkg/srv/Add_Response"]] == ["sum", "detail"]
-    assert [name for name, _ in parsed["pkg/msg/Detail"]] == ["code"]
-    stock = get_typestore(Stores.ROS2_JAZZY).fielddefs
-    info = dict(parsed["service_msgs/msg/ServiceEventInfo"])
-    assert list(info) == [name for name, _ in stock["service_msgs/msg/ServiceEventInfo"][1]]
-    assert {
-        name: description
-        for name, description in stock["service_msgs/msg/ServiceEventInfo"][1]
-        if name != "client_gid"
-    } == {name: description for name, description in info.items() if name != "client_gid"}
-
-
-def test_empty_section_gets_the_byte_it_has_on_the_wire() -> None:
-    """A request with constants only still takes one byte."""
-    built = service_event_definition(
-        "std_srvs/srv/Trigger_Event", "int8 A=1 # =\n---\nbool success\n"
-    )
-
-    assert built is not None
-    _, request, response, *_ = built.text.split("=" * 80 + "\n")
-    assert "structure_needs_at_least_one_member" in request
-    assert "structure_needs_at_least_one_member" not in response
-
-
 @pytest.mark.parametrize(
-    ("ending", "fields"),
+    ("msgtype", "fields"),
     [
-        ("_FeedbackMessage", ["goal_id", "feedback"]),
-        ("_SendGoal_Event", ["info", "request", "response"]),
-        ("_GetResult_Event", ["info", "request", "response"]),
+        ("pkg/action/Go_FeedbackMessage", ["goal_id", "feedback"]),
+        ("pkg/action/Go_SendGoal_Event", ["info", "request", "response"]),
+        ("pkg/action/Go_GetResult_Event", ["info", "request", "response"]),
+        ("pkg/srv/Add_Event", ["info", "request", "response"]),
     ],
 )
-def test_action_types_are_built_from_the_action(ending: str, fields: list[str]) -> None:
-    """Each hidden topic of an action gets its type, with nothing missing from it."""
-    built = service_event_definition(f"pkg/action/Fibonacci{ending}", ACTION)
-
-    assert built is not None
-    parsed = get_types_from_msg(built.text, f"pkg/action/Fibonacci{ending}")
-    assert [name for name, _ in parsed[f"pkg/action/Fibonacci{ending}"][1]] == fields
-    store = get_typestore(Stores.EMPTY)
-    store.register({name: data for name, data in parsed.items() if name not in store.fielddefs})
-    assert store.get_msgdef(f"pkg/action/Fibonacci{ending}").size_cdr is not None
-
-
-@pytest.mark.parametrize(
-    ("msgtype", "text"),
-    [
-        ("pkg/srv/Add_Event", "int64 a\n"),
-        ("pkg/srv/Add_Event", "int64 a\n---\n---\n"),
-        ("pkg/srv/Add_Event", "module pkg { module srv { struct Add_Request { long a; }; }; };"),
-        ("pkg/action/Go_FeedbackMessage", SERVICE),
-        ("pkg/msg/Add_Event", SERVICE),
-        ("pkg/srv/Add", SERVICE),
-    ],
-)
-def test_text_that_does_not_fit_gives_nothing(msgtype: str, text: str) -> None:
-    """No type is made up from a text without the sections that the type needs."""
-    assert service_event_definition(msgtype, text) is None
-
-
-def test_derived_types_are_found_in_folders(tmp_path: Path) -> None:
+def test_derived_types_are_found_in_folders(
+    tmp_path: Path, msgtype: str, fields: list[str]
+) -> None:
     """Rosbag2 embeds nothing for feedback topics: the action's file in a folder serves."""
-    write(tmp_path / "pkg/action/Go.action", "Goal2 goal\n---\n---\nbyte[] partial\n")
-    write(tmp_path / "pkg/msg/Goal2.msg", "geometry_msgs/Point to\n")
-    write(tmp_path / "pkg/srv/Add.srv", "int8 a\n---\n")
+    write(tmp_path / "pkg/action/Go.action", "Place goal\n---\n---\nbyte[] partial\n")
+    write(tmp_path / "pkg/msg/Place.msg", "geometry_msgs/Point to\n")
+    write(tmp_path / "pkg/srv/Add.srv", "int8 a\n---\nPlace where\n")
     sources = DefinitionSources(folders=(tmp_path,), distro="humble")
 
-    feedback = sources.resolve("pkg/action/Go_FeedbackMessage")
-    goal = sources.resolve("pkg/action/Go_SendGoal_Event")
-    event = sources.resolve("pkg/srv/Add_Event")
+    found = sources.resolve(msgtype)
 
-    assert feedback is not None
-    assert feedback.source == f"{tmp_path}, humble"
-    assert "byte[] partial" in feedback.text
-    assert goal is not None
-    assert "MSG: geometry_msgs/Point\n" in goal.text
-    assert event is not None
+    assert found is not None
+    assert found.source == f"{tmp_path}, humble"
+    assert [name for name, _ in parse_definition(msgtype, found).fields] == fields
     assert sources.resolve("pkg/srv/Gone_Event") is None
+
+
+def test_missing_part_of_a_service_makes_the_whole_missing(tmp_path: Path) -> None:
+    """A service that uses a type nobody knows cannot be decoded."""
+    write(tmp_path / "pkg/srv/Add.srv", "Gone gone\n---\n")
+
+    assert DefinitionSources(folders=(tmp_path,)).resolve("pkg/srv/Add_Event") is None
 
 
 def test_hint_names_package_and_setting() -> None:
@@ -319,7 +256,9 @@ def test_hint_names_package_and_setting() -> None:
     hint = missing_definition_hint("acme_msgs/msg/Widget")
 
     assert "'acme_msgs'" in hint
+    assert "acme_msgs/msg/*.msg" in hint
     assert "definitions.folders" in hint
+    assert "acme/action/*.action" in missing_definition_hint("acme/action/Go_FeedbackMessage")
 
 
 @pytest.mark.parametrize(
