@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge.bags.definition_text import (
+    SEPARATOR,
     Form,
     idl_as_msg,
     includes_of,
@@ -20,8 +21,7 @@ from bridge.bags.definition_text import (
     types_in,
     undisputed_text,
 )
-from bridge.bags.derived_types import SEPARATOR, interface_of, service_event_definition
-from bridge.bags.names import normal_msgtype
+from bridge.bags.names import interface_of, normal_msgtype
 from bridge.model import Definition
 
 FILE_BYTES_MAX = 1 << 20
