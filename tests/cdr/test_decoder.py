@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder, nested
-from bridge.model import MessageType, Serialization
+from bridge.cdr import Decoder, nested, parse_definition
+from bridge.model import Definition, MessageType, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.strategies import message_types, values
 from tests.reference.codec import Wire, decode, encode
@@ -60,3 +60,19 @@ def test_decoder_equals_reference_codec(wire: Wire, data: st.DataObject) -> None
     assert not decoded.dropped
     assert same(expected, decoded.messages.to_pylist())
     assert decoded.messages.type == decoder_for(kind, wire).arrow_type
+
+
+def test_blocks_of_many_rows_are_decoded_slab_by_slab_without_a_seam() -> None:
+    """More rows than fit the cache at once come out in order and complete."""
+    kind = parse_definition(
+        "p/T",
+        Definition(encoding="ros2msg", text="uint32 number\nfloat64[100] values\nuint8 last\n"),
+    )
+    rows = 2000
+    payload = encode(kind, {"number": 0, "values": [0.5] * 100, "last": 9}, Wire())
+    payloads = [payload[:4] + row.to_bytes(4, "little") + payload[8:] for row in range(rows)]
+    messages = Decoder(kind).decode(block_of(payloads)).messages
+
+    assert messages.field("number").to_pylist() == list(range(rows))
+    assert set(messages.field("last").to_pylist()) == {9}
+    assert set(messages.field("values").flatten().to_pylist()) == {0.5}
