@@ -1,5 +1,6 @@
 """`mosaico-bridge serve`: the embedded server alone."""
 
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,8 @@ import typer
 from bridge.cli.exits import Exit
 from bridge.cli.terminal import err
 from bridge.embedded import EmbeddedServer
+
+READ_BYTES = 4096
 
 SIGNAL_CHECK_INTERVAL_S = 0.2
 
@@ -39,6 +42,8 @@ def serve(
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     if until_stdin_closes:
+        # Ctrl-C reaches the whole group; the parent still needs us while it finishes its work.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
     with EmbeddedServer(folder, host=host, port=port) as server:
         sys.stdout.write(f"listening on {host}:{server.port}\n")
@@ -53,5 +58,7 @@ def serve(
 
 
 def _wait_for_end(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: a thread that waits inside it makes the interpreter abort at its end.
+    while os.read(sys.stdin.fileno(), READ_BYTES):
+        pass
     stop.set()
