@@ -58,6 +58,16 @@ class WatchSettings(Section):
     ignore: tuple[str, ...] = Field(
         (), description="Glob patterns, relative to the folder, of paths never to touch."
     )
+    first: tuple[str, ...] = Field(
+        (),
+        description="Glob patterns, relative to the folder, of recordings that go before others; "
+        "those of an earlier pattern before those of a later one, oldest first within each.",
+    )
+    on_change: Literal["new", "ignore"] = Field(
+        "new",
+        description="What a recording is whose content changes after it was sent: a new one, sent "
+        "as a sequence of its own, or one to leave alone.",
+    )
 
 
 class ServerSettings(Section):
@@ -248,6 +258,21 @@ class DisposalSettings(Section):
     verification: Literal["closed", "counts", "range", "readback"] = Field(
         "counts",
         description="How much must be proven before a recording may be moved or deleted.",
+    )
+    retain_days: float = Field(
+        0.0, ge=0, description="Days that recordings stay after they were sent; 0 for none."
+    )
+    retain_count: int = Field(
+        0, ge=0, description="How many of the last sent recordings stay, however old."
+    )
+    free_min_bytes: int = Field(
+        0,
+        ge=0,
+        description="With less free space than this, sent recordings go before their time, oldest "
+        "first; 0 never.",
+    )
+    free_target_bytes: int = Field(
+        0, ge=0, description="How much free space to make then; at least free_min_bytes is made."
     )
 
 

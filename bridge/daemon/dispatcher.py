@@ -395,5 +395,6 @@ class Dispatcher:
                     self._journal.move(assignment.entry.id, State.READY, reason)
 
 
-def _order(entry: Entry) -> tuple[bool, int, int]:
-    return (entry.interruptions > INTERRUPTIONS_MAX, entry.modified_ns, entry.id)
+def _order(entry: Entry) -> tuple[bool, int, int, int]:
+    often_broken_off = entry.interruptions > INTERRUPTIONS_MAX
+    return (often_broken_off, entry.priority, entry.modified_ns, entry.id)

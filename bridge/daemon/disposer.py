@@ -5,13 +5,17 @@ when they were identified, and a platform that is not the embedded server. Used 
 thread only.
 """
 
+import shutil
+import sys
 from pathlib import Path
 
 from bridge.config import DisposalSettings
+from bridge.daemon.clock import Clock
 from bridge.daemon.disposal import delete, move, quarantine
 from bridge.daemon.entry import Entry, Failure
 from bridge.daemon.events import DaemonObserver, Disposal
 from bridge.daemon.journal import Journal
+from bridge.daemon.retention import Source, due
 from bridge.daemon.states import State
 from bridge.daemon.tracker import Tracker
 from bridge.errors import Trouble
@@ -32,6 +36,7 @@ class Disposer:
         embedded: Whether the platform is the embedded server; nothing is disposed of then.
         instance_id: This bridge's own name, for reports.
         observer: Told of what was done.
+        clock: Where the time comes from.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Disposer:
         embedded: bool,
         instance_id: str,
         observer: DaemonObserver,
+        clock: Clock,
     ) -> None:
         self._journal = journal
         self._tracker = tracker
@@ -53,6 +59,7 @@ class Disposer:
         self._keeps = embedded or settings.mode == "keep"
         self._instance_id = instance_id
         self._observer = observer
+        self._clock = clock
         self._complaints: set[tuple[int, str]] = set()
 
     def adopt(self, settings: DisposalSettings) -> None:
@@ -64,24 +71,40 @@ class Disposer:
         """Dispose of what is finalised and still there; also what a kill left half done."""
         if self._keeps:
             return
-        room = DISPOSED_PER_SWEEP_MAX
-        for entry in reversed(self._journal.recordings(states={State.FINALISED})):
-            room -= self._dispose(entry)
-            if room <= 0:
-                return
+        safe = {
+            entry.id: entry
+            for entry in self._journal.recordings(states={State.FINALISED})
+            if self._verified(entry) and self._tracker.found(entry) is not None
+        }
+        sources = [
+            Source(entry_id=entry.id, sent_ns=entry.changed_ns, size_bytes=entry.size_bytes)
+            for entry in safe.values()
+        ]
+        now = due(
+            sources, self._settings, now_ns=self._clock.wall_ns(), free_bytes=self._free_bytes()
+        )
+        for entry_id in now[:DISPOSED_PER_SWEEP_MAX]:
+            self._dispose(safe[entry_id])
+
+    def _free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError:
+            # Unknown is not a reason to let anything go before its time.
+            return sys.maxsize
 
     def ended(self, entry: Entry, failure: Failure | None) -> None:
         """Take care of a recording that has just come out of work."""
-        if entry.state is State.FINALISED and not self._keeps:
+        retained = self._settings.retain_days or self._settings.retain_count
+        if entry.state is State.FINALISED and not self._keeps and not retained:
             self._dispose(entry)
         elif entry.state is State.QUARANTINED and failure is not None:
             self._quarantine(entry, failure)
 
-    def _dispose(self, entry: Entry) -> bool:
-        """Dispose of a source if it may be; tells whether it was."""
+    def _dispose(self, entry: Entry) -> None:
         found = self._tracker.found(entry)
         if not self._verified(entry) or found is None or not self._tracker.unchanged(entry):
-            return False
+            return
         archive = self._settings.archive_folder
         target = None
         try:
@@ -92,7 +115,7 @@ class Disposer:
                 target = move(found.recording, self._folder, archive.absolute())
         except OSError as error:
             self._complain(entry, f"cannot {self._settings.mode} {entry.path}: {error.strerror}")
-            return False
+            return
         done = "deleted" if target is None else f"moved to {target}"
         entry = self._journal.move(entry.id, State.DISPOSED, done)
         self._observer.disposed(
@@ -104,7 +127,6 @@ class Disposer:
                 size_bytes=found.size_bytes,
             ),
         )
-        return True
 
     def _verified(self, entry: Entry) -> bool:
         if entry.verification not in LEVELS:

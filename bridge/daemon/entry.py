@@ -74,7 +74,8 @@ class Entry:
         state: Where it stands.
         reason: Why it stands there, as a sentence.
         size_bytes: Size of its files when last looked at.
-        modified_ns: Newest modification time of its files, wall clock; orders the queue.
+        modified_ns: Newest modification time of its files, wall clock; the oldest goes first.
+        priority: Its place by the settings' patterns; lower goes first.
         discovered_ns: When it was first seen, wall clock.
         changed_ns: When it came into `state`, wall clock.
         attempts: Attempts that failed for a reason that counts.
@@ -99,6 +100,7 @@ class Entry:
     reason: str
     size_bytes: int
     modified_ns: int
+    priority: int = 0
     discovered_ns: int
     changed_ns: int
     attempts: int

@@ -149,7 +149,9 @@ class Journal(JournalView):
             if self._depth == 0:
                 self._commit()
 
-    def discover(self, path: Path, *, name: str, size_bytes: int, modified_ns: int) -> Entry:
+    def discover(
+        self, path: Path, *, name: str, size_bytes: int, modified_ns: int, priority: int = 0
+    ) -> Entry:
         """Enter a recording that was not there before.
 
         A recording that stood at the same path before is linked as superseded.
@@ -158,11 +160,11 @@ class Journal(JournalView):
         with self.transaction():
             older = self.find(path)
             cursor = self._connection.execute(
-                "INSERT INTO entries (path, name, state, reason, size_bytes, modified_ns,"
-                " discovered_ns, changed_ns, supersedes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO entries (path, name, state, reason, size_bytes, modified_ns, priority,"
+                " discovered_ns, changed_ns, supersedes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     os.fsencode(path), printable(name), State.DISCOVERED, "seen by a scan",
-                    size_bytes, modified_ns, now, now, older.id if older else None,
+                    size_bytes, modified_ns, priority, now, now, older.id if older else None,
                 ),
             )  # fmt: skip
             assert cursor.lastrowid is not None

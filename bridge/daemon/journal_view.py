@@ -17,7 +17,7 @@ from bridge.daemon.states import State
 from bridge.errors import JournalError
 
 COLUMNS = (
-    "id, fingerprint, path, name, state, reason, size_bytes, modified_ns, discovered_ns,"
+    "id, fingerprint, path, name, state, reason, size_bytes, modified_ns, priority, discovered_ns,"
     " changed_ns, attempts, interruptions, deaths, due_ns, salvage, sequence, verification,"
     " messages_sent, failure, supersedes, duplicate_of"
 )
@@ -60,15 +60,15 @@ class JournalView:
         )
 
     def queue(self, state: State, *, limit: int) -> list[Entry]:
-        """List what waits for a worker: the often interrupted last, else the oldest first.
+        """List what waits for a worker: the often interrupted last, else by priority and age.
 
         Args:
             state: `ready` or `waiting`.
             limit: At most so many.
         """
         return self._many(
-            f"WHERE state = ? ORDER BY interruptions > {INTERRUPTIONS_MAX}, modified_ns, id"
-            " LIMIT ?",
+            f"WHERE state = ? ORDER BY interruptions > {INTERRUPTIONS_MAX},"
+            " priority, modified_ns, id LIMIT ?",
             state,
             limit,
         )
@@ -169,19 +169,20 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         reason=row[5],
         size_bytes=row[6],
         modified_ns=row[7],
-        discovered_ns=row[8],
-        changed_ns=row[9],
-        attempts=row[10],
-        interruptions=row[11],
-        deaths=row[12],
-        due_ns=row[13],
-        salvage=bool(row[14]),
-        sequence=row[15],
-        verification=row[16],
-        messages_sent=row[17],
-        failure=None if row[18] is None else Failure.from_json(json.loads(row[18])),
-        supersedes=row[19],
-        duplicate_of=row[20],
+        priority=row[8],
+        discovered_ns=row[9],
+        changed_ns=row[10],
+        attempts=row[11],
+        interruptions=row[12],
+        deaths=row[13],
+        due_ns=row[14],
+        salvage=bool(row[15]),
+        sequence=row[16],
+        verification=row[17],
+        messages_sent=row[18],
+        failure=None if row[19] is None else Failure.from_json(json.loads(row[19])),
+        supersedes=row[20],
+        duplicate_of=row[21],
     )
 
 

@@ -102,6 +102,7 @@ class Loop:
             embedded=settings.uses_embedded_server,
             instance_id=self._instance_id,
             observer=observer,
+            clock=clock,
         )
         self._dispatcher = Dispatcher(
             self._journal,
@@ -128,6 +129,7 @@ class Loop:
         self._scanned_at_s = self._scan_at_s
         self._prune_at_s = self._scan_at_s
         self._judging = False
+        self._sweeping = False
         self._drain_until_s: float | None = None
         self._troubles: set[str] = set()
 
@@ -238,6 +240,9 @@ class Loop:
         if now_s >= self._scan_at_s or now_s >= (self._tracker.next_verdict_s or now_s + 1):
             self._scan()
         self._judging = self._tracker.judge(budget_s=JUDGE_BUDGET_S)
+        if self._sweeping and not self._judging:
+            self._sweeping = False
+            self._disposer.sweep()
         self._warm_up()
         self._dispatcher.dispatch()
         if now_s >= self._prune_at_s:
@@ -275,8 +280,7 @@ class Loop:
             recordings=recordings,
         )
         self._observer.scanned(watch=self._watch)
-        if readable:
-            self._disposer.sweep()
+        self._sweeping = readable
 
     def _warm_up(self) -> None:
         self._drop_gone()

@@ -167,10 +167,23 @@ def look_at(recording: Recording) -> Found | None:
 
 def ignored(path: Path, patterns: Sequence[str]) -> bool:
     """Tell whether a path, relative to the watched folder, matches a pattern or lies below one."""
+    return place(path, patterns) < len(patterns)
+
+
+def place(path: Path, patterns: Sequence[str]) -> int:
+    """Give the position of the first pattern that a path or a folder above it matches.
+
+    Args:
+        path: Relative to the watched folder.
+        patterns: Glob patterns; their number is given where none matches.
+    """
     if not patterns:
-        return False
+        return 0
     names = [str(path), *(str(parent) for parent in path.parents)]
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+    for position, pattern in enumerate(patterns):
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            return position
+    return len(patterns)
 
 
 def _companions_of(recording: Recording) -> Iterator[Path]:

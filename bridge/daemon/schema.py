@@ -29,6 +29,7 @@ MIGRATIONS: tuple[str, ...] = (
         reason TEXT NOT NULL,
         size_bytes INTEGER NOT NULL,
         modified_ns INTEGER NOT NULL,
+        priority INTEGER NOT NULL DEFAULT 0,
         discovered_ns INTEGER NOT NULL,
         changed_ns INTEGER NOT NULL,
         attempts INTEGER NOT NULL DEFAULT 0,
@@ -45,7 +46,7 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE UNIQUE INDEX entries_by_content ON entries (fingerprint)
         WHERE fingerprint != '' AND duplicate_of IS NULL;
-    CREATE INDEX entries_by_state ON entries (state, modified_ns, id);
+    CREATE INDEX entries_by_state ON entries (state, priority, modified_ns, id);
     CREATE INDEX entries_by_path ON entries (path);
     CREATE TABLE transitions (
         id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -16,7 +16,7 @@ from bridge.daemon.clock import Clock
 from bridge.daemon.completeness import Verdict, gather, judge
 from bridge.daemon.entry import Entry, Failure, Sighting
 from bridge.daemon.journal import Journal
-from bridge.daemon.scan import Found, Scanner, look_at
+from bridge.daemon.scan import Found, Scanner, look_at, place
 from bridge.daemon.states import IN_WORK, State
 from bridge.daemon.writers import Writer, WriterCheck, writer_of
 from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
@@ -28,6 +28,7 @@ NEW_PER_SCAN_MAX = 2000
 MISSING_SCANS = 2
 
 PROVISIONAL = frozenset({State.DISCOVERED, State.SETTLING})
+ON_THE_PLATFORM = frozenset({State.FINALISED, State.PARTIAL})
 # In these states a recording still needs its source.
 NEEDS_SOURCE = frozenset({State.READY, State.WAITING, State.REJECTED})
 
@@ -71,9 +72,8 @@ class Tracker:
     ) -> None:
         self._journal = journal
         self._settings = settings
-        self._scanner = Scanner(
-            settings.folder.absolute(), recursive=settings.recursive, ignore=settings.ignore
-        )
+        self._folder = settings.folder.absolute()
+        self._scanner = Scanner(self._folder, recursive=settings.recursive, ignore=settings.ignore)
         self._clock = clock
         self._check_writer = check_writer
         self._on_forget = on_forget
@@ -214,6 +214,7 @@ class Tracker:
             name=found.recording.name,
             size_bytes=found.size_bytes,
             modified_ns=found.modified_ns,
+            priority=place(path.relative_to(self._folder), self._settings.first),
         )
         self._candidates[path] = Candidate(
             entry=entry, found=found, changed_s=self._clock.monotonic_s()
@@ -336,7 +337,12 @@ class Tracker:
         entry = candidate.entry
         known = self._journal.with_content(content)
         del self._candidates[path]
-        if known is None:
+        if known is None and self._is_unwanted_change(entry):
+            self._journal.move(
+                entry.id, State.IGNORED, "it changed after it was sent", fingerprint=content
+            )
+            self._sight(path, entry, found)
+        elif known is None:
             self._queue(path, entry, found, verdict, content)
         elif known.path == path or not self._stands(known):
             self._drop(entry)
@@ -355,6 +361,13 @@ class Tracker:
                 duplicate_of=known.id,
             )
             self._sight(path, entry, found)
+
+    def _is_unwanted_change(self, entry: Entry) -> bool:
+        """Tell whether a recording took the place of one that is on the platform, unwelcome."""
+        older = None if entry.supersedes is None else self._journal.get(entry.supersedes)
+        if older is None or self._settings.on_change == "new":
+            return False
+        return older.path == entry.path and older.state in ON_THE_PLATFORM
 
     def _queue(
         self, path: Path, entry: Entry, found: Found, verdict: Verdict, content: str

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.bags import load_recording
+from bridge.config import DisposalSettings
 from bridge.daemon import disposal
 from bridge.daemon.entry import Entry, Failure
 from bridge.daemon.events import Disposal, NoObserver
 from bridge.daemon.journal import Journal
+from bridge.daemon.retention import Source, due
 from bridge.daemon.states import State
 
 if TYPE_CHECKING:
@@ -174,6 +176,47 @@ def test_recording_put_back_is_disposed_of_again(bridge: "Bridge") -> None:
 
     assert not list(bridge.watched.iterdir())
     assert bridge.log("arrived") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "free_bytes", "expected"),
+    [
+        ({}, 0, [1, 2, 3, 4]),
+        ({"retain_days": 2.5}, 0, [1, 2]),
+        ({"retain_days": 100}, 0, []),
+        ({"retain_count": 3}, 0, [1]),
+        ({"retain_count": 9}, 0, []),
+        ({"retain_days": 2.5, "retain_count": 3}, 0, [1]),
+        ({"retain_days": 100, "free_min_bytes": 50}, 50, []),
+        ({"retain_days": 100, "free_min_bytes": 50}, 49, [1]),
+        ({"retain_days": 100, "free_min_bytes": 50, "free_target_bytes": 75}, 49, [1, 2, 3]),
+        ({"retain_days": 2.5, "free_min_bytes": 50}, 30, [1, 2]),
+        ({"retain_days": 100, "free_min_bytes": 10**9}, 0, [1, 2, 3, 4]),
+    ],
+)
+def test_retention_keeps_by_age_number_and_space(
+    choices: dict[str, float], free_bytes: int, expected: list[int]
+) -> None:
+    """What is young or among the last stays, unless the disk fills up; the oldest go first."""
+    day_ns = 86_400 * 10**9
+    sources = [
+        Source(entry_id=number, sent_ns=number * day_ns, size_bytes=10) for number in (4, 2, 1, 3)
+    ]
+    settings = DisposalSettings(mode="delete", **choices)
+
+    assert due(sources, settings, now_ns=5 * day_ns, free_bytes=free_bytes) == expected
+
+
+def test_retained_sources_go_when_they_are_surplus(bridge: "Bridge") -> None:
+    """With a number to retain, the last sent recordings stay in the folder."""
+    bridge.overrides |= {"disposal.mode": "delete", "disposal.retain_count": 2}
+    for number in range(4):
+        path = bridge.drop(f"r{number}.mcap")
+        os.utime(path, ns=(number, number))
+    bridge.daemon().run_once()
+    bridge.daemon().run_once()
+
+    assert sorted(path.name for path in bridge.watched.iterdir()) == ["r2.mcap", "r3.mcap"]
 
 
 def test_impossible_disposal_is_told_and_costs_nothing(bridge: "Bridge") -> None:

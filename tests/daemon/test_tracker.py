@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -56,12 +56,21 @@ class Desk:
         self.writers: dict[str, Writer] = {}
         self.forgotten: list[Entry] = []
         self.ignore: tuple[str, ...] = ()
+        self.first: tuple[str, ...] = ()
+        self.on_change: Literal["new", "ignore"] = "new"
         self.restart()
 
     def restart(self) -> None:
         self.tracker = Tracker(
             self.journal,
-            WatchSettings(folder=self.folder, settle_s=5.0, stale_s=300.0, ignore=self.ignore),
+            WatchSettings(
+                folder=self.folder,
+                settle_s=5.0,
+                stale_s=300.0,
+                ignore=self.ignore,
+                first=self.first,
+                on_change=self.on_change,
+            ),
             clock=self.clock,
             check_writer=lambda path: self.writers.get(path.name, Writer.NOBODY),
             on_forget=self.forgotten.append,
@@ -215,6 +224,41 @@ def test_replaced_recording_is_new_and_linked(desk: Desk) -> None:
     assert old is not None
     assert (second.state, second.supersedes) == (State.READY, first.id)
     assert old.state is State.VANISHED
+
+
+def test_unwanted_change_is_ignored(desk: Desk) -> None:
+    """With `on_change = ignore` what was sent is not sent again because it changed."""
+    desk.on_change = "ignore"
+    desk.restart()
+    desk.put("a.mcap")
+    desk.put("b.mcap")
+    desk.look()
+    desk.send("a.mcap")
+    desk.put("a.mcap", whole("a, reindexed"))
+    desk.put("b.mcap", whole("b, before it was sent"))
+    desk.look()
+    found = {name: desk.journal.at(desk.folder / name) for name in ("a.mcap", "b.mcap")}
+
+    assert {name: entry and entry.state for name, entry in found.items()} == {
+        "a.mcap": State.IGNORED,
+        "b.mcap": State.READY,
+    }
+
+
+def test_chosen_recordings_go_first(desk: Desk) -> None:
+    """Patterns in order, then age."""
+    desk.first = ("crash/*", "*_event.mcap")
+    desk.restart()
+    for age, name in enumerate(["old.mcap", "x_event.mcap", "crash/late.mcap", "y_event.mcap"]):
+        os.utime(desk.put(name), ns=(age, age))
+    desk.look()
+
+    assert [entry.name for entry in desk.journal.queue(State.READY, limit=9)] == [
+        "late",
+        "x_event",
+        "y_event",
+        "old",
+    ]
 
 
 def test_reused_inode_is_not_identity(desk: Desk) -> None:
