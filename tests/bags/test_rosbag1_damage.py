@@ -4,14 +4,25 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.rosbag1 import open_rosbag1
+from bridge.bags.rosbag1_chunk import read_chunk
 from bridge.errors import BridgeError
-from tests.bags.rosbag1_files import MAGIC, Made, Message, judged, make, rosbag1_file
+from tests.bags.rosbag1_files import (
+    MAGIC,
+    Made,
+    Message,
+    connection,
+    judged,
+    make,
+    message,
+    rosbag1_file,
+)
 from tests.bags.sqlite_files import messages_of
 
 JACKAL = Path(__file__).parents[3] / "shared" / "bags" / "jackal_imu_odom.bag"
@@ -180,3 +191,32 @@ def test_bytes_that_are_no_records_do_no_harm(
     assert max(found.values(), default=0) <= 1
     if place in {1, 2} and b"op=" not in noise:
         assert not Counter(made.messages) - found
+
+
+def test_bag_inside_a_message_is_not_taken_for_messages(tmp_path: Path) -> None:
+    """An index that points into a payload which holds records is not believed."""
+    inner = message(0, 7, b"inner")
+    data = connection(0, "/a") + message(0, 5, inner + b"rest") + message(0, 6, b"last")
+    outer = len(connection(0, "/a"))
+    after = outer + len(message(0, 5, inner + b"rest"))
+    within = outer + len(message(0, 5, b""))
+
+    honest = read_chunk(data, np.array([outer, after]), path=tmp_path)
+    lying = read_chunk(data, np.array([outer, within, after]), path=tmp_path)
+
+    assert honest.messages.times_ns.tolist() == [5, 6]
+    assert not honest.gaps
+    assert lying.gaps
+
+
+def test_index_section_that_lacks_a_chunk_is_not_believed(tmp_path: Path) -> None:
+    """Counts that do not cover the bag would call it whole; it is scanned instead."""
+    made = make(some(40), per_chunk=10)
+    path = tmp_path / "a.bag"
+    last_info = made.data.rfind(b"op=\x06") - 8
+    path.write_bytes(made.data[:last_info])
+
+    with open_rosbag1(rosbag1_file(path), limits=LIMITS) as reader:
+        assert not reader.healthy
+        assert sum(channel.message_count or 0 for channel in reader.channels) == 40
+        assert Counter(messages_of(reader)) == Counter(made.messages)

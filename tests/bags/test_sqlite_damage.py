@@ -210,3 +210,17 @@ def test_no_byte_of_the_header_is_worth_a_message(tmp_path: Path, value: int) ->
         victim.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
         found, _ = read(victim)
         assert Counter(found) == whole, f"byte {place}"
+
+
+def test_stale_copies_of_pages_are_not_read_twice(large: Path, tmp_path: Path) -> None:
+    """Pages that a killed recorder left behind the end hold rows that are elsewhere as well."""
+    content = large.read_bytes()
+    pages = [content[at : at + PAGE_BYTES] for at in range(0, len(content), PAGE_BYTES)]
+    leaves = [page for page in pages[4:] if page[0] == 13]
+    victim = tmp_path / "stale.db3"
+    victim.write_bytes(content + b"".join(leaves[:20]))
+
+    found, said_whole = read(victim)
+
+    assert Counter(found) == Counter(judged(large))
+    assert not said_whole
