@@ -133,6 +133,13 @@ def print_report(report: IngestReport) -> None:
         f"{report.seconds:.2f} s ({rate:,.0f} messages/s), verified: {report.verification}",
         soft_wrap=True,
     )
+    for topic in report.topics:
+        if topic.messages_leftover:
+            out.print(
+                f"[yellow]note:[/] {topic.messages_leftover:,} messages of {cell(topic.name)} hold "
+                f"more bytes than the definition of {cell(topic.msgtype)} knows",
+                soft_wrap=True,
+            )
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
     for loss in report.losses:

@@ -57,7 +57,9 @@ class Lane:
             before = len(block.starts)
             block = _chosen(block, self.sampler)
             self.skip(DOWNSAMPLED_REASON, before - len(block.starts))
-        mapped = self.plan.apply(self.decoder.decode(block))
+        decoded = self.decoder.decode(block)
+        self.report.messages_leftover += decoded.leftover
+        mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
         return mapped

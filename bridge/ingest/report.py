@@ -46,6 +46,8 @@ class TopicReport:
         messages_recorded: What the container claims, or None.
         messages_sent: Rows on the platform.
         messages_skipped: What was left out, by reason.
+        messages_leftover: Messages that were sent although more bytes follow than their definition
+            knows; the definition is suspect.
         arrow_bytes: Size of what was sent, as Arrow IPC before body compression.
         batches: Number of batches, each a chunk on the platform.
         start_ns: First record time sent, or None.
@@ -61,6 +63,7 @@ class TopicReport:
     messages_recorded: int | None = None
     messages_sent: int = 0
     messages_skipped: dict[str, int] = field(default_factory=dict)
+    messages_leftover: int = 0
     arrow_bytes: int = 0
     batches: int = 0
     start_ns: int | None = None
@@ -116,9 +119,10 @@ class IngestReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every message is on the platform or was excluded by an explicit filter."""
+        """Whether every message is on the platform whole, or was left out by an explicit filter."""
         undecided = any(
-            topic.outcome is TopicOutcome.SKIPPED and topic.messages_recorded != 0
+            (topic.outcome is TopicOutcome.SKIPPED and topic.messages_recorded != 0)
+            or topic.messages_leftover
             for topic in self.topics
         )
         return self.healthy and not self.losses and not undecided and self.messages_skipped == 0

@@ -127,6 +127,11 @@ class Sending:
             if topic.messages_unwillingly_skipped or topic.outcome is TopicOutcome.SKIPPED
         ]
         parts += [
+            f"{topic.name}: {topic.messages_leftover} messages hold more than their definition"
+            for topic in report.topics
+            if topic.messages_leftover
+        ]
+        parts += [
             f"{loss.path.name} bytes {loss.start_bytes} to {loss.end_bytes}: {loss.reason}"
             for loss in report.losses
         ]

@@ -72,6 +72,17 @@ def test_a_bad_message_is_dropped_alone_and_counted(tmp_path: Path) -> None:
     assert "/t" in "".join(notes)
 
 
+def test_messages_with_more_than_their_definition_are_sent_and_reported(tmp_path: Path) -> None:
+    """What is known of them arrives; the recording does not count as complete."""
+    path = write(tmp_path / "bag.mcap", {"/t": "string data"}, {"/t": [GOOD, GOOD + bytes(8)]})
+    report, notes = send(path, tmp_path, OPTIONS)
+    (topic,) = report.topics
+
+    assert (topic.messages_sent, topic.messages_leftover) == (2, 1)
+    assert not report.complete
+    assert "more than their definition" in "".join(notes)
+
+
 def test_too_many_bad_messages_fail_the_recording_where_a_bound_is_set(tmp_path: Path) -> None:
     """The bound turns quiet loss into an error that names the topic and the setting."""
     path = write(tmp_path / "bag.mcap", {"/t": "string data"}, {"/t": [GOOD, CUT, CUT]})
