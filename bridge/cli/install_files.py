@@ -19,6 +19,7 @@ from bridge.errors import BridgeError, ConfigError
 
 # The prefixes whose settings live in /etc; any other prefix is complete in itself.
 SYSTEM_PREFIXES = (Path("/usr"), Path("/usr/local"))
+UNIT = "mosaico-bridge"
 SETTINGS = Path("mosaico-bridge/bridge.toml")
 
 # Source folder or file, and where it goes below the prefix, in the order they are written.
@@ -79,10 +80,14 @@ def install_files(
     for placed in _plan(prefix, started):
         sys.stdout.write(f"{_write(placed):9} {placed.target}\n")
     if prefix in SYSTEM_PREFIXES:
-        err.print(
-            "next: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload",
-            soft_wrap=True,
-        )
+        # Named in full, since not every systemd looks into /usr/local for these two.
+        users, folders = (prefix / f"lib/{kind}.d/{UNIT}.conf" for kind in ("sysusers", "tmpfiles"))
+        for step in (
+            f"systemd-sysusers {users}",
+            f"systemd-tmpfiles --create {folders}",
+            "systemctl daemon-reload",
+        ):
+            err.print(f"next: {step}", soft_wrap=True)
     return Exit.OK
 
 

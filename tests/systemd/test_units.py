@@ -1,5 +1,6 @@
 """The units, judged by systemd's own tools, which work without a running systemd."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -7,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from bridge.cli.exits import Exit
+from bridge.config import Settings, load_settings
+
 UNITS = Path(__file__).parent.parent.parent / "systemd"
 SERVICES = ("mosaico-bridge.service", "mosaico-bridge@.service")
 EXPOSURE_MAX = 1.5
+PROGRAM = "/opt/mosaico-bridge/bin/mosaico-bridge"
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -53,11 +58,48 @@ def test_the_template_differs_only_where_instances_must() -> None:
     )
     assert _settings(plain) - _settings(template) == {
         "Description=Mosaico bridge: puts recordings onto the data platform",
-        "ExecStart=/opt/mosaico-bridge/bin/mosaico-bridge run "
-        "--config /etc/mosaico-bridge/bridge.toml",
+        f"ExecStart={PROGRAM} run --config /etc/mosaico-bridge/bridge.toml",
         "Environment=MOSAICO_BRIDGE_STATE__FOLDER=%S/mosaico-bridge",
         "StateDirectory=mosaico-bridge",
     }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_limits_fit_the_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is time to drain, memory for a worker, and no restart for a wrong setting."""
+    lines = _settings((UNITS / name).read_text(encoding="utf-8"))
+    given = dict(re.findall(r"^(\w+)=(.*)$", "\n".join(lines), re.MULTILINE))
+    defaults = Settings()
+    assert int(given["TimeoutStopSec"]) > defaults.workers.drain_timeout_s
+    memory_bytes = int(given["MemoryMax"].removesuffix("G")) * 1024**3
+    assert memory_bytes > defaults.workers.memory_limit_bytes
+    assert int(given["RestartPreventExitStatus"]) == Exit.BAD_CONFIG
+    assert given["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    for line in lines:
+        if line.startswith("Environment=MOSAICO_BRIDGE_"):
+            variable, _, value = line.removeprefix("Environment=").partition("=")
+            monkeypatch.setenv(variable, value)
+    assert load_settings().log.format == "journald"
+
+
+def test_user_and_folder_are_made(tmp_path: Path) -> None:
+    """Systemd makes the service's user, and a folder for settings that only it can read."""
+    sysusers, tmpfiles = (shutil.which(f"systemd-{tool}") for tool in ("sysusers", "tmpfiles"))
+    if sysusers is None or tmpfiles is None or os.geteuid() != 0:
+        pytest.skip("takes root, systemd-sysusers and systemd-tmpfiles")
+    for kind in ("sysusers", "tmpfiles"):
+        target = tmp_path / "usr/lib" / f"{kind}.d" / "mosaico-bridge.conf"
+        target.parent.mkdir(parents=True)
+        shutil.copy(UNITS / f"mosaico-bridge.{kind}", target)
+    (tmp_path / "etc").mkdir()
+    for command in ([sysusers], [tmpfiles, "--create", "--prefix=/etc/mosaico-bridge"]):
+        subprocess.run([*command, f"--root={tmp_path}"], check=True, timeout=60)
+    users = (tmp_path / "etc/passwd").read_text(encoding="utf-8").splitlines()
+    user = next(line.split(":") for line in users if line.startswith("mosaico-bridge:"))
+    made = (tmp_path / "etc/mosaico-bridge").stat()
+
+    assert user[6].endswith("/nologin")
+    assert (made.st_mode & 0o777, made.st_uid, str(made.st_gid)) == (0o750, 0, user[3])
 
 
 def _settings(text: str) -> set[str]:
