@@ -168,7 +168,7 @@ class _Server(socketserver.ThreadingTCPServer):
         finally:
             self._slots.release()
 
-    def handleerror_response(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Say so at debug level: callers that hang up are no event."""
         del request
         log.debug("connection of %s ended badly: %s", client_address, sys.exception())

@@ -4,6 +4,8 @@ import http.client
 import json
 import shutil
 import socket
+import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -424,3 +426,19 @@ def test_any_target_gets_an_answer(bridge: Bridge, target: str) -> None:
     """Whatever is asked for, the answer is a client's error or a page, never a failure."""
     code, _, _ = bridge.request(f"/{target}")
     assert code in {200, 400, 404}
+
+
+def test_a_caller_that_hangs_up_is_no_event(
+    bridge: Bridge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A connection reset in the middle of a request leaves no traceback on standard error."""
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", bridge.server.port), timeout=10) as caller:
+            caller.sendall(b"GET /healthz HT")
+            # Closing with this set resets the connection instead of ending it.
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # Answered only by a server whose threads got over it.
+    assert bridge.request("/metrics")[0] == 200
+    time.sleep(0.2)
+
+    assert capsys.readouterr().err == ""
