@@ -8,7 +8,15 @@ from bridge.cli.check_machine import check_machine
 from bridge.cli.check_server import check_server
 from bridge.cli.exits import Exit
 from bridge.cli.findings import Finding, Grade, fail, ok, worst
-from bridge.cli.options import AsJson, ConfigFile, Host, ServerPort, StateFolder, WatchFolder
+from bridge.cli.options import (
+    AsJson,
+    ConfigFile,
+    Host,
+    HttpPort,
+    ServerPort,
+    StateFolder,
+    WatchFolder,
+)
 from bridge.cli.terminal import cell, out, print_json, table
 from bridge.config import Settings, load_settings
 from bridge.errors import ConfigError
@@ -22,6 +30,7 @@ def check(
     state: StateFolder = None,
     host: Host = None,
     port: ServerPort = None,
+    http_port: HttpPort = None,
     json: AsJson = False,
 ) -> int:
     """Check settings, folders, disks, clock, and what the platform and the key permit.
@@ -34,6 +43,7 @@ def check(
         "state.folder": state,
         "server.host": host,
         "server.port": port,
+        "http.port": http_port,
     }
     findings = list(_findings(config, overrides))
     if json:
@@ -50,7 +60,7 @@ def _findings(config: Path | None, overrides: dict[str, object]) -> Iterator[Fin
         yield fail("configuration", error.message, hint=error.hint, code=Exit.BAD_CONFIG)
         return
     yield ok("configuration", f"read from {config}" if config else "defaults and environment")
-    yield from check_machine(settings)
+    yield from check_machine(settings, file=config)
     yield from check_server(settings)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import stat
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,7 +13,15 @@ from bridge.cli.findings import Finding, fail, ok, warn
 from bridge.cli.running import ask_daemon, daemon_runs
 from bridge.cli.terminal import size
 from bridge.config import Settings
-from bridge.daemon import Journal, Writer, api_key, ingest_options, measure_disks, writer_of
+from bridge.daemon import (
+    Journal,
+    Writer,
+    api_key,
+    ingest_options,
+    measure_disks,
+    too_open,
+    writer_of,
+)
 from bridge.errors import BridgeError, ConfigError, JournalError, RecordingError
 from bridge.mapping import fill_placeholders, sequence_name
 from bridge.model import Recording
@@ -25,10 +32,18 @@ CAP_LEASE = 28
 PROCESS_STATUS = Path("/proc/self/status")
 
 
-def check_machine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that needs no platform, changing nothing."""
+def check_machine(settings: Settings, *, file: Path | None) -> Iterator[Finding]:
+    """Look at everything that needs no platform, changing nothing.
+
+    Args:
+        settings: All settings.
+        file: The settings file they came from, or None.
+    """
     yield from _ingest(settings)
     yield _key_file(settings)
+    for sentence in too_open(settings, file=file):
+        what, _, remedy = sentence.partition("; ")
+        yield warn("permissions", what, hint=remedy)
     yield from _watched(settings)
     yield from _disposal(settings)
     yield _state(settings)
@@ -69,9 +84,6 @@ def _key_file(settings: Settings) -> Finding:
         return fail("key file", error.message, hint=error.hint, code=Exit.BAD_CONFIG)
     if key is None:
         return ok("key file", "no API key is configured")
-    file = settings.server.api_key_file
-    if file is not None and file.stat().st_mode & stat.S_IROTH:
-        return warn("key file", f"everybody can read {file}", hint=f"chmod o-r {file}")
     return ok("key file", "the API key can be read")
 
 
@@ -97,7 +109,7 @@ def _watched(settings: Settings) -> Iterator[Finding]:
             hint="give the bridge's user read permission, for example through the group",
         )
     else:
-        yield ok("watch.folder", f"{folder} can be read; {len(found)} recordings are in it")
+        yield ok("watch.folder", f"{folder} can be read; recordings in it: {len(found)}")
     yield _lease(folder, found)
 
 
@@ -149,8 +161,6 @@ def _state(settings: Settings) -> Finding:
     if not _can_be_made(folder):
         hint = "give the bridge a state.folder of its own"
         return fail("state.folder", f"{folder} cannot be written by {_user()}", hint=hint)
-    if folder.exists() and folder.stat().st_mode & stat.S_IWOTH:
-        return warn("state.folder", f"everybody may write to {folder}", hint=f"chmod o-w {folder}")
     made = "can be written" if folder.exists() else "will be made"
     return ok("state.folder", f"{folder} {made}")
 
@@ -165,7 +175,7 @@ def _journal(settings: Settings) -> Finding:
         if not any(settings.state.folder.glob("journal.db")):
             return ok("journal", f"none yet; {running}")
         return fail("journal", error.message, hint=error.hint)
-    return ok("journal", f"{known:,} recordings; {running}")
+    return ok("journal", f"recordings known: {known:,}; {running}")
 
 
 def _disks(settings: Settings) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from bridge.cli.options import (
     WatchFolder,
 )
 from bridge.cli.reload import Reloader
-from bridge.cli.terminal import err
+from bridge.cli.terminal import err, is_interactive
 from bridge.client import MosaicoClient
 from bridge.config import Settings, load_settings
 from bridge.daemon import (
@@ -71,7 +71,7 @@ def run(
 
     SIGTERM and Ctrl-C finish the recordings in work, for a while, and stop; a second signal stops
     at once. Nothing is lost either way: what was not finished is taken up at the next start.
-    SIGHUP reads the settings again.
+    SIGHUP reads the settings again, unless a terminal is attached.
     """
     overrides = _overrides(folder, state, host, port, http_port)
     settings = load_settings(config, overrides)
@@ -132,7 +132,10 @@ def compose(
             settings,
             server=(address.host, address.port),
             observer=Observers(everybody),
-            reload=Reloader(settings, file=file, overrides=overrides or {}, notifier=notifier),
+            # From a terminal SIGHUP means that it is gone, and the daemon with it.
+            reload=None
+            if is_interactive()
+            else Reloader(settings, file=file, overrides=overrides or {}, notifier=notifier),
         )
         poller = NotificationPoller(
             connect=partial(_connect, settings, address, metrics),

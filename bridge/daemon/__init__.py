@@ -16,7 +16,7 @@ from bridge.daemon.metrics import Metrics
 from bridge.daemon.notification_store import STORE_FILE, Notice, NotificationStore, Target
 from bridge.daemon.notifications import NotificationPoller
 from bridge.daemon.options import api_key, connect, ingest_options, secrets
-from bridge.daemon.permissions import check_permissions
+from bridge.daemon.permissions import check_permissions, too_open
 from bridge.daemon.reader import JournalReader
 from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
 from bridge.daemon.requests import forget, retry
@@ -90,5 +90,6 @@ __all__ = [
     "recording_view",
     "retry",
     "secrets",
+    "too_open",
     "writer_of",
 ]

@@ -36,10 +36,21 @@ def check_permissions(settings: Settings, *, file: Path | None = None) -> list[s
         folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
         raise JournalError(f"state folder {folder}: {error.strerror}") from error
-    findings = [*_open_folder(folder), *_open_keys(settings, file)]
+    findings = too_open(settings, file=file)
     for finding in findings:
         log.warning(finding)
     return findings
+
+
+def too_open(settings: Settings, *, file: Path | None = None) -> list[str]:
+    """Tell what other users of this machine could read or change; only looks.
+
+    Args:
+        settings: All settings.
+        file: The settings file they came from, which may hold an API key.
+    """
+    folder = settings.state.folder
+    return [*(_open_folder(folder) if folder.exists() else ()), *_open_keys(settings, file)]
 
 
 def _open_folder(folder: Path) -> Iterator[str]:

@@ -28,7 +28,7 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "bridge.toml"
     file.write_text(
         f"[watch]\nfolder = '{tmp_path / 'watched'}'\n[state]\nfolder = '{tmp_path / 'state'}'\n"
-        "[http]\nport = 0\n",
+        "[http]\nport = 0\n[server]\ntimeout_s = 1.0\n",
         encoding="utf-8",
     )
     return file
@@ -54,7 +54,7 @@ def test_check_is_content_with_a_machine_that_can_work(config: Path, command: An
         ("[ingest]\nsequence_name = '{nonsense}'\n", "nonsense"),
         ("[metadata]\nvehicle = '${NEVER_SET_ANYWHERE}'\n", "NEVER_SET_ANYWHERE"),
         ("[[mappings]]\nros_type = 'x'\n", "mapping"),
-        ("[server]\napi_key_file = '/nonexistent/key'\n", "/nonexistent/key"),
+        ("api_key_file = '/nonexistent/key'\n", "/nonexistent/key"),
     ],
     ids=["value", "template", "variable", "mapping", "key file"],
 )
@@ -105,6 +105,19 @@ def test_check_tells_refused_from_unreachable(
     assert command("check", "-c", config, *here, "1").code == 69
 
 
+def test_check_warns_of_what_others_may_read_or_change(config: Path, command: Any) -> None:
+    """A key that anybody can read works, so it is a warning, with the remedy."""
+    key = config.parent / "key"
+    key.write_text(token("r"), encoding="ascii")
+    key.chmod(0o644)
+    text = config.read_text(encoding="utf-8") + f"api_key_file = '{key}'\n"
+    config.write_text(text, encoding="utf-8")
+    done = command("check", "-c", config)
+
+    assert done.code == 0
+    assert f"chmod 600 {key}" in done.out
+
+
 def test_check_looks_at_folders_and_disks(config: Path, command: Any) -> None:
     """A missing folder, definitions that are not there, a disk without room: a line for each."""
     text = config.read_text(encoding="utf-8").replace("watched", "missing")
@@ -126,4 +139,5 @@ def test_check_knows_the_running_bridge(arrived: Any, command: Any) -> None:
     assert done.code == 0
     assert "a bridge runs" in details["journal"]
     assert "the running bridge answers" in details["http"]
-    assert "1 recordings" in details["watch.folder"] or "2 recordings" in details["watch.folder"]
+    assert "recordings in it: 2" in details["watch.folder"]
+    assert "recordings known: 2" in details["journal"]

@@ -2,9 +2,12 @@
 
 import json
 import os
+import pty
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,22 @@ def test_a_running_bridge_takes_new_settings_over_on_sighup(
     assert sent["sequence"] == "renamed"
     assert told.count(b"RELOADING=1\nMONOTONIC_USEC=") == 2
     assert told.count(b"READY=1") == 2
+
+
+def test_a_bridge_on_a_terminal_ends_with_it(tmp_path: Path) -> None:
+    """Whoever closes the window wants no daemon that goes on unseen."""
+    bridge = RunningBridge(tmp_path)
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "bridge", "run", "--config", str(bridge.config)]
+    with subprocess.Popen(command, stderr=follower, stdout=subprocess.DEVNULL) as process:
+        os.close(follower)
+        said = b""
+        while b"started" not in said:
+            said += os.read(leader, 4096)
+        process.send_signal(signal.SIGHUP)
+
+        assert process.wait(30) == -signal.SIGHUP
+    os.close(leader)
 
 
 def _received(manager: socket.socket) -> list[bytes]:
