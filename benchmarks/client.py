@@ -1,0 +1,203 @@
+"""The client against bare pyarrow Flight: same batches, same server, taken in turns.
+
+Writing goes to the null sink, which counts rows and bytes of both; reading comes from the embedded
+server, whose rows are counted by both. The two are interleaved, so that noise hits both, and the
+best of each counts.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import flight
+
+from benchmarks.cases import stream
+from benchmarks.messages import START_NS, imu
+from benchmarks.options import Options
+from benchmarks.ready_made import mapped_batches
+from benchmarks.recordings import write_mcap
+from benchmarks.relay import CountingRelay
+from benchmarks.served import served
+from benchmarks.sink import RunningSink, running_sink
+from benchmarks.subjects import open_put
+from benchmarks.tables import MEBIBYTE, table
+from benchmarks.timing import clocked
+from bridge.client import MosaicoClient
+from bridge.ontology import IMU, CompressedImage
+
+SIZES_BYTES = tuple(kibibytes << 10 for kibibytes in (64, 256, 1024, 4096, 8192))
+TOTAL_BYTES, QUICK_TOTAL_BYTES = 512 << 20, 16 << 20
+IMU_ROWS, QUICK_IMU_ROWS = 400_000, 4_000
+IMU_RATE_HZ = 200.0
+TURNS_MIN = 5
+
+
+def run(options: Options) -> str:
+    """Measure writing by batch size, reading, and bytes on the wire by compression."""
+    total_bytes = QUICK_TOTAL_BYTES if options.quick else int(TOTAL_BYTES * options.scale)
+    turns = 2 if options.quick else max(TURNS_MIN, options.runs)
+    parts = []
+    with running_sink() as sink:
+        options.say("client: writing")
+        rows = [_writing(sink, size, total_bytes, turns) for size in SIZES_BYTES]
+        parts.append(
+            table(
+                "`write_batch` against bare Flight, null sink",
+                ("batch KiB", "batches", "MiB/s", "bare MiB/s", "of bare"),
+                rows,
+            )
+        )
+        options.say("client: wire")
+        rows_wanted = QUICK_IMU_ROWS if options.quick else int(IMU_ROWS * options.scale)
+        measured = motions(options.folder, rows_wanted)
+        wire = _wire(sink, measured)
+    options.say("client: reading")
+    parts.append(
+        table(
+            "`TopicHandler.batches` against bare Flight, embedded server",
+            ("topic", "MiB", "MiB/s", "bare MiB/s", "of bare"),
+            _reading(options, measured, total_bytes // 2, turns),
+        )
+    )
+    parts.append(
+        table(
+            "IMU on the wire by body compression",
+            ("compression", "bytes sent", "share", "rows/s"),
+            wire,
+        )
+    )
+    return "\n".join(parts)
+
+
+def pictures(size_bytes: int, count: int) -> list[pa.RecordBatch]:
+    """Make batches of one compressed image each."""
+    noise = np.random.default_rng(1).integers(0, 256, size_bytes, dtype=np.uint8).tobytes()
+    return [
+        pa.RecordBatch.from_pylist(
+            [{"timestamp_ns": START_NS + number, "data": noise, "format": "jpeg"}],
+            schema=CompressedImage.schema,
+        )
+        for number in range(count)
+    ]
+
+
+def motions(folder: Path, rows: int) -> list[pa.RecordBatch]:
+    """Make the batches that an ingest sends for so many IMU messages."""
+    path = folder / "imu.mcap"
+    each = stream("/imu", "sensor_msgs/msg/Imu", imu, IMU_RATE_HZ)
+    write_mcap(path, [each], rows / IMU_RATE_HZ)
+    batches = [batch for _, batch in mapped_batches(path)]
+    path.unlink()
+    return batches
+
+
+def _writing(sink: RunningSink, size_bytes: int, total_bytes: int, turns: int) -> tuple[Any, ...]:
+    batches = pictures(size_bytes, max(2, total_bytes // size_bytes))
+    seconds: dict[str, list[float]] = {"ours": [], "bare": []}
+    bare = flight.FlightClient(f"grpc://127.0.0.1:{sink.port}")
+    with MosaicoClient.connect("127.0.0.1", sink.port) as client:
+        for turn in range(turns):
+            name = f"turn_{turn}"
+            with client.sequence_create(name, {}) as sequence:
+                topic = sequence.topic_create("ours", {}, CompressedImage)
+
+                def ours(topic: Any = topic) -> None:
+                    for batch in batches:
+                        topic.write_batch(batch)
+                    topic.close()
+
+                seconds["ours"].append(clocked(ours))
+            writer = open_put(bare, f"{name}/bare", CompressedImage.schema)
+
+            def plain(writer: Any = writer) -> None:
+                for batch in batches:
+                    writer.write_batch(batch)
+                writer.close()
+
+            seconds["bare"].append(clocked(plain))
+            arrived = set(sink.sums().values())
+            if len(arrived) != 1 or next(iter(arrived))[0] != len(batches):
+                raise SystemExit(f"client: {arrived} of {len(batches)} rows arrived")
+    bare.close()
+    mebibytes = sum(pa.ipc.get_record_batch_size(batch) for batch in batches) / MEBIBYTE
+    ours_s, bare_s = min(seconds["ours"]), min(seconds["bare"])
+    return (
+        str(size_bytes >> 10), len(batches), mebibytes / ours_s, mebibytes / bare_s,
+        bare_s / ours_s,
+    )  # fmt: skip
+
+
+def _wire(sink: RunningSink, batches: list[pa.RecordBatch]) -> list[tuple[Any, ...]]:
+    rows = sum(batch.num_rows for batch in batches)
+    found = []
+    plain_bytes = 0
+    for compression in (None, "lz4", "zstd"):
+        with (
+            CountingRelay(sink.port) as relay,
+            MosaicoClient.connect("127.0.0.1", relay.port, compression=compression) as client,
+            client.sequence_create("wire", {}) as sequence,
+        ):
+            topic = sequence.topic_create("imu", {}, IMU)
+
+            def write(topic: Any = topic) -> None:
+                for batch in batches:
+                    topic.write_batch(batch)
+                topic.close()
+
+            seconds = clocked(write)
+        ((arrived, _, _, _),) = sink.sums().values()
+        if arrived != rows:
+            raise SystemExit(f"client: {arrived} of {rows} rows arrived")
+        plain_bytes = plain_bytes or relay.sent_bytes
+        share = relay.sent_bytes / plain_bytes
+        found.append((compression or "none", relay.sent_bytes, share, rows / seconds))
+    return found
+
+
+def _reading(
+    options: Options, measured: list[pa.RecordBatch], total_bytes: int, turns: int
+) -> list[tuple[Any, ...]]:
+    one_mib = 1 << 20
+    topics = {
+        "compressed_image": (CompressedImage, pictures(one_mib, max(2, total_bytes // one_mib))),
+        "imu": (IMU, measured),
+    }
+    found = []
+    with (
+        served(options.folder / "server") as port,
+        MosaicoClient.connect("127.0.0.1", port) as client,
+    ):
+        with client.sequence_create("reading", {}) as sequence:
+            for name, (model, batches) in topics.items():
+                with sequence.topic_create(name, {}, model) as topic:
+                    for batch in batches:
+                        topic.write_batch(batch)
+        bare = flight.FlightClient(f"grpc://127.0.0.1:{port}")
+        for name, (_, batches) in topics.items():
+            handler = client.topic_handler("reading", name)
+            assert handler is not None
+            rows = sum(batch.num_rows for batch in batches)
+            counted: list[int] = []
+            ours_s, bare_s = [], []
+            for _ in range(turns):
+                ours_s.append(
+                    clocked(lambda: counted.append(sum(b.num_rows for b in handler.batches())))
+                )
+                bare_s.append(clocked(lambda: counted.append(_bare_rows(bare, f"reading/{name}"))))
+            if set(counted) != {rows}:
+                raise SystemExit(f"client: read {set(counted)} of {rows} rows")
+            mebibytes = sum(pa.ipc.get_record_batch_size(batch) for batch in batches) / MEBIBYTE
+            best, best_bare = min(ours_s), min(bare_s)
+            found.append(
+                (name, mebibytes, mebibytes / best, mebibytes / best_bare, best_bare / best)
+            )
+        bare.close()
+    return found
+
+
+def _bare_rows(client: flight.FlightClient, locator: str) -> int:
+    command = json.dumps({"resource_locator": locator}).encode()
+    info = client.get_flight_info(flight.FlightDescriptor.for_command(command))
+    return sum(chunk.data.num_rows for chunk in client.do_get(info.endpoints[0].ticket))

@@ -1,0 +1,180 @@
+"""What the running daemon costs: from close to finalised, and at rest over old recordings."""
+
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import messages as of
+from benchmarks.cases import stream
+from benchmarks.options import Options
+from benchmarks.recordings import write_mcap
+from benchmarks.served import served
+from benchmarks.tables import MEBIBYTE, table
+from benchmarks.timing import pss_bytes
+from bridge.client import MosaicoClient
+
+RECORDINGS, QUICK_RECORDINGS = 5, 2
+RATE_HZ, SECONDS_OF_1_MB = 200.0, 14.5
+OLD, QUICK_OLD = 10_000, 50
+IDLE_S, QUICK_IDLE_S = 30.0, 2.0
+SETTLED_AFTER_S, QUICK_SETTLED_AFTER_S = 25.0, 4.0
+PATIENCE_S = 60.0
+POLL_S = 0.005
+
+
+@contextmanager
+def running_daemon(folder: Path, port: int) -> Iterator[int]:
+    """Run the daemon with its default settings over `folder`/watched; yields its process id."""
+    watched = folder / "watched"
+    watched.mkdir(exist_ok=True)
+    command = [
+        Path(sys.executable).with_name("mosaico-bridge"), "run", "--folder", watched,
+        "--state", folder / "state", "--host", "127.0.0.1", "--port", str(port),
+        "--http-port", "0",
+    ]  # fmt: skip
+    with (folder / "daemon.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def latency(options: Options) -> str:
+    """Time from the close of a recording of 1 MB to its finalised sequence."""
+    options.say("memory: latency")
+    folder = options.folder / "latency"
+    folder.mkdir()
+    each = stream("/imu", "sensor_msgs/msg/Imu", of.imu, RATE_HZ)
+    found_s = []
+    with (
+        served(options.folder / "latency_server") as port,
+        running_daemon(folder, port) as _,
+        MosaicoClient.connect("127.0.0.1", port) as client,
+    ):
+        draft = folder / "draft.mcap"
+        # The first one warms the daemon up and is not counted.
+        for number in range(1 + (QUICK_RECORDINGS if options.quick else RECORDINGS)):
+            write_mcap(draft, [each], SECONDS_OF_1_MB)
+            content = draft.read_bytes()
+            recorded = len(content)
+            with (folder / "watched" / f"run_{number}.mcap").open("wb") as file:
+                file.write(content)
+            closed = time.perf_counter()
+            _await_rows(client, f"run_{number}_", each.count(SECONDS_OF_1_MB))
+            if number:
+                found_s.append(time.perf_counter() - closed)
+            time.sleep(1.0)  # so that a spare worker is warm again, as between recordings
+    row = (
+        f"{recorded / MEBIBYTE:.2f} MiB", len(found_s), statistics.median(found_s), max(found_s),
+    )  # fmt: skip
+    return table(
+        "From close to finalised sequence, warm daemon, embedded server",
+        ("recording", "times", "median s", "worst s"),
+        [row],
+    )
+
+
+def _await_rows(client: MosaicoClient, prefix: str, rows: int) -> None:
+    """Wait until a sequence is finalised, and see that all of it is there."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up_at:
+        for name in client.list_sequences():
+            if not name.startswith(prefix):
+                continue
+            client.clear_sequence_handlers_cache()
+            handler = client.sequence_handler(name)
+            if handler is not None and handler.is_locked:
+                topic = client.topic_handler(name, "imu")
+                if topic is None or topic.row_count != rows:
+                    raise SystemExit(f"{name}: finalised without its {rows} rows")
+                return
+        time.sleep(POLL_S)
+    raise SystemExit(f"{prefix}: not finalised within {PATIENCE_S:.0f} s")
+
+
+def idle(options: Options) -> str:
+    """Measure the daemon at rest over recordings that it has sent long ago."""
+    count = QUICK_OLD if options.quick else OLD
+    options.say(f"memory: idle over {count} recordings")
+    folder = options.folder / "idle"
+    watched = folder / "watched"
+    watched.mkdir(parents=True)
+    each = stream("/imu", "sensor_msgs/msg/Imu", of.imu, RATE_HZ)
+    original = folder / "original.mcap"
+    write_mcap(original, [each], 0.1)
+    for number in range(count):
+        shutil.copyfile(original, watched / f"run_{number:05}.mcap")
+    _enter_as_sent(folder)
+    seconds = QUICK_IDLE_S if options.quick else IDLE_S
+    with served(options.folder / "idle_server") as port, running_daemon(folder, port) as pid:
+        time.sleep(QUICK_SETTLED_AFTER_S if options.quick else SETTLED_AFTER_S)
+        before_s, started = _cpu_s(pid), time.monotonic()
+        time.sleep(seconds)
+        passed_s = time.monotonic() - started
+        used_s = _cpu_s(pid) - before_s
+        processes = _family(pid)
+        pss = [pss_bytes(each) / MEBIBYTE for each in processes]
+    _verify_at_rest(folder, count)
+    row = (f"{count:,} recordings", used_s / passed_s, len(processes), pss[0], sum(pss))
+    return table(
+        f"Daemon at rest over old recordings, {seconds:.0f} s",
+        ("watched", "share of a core", "processes", "daemon PSS MiB", "all PSS MiB"),
+        [row],
+    )
+
+
+def _enter_as_sent(folder: Path) -> None:
+    """Write the journal that a daemon has after sending everything in the folder."""
+    from bridge.daemon.journal import Journal
+    from bridge.daemon.scan import Scanner
+    from bridge.daemon.states import State
+
+    found = Scanner((folder / "watched").resolve(), recursive=True).scan()
+    (folder / "state").mkdir()
+    with Journal.own(folder / "state") as journal, journal.transaction():
+        for number, (path, each) in enumerate(sorted(found.items())):
+            entry = journal.discover(
+                path,
+                name=each.recording.name,
+                size_bytes=each.size_bytes,
+                modified_ns=each.modified_ns,
+            )
+            journal.move(entry.id, State.READY, "complete", fingerprint=f"{number:064x}")
+            journal.move(entry.id, State.SENDING, "a worker took it")
+            journal.move(entry.id, State.FINALISED, "sent", sequence=path.stem)
+            journal.sight(path, entry_id=entry.id, signature=each.signature)
+
+
+def _verify_at_rest(folder: Path, count: int) -> None:
+    """See that the daemon recognised every recording as sent."""
+    from bridge.daemon.journal import Journal
+    from bridge.daemon.states import State
+
+    with Journal.read(folder / "state") as journal:
+        entries = journal.recordings()
+    if len(entries) != count or {entry.state for entry in entries} != {State.FINALISED}:
+        raise SystemExit("idle: old recordings were taken for new ones")
+
+
+def _family(pid: int) -> list[int]:
+    """Give a process and its children."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [pid, *(child for each in text.split() for child in _family(int(each)))]
+
+
+def _cpu_s(pid: int) -> float:
+    """Sum the processor time of a process and its children."""
+    ticks = 0
+    for each in _family(pid):
+        fields = Path(f"/proc/{each}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

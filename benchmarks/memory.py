@@ -1,0 +1,168 @@
+"""Peak memory against size and number of topics, two at once, and what the daemon costs.
+
+The peak is that of the process that ingests, as a worker does, at the null sink.
+"""
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import messages as of
+from benchmarks.cases import DRIVE, DRIVE_SECONDS, Stream, stream
+from benchmarks.daemon import idle, latency
+from benchmarks.messages import START_NS
+from benchmarks.options import Options
+from benchmarks.recordings import size_of, write_mcap
+from benchmarks.sink import RunningSink, running_sink, times_sum
+from benchmarks.subjects import ours
+from benchmarks.tables import MEBIBYTE, table
+from benchmarks.timing import Started, clocked, median_s, timed
+
+SIZE_STEP = 10
+QUICK_SHARE, QUICK_TIMES = 0.01, 3
+MANY_TOPICS, FEW_TOPICS = 500, 10
+TOPICS_MESSAGES, QUICK_TOPICS_MESSAGES = 1_000_000, 5_000
+PAIR_MESSAGES, QUICK_PAIR_MESSAGES = 1_000_000, 5_000
+HELP_TURNS = 5
+
+
+def run(options: Options) -> str:
+    """Measure whatever of the five is wanted."""
+    parts = []
+    with running_sink() as sink:
+        if options.wants("size"):
+            parts.append(_by_size(sink, options))
+        if options.wants("topics"):
+            parts.append(_by_topics(sink, options))
+        if options.wants("pair"):
+            parts.append(_pair(sink, options))
+    if options.wants("latency"):
+        parts.append(latency(options))
+    if options.wants("idle"):
+        parts.append(idle(options))
+    if options.wants("help"):
+        parts.append(_help(options))
+    return "\n".join(parts)
+
+
+def _by_size(sink: RunningSink, options: Options) -> str:
+    scale = options.scale * (QUICK_SHARE if options.quick else 1)
+    rows = []
+    for seconds in (DRIVE_SECONDS / SIZE_STEP * scale, DRIVE_SECONDS * scale):
+        options.say(f"memory: a drive of {seconds:.1f} s")
+        rows.append(_ingested(sink, options, DRIVE, seconds, "zstd"))
+    first, last = rows
+    rows.append(("ratio", *(b / a for a, b in zip(first[1:], last[1:], strict=True))))
+    return table(
+        "Peak PSS by size: mixed drive, zstd",
+        ("recording", "recorded MiB", "messages", "s", "peak MiB"),
+        rows,
+    )
+
+
+def _by_topics(sink: RunningSink, options: Options) -> str:
+    messages = QUICK_TOPICS_MESSAGES if options.quick else TOPICS_MESSAGES * options.scale
+    rows = []
+    for topics in (FEW_TOPICS, MANY_TOPICS):
+        options.say(f"memory: {topics} topics")
+        streams = [
+            stream(f"/imu_{number}", "sensor_msgs/msg/Imu", of.imu, 200) for number in range(topics)
+        ]
+        seconds = messages / topics / 200
+        rows.append((f"{topics} topics", *_ingested(sink, options, streams, seconds, "none")[1:]))
+    first, last = rows
+    rows.append(("ratio", *(b / a for a, b in zip(first[1:], last[1:], strict=True))))
+    return table(
+        "Peak PSS by number of topics: IMU, the same number of messages",
+        ("recording", "recorded MiB", "messages", "s", "peak MiB"),
+        rows,
+    )
+
+
+def _ingested(
+    sink: RunningSink,
+    options: Options,
+    streams: Sequence[Stream],
+    seconds: float,
+    compression: str,
+) -> tuple[str, float, int, float, float]:
+    path = options.folder / "memory.mcap"
+    write_mcap(path, streams, seconds, compression=compression)
+    runs = []
+    for number in range(min(options.runs, 2)):
+        runs.append(timed(ours, path, sink.port, f"run_{number}"))
+        _verify(sink, streams, seconds)
+    recorded = size_of(path) / MEBIBYTE
+    path.unlink()
+    messages = sum(each.count(seconds) for each in streams)
+    peak = max(run.peak_bytes for run in runs) / MEBIBYTE
+    return f"{seconds:.1f} s", recorded, messages, median_s(runs), peak
+
+
+def _verify(sink: RunningSink, streams: Sequence[Stream], seconds: float, copies: int = 1) -> None:
+    """Compare rows and record times of all topics with what was written."""
+    arrived = sorted((rows, times) for rows, times, _, _ in sink.sums().values())
+    counts = [(each.count(seconds), each.step_ns) for each in streams]
+    written = [(count, times_sum(START_NS, step_ns, count)) for count, step_ns in counts]
+    if arrived != sorted(written * copies):
+        raise SystemExit(f"memory: {len(arrived)} topics arrived other than written")
+
+
+def _pair(sink: RunningSink, options: Options) -> str:
+    """Time two recordings at once against the same two one after the other."""
+    kinds = {"imu": ("sensor_msgs/msg/Imu", of.imu, 1.0), "tf": (
+        "tf2_msgs/msg/TFMessage", of.transforms, 0.2)}  # fmt: skip
+    rows = []
+    for name, (msgtype, make, share) in kinds.items():
+        options.say(f"memory: two of {name}")
+        messages = QUICK_PAIR_MESSAGES if options.quick else PAIR_MESSAGES * options.scale
+        streams, seconds = [stream(f"/{name}", msgtype, make, 200)], messages * share / 200
+        path = options.folder / f"{name}.mcap"
+        write_mcap(path, streams, seconds)
+        after_s, at_once_s = [], []
+        for number in range(options.runs):
+            names = (f"first_{number}", f"second_{number}")
+            after_s.append(sum(timed(ours, path, sink.port, each).seconds for each in names))
+            _verify(sink, streams, seconds, copies=2)
+            pair = [Started(ours, path, sink.port, each) for each in names]
+            at_once_s.append(clocked(lambda pair=pair: _together(pair)))
+            _verify(sink, streams, seconds, copies=2)
+        path.unlink()
+        one, other = statistics.median(after_s), statistics.median(at_once_s)
+        rows.append((name, one, other, other / one))
+    return table(
+        "Two recordings at once, null sink on the same machine",
+        ("recording", "one after the other s", "at once s", "ratio"),
+        rows,
+    )
+
+
+def _together(subjects: Sequence[Started]) -> None:
+    for subject in subjects:
+        subject.go()
+    for subject in subjects:
+        subject.wait()
+
+
+def _help(options: Options) -> str:
+    """Time the start of the command line, which everybody waits for at every `--help`."""
+    options.say("memory: --help")
+    command = Path(sys.executable).with_name("mosaico-bridge")
+    help_s, bare_s = [], []
+    for _ in range(QUICK_TIMES if options.quick else max(HELP_TURNS, options.runs)):
+        shown = subprocess.run([command, "--help"], capture_output=True, check=True, text=True)
+        if "Usage" not in shown.stdout:
+            raise SystemExit("mosaico-bridge --help shows no usage")
+        help_s.append(clocked(lambda: subprocess.run([command, "--help"], capture_output=True)))
+        bare_s.append(clocked(lambda: subprocess.run([sys.executable, "-c", "pass"])))
+    ours_s, python_s = statistics.median(help_s), statistics.median(bare_s)
+    return table(
+        "Start of the command line",
+        ("command", "ms", "x bare Python"),
+        [
+            ("mosaico-bridge --help", 1e3 * ours_s, ours_s / python_s),
+            ("python -c pass", 1e3 * python_s, 1.0),
+        ],
+    )

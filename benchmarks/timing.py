@@ -1,0 +1,132 @@
+"""Times subjects, each in a process of its own, and watches their memory from outside.
+
+A subject imports everything first, then waits for the word, so that start-up costs nobody
+anything. Memory is PSS: shared pages are counted once.
+"""
+
+import multiprocessing
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+SAMPLE_INTERVAL_S = 0.02
+
+Subject = Callable[..., Callable[[], Any]]
+"""A module-level function that gets ready and returns what to time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """One run.
+
+    Attributes:
+        seconds: Wall clock.
+        peak_bytes: Highest PSS seen.
+        result: What the call returned.
+    """
+
+    seconds: float
+    peak_bytes: int
+    result: Any = None
+
+
+class Started:
+    """A subject that is ready to run; for several at once call `go` on all, then `wait` on all."""
+
+    def __init__(self, prepare: Subject, *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_run, args=(theirs, prepare, arguments), daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        ready = self._pipe.recv()
+        if isinstance(ready, BaseException):
+            raise ready
+        self._sampler = PssSampler(self._process.pid)
+
+    def go(self) -> None:
+        """Start the clock."""
+        self._sampler.__enter__()
+        self._pipe.send("go")
+
+    def wait(self) -> Timing:
+        """Give what was measured; raises what the subject raised."""
+        answer = self._pipe.recv()
+        self._sampler.__exit__()
+        self._pipe.send("end")
+        self._process.join(30)
+        if isinstance(answer, BaseException):
+            raise answer
+        seconds, result = answer
+        return Timing(seconds=seconds, peak_bytes=self._sampler.peak_bytes, result=result)
+
+
+def timed(prepare: Subject, *arguments: Any) -> Timing:
+    """Run a subject in a fresh process."""
+    subject = Started(prepare, *arguments)
+    subject.go()
+    return subject.wait()
+
+
+def median_s(runs: Iterable[Timing]) -> float:
+    """Give the median time."""
+    return statistics.median(run.seconds for run in runs)
+
+
+def clocked(call: Callable[[], Any]) -> float:
+    """Time a call in this process."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _run(pipe: Connection, prepare: Subject, arguments: Any) -> None:
+    try:
+        call = prepare(*arguments)
+        pipe.send("ready")
+        pipe.recv()
+        started = time.perf_counter()
+        result = call()
+        pipe.send((time.perf_counter() - started, result))
+        pipe.recv()
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
+        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+    os._exit(0)
+
+
+class PssSampler:
+    """Notes the highest PSS of a process while the `with` block runs."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak_bytes = 0
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLE_INTERVAL_S):
+            self.peak_bytes = max(self.peak_bytes, pss_bytes(self._pid))
+
+
+def pss_bytes(pid: int) -> int:
+    """Give the PSS of a process, 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next(
+        (int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0
+    )
