@@ -112,8 +112,9 @@ def _show(parts: Composition, outcome: _Outcome, watched: Path, duration_s: floa
 
 
 def _wait_for_interrupt(parts: Composition, thread: threading.Thread) -> None:
-    out.print("running until Ctrl-C", soft_wrap=True)
     try:
+        # Inside, since whoever reads this line may press it at once.
+        out.print("running until Ctrl-C", soft_wrap=True)
         thread.join()
     except KeyboardInterrupt:
         err.print("stopping", soft_wrap=True)
