@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,9 +115,12 @@ class RunningBridge:
 
         def look() -> dict[str, Any] | None:
             said = command("status", "-c", self.config, "--json")
-            seen = json.loads(said.out) if said.out else {"running": False, "counts": {}}
-            good = seen["source"] == "daemon" if seen.get("running") else False
-            return seen if good and seen["counts"] == wanted else None
+            seen: dict[str, Any] = json.loads(said.out) if said.out else {}
+            if seen.get("source") != "daemon" or seen["counts"] != wanted:
+                return None
+            # The counts are those of the loop's last turn, the lists those of this moment.
+            listed = Counter(one["state"] for part in seen["recordings"].values() for one in part)
+            return seen if listed == wanted else None
 
         found: dict[str, Any] = wait_for(look)
         return found
