@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bridge.bags.sqlite_pages import FILE_HEADER_BYTES, Damaged, PageFile
 
@@ -31,23 +32,49 @@ class Text:
 Value = int | float | bytes | Text | None
 
 
+def pointers_of(file: PageFile, number: int, data: bytes) -> NDArray[np.int64] | None:
+    """Read where the cells of a leaf begin; None where there is no room for so many pointers.
+
+    Returns:
+        int64, shape (cells,): positions in the page, not checked.
+    """
+    start = FILE_HEADER_BYTES if number == 1 else 0
+    first = start + _LEAF_HEADER_BYTES
+    end = first + 2 * int.from_bytes(data[start + 3 : start + 5], "big")
+    if end > file.page_bytes:
+        return None
+    return np.frombuffer(data[first:end], dtype=">u2").astype(np.int64)
+
+
+def is_sound(file: PageFile, number: int, data: bytes) -> bool:
+    """Tell whether all cells of a leaf begin behind its pointers and within its page."""
+    pointers = pointers_of(file, number, data)
+    if pointers is None or not len(pointers):
+        return False
+    first = _first_cell(number, len(pointers))
+    return bool(pointers.min() >= first and pointers.max() < file.page_bytes)
+
+
+def _first_cell(number: int, count: int) -> int:
+    """Tell where the first cell of a leaf can begin at the earliest."""
+    return (FILE_HEADER_BYTES if number == 1 else 0) + _LEAF_HEADER_BYTES + 2 * count
+
+
 def cells(file: PageFile, number: int, data: bytes) -> Iterator[tuple[int, list[Value]] | None]:
     """Yield row id and values of each cell of a leaf, and None for each that is damaged."""
-    start = FILE_HEADER_BYTES if number == 1 else 0
-    count = int.from_bytes(data[start + 3 : start + 5], "big")
-    first = start + _LEAF_HEADER_BYTES
-    pointers_end = first + 2 * count
-    if pointers_end > file.usable_bytes:
+    pointers = pointers_of(file, number, data)
+    if pointers is None:
         yield None
         return
-    pointers = np.frombuffer(data[first:pointers_end], dtype=">u2").astype(np.int64)
+    count = len(pointers)
+    first = _first_cell(number, count)
     taken = np.sort(pointers)
     for pointer in pointers:
         # A cell ends where the next one in the page begins, or before.
         after = np.searchsorted(taken, pointer, "right")
-        stop = min(int(taken[after]) if after < count else 1 << 16, file.usable_bytes)
+        stop = min(int(taken[after]) if after < count else 1 << 16, file.page_bytes)
         try:
-            yield _cell(file, data, int(pointer), stop, first=pointers_end)
+            yield _cell(file, data, int(pointer), stop, first=first)
         except Damaged:
             yield None
 
@@ -60,7 +87,7 @@ def _cell(
         raise Damaged("cell among the pointers")
     size, position = _varint(data, start, stop)
     rowid, position = _varint(data, position, stop)
-    usable = file.usable_bytes
+    usable = file.page_bytes  # Recorders reserve nothing at the end of pages.
     if size <= usable - 35:
         if position + size > stop:
             raise Damaged("cell runs into the next one")
@@ -96,7 +123,7 @@ def _followed(file: PageFile, number: int, size: int, chain: list[int]) -> bytes
         page = file.page(number)
         file.claimed[number] = True
         chain.append(number)
-        pieces.append(page[4 : 4 + min(size, file.usable_bytes - 4)])
+        pieces.append(page[4 : 4 + min(size, file.page_bytes - 4)])
         size -= len(pieces[-1])
         number = int.from_bytes(page[:4], "big")
     if number:

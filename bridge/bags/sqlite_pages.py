@@ -44,7 +44,6 @@ class FileHeader:
 
     Attributes:
         page_bytes: The size of a page.
-        reserved_bytes: What at the end of each page is not SQLite's.
         pages: How many pages there are.
         first_free: The first page of the list of free pages.
         free_pages: How many are free.
@@ -52,7 +51,6 @@ class FileHeader:
     """
 
     page_bytes: int = 0
-    reserved_bytes: int = 0
     pages: int = 0
     first_free: int = 0
     free_pages: int = 0
@@ -71,7 +69,6 @@ def read_header(descriptor: int) -> FileHeader:
     counted = head[24:28] == head[92:96]
     return FileHeader(
         page_bytes=page_bytes,
-        reserved_bytes=head[20],
         pages=int.from_bytes(head[28:32], "big") if counted else 0,
         first_free=int.from_bytes(head[32:36], "big"),
         free_pages=int.from_bytes(head[36:40], "big"),
@@ -87,7 +84,6 @@ class PageFile:
         descriptor: The open file.
         size_bytes: Its size.
         page_bytes: The size of a page.
-        usable_bytes: What of a page holds content.
         pages: How many whole pages there are; they count from 1.
         told_pages: How many the file's header tells of; 0 where it does not say.
         row_bytes_max: The longest row that is read.
@@ -97,7 +93,6 @@ class PageFile:
     descriptor: int
     size_bytes: int
     page_bytes: int
-    usable_bytes: int
     pages: int
     told_pages: int
     row_bytes_max: int
@@ -162,7 +157,6 @@ def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -
         descriptor=descriptor,
         size_bytes=size_bytes,
         page_bytes=page_bytes,
-        usable_bytes=page_bytes - header.reserved_bytes,
         pages=size_bytes // page_bytes,
         told_pages=header.pages,
         row_bytes_max=row_bytes_max,
@@ -171,7 +165,7 @@ def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -
     # others' parents.
     file.claimed[LOCK_BYTE // page_bytes + 1 :][:1] = True
     if header.has_parents:
-        file.claimed[2 :: file.usable_bytes // 5 + 1] = True
+        file.claimed[2 :: file.page_bytes // 5 + 1] = True
     return file
 
 
@@ -208,7 +202,7 @@ def claim_free_pages(file: PageFile, header: FileHeader) -> NDArray[np.bool_]:
             page = file.page(trunk)
         except Damaged:
             return none
-        numbers = np.frombuffer(page[: file.usable_bytes // 4 * 4], dtype=">u4")
+        numbers = np.frombuffer(page, dtype=">u4")
         leaves = numbers[2 : 2 + int(numbers[1])]
         if int(numbers[1]) > len(numbers) - 2 or (leaves > file.pages).any():
             return none

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.names import normal_msgtype
-from bridge.bags.sqlite_cells import Text, Value, cells
+from bridge.bags.sqlite_cells import Text, Value, cells, is_sound
 from bridge.bags.sqlite_pages import (
     PAGE_SIZES,
     PageFile,
@@ -39,18 +39,14 @@ UNCLAIMED = "pages that belong to no table"
 
 
 def probed_pages(descriptor: int, *, row_bytes_max: int) -> tuple[PageFile, NDArray[np.bool_]]:
-    """Look at a file as pages of the size with which most rows can be read.
+    """Look at a file as pages of the size that fits most of its leaves.
 
     Returns:
         The pages, and which of them are free: bool, shape (pages + 1,).
     """
     header = read_header(descriptor)
     sizes = dict.fromkeys(size for size in (header.page_bytes, *PAGE_SIZES) if size)
-    guesses = [
-        replace(header, page_bytes=size, reserved_bytes=reserved_bytes)
-        for size in sizes
-        for reserved_bytes in dict.fromkeys((header.reserved_bytes, 0))
-    ]
+    guesses = [replace(header, page_bytes=size) for size in sizes]
     # What the header tells comes first, and so wins where others do as well.
     best = max(guesses, key=lambda guess: _score(open_pages(descriptor, guess)))
     file = open_pages(descriptor, best, row_bytes_max=row_bytes_max)
@@ -58,12 +54,13 @@ def probed_pages(descriptor: int, *, row_bytes_max: int) -> tuple[PageFile, NDAr
 
 
 def _score(file: PageFile) -> int:
-    """Count the rows that can be read at the file's begin, those in overflow pages apart.
+    """Count the leaves at the file's begin whose cells all begin within them.
 
-    The same bytes for every size of pages: a bigger size would see as many good leaves among fewer.
+    In the same bytes for every size of pages. A size too small has the cells at the end of a page
+    outside of it; a size too big sees fewer pages.
     """
     probed = takewhile(lambda leaf: leaf[0] * file.page_bytes <= PROBED_BYTES, file.leaves())
-    return sum(cell is not None for number, data in probed for cell in cells(file, number, data))
+    return sum(is_sound(file, number, data) for number, data in probed)
 
 
 def salvaged_rows(

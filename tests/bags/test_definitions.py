@@ -196,11 +196,21 @@ def test_missing_part_makes_the_whole_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "msgtype",
-    ["../msg/secret", "pkg/../secret", "/etc/passwd", "pkg/msg/..", "", "a/b/c/d", "a\0b/c"],
+    [
+        "../msg/secret",
+        "../srv/secret_Event",
+        "pkg/../secret",
+        "/etc/passwd",
+        "pkg/msg/..",
+        "",
+        "a/b/c/d",
+        "a\0b/c",
+    ],
 )
 def test_names_from_recordings_never_leave_the_folders(tmp_path: Path, msgtype: str) -> None:
     """A type name that is not made of plain words is looked for nowhere."""
     write(tmp_path / "msg/secret.msg", "int8 x\n")
+    write(tmp_path / "srv/secret.srv", "int8 x\n---\n")
     write(tmp_path / "secret.msg", "int8 x\n")
 
     assert DefinitionSources(folders=(tmp_path / "folder",)).resolve(msgtype) is None

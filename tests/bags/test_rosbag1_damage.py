@@ -196,9 +196,9 @@ def test_bytes_that_are_no_records_do_no_harm(
 def test_bag_inside_a_message_is_not_taken_for_messages(tmp_path: Path) -> None:
     """An index that points into a payload which holds records is not believed."""
     inner = message(0, 7, b"inner")
-    data = connection(0, "/a") + message(0, 5, inner + b"rest") + message(0, 6, b"last")
+    data = connection(0, "/a") + message(0, 5, inner) + message(0, 6, b"last")
     outer = len(connection(0, "/a"))
-    after = outer + len(message(0, 5, inner + b"rest"))
+    after = outer + len(message(0, 5, inner))
     within = outer + len(message(0, 5, b""))
 
     honest = read_chunk(data, np.array([outer, after]), path=tmp_path)
@@ -220,3 +220,16 @@ def test_index_section_that_lacks_a_chunk_is_not_believed(tmp_path: Path) -> Non
         assert not reader.healthy
         assert sum(channel.message_count or 0 for channel in reader.channels) == 40
         assert Counter(messages_of(reader)) == Counter(made.messages)
+
+
+@pytest.mark.parametrize("compression", ["bz2", "lz4"])
+def test_chunk_whose_checksum_is_wrong_is_told(tmp_path: Path, compression: str) -> None:
+    """Where a compression carries a checksum behind the content, it is compared."""
+    made = make(some(10), compression=compression)
+    end = made.ranges[0][1]
+    path = tmp_path / "a.bag"
+    path.write_bytes(made.data[: end - 3] + b"\xa5\x5a" + made.data[end - 1 :])
+
+    _, said_whole = read(path)
+
+    assert not said_whole

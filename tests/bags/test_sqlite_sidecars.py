@@ -93,6 +93,26 @@ def test_empty_sidecars_need_no_copy(tmp_path: Path) -> None:
         assert reader.metadata["recovered"] == ()
 
 
+def test_closed_database_in_log_mode_gets_no_new_sidecars(tmp_path: Path) -> None:
+    """A recorder in log mode that was closed well leaves one file, and reading leaves one file."""
+    path = tmp_path / "bag_0.db3"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    create(connection, 3, ["/a", "/b"])
+    insert(connection, payloads(100))
+    connection.close()
+    before = content_of(tmp_path)
+
+    with open_sqlite3(sqlite_file(path), limits=LIMITS) as reader:
+        found = messages_of(reader)
+        during = content_of(tmp_path)
+
+    assert len(found) == 100
+    assert list(before) == ["bag_0.db3"]
+    assert during == before
+    assert content_of(tmp_path) == before
+
+
 def test_log_that_belongs_to_another_database_changes_nothing(tmp_path: Path) -> None:
     """A foreign or torn log is passed over as SQLite passes it over."""
     path = tmp_path / "bag_0.db3"
