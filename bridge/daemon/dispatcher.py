@@ -220,7 +220,8 @@ class Dispatcher:
                 self._succeeded(assignment, report)
             case Failed(failure=failure):
                 self._failed(assignment, failure)
-        failed = isinstance(assignment.outcome, Failed)
+        # A failed ingest may have left anything behind in its process; a failed probe has not.
+        failed = isinstance(assignment.outcome, Failed) and assignment.entry is not None
         worker.release()
         if worker in self._gone:
             self._gone.remove(worker)

@@ -94,28 +94,8 @@ class Loop:
             lock=self._journal.lock,
             command=worker_command,
         )
-        self._disposer = Disposer(
-            self._journal,
-            tracker=self._tracker,
-            settings=settings.disposal,
-            folder=settings.watch.folder,
-            embedded=settings.uses_embedded_server,
-            instance_id=self._instance_id,
-            observer=observer,
-            clock=clock,
-        )
-        self._dispatcher = Dispatcher(
-            self._journal,
-            tracker=self._tracker,
-            pool=self._pool,
-            gate=self._gate,
-            settings=settings,
-            address=address,
-            instance_id=self._instance_id,
-            observer=observer,
-            clock=clock,
-            on_end=self._disposer.ended,
-        )
+        self._disposer = self._make_disposer()
+        self._dispatcher = self._make_dispatcher()
         self._watcher = Watcher(
             settings.watch.folder.absolute(),
             recursive=settings.watch.recursive,
@@ -132,6 +112,32 @@ class Loop:
         self._sweeping = False
         self._drain_until_s: float | None = None
         self._troubles: set[str] = set()
+
+    def _make_disposer(self) -> Disposer:
+        return Disposer(
+            self._journal,
+            tracker=self._tracker,
+            settings=self._settings.disposal,
+            folder=self._settings.watch.folder,
+            embedded=self._settings.uses_embedded_server,
+            instance_id=self._instance_id,
+            observer=self._observer,
+            clock=self._clock,
+        )
+
+    def _make_dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self._journal,
+            tracker=self._tracker,
+            pool=self._pool,
+            gate=self._gate,
+            settings=self._settings,
+            address=self._address,
+            instance_id=self._instance_id,
+            observer=self._observer,
+            clock=self._clock,
+            on_end=self._disposer.ended,
+        )
 
     def __enter__(self) -> Self:
         self._watcher.refresh()

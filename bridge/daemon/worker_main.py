@@ -136,7 +136,7 @@ def serve(run: Run, probe: Probe, *, parent_pid: int) -> None:
         _limit_memory(job.settings.workers.memory_limit_bytes)
         outcome = _done(job, run, probe, send)
         send(outcome)
-        if isinstance(outcome, Failed):
+        if isinstance(outcome, Failed) and job.kind is JobKind.INGEST:
             # What failed may have left threads, streams or memory behind: start afresh.
             os._exit(0)
 

@@ -152,10 +152,10 @@ def test_platform_away_costs_nothing(bridge: "Bridge") -> None:
     listener = Listener()
     with bridge.running(listener) as daemon:
         bridge.await_state("a4.mcap", State.READY)
-        time.sleep(1.5)
-        status = daemon.status
-        assert status is not None
-        assert (status.gate.gate, status.gate.reached) == (Gate.OFFLINE, False)
+        bridge.wait_for(lambda: daemon.status and daemon.status.gate.gate is Gate.OFFLINE)
+        time.sleep(1.0)
+        assert daemon.status is not None
+        assert (daemon.status.gate.gate, daemon.status.gate.reached) == (Gate.OFFLINE, False)
         assert {found.state for found in bridge.entries().values()} == {State.READY}
         (bridge.folder / "offline").unlink()
         for index in range(5):
