@@ -6,6 +6,8 @@ best of each counts.
 """
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,30 +176,34 @@ def _reading(
                 with sequence.topic_create(name, {}, model) as topic:
                     for batch in batches:
                         topic.write_batch(batch)
-        bare = flight.FlightClient(f"grpc://127.0.0.1:{port}")
+        flight_client = flight.FlightClient(f"grpc://127.0.0.1:{port}")
         for name, (_, batches) in topics.items():
             handler = client.topic_handler("reading", name)
             assert handler is not None
             rows = sum(batch.num_rows for batch in batches)
-            counted: list[int] = []
+            counted: set[int] = set()
             ours_s, bare_s = [], []
             for _ in range(turns):
-                ours_s.append(
-                    clocked(lambda: counted.append(sum(b.num_rows for b in handler.batches())))
-                )
-                bare_s.append(clocked(lambda: counted.append(_bare_rows(bare, f"reading/{name}"))))
-            if set(counted) != {rows}:
-                raise SystemExit(f"client: read {set(counted)} of {rows} rows")
+                ours_s.append(clocked(partial(_count, handler.batches, counted)))
+                bare = partial(_bare_batches, flight_client, f"reading/{name}")
+                bare_s.append(clocked(partial(_count, bare, counted)))
+            if counted != {rows}:
+                raise SystemExit(f"client: read {counted} of {rows} rows")
             mebibytes = sum(pa.ipc.get_record_batch_size(batch) for batch in batches) / MEBIBYTE
             best, best_bare = min(ours_s), min(bare_s)
             found.append(
                 (name, mebibytes, mebibytes / best, mebibytes / best_bare, best_bare / best)
             )
-        bare.close()
+        flight_client.close()
     return found
 
 
-def _bare_rows(client: flight.FlightClient, locator: str) -> int:
+def _count(read: Callable[[], Iterator[pa.RecordBatch]], counted: set[int]) -> None:
+    counted.add(sum(batch.num_rows for batch in read()))
+
+
+def _bare_batches(client: flight.FlightClient, locator: str) -> Iterator[pa.RecordBatch]:
     command = json.dumps({"resource_locator": locator}).encode()
     info = client.get_flight_info(flight.FlightDescriptor.for_command(command))
-    return sum(chunk.data.num_rows for chunk in client.do_get(info.endpoints[0].ticket))
+    for chunk in client.do_get(info.endpoints[0].ticket):
+        yield chunk.data

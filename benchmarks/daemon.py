@@ -35,8 +35,8 @@ def running_daemon(folder: Path, port: int) -> Iterator[int]:
     watched = folder / "watched"
     watched.mkdir(exist_ok=True)
     command = [
-        Path(sys.executable).with_name("mosaico-bridge"), "run", "--folder", watched,
-        "--state", folder / "state", "--host", "127.0.0.1", "--port", str(port),
+        str(Path(sys.executable).with_name("mosaico-bridge")), "run", "--folder", str(watched),
+        "--state", str(folder / "state"), "--host", "127.0.0.1", "--port", str(port),
         "--http-port", "0",
     ]  # fmt: skip
     with (folder / "daemon.log").open("wb") as log:
@@ -61,15 +61,16 @@ def latency(options: Options) -> str:
         MosaicoClient.connect("127.0.0.1", port) as client,
     ):
         draft = folder / "draft.mcap"
+        # Names that end in a number would be taken for splits of one recording.
         # The first one warms the daemon up and is not counted.
         for number in range(1 + (QUICK_RECORDINGS if options.quick else RECORDINGS)):
             write_mcap(draft, [each], SECONDS_OF_1_MB)
             content = draft.read_bytes()
             recorded = len(content)
-            with (folder / "watched" / f"run_{number}.mcap").open("wb") as file:
+            with (folder / "watched" / f"drive_{number}_of_today.mcap").open("wb") as file:
                 file.write(content)
             closed = time.perf_counter()
-            _await_rows(client, f"run_{number}_", each.count(SECONDS_OF_1_MB))
+            _await_rows(client, f"drive_{number}_of_today", each.count(SECONDS_OF_1_MB))
             if number:
                 found_s.append(time.perf_counter() - closed)
             time.sleep(1.0)  # so that a spare worker is warm again, as between recordings
@@ -112,7 +113,7 @@ def idle(options: Options) -> str:
     original = folder / "original.mcap"
     write_mcap(original, [each], 0.1)
     for number in range(count):
-        shutil.copyfile(original, watched / f"run_{number:05}.mcap")
+        shutil.copyfile(original, watched / f"drive_{number}_of_old.mcap")
     _enter_as_sent(folder)
     seconds = QUICK_IDLE_S if options.quick else IDLE_S
     with served(options.folder / "idle_server") as port, running_daemon(folder, port) as pid:

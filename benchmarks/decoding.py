@@ -66,9 +66,7 @@ def differences(path: Path) -> Callable[[], tuple[bool, list[str]]]:
             ours: dict[str, list[Any]] = {topic.name: [] for topic in reader.topics}
             for block in reader.blocks():
                 decoded = decoders[block.topic].decode(block)
-                rows = zip(
-                    decoded.log_times_ns.tolist(), decoded.messages.to_pylist(), strict=True
-                )
+                rows = zip(decoded.log_times_ns.tolist(), decoded.messages.to_pylist(), strict=True)
                 ours[reader.topics[block.topic].name] += rows
         try:
             theirs = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))

@@ -15,7 +15,6 @@ from benchmarks.cases import CASES
 from benchmarks.ingest import write_case
 from benchmarks.messages import START_NS
 from benchmarks.options import Options
-from benchmarks.recordings import size_of
 from benchmarks.served import served
 from benchmarks.sink import running_sink
 from benchmarks.subjects import ours
@@ -54,7 +53,9 @@ def run(options: Options) -> str:
         options.say("embedded: query")
         count = QUICK_SEQUENCES if options.quick else SEQUENCES
         title = f"Queries over {count:,} sequences, 2 topics each"
-        parts.append(table(title, ("query", "found", "ms", "x round trip"), _queries(options, count)))
+        parts.append(
+            table(title, ("query", "found", "ms", "x round trip"), _queries(options, count))
+        )
     return "\n".join(parts)
 
 

@@ -115,9 +115,7 @@ def _salvage(options: Options, seconds: float) -> tuple[object, ...]:
     return _row(f"mcap cut at {CUT_AT:.0%}", path, ours, None)
 
 
-def _row(
-    name: str, path: Path, ours: list[Timing], ratio: float | None
-) -> tuple[object, ...]:
+def _row(name: str, path: Path, ours: list[Timing], ratio: float | None) -> tuple[object, ...]:
     seconds = median_s(ours)
     counted: dict[str, Any] = ours[0].result
     return (

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks import messages as of
@@ -26,6 +27,9 @@ MANY_TOPICS, FEW_TOPICS = 500, 10
 TOPICS_MESSAGES, QUICK_TOPICS_MESSAGES = 1_000_000, 5_000
 PAIR_MESSAGES, QUICK_PAIR_MESSAGES = 1_000_000, 5_000
 HELP_TURNS = 5
+
+Figures = tuple[str, float, int, float, float]
+"""A recording's name, size in MiB, messages, seconds and peak in MiB."""
 
 
 def run(options: Options) -> str:
@@ -53,31 +57,31 @@ def _by_size(sink: RunningSink, options: Options) -> str:
     for seconds in (DRIVE_SECONDS / SIZE_STEP * scale, DRIVE_SECONDS * scale):
         options.say(f"memory: a drive of {seconds:.1f} s")
         rows.append(_ingested(sink, options, DRIVE, seconds, "zstd"))
-    first, last = rows
-    rows.append(("ratio", *(b / a for a, b in zip(first[1:], last[1:], strict=True))))
-    return table(
-        "Peak PSS by size: mixed drive, zstd",
-        ("recording", "recorded MiB", "messages", "s", "peak MiB"),
-        rows,
-    )
+    return _compared("Peak PSS by size: mixed drive, zstd", rows)
 
 
 def _by_topics(sink: RunningSink, options: Options) -> str:
     messages = QUICK_TOPICS_MESSAGES if options.quick else TOPICS_MESSAGES * options.scale
-    rows = []
+    rows: list[Figures] = []
     for topics in (FEW_TOPICS, MANY_TOPICS):
         options.say(f"memory: {topics} topics")
         streams = [
             stream(f"/imu_{number}", "sensor_msgs/msg/Imu", of.imu, 200) for number in range(topics)
         ]
         seconds = messages / topics / 200
-        rows.append((f"{topics} topics", *_ingested(sink, options, streams, seconds, "none")[1:]))
+        _, mebibytes, count, taken_s, peak = _ingested(sink, options, streams, seconds, "none")
+        rows.append((f"{topics} topics", mebibytes, count, taken_s, peak))
+    return _compared("Peak PSS by number of topics: IMU, as many messages", rows)
+
+
+def _compared(title: str, rows: list[Figures]) -> str:
+    """Make the table of two recordings and how the second compares with the first."""
     first, last = rows
-    rows.append(("ratio", *(b / a for a, b in zip(first[1:], last[1:], strict=True))))
+    ratios = tuple(b / a for a, b in zip(first[1:], last[1:], strict=True))
     return table(
-        "Peak PSS by number of topics: IMU, the same number of messages",
+        title,
         ("recording", "recorded MiB", "messages", "s", "peak MiB"),
-        rows,
+        [*rows, ("ratio", *ratios)],
     )
 
 
@@ -87,7 +91,7 @@ def _ingested(
     streams: Sequence[Stream],
     seconds: float,
     compression: str,
-) -> tuple[str, float, int, float, float]:
+) -> Figures:
     path = options.folder / "memory.mcap"
     write_mcap(path, streams, seconds, compression=compression)
     runs = []
@@ -127,7 +131,7 @@ def _pair(sink: RunningSink, options: Options) -> str:
             after_s.append(sum(timed(ours, path, sink.port, each).seconds for each in names))
             _verify(sink, streams, seconds, copies=2)
             pair = [Started(ours, path, sink.port, each) for each in names]
-            at_once_s.append(clocked(lambda pair=pair: _together(pair)))
+            at_once_s.append(clocked(partial(_together, pair)))
             _verify(sink, streams, seconds, copies=2)
         path.unlink()
         one, other = statistics.median(after_s), statistics.median(at_once_s)
@@ -149,14 +153,13 @@ def _together(subjects: Sequence[Started]) -> None:
 def _help(options: Options) -> str:
     """Time the start of the command line, which everybody waits for at every `--help`."""
     options.say("memory: --help")
-    command = Path(sys.executable).with_name("mosaico-bridge")
+    command = str(Path(sys.executable).with_name("mosaico-bridge"))
     help_s, bare_s = [], []
     for _ in range(QUICK_TIMES if options.quick else max(HELP_TURNS, options.runs)):
-        shown = subprocess.run([command, "--help"], capture_output=True, check=True, text=True)
-        if "Usage" not in shown.stdout:
+        if b"Usage" not in _started(command, "--help"):
             raise SystemExit("mosaico-bridge --help shows no usage")
-        help_s.append(clocked(lambda: subprocess.run([command, "--help"], capture_output=True)))
-        bare_s.append(clocked(lambda: subprocess.run([sys.executable, "-c", "pass"])))
+        help_s.append(clocked(lambda: _started(command, "--help")))
+        bare_s.append(clocked(lambda: _started(sys.executable, "-c", "pass")))
     ours_s, python_s = statistics.median(help_s), statistics.median(bare_s)
     return table(
         "Start of the command line",
@@ -166,3 +169,8 @@ def _help(options: Options) -> str:
             ("python -c pass", 1e3 * python_s, 1.0),
         ],
     )
+
+
+def _started(*command: str) -> bytes:
+    """Run a command to its end and give its output."""
+    return subprocess.run(command, capture_output=True, check=True).stdout

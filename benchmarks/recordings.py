@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -84,7 +85,8 @@ def write_bag(
         writer.set_compression(rosbag1.Writer.CompressionFormat[compression.upper()])
     with writer:
         connections = [
-            writer.add_connection(each.topic, each.msgtype, typestore=ROS1_STORE) for each in streams
+            writer.add_connection(each.topic, each.msgtype, typestore=ROS1_STORE)
+            for each in streams
         ]
         for time_ns, which, payload in _messages(streams, seconds, ros1=True):
             writer.write(connections[which], time_ns, payload)
@@ -120,20 +122,23 @@ def _messages(
     )
 
 
-def _of_one(which: int, each: Stream, count: int, *, ros1: bool) -> Iterable[tuple[int, int, bytes]]:
+def _of_one(
+    which: int, each: Stream, count: int, *, ros1: bool
+) -> Iterable[tuple[int, int, bytes]]:
     payloads = distinct(each, count)
     if ros1:
-        payloads = [bytes(STORE.cdr_to_ros1(payload, each.msgtype)) for payload in payloads]
+        payloads = tuple(bytes(STORE.cdr_to_ros1(payload, each.msgtype)) for payload in payloads)
     for number in range(count):
         yield START_NS + number * each.step_ns, which, payloads[number % len(payloads)]
 
 
-def distinct(each: Stream, count: int) -> list[bytes]:
-    """Make the CDR payloads of a topic until they would repeat."""
+@lru_cache(maxsize=64)
+def distinct(each: Stream, count: int) -> tuple[bytes, ...]:
+    """Make the CDR payloads of a topic until they would repeat; the same for every format."""
     payloads: list[bytes] = []
     total_bytes = 0
     while len(payloads) < count and total_bytes < DISTINCT_BYTES:
         message = each.make(len(payloads))
         payloads.append(bytes(STORE.serialize_cdr(message, each.msgtype)))
         total_bytes += len(payloads[-1])
-    return payloads
+    return tuple(payloads)

@@ -3,6 +3,7 @@
 import socket
 import threading
 from types import TracebackType
+from typing import Self
 
 PART_BYTES = 1 << 16
 
@@ -22,7 +23,7 @@ class CountingRelay:
         self.port: int = self._listener.getsockname()[1]
         self.sent_bytes = 0
 
-    def __enter__(self) -> "CountingRelay":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 

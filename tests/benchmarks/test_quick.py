@@ -1,0 +1,97 @@
+"""Each benchmark suite works: it verifies what it measures and prints its table.
+
+Nothing is asserted about times: a suite ends with an error where what arrived is not what was
+written.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import table
+
+ROOT = Path(__file__).parent.parent.parent
+
+SUITES = [
+    ("ingest", "imu,mixed_db3", {"Whole ingest": 2}),
+    ("formats", "mcap zstd,bag lz4,mcap cut", {"Reading and decoding": 3}),
+    (
+        "mapping",
+        "sensor_msgs/msg/Imu,sensor_msgs/msg/Image,tf2_msgs/msg/TFMessage,sensor_msgs/msg/Range",
+        {"Mapping by type, slowest against the vendor first": 4},
+    ),
+    (
+        "client",
+        "",
+        {
+            "`write_batch` against bare Flight, null sink": 5,
+            "`TopicHandler.batches` against bare Flight, embedded server": 2,
+            "IMU on the wire by body compression": 3,
+        },
+    ),
+    (
+        "embedded",
+        "imu,query",
+        {"Embedded server": 1, "Queries over 20 sequences, 2 topics each": 5},
+    ),
+    (
+        "memory",
+        "size,latency,help",
+        {
+            "Peak PSS by size: mixed drive, zstd": 3,
+            "From close to finalised sequence, warm daemon, embedded server": 1,
+            "Start of the command line": 2,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("suite", "cases", "expected"), SUITES, ids=[row[0] for row in SUITES])
+def test_prints_its_tables(
+    suite: str, cases: str, expected: dict[str, int], tmp_path: Path
+) -> None:
+    """A suite ends well and prints a row for each case, with a figure in every ratio."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "benchmarks", suite, "--quick", "--folder", str(tmp_path),
+            *(["--cases", cases] if cases else []),
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert _rows_by_title(done.stdout) == expected
+    assert re.search(r"\| \d", done.stdout)
+    assert not list(tmp_path.iterdir()), "recordings are left behind"
+
+
+def _rows_by_title(text: str) -> dict[str, int]:
+    found = {}
+    for part in text.split("### ")[1:]:
+        title, *lines = part.splitlines()
+        found[title] = sum(line.startswith("| ") for line in lines) - 1
+    return found
+
+
+def test_a_wrong_arrival_fails_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A suite does not print figures of an ingest that lost messages."""
+    from benchmarks import ingest
+    from benchmarks.options import Options
+
+    honest = ingest.times_sum
+    monkeypatch.setattr(
+        ingest, "times_sum", lambda start, step, count: honest(start, step, count) + 1
+    )
+
+    with pytest.raises(SystemExit, match="written"):
+        ingest.run(Options(folder=tmp_path, quick=True, runs=1, names=frozenset({"imu"})))
+
+
+def test_tables_are_markdown() -> None:
+    """Figures keep three digits, whole numbers all of theirs, and what is missing is a dash."""
+    text = table("Title", ("case", "a", "b", "c"), [("x", 1234567, 0.12345, None)])
+
+    assert "| x | 1,234,567 | 0.123 | - |" in text
