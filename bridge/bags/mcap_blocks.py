@@ -45,7 +45,10 @@ class BlockCutter:
         self._table = table
         self._limits = limits
         self._tally = tally
-        self._foreign = np.array([bool(c.obstacle) for c in table.channels], dtype=np.bool_)
+        # The two at the end are for UNKNOWN and REDECLARED, which index from there.
+        self._foreign = np.array(
+            [*(bool(channel.obstacle) for channel in table.channels), False, False], dtype=np.bool_
+        )
         self.counted: NDArray[np.int64] = np.zeros(len(table.channels), dtype=np.int64)
 
     def cut(self, data: Bytes, slices: Slices) -> Iterator[ChannelBlock]:

@@ -118,7 +118,8 @@ class ChannelTable:
 
 def _key(record: ChannelRecord, schema: Schema | None) -> tuple[object, ...]:
     """Tell channels apart by what makes messages decode differently."""
-    return (record.id, record.topic, record.message_encoding, schema)
+    told_by = record.schema_id if schema is None else schema
+    return (record.id, record.topic, record.message_encoding, told_by)
 
 
 def _channel(

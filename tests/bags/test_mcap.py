@@ -230,6 +230,28 @@ def test_channel_id_declared_again_behind_the_summary_is_counted(tmp_path: Path)
     assert dict(ours.tally.skipped) == {("", "redeclared_channel"): 1}
 
 
+def test_unknown_ids_beside_a_foreign_channel_are_counted(tmp_path: Path) -> None:
+    """A file whose only channel is foreign counts its messages and those of nobody."""
+    path = tmp_path / "a.mcap"
+    body = made.channel(1, 0, "/a", "json") + made.message(1, 5) + made.message(2, 6)
+    path.write_bytes(made.finished(body))
+    assert dict(made.read_with_ours(path).tally.skipped) == {
+        ("", "unknown_channel"): 1,
+        ("/a", "message encoding 'json' is not of ROS"): 1,
+    }
+
+
+def test_schema_that_comes_after_its_channel_counts_for_that_channel(tmp_path: Path) -> None:
+    """An id declared without schema, then with one that follows later, means two channels."""
+    path = tmp_path / "a.mcap"
+    body = made.channel(1, 0, "/a") + made.message(1, 5)
+    body += made.channel(1, 3, "/a") + made.message(1, 6) + made.schema(3)
+    path.write_bytes(made.finished(body))
+    ours = made.read_with_ours(path)
+    assert [message.log_time for message in ours.messages] == [6]
+    assert dict(ours.tally.skipped) == {("/a", "the channel has no schema"): 1}
+
+
 def test_several_channels_on_one_topic_stay_apart(tmp_path: Path) -> None:
     """Two channels of one topic with different schemas are two channels here."""
     path = tmp_path / "a.mcap"
