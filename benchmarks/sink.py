@@ -163,14 +163,14 @@ def _serve(pipe: Connection) -> None:
     sink = Sink()
     pipe.send(sink.port)
     while pipe.recv() == "sums":
-        pipe.send(
-            {
-                name: (topic.rows, topic.times_sum, topic.arrow_bytes, topic.batches)
-                for name, topic in sink.topics.items()
-            }
-        )
+        sums = {
+            name: (topic.rows, topic.times_sum, topic.arrow_bytes, topic.batches)
+            for name, topic in sink.topics.items()
+        }
+        # Before the answer: whoever gets it may create the next topic at once.
         sink.topics.clear()
         sink.sequences.clear()
+        pipe.send(sums)
     sink.shutdown()
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import ingest
+from benchmarks.options import Options
+from benchmarks.sink import times_sum
 from benchmarks.tables import table
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,12 +81,8 @@ def _rows_by_title(text: str) -> dict[str, int]:
 
 def test_a_wrong_arrival_fails_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A suite does not print figures of an ingest that lost messages."""
-    from benchmarks import ingest
-    from benchmarks.options import Options
-
-    honest = ingest.times_sum
     monkeypatch.setattr(
-        ingest, "times_sum", lambda start, step, count: honest(start, step, count) + 1
+        ingest, "times_sum", lambda start, step, count: times_sum(start, step, count) + 1
     )
 
     with pytest.raises(SystemExit, match="written"):
