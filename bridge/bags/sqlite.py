@@ -194,12 +194,13 @@ def _read_schema(database: Database, path: Path, limits: ReadLimits) -> tuple[Sc
         raise DamagedRecordingError("the file is empty", path=path)
     damage = ""
     try:
-        if is_cut(database.descriptor):
-            raise sqlite3.DatabaseError(CUT)
-        schema = read_schema(database.connection, limits=limits)
-    except TROUBLE as error:
-        damage = str(error)
-        schema = salvaged_schema(database.descriptor, limits=limits)
+        try:
+            if is_cut(database.descriptor):
+                raise sqlite3.DatabaseError(CUT)
+            schema = read_schema(database.connection, limits=limits)
+        except TROUBLE as error:
+            damage = str(error)
+            schema = salvaged_schema(database.descriptor, limits=limits)
     except RecordingLimitError as error:
         error.path = path
         raise

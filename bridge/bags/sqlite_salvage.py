@@ -24,7 +24,7 @@ from bridge.bags.sqlite_pages import (
 )
 from bridge.bags.sqlite_rows import Row
 from bridge.bags.sqlite_rows import Text as TextPayload
-from bridge.bags.sqlite_schema import ENCODINGS, Schema, TopicRow, schema_of
+from bridge.bags.sqlite_schema import ENCODINGS, Schema, TopicRow, check_topics, schema_of
 from bridge.bags.sqlite_seen import SeenRows
 from bridge.model import Definition, Loss
 
@@ -141,7 +141,11 @@ def _message(rowid: int, values: list[Value]) -> Row | None:
 
 
 def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
-    """Read what is left of the small tables."""
+    """Read what is left of the small tables.
+
+    Raises:
+        RecordingLimitError: More topics than allowed.
+    """
     file, free = probed_pages(
         descriptor, row_bytes_max=limits.definition_bytes_max + ROW_BYTES_SLACK
     )
@@ -149,23 +153,20 @@ def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
     definitions: dict[str, Definition] = {}
     notes: dict[int, str] = {}
     version, distro = 0, ""
-    for number, data in file.leaves():
-        if free[number]:
-            continue
-        for rowid, values in filter(None, cells(file, number, data)):
-            words = [_word(value) for value in values]
-            match words:
-                case [_, str(msgtype), str(encoding), str(text), str()] if encoding in ENCODINGS:
-                    name = normal_msgtype(msgtype)
-                    definitions.setdefault(name, Definition(encoding=encoding, text=text))
-                case [_, str(), str(msgtype), str(), *others] if "/" in msgtype and all(
-                    isinstance(other, str) for other in others
-                ):
-                    topics.setdefault(rowid, TopicRow(rowid, *words[1:6]))
-                case [_, int(), str(text)]:
-                    notes[rowid] = text
-                case [number_or_none, str(text)]:
-                    version, distro = number_or_none or rowid, text
+    for rowid, words in _small_rows(file, free):
+        match words:
+            case [_, str(msgtype), str(encoding), str(text), str()] if encoding in ENCODINGS:
+                name = normal_msgtype(msgtype)
+                definitions.setdefault(name, Definition(encoding=encoding, text=text))
+            case [_, str(), str(msgtype), str(), *others] if "/" in msgtype and all(
+                isinstance(other, str) for other in others
+            ):
+                topics.setdefault(rowid, TopicRow(rowid, *words[1:6]))
+                check_topics(len(topics), limits)
+            case [_, int(), str(text)]:
+                notes[rowid] = text
+            case [None | int() as number, str(text)]:
+                version, distro = number or rowid, text
     return schema_of(
         [topics[topic_id] for topic_id in sorted(topics)],
         definitions=definitions,
@@ -173,6 +174,19 @@ def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
         version=version,
         distro=distro,
     )
+
+
+def _small_rows(file: PageFile, free: NDArray[np.bool_]) -> Iterator[tuple[int, list[Any]]]:
+    """Yield row id and values of all rows but messages; a page holds rows of one table."""
+    for number, data in file.leaves():
+        if free[number]:
+            continue
+        for cell in cells(file, number, data):
+            if cell is None:
+                continue
+            if _message(*cell) is not None:
+                break
+            yield cell[0], [_word(value) for value in cell[1]]
 
 
 def _word(value: Value) -> Any:

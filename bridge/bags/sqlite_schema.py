@@ -129,9 +129,18 @@ def _topics(
     wanted = [name for name in TopicRow._fields if name in columns]
     query = f"SELECT {', '.join(wanted)} FROM topics ORDER BY id LIMIT ?"  # noqa: S608 (our names)
     rows = connection.execute(query, (limits.channels_max + 1,)).fetchall()
-    if len(rows) > limits.channels_max:
-        raise RecordingLimitError(f"the file declares more than {limits.channels_max} topics")
+    check_topics(len(rows), limits)
     return [_topic(dict(zip(wanted, row, strict=True))) for row in rows]
+
+
+def check_topics(count: int, limits: ReadLimits) -> None:
+    """Refuse a file that declares too many topics.
+
+    Raises:
+        RecordingLimitError: There are more than allowed.
+    """
+    if count > limits.channels_max:
+        raise RecordingLimitError(f"the file declares more than {limits.channels_max} topics")
 
 
 def _topic(row: Mapping[str, Any]) -> TopicRow:

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.sqlite import open_sqlite3
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, RecordingLimitError
 from tests.bags.sqlite_files import Message, create, insert, judged, messages_of, sqlite_file
 
 SHARED = Path(__file__).parents[3] / "shared" / "bags"
@@ -280,3 +280,18 @@ def test_cut_is_seen_without_a_count_of_pages(tmp_path: Path) -> None:
 
     assert set(found) <= set(judged(path))
     assert not said_whole
+
+
+def test_too_many_topics_are_refused_in_damaged_files_too(tmp_path: Path) -> None:
+    """The limit on topics holds for those that are found page by page."""
+    path = tmp_path / "a.db3"
+    connection = sqlite3.connect(path)
+    create(connection, 4, [f"/t{index}" for index in range(11)])
+    connection.commit()
+    connection.close()
+    with path.open("ab") as file:
+        file.write(b"x")
+
+    with pytest.raises(RecordingLimitError) as caught:
+        open_sqlite3(sqlite_file(path), limits=ReadLimits(channels_max=10))
+    assert caught.value.path == path
