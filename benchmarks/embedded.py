@@ -28,6 +28,7 @@ SHARE, QUICK_SHARE = 0.3, 0.01
 SEQUENCES, QUICK_SEQUENCES = 1_000, 20
 ASKED = 10
 VEHICLES = 20
+ASKED_VEHICLE = 10  # one that is hot
 ROWS = 10
 
 
@@ -114,12 +115,14 @@ def _queries(options: Options, count: int) -> list[tuple[Any, ...]]:
         for number in range(count):
             _write_sequence(client, number)
         hot = (count + 9) // 10
-        vehicles = len(range(3, count, VEHICLES))
+        vehicles = len(range(ASKED_VEHICLE, count, VEHICLES))
         asked: tuple[tuple[str, int, Callable[[], Any]], ...] = (
             (
                 "QuerySequence, metadata equal",
                 vehicles,
-                lambda: client.query(QuerySequence().with_user_metadata("vehicle.id", eq=3)),
+                lambda: client.query(
+                    QuerySequence().with_user_metadata("vehicle.id", eq=ASKED_VEHICLE)
+                ),
             ),
             (
                 "QuerySequence, part of the name",
@@ -138,9 +141,9 @@ def _queries(options: Options, count: int) -> list[tuple[Any, ...]]:
             ),
             (
                 "all three together",
-                len([n for n in range(3, count, VEHICLES) if n % 10 == 0]),
+                len([n for n in range(ASKED_VEHICLE, count, VEHICLES) if n % 10 == 0]),
                 lambda: client.query(
-                    QuerySequence().with_user_metadata("vehicle.id", eq=3),
+                    QuerySequence().with_user_metadata("vehicle.id", eq=ASKED_VEHICLE),
                     QueryTopic().with_ontology_tag("Temperature"),
                     QueryOntologyCatalog(Temperature.Q.value.gt(350.0)),
                 ),
