@@ -1,1 +1,1 @@
-"""Speed and memory as ratios: against the vendor's injector and against the limit, in one run."""
+"""Speed and memory as ratios, in one run: against the vendor, bare libraries, and limits."""
