@@ -119,7 +119,7 @@ class _Run:
         )
         if found.state is Existing.WHOLE:
             assert found.handler is not None
-            return report_of_existing(found.handler, self._report(sequence))
+            return report_of_existing(found.handler, self._report(sequence), self.lanes.values())
         if found.state is Existing.REMAINS:
             self.client.sequence_delete(sequence)
         return self._send(sequence, chain([first], blocks))

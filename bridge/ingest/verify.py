@@ -1,8 +1,13 @@
 """Proves that the platform holds what was sent, before the sequence is finalised."""
 
+from collections.abc import Iterable
+
 from bridge.client import MosaicoClient, SequenceHandler, SequenceWriter
 from bridge.errors import VerificationError
+from bridge.ingest.lanes import Lane
 from bridge.ingest.report import IngestReport, TopicReport, VerificationLevel
+
+NOT_ON_PLATFORM_REASON = "not_on_platform"
 
 _STRENGTH = list(VerificationLevel)
 
@@ -47,24 +52,33 @@ def verify(
     return level
 
 
-def report_of_existing(handler: SequenceHandler, report: IngestReport) -> IngestReport:
+def report_of_existing(
+    handler: SequenceHandler, report: IngestReport, lanes: Iterable[Lane]
+) -> IngestReport:
     """Fill a report from what the platform already holds of the same content.
+
+    What an earlier try left out is not known any more, so the platform's row counts are compared
+    with what the container counts; where it does not count, or messages are thinned by choice,
+    nothing is proven and the recording is not for disposal.
 
     Args:
         handler: The sequence, finalised.
         report: The recording's report, with nothing sent yet.
-
-    Returns:
-        The same report with the platform's row counts; verification is `CLOSED`, since nothing
-        was sent that counts could be compared with.
+        lanes: The topics that would be sent.
     """
     present = {name: handler.topic_handler(name) for name in handler.topics}
-    for topic in report.topics:
+    countable = True
+    for lane in lanes:
+        topic = lane.report
         held = present.get(topic.platform_name)
         if held is not None:
             topic.messages_sent = held.row_count or 0
             topic.start_ns, topic.end_ns = held.timestamp_ns_min, held.timestamp_ns_max
-    report.verification = VerificationLevel.CLOSED
+        if topic.messages_recorded is None or not lane.sampler.idle:
+            countable = False
+        else:
+            lane.skip(NOT_ON_PLATFORM_REASON, topic.messages_recorded - topic.messages_sent)
+    report.verification = VerificationLevel.COUNTS if countable else VerificationLevel.NONE
     report.notes.append("the platform had this recording already; nothing was sent")
     return report
 

@@ -235,6 +235,19 @@ def test_a_second_ingest_sends_nothing(
     assert client.list_sequences() == before
     assert report.messages_sent == drive_report.messages_sent
     assert any("already" in note for note in report.notes)
+    assert (report.verification, report.complete) == (VerificationLevel.COUNTS, True)
+
+
+def test_what_an_earlier_try_left_out_is_noticed(client: MosaicoClient, tmp_path: Path) -> None:
+    """A sequence with fewer rows than the recording counts is not taken for the whole of it."""
+    bag = write_drive(tmp_path, name="less", start_ns=START_NS + 6, duration_s=1.0, splits=1)
+    thinned = {"/imu/*": TopicOptions(every_nth=2)}
+    send(client, bag, IngestOptions(identity=Identity(instance="test"), topic_options=thinned))
+    report = send(client, bag)
+    imu = next(topic for topic in report.topics if topic.name == "/imu/data")
+
+    assert imu.messages_skipped == {"not_on_platform": 50}
+    assert not report.complete
 
 
 def test_other_content_under_the_name_is_left_alone(
