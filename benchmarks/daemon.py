@@ -64,13 +64,15 @@ def latency(options: Options) -> str:
         # Names that end in a number would be taken for splits of one recording.
         # The first one warms the daemon up and is not counted.
         for number in range(1 + (QUICK_RECORDINGS if options.quick else RECORDINGS)):
-            write_mcap(draft, [each], SECONDS_OF_1_MB)
+            # Of different lengths, because the same content again would be recognised.
+            seconds = SECONDS_OF_1_MB + number / RATE_HZ
+            write_mcap(draft, [each], seconds)
             content = draft.read_bytes()
             recorded = len(content)
             with (folder / "watched" / f"drive_{number}_of_today.mcap").open("wb") as file:
                 file.write(content)
             closed = time.perf_counter()
-            _await_rows(client, f"drive_{number}_of_today", each.count(SECONDS_OF_1_MB))
+            _await_rows(client, f"drive_{number}_of_today", each.count(seconds))
             if number:
                 found_s.append(time.perf_counter() - closed)
             time.sleep(1.0)  # so that a spare worker is warm again, as between recordings
