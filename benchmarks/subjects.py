@@ -10,10 +10,16 @@ from typing import Any
 
 def ours(path: Path, port: int, sequence: str) -> Callable[[], None]:
     """Ingest with this project, as a worker does."""
+    import numpy as np
+    import pyarrow as pa
+
     from bridge.bags import load_recording
     from bridge.client import MosaicoClient
     from bridge.ingest import Identity, IngestOptions, ingest
 
+    # Where pandas is installed, as the vendor's SDK has it, pyarrow imports it at the first array
+    # from numpy; the bridge itself does not need it.
+    pa.array(np.zeros(1))
     options = IngestOptions(identity=Identity(instance="benchmark"), sequence_name=sequence)
 
     def call() -> None:
