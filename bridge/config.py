@@ -137,7 +137,7 @@ class IngestSettings(Section):
         "any number is skipped and counted.",
     )
     max_batch_size_bytes: int = Field(
-        4 * MEBIBYTE, gt=0, description="Size a topic's batch grows to before it is sent."
+        8 * MEBIBYTE, gt=0, description="Size a topic's batch grows to before it is sent."
     )
     max_batch_size_records: int = Field(
         100_000, gt=0, description="Rows a topic's batch grows to before it is sent."

@@ -42,10 +42,10 @@ class BatchLimits:
         send_queue_batches: Batches that wait for the network; at the bound decoding waits.
     """
 
-    batch_bytes_max: int = 4 << 20
+    batch_bytes_max: int = 8 << 20
     batch_rows_max: int = 100_000
     memory_budget_bytes: int = 64 << 20
-    read_ahead_bytes: int = 16 << 20
+    read_ahead_bytes: int = 8 << 20
     send_queue_batches: int = 2
 
 
