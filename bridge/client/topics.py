@@ -51,6 +51,8 @@ class TopicWriter:
         rows_written: Rows handed to the stream.
         bytes_written: Their size as Arrow IPC, before compression.
         batches_written: Batches handed to the stream; each becomes a chunk on the platform.
+        start_ns: First record time among these rows; None before the first.
+        end_ns: Last record time among them, inclusive; likewise.
         oversize: Rows that were too large for the server; dropped, counted and reported to it.
         closed: Whether the topic is whole on the server, as far as its verdict tells.
         aborted: Whether it was given up.
@@ -65,6 +67,8 @@ class TopicWriter:
     rows_written: int = 0
     bytes_written: int = 0
     batches_written: int = 0
+    start_ns: int | None = None
+    end_ns: int | None = None
     oversize: int = 0
     closed: bool = False
     aborted: bool = False
@@ -197,6 +201,13 @@ class TopicWriter:
             self.rows_written += rows
             self.bytes_written += size_bytes
             self.batches_written += 1
+            self._widen(batch)
+
+    def _widen(self, batch: pa.RecordBatch) -> None:
+        times_ns = batch.column(TIMESTAMP_COLUMN).to_numpy()
+        first_ns, last_ns = int(times_ns.min()), int(times_ns.max())
+        self.start_ns = first_ns if self.start_ns is None else min(self.start_ns, first_ns)
+        self.end_ns = last_ns if self.end_ns is None else max(self.end_ns, last_ns)
 
     def _drop(self, size_bytes: int) -> None:
         self.oversize += 1

@@ -68,12 +68,6 @@ class Lane:
         """Enter messages that are left out."""
         enter_skipped(self.report, reason, count, self.events)
 
-    def widen(self, start_ns: int, end_ns: int) -> None:
-        """Enter the first and last record time of a batch that is sent."""
-        report = self.report
-        report.start_ns = start_ns if report.start_ns is None else min(report.start_ns, start_ns)
-        report.end_ns = end_ns if report.end_ns is None else max(report.end_ns, end_ns)
-
 
 def enter_skipped(report: TopicReport, reason: str, count: int, events: IngestEvents) -> None:
     """Enter messages that are left out into a topic's account and tell the listener."""

@@ -18,7 +18,6 @@ from bridge.ingest.lanes import Lane, is_the_topics_fault
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
 from bridge.ingest.threads import SendBehind
-from bridge.ontology import TIMESTAMP_COLUMN
 
 TOPIC_DROPPED_REASON = "topic_dropped"
 OVERSIZE_REASON = "oversize"
@@ -87,8 +86,6 @@ class Sending:
         self._behind.submit(partial(self._write, lane, batch))
         lane.report.batches += 1
         lane.report.arrow_bytes += batch.nbytes
-        times_ns = batch.column(TIMESTAMP_COLUMN).to_numpy()
-        lane.widen(int(times_ns.min()), int(times_ns.max()))
         self._events.batch_sent(
             topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=batch.nbytes
         )
@@ -108,6 +105,8 @@ class Sending:
                 self._attempt(lane, lane.writer.close)
             if lane.writer is not None and lane.failure is None:
                 lane.report.messages_sent = lane.writer.rows_written
+                lane.report.start_ns = lane.writer.start_ns
+                lane.report.end_ns = lane.writer.end_ns
                 lane.skip(OVERSIZE_REASON, lane.writer.oversize)
                 whole.append(lane)
         for lane in lanes:
@@ -147,7 +146,6 @@ class Sending:
             0,
         )
         lane.skip(TOPIC_DROPPED_REASON, lane.messages_read - sum(report.messages_skipped.values()))
-        report.start_ns = report.end_ns = None
         if lane.writer is not None:
             writer.topic_drop(report.platform_name, error.message)
 

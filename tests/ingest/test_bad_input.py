@@ -83,6 +83,23 @@ def test_messages_with_more_than_their_definition_are_sent_and_reported(tmp_path
     assert "more than their definition" in "".join(notes)
 
 
+def test_a_message_over_the_servers_limit_is_dropped_alone(tmp_path: Path) -> None:
+    """Even as the first and the last one, whose times then do not count as sent."""
+    text = b"\x01" * (1 << 20)
+    large = b"\x00\x01\x00\x00" + len(text).to_bytes(4, "little") + text[:-1] + b"\x00"
+    path = write(tmp_path / "bag.mcap", {"/t": "string data"}, {"/t": [large, GOOD, GOOD, large]})
+    with (
+        EmbeddedServer(tmp_path / "platform", message_bytes_max=1 << 20) as server,
+        MosaicoClient.connect("127.0.0.1", server.port) as client,
+    ):
+        report = ingest(load_recording(path), client=client, options=OPTIONS)
+    (topic,) = report.topics
+
+    assert (topic.messages_sent, topic.messages_skipped) == (2, {"oversize": 2})
+    assert (topic.start_ns, topic.end_ns) == (2, 3)
+    assert not report.complete
+
+
 def test_too_many_bad_messages_fail_the_recording_where_a_bound_is_set(tmp_path: Path) -> None:
     """The bound turns quiet loss into an error that names the topic and the setting."""
     path = write(tmp_path / "bag.mcap", {"/t": "string data"}, {"/t": [GOOD, CUT, CUT]})
