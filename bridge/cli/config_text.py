@@ -1,6 +1,6 @@
 """Writes the settings down for people: as an annotated TOML file, and as a reference page.
 
-Both come from the fields in `config.py`, so they cannot say anything else than the code does.
+Both come from the fields in `config`, so they cannot say anything else than the code does.
 """
 
 import json

@@ -1,0 +1,44 @@
+"""The settings: one frozen tree, every default in one place, read once, checked once.
+
+Sources, weakest first: the defaults, the TOML file, the environment
+(`MOSAICO_BRIDGE_<SECTION>__<KEY>`), the overrides of the command line. Unknown keys are refused
+wherever they come from.
+"""
+
+from bridge.config.load import CONFIG_FILE_VARIABLE, load_settings
+from bridge.config.sections import (
+    DefinitionSettings,
+    DisposalSettings,
+    EmbeddedSettings,
+    HttpSettings,
+    IngestSettings,
+    LogSettings,
+    NotificationSettings,
+    RetrySettings,
+    ServerSettings,
+    StateSettings,
+    TopicSettings,
+    WatchSettings,
+    WorkerSettings,
+)
+from bridge.config.settings import ENVIRONMENT_PREFIX, Settings
+
+__all__ = [
+    "CONFIG_FILE_VARIABLE",
+    "ENVIRONMENT_PREFIX",
+    "DefinitionSettings",
+    "DisposalSettings",
+    "EmbeddedSettings",
+    "HttpSettings",
+    "IngestSettings",
+    "LogSettings",
+    "NotificationSettings",
+    "RetrySettings",
+    "ServerSettings",
+    "Settings",
+    "StateSettings",
+    "TopicSettings",
+    "WatchSettings",
+    "WorkerSettings",
+    "load_settings",
+]

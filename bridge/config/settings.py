@@ -1,0 +1,81 @@
+"""The whole tree of settings, and what its tables must agree on."""
+
+from typing import Any
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bridge.config.sections import (
+    DefinitionSettings,
+    DisposalSettings,
+    EmbeddedSettings,
+    HttpSettings,
+    IngestSettings,
+    LogSettings,
+    NotificationSettings,
+    RetrySettings,
+    ServerSettings,
+    StateSettings,
+    TopicSettings,
+    WatchSettings,
+    WorkerSettings,
+)
+
+ENVIRONMENT_PREFIX = "MOSAICO_BRIDGE_"
+
+
+class Settings(BaseSettings):
+    """All settings.
+
+    Raises:
+        ConfigError: by `load_settings`, which is how to make one.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    watch: WatchSettings = WatchSettings()
+    server: ServerSettings = ServerSettings()
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    ingest: IngestSettings = IngestSettings()
+    topics: dict[str, TopicSettings] = Field(
+        default_factory=dict, description="Per-topic choices: pattern = { choices }."
+    )
+    metadata: dict[str, str] = Field(
+        default_factory=dict,
+        description="Constants for every sequence's metadata; ${NAME} is taken from the "
+        "environment, {hostname} is the machine's name.",
+    )
+    mappings: tuple[dict[str, Any], ...] = Field(
+        (), description="Custom mappings of ROS types to ontology models; see docs/mapping.md."
+    )
+    definitions: DefinitionSettings = DefinitionSettings()
+    state: StateSettings = StateSettings()
+    retry: RetrySettings = RetrySettings()
+    workers: WorkerSettings = WorkerSettings()
+    disposal: DisposalSettings = DisposalSettings()
+    http: HttpSettings = HttpSettings()
+    notifications: NotificationSettings = NotificationSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _folders_do_not_overlap(self) -> "Settings":
+        watched = self.watch.folder.absolute()
+        inside = {"state.folder": self.state.folder, "disposal.archive_folder": None}
+        inside["disposal.archive_folder"] = self.disposal.archive_folder
+        inside["disposal.quarantine_folder"] = self.disposal.quarantine_folder
+        for key, folder in inside.items():
+            if folder is not None and folder.absolute().is_relative_to(watched):
+                raise ValueError(f"{key} = {folder} lies inside watch.folder = {watched}")
+        if self.disposal.mode == "move" and self.disposal.archive_folder is None:
+            raise ValueError("disposal.mode = move needs disposal.archive_folder")
+        return self
+
+    @property
+    def uses_embedded_server(self) -> bool:
+        """Whether no platform is configured."""
+        return not self.server.host
