@@ -17,11 +17,13 @@ from bridge.daemon.entry import Entry, Failure, Transition
 from bridge.daemon.events import DaemonObserver
 from bridge.daemon.instance import instance_id
 from bridge.daemon.journal import Journal
+from bridge.daemon.listener import Listener
 from bridge.daemon.pool import Pool
 from bridge.daemon.requests import carry_out
-from bridge.daemon.scheduler import Gatekeeper
+from bridge.daemon.scheduler import Gatekeeper, Waiting
 from bridge.daemon.states import IN_WORK, QUEUED
 from bridge.daemon.status import DaemonStatus, Gate, GateStatus, WatchStatus
+from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.tracker import Tracker
 from bridge.daemon.wakeup import Wakeup
 from bridge.daemon.watcher import Watcher
@@ -95,6 +97,15 @@ class Loop:
             command=worker_command,
         )
         self._disposer = self._make_disposer()
+        self._waiting = Waiting(settings.retry, clock=clock)
+        self._listener = self._make_listener()
+        self._supervisor = Supervisor(
+            self._journal,
+            pool=self._pool,
+            listener=self._listener,
+            limits=settings.workers,
+            observer=observer,
+        )
         self._dispatcher = self._make_dispatcher()
         self._watcher = Watcher(
             settings.watch.folder.absolute(),
@@ -125,18 +136,27 @@ class Loop:
             clock=self._clock,
         )
 
+    def _make_listener(self) -> Listener:
+        return Listener(
+            self._journal,
+            pool=self._pool,
+            gate=self._gate,
+            waiting=self._waiting,
+            retry=self._settings.retry,
+            observer=self._observer,
+            on_end=self._disposer.ended,
+        )
+
     def _make_dispatcher(self) -> Dispatcher:
         return Dispatcher(
             self._journal,
             tracker=self._tracker,
             pool=self._pool,
             gate=self._gate,
+            waiting=self._waiting,
             settings=self._settings,
             address=self._address,
             instance_id=self._instance_id,
-            observer=self._observer,
-            clock=self._clock,
-            on_end=self._disposer.ended,
         )
 
     def __enter__(self) -> Self:
@@ -151,7 +171,7 @@ class Loop:
         trace: TracebackType | None,
     ) -> None:
         self._watcher.close()
-        self._dispatcher.abandon("the bridge was stopped while this was in work")
+        self._supervisor.abandon("the bridge was stopped while this was in work")
         self._observer.stopped(status=self.status())
         self._selector.close()
         self._pool.close()
@@ -180,6 +200,9 @@ class Loop:
         self._tracker.adopt(settings.watch)
         self._gate.adopt(settings.retry)
         self._disposer.adopt(settings.disposal)
+        self._waiting.adopt(settings.retry)
+        self._listener.adopt(settings.retry)
+        self._supervisor.adopt(settings.workers)
         self._dispatcher.adopt(settings)
         self._scan_at_s = self._clock.monotonic_s()
 
@@ -235,8 +258,8 @@ class Loop:
         return f"{host}:{port}"
 
     def _work(self) -> None:
-        self._dispatcher.settle()
-        self._dispatcher.watch()
+        self._listener.settle()
+        self._supervisor.watch()
         if self._wakeup.stopping:
             return
         self._answer_requests()
@@ -344,7 +367,7 @@ class Loop:
 
     def _hear(self, worker: Worker) -> None:
         try:
-            self._dispatcher.hear(worker)
+            self._supervisor.hear(worker)
         finally:
             self._drop_gone()
 
