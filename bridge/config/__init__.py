@@ -22,10 +22,18 @@ from bridge.config.sections import (
     WorkerSettings,
 )
 from bridge.config.settings import ENVIRONMENT_PREFIX, Settings
+from bridge.config.uplink import (
+    MINUTES_PER_DAY,
+    UplinkSettings,
+    UplinkSpan,
+    minute_of_day,
+    weekdays,
+)
 
 __all__ = [
     "CONFIG_FILE_VARIABLE",
     "ENVIRONMENT_PREFIX",
+    "MINUTES_PER_DAY",
     "DefinitionSettings",
     "DisposalSettings",
     "EmbeddedSettings",
@@ -38,7 +46,11 @@ __all__ = [
     "Settings",
     "StateSettings",
     "TopicSettings",
+    "UplinkSettings",
+    "UplinkSpan",
     "WatchSettings",
     "WorkerSettings",
     "load_settings",
+    "minute_of_day",
+    "weekdays",
 ]

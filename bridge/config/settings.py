@@ -20,6 +20,7 @@ from bridge.config.sections import (
     WatchSettings,
     WorkerSettings,
 )
+from bridge.config.uplink import UplinkSettings
 
 ENVIRONMENT_PREFIX = "MOSAICO_BRIDGE_"
 
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     state: StateSettings = StateSettings()
     retry: RetrySettings = RetrySettings()
     workers: WorkerSettings = WorkerSettings()
+    uplink: UplinkSettings = UplinkSettings()
     disposal: DisposalSettings = DisposalSettings()
     http: HttpSettings = HttpSettings()
     notifications: NotificationSettings = NotificationSettings()

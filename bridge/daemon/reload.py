@@ -26,6 +26,7 @@ CHANGEABLE = (
     "workers.memory_limit_bytes",
     "workers.stall_timeout_s",
     "workers.drain_timeout_s",
+    "uplink",
     "disposal.mode",
     "disposal.verification",
     "log",
