@@ -1,5 +1,7 @@
 """Images, compressed images and camera calibration."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 
@@ -14,7 +16,7 @@ INT32_MAX = 2**31 - 1
 CODECS = frozenset({"raw", "png", "jpeg", "jpg", "tiff", "h264", "hevc"})
 """The formats that a CompressedImage of the platform can name; all others are called raw."""
 
-BAD_FORMAT = "compressed image whose format string cannot be understood"
+SEPARATORS = re.compile(r"[\s;,]+")
 
 
 def image(source: Source) -> Columns:
@@ -64,9 +66,6 @@ def compressed_image(source: Source) -> Columns:
     """Map a CompressedImage; few distinct formats are parsed once each, never one per row."""
     encoded = source.column("format", pa.string()).dictionary_encode()
     parsed = [parse_format(str(text)) for text in encoded.dictionary]
-    unknown = np.array([codec == "" for codec in parsed], np.bool_)
-    codes = encoded.indices.to_numpy()
-    source.reject(unknown[codes], BAD_FORMAT)
     return {
         "header": header(source),
         "data": source.binary("data"),
@@ -77,25 +76,29 @@ def compressed_image(source: Source) -> Columns:
 def parse_format(text: str) -> str:
     """Tell the codec from the format string of an image transport.
 
-    Transports write `jpeg`, `bgr8; jpeg compressed bgr8` or `16UC1; compressedDepth png`. The
-    reading is that of the platform's own bridge, oddities included.
+    Transports write `jpeg`, `bgr8; jpeg compressed bgr8` or `16UC1; compressedDepth png`, drivers
+    that are no transports also `bgr8; jpeg`. Where the platform's own bridge finds a codec, this
+    is the one; where it finds none, the first word that names one counts. No string costs the
+    message.
 
     Returns:
-        A member of `CODECS`, or empty where the string is blank, or has several words and says
-        neither or both of compressed and compressedDepth.
+        A member of `CODECS`; `raw` where nothing in the string names one.
     """
-    words = text.split()
     if not text:
         return "png"
+    words = text.split()
+    named = (word.lower() for word in SEPARATORS.split(text) if word.lower() in CODECS)
+    codec = _by_transport(words).lower()
+    return codec if codec in CODECS else next(named, "raw")
+
+
+def _by_transport(words: list[str]) -> str:
+    """Give the word that is the codec by the order in which transports write; empty for none."""
     if len(words) == 1:
-        codec = words[0]
-    elif ("compressed" in words) == ("compressedDepth" in words):
+        return words[0]
+    if ("compressed" in words) == ("compressedDepth" in words):
         return ""
-    elif "compressed" in words:
-        codec = words[1]
-    else:
-        codec = next(iter(words[2:]), "png")
-    return codec.lower() if codec.lower() in CODECS else "raw"
+    return words[1] if "compressed" in words else next(iter(words[2:]), "png")
 
 
 def region(source: Source) -> Columns:

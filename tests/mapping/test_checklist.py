@@ -245,9 +245,6 @@ FORMATS = {
     "webp": "raw",
     "theora": "raw",
     "h265": "raw",
-    "jpeg compressed": "raw",
-    "rgb8;jpeg compressed bgr8": "raw",
-    "rgb8; png compressedDepth": "raw",
 }
 
 
@@ -255,20 +252,6 @@ def test_format_of_a_compressed_image_is_parsed_as_the_vendor_does() -> None:
     """Every spelling of the transports, and those that only look like one."""
     found = variants("sensor_msgs/msg/CompressedImage", format=list(FORMATS))
     assert [row["format"] for row in found] == list(FORMATS.values())
-
-
-@pytest.mark.parametrize("text", ["bgr8; jpeg", "a compressed compressedDepth", "  "])
-def test_format_that_says_nothing_is_dropped(text: str) -> None:
-    """Where the vendor raises, the message is dropped alone and counted."""
-    msgtype = "sensor_msgs/msg/CompressedImage"
-    sample = [changed(zero(JAZZY, msgtype), format=each) for each in ("jpeg", text, "png")]
-    definition = message_type(JAZZY, msgtype)
-    plan = plan_topic(topic(msgtype), definition, arrow_type(definition))
-    block = plan.apply(decoded(JAZZY, msgtype, sample))
-
-    assert len(vendor_rows(msgtype, sample)) == 2
-    assert [row["format"] for row in rows_of(block)] == ["jpeg", "png"]
-    assert block.dropped == {"compressed image whose format string cannot be understood": 1}
 
 
 def test_image_keeps_its_bytes_whatever_their_number() -> None:

@@ -55,6 +55,33 @@ def test_raw_images_stay_raw() -> None:
     assert (ours[0]["format"], ours[0]["data"]) == ("raw", pixels.tobytes())
 
 
+@pytest.mark.parametrize(
+    ("text", "theirs", "ours"),
+    [
+        ("bgr8; jpeg", None, "jpeg"),
+        ("bgr8;PNG", "raw", "png"),
+        ("rgb8;jpeg compressed bgr8", "raw", "jpeg"),
+        ("rgb8; png compressedDepth", "raw", "png"),
+        ("jpeg compressed", "raw", "jpeg"),
+        ("16UC1; compressedDepth rvl", "raw", "raw"),
+        ("a compressed compressedDepth", None, "raw"),
+        ("bgr8; webp", None, "raw"),
+        ("  ", None, "raw"),
+    ],
+)
+def test_no_format_string_costs_a_compressed_image(
+    text: str, theirs: str | None, ours: str
+) -> None:
+    """The codec that the string names is found wherever it stands; the vendor drops or misnames."""
+    zeroed = zero(JAZZY, "sensor_msgs/msg/CompressedImage")
+    message = changed(zeroed, format=text, data=np.arange(5, dtype=np.uint8))
+    row = vendor_row("sensor_msgs/msg/CompressedImage", message)
+    _, mine = mapped(message)
+
+    assert (row and row["format"]) == theirs
+    assert (mine[0]["format"], mine[0]["data"]) == (ours, bytes(range(5)))
+
+
 def test_camera_that_was_never_calibrated_is_kept() -> None:
     """D1: the vendor takes an empty `d` for a missing one and stops; we store no parameters."""
     message = zero(JAZZY, "sensor_msgs/msg/CameraInfo")
