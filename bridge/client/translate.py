@@ -113,7 +113,13 @@ _WORDS: tuple[_Told, ...] = (
         "the server did not understand the request; check its version",
     ),
     (
-        ("sanitization error", "unsupported schema", "invalid json key", "is not a valid"),
+        (
+            "sanitization error",
+            "unsupported schema",
+            "invalid json key",
+            "is not a valid",
+            "non-nullable",
+        ),
         RejectedError,
         "",
     ),

@@ -13,6 +13,7 @@ from bridge.embedded.keyed_refusals import (
     require_key,
     undecodable,
 )
+from bridge.embedded.nulls import as_declared
 from bridge.embedded.reading import Window
 from bridge.embedded.records import TopicRecord, TopicState
 from bridge.embedded.ticket import Ticket, decode_resource
@@ -107,7 +108,8 @@ def get(archive: Archive, ticket: bytes) -> tuple[pa.Schema, Iterator[pa.RecordB
         raise refuse("facade error :: missing data :: unable to compute optimal batch size")
     schema = described_schema(topic)
     batches = reader.batches(window, bytes_target=BYTES_TARGET)
-    return schema, (pa.record_batch(batch.columns, schema=schema) for batch in batches)
+    declared = as_declared(batches, topic.schema)
+    return schema, (pa.record_batch(batch.columns, schema=schema) for batch in declared)
 
 
 def put(

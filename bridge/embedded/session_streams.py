@@ -7,6 +7,7 @@ from pyarrow import flight
 
 from bridge.embedded.archive import Archive
 from bridge.embedded.names import require_uuid
+from bridge.embedded.nulls import as_declared
 from bridge.embedded.records import TopicRecord, TopicState
 from bridge.embedded.refusals import Refusal, Status, never_put, still_uploading
 from bridge.embedded.session_actions import ENCODE_BYTES_TARGET, find_topic
@@ -73,4 +74,4 @@ def get(archive: Archive, ticket: flight.Ticket) -> tuple[pa.Schema, Iterator[pa
     if topic.state is TopicState.EMPTY:
         raise never_put(topic.locator)
     batches = archive.open(topic).batches(wanted.window, bytes_target=ENCODE_BYTES_TARGET)
-    return topic.schema, batches
+    return topic.schema, as_declared(batches, topic.schema)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bridge.embedded.nulls import storable
 from bridge.embedded.records import SegmentRecord, TopicRecord
 
 SEGMENT_BYTES_MAX = 256 * 2**20
@@ -78,7 +79,7 @@ class TopicData:
     def __init__(self, store: Store, topic: TopicRecord, schema: pa.Schema) -> None:
         self._store = store
         self._topic = topic
-        self._schema = schema
+        self._schema = storable(schema)
         self._options = writer_options(schema, serialization_format=topic.serialization_format)
         self._segment: _Segment | None = None
         self._number = 0
@@ -104,7 +105,9 @@ class TopicData:
             path = self._store.path(self._topic, self._number)
             self._segment = _Segment(path, self._number, self._schema, self._options)
             self._number += 1
-        self._segment.append(batch)
+        self._segment.append(
+            batch if batch.schema.equals(self._schema) else batch.cast(self._schema)
+        )
 
     @property
     def is_full(self) -> bool:

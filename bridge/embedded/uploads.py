@@ -6,6 +6,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from bridge.embedded.archive import Archive, TopicGoneError
+from bridge.embedded.nulls import null_fault
 from bridge.embedded.records import SegmentRecord, TopicRecord
 from bridge.embedded.store import TIMESTAMP, TopicData
 
@@ -39,7 +40,8 @@ def take(
     What arrived of a stream that fails stays, but its topic is never locked.
 
     Raises:
-        BrokenStreamError: The client went away, a message is too big, or the server stops.
+        BrokenStreamError: The client went away, a message is too big or has a null in a required
+            field, or the server stops.
         NoDataError: The client gave the topic up.
         TopicGoneError: The topic was deleted meanwhile.
     """
@@ -93,6 +95,8 @@ def _received(
                 f"decoded message length too large: found {size_bytes} bytes,"
                 f" the limit is: {archive.message_bytes_max} bytes"
             )
+        if path := null_fault(message.data):
+            raise BrokenStreamError(f"field '{path}' is declared non-nullable but contains nulls")
         if archive.is_closing.is_set():
             raise BrokenStreamError("the server shuts down")
         yield message.data

@@ -140,6 +140,10 @@ INTERNAL = "Flight returned internal error, with message: "
             ),
             RejectedError,
         ),
+        (
+            flight.FlightCancelledError("Stream error: Column 'x' is declared as non-nullable"),
+            RejectedError,
+        ),
         (flight.FlightCancelledError("Stream error: broken."), TransientError),
         (pa.ArrowInvalid("decoded message length too large: found 9"), RejectedError),
         (pa.ArrowInvalid("resource exhausted error, with message: too many"), TransientError),
