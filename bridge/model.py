@@ -48,6 +48,23 @@ class RecordingFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Which part of a longer recording a storage file is, where it is treated by itself.
+
+    Attributes:
+        recording: Name of the whole.
+        folder: Where the parts lie.
+        index: The recorder's number for it, from 0; None where its name has none.
+        followed: Whether a later part is there already.
+    """
+
+    recording: str
+    folder: Path
+    index: int | None
+    followed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """What a person would call one bag: a rosbag2 folder with its splits, or a lone file.
 
@@ -57,6 +74,7 @@ class Recording:
         files: The storage files in split order; the files are the truth, `hints` is not.
         hints: What `metadata.yaml` says, parsed but not believed; empty without one.
         notes: What was odd about the files on disk, one sentence each.
+        split: Which part of a longer recording it is; None for a whole one.
     """
 
     path: Path
@@ -64,6 +82,7 @@ class Recording:
     files: tuple[RecordingFile, ...]
     hints: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from bridge.bags.discovery import find_recordings, recordings_in
 from bridge.bags.fingerprint import fingerprint
 from bridge.bags.reader import RecordingReader, open_recording
 from bridge.bags.recording import load_recording
+from bridge.bags.splits import load_split, split_up
 
 __all__ = [
     "DefinitionSources",
@@ -15,7 +16,9 @@ __all__ = [
     "find_recordings",
     "fingerprint",
     "load_recording",
+    "load_split",
     "missing_definition_hint",
     "open_recording",
     "recordings_in",
+    "split_up",
 ]
