@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from bridge.config import ENVIRONMENT_PREFIX, Settings, TopicSettings
+from bridge.config import ENVIRONMENT_PREFIX, FolderSettings, Settings, TopicSettings
 
 LINE_LENGTH = 98
 
@@ -47,7 +47,7 @@ def annotated_toml() -> str:
                 lines.append(_assignment(key, entry))
         else:
             lines += _comment(field.description or "")
-            lines += [f"# {line}" for line in _EXAMPLES[name]]
+            lines += [f"# {line}".rstrip() for line in _EXAMPLES[name]]
     return "\n".join(lines) + "\n"
 
 
@@ -70,6 +70,16 @@ def reference_page() -> str:
 
 # Tables whose keys the user chooses have no default that could be shown; an example says more.
 _EXAMPLES = {
+    "folders": (
+        "[folders.front]",
+        'path = "/recordings/front"',
+        'ingest = { topic_prefix = "/front" }',
+        "",
+        "[folders.rear]",
+        'path = "/recordings/rear"',
+        'watch = { first = ["crash/*"] }',
+        'disposal = { mode = "delete" }',
+    ),
     "topics": ('[topics."/camera/*"]', 'image_format = "png"', "max_hz = 5.0"),
     "metadata": ("[metadata]", 'vehicle = "car-07"', 'fleet = "${FLEET}"'),
     "mappings": (
@@ -79,7 +89,7 @@ _EXAMPLES = {
         'fields = { data = "speed.value" }',
     ),
 }
-_ITEMS: dict[str, type[BaseModel]] = {"topics": TopicSettings}
+_ITEMS: dict[str, type[BaseModel]] = {"folders": FolderSettings, "topics": TopicSettings}
 
 
 def _table(section: type[BaseModel]) -> Iterator[str]:

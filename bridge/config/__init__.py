@@ -5,6 +5,7 @@ Sources, weakest first: the defaults, the TOML file, the environment
 wherever they come from.
 """
 
+from bridge.config.folders import FolderSettings
 from bridge.config.load import CONFIG_FILE_VARIABLE, load_settings
 from bridge.config.sections import (
     DefinitionSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "DefinitionSettings",
     "DisposalSettings",
     "EmbeddedSettings",
+    "FolderSettings",
     "HttpSettings",
     "IngestSettings",
     "LogSettings",

@@ -43,10 +43,11 @@ class WatchSettings(Section):
         description="Glob patterns, relative to the folder, of recordings that go before others; "
         "those of an earlier pattern before those of a later one, oldest first within each.",
     )
-    on_change: Literal["new", "ignore"] = Field(
+    on_change: Literal["new", "replace", "ignore"] = Field(
         "new",
         description="What a recording is whose content changes after it was sent: a new one, sent "
-        "as a sequence of its own, or one to leave alone.",
+        "as a sequence of its own; one that takes the old sequence's place, which is deleted once "
+        "the new one is verified and finalised; or one to leave alone.",
     )
 
 
@@ -93,6 +94,11 @@ class IngestSettings(Section):
         "(derived from its content), start (time of the first message, with a strftime format: "
         "{start:%Y%m%dT%H%M%SZ}), hostname, and the keys of [metadata].",
     )
+    unit: Literal["recording", "split"] = Field(
+        "recording",
+        description="What becomes a sequence: a recording with all its splits, once it is "
+        "complete, or each split by itself, as soon as it is closed.",
+    )
     topics: tuple[str, ...] = Field(
         (),
         description="Topic patterns in order, shell style; a leading ! excludes. Empty takes all.",
@@ -128,11 +134,17 @@ class IngestSettings(Section):
         description="Bytes that wait in batches of all topics together before the biggest are "
         "sent early.",
     )
-    verification: Literal["closed", "counts", "range", "readback"] = Field(
-        "range",
-        description="What must be proven before a sequence is finalised: that every stream was "
-        "closed, that row counts agree, that first and last times agree too, or that all rows "
-        "can be read back.",
+    verification: Literal["closed", "range", "counts", "readback"] = Field(
+        "counts",
+        description="How much is proven before a sequence is finalised, each with the ones before: "
+        "that every stream was closed, that first and last times agree (platforms from 0.2 on), "
+        "that row counts agree (from 0.6 on), or that all rows can be read back (all platforms).",
+    )
+    hash_files: bool = Field(
+        default=False,
+        description="Take the SHA-256 of every file while it is read, as sha256sum prints it, and "
+        "keep it in the recording's report. Costs about a fifth of the speed on big payloads "
+        "where cores are few.",
     )
     image_format: Literal["raw", "png"] = Field(
         "raw", description="How raw images are stored: as they are, or as PNG to save bandwidth."
@@ -235,9 +247,10 @@ class DisposalSettings(Section):
         description="Where recordings that cannot be read are put, with a report beside them; "
         "without it they stay where they are and only the journal says so.",
     )
-    verification: Literal["closed", "counts", "range", "readback"] = Field(
+    verification: Literal["closed", "range", "counts", "readback"] = Field(
         "counts",
-        description="How much must be proven before a recording may be moved or deleted.",
+        description="How much must be proven before a recording may be moved or deleted; levels as "
+        "in ingest.verification, weakest first.",
     )
     retain_days: float = Field(
         0.0, ge=0, description="Days that recordings stay after they were sent; 0 for none."

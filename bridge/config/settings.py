@@ -1,10 +1,13 @@
 """The whole tree of settings, and what its tables must agree on."""
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bridge.config.folders import FolderSettings, laid_over, overlap
 from bridge.config.sections import (
     DefinitionSettings,
     DisposalSettings,
@@ -40,6 +43,11 @@ class Settings(BaseSettings):
     )
 
     watch: WatchSettings = WatchSettings()
+    folders: dict[str, FolderSettings] = Field(
+        default_factory=dict,
+        description="Several watched folders, each by a name of its own, with what differs in it "
+        "from the main tables. With any, watch.folder itself is not watched.",
+    )
     server: ServerSettings = ServerSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
     ingest: IngestSettings = IngestSettings()
@@ -76,6 +84,44 @@ class Settings(BaseSettings):
         if self.disposal.mode == "move" and self.disposal.archive_folder is None:
             raise ValueError("disposal.mode = move needs disposal.archive_folder")
         return self
+
+    @model_validator(mode="after")
+    def _folders_are_sound(self) -> "Settings":
+        if not self.folders:
+            return self
+        if self.watch.folder != WatchSettings().folder:
+            raise ValueError("watch.folder and [folders] are both set; give each folder a table")
+        if found := overlap({name: folder.path for name, folder in self.folders.items()}):
+            raise ValueError(found)
+        for name, settings in self.watched.items():
+            for place in (settings.disposal.archive_folder, settings.disposal.quarantine_folder):
+                for other, folder in self.folders.items():
+                    if place and place.absolute().is_relative_to(folder.path.absolute()):
+                        raise ValueError(f"folders.{name} puts files into folders.{other}: {place}")
+        return self
+
+    @cached_property
+    def watched(self) -> Mapping[str, "Settings"]:
+        """The watched folders by name, each with the settings that hold in it.
+
+        A single folder, set by `watch.folder`, has an empty name.
+
+        Raises:
+            ValueError: A folder sets an unknown key or a wrong value.
+        """
+        if not self.folders:
+            return {"": self}
+        main = self.model_dump()
+        found = {}
+        for name, folder in self.folders.items():
+            try:
+                found[name] = Settings.model_validate(laid_over(main, folder))
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                key = ".".join(str(step) for step in first["loc"])
+                message = first["msg"].removeprefix("Value error, ")
+                raise ValueError(f"folders.{name}: {key}: {message}") from error
+        return found
 
     @property
     def uses_embedded_server(self) -> bool:
