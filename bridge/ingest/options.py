@@ -1,6 +1,7 @@
 """What an ingest is told: plain values, no settings file, no environment."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,15 @@ class IngestOptions:
         on_error: What stays on the platform at the final give-up.
         fail_on_topic_error: Whether one topic that cannot be sent fails the recording.
         message_errors_max: The most skipped messages before the recording fails; None for any.
-        verification: What must be proven before the sequence is finalised.
+        verification: How much is proven before the sequence is finalised, as far as the platform's
+            revision tells enough.
+        hash_files: Whether to take the SHA-256 of every file for the report.
         batches: When messages are sent.
         limits: What a file may claim.
         definitions: Where to look for definitions that the recording does not carry.
         scratch_dir: Where private copies may be made; None for the system's choice.
+        wait_turn: Called by the sending thread before each batch, to wait for as long as it must;
+            see `bridge.client.Pacer`. None for no waiting.
     """
 
     identity: Identity
@@ -87,8 +92,10 @@ class IngestOptions:
     on_error: OnErrorPolicy = OnErrorPolicy.Delete
     fail_on_topic_error: bool = False
     message_errors_max: int | None = None
-    verification: VerificationLevel = VerificationLevel.RANGE
+    verification: VerificationLevel = VerificationLevel.COUNTS
+    hash_files: bool = False
     batches: BatchLimits = field(default_factory=BatchLimits)
     limits: ReadLimits = field(default_factory=ReadLimits)
     definitions: DefinitionSources | None = None
     scratch_dir: Path | None = None
+    wait_turn: Callable[[threading.Event], None] | None = None

@@ -23,12 +23,17 @@ class TopicOutcome(StrEnum):
 
 
 class VerificationLevel(StrEnum):
-    """How much of what arrived was proven, weakest first."""
+    """How much of what arrived was proven, weakest first; each includes the ones before.
+
+    `CLOSED`: the platform says that each stream ended cleanly. `RANGE`: first and last times agree,
+    too (told from G1.2 on). `COUNTS`: row counts agree, too (told from G2c on). `READBACK`: rows
+    and times were counted in what the platform gives out (any revision).
+    """
 
     NONE = "none"
     CLOSED = "closed"
-    COUNTS = "counts"
     RANGE = "range"
+    COUNTS = "counts"
     READBACK = "readback"
 
 
@@ -85,7 +90,7 @@ class IngestReport:
         recording: Path of the recording.
         sequence: Its name on the platform.
         fingerprint: Identity of the content.
-        content_hash: SHA-256 over the files' bytes as they were read, hex; empty if not all read.
+        sha256: The SHA-256 of every file by its name, hex, where it was asked for.
         topics: One entry per topic of the recording, sent or not.
         losses: Byte ranges that could not be read.
         healthy: Whether the recorder closed every file properly.
@@ -98,7 +103,7 @@ class IngestReport:
     recording: str
     sequence: str
     fingerprint: str
-    content_hash: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
     topics: list[TopicReport] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     healthy: bool = True

@@ -125,7 +125,7 @@ def test_move_across_file_systems_copies_first(
 
 def test_weaker_proof_than_configured_keeps_the_source(bridge: "Bridge") -> None:
     """A recording verified below the level of disposal stays where it is."""
-    bridge.overrides |= {"disposal.mode": "delete", "disposal.verification": "range"}
+    bridge.overrides |= {"disposal.mode": "delete", "disposal.verification": "readback"}
     path = bridge.drop("a.mcap")
     bridge.daemon().run_once()
 

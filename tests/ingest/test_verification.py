@@ -1,0 +1,131 @@
+"""What is proven before a sequence is finalised, by revision of the platform."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.bags import load_recording
+from bridge.cli import write_drive
+from bridge.client import MosaicoClient, SequenceWriter, TopicHandler, TopicReceipt
+from bridge.embedded import EmbeddedServer
+from bridge.errors import VerificationError
+from bridge.ingest import Identity, IngestOptions, VerificationLevel, ingest
+from tests.client.old_servers import KeyedServer, SessionServer
+
+START_NS = 1_760_000_000_000_000_000
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drive")
+    return write_drive(folder, name="drive", start_ns=START_NS, duration_s=0.5, splits=1)
+
+
+@contextlib.contextmanager
+def platform(revision: str, folder: Path) -> Iterator[MosaicoClient]:
+    """Serve a revision: our own server where it speaks it, a shim otherwise."""
+    if revision in {"G1.2", "G2d"}:
+        served = EmbeddedServer(folder, revision="G1.2" if revision == "G1.2" else "G2d")
+    else:
+        served = (KeyedServer if revision.startswith("G1") else SessionServer)(revision)
+    with served as server, MosaicoClient.connect("127.0.0.1", server.port) as client:
+        assert client.revision[:2] == revision[:2]
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("revision", "most"),
+    [
+        ("G1.0", VerificationLevel.CLOSED),
+        ("G1.1", VerificationLevel.CLOSED),
+        ("G1.2", VerificationLevel.RANGE),
+        ("G2a", VerificationLevel.RANGE),
+        ("G2b", VerificationLevel.RANGE),
+        ("G2c", VerificationLevel.COUNTS),
+        ("G2d", VerificationLevel.COUNTS),
+    ],
+)
+def test_as_much_is_proven_as_the_revision_tells(
+    revision: str, most: VerificationLevel, drive: Path, tmp_path: Path
+) -> None:
+    """A level that the platform cannot prove is not claimed; reading back proves it everywhere."""
+    order = list(VerificationLevel)
+    with platform(revision, tmp_path) as client:
+        for wanted in order[1:]:
+            options = IngestOptions(
+                identity=Identity(instance="test"),
+                sequence_name="{stem}_" + wanted,
+                verification=wanted,
+            )
+            report = ingest(load_recording(drive), client=client, options=options)
+            proven = (
+                wanted
+                if wanted is VerificationLevel.READBACK
+                else min(wanted, most, key=order.index)
+            )
+
+            assert report.verification is proven
+            assert report.complete
+
+
+@pytest.mark.parametrize(
+    ("level", "untrue", "told"),
+    [
+        ("closed", {"locked": False}, "not closed"),
+        ("range", {"end_ns": 5}, "5"),
+        ("counts", {"row_count": 1}, "has 1"),
+        ("readback", {"row_count": 1}, "has 1"),
+    ],
+)
+def test_a_difference_is_an_error_with_both_figures(
+    level: str,
+    untrue: dict[str, Any],
+    told: str,
+    drive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the platform holds otherwise than it was sent is never finalised."""
+    honest = SequenceWriter.receipts
+
+    def lying(writer: SequenceWriter) -> dict[str, TopicReceipt]:
+        return {
+            name: replace(receipt, **untrue) if name == "/odom" else receipt
+            for name, receipt in honest(writer).items()
+        }
+
+    monkeypatch.setattr(SequenceWriter, "receipts", lying)
+    options = IngestOptions(
+        identity=Identity(instance="test"), verification=VerificationLevel(level)
+    )
+    with platform("G2d", tmp_path) as client:
+        with pytest.raises(VerificationError) as caught:
+            ingest(load_recording(drive), client=client, options=options)
+
+        assert caught.value.topic == "/odom"
+        assert told in caught.value.message
+        assert client.list_sequences() == []
+
+
+def test_rows_lost_on_the_platform_are_found_by_reading_back(
+    drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform that counts rows it cannot give out is caught by `readback`, and only by that."""
+    whole = TopicHandler.batches
+    monkeypatch.setattr(
+        TopicHandler, "batches", lambda handler: (batch.slice(1) for batch in whole(handler))
+    )
+    for level in ("counts", "readback"):
+        options = IngestOptions(
+            identity=Identity(instance="test"), verification=VerificationLevel(level)
+        )
+        with platform("G2d", tmp_path / level) as client:
+            if level == "counts":
+                assert ingest(load_recording(drive), client=client, options=options).complete
+                continue
+            with pytest.raises(VerificationError, match="read back"):
+                ingest(load_recording(drive), client=client, options=options)
