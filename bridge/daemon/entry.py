@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.daemon.states import State
 from bridge.errors import BridgeError, Trouble
+from bridge.ingest import OpenUpload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,8 @@ class Entry:
         supersedes: The id of an older recording that stood at the same path, or None.
         duplicate_of: The id of the recording with the same content that is treated instead, or
             None.
+        upload: An upload of it that is not finished and can be taken up again, or None.
+        resend: Whether a person asked to send it again where the platform has less than it.
     """
 
     id: int
@@ -114,6 +117,8 @@ class Entry:
     failure: Failure | None
     supersedes: int | None
     duplicate_of: int | None
+    upload: OpenUpload | None = None
+    resend: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

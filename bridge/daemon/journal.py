@@ -19,6 +19,7 @@ from bridge.daemon.entry import Entry, Failure, RequestKind, Transition
 from bridge.daemon.journal_view import JournalView, translated
 from bridge.daemon.schema import LockedError, connect, take_lock
 from bridge.daemon.states import AT_REST, IN_WORK, State, allowed
+from bridge.ingest import OpenUpload
 
 OnChange = Callable[[Entry, Transition], None]
 
@@ -27,7 +28,7 @@ CHANGEABLE = frozenset(
     {
         "fingerprint", "path", "name", "size_bytes", "modified_ns", "attempts", "interruptions",
         "deaths", "due_ns", "salvage", "sequence", "verification", "messages_sent", "failure",
-        "supersedes", "duplicate_of", "reason",
+        "supersedes", "duplicate_of", "reason", "upload", "resend",
     }
 )  # fmt: skip
 
@@ -330,7 +331,7 @@ def printable(text: str) -> str:
 def _stored(value: Any) -> Any:
     if isinstance(value, Path):
         return os.fsencode(value)
-    if isinstance(value, Failure):
+    if isinstance(value, Failure | OpenUpload):
         return json.dumps(value.as_json())
     if isinstance(value, bool):
         return int(value)

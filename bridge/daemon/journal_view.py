@@ -15,11 +15,12 @@ from typing import Any
 from bridge.daemon.entry import Entry, Failure, Request, RequestKind, Sighting, Transition
 from bridge.daemon.states import State
 from bridge.errors import JournalError
+from bridge.ingest import OpenUpload
 
 COLUMNS = (
     "id, fingerprint, path, name, state, reason, size_bytes, modified_ns, priority, discovered_ns,"
     " changed_ns, attempts, interruptions, deaths, due_ns, salvage, sequence, verification,"
-    " messages_sent, failure, supersedes, duplicate_of"
+    " messages_sent, failure, supersedes, duplicate_of, upload, resend"
 )
 
 # A recording that was broken off more often than this lets all others go first.
@@ -183,6 +184,8 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         failure=None if row[19] is None else Failure.from_json(json.loads(row[19])),
         supersedes=row[20],
         duplicate_of=row[21],
+        upload=None if row[22] is None else OpenUpload.from_json(json.loads(row[22])),
+        resend=bool(row[23]),
     )
 
 

@@ -75,6 +75,10 @@ MIGRATIONS: tuple[str, ...] = (
         answer TEXT NOT NULL DEFAULT ''
     );
     """,
+    """
+    ALTER TABLE entries ADD COLUMN upload TEXT;
+    ALTER TABLE entries ADD COLUMN resend INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 BUSY_TIMEOUT_S = 10.0

@@ -5,6 +5,7 @@ from bridge.ingest.lanes import plan_topics
 from bridge.ingest.options import BatchLimits, Identity, IngestOptions
 from bridge.ingest.pipeline import ingest
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
+from bridge.ingest.upload import OpenUpload
 from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "IngestOptions",
     "IngestReport",
     "NoEvents",
+    "OpenUpload",
     "TopicOptions",
     "TopicOutcome",
     "TopicReport",

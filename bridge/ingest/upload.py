@@ -1,0 +1,46 @@
+"""What must be remembered of an upload to take it up again: kept by whoever calls `ingest`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenUpload:
+    """An upload that was begun and is not finished.
+
+    Attributes:
+        sequence: Its name on the platform.
+        session_uuid: The right to go on with it (the sequence's key on G1); not to be shown.
+        session: The session's locator; empty on G1 and G2a.
+        tries: Attempts that got as far as sending, this one included.
+        rows: Rows of each topic whose stream the platform has closed without complaint, by the
+            platform's name of it. Where the platform itself tells, it has the last word.
+    """
+
+    sequence: str
+    session_uuid: str = field(repr=False)
+    session: str = ""
+    tries: int = 1
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {
+            "sequence": self.sequence,
+            "session_uuid": self.session_uuid,
+            "session": self.session,
+            "tries": self.tries,
+            "rows": dict(self.rows),
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "OpenUpload":
+        """Read one back from `as_json`."""
+        return cls(
+            sequence=str(plain["sequence"]),
+            session_uuid=str(plain["session_uuid"]),
+            session=str(plain["session"]),
+            tries=int(plain["tries"]),
+            rows={str(name): int(rows) for name, rows in plain["rows"].items()},
+        )
