@@ -3,6 +3,7 @@
 from bridge.bags.container import ReadLimits, ReadTally
 from bridge.bags.definitions import DefinitionSources, missing_definition_hint
 from bridge.bags.discovery import find_recordings, recordings_in
+from bridge.bags.endings import End, end_of
 from bridge.bags.fingerprint import fingerprint
 from bridge.bags.reader import RecordingReader, open_recording
 from bridge.bags.recording import load_recording
@@ -10,9 +11,11 @@ from bridge.bags.splits import load_split, split_up
 
 __all__ = [
     "DefinitionSources",
+    "End",
     "ReadLimits",
     "ReadTally",
     "RecordingReader",
+    "end_of",
     "find_recordings",
     "fingerprint",
     "load_recording",

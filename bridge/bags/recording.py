@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bridge.bags.endings import End, end_of
 from bridge.bags.formats import StorageName, is_temporary, sniff, storage_name
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
-from bridge.bags.trailers import is_whole
 from bridge.errors import (
     EmptyRecordingError,
     NotARecordingError,
@@ -253,8 +253,17 @@ def _without_twins(
         if len(twins) == 1 or not plain:
             kept.append(twins[0])
             continue
-        whole = is_whole(folder / plain[0][0].name, plain[0][0].container)
-        chosen = plain[0] if whole else next(file for file in twins if file not in plain)
+        named, size_bytes = plain[0]
+        ending = end_of(
+            RecordingFile(
+                path=folder / named.name, size_bytes=size_bytes, container=named.container
+            )
+        )
+        chosen = (
+            plain[0]
+            if ending in {End.PROPER, End.SIDECAR}
+            else next(file for file in twins if file not in plain)
+        )
         notes.extend(
             f"{named.name} is left out: the same as {chosen[0].name}"
             for named, _ in twins

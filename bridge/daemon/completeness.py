@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bridge.daemon.endings import End, end_of
+from bridge.bags import End, end_of
 from bridge.daemon.writers import Writer, WriterCheck, writer_of
 from bridge.model import Recording
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 from mcap.writer import Writer as McapWriter
 
+from bridge.bags import End, end_of
 from bridge.daemon.completeness import Rule, Verdict, gather, judge
-from bridge.daemon.endings import End, end_of
 from bridge.daemon.writers import Writer, by_lease, by_proc, writer_of
 from bridge.model import Container, Recording, RecordingFile
 

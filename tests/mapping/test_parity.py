@@ -69,7 +69,7 @@ def judge(block: MappedBlock, sample: list[Any]) -> list[dict[str, Any]]:
 
 
 def comparable(message: Any) -> bool:
-    """Whether the vendor takes what we take: not so ROS 2 cameras without distortion, odd codecs."""
+    """Whether the vendor takes what we take: no ROS 2 camera without distortion, no odd codec."""
     if message.__msgtype__ == "sensor_msgs/msg/CompressedImage":
         words = message.format.split()
         transports = {"compressed", "compressedDepth"} & set(words)

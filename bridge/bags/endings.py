@@ -12,6 +12,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from bridge.bags.mcap_records import MAGIC as MCAP_MAGIC
+from bridge.bags.sqlite_pages import MAGIC as SQLITE_MAGIC
 from bridge.model import Container, RecordingFile
 
 
@@ -26,7 +28,6 @@ class End(StrEnum):
     GONE = "gone"
 
 
-MCAP_MAGIC = b"\x89MCAP0\r\n"
 MCAP_FOOTER_OPCODE = 0x02
 # Opcode, length; then summary start, summary offset start, summary CRC.
 MCAP_FOOTER_HEAD = struct.Struct("<BQ")
@@ -36,7 +37,6 @@ ROSBAG1_MAGIC = b"#ROSBAG V2.0\n"
 ROSBAG1_HEAD_BYTES = 4096
 ROSBAG1_INDEX_POSITION = b"index_pos="
 
-SQLITE_MAGIC = b"SQLite format 3\0"
 SQLITE_HEADER_BYTES = 100
 SQLITE_PAGE_SIZE = struct.Struct(">16xH")
 SQLITE_PAGE_COUNT = struct.Struct(">28xI")
