@@ -11,8 +11,8 @@ from typing import Self
 
 from bridge.bags.compression import decompress_messages, is_compressed
 from bridge.bags.container import ChannelBlock, ReadLimits, ReadTally
-from bridge.bags.content_hash import ContentHash
 from bridge.bags.definitions import DefinitionSources
+from bridge.bags.file_hashes import FileHashes
 from bridge.bags.formats import sniff, storage_name
 from bridge.bags.mcap import McapReader
 from bridge.bags.metadata import read_hints
@@ -78,8 +78,6 @@ class RecordingReader:
         )
         self.topics: tuple[Topic, ...] = table.topics
         self._topic_of = table.by_file
-        self._hash = ContentHash([opened.source for opened in files])
-        stack.callback(self._hash.stop)
 
     @property
     def tally(self) -> ReadTally:
@@ -128,13 +126,12 @@ class RecordingReader:
         """Yield the intact messages of all files, file after file, each in its own order.
 
         A file that turns out to be unreadable from some point on is noted in `tally`; the next one
-        goes on. The hash of the content is taken meanwhile.
+        goes on.
 
         Raises:
             RecordingChangedError: A file changed since it was opened; nothing of it is to be
                 believed.
         """
-        self._hash.start()
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             self._current, self._payload_bytes = opened, 0
             try:
@@ -172,15 +169,11 @@ class RecordingReader:
         for reason, count in dropped.items():
             self._undecompressed[self.topics[topic].name, reason] += count
 
-    def content_hash(self) -> str:
-        """Give the SHA-256 over all files in order, each preceded by its size; waits for it.
-
-        Raises:
-            RecordingChangedError: A file changed since it was opened.
-            DamagedRecordingError: The storage gives no bytes.
-            UsageError: The reader was closed before.
-        """
-        return self._hash.result()
+    def hash_files(self) -> FileHashes:
+        """Begin taking the SHA-256 of every file in the background; closing gives it up."""
+        hashes = FileHashes({opened.file.path: opened.source for opened in self._files})
+        self._stack.callback(hashes.stop)
+        return hashes
 
     def close(self) -> None:
         """Release everything; idempotent."""

@@ -129,6 +129,7 @@ def ingest_options(
         fail_on_topic_error=ingest.topic_errors == "fail",
         message_errors_max=ingest.message_errors_max,
         verification=VerificationLevel(ingest.verification),
+        hash_files=ingest.hash_files,
         batches=BatchLimits(
             batch_bytes_max=ingest.max_batch_size_bytes,
             batch_rows_max=ingest.max_batch_size_records,

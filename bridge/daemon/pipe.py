@@ -1,6 +1,6 @@
 """What daemon and worker say to each other: one JSON object a line, and nothing else.
 
-Down (standard input of the worker): jobs. Up (its standard output): that it is ready, how an
+Down (standard input of the worker): jobs, and how much may be sent. Up (its standard output): that it is ready, how an
 ingest gets on, and how the job ended. The settings travel down the pipe, secrets included, and
 so never stand in an argument list or an environment.
 """
@@ -22,6 +22,7 @@ from bridge.model import Loss
 
 # A line longer than this is no message of ours; the worker is taken for broken.
 LINE_BYTES_MAX = 256 << 20
+SHARE_START = b'{"share": '
 
 
 class JobKind(StrEnum):
@@ -90,6 +91,28 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How much a worker may send from now on.
+
+    Attributes:
+        bytes_per_second: The most; 0 for nothing, None without limit.
+    """
+
+    bytes_per_second: int | None
+
+    def encoded(self) -> bytes:
+        """Give it as a line, which no job looks like."""
+        return SHARE_START + json.dumps(self.bytes_per_second).encode() + b"}\n"
+
+    @classmethod
+    def decoded(cls, line: bytes) -> "Share | None":
+        """Read one back; None when the line is a job."""
+        if not line.startswith(SHARE_START):
+            return None
+        return cls(bytes_per_second=json.loads(line)["share"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
     """The worker has loaded everything and waits for a job."""
 
@@ -118,6 +141,14 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WireMoved:
+    """So much went over the wire, or nothing because nothing may be sent."""
+
+    sent_bytes: int
+    received_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageFinished:
     """A stage took this long."""
 
@@ -139,7 +170,9 @@ class Failed:
     failure: Failure
 
 
-Message = Ready | Started | TopicPlanned | Progressed | StageFinished | Succeeded | Failed
+Message = (
+    Ready | Started | TopicPlanned | Progressed | WireMoved | StageFinished | Succeeded | Failed
+)
 
 
 def encode(message: Message) -> bytes:
@@ -165,6 +198,12 @@ def encode(message: Message) -> bytes:
                 "arrow_bytes": dict(progress.arrow_bytes),
                 "batches": dict(progress.batches),
                 "skipped": [[*who, count] for who, count in progress.skipped.items()],
+            }
+        case WireMoved():
+            plain = {
+                "kind": "wire",
+                "sent_bytes": message.sent_bytes,
+                "received_bytes": message.received_bytes,
             }
         case StageFinished():
             plain = {"kind": "stage", "stage": message.stage, "seconds": message.seconds}
@@ -216,6 +255,9 @@ DECODERS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {
     "started": _started,
     "topic": lambda plain: TopicPlanned(topic=_topic(plain["topic"])),
     "progress": _progressed,
+    "wire": lambda plain: WireMoved(
+        sent_bytes=plain["sent_bytes"], received_bytes=plain["received_bytes"]
+    ),
     "stage": lambda plain: StageFinished(stage=plain["stage"], seconds=plain["seconds"]),
     "succeeded": _succeeded,
     "failed": lambda plain: Failed(failure=Failure.from_json(plain["failure"])),
@@ -228,7 +270,7 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         recording=plain["recording"],
         sequence=plain["sequence"],
         fingerprint=plain["fingerprint"],
-        content_hash=plain["content_hash"],
+        sha256=plain["sha256"],
         topics=[_topic(topic) for topic in plain["topics"]],
         losses=[Loss(**{**loss, "path": Path(loss["path"])}) for loss in plain["losses"]],
         healthy=plain["healthy"],

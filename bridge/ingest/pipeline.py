@@ -126,6 +126,7 @@ class _Run:
 
     def _send(self, sequence: str, blocks: Iterator[MessageBlock]) -> IngestReport:
         report = self._report(sequence)
+        hashes = self.reader.hash_files() if self.options.hash_files else None
         sending = Sending(
             client=self.client,
             sequence=sequence,
@@ -139,7 +140,8 @@ class _Run:
             self._account()
             self.events.stage_finished(stage="convert", seconds=self.convert_s)
             self.events.stage_finished(stage="send", seconds=sending.send_s)
-            report.content_hash = self.reader.content_hash()
+            if hashes is not None:
+                report.sha256 = {path.name: value for path, value in hashes.result().items()}
             if sending.writer is None or not whole:
                 raise self._nothing_to_send()
             verifying = time.perf_counter()

@@ -23,6 +23,8 @@ from bridge.bags import (
     load_recording,
     open_recording,
 )
+from bridge.bags.file_hashes import FileHashes
+from bridge.bags.source import FileSource
 from bridge.errors import (
     DamagedRecordingError,
     NotARecordingError,
@@ -148,28 +150,38 @@ def test_metadata_comes_from_files_and_yaml(drive: Path) -> None:
         assert reader.metadata["library"] == "test"
 
 
-def test_content_hash_is_that_of_sizes_and_files(drive: Path) -> None:
-    """The hash can be repeated with standard tools, before, while or after reading."""
-    expected = hashlib.sha256()
-    for number in range(3):
-        data = (drive / f"drive_{number}.mcap").read_bytes()
-        expected.update(len(data).to_bytes(8, "little") + data)
-    recording = load_recording(drive)
-    with open_recording(recording) as reader:
-        assert reader.content_hash() == expected.hexdigest()
-    with open_recording(recording) as reader:
+def test_files_are_hashed_as_standard_tools_do(drive: Path) -> None:
+    """Each file's hash is that of its bytes, whether or not it is read meanwhile."""
+    expected = {
+        drive / f"drive_{number}.mcap": hashlib.sha256(
+            (drive / f"drive_{number}.mcap").read_bytes()
+        ).hexdigest()
+        for number in range(3)
+    }
+    with open_recording(load_recording(drive)) as reader:
+        hashes = reader.hash_files()
         messages_of(reader)
-        assert reader.content_hash() == expected.hexdigest()
-    with open_recording(recording) as reader:
-        pass
+        assert hashes.result() == expected
+
+
+def test_hashing_that_was_given_up_has_no_result(tmp_path: Path) -> None:
+    """Whoever stops in the middle never gets half a hash."""
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(8 << 30)
+    source = FileSource(big)
+    hashes = FileHashes({big: source})
+    hashes.stop()
+    source.close()
     with pytest.raises(UsageError):
-        reader.content_hash()
+        hashes.result()
 
 
 def test_closing_early_leaves_no_thread_and_no_descriptor(drive: Path) -> None:
     """A reader that is left in the middle gives everything back; closing twice is harmless."""
     threads, descriptors = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
     reader = open_recording(load_recording(drive))
+    reader.hash_files()
     next(reader.blocks())
     reader.close()
     reader.close()
@@ -180,12 +192,13 @@ def test_closing_early_leaves_no_thread_and_no_descriptor(drive: Path) -> None:
 def test_split_deleted_while_reading_is_read_to_its_end(drive: Path) -> None:
     """A recorder that deletes its oldest splits takes nothing from a reader that has begun."""
     with open_recording(load_recording(drive)) as reader:
+        hashes = reader.hash_files()
         blocks = reader.blocks()
         count = len(next(blocks).starts)
         for number in range(3):
             (drive / f"drive_{number}.mcap").unlink()
         assert count + sum(len(block.starts) for block in blocks) == 300
-        assert len(reader.content_hash()) == 64
+        assert [len(digest) for digest in hashes.result().values()] == [64] * 3
 
 
 def test_split_deleted_before_opening_is_a_loss(drive: Path) -> None:

@@ -1,5 +1,6 @@
 """Recordings go in as files and come out as rows: judged by rosbags, read by us and the vendor."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -323,6 +324,20 @@ def test_filtered_and_thinned_topics_are_accounted_for(
     assert camera.messages_skipped == {"filtered": 10}
     assert (imu.platform_name, imu.messages_sent) == ("/imu", 10)
     assert imu.messages_skipped == {"downsampled": 90}
+
+
+def test_the_hashes_of_the_files_are_reported_on_request(
+    client: MosaicoClient, tmp_path: Path
+) -> None:
+    """Every file's SHA-256 stands in the report by its name, and only where it was asked for."""
+    bag = write_drive(tmp_path, name="hashed", start_ns=START_NS + 7, duration_s=1.0, splits=2)
+    options = IngestOptions(identity=Identity(instance="test"), hash_files=True)
+
+    assert send(client, bag, options).sha256 == {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in bag.glob("*.mcap")
+    }
+    client.sequence_delete(next(name for name in client.list_sequences() if "hashed" in name))
+    assert send(client, bag).sha256 == {}
 
 
 def test_a_recording_with_nothing_to_send_creates_nothing(
