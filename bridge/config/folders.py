@@ -51,7 +51,7 @@ def laid_over(main: Mapping[str, Any], folder: FolderSettings) -> dict[str, Any]
     over["watch"] = {**folder.watch, "folder": folder.path}
     laid = {name: {**main[name], **over[name]} for name in OVERRIDABLE}
     # Of topic patterns the first that matches decides, so the folder's own go first.
-    laid["topics"] = {**over["topics"], **{**main["topics"], **over["topics"]}}
+    laid["topics"] = {**over["topics"], **main["topics"], **over["topics"]}
     return {**main, **laid, "folders": {}}
 
 
