@@ -7,6 +7,7 @@ from bridge.bags.endings import End, end_of
 from bridge.bags.fingerprint import fingerprint
 from bridge.bags.reader import RecordingReader, open_recording
 from bridge.bags.recording import load_recording
+from bridge.bags.scratch import sweep_scratch
 from bridge.bags.splits import load_split, split_up
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "open_recording",
     "recordings_in",
     "split_up",
+    "sweep_scratch",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from bridge.bags import sweep_scratch
 from bridge.config import Settings
 from bridge.daemon.clock import Clock
 from bridge.daemon.dispatcher import Address, Dispatcher
@@ -18,6 +19,7 @@ from bridge.daemon.events import DaemonObserver
 from bridge.daemon.instance import instance_id
 from bridge.daemon.journal import Journal
 from bridge.daemon.listener import Listener
+from bridge.daemon.options import scratch_folder
 from bridge.daemon.pool import Pool
 from bridge.daemon.requests import carry_out
 from bridge.daemon.scheduler import Gatekeeper, Waiting
@@ -82,6 +84,8 @@ class Loop:
         )
         self._counts: dict[str, int] | None = None
         self._journal.recover()
+        # No worker is left that could use one: each holds the journal's lock as long as it lives.
+        sweep_scratch(scratch_folder(settings))
         self._tracker = Tracker(
             self._journal,
             settings.watch,

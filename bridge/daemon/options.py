@@ -138,8 +138,13 @@ def ingest_options(
         definitions=DefinitionSources(
             folders=definitions.folders, distro=definitions.distro, ament_prefix_path=ament
         ),
-        scratch_dir=settings.state.folder / SCRATCH_FOLDER,
+        scratch_dir=scratch_folder(settings),
     )
+
+
+def scratch_folder(settings: Settings) -> Path:
+    """Give the folder in which working copies are made."""
+    return settings.state.folder / SCRATCH_FOLDER
 
 
 def _topic_options(choices: TopicSettings, image_format: str) -> TopicOptions:

@@ -146,11 +146,12 @@ def test_space_for_the_copy_is_checked_first(
 
 
 def test_scratch_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    """A scratch folder that is not there is nobody's damage."""
+    """A scratch folder that cannot be is nobody's damage."""
     path, _ = killed(tmp_path, journal_mode="WAL")
+    (tmp_path / "file").touch()
 
     with pytest.raises(ScratchSpaceError):
-        open_sqlite3(sqlite_file(path), limits=LIMITS, scratch_dir=tmp_path / "gone")
+        open_sqlite3(sqlite_file(path), limits=LIMITS, scratch_dir=tmp_path / "file" / "scratch")
 
 
 def test_database_that_is_written_while_it_is_copied_is_tried_later(
@@ -180,7 +181,7 @@ def test_unreadable_descriptors_are_not_leaked(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         with pytest.raises(ScratchSpaceError):
-            open_sqlite3(sqlite_file(path), limits=LIMITS, scratch_dir=tmp_path / "gone")
+            open_sqlite3(sqlite_file(path), limits=LIMITS, scratch_dir=path / "no folder")
         with open_sqlite3(sqlite_file(path), limits=LIMITS, scratch_dir=tmp_path) as reader:
             reader.close()
 
