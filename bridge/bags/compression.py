@@ -85,6 +85,7 @@ def expand_file(
             raise RecordingLimitError(
                 f"{before.st_size} compressed bytes claim to become {claimed_bytes}",
                 path=file.path,
+                hint="if it is trusted, raise reading.chunk_bytes_max to its full size",
             )
         with scratch_folder(scratch_dir, needed_bytes=max(claimed_bytes, before.st_size)) as folder:
             copy = folder / f"expanded.{file.container}"
@@ -126,7 +127,9 @@ def _expand(descriptor: int, copy: Path, *, bytes_max: int, path: Path) -> str:
                 written += target.write(data)
                 if written > bytes_max:
                     raise RecordingLimitError(
-                        f"the file expands to more than {bytes_max} bytes", path=path
+                        f"the file expands to more than {bytes_max} bytes",
+                        path=path,
+                        hint="if it is trusted, raise reading.chunk_bytes_max to its full size",
                     )
                 if written - checked > _CHECK_BYTES:
                     checked = written

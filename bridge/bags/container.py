@@ -65,10 +65,12 @@ class ReadLimits:
         message_bytes_max: The largest single payload.
         channels_max: The most channels of one file.
         definition_bytes_max: The longest message definition.
+
+    The keys of the same names in the configuration's table `reading`; errors name them.
     """
 
-    chunk_bytes_max: int = 1 << 30
-    message_bytes_max: int = 1 << 30
+    chunk_bytes_max: int = 256 << 20
+    message_bytes_max: int = 256 << 20
     channels_max: int = 100_000
     definition_bytes_max: int = 4 << 20
 

@@ -76,11 +76,14 @@ class ChannelTable:
         if self._final:
             return REDECLARED
         if len(self._records) >= self._limits.channels_max:
-            raise RecordingLimitError(f"more than {self._limits.channels_max} channels")
+            raise RecordingLimitError(
+                f"the file declares more than {self._limits.channels_max} channels "
+                "(reading.channels_max)"
+            )
         if schema is not None and len(schema.data) > self._limits.definition_bytes_max:
             raise RecordingLimitError(
                 f"the definition of {schema.name!r} is longer than "
-                f"{self._limits.definition_bytes_max} bytes"
+                f"{self._limits.definition_bytes_max} bytes (reading.definition_bytes_max)"
             )
         self._records.append(record)
         self._record_schemas.append(schema)

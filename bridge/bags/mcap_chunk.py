@@ -43,7 +43,8 @@ def check_claims(head: ChunkHead, *, limits: ReadLimits) -> None:
     claimed = head.uncompressed_bytes if head.compression else head.records_bytes
     if max(claimed, head.records_bytes) > limits.chunk_bytes_max:
         raise RecordingLimitError(
-            f"the chunk claims {claimed} bytes, the limit is {limits.chunk_bytes_max}"
+            f"the chunk claims {claimed} bytes, the limit is {limits.chunk_bytes_max} "
+            "(reading.chunk_bytes_max)"
         )
     if not head.compression:
         return

@@ -47,7 +47,8 @@ class Connections:
         if known is None:
             if len(self.channels) >= self.limits.channels_max:
                 raise RecordingLimitError(
-                    f"the file declares more than {self.limits.channels_max} connections"
+                    f"the file declares more than {self.limits.channels_max} connections "
+                    "(reading.channels_max)"
                 )
             self.channels[record.number("conn")] = channel
         elif (known.topic, known.definition) != (channel.topic, channel.definition):

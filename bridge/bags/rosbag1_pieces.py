@@ -81,7 +81,9 @@ class ChunkReader:
         compression = record.text("compression")
         stored_bytes = record.end - record.data_start
         if max(size_bytes, stored_bytes) > self._limits.chunk_bytes_max:
-            reason = f"a chunk of {max(size_bytes, stored_bytes)} bytes is over the limit"
+            reason = (
+                f"a chunk of {max(size_bytes, stored_bytes)} bytes is over reading.chunk_bytes_max"
+            )
             self._lose(losses, record.start, record.end, reason)
             return
         stored = self._source.read_at(record.data_start, stored_bytes)
@@ -106,7 +108,9 @@ class ChunkReader:
         """Hand over records outside chunks as one chunk."""
         start, end = records[0].start, records[-1].end
         if end - start > self._limits.chunk_bytes_max:
-            self._lose(losses, start, end, "a record outside chunks is over the limit")
+            self._lose(
+                losses, start, end, "a record outside chunks is over reading.chunk_bytes_max"
+            )
             return
         data = self._source.read_at(start, end - start)
         offsets = [record.start - start for record in records if record.op is Op.MESSAGE]

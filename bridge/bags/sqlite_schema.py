@@ -140,7 +140,9 @@ def check_topics(count: int, limits: ReadLimits) -> None:
         RecordingLimitError: There are more than allowed.
     """
     if count > limits.channels_max:
-        raise RecordingLimitError(f"the file declares more than {limits.channels_max} topics")
+        raise RecordingLimitError(
+            f"the file declares more than {limits.channels_max} topics (reading.channels_max)"
+        )
 
 
 def _topic(row: Mapping[str, Any]) -> TopicRow:

@@ -79,6 +79,7 @@ class ZstdSource:
                 raise RecordingLimitError(
                     f"{self._file.size_bytes} compressed bytes become more than {bytes_max}",
                     path=self.path,
+                    hint="if it is trusted, raise reading.chunk_bytes_max to its full size",
                 )
 
     def _block(self, index: int) -> bytes:

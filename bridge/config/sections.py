@@ -184,6 +184,26 @@ class DefinitionSettings(Section):
     )
 
 
+class ReadingSettings(Section):
+    """What a file may claim before that part of it is refused, so that none exhausts memory."""
+
+    chunk_bytes_max: int = Field(
+        256 * MEBIBYTE,
+        ge=MEBIBYTE,
+        description="The largest chunk, decompressed. A larger one is skipped and reported; "
+        "recorders write chunks of some MiB.",
+    )
+    message_bytes_max: int = Field(
+        256 * MEBIBYTE, gt=0, description="The largest message. A larger one is left out, counted."
+    )
+    channels_max: int = Field(
+        100_000, gt=0, description="The most channels of one file; a file with more is refused."
+    )
+    definition_bytes_max: int = Field(
+        4 * MEBIBYTE, gt=0, description="The longest message definition, with all it refers to."
+    )
+
+
 class StateSettings(Section):
     """Where the bridge keeps its own files."""
 

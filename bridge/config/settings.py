@@ -16,6 +16,7 @@ from bridge.config.sections import (
     IngestSettings,
     LogSettings,
     NotificationSettings,
+    ReadingSettings,
     RetrySettings,
     ServerSettings,
     StateSettings,
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     mappings: tuple[dict[str, Any], ...] = Field(
         (), description="Custom mappings of ROS types to ontology models; see docs/mapping.md."
     )
+    reading: ReadingSettings = ReadingSettings()
     definitions: DefinitionSettings = DefinitionSettings()
     state: StateSettings = StateSettings()
     retry: RetrySettings = RetrySettings()

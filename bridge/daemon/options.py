@@ -5,7 +5,7 @@ import os
 import socket
 from pathlib import Path
 
-from bridge.bags import DefinitionSources
+from bridge.bags import DefinitionSources, ReadLimits
 from bridge.client import ConnectOptions, MosaicoClient, OnErrorPolicy
 from bridge.config import Settings, TopicSettings
 from bridge.errors import ConfigError
@@ -88,7 +88,9 @@ def secrets(settings: Settings) -> tuple[str, ...]:
 
 def config_hash(settings: Settings) -> str:
     """Identify the settings that decide what arrives; secrets and places left out."""
-    deciding = settings.model_dump_json(include={"ingest", "topics", "metadata", "mappings"})
+    deciding = settings.model_dump_json(
+        include={"ingest", "reading", "topics", "metadata", "mappings"}
+    )
     return hashlib.sha256(deciding.encode()).hexdigest()[:16]
 
 
@@ -135,6 +137,7 @@ def ingest_options(
             batch_rows_max=ingest.max_batch_size_records,
             memory_budget_bytes=ingest.memory_budget_bytes,
         ),
+        limits=ReadLimits(**settings.reading.model_dump()),
         definitions=DefinitionSources(
             folders=definitions.folders, distro=definitions.distro, ament_prefix_path=ament
         ),

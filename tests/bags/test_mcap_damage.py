@@ -276,7 +276,7 @@ def test_chunk_over_the_limit_is_refused_before_it_takes_memory(
     ours = made.read_with_ours(path, limits=ReadLimits(chunk_bytes_max=1 << 20))
     assert [message.log_time for message in ours.messages] == [2]
     (loss,) = ours.tally.losses
-    assert f"the limit is {1 << 20}" in loss.reason
+    assert loss.reason.endswith(f"the limit is {1 << 20} (reading.chunk_bytes_max)")
 
 
 @pytest.mark.parametrize("chunked", [True, False])

@@ -180,7 +180,7 @@ def test_limits_are_kept(tmp_path: Path) -> None:
     with open_rosbag1(rosbag1_file(path), limits=ReadLimits(chunk_bytes_max=4000)) as reader:
         assert len(messages_of(reader)) == 20
         assert len(reader.tally.losses) == 1
-        assert "over the limit" in reader.tally.losses[0].reason
+        assert "over reading.chunk_bytes_max" in reader.tally.losses[0].reason
         assert not reader.healthy
     with pytest.raises(RecordingLimitError) as caught:
         open_rosbag1(rosbag1_file(path), limits=ReadLimits(channels_max=1))

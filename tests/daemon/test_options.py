@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.bags import ReadLimits
 from bridge.config import load_settings
 from bridge.daemon import api_key, ingest_options
 from bridge.errors import ConfigError
@@ -94,3 +95,18 @@ def test_the_key_comes_from_setting_file_or_credential(
     assert api_key(load_settings(None, {**named, "server.api_key": "direct"})) == "direct"
     with pytest.raises(ConfigError, match="missing"):
         api_key(load_settings(None, {"server.api_key_file": tmp_path / "missing"}))
+
+
+def test_limits_of_the_file_reach_the_reader(tmp_path: Path) -> None:
+    """Every limit can be set under its own name; unset ones are those of the reader."""
+    assert ingest_options(load_settings(written(tmp_path, ""))).limits == ReadLimits()
+    text = """
+        [reading]
+        chunk_bytes_max = 2000000
+        message_bytes_max = 3
+        channels_max = 4
+        definition_bytes_max = 5
+    """
+    assert ingest_options(load_settings(written(tmp_path, text))).limits == ReadLimits(
+        chunk_bytes_max=2_000_000, message_bytes_max=3, channels_max=4, definition_bytes_max=5
+    )
