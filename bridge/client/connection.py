@@ -16,11 +16,13 @@ from pyarrow import flight
 
 from bridge.client.options import ConnectionOptions
 from bridge.client.streams import GetStream, PutStream
+from bridge.client.tls import tls_fault
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
 from bridge.client.watch import Peer, StallWatch, WatchedStream, resolve
-from bridge.errors import OfflineError, ProtocolError, ServerError, UsageError
+from bridge.errors import OfflineError, ProtocolError, RefusedError, ServerError, UsageError
 
 API_KEY_HEADER = "mosaico-api-key-token"
+_TLS_STEP_S = 2.0
 _COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
 
 
@@ -281,8 +283,14 @@ class Connection:
             except FLIGHT_ERRORS:
                 continue
 
-    def offline(self, error: ServerError) -> OfflineError:
-        """Say that nobody answered, with what was last heard."""
+    def unreachable(self, error: ServerError) -> OfflineError | RefusedError:
+        """Say that nobody answered, with what was last heard, or that TLS stands in the way."""
+        if fault := tls_fault(self.options, timeout_s=_TLS_STEP_S):
+            return RefusedError(
+                f"no TLS connection to {self.options.address}: {fault}",
+                address=self.options.address,
+                hint="check the TLS settings of both sides",
+            )
         return OfflineError(
             f"no Mosaico server answers at {self.options.address}: {error.message}",
             address=self.options.address,

@@ -100,14 +100,22 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
     if grpc_compression not in GRPC_COMPRESSIONS:
         raise UsageError(f"no such gRPC compression: {grpc_compression}", hint="use gzip")
     roots = _pem(given.get("tls_root_certs", b""))
+    certificate, key = (
+        _pem(given.get("tls_client_cert", b"")),
+        _pem(given.get("tls_client_key", b"")),
+    )
+    if bool(certificate) is not bool(key):
+        raise UsageError("a client certificate and its key only work together")
     tls = given.get("tls")
+    if certificate and not (roots or tls):
+        raise UsageError("a client certificate needs TLS", hint="set tls, or give tls_root_certs")
     return ConnectionOptions(
         host=host,
         port=port,
         tls=bool(roots) if tls is None else tls,
         tls_root_certs=roots,
-        tls_client_cert=_pem(given.get("tls_client_cert", b"")),
-        tls_client_key=Secret(_pem(given.get("tls_client_key", b"")).decode()),
+        tls_client_cert=certificate,
+        tls_client_key=Secret(key.decode()),
         api_key=Secret.of(given.get("api_key", NO_SECRET)),
         compression=compression,
         grpc_compression=grpc_compression,

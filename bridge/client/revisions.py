@@ -184,7 +184,7 @@ def probe(connection: Connection, *, timeout_s: float) -> Probed:
             return _ask(connection, timeout_s=left_s)
         except (OfflineError, TransientError) as error:
             if time.monotonic() + _RETRY_PAUSE_S >= deadline_s:
-                raise connection.offline(error) from error
+                raise connection.unreachable(error) from error
             time.sleep(_RETRY_PAUSE_S)
 
 

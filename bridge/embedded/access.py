@@ -1,8 +1,10 @@
-"""API keys: what a token must look like, and what it permits."""
+"""API keys: what a token must look like, what it permits, and until when."""
 
 import re
+import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 
 from pyarrow import flight
@@ -22,27 +24,43 @@ class Permission(IntEnum):
     MANAGE = 4
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What the owner of a token may do.
+
+    Attributes:
+        permission: How much.
+        expires_ns: From when on nothing any more, nanoseconds since the epoch; None for never.
+    """
+
+    permission: Permission
+    expires_ns: int | None = None
+
+
 class Access:
     """The keys of a server; with None as keys everybody may do everything."""
 
-    def __init__(self, api_keys: Mapping[str, Permission] | None) -> None:
+    def __init__(self, api_keys: Mapping[str, ApiKey] | None) -> None:
         self._api_keys = dict(api_keys) if api_keys is not None else None
 
     def permission(self, token: str) -> Permission:
         """Give what the owner of a token may do.
 
         Raises:
-            Refusal: PERMISSION_DENIED without a token or with an unknown one, INVALID_ARGUMENT
-                with a malformed one.
+            Refusal: PERMISSION_DENIED without a token or with an unknown or expired one,
+                INVALID_ARGUMENT with a malformed one.
         """
         if self._api_keys is None:
             return Permission.MANAGE
         if not token:
             raise Refusal(Status.PERMISSION_DENIED, "Missing API key in request header.")
         _require_form(token)
-        if token not in self._api_keys:
+        key = self._api_keys.get(token)
+        if key is None:
             raise Refusal(Status.PERMISSION_DENIED, "Unauthorized: API key does not exist.")
-        return self._api_keys[token]
+        if key.expires_ns is not None and time.time_ns() >= key.expires_ns:
+            raise Refusal(Status.PERMISSION_DENIED, "Unauthorized: API key is expired.")
+        return key.permission
 
     def require(self, token: str, needed: Permission) -> None:
         """Check a call that is no action.

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import pyarrow as pa
 
-from bridge.embedded.access import Access, Permission
+from bridge.embedded.access import Access, ApiKey, Permission
 from bridge.embedded.archive import Archive
 from bridge.embedded.dialect import Dialect
 from bridge.embedded.keyed_dialect import KEYED
@@ -50,7 +50,8 @@ class EmbeddedServer:
         port: int = 0,
         revision: Revision = "G2d",
         tls_certificates: Sequence[tuple[bytes, bytes]] | None = None,
-        api_keys: Mapping[str, Permission | str] | None = None,
+        tls_client_roots: bytes = b"",
+        api_keys: Mapping[str, ApiKey | Permission | str] | None = None,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         """Describe a server; nothing happens before `start`.
@@ -61,11 +62,14 @@ class EmbeddedServer:
             port: The port to listen on; 0 takes a free one.
             revision: The revision of the protocol to speak.
             tls_certificates: PEM certificate and private key; without them nothing is encrypted.
-            api_keys: Permission by token; without it everybody may do everything.
+            tls_client_roots: PEM of the certificates that clients' own must be signed by, for
+                mutual TLS; without them no client needs one.
+            api_keys: By token the permission, or a key that expires; without it everybody may do
+                everything.
             message_bytes_max: The largest record batch that a put may send.
 
         Raises:
-            ConfigError: An unknown permission or revision.
+            ConfigError: An unknown permission or revision, or settings that exclude each other.
         """
         if revision not in DIALECTS:
             raise ConfigError(
@@ -76,12 +80,18 @@ class EmbeddedServer:
             raise ConfigError(
                 "revision G1.2 has neither API keys nor TLS", hint="Use revision G2d."
             )
+        if tls_client_roots and not tls_certificates:
+            raise ConfigError(
+                "clients cannot show certificates without TLS",
+                hint="Give the server a certificate of its own.",
+            )
         self._dialect = DIALECTS[revision]
         self._root = root
         self._host = host
         self._wanted_port = port
         self._tls_certificates = list(tls_certificates) if tls_certificates else None
-        self._access = Access(_permissions(api_keys))
+        self._tls_client_roots = tls_client_roots
+        self._access = Access(_keys(api_keys))
         self._message_bytes_max = message_bytes_max
         self._lock = threading.Lock()
         self._running: tuple[Service, Archive] | None = None  # guarded by _lock
@@ -107,6 +117,8 @@ class EmbeddedServer:
                     access=self._access,
                     location=f"{scheme}://{host}:{self._wanted_port}",
                     tls_certificates=self._tls_certificates,
+                    verify_client=bool(self._tls_client_roots),
+                    root_certificates=self._tls_client_roots or None,
                 )
             except (pa.ArrowException, OSError) as error:
                 archive.close()
@@ -209,19 +221,24 @@ def _cut(descriptor: int, port: int) -> None:
         connection.detach()
 
 
-def _permissions(
-    api_keys: Mapping[str, Permission | str] | None,
-) -> dict[str, Permission] | None:
+def _keys(
+    api_keys: Mapping[str, ApiKey | Permission | str] | None,
+) -> dict[str, ApiKey] | None:
     if api_keys is None:
         return None
+    return {
+        token: wanted if isinstance(wanted, ApiKey) else ApiKey(permission=_permission(wanted))
+        for token, wanted in api_keys.items()
+    }
+
+
+def _permission(wanted: Permission | str) -> Permission:
+    if isinstance(wanted, Permission):
+        return wanted
     known = {permission.name.lower(): permission for permission in Permission}
-    permissions = {}
-    for token, wanted in api_keys.items():
-        permission = wanted if isinstance(wanted, Permission) else known.get(wanted)
-        if permission is None:
-            raise ConfigError(
-                f"an API key has the unknown permission {wanted!r}",
-                hint=f"Use one of {', '.join(known)}.",
-            )
-        permissions[token] = permission
-    return permissions
+    if wanted not in known:
+        raise ConfigError(
+            f"an API key has the unknown permission {wanted!r}",
+            hint=f"Use one of {', '.join(known)}.",
+        )
+    return known[wanted]

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import subprocess
 import threading
 import time
 import traceback
@@ -156,29 +155,6 @@ def test_key_is_shown_nowhere(guarded: EmbeddedServer, caplog: pytest.LogCapture
             shown = [repr(client), repr(client._connection), caplog.text, *told.format()]
     assert READ_KEY not in "".join(shown)
     assert "***" in repr(client._connection)
-
-
-def test_certificate_we_do_not_trust_is_refused(tmp_path: Path) -> None:
-    """A TLS failure is a matter of settings, so no waiting helps."""
-    certificate, key = self_signed(tmp_path)
-    other, _ = self_signed(tmp_path)
-    with EmbeddedServer(tmp_path / "data", tls_certificates=[(certificate, key)]) as server:
-        with MosaicoClient.connect("localhost", server.port, tls_root_certs=certificate) as client:
-            assert client.list_sequences() == []
-        began_s = time.monotonic()
-        with pytest.raises(RefusedError, match=r"(?i)certificate|handshake"):
-            MosaicoClient.connect("localhost", server.port, 10, tls_root_certs=other)
-        assert time.monotonic() - began_s < 5
-
-
-def self_signed(folder: Path) -> tuple[bytes, bytes]:
-    """Make a certificate for localhost and its key, with the system's openssl."""
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
-    return certificate.read_bytes(), key.read_bytes()
 
 
 @pytest.mark.parametrize(

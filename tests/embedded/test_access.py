@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from bridge.embedded import EmbeddedServer, Permission
-from bridge.errors import ConfigError
+from bridge.client import MosaicoClient
+from bridge.embedded import ApiKey, EmbeddedServer, Permission
+from bridge.errors import ConfigError, RefusedError
 from tests.contract.wire import Wire, batch, command, refused
 
 
@@ -185,3 +187,30 @@ def test_unknown_permission_is_a_configuration_error(tmp_path: Path) -> None:
         EmbeddedServer(tmp_path, api_keys={token("a"): "admin"})
     assert "read, write, delete, manage" in caught.value.hint
     assert token("a") not in str(caught.value)
+
+
+def test_expired_key_opens_nothing(tmp_path: Path) -> None:
+    """A key works until it expires, on a connection that is open already too; then it is refused."""
+    lasting_s = 1.0
+    expires_ns = time.time_ns() + int(lasting_s * 1e9)
+    keys = {
+        token("a"): ApiKey(permission=Permission.MANAGE, expires_ns=expires_ns),
+        token("b"): ApiKey(permission=Permission.READ, expires_ns=1),
+        token("c"): ApiKey(permission=Permission.READ),
+    }
+    with EmbeddedServer(tmp_path, api_keys=keys) as server:
+        url = f"grpc://{server.address}"
+        lasting, expired, unlimited = (connected(url, token(letter)) for letter in "abc")
+        assert lasting.do("info")
+        for call in calls(expired):
+            with refused("PERMISSION_DENIED", "Unauthorized: API key is expired."):
+                call()
+        time.sleep(lasting_s)
+        with refused("PERMISSION_DENIED", "Unauthorized: API key is expired."):
+            lasting.do("info")
+        assert unlimited.do("info")
+        with pytest.raises(RefusedError, match="expired") as caught:
+            MosaicoClient.connect("127.0.0.1", server.port, api_key=token("b"))
+        assert "API key" in caught.value.hint
+        for wire in (lasting, expired, unlimited):
+            wire.close()
