@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import client, embedded, formats, ingest, mapping, memory
+from benchmarks import client, embedded, formats, ingest, mapping, memory, startup
 from benchmarks.options import Options
 from benchmarks.tables import machine
 
@@ -19,6 +19,7 @@ SUITES: dict[str, Callable[[Options], str]] = {
     "client": client.run,
     "embedded": embedded.run,
     "memory": memory.run,
+    "startup": startup.run,
 }
 
 

@@ -4,11 +4,8 @@ The peak is that of the process that ingests, as a worker does, at the null sink
 """
 
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from benchmarks import messages as of
 from benchmarks.cases import DRIVE, DRIVE_SECONDS, Stream, stream
@@ -22,11 +19,10 @@ from benchmarks.tables import MEBIBYTE, table
 from benchmarks.timing import Started, clocked, median_s, timed
 
 SIZE_STEP = 10
-QUICK_SHARE, QUICK_TIMES = 0.01, 3
+QUICK_SHARE = 0.01
 MANY_TOPICS, FEW_TOPICS = 500, 10
 TOPICS_MESSAGES, QUICK_TOPICS_MESSAGES = 1_000_000, 5_000
 PAIR_MESSAGES, QUICK_PAIR_MESSAGES = 1_000_000, 5_000
-HELP_TURNS = 5
 
 Figures = tuple[str, float, int, float, float]
 """A recording's name, size in MiB, messages, seconds and peak in MiB."""
@@ -46,8 +42,6 @@ def run(options: Options) -> str:
         parts.append(latency(options))
     if options.wants("idle"):
         parts.append(idle(options))
-    if options.wants("help"):
-        parts.append(_help(options))
     return "\n".join(parts)
 
 
@@ -148,29 +142,3 @@ def _together(subjects: Sequence[Started]) -> None:
         subject.go()
     for subject in subjects:
         subject.wait()
-
-
-def _help(options: Options) -> str:
-    """Time the start of the command line, which everybody waits for at every `--help`."""
-    options.say("memory: --help")
-    command = str(Path(sys.executable).with_name("mosaico-bridge"))
-    help_s, bare_s = [], []
-    for _ in range(QUICK_TIMES if options.quick else max(HELP_TURNS, options.runs)):
-        if b"Usage" not in _started(command, "--help"):
-            raise SystemExit("mosaico-bridge --help shows no usage")
-        help_s.append(clocked(lambda: _started(command, "--help")))
-        bare_s.append(clocked(lambda: _started(sys.executable, "-c", "pass")))
-    ours_s, python_s = statistics.median(help_s), statistics.median(bare_s)
-    return table(
-        "Start of the command line",
-        ("command", "ms", "x bare Python"),
-        [
-            ("mosaico-bridge --help", 1e3 * ours_s, ours_s / python_s),
-            ("python -c pass", 1e3 * python_s, 1.0),
-        ],
-    )
-
-
-def _started(*command: str) -> bytes:
-    """Run a command to its end and give its output."""
-    return subprocess.run(command, capture_output=True, check=True).stdout

@@ -5,11 +5,15 @@ The public names are those of `bridge.client`, the models of `bridge.ontology` a
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from bridge.version import __version__ as __version__
 
-if TYPE_CHECKING:  # For type checkers; at run time `__getattr__` below does the same, lazily.
+# Type checkers take this name for what it is in `typing`, which takes its time to import. At run
+# time `__getattr__` below does the same, lazily.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
     from bridge.client import *  # noqa: F403
     from bridge.errors import *  # noqa: F403
     from bridge.ontology import *  # noqa: F403
@@ -17,7 +21,7 @@ if TYPE_CHECKING:  # For type checkers; at run time `__getattr__` below does the
 _PARTS = ("bridge.client", "bridge.ontology", "bridge.errors")
 
 
-def _public(part: str) -> dict[str, Any]:
+def _public(part: str) -> "dict[str, Any]":
     """Give what a part offers: what its `__all__` lists, or what it defines itself."""
     found = vars(import_module(part))
     names = found.get("__all__") or [
@@ -26,7 +30,7 @@ def _public(part: str) -> dict[str, Any]:
     return {name: found[name] for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if not name.startswith("_"):
         for part in _PARTS:
             offered = _public(part)

@@ -1,7 +1,30 @@
-"""The command line: the only place where all parts are put together."""
+"""The command line: the only place where all parts are put together.
 
-from bridge.cli.app import app, main
-from bridge.cli.config_text import annotated_toml, reference_page
-from bridge.cli.drive import write_drive
+What is offered here is loaded on first use: most commands need little of it, `--help` nothing.
+"""
+
+from importlib import import_module
+
+from bridge.cli.entry import main
+
+# Type checkers take this name for what it is in `typing`, which takes its time to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bridge.cli.config_text import annotated_toml, reference_page
+    from bridge.cli.drive import write_drive
+    from bridge.cli.program import app
 
 __all__ = ["annotated_toml", "app", "main", "reference_page", "write_drive"]
+
+_HOMES = {
+    "annotated_toml": "bridge.cli.config_text",
+    "app": "bridge.cli.program",
+    "reference_page": "bridge.cli.config_text",
+    "write_drive": "bridge.cli.drive",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -33,7 +33,7 @@ def check(
     http_port: HttpPort = None,
     json: AsJson = False,
 ) -> int:
-    """Check settings, folders, disks, clock, and what the platform and the key permit.
+    """Check this machine, the settings, the platform and the key.
 
     Run it as the bridge's user. Exits with 78 on bad settings, 77 when the platform refuses, 69
     when it does not answer, 1 when anything else fails, 0 when at most there are warnings.

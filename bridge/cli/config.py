@@ -14,6 +14,7 @@ config = typer.Typer(
     help="Show the settings in force, or everything that can be set.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 

@@ -12,8 +12,9 @@ import typer
 from bridge.cli.drive import write_drive
 from bridge.cli.exits import Exit
 from bridge.cli.options import HttpPort
+from bridge.cli.report import print_report
 from bridge.cli.run import Composition, compose
-from bridge.cli.terminal import err, out, print_report
+from bridge.cli.terminal import err, out
 from bridge.config import load_settings
 from bridge.daemon import Entry, Failure, NoObserver
 from bridge.errors import UsageError
@@ -52,7 +53,7 @@ def demo(
     ] = 10.0,
     leave: Annotated[bool, typer.Option("--exit", help="Exit when the drive has arrived.")] = False,
 ) -> int:
-    """Start the bridge with its embedded server, record a sample drive, watch it arrive."""
+    """Record a sample drive and watch it arrive, on a bridge with its embedded server."""
     _start_afresh(folder)
     watched = folder / "recordings"
     watched.mkdir()

@@ -10,7 +10,8 @@ from bridge.cli.exits import Exit, exit_code
 from bridge.cli.local_server import platform
 from bridge.cli.options import AsJson, ConfigFile, Host, ServerPort, StateFolder
 from bridge.cli.progress import progress
-from bridge.cli.terminal import err, print_error, print_json, print_report
+from bridge.cli.report import print_report
+from bridge.cli.terminal import err, print_error, print_json
 from bridge.client import MosaicoClient
 from bridge.config import Settings, load_settings
 from bridge.daemon import connect, ingest_options, instance_id

@@ -8,7 +8,8 @@ import typer
 from bridge.bags import RecordingReader, load_recording, open_recording
 from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile
-from bridge.cli.terminal import OUTCOME_STYLES, cell, out, print_json, size, table
+from bridge.cli.report import OUTCOME_STYLES
+from bridge.cli.terminal import cell, out, print_json, size, table
 from bridge.config import load_settings
 from bridge.daemon import ingest_options
 from bridge.ingest import TopicReport, plan_topics

@@ -70,7 +70,7 @@ def install_files(
         ),
     ] = None,
 ) -> int:
-    """Write systemd units, a settings file, examples, monitoring and documents.
+    """Write units, settings, examples, monitoring and documents.
 
     A settings file that is there already is kept; everything else is replaced. Prints one line for
     each file: written, unchanged or kept.

@@ -20,6 +20,7 @@ notifications = typer.Typer(
     help="Show what the platform has notified this bridge of, or clear it there.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 

@@ -67,7 +67,7 @@ def run(
     port: ServerPort = None,
     http_port: HttpPort = None,
 ) -> int:
-    """Watch a folder and put every complete recording onto the platform, until stopped.
+    """Put every complete recording of a folder onto the platform, until stopped.
 
     SIGTERM and Ctrl-C finish the recordings in work, for a while, and stop; a second signal stops
     at once. Nothing is lost either way: what was not finished is taken up at the next start.

@@ -42,13 +42,13 @@ SUITES = [
     ),
     (
         "memory",
-        "size,latency,help",
+        "size,latency",
         {
             "Peak PSS by size: mixed drive, zstd": 3,
             "From close to finalised sequence, warm daemon, embedded server": 1,
-            "Start of the command line": 2,
         },
     ),
+    ("startup", "", {"Start of the command line": 5}),
 ]
 
 

@@ -1,0 +1,102 @@
+"""Every command, where its code is, and the help page that lists them all.
+
+Nothing is imported here, so that `mosaico-bridge --help` costs little more than Python itself, and
+a command only what it uses. Tests hold the page against the commands and options that there are.
+"""
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": (
+        "bridge.cli.run:run",
+        "Put every complete recording of a folder onto the platform",
+    ),
+    "once": (
+        "bridge.cli.run:once",
+        "Ingest what is in the folder now, wait for retries, then exit",
+    ),
+    "ingest": (
+        "bridge.cli.ingest:ingest",
+        "Put recordings onto the platform now, one after the other",
+    ),
+    "inspect": (
+        "bridge.cli.inspect:inspect",
+        "Show the topics of a recording, how each would be mapped",
+    ),
+    "status": (
+        "bridge.cli.status:status",
+        "Show what the bridge is doing, what waits and why",
+    ),
+    "explain": (
+        "bridge.cli.explain:explain",
+        "Say which completeness rule a recording meets",
+    ),
+    "retry": (
+        "bridge.cli.retry:retry",
+        "Put recordings back into the queue, with all their attempts",
+    ),
+    "forget": (
+        "bridge.cli.retry:forget",
+        "Take recordings out of the journal",
+    ),
+    "verify": (
+        "bridge.cli.verify:verify",
+        "Compare the platform with the journal",
+    ),
+    "check": (
+        "bridge.cli.check:check",
+        "Check this machine, the settings, the platform and the key",
+    ),
+    "demo": (
+        "bridge.cli.demo:demo",
+        "Record a sample drive and watch it arrive",
+    ),
+    "serve": (
+        "bridge.cli.serve:serve",
+        "Serve a local, Mosaico-compatible platform from a folder",
+    ),
+    "install-files": (
+        "bridge.cli.install_files:install_files",
+        "Write units, settings, examples, monitoring and documents",
+    ),
+    "notifications": (
+        "bridge.cli.notifications:notifications",
+        "Show what the platform has notified this bridge of",
+    ),
+    "config": (
+        "bridge.cli.config:config",
+        "Show the settings in force, or everything that can be set",
+    ),
+}
+"""Name of the command -> module and name of its function, and how the function's help begins."""
+
+OPTIONS = {
+    "--version": "Show the version.",
+    "--install-completion": "Install completion for the current shell.",
+    "--show-completion": "Show completion for the current shell.",
+    "-h, --help": "Show this message and exit.",
+}
+
+ABOUT = """\
+Puts ROS 2 bags from a data logger onto the Mosaico data platform: typed,
+verified, exactly once."""
+
+
+def help_page() -> str:
+    """Give what `mosaico-bridge --help` prints."""
+    return "\n".join(
+        (
+            "Usage: mosaico-bridge [OPTIONS] COMMAND [ARGS]...",
+            "",
+            *(f"  {line}" for line in ABOUT.splitlines()),
+            "",
+            "Options:",
+            *_columns(OPTIONS),
+            "",
+            "Commands:",
+            *_columns({name: summary for name, (_, summary) in COMMANDS.items()}),
+        )
+    )
+
+
+def _columns(rows: dict[str, str]) -> list[str]:
+    width = max(map(len, rows))
+    return [f"  {name:<{width}}  {text}" for name, text in rows.items()]

@@ -1,0 +1,114 @@
+"""The commands as one program: each is imported when it is used, and errors become exit codes."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+import typer.core
+import typer.main
+
+from bridge.cli.commands import COMMANDS, help_page
+from bridge.cli.exits import Exit, exit_code
+from bridge.cli.terminal import err, print_error
+from bridge.errors import BridgeError
+from bridge.version import __version__
+
+LOOKS: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class CommandsOnDemand(Mapping[str, Any]):
+    """The table of commands as typer wants it; each is imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        found = getattr(import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(**LOOKS)
+            alone.command(name)(found)
+            found = alone
+        return typer.main.get_command(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Program(typer.core.TyperGroup):
+    """Lists commands without importing them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes | {"commands": {}})
+        self.commands = CommandsOnDemand()  # type: ignore[assignment] # nobody adds to it
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Give the names of all commands."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_help(self, ctx: Any) -> str:
+        """Give the page that is shown without importing anything, too."""
+        del ctx
+        return help_page()
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Offer the commands that begin so, from the table; options come from typer."""
+        offered = [
+            typer.core.CompletionItem(name, help=summary)  # type: ignore[attr-defined]
+            for name, (_, summary) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return offered + super(typer.core.TyperGroup, self).shell_complete(ctx, incomplete)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+app = typer.Typer(cls=Program, no_args_is_help=True, **LOOKS | {"add_completion": True})
+
+
+@app.callback()
+def _shared(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> NoReturn:
+    """Run the command that the command line names."""
+    try:
+        code = app(standalone_mode=False)
+    except BridgeError as error:
+        print_error(error)
+        sys.exit(exit_code(error))
+    except typer.Abort:
+        sys.exit(Exit.INTERRUPTED)
+    except typer.TyperException as error:
+        # Wrong use. Without any command the message is the help, which speaks for itself.
+        text = error.format_message()
+        hint = "hint: mosaico-bridge COMMAND --help"
+        typer.echo(text if "\n" in text else f"error: {text}\n{hint}", err=True)
+        sys.exit(Exit.USAGE)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.FAILED)
+    sys.exit(code or Exit.OK)

@@ -1,0 +1,106 @@
+"""The help page, which is written without asking typer, and what starting costs."""
+
+import inspect
+import re
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import typer.main
+
+from bridge.cli import app
+from bridge.cli.commands import COMMANDS, OPTIONS, help_page
+from bridge.version import __version__
+
+PAGE_WIDTH = 80
+PROGRAM = typer.main.get_command(app)
+
+
+def said(*arguments: str) -> str:
+    """Give what a command line prints, run as a process of its own."""
+    command = [sys.executable, "-m", "bridge", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_line_of_the_help_page_is_how_the_help_of_its_command_begins(name: str) -> None:
+    """The page says of a command what the command says of itself, up to a pause."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(import_module(module), attribute)
+    own = found.info.help if isinstance(found, typer.Typer) else inspect.getdoc(found)
+
+    assert re.match(re.escape(COMMANDS[name][1]) + r"[.,:;]", str(own))
+
+
+def test_every_command_explains_itself_when_loaded_alone() -> None:
+    """Each line of the table leads to a command that typer can show the help of."""
+    for name, command in PROGRAM.commands.items():  # type: ignore[attr-defined]
+        page = command.get_help(typer.Context(command, info_name=f"mosaico-bridge {name}"))
+        assert page.startswith(f"Usage: mosaico-bridge {name} ")
+
+
+def test_the_page_lists_the_options_that_typer_takes() -> None:
+    """Every option in front of a command is on the page, with typer's own words."""
+    options = {"-h, --help": "Show this message and exit."}
+    for parameter in PROGRAM.params:
+        options[parameter.opts[0]] = str(getattr(parameter, "help", "")).partition(",")[0]
+
+    assert {name: text.rstrip(".") for name, text in options.items()} == {
+        name: text.rstrip(".") for name, text in OPTIONS.items()
+    }
+
+
+def test_the_page_is_the_same_whoever_prints_it() -> None:
+    """Alone, `--help` is answered at once; behind another option typer shows the same page."""
+    assert said("--help") == said("-h") == help_page() + "\n"
+    assert said("--help", "status") == help_page() + "\n"
+    assert max(map(len, help_page().splitlines())) <= PAGE_WIDTH
+
+
+def test_help_and_version_import_nothing_but_the_page() -> None:
+    """`--help` and `--version` start as fast as Python: no library, no other part, no typing."""
+    for option in ("--help", "--version"):
+        watched = f"""
+import sys
+before = set(sys.modules)
+sys.argv = ["mosaico-bridge", "{option}"]
+from bridge.cli import main
+try:
+    main()
+finally:
+    print(*sorted(set(sys.modules) - before), file=sys.stderr)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", watched], capture_output=True, text=True, check=True, timeout=60
+        )
+        ours = {name for name in done.stderr.split() if name.startswith("bridge")}
+
+        assert ours == {
+            "bridge", "bridge.version", "bridge.cli", "bridge.cli.entry", "bridge.cli.commands",
+        }  # fmt: skip
+        assert not set(done.stderr.split()) & {"typing", "typer", "rich", "re", "pyarrow"}
+
+
+def test_a_command_imports_what_it_uses_and_no_other_command() -> None:
+    """`config default` needs neither Arrow nor the daemon, and loads neither."""
+    watched = """
+import sys
+sys.argv = ["mosaico-bridge", "config", "default"]
+from bridge.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", watched], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert not set(done.stderr.split()) & {"pyarrow", "bridge.daemon", "bridge.cli.run", "numpy"}
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """`--version` prints it, alone and through typer."""
+    assert said("--version") == f"{__version__}\n"
+    assert said("--version", "status") == f"{__version__}\n"
