@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
-from bridge.client.streams import PutStream
 from bridge.errors import ServerError, UsageError
 from bridge.ontology import TIMESTAMP_COLUMN, Model
 
@@ -34,6 +33,32 @@ class BatchLimits:
     records_max: int
 
 
+class RowStream(Protocol):
+    """Where a topic's batches go: a put stream, or nowhere."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take a batch."""
+
+    def finish(self) -> None:
+        """End well."""
+
+    def abort(self) -> None:
+        """End so that nobody takes it for complete."""
+
+
+class Nowhere:
+    """A stream that takes everything and sends nothing."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Ignore."""
+
+    def finish(self) -> None:
+        """Ignore."""
+
+    def abort(self) -> None:
+        """Ignore."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class TopicWriter:
     """Writes one topic; made by `SequenceWriter.topic_create`; used by one thread at a time.
@@ -45,7 +70,7 @@ class TopicWriter:
         name: The topic's name, with a leading slash.
         model: What each row is.
         limits: How large what we send may be.
-        stream: The open put stream.
+        stream: The open put stream, or nowhere for a rehearsal.
         report: Attaches a notification to the topic.
         drop: Removes the failed topic, and says whether the error ends with it.
         rows_written: Rows handed to the stream.
@@ -61,7 +86,7 @@ class TopicWriter:
     name: str
     model: Model
     limits: BatchLimits
-    stream: PutStream
+    stream: RowStream
     report: Callable[[str], None]
     drop: Callable[[Exception], bool] = field(default=lambda _: False)
     rows_written: int = 0

@@ -11,8 +11,11 @@ from bridge.client.connection import Connection
 from bridge.client.facts import Dialect, Upload
 from bridge.client.names import split_locator, topic_locator
 from bridge.client.topics import BatchLimits, TopicWriter
-from bridge.errors import NotFoundError, ServerError, UsageError
+from bridge.errors import NotFoundError, RefusedError, ServerError, UsageError
 from bridge.ontology import Model
+
+ABANDONED = "abandoned, not deleted for want of permission"
+"""What the notification begins with on a sequence that should be gone and is not."""
 
 
 class OnErrorPolicy(StrEnum):
@@ -261,6 +264,10 @@ class SequenceWriter:
         if self.on_error is OnErrorPolicy.Delete:
             self._clean(self.dialect.upload_delete, self._upload)
             self._clean(self.dialect.sequence_delete, self.name)
+            if any(isinstance(left, RefusedError) for left in self.cleanup_errors):
+                # Whoever may delete, or asks why this is unfinished, finds it by its mark.
+                mark = f"{ABANDONED}: {type(error).__name__}: {error}"
+                self._clean(self.dialect.notify, self.name, mark)
         else:
             self._report(error)
         for left in self.cleanup_errors:

@@ -7,6 +7,7 @@ tests into lists. All calls come from the thread that runs the ingest.
 from typing import Protocol
 
 from bridge.ingest.report import IngestReport, TopicReport
+from bridge.ingest.upload import OpenUpload
 
 
 class IngestEvents(Protocol):
@@ -28,6 +29,9 @@ class IngestEvents(Protocol):
 
     def skipped(self, *, topic: str, reason: str, messages: int) -> None:
         """Messages were left out; an empty `topic` means the file could not tell whose."""
+
+    def upload_changed(self, *, upload: OpenUpload) -> None:
+        """An upload was begun or got on; whoever keeps this can have it taken up again."""
 
     def stage_finished(self, *, stage: str, seconds: float) -> None:
         """A stage took so long: `open`, `read`, `convert`, `send`, `verify` or `finalize`."""
@@ -54,6 +58,9 @@ class NoEvents:
         """Ignore."""
 
     def skipped(self, *, topic: str, reason: str, messages: int) -> None:
+        """Ignore."""
+
+    def upload_changed(self, *, upload: OpenUpload) -> None:
         """Ignore."""
 
     def stage_finished(self, *, stage: str, seconds: float) -> None:

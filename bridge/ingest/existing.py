@@ -6,13 +6,20 @@ or a race between two bridges ends in exactly one sequence.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bridge.client import MosaicoClient, SequenceHandler
-from bridge.errors import AlreadyExistsError
+from bridge.client import ABANDONED, MosaicoClient, SequenceHandler, TopicReceipt
+from bridge.errors import AlreadyExistsError, NotFoundError, PreconditionError, RefusedError
+from bridge.ingest.options import Identity
+from bridge.ingest.upload import OpenUpload
 from bridge.mapping import BRIDGE_KEY
+from bridge.version import __version__
+
+# How often a recording is begun under another name because remains cannot be deleted.
+TAKES_MAX = 9
 
 
 class Existing(StrEnum):
@@ -25,10 +32,82 @@ class Existing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was found, and the handler to read it by."""
+    """What was found under a name.
+
+    Attributes:
+        state: What it is.
+        handler: To read it by; None when there is nothing.
+        marks: What the bridge that wrote it said of itself.
+    """
 
     state: Existing
     handler: SequenceHandler | None = None
+    marks: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a recording goes.
+
+    Attributes:
+        sequence: The sequence's name.
+        whole: What is there already, finished; None when it is to be sent.
+        resumes: Whether an upload there is to be taken up.
+    """
+
+    sequence: str
+    whole: SequenceHandler | None = None
+    resumes: bool = False
+
+
+def find_place(
+    client: MosaicoClient,
+    name: str,
+    *,
+    fingerprint: str,
+    identity: Identity,
+    upload: OpenUpload | None,
+) -> Place:
+    """Find where a recording goes, and remove what an earlier try of this bridge left there.
+
+    Where the key may not delete, the remains are marked as abandoned and the recording goes under
+    the same name with `_take2` (and so on) at its end.
+
+    Args:
+        client: The platform.
+        name: The name wanted.
+        fingerprint: What the recording holds.
+        identity: Who sends.
+        upload: An upload of an earlier try that may be taken up; None for none.
+
+    Raises:
+        AlreadyExistsError: The name belongs to other content, or another bridge is at work on it.
+        PreconditionError: Too many takes are there already.
+        ServerError: The platform cannot be asked.
+    """
+    remains: list[tuple[str, Finding]] = []
+    for sequence in (name, *(f"{name}_take{take}" for take in range(2, TAKES_MAX + 1))):
+        found = find_existing(client, sequence, fingerprint=fingerprint, instance=identity.instance)
+        if found.state is Existing.WHOLE:
+            for left, _ in remains:
+                _removed(client, left)
+            return Place(sequence=sequence, whole=found.handler)
+        if found.state is Existing.ABSENT:
+            break
+        remains.append((sequence, found))
+    else:
+        raise PreconditionError(
+            f"{TAKES_MAX} unfinished sequences of this recording are on the platform, "
+            f"{name} the first",
+            resource=name,
+            hint="the key may not delete them; delete them by another, then retry",
+        )
+    for left, finding in reversed(remains):
+        if upload is not None and upload.sequence == left and _same_terms(finding, identity):
+            return Place(sequence=left, resumes=True)
+        if _removed(client, left):
+            sequence = left
+    return Place(sequence=sequence)
 
 
 def find_existing(
@@ -57,11 +136,49 @@ def find_existing(
             hint="put {id} into ingest.sequence_name, or delete the sequence",
         )
     if handler.is_locked:
-        return Finding(state=Existing.WHOLE, handler=handler)
+        return Finding(state=Existing.WHOLE, handler=handler, marks=marks)
     if marks.get("instance") != instance:
         raise AlreadyExistsError(
             f"sequence {sequence} is being written by bridge {marks.get('instance')}",
             resource=sequence,
             hint="wait for the other bridge; if it is gone, delete the sequence and retry",
         )
-    return Finding(state=Existing.REMAINS, handler=handler)
+    return Finding(state=Existing.REMAINS, handler=handler, marks=marks)
+
+
+def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:
+    """Tell what the platform holds of a finished sequence, by the platform's names of topics.
+
+    Raises:
+        ServerError: The platform cannot be asked.
+    """
+    topics = {name: handler.topic_handler(name) for name in handler.topics}
+    return {
+        name: TopicReceipt(
+            row_count=topic.row_count,
+            start_ns=topic.timestamp_ns_min,
+            end_ns=topic.timestamp_ns_max,
+            locked=topic.is_locked,
+            size_bytes=topic.total_size_bytes,
+        )
+        for name, topic in topics.items()
+    }
+
+
+def _same_terms(found: Finding, identity: Identity) -> bool:
+    """Tell whether what is there was made as it would be made now."""
+    made_by = (found.marks.get("config_hash"), found.marks.get("version"))
+    return made_by == (identity.config_hash, __version__)
+
+
+def _removed(client: MosaicoClient, sequence: str) -> bool:
+    """Delete remains; False where that is not permitted, and they are marked instead."""
+    try:
+        with suppress(NotFoundError):
+            client.sequence_delete(sequence)
+    except RefusedError as error:
+        notes = client.list_sequence_notify(sequence)
+        if not any(note.message.startswith(ABANDONED) for note in notes):
+            client.sequence_notify(sequence, f"{ABANDONED}: {error.message}")
+        return False
+    return True

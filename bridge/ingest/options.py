@@ -22,12 +22,15 @@ class Identity:
         final: Whether giving up follows when this try fails; only then `on_error` decides what
             stays on the platform, before that everything is removed.
         config_hash: Identifies the settings that were in force.
+        resumes: Whether a try that fails is followed by another that gets told of its upload; what
+            it leaves is kept for that one.
     """
 
     instance: str
     attempt: int = 1
     final: bool = True
     config_hash: str = ""
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

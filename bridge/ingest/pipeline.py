@@ -1,33 +1,36 @@
-"""One recording becomes one sequence: open, plan, read, convert, send, verify, finalise.
+"""One recording becomes one sequence: what is there already, what is sent, what is proven.
 
-Three threads: one reads ahead, this one decodes and maps, one sends behind. All three hand over
-arrays; nothing here runs once per message.
+The decisions are here; reading and converting are in `passes`, the platform's side in `sending`.
 """
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain
 
-from bridge.bags import RecordingReader, fingerprint, open_recording
-from bridge.client import MosaicoClient
-from bridge.errors import DecodeError, DefinitionError, EmptyRecordingError, RecordingError
-from bridge.ingest.batches import Batcher
+from bridge.bags import fingerprint, open_recording
+from bridge.client import MosaicoClient, SequenceHandler, TopicReceipt
+from bridge.errors import (
+    DefinitionError,
+    EmptyRecordingError,
+    NotFoundError,
+    PreconditionError,
+    RecordingError,
+    RefusedError,
+    RejectedError,
+)
 from bridge.ingest.events import IngestEvents, NoEvents
-from bridge.ingest.existing import Existing, find_existing
-from bridge.ingest.lanes import Lane, enter_skipped, plan_lanes
+from bridge.ingest.existing import Place, find_place, receipts_of
+from bridge.ingest.lanes import Lane, enter_skipped
 from bridge.ingest.naming import describe, name_of
 from bridge.ingest.options import IngestOptions
-from bridge.ingest.report import (
-    FILTERED_REASON,
-    IngestReport,
-    TopicOutcome,
-    TopicReport,
-    VerificationLevel,
-)
+from bridge.ingest.passes import Passes
+from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
+from bridge.ingest.resume import groups_of, is_whole
 from bridge.ingest.sending import Sending
-from bridge.ingest.threads import ReadAhead
-from bridge.ingest.verify import report_of_existing, verify
+from bridge.ingest.upload import OpenUpload
+from bridge.ingest.verify import compare_existing, counted_alike, verify
 from bridge.mapping import TopicFilter
 from bridge.model import MessageBlock, Recording
 
@@ -38,17 +41,22 @@ def ingest(
     client: MosaicoClient,
     options: IngestOptions,
     events: IngestEvents | None = None,
+    upload: OpenUpload | None = None,
+    resend: bool = False,
 ) -> IngestReport:
     """Put a recording onto the platform as one sequence, verified and finalised.
 
-    If the platform already holds this very content whole, nothing is sent. Remains of an earlier
-    try of this bridge are removed first.
+    If the platform already holds this very content whole, nothing is sent. What an earlier try of
+    this bridge left is taken up where `upload` says how, and removed otherwise.
 
     Args:
         recording: What to ingest.
         client: Connected to the platform.
         options: All choices.
         events: Told what happens.
+        upload: The last that `IngestEvents.upload_changed` told of an earlier try; None for none.
+        resend: Whether a finished sequence that differs from the recording is removed and sent
+            anew; otherwise it is left alone, and the report says what it lacks.
 
     Returns:
         What became of every topic and message.
@@ -60,18 +68,31 @@ def ingest(
     """
     started = time.perf_counter()
     listener = events if events is not None else NoEvents()
-    with open_recording(
+    reopen = partial(
+        open_recording,
         recording,
         limits=options.limits,
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
-    ) as reader:
-        listener.stage_finished(stage="open", seconds=time.perf_counter() - started)
-        run = _Run(reader=reader, client=client, options=options, events=listener)
-        report = run.execute()
+    )
+    takes_up = upload is not None
+    while True:
+        with reopen() as reader:
+            listener.stage_finished(stage="open", seconds=time.perf_counter() - started)
+            passes = Passes(reader, options=options, events=listener, reopen=reopen)
+            run = _Run(passes, client=client, options=options, events=listener, upload=upload)
+            try:
+                report = run.execute(takes_up=takes_up, resend=resend)
+                break
+            except _StartOverError:
+                takes_up = resend = False
     report.seconds = time.perf_counter() - started
     listener.finished(report=report)
     return report
+
+
+class _StartOverError(Exception):
+    """What the platform has of the recording cannot be built on; it is removed, or about to be."""
 
 
 class _Run:
@@ -79,66 +100,111 @@ class _Run:
 
     def __init__(
         self,
+        passes: Passes,
         *,
-        reader: RecordingReader,
         client: MosaicoClient,
         options: IngestOptions,
         events: IngestEvents,
+        upload: OpenUpload | None,
     ) -> None:
-        self.reader = reader
+        self.passes = passes
+        self.reader = passes.reader
+        self.topics = passes.topics
         self.client = client
         self.options = options
         self.events = events
-        self.identity = fingerprint(reader.recording)
-        self.lanes, self.topics = plan_lanes(reader, options, events)
-        self.convert_s = 0.0
-        self.bytes_reported = 0
+        self.upload = upload
+        self.identity = fingerprint(passes.reader.recording)
 
-    def execute(self) -> IngestReport:
-        """Send everything, or find that it is there already."""
+    def execute(self, *, takes_up: bool, resend: bool) -> IngestReport:
+        """Send everything, or find that it is there already.
+
+        Raises:
+            _StartOverError: What was found on the platform is to be replaced.
+        """
         blocks = iter(self.reader.blocks())
         first = next(blocks, None)
         start_ns = int(first.log_times_ns.min()) if first is not None else None
-        sequence = name_of(self.reader.recording, self.identity, start_ns, self.options)
+        name = name_of(self.reader.recording, self.identity, start_ns, self.options)
         self.events.started(
             recording=str(self.reader.recording.path),
-            sequence=sequence,
+            sequence=name,
             size_bytes=self.reader.recorded_bytes,
             message_count=self.reader.message_count,
         )
         for topic in self.topics:
             self.events.topic_planned(topic=topic)
-        if first is None or not self.lanes:
+        if first is None or not self.passes.lanes:
             raise self._nothing_to_send()
 
-        found = find_existing(
+        place = find_place(
             self.client,
-            sequence,
+            name,
             fingerprint=self.identity,
-            instance=self.options.identity.instance,
+            identity=self.options.identity,
+            upload=self.upload if takes_up else None,
         )
-        if found.state is Existing.WHOLE:
-            assert found.handler is not None
-            return report_of_existing(found.handler, self._report(sequence), self.lanes.values())
-        if found.state is Existing.REMAINS:
-            self.client.sequence_delete(sequence)
-        return self._send(sequence, chain([first], blocks))
+        if place.whole is not None:
+            return self._found(place.whole, chain([first], blocks), resend=resend)
+        return self._send(place, chain([first], blocks))
 
-    def _send(self, sequence: str, blocks: Iterator[MessageBlock]) -> IngestReport:
-        report = self._report(sequence)
+    def _found(
+        self, handler: SequenceHandler, blocks: Iterator[MessageBlock], *, resend: bool
+    ) -> IngestReport:
+        """Compare what is there already with the recording, as exactly as it takes."""
+        report = self._report(handler.name)
+        lanes = self.passes.lanes
+        held = receipts_of(handler)
+        if self.reader.healthy and not resend and counted_alike(lanes.values(), held):
+            report.verification = VerificationLevel.COUNTS
+        else:
+            self.passes.rehearse(self.client, blocks, lanes)
+            self._account()
+            report.losses = list(self.reader.tally.losses)
+            report.verification, differences = compare_existing(lanes.values(), held)
+            if differences and resend:
+                self._remove(handler.name, differences)
+                raise _StartOverError
+            report.notes += differences
+        report.notes.append("the platform had this recording already; nothing was sent")
+        return report
+
+    def _remove(self, sequence: str, differences: list[str]) -> None:
+        """Delete a finished sequence that is to be replaced.
+
+        Raises:
+            PreconditionError: The platform does not let it be deleted.
+        """
+        try:
+            self.client.sequence_delete(sequence)
+        except (RejectedError, RefusedError) as error:
+            raise PreconditionError(
+                f"{sequence} differs from the recording and cannot be removed ({error.message}): "
+                + "; ".join(differences),
+                resource=sequence,
+                hint="remove it on the platform itself, or give the bridge a key that may delete; "
+                "then `retry --resend`",
+            ) from error
+
+    def _send(self, place: Place, blocks: Iterator[MessageBlock]) -> IngestReport:
+        report = self._report(place.sequence)
         hashes = self.reader.hash_files() if self.options.hash_files else None
         sending = Sending(
             client=self.client,
-            sequence=sequence,
+            sequence=place.sequence,
             metadata=lambda: describe(self.reader, self.identity, self.topics, self.options),
             options=self.options,
             events=self.events,
+            upload=self.upload,
         )
         with sending:
-            self._stream(sending, blocks)
-            whole = sending.finish(list(self.lanes.values()))
+            if self.upload is None:
+                whole = self.passes.send_all(sending, blocks)
+            else:
+                whole = self._send_rest(sending, blocks, resumes=place.resumes)
             self._account()
-            self.events.stage_finished(stage="convert", seconds=self.convert_s)
+            self.events.stage_finished(stage="read", seconds=self.passes.read_s)
+            self.events.stage_finished(stage="convert", seconds=self.passes.convert_s)
             self.events.stage_finished(stage="send", seconds=sending.send_s)
             if hashes is not None:
                 report.sha256 = {path.name: value for path, value in hashes.result().items()}
@@ -158,51 +224,50 @@ class _Run:
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)
         return report
 
-    def _stream(self, sending: Sending, blocks: Iterator[MessageBlock]) -> None:
-        batcher = Batcher(self.options.batches)
-        ahead = ReadAhead(blocks, bytes_max=self.options.batches.read_ahead_bytes)
-        with ahead:
-            for block in ahead:
-                self._report_progress()
-                if block.topic not in self.lanes:
-                    self._leave_out(block)
-                    continue
-                for due in batcher.add(block):
-                    self._convert(sending, due)
-            for due in batcher.flush():
-                self._convert(sending, due)
-            self._report_progress()
-        self.events.stage_finished(stage="read", seconds=ahead.busy_s)
+    def _send_rest(
+        self, sending: Sending, blocks: Iterator[MessageBlock], *, resumes: bool
+    ) -> list[Lane]:
+        """Keep what is whole from an earlier try, and send the rest in groups.
 
-    def _convert(self, sending: Sending, block: MessageBlock) -> None:
-        lane = self.lanes[block.topic]
-        lane.messages_read += len(block.starts)
-        if lane.failure is not None:
-            return
-        started = time.perf_counter()
-        mapped = lane.convert(block)
-        self.convert_s += time.perf_counter() - started
-        self._check_bound(lane)
-        sending.send(lane, mapped.batch)
+        Raises:
+            _StartOverError: What is not whole cannot be removed by itself.
+        """
+        assert self.upload is not None
+        lanes = self.passes.lanes
+        held = self._take_up(sending) if resumes else {}
+        candidates = [
+            index
+            for index, lane in lanes.items()
+            if (receipt := held.get(lane.report.platform_name)) is not None and receipt.locked
+        ]
+        self.passes.rehearse(self.client, blocks, candidates)
+        kept = [index for index in candidates if self._is_kept(lanes[index], held)]
+        keeps = {lanes[index].report.platform_name for index in kept}
+        try:
+            sending.make_room([name for name in held if name not in keeps])
+        except (RejectedError, RefusedError) as error:
+            # Nothing of G1 that is locked can be deleted alone, and some keys may not delete.
+            raise _StartOverError from error
+        self.passes.begin_anew(set(candidates) - set(kept))
+        whole = [lanes[index] for index in kept]
+        self.passes.show_read(kept)
+        sizes = self.passes.sizes_bytes
+        rest = {index: size for index, size in sizes.items() if index not in kept}
+        for group in groups_of(rest, breaks=self.upload.tries):
+            whole += self.passes.send_group(sending, group)
+        silent = [lane for lane in lanes.values() if not lane.messages_read]
+        return whole + sending.finish(silent)
 
-    def _check_bound(self, lane: Lane) -> None:
-        bound = self.options.message_errors_max
-        if bound is None:
-            return
-        skipped = sum(topic.messages_unwillingly_skipped for topic in self.topics)
-        if skipped > bound:
-            raise DecodeError(
-                f"{skipped} messages could not be used, more than the {bound} allowed; "
-                f"last on {lane.topic.name}: {lane.report.messages_skipped}",
-                path=self.reader.recording.path,
-                topic=lane.topic.name,
-                hint="raise ingest.message_errors_max, or exclude the topic",
-            )
+    def _take_up(self, sending: Sending) -> dict[str, TopicReceipt]:
+        try:
+            return sending.take_up()
+        except (NotFoundError, PreconditionError) as error:
+            raise _StartOverError from error
 
-    def _leave_out(self, block: MessageBlock) -> None:
-        topic = self.topics[block.topic]
-        reason = FILTERED_REASON if topic.outcome is TopicOutcome.FILTERED else "no_decoder"
-        enter_skipped(topic, reason, len(block.starts), self.events)
+    def _is_kept(self, lane: Lane, held: Mapping[str, TopicReceipt]) -> bool:
+        assert self.upload is not None
+        name = lane.report.platform_name
+        return is_whole(lane.report, held[name], self.upload.rows.get(name))
 
     def _account(self) -> None:
         by_name = {topic.name: topic for topic in self.topics}
@@ -221,12 +286,6 @@ class _Run:
             if topic.outcome is TopicOutcome.SKIPPED and not topic.messages_skipped:
                 # All files have been read and held nothing of it, so nothing is missing.
                 topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
-
-    def _report_progress(self) -> None:
-        read_bytes = self.reader.bytes_read
-        if read_bytes > self.bytes_reported:
-            self.events.read(recorded_bytes=read_bytes - self.bytes_reported)
-            self.bytes_reported = read_bytes
 
     def _report(self, sequence: str) -> IngestReport:
         return IngestReport(

@@ -4,20 +4,23 @@ Nothing is created on the platform before there is a message to send, because th
 finalise an empty session and a topic without rows says nothing.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
+from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 
-from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter
-from bridge.errors import BridgeError
+from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicReceipt, TopicWriter
+from bridge.errors import BridgeError, NotFoundError, RecordingError, Trouble
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.lanes import Lane, is_the_topics_fault
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
 from bridge.ingest.threads import SendBehind
+from bridge.ingest.upload import OpenUpload
 
 TOPIC_DROPPED_REASON = "topic_dropped"
 OVERSIZE_REASON = "oversize"
@@ -27,15 +30,17 @@ NOTIFIED_PARTS_MAX = 20
 class Sending:
     """Sends batches of many topics into one sequence; a context manager.
 
-    Leaving the block normally finalises the sequence; leaving it by an exception applies the
-    error policy of the options, or removes everything while tries are left.
+    Leaving the block normally finalises the sequence. Leaving it by an exception keeps what is
+    there for the next try, where there will be one that can take it up; otherwise it applies the
+    error policy of the options at the give-up, and removes everything before it.
 
     Args:
         client: Connected to the platform.
         sequence: Name of the sequence.
         metadata: Makes the sequence's metadata when it is created.
         options: All choices.
-        events: Told about batches.
+        events: Told about batches, and what is needed to take the upload up again.
+        upload: What is known of earlier tries: taken up where it is of this sequence.
 
     Attributes:
         writer: The sequence, once something was sent.
@@ -49,15 +54,19 @@ class Sending:
         metadata: Callable[[], dict[str, Any]],
         options: IngestOptions,
         events: IngestEvents,
+        upload: OpenUpload | None = None,
     ) -> None:
         self.writer: SequenceWriter | None = None
+        self._upload = upload
         self._client = client
         self._sequence = sequence
         self._metadata = metadata
         self._options = options
         self._events = events
         self._stack = ExitStack()
-        self._behind = SendBehind(calls_max=options.batches.send_queue_batches)
+        self._behind = SendBehind(
+            calls_max=options.batches.send_queue_batches, wait_turn=options.wait_turn
+        )
 
     def __enter__(self) -> Self:
         """Nothing is created on the platform yet."""
@@ -67,6 +76,35 @@ class Sending:
     def __exit__(self, *error: object) -> bool | None:
         """Stop sending, then finalise or apply the error policy."""
         return self._stack.__exit__(*error)  # type: ignore[arg-type]
+
+    def take_up(self) -> dict[str, TopicReceipt]:
+        """Go on with the session of an earlier try.
+
+        Returns:
+            What the platform holds of it, by the platform's names of the topics.
+
+        Raises:
+            ServerError: The session is gone or finalised, or the platform cannot be asked.
+        """
+        assert self._upload is not None
+        upload = self._upload
+        self._begin(
+            self._client.sequence_resume(self._sequence, upload.session_uuid, upload.session)
+        )
+        assert self.writer is not None
+        return self.writer.receipts()
+
+    def make_room(self, names: list[str]) -> None:
+        """Delete topics of an earlier try, so that they can be sent anew.
+
+        Raises:
+            ServerError: The platform does not let them be deleted.
+        """
+        assert self.writer is not None
+        for name in names:
+            with suppress(NotFoundError):
+                self.writer.topic_delete(name)
+        self._remember(dict.fromkeys(names))
 
     @property
     def send_s(self) -> float:
@@ -100,15 +138,15 @@ class Sending:
             return []
         self._behind.drain()
         whole = []
-        for lane in lanes:
-            if lane.writer is not None and lane.failure is None:
-                self._attempt(lane, lane.writer.close)
-            if lane.writer is not None and lane.failure is None:
-                lane.report.messages_sent = lane.writer.rows_written
-                lane.report.start_ns = lane.writer.start_ns
-                lane.report.end_ns = lane.writer.end_ns
-                lane.skip(OVERSIZE_REASON, lane.writer.oversize)
-                whole.append(lane)
+        try:
+            for lane in lanes:
+                if lane.writer is not None and lane.failure is None:
+                    self._attempt(lane, lane.writer.close)
+                if lane.writer is not None and lane.failure is None:
+                    enter_written(lane, lane.writer)
+                    whole.append(lane)
+        finally:
+            self._remember({lane.report.platform_name: lane.report.messages_sent for lane in whole})
         for lane in lanes:
             if lane.failure is not None:
                 self._give_up(self.writer, lane, lane.failure)
@@ -149,20 +187,70 @@ class Sending:
         if lane.writer is not None:
             writer.topic_drop(report.platform_name, error.message)
 
+    def _begin(self, writer: SequenceWriter) -> None:
+        self.writer = writer.__enter__()
+        self._stack.push(self._leave)
+        # Entered on top of the sequence, so that the thread has ended before the sequence is
+        # finalised or removed.
+        self._stack.enter_context(self._behind)
+        earlier = self._upload
+        self._upload = OpenUpload(
+            sequence=self._sequence,
+            session_uuid=writer.session_uuid,
+            session=writer.session,
+            tries=(earlier.tries if earlier is not None else 0) + 1,
+            rows=earlier.rows if earlier is not None and writer.resumed is not None else {},
+        )
+        self._events.upload_changed(upload=self._upload)
+
+    def _remember(self, rows: Mapping[str, int | None]) -> None:
+        """Tell what is whole by now; None for what is not any more."""
+        if self._upload is None or not rows:
+            return
+        known = {**self._upload.rows, **rows}
+        kept = {name: count for name, count in known.items() if count is not None}
+        self._upload = replace(self._upload, rows=kept)
+        self._events.upload_changed(upload=self._upload)
+
+    def _leave(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        writer = self.writer
+        assert writer is not None
+        if error is not None and self._goes_on(error):
+            writer.abandon()
+            return
+        given_up = isinstance(error, BridgeError) and self._gives_up(error)
+        writer.on_error = self._options.on_error if given_up else OnErrorPolicy.Delete
+        writer.__exit__(kind, error, trace)
+
+    def _goes_on(self, error: BaseException) -> bool:
+        """Tell whether the next try can take up what this one leaves."""
+        return (
+            self._options.identity.resumes
+            and isinstance(error, BridgeError)
+            # Where the recording is the trouble, the next try is about other content.
+            and not isinstance(error, RecordingError)
+            and not self._gives_up(error)
+        )
+
+    def _gives_up(self, error: BridgeError) -> bool:
+        """Tell whether no try follows this error."""
+        identity = self._options.identity
+        if not identity.resumes:
+            return identity.final
+        if error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+            return False
+        return identity.final or error.trouble in {Trouble.REJECTED, Trouble.POISON}
+
     def _open(self, lane: Lane) -> bool:
         if self.writer is None:
-            final = self._options.identity.final
-            self.writer = self._stack.enter_context(
-                self._client.sequence_create(
-                    self._sequence,
-                    self._metadata(),
-                    on_error=self._options.on_error if final else OnErrorPolicy.Delete,
-                )
-            )
-            # Entered on top of the sequence, so that the thread has ended before the sequence is
-            # finalised or removed.
-            self._stack.enter_context(self._behind)
+            self._begin(self._client.sequence_create(self._sequence, self._metadata()))
         writer = self.writer
+        assert writer is not None
 
         def create() -> None:
             lane.writer = writer.topic_create(
@@ -185,3 +273,11 @@ class Sending:
             if self._options.fail_on_topic_error or not is_the_topics_fault(error):
                 raise
             lane.failure = error
+
+
+def enter_written(lane: Lane, writer: TopicWriter) -> None:
+    """Enter what a lane's writer has written, or has rehearsed to write, into its account."""
+    lane.report.messages_sent = writer.rows_written
+    lane.report.start_ns = writer.start_ns
+    lane.report.end_ns = writer.end_ns
+    lane.skip(OVERSIZE_REASON, writer.oversize)

@@ -14,6 +14,8 @@ from typing import Self
 
 from bridge.model import MessageBlock
 
+WaitTurn = Callable[[threading.Event], None]
+
 
 class ReadAhead:
     """Runs an iterator of blocks in a thread, at most so many bytes ahead.
@@ -108,13 +110,16 @@ class SendBehind:
 
     Args:
         calls_max: Calls that may wait; at the bound `submit` waits.
+        wait_turn: Called before each, to wait for as long as it must; None for no waiting. It
+            gets an event that tells it when nothing is to be sent any more.
 
     Attributes:
         busy_s: Seconds the thread spent in calls; final after `drain`.
     """
 
-    def __init__(self, *, calls_max: int) -> None:
+    def __init__(self, *, calls_max: int, wait_turn: WaitTurn | None = None) -> None:
         self.busy_s = 0.0
+        self._wait_turn = wait_turn
         self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(calls_max)
         # Written by the thread before `_failed` is set, read by others after.
         self._error: BaseException | None = None
@@ -154,6 +159,8 @@ class SendBehind:
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
+            if self._wait_turn is not None:
+                self._wait_turn(self._failed)
             if not self._failed.is_set():
                 started = time.perf_counter()
                 try:

@@ -1,16 +1,32 @@
-"""Proves that the platform holds what was sent, before the sequence is finalised."""
+"""Proves that the platform holds what was sent, or had it already."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from bridge.client import MosaicoClient, SequenceHandler, SequenceWriter, TopicReceipt
+from bridge.client import MosaicoClient, SequenceWriter, TopicReceipt
 from bridge.errors import VerificationError
 from bridge.ingest.lanes import Lane
-from bridge.ingest.report import IngestReport, TopicReport, VerificationLevel
+from bridge.ingest.report import TopicOutcome, TopicReport, VerificationLevel
 from bridge.ontology import TIMESTAMP_COLUMN
 
 NOT_ON_PLATFORM_REASON = "not_on_platform"
 
 _STRENGTH = list(VerificationLevel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Where the platform disagrees with the recording.
+
+    Attributes:
+        what: What was compared.
+        expected: The recording's figure.
+        actual: The platform's.
+    """
+
+    what: str
+    expected: object
+    actual: object
 
 
 def verify(
@@ -37,80 +53,119 @@ def verify(
     receipts = writer.receipts()
     proven = level
     for topic in sent:
-        receipt = receipts.get(topic.platform_name)
-        if receipt is None or not receipt.locked:
-            state = "absent" if receipt is None else "not closed"
-            raise _difference(writer.name, topic, "stream", "closed", state)
-        found = _compared(client, writer.name, topic, receipt, level)
+        found = compare(topic, receipts.get(topic.platform_name), level)
+        if level is VerificationLevel.READBACK and not isinstance(found, Difference):
+            found = _compare_read_back(client, writer.name, topic)
+        if isinstance(found, Difference):
+            raise VerificationError(
+                f"{found.what} of {topic.name}: sent {found.expected}, "
+                f"the platform has {found.actual}",
+                sequence=writer.name,
+                topic=topic.name,
+                expected=str(found.expected),
+                actual=str(found.actual),
+                hint="the recording stays where it is; it is sent again",
+            )
         proven = min(proven, found, key=_STRENGTH.index)
     return proven
 
 
-def _compared(
-    client: MosaicoClient,
-    sequence: str,
-    topic: TopicReport,
-    receipt: TopicReceipt,
-    level: VerificationLevel,
-) -> VerificationLevel:
-    """Compare one topic as far as the platform tells, and say how far that was."""
+def compare(
+    topic: TopicReport, receipt: TopicReceipt | None, level: VerificationLevel
+) -> VerificationLevel | Difference:
+    """Compare one topic as far as the platform tells without being read.
+
+    Args:
+        topic: What was sent, or what the recording yields.
+        receipt: What the platform says; None where it knows no such topic.
+        level: How far to go; weaker levels are included.
+
+    Returns:
+        How far it could go, or the first difference.
+    """
+    if receipt is None or not receipt.locked:
+        state = "absent" if receipt is None else "not closed"
+        return Difference(what="stream", expected="closed", actual=state)
     rows, times = topic.messages_sent, (topic.start_ns, topic.end_ns)
     counted = _includes(level, VerificationLevel.COUNTS) and receipt.row_count is not None
     if counted and receipt.row_count != rows:
-        raise _difference(sequence, topic, "rows", rows, receipt.row_count)
+        return Difference(what="rows", expected=rows, actual=receipt.row_count)
     told = (receipt.start_ns, receipt.end_ns)
     ranged = _includes(level, VerificationLevel.RANGE) and (rows == 0 or None not in told)
     if ranged and told != times:
-        raise _difference(sequence, topic, "time range in ns", times, told)
-    if level is VerificationLevel.READBACK:
-        found = _read_back(client, sequence, topic)
-        if found != (rows, *times):
-            what = "rows, first and last time in ns, read back"
-            raise _difference(sequence, topic, what, (rows, *times), found)
-        return VerificationLevel.READBACK
+        return Difference(what="time range in ns", expected=times, actual=told)
     if counted:
         return VerificationLevel.COUNTS
     return VerificationLevel.RANGE if ranged else VerificationLevel.CLOSED
 
 
-def report_of_existing(
-    handler: SequenceHandler, report: IngestReport, lanes: Iterable[Lane]
-) -> IngestReport:
-    """Fill a report from what the platform already holds of the same content.
-
-    What an earlier try left out is not known any more, so the platform's row counts are compared
-    with what the container counts; where it does not count, or messages are thinned by choice,
-    nothing is proven and the recording is not for disposal.
+def counted_alike(lanes: Iterable[Lane], receipts: Mapping[str, TopicReceipt]) -> bool:
+    """Take the platform's word for a sequence that it had already, where the container agrees.
 
     Args:
-        handler: The sequence, finalised.
-        report: The recording's report, with nothing sent yet.
-        lanes: The topics that would be sent.
+        lanes: The topics that would be sent; filled in from the platform where the answer is yes.
+        receipts: What the platform holds, by its names of the topics.
+
+    Returns:
+        Whether container and platform count the same rows of every topic. False says nothing: a
+        side may not count, or messages are left out on the way.
     """
-    present = {name: handler.topic_handler(name) for name in handler.topics}
-    countable = True
+    pairs = [(lane, receipts.get(lane.report.platform_name)) for lane in lanes]
+    for lane, receipt in pairs:
+        held = (receipt.row_count if receipt.locked else None) if receipt is not None else 0
+        if held is None or held != lane.report.messages_recorded or not lane.sampler.idle:
+            return False
+    for lane, receipt in pairs:
+        if receipt is not None:
+            topic = lane.report
+            topic.messages_sent = receipt.row_count or 0
+            topic.start_ns, topic.end_ns = receipt.start_ns, receipt.end_ns
+    return True
+
+
+def compare_existing(
+    lanes: Iterable[Lane], receipts: Mapping[str, TopicReceipt]
+) -> tuple[VerificationLevel, list[str]]:
+    """Compare what the platform had already with what the recording yields.
+
+    Rows that the platform lacks are entered into the accounts as left out.
+
+    Args:
+        lanes: Rehearsed: their accounts tell what would be sent.
+        receipts: What the platform holds, by its names of the topics.
+
+    Returns:
+        What was proven, and each difference as a sentence.
+    """
+    proven, differences = VerificationLevel.COUNTS, []
     for lane in lanes:
         topic = lane.report
-        held = present.get(topic.platform_name)
-        if held is not None:
-            topic.messages_sent = held.row_count or 0
-            topic.start_ns, topic.end_ns = held.timestamp_ns_min, held.timestamp_ns_max
-        if topic.messages_recorded is None or not lane.sampler.idle:
-            countable = False
-        else:
-            lane.skip(NOT_ON_PLATFORM_REASON, topic.messages_recorded - topic.messages_sent)
-    report.verification = VerificationLevel.COUNTS if countable else VerificationLevel.NONE
-    report.notes.append("the platform had this recording already; nothing was sent")
-    return report
+        if lane.messages_read == 0:
+            topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
+            continue
+        receipt = receipts.get(topic.platform_name)
+        found = compare(topic, receipt, VerificationLevel.COUNTS)
+        if isinstance(found, VerificationLevel):
+            proven = min(proven, found, key=_STRENGTH.index)
+            continue
+        proven = VerificationLevel.NONE
+        differences.append(
+            f"{topic.name}: {found.what}: the recording yields {found.expected}, "
+            f"the platform has {found.actual}"
+        )
+        held = (receipt.row_count or 0) if receipt is not None else 0
+        lane.skip(NOT_ON_PLATFORM_REASON, max(topic.messages_sent - held, 0))
+        topic.messages_sent = held
+    return proven, differences
 
 
 def _includes(level: VerificationLevel, lower: VerificationLevel) -> bool:
     return _STRENGTH.index(level) >= _STRENGTH.index(lower)
 
 
-def _read_back(
+def _compare_read_back(
     client: MosaicoClient, sequence: str, topic: TopicReport
-) -> tuple[int, int | None, int | None]:
+) -> VerificationLevel | Difference:
     """Count the rows that the platform gives out, and find their first and last time."""
     client.clear_topic_handlers_cache()
     handler = client.topic_handler(sequence, topic.platform_name) if topic.messages_sent else None
@@ -123,17 +178,8 @@ def _read_back(
         rows += batch.num_rows
         start_ns = first_ns if start_ns is None else min(start_ns, first_ns)
         end_ns = last_ns if end_ns is None else max(end_ns, last_ns)
-    return rows, start_ns, end_ns
-
-
-def _difference(
-    sequence: str, topic: TopicReport, what: str, expected: object, actual: object
-) -> VerificationError:
-    return VerificationError(
-        f"{what} of {topic.name}: sent {expected}, the platform has {actual}",
-        sequence=sequence,
-        topic=topic.name,
-        expected=str(expected),
-        actual=str(actual),
-        hint="the recording stays where it is; it is sent again",
-    )
+    expected = (topic.messages_sent, topic.start_ns, topic.end_ns)
+    if expected != (rows, start_ns, end_ns):
+        what = "rows, first and last time in ns, read back"
+        return Difference(what=what, expected=expected, actual=(rows, start_ns, end_ns))
+    return VerificationLevel.READBACK

@@ -1,0 +1,219 @@
+"""Reading a recording once or several times, each time for some of its topics, into batches.
+
+Three threads: one reads ahead, this one decodes and maps, one sends behind. All three hand over
+arrays; nothing here runs once per message.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import pyarrow as pa
+
+from bridge.bags import RecordingReader
+from bridge.client import MosaicoClient
+from bridge.errors import DecodeError, RecordingChangedError
+from bridge.ingest.batches import Batcher
+from bridge.ingest.events import IngestEvents
+from bridge.ingest.lanes import Lane, enter_skipped, plan_lanes
+from bridge.ingest.options import IngestOptions
+from bridge.ingest.report import FILTERED_REASON, TopicOutcome
+from bridge.ingest.sending import Sending, enter_written
+from bridge.ingest.threads import ReadAhead
+from bridge.model import MessageBlock
+
+Take = Callable[[Lane, pa.RecordBatch], None]
+Reopen = Callable[[], RecordingReader]
+
+
+class Passes:
+    """Reads one recording as often as it takes; owned by the thread that executes the ingest.
+
+    Args:
+        reader: The recording, opened; what it skips and loses is what counts.
+        options: All choices.
+        events: Told what happens.
+        reopen: Opens the recording anew, for passes after the first.
+
+    Attributes:
+        lanes: The topics that are sent, by `Topic.index`.
+        topics: The accounts of all topics.
+        convert_s: Seconds spent decoding and mapping.
+        read_s: Seconds spent reading.
+        sizes_bytes: Payload bytes by topic that is sent, once `rehearse` has measured them.
+    """
+
+    def __init__(
+        self,
+        reader: RecordingReader,
+        *,
+        options: IngestOptions,
+        events: IngestEvents,
+        reopen: Reopen,
+    ) -> None:
+        self.reader = reader
+        self.lanes, self.topics = plan_lanes(reader, options, events)
+        self.convert_s = 0.0
+        self.read_s = 0.0
+        self._options = options
+        self._events = events
+        self._reopen = reopen
+        self._reported_bytes = 0
+        self.sizes_bytes: Counter[int] = Counter()
+        self._messages: Counter[int] = Counter()
+
+    def send_all(self, sending: Sending, blocks: Iterable[MessageBlock]) -> list[Lane]:
+        """Send everything in one pass over the blocks.
+
+        Returns:
+            The lanes whose topics the platform now holds whole.
+
+        Raises:
+            BridgeError: The recording cannot be read, or the platform does not take it.
+        """
+        self._run(self.reader, blocks, self.lanes.values(), sending.send, others=self._leave_out)
+        return sending.finish(list(self.lanes.values()))
+
+    def rehearse(
+        self, client: MosaicoClient, blocks: Iterable[MessageBlock], topics: Iterable[int]
+    ) -> None:
+        """Measure all topics, and convert some of them as if they were sent.
+
+        The accounts of the topics that were converted tell afterwards what the recording yields.
+
+        Args:
+            client: Knows how large what is sent may be.
+            blocks: All blocks of `reader`.
+            topics: What to convert, by `Topic.index`.
+
+        Raises:
+            RecordingError: The recording cannot be read.
+        """
+        lanes = [self.lanes[topic] for topic in topics]
+        for lane in lanes:
+            lane.writer = client.topic_rehearse(lane.report.platform_name, lane.plan.model)
+
+        def take(lane: Lane, batch: pa.RecordBatch) -> None:
+            assert lane.writer is not None
+            lane.writer.write_batch(batch)
+
+        def leave(block: MessageBlock) -> None:
+            if block.topic not in self.lanes:
+                self._leave_out(block)
+
+        self._run(self.reader, self._measured(blocks), lanes, take, others=leave, share=0.0)
+        for lane in lanes:
+            assert lane.writer is not None
+            enter_written(lane, lane.writer)
+
+    def begin_anew(self, topics: Iterable[int]) -> None:
+        """Forget what a rehearsal found of some topics, so that they can be sent."""
+        lanes, reports = plan_lanes(self.reader, self._options, self._events)
+        for topic in topics:
+            self.lanes[topic] = lanes[topic]
+            self.topics[topic] = reports[topic]
+
+    def send_group(self, sending: Sending, group: list[int]) -> list[Lane]:
+        """Send some topics in a pass of their own and close them.
+
+        Returns:
+            The lanes whose topics the platform now holds whole.
+
+        Raises:
+            RecordingChangedError: The recording does not yield what it did when it was measured.
+        """
+        lanes = [self.lanes[topic] for topic in group]
+        with self._reopen() as reader:
+            self._run(reader, reader.blocks(), lanes, sending.send, share=self._share(group))
+        for lane in lanes:
+            expected = self._messages[lane.topic.index]
+            if lane.messages_read != expected:
+                raise RecordingChangedError(
+                    f"{lane.topic.name} had {expected} messages when it was read first, and has "
+                    f"{lane.messages_read} now",
+                    path=self.reader.recording.path,
+                    topic=lane.topic.name,
+                )
+        return sending.finish(lanes)
+
+    def show_read(self, topics: Iterable[int]) -> None:
+        """Count topics as read that need no reading any more."""
+        self._events.read(recorded_bytes=int(self._share(topics) * self.reader.recorded_bytes))
+
+    def _share(self, topics: Iterable[int]) -> float:
+        total_bytes = sum(self.sizes_bytes.values())
+        return sum(self.sizes_bytes[topic] for topic in topics) / total_bytes if total_bytes else 0
+
+    def _measured(self, blocks: Iterable[MessageBlock]) -> Iterator[MessageBlock]:
+        for block in blocks:
+            if block.topic in self.lanes:
+                self._messages[block.topic] += len(block.starts)
+                self.sizes_bytes[block.topic] += int((block.ends - block.starts).sum())
+            yield block
+
+    def _run(
+        self,
+        reader: RecordingReader,
+        blocks: Iterable[MessageBlock],
+        lanes: Iterable[Lane],
+        take: Take,
+        *,
+        others: Callable[[MessageBlock], None] = lambda _block: None,
+        share: float = 1.0,
+    ) -> None:
+        """Read on to the end and hand over the batches of some lanes.
+
+        `share` is how much of the whole recording this pass is, for the progress shown.
+        """
+        wanted = {lane.topic.index for lane in lanes}
+        batcher = Batcher(self._options.batches)
+        ahead = ReadAhead(iter(blocks), bytes_max=self._options.batches.read_ahead_bytes)
+        self._reported_bytes = 0
+        with ahead:
+            for block in ahead:
+                self._report_progress(reader, share)
+                if block.topic not in wanted:
+                    others(block)
+                    continue
+                for due in batcher.add(block):
+                    self._convert(due, take)
+            for due in batcher.flush():
+                self._convert(due, take)
+            self._report_progress(reader, share)
+        self.read_s += ahead.busy_s
+
+    def _convert(self, block: MessageBlock, take: Take) -> None:
+        lane = self.lanes[block.topic]
+        lane.messages_read += len(block.starts)
+        if lane.failure is not None:
+            return
+        started = time.perf_counter()
+        mapped = lane.convert(block)
+        self.convert_s += time.perf_counter() - started
+        self._check_bound(lane)
+        take(lane, mapped.batch)
+
+    def _check_bound(self, lane: Lane) -> None:
+        bound = self._options.message_errors_max
+        if bound is None:
+            return
+        skipped = sum(topic.messages_unwillingly_skipped for topic in self.topics)
+        if skipped > bound:
+            raise DecodeError(
+                f"{skipped} messages could not be used, more than the {bound} allowed; "
+                f"last on {lane.topic.name}: {lane.report.messages_skipped}",
+                path=self.reader.recording.path,
+                topic=lane.topic.name,
+                hint="raise ingest.message_errors_max, or exclude the topic",
+            )
+
+    def _leave_out(self, block: MessageBlock) -> None:
+        topic = self.topics[block.topic]
+        reason = FILTERED_REASON if topic.outcome is TopicOutcome.FILTERED else "no_decoder"
+        enter_skipped(topic, reason, len(block.starts), self._events)
+
+    def _report_progress(self, reader: RecordingReader, share: float) -> None:
+        read_bytes = int(share * reader.bytes_read)
+        if read_bytes > self._reported_bytes:
+            self._events.read(recorded_bytes=read_bytes - self._reported_bytes)
+            self._reported_bytes = read_bytes
