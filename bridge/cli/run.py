@@ -198,7 +198,10 @@ def _verdict(status: DaemonStatus) -> Exit:
     present = {State(name) for name, count in status.counts.items() if count}
     if present & {State.QUARANTINED, State.REJECTED}:
         return Exit.FAILED
-    whole = {State.FINALISED, State.DISPOSED, State.EMPTY, State.IGNORED, State.VANISHED}
+    whole = {
+        State.FINALISED, State.DISPOSED, State.SUPERSEDED, State.EMPTY, State.IGNORED,
+        State.VANISHED,
+    }  # fmt: skip
     return Exit.OK if present <= whole else Exit.PARTIAL
 
 

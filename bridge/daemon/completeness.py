@@ -13,10 +13,11 @@ from pathlib import Path
 
 from bridge.bags import End, end_of
 from bridge.daemon.writers import Writer, WriterCheck, writer_of
-from bridge.model import Recording
+from bridge.model import Recording, Split
 
 METADATA_FILE = "metadata.yaml"
 STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
+COMPRESSED_SUFFIX = ".zstd"
 SIDECAR_SUFFIXES = ("-wal", "-shm", "-journal")
 SPLIT_NAME = re.compile(r".+_[0-9]+(\.[A-Za-z0-9]+)+")
 
@@ -57,6 +58,7 @@ class Facts:
         missing: Storage files that its metadata names but that are not there.
         wants_metadata: Whether it is a rosbag2 folder whose metadata is not there (yet).
         may_grow: Whether it is a lone file numbered like a split, beside which others may appear.
+        followed: Whether it is one split, and the recorder has gone on to a later one.
     """
 
     files: Sequence[FileFacts]
@@ -64,6 +66,7 @@ class Facts:
     missing: Sequence[str]
     wants_metadata: bool
     may_grow: bool
+    followed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +96,12 @@ def gather(recording: Recording, *, check: WriterCheck = writer_of) -> Facts:
         recording: What is at the path now, with hints.
         check: How to find out whether somebody writes.
     """
+    if recording.split is not None:
+        return _gather_split(recording, recording.split, check)
     folder = is_folder(recording.path)
     present = {file.path.name for file in recording.files}
     return Facts(
-        files=[
-            FileFacts(path=file.path, end=end_of(file), writer=check(file.path))
-            for file in recording.files
-        ],
+        files=_look_at_files(recording, check),
         arriving=_arriving(recording.path) if folder else [],
         missing=[name for name in _names_in_metadata(recording) if not _there(name, present)]
         if folder
@@ -107,6 +109,29 @@ def gather(recording: Recording, *, check: WriterCheck = writer_of) -> Facts:
         wants_metadata=folder and not (recording.path / METADATA_FILE).is_file(),
         may_grow=not folder and SPLIT_NAME.fullmatch(recording.path.name) is not None,
     )
+
+
+def _gather_split(recording: Recording, split: Split, check: WriterCheck) -> Facts:
+    """Look at one split; the rest of its recording does not concern it."""
+    own = [name for name in _arriving(split.folder) if recording.path.name in name]
+    twin = recording.path.name + COMPRESSED_SUFFIX
+    if (split.folder / twin).is_file():
+        own.append(twin)
+    return Facts(
+        files=_look_at_files(recording, check),
+        arriving=own,
+        missing=[],
+        wants_metadata=False,
+        may_grow=False,
+        followed=split.followed,
+    )
+
+
+def _look_at_files(recording: Recording, check: WriterCheck) -> list[FileFacts]:
+    return [
+        FileFacts(path=file.path, end=end_of(file), writer=check(file.path))
+        for file in recording.files
+    ]
 
 
 def judge(facts: Facts, *, quiet_s: float, settle_s: float, stale_s: float) -> Verdict:
@@ -125,6 +150,12 @@ def judge(facts: Facts, *, quiet_s: float, settle_s: float, stale_s: float) -> V
     if proven and not facts.may_grow:
         return Verdict(
             rule=Rule.CLOSED, complete=True, reason="every file has its end and nobody writes"
+        )
+    if facts.followed:
+        return Verdict(
+            rule=Rule.CLOSED,
+            complete=True,
+            reason="the split has its end, and a later one has begun",
         )
     if quiet_s >= settle_s:
         return Verdict(
@@ -185,7 +216,7 @@ def _lack(facts: Facts, *, quiet_s: float, stale_s: float) -> Verdict | None:
 
 def _first_lack(facts: Facts) -> tuple[Rule, str] | None:
     if facts.arriving:
-        return Rule.STILL_ARRIVING, f"{facts.arriving[0]} is being copied"
+        return Rule.STILL_ARRIVING, f"{facts.arriving[0]} is being written"
     for file in facts.files:
         if file.end is End.SIDECAR:
             return Rule.SIDECAR_PRESENT, f"{file.path.name} has an open journal"

@@ -3,6 +3,7 @@
 Used from the loop's thread only.
 """
 
+import itertools
 from collections.abc import Callable
 
 from bridge.config import Settings
@@ -98,16 +99,26 @@ class Dispatcher:
         return len(self._pool.busy) > len(self.running)
 
     def _next(self) -> Entry | None:
-        queue = [
-            *self._journal.queue(State.WAITING, limit=QUEUE_LOOK),
-            *self._journal.queue(State.READY, limit=QUEUE_LOOK),
-        ]
-        queue.sort(key=_order)
-        return choose(
-            queue,
-            running=self.running,
-            due=lambda entry: self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry),
-        )
+        running = self.running
+        if any(entry.deaths for entry in running):
+            # It runs alone.
+            return None
+        # In pages, because those of a folder that cannot be read now may be in front of the rest.
+        for offset in itertools.count(0, QUEUE_LOOK):
+            page = [
+                entry
+                for state in (State.WAITING, State.READY)
+                for entry in self._journal.queue(state, limit=QUEUE_LOOK, offset=offset)
+            ]
+            if not page:
+                break
+            page.sort(key=_order)
+            if (entry := choose(page, running=running, due=self._due)) is not None:
+                return entry
+        return None
+
+    def _due(self, entry: Entry) -> bool:
+        return self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry)
 
     def _give(self, worker: Worker, entry: Entry | None) -> None:
         """Give a recording, or without one a probe, to a worker."""
@@ -127,13 +138,14 @@ class Dispatcher:
                 instance_id=self._instance_id,
             )
         else:
+            settings = self._tracker.settings_for(entry.path) or self._settings
             attempt = entry.attempts + entry.deaths + 1
             entry = self._journal.move(
                 entry.id, State.SENDING, f"attempt {attempt}, worker {worker.number}"
             )
             job = Job(
                 kind=JobKind.INGEST,
-                settings=self._settings,
+                settings=settings,
                 host=host,
                 port=port,
                 instance_id=self._instance_id,

@@ -74,7 +74,9 @@ class Disposer:
         safe = {
             entry.id: entry
             for entry in self._journal.recordings(states={State.FINALISED})
-            if self._verified(entry) and self._tracker.found(entry) is not None
+            if entry.path.is_relative_to(self._folder)
+            and self._verified(entry)
+            and self._tracker.found(entry) is not None
         }
         sources = [
             Source(entry_id=entry.id, sent_ns=entry.changed_ns, size_bytes=entry.size_bytes)

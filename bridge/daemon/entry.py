@@ -93,6 +93,8 @@ class Entry:
             None.
         upload: An upload of it that is not finished and can be taken up again, or None.
         resend: Whether a person asked to send it again where the platform has less than it.
+        split_of: Name of the recording that it is one split of; empty for a whole one.
+        split_index: The recorder's number for the split, or None.
     """
 
     id: int
@@ -119,6 +121,8 @@ class Entry:
     duplicate_of: int | None
     upload: OpenUpload | None = None
     resend: bool = False
+    split_of: str = ""
+    split_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

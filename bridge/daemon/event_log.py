@@ -29,6 +29,7 @@ LOUDNESS = {
     State.REJECTED: logging.ERROR,
     State.VANISHED: logging.WARNING,
     State.IGNORED: logging.INFO,
+    State.SUPERSEDED: logging.INFO,
     State.DISPOSED: logging.DEBUG,
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.daemon.board import Board
-from bridge.daemon.journal import printable
+from bridge.daemon.journal_view import printable
 from bridge.daemon.states import IN_WORK, QUEUED, State
 from bridge.daemon.status import DaemonStatus, Gate, GateStatus
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bridge.daemon.entry import Entry, Failure, RequestKind, Transition
-from bridge.daemon.journal_view import JournalView, translated
+from bridge.daemon.journal_view import JournalView, printable, translated
 from bridge.daemon.schema import LockedError, connect, take_lock
 from bridge.daemon.states import AT_REST, IN_WORK, State, allowed
 from bridge.ingest import OpenUpload
@@ -151,7 +151,15 @@ class Journal(JournalView):
                 self._commit()
 
     def discover(
-        self, path: Path, *, name: str, size_bytes: int, modified_ns: int, priority: int = 0
+        self,
+        path: Path,
+        *,
+        name: str,
+        size_bytes: int,
+        modified_ns: int,
+        priority: int = 0,
+        split_of: str = "",
+        split_index: int | None = None,
     ) -> Entry:
         """Enter a recording that was not there before.
 
@@ -162,10 +170,12 @@ class Journal(JournalView):
             older = self.find(path)
             cursor = self._connection.execute(
                 "INSERT INTO entries (path, name, state, reason, size_bytes, modified_ns, priority,"
-                " discovered_ns, changed_ns, supersedes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " discovered_ns, changed_ns, supersedes, split_of, split_index)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     os.fsencode(path), printable(name), State.DISCOVERED, "seen by a scan",
                     size_bytes, modified_ns, priority, now, now, older.id if older else None,
+                    printable(split_of), split_index,
                 ),
             )  # fmt: skip
             assert cursor.lastrowid is not None
@@ -321,11 +331,6 @@ class Journal(JournalView):
         news, self._news = self._news, []
         for entry, transition in news:
             self._on_change(entry, transition)
-
-
-def printable(text: str) -> str:
-    """Replace what SQLite and UTF-8 cannot hold, such as the bytes of a foreign file name."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _stored(value: Any) -> Any:

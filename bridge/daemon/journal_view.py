@@ -20,7 +20,7 @@ from bridge.ingest import OpenUpload
 COLUMNS = (
     "id, fingerprint, path, name, state, reason, size_bytes, modified_ns, priority, discovered_ns,"
     " changed_ns, attempts, interruptions, deaths, due_ns, salvage, sequence, verification,"
-    " messages_sent, failure, supersedes, duplicate_of, upload, resend"
+    " messages_sent, failure, supersedes, duplicate_of, upload, resend, split_of, split_index"
 )
 
 # A recording that was broken off more often than this lets all others go first.
@@ -60,18 +60,20 @@ class JournalView:
             offset,
         )
 
-    def queue(self, state: State, *, limit: int) -> list[Entry]:
+    def queue(self, state: State, *, limit: int, offset: int = 0) -> list[Entry]:
         """List what waits for a worker: the often interrupted last, else by priority and age.
 
         Args:
             state: `ready` or `waiting`.
             limit: At most so many.
+            offset: Leave out so many at the start.
         """
         return self._many(
             f"WHERE state = ? ORDER BY interruptions > {INTERRUPTIONS_MAX},"
-            " priority, modified_ns, id LIMIT ?",
+            " priority, modified_ns, id LIMIT ? OFFSET ?",
             state,
             limit,
+            offset,
         )
 
     def find(self, path: Path) -> Entry | None:
@@ -92,6 +94,14 @@ class JournalView:
     def duplicates(self, entry_id: int) -> list[Entry]:
         """List other places where the same content was seen."""
         return self._many("WHERE duplicate_of = ? ORDER BY id", entry_id)
+
+    def named(self, name: str) -> list[Entry]:
+        """List recordings by name, the newest first."""
+        return self._many("WHERE name = ? ORDER BY id DESC", printable(name))
+
+    def splits_of(self, name: str) -> list[Entry]:
+        """List the splits of recordings of a name, oldest entry first."""
+        return self._many("WHERE split_of != '' AND split_of = ? ORDER BY id", printable(name))
 
     def counts(self) -> dict[str, int]:
         """Count recordings by state; states without any are left out."""
@@ -186,7 +196,14 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         duplicate_of=row[21],
         upload=None if row[22] is None else OpenUpload.from_json(json.loads(row[22])),
         resend=bool(row[23]),
+        split_of=row[24],
+        split_index=row[25],
     )
+
+
+def printable(text: str) -> str:
+    """Replace what SQLite and UTF-8 cannot hold, such as the bytes of a foreign file name."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @contextlib.contextmanager

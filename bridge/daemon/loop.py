@@ -15,23 +15,25 @@ from bridge.daemon.clock import Clock
 from bridge.daemon.dispatcher import Address, Dispatcher
 from bridge.daemon.disposer import Disposer
 from bridge.daemon.entry import Entry, Failure, Transition
-from bridge.daemon.events import DaemonObserver
+from bridge.daemon.events import DaemonObserver, Observers
+from bridge.daemon.ground import ground_of, grounds_of
 from bridge.daemon.instance import instance_id
 from bridge.daemon.journal import Journal
 from bridge.daemon.listener import Listener
+from bridge.daemon.lookout import Lookout
 from bridge.daemon.options import scratch_folder
 from bridge.daemon.pool import Pool
 from bridge.daemon.requests import carry_out
 from bridge.daemon.scheduler import Gatekeeper, Waiting
 from bridge.daemon.states import IN_WORK, QUEUED
-from bridge.daemon.status import DaemonStatus, Gate, GateStatus, WatchStatus
+from bridge.daemon.status import DaemonStatus, Gate, GateStatus
 from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.tracker import Tracker
+from bridge.daemon.uplink import Uplink
 from bridge.daemon.wakeup import Wakeup
-from bridge.daemon.watcher import Watcher
 from bridge.daemon.worker import Worker
 from bridge.daemon.writers import WriterCheck
-from bridge.errors import BridgeError, JournalError, RecordingError
+from bridge.errors import BridgeError, JournalError
 
 TICK_S = 1.0
 # Short, because workers wait for their next job meanwhile.
@@ -74,7 +76,8 @@ class Loop:
     ) -> None:
         self._settings = settings
         self._address = address
-        self._observer = observer
+        self._uplink = Uplink(settings.uplink, folder=settings.state.folder, clock=clock)
+        self._observer = observer = Observers((self._uplink, observer))
         self._clock = clock
         self._wakeup = wakeup
         self._started_ns = clock.wall_ns()
@@ -86,13 +89,15 @@ class Loop:
         self._journal.recover()
         # No worker is left that could use one: each holds the journal's lock as long as it lives.
         sweep_scratch(scratch_folder(settings))
+        grounds = grounds_of(settings)
         self._tracker = Tracker(
             self._journal,
-            settings.watch,
+            grounds,
             clock=clock,
             check_writer=check_writer,
             on_forget=self._forgotten,
         )
+        self._lookout = Lookout(grounds, tracker=self._tracker, clock=clock, wake=wakeup.wake)
         self._gate = Gatekeeper(settings.retry, clock=clock, on_change=self._gate_changed)
         self._pool = Pool(
             settings.workers.count,
@@ -100,7 +105,7 @@ class Loop:
             lock=self._journal.lock,
             command=worker_command,
         )
-        self._disposer = self._make_disposer()
+        self._disposers = {ground: self._make_disposer(ground.settings) for ground in grounds}
         self._waiting = Waiting(settings.retry, clock=clock)
         self._listener = self._make_listener()
         self._supervisor = Supervisor(
@@ -111,12 +116,6 @@ class Loop:
             observer=observer,
         )
         self._dispatcher = self._make_dispatcher()
-        self._watcher = Watcher(
-            settings.watch.folder.absolute(),
-            recursive=settings.watch.recursive,
-            wake=wakeup.wake,
-        )
-        self._watch = WatchStatus(folder=settings.watch.folder)
         self._selector = selectors.DefaultSelector()
         self._selector.register(wakeup, selectors.EVENT_READ)
         self._heard: set[Worker] = set()
@@ -128,12 +127,17 @@ class Loop:
         self._drain_until_s: float | None = None
         self._troubles: set[str] = set()
 
-    def _make_disposer(self) -> Disposer:
+    def _ended(self, entry: Entry, failure: Failure | None) -> None:
+        ground = ground_of(entry.path, self._disposers)
+        if ground is not None:
+            self._disposers[ground].ended(entry, failure)
+
+    def _make_disposer(self, settings: Settings) -> Disposer:
         return Disposer(
             self._journal,
             tracker=self._tracker,
-            settings=self._settings.disposal,
-            folder=self._settings.watch.folder,
+            settings=settings.disposal,
+            folder=settings.watch.folder,
             embedded=self._settings.uses_embedded_server,
             instance_id=self._instance_id,
             observer=self._observer,
@@ -148,7 +152,7 @@ class Loop:
             waiting=self._waiting,
             retry=self._settings.retry,
             observer=self._observer,
-            on_end=self._disposer.ended,
+            on_end=self._ended,
         )
 
     def _make_dispatcher(self) -> Dispatcher:
@@ -164,7 +168,7 @@ class Loop:
         )
 
     def __enter__(self) -> Self:
-        self._watcher.refresh()
+        self._lookout.refresh()
         self._observer.started(status=self.status())
         return self
 
@@ -174,11 +178,12 @@ class Loop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._watcher.close()
+        self._lookout.close()
         self._supervisor.abandon("the bridge was stopped while this was in work")
         self._observer.stopped(status=self.status())
         self._selector.close()
         self._pool.close()
+        self._uplink.save(at_once=True)
         self._journal.close()
 
     # -- turning ---------------------------------------------------------------------------------
@@ -201,9 +206,11 @@ class Loop:
     def adopt(self, settings: Settings) -> None:
         """Go by other settings from the next turn on; see `reload` for those that may differ."""
         self._settings = settings
-        self._tracker.adopt(settings.watch)
+        self._tracker.adopt(settings)
         self._gate.adopt(settings.retry)
-        self._disposer.adopt(settings.disposal)
+        self._uplink.adopt(settings.uplink)
+        for ground, disposer in self._disposers.items():
+            disposer.adopt(settings.watched[ground.name].disposal)
         self._waiting.adopt(settings.retry)
         self._listener.adopt(settings.retry)
         self._supervisor.adopt(settings.workers)
@@ -223,13 +230,13 @@ class Loop:
 
     def nothing_to_do(self) -> bool:
         """Tell whether everything that can be done now has been done."""
-        if not self._watch.scans or self._judging or self._tracker.more_to_enter:
+        if not self._lookout.status.scans or self._judging or self._tracker.more_to_enter:
             return False
         if self._tracker.next_verdict_s is not None:
-            soon_s = self._clock.monotonic_s() + self._settings.watch.settle_s
+            soon_s = self._clock.monotonic_s() + self._lookout.settle_s
             if self._tracker.next_verdict_s <= soon_s:
                 return False
-        if self._gate.status.gate is not Gate.OPEN:
+        if self._uplink.status.held or self._gate.status.gate is not Gate.OPEN:
             return not self._pool.busy
         counts = self._journal.counts()
         return not any(counts.get(state) for state in QUEUED | IN_WORK)
@@ -247,11 +254,13 @@ class Loop:
             ticked_ns=self._clock.wall_ns(),
             stopping=self._wakeup.stopping,
             gate=self._gate.status,
-            watch=self._watch,
+            watch=self._lookout.status,
+            folders=self._lookout.statuses,
             workers=tuple(
                 progress for worker in self._pool if (progress := worker.progress()) is not None
             ),
             counts=self._counts or {},
+            uplink=self._uplink.status,
         )
 
     def _server_name(self) -> str:
@@ -275,45 +284,39 @@ class Loop:
         self._judging = self._tracker.judge(budget_s=JUDGE_BUDGET_S)
         if self._sweeping and not self._judging:
             self._sweeping = False
-            self._disposer.sweep()
+            for disposer in self._disposers.values():
+                disposer.sweep()
         self._warm_up()
+        self._gate.hold(self._uplink.status.held)
         self._dispatcher.dispatch()
+        self._share_uplink()
         if now_s >= self._prune_at_s:
             self._prune()
 
+    def _share_uplink(self) -> None:
+        """Tell every worker with a job its part of what may be sent."""
+        busy = self._pool.busy
+        share = self._uplink.share_bytes_per_second(len(busy))
+        for worker in busy:
+            worker.share(share)
+        self._uplink.save()
+
     def _scan_gap_s(self) -> float:
-        return max(SCAN_GAP_S, SCAN_GAP_FACTOR * self._watch.last_scan_s)
+        return max(SCAN_GAP_S, SCAN_GAP_FACTOR * self._lookout.status.last_scan_s)
 
     def _scan(self) -> None:
-        began_s = self._clock.monotonic_s()
-        # Watch first, then look: what appears in between is seen by one of the two.
-        self._watcher.refresh()
-        closed = self._watcher.closed()
-        problem = ""
-        readable = True
-        recordings = self._watch.recordings
-        try:
-            recordings = self._tracker.scan(closed)
-            self._well("folder")
-        except RecordingError as error:
-            readable, problem = False, error.message
-            self._trouble(Failure.of(error), key="folder")
+        for name, failure in self._lookout.scan():
+            key = f"folder {name}"
+            if failure is None:
+                self._well(key)
+            else:
+                self._trouble(failure, key=key)
         ended_s = self._clock.monotonic_s()
-        interval_s = self._settings.watch.rescan_interval_s
+        wait_s = SCAN_GAP_S if self._tracker.more_to_enter else self._lookout.interval_s
         self._scanned_at_s = ended_s
-        self._scan_at_s = ended_s + (SCAN_GAP_S if self._tracker.more_to_enter else interval_s)
-        self._watch = WatchStatus(
-            folder=self._settings.watch.folder,
-            readable=readable,
-            events=self._watcher.works,
-            problem=problem or self._watcher.problem,
-            scans=self._watch.scans + 1,
-            last_scan_ns=self._clock.wall_ns(),
-            last_scan_s=ended_s - began_s,
-            recordings=recordings,
-        )
-        self._observer.scanned(watch=self._watch)
-        self._sweeping = readable
+        self._scan_at_s = ended_s + wait_s
+        self._observer.scanned(watch=self._lookout.status)
+        self._sweeping = True
 
     def _warm_up(self) -> None:
         self._drop_gone()

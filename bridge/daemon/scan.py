@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.bags import recordings_in
+from bridge.bags import recordings_in, split_up
 from bridge.daemon.completeness import METADATA_FILE, SIDECAR_SUFFIXES
 from bridge.errors import RecordingError, RecordingVanishedError
 from bridge.model import Container, Recording
@@ -59,12 +59,21 @@ class Scanner:
         recursive: Look into subfolders too.
         ignore: Glob patterns relative to the folder; what matches, or lies in what matches, is
             left out.
+        by_split: Take recordings apart into their splits.
     """
 
-    def __init__(self, folder: Path, *, recursive: bool, ignore: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        recursive: bool,
+        ignore: Sequence[str] = (),
+        by_split: bool = False,
+    ) -> None:
         self._folder = folder
         self._recursive = recursive
         self._ignore = tuple(ignore)
+        self._by_split = by_split
         self._seen: dict[Path, Seen] = {}
 
     def scan(self) -> dict[Path, Found]:
@@ -99,6 +108,8 @@ class Scanner:
         if before is not None and before.listing == listing:
             return before
         recordings, folders = recordings_in(folder, is_root=folder == self._folder)
+        if self._by_split:
+            recordings = [part for recording in recordings for part in split_up(recording)]
         looks = (
             look_at(recording)
             for recording in recordings

@@ -79,6 +79,12 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE entries ADD COLUMN upload TEXT;
     ALTER TABLE entries ADD COLUMN resend INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    ALTER TABLE entries ADD COLUMN split_of TEXT NOT NULL DEFAULT '';
+    ALTER TABLE entries ADD COLUMN split_index INTEGER;
+    CREATE INDEX entries_by_name ON entries (name);
+    CREATE INDEX entries_by_whole ON entries (split_of) WHERE split_of != '';
+    """,
 )
 
 BUSY_TIMEOUT_S = 10.0

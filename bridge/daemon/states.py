@@ -24,6 +24,7 @@ class State(StrEnum):
     REJECTED = "rejected"
     VANISHED = "vanished"
     IGNORED = "ignored"
+    SUPERSEDED = "superseded"
 
 
 MEANING: dict[State, str] = {
@@ -41,6 +42,7 @@ MEANING: dict[State, str] = {
     State.REJECTED: "the platform will not take it, or was tried too often; needs a person",
     State.VANISHED: "disappeared before it was on the platform",
     State.IGNORED: "left alone by choice",
+    State.SUPERSEDED: "was on the platform until newer content took its place",
 }
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -66,17 +68,18 @@ TRANSITIONS: dict[State, frozenset[State]] = {
             State.EMPTY, State.QUARANTINED, State.REJECTED, State.VANISHED,
         }
     ),
-    State.FINALISED: frozenset({State.DISPOSED, State.READY}),
-    State.DISPOSED: frozenset({State.READY, State.FINALISED}),
+    State.FINALISED: frozenset({State.DISPOSED, State.READY, State.SUPERSEDED}),
+    State.DISPOSED: frozenset({State.READY, State.FINALISED, State.SUPERSEDED}),
     State.WAITING: frozenset(
         {State.READY, State.SENDING, State.QUARANTINED, State.VANISHED, State.IGNORED}
     ),
-    State.PARTIAL: frozenset({State.READY}),
+    State.PARTIAL: frozenset({State.READY, State.SUPERSEDED}),
     State.EMPTY: frozenset({State.READY}),
     State.QUARANTINED: frozenset({State.READY}),
     State.REJECTED: frozenset({State.READY, State.VANISHED}),
     State.VANISHED: frozenset({State.READY}),
     State.IGNORED: frozenset({State.READY}),
+    State.SUPERSEDED: frozenset({State.READY}),
 }  # fmt: skip
 
 # A recording in one of these is being worked on; after a restart it starts over from `ready`.

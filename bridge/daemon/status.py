@@ -95,6 +95,7 @@ class WatchStatus:
         last_scan_ns: When the last one ended, wall clock; 0 before the first.
         last_scan_s: How long it took.
         recordings: Recordings it found.
+        name: The folder's name in the settings; empty for a single one, and for all together.
     """
 
     folder: Path
@@ -105,6 +106,48 @@ class WatchStatus:
     last_scan_ns: int = 0
     last_scan_s: float = 0.0
     recordings: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetStatus:
+    """What may be moved over the uplink in a period.
+
+    Attributes:
+        period: `day` or `month`.
+        most_bytes: The budget.
+        used_bytes: What was moved, both ways.
+        left_bytes: What is left of it, never below 0.
+        ends_ns: When the next period begins, wall clock.
+    """
+
+    period: str
+    most_bytes: int
+    used_bytes: int
+    left_bytes: int
+    ends_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkStatus:
+    """What may be sent now.
+
+    Attributes:
+        bytes_per_second_max: By all workers together; 0 for nothing, None without limit.
+        reason: Why nothing may be sent, as a sentence; empty while something may.
+        ends_ns: When something else holds, wall clock; 0 when nothing will change by itself.
+        budgets: Those that are set.
+    """
+
+    bytes_per_second_max: int | None = None
+    reason: str = ""
+    ends_ns: int = 0
+    budgets: tuple[BudgetStatus, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing may be sent."""
+        return self.bytes_per_second_max == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +162,11 @@ class DaemonStatus:
         ticked_ns: When this snapshot was made, wall clock.
         stopping: Whether it is draining.
         gate: The way to the platform.
-        watch: How the folder is watched.
+        watch: How the folder is watched, or all of them together.
+        folders: How each folder is watched.
         workers: The running workers.
         counts: Recordings by state.
+        uplink: What may be sent.
     """
 
     instance_id: str
@@ -134,3 +179,5 @@ class DaemonStatus:
     watch: WatchStatus
     workers: tuple[WorkerProgress, ...]
     counts: dict[str, int]
+    uplink: UplinkStatus = UplinkStatus()
+    folders: tuple[WatchStatus, ...] = ()

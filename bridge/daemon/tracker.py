@@ -1,22 +1,24 @@
-"""From what scans see to what the journal holds: new, growing, complete, copied, moved, gone.
+"""From what scans see to what is in the queue: new, growing, complete, changed, gone.
 
-Owns everything between "there is something" and "it is in the queue": it enters recordings,
-waits on the monotonic clock until the completeness rules let them go, identifies them by content,
-and recognises content it knows under another path. Used from the loop's thread only.
+Enters recordings, waits on the monotonic clock until the completeness rules let them go, and
+notices what has disappeared. Used from the loop's thread only.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.bags import fingerprint, load_recording
-from bridge.config import WatchSettings
+from bridge.bags import fingerprint, load_recording, load_split
+from bridge.config import Settings
 from bridge.daemon.clock import Clock
 from bridge.daemon.completeness import Verdict, gather, judge
-from bridge.daemon.entry import Entry, Failure, Sighting
+from bridge.daemon.entry import Entry, Failure
+from bridge.daemon.ground import Ground, ground_of
 from bridge.daemon.journal import Journal
-from bridge.daemon.scan import Found, Scanner, look_at, place
+from bridge.daemon.recognition import Recogniser
+from bridge.daemon.scan import Found, look_at
+from bridge.daemon.sightings import Sightings
 from bridge.daemon.states import IN_WORK, State
 from bridge.daemon.writers import Writer, WriterCheck, writer_of
 from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
@@ -28,9 +30,6 @@ NEW_PER_SCAN_MAX = 2000
 MISSING_SCANS = 2
 
 PROVISIONAL = frozenset({State.DISCOVERED, State.SETTLING})
-ON_THE_PLATFORM = frozenset({State.FINALISED, State.PARTIAL})
-# In these states a recording still needs its source.
-NEEDS_SOURCE = frozenset({State.READY, State.WAITING, State.REJECTED})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,11 +50,11 @@ class Candidate:
 
 
 class Tracker:
-    """Keeps the journal in step with the folder.
+    """Keeps the journal in step with the watched folders.
 
     Args:
         journal: The journal.
-        settings: What to watch and how long to wait.
+        grounds: The watched folders.
         clock: Where the time comes from.
         check_writer: How to find out whether somebody writes.
         on_forget: Told of entries that turned out to be content known already.
@@ -64,78 +63,69 @@ class Tracker:
     def __init__(
         self,
         journal: Journal,
-        settings: WatchSettings,
+        grounds: Sequence[Ground],
         *,
         clock: Clock,
         check_writer: WriterCheck = writer_of,
         on_forget: Callable[[Entry], None] = lambda _entry: None,
     ) -> None:
         self._journal = journal
-        self._settings = settings
-        self._folder = settings.folder.absolute()
-        self._scanner = Scanner(self._folder, recursive=settings.recursive, ignore=settings.ignore)
+        self._grounds = tuple(grounds)
         self._clock = clock
         self._check_writer = check_writer
-        self._on_forget = on_forget
-        self._found: dict[Path, Found] = {}
+        self._sightings = Sightings(journal, on_forget=on_forget)
+        self._recogniser = Recogniser(journal, self._sightings)
         self._missing: dict[Path, int] = {}
-        self._sightings: dict[Path, Sighting] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._unjudged: deque[Path] = deque()
         self.more_to_enter = False
         self.next_verdict_s: float | None = None
-        self._reload()
+        self._take_candidates()
 
-    def adopt(self, settings: WatchSettings) -> None:
-        """Go by other settings from now on; folder and depth stay what they are."""
-        if settings.ignore != self._settings.ignore:
-            self._scanner = Scanner(
-                settings.folder.absolute(), recursive=settings.recursive, ignore=settings.ignore
-            )
-        self._settings = settings
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from now on; which folders are watched stays what it is."""
+        for ground in self._grounds:
+            ground.adopt(settings.watched[ground.name])
+
+    def settings_for(self, path: Path) -> Settings | None:
+        """Give the settings as they hold where a path lies; None outside the watched folders."""
+        ground = ground_of(path, self._grounds)
+        return None if ground is None else ground.settings
 
     def unchanged(self, entry: Entry) -> bool:
         """Tell whether the files of a recording still look as they did when it was identified."""
-        seen = self._found.get(entry.path)
-        sighting = self._sightings.get(entry.path)
-        if seen is None or sighting is None or sighting.entry_id != entry.id:
-            return False
-        now = look_at(seen.recording)
-        return now is not None and now.signature == sighting.signature
+        return self._sightings.unchanged(entry)
 
     def found(self, entry: Entry) -> Found | None:
         """Give what the last scan saw of a recording."""
-        return self._found.get(entry.path)
+        return self._sightings.found.get(entry.path)
 
     def forget(self, entry: Entry) -> None:
         """Take note that a recording is not in the journal any more; it may be entered again."""
-        self._sightings = {
-            path: sighting
-            for path, sighting in self._sightings.items()
-            if sighting.entry_id != entry.id
-        }
+        self._sightings.forget(entry)
         self._candidates.pop(entry.path, None)
 
-    def scan(self, closed: set[Path]) -> int:
-        """Look at the folder and take note of what is new, changed or gone.
+    def scan(self, closed: Iterable[Path]) -> None:
+        """Look at the folders and take note of what is new, changed or gone.
+
+        Of a folder that is not there or may not be read nothing is concluded.
 
         Args:
             closed: Files that a writer has closed since the last scan, by events.
 
-        Returns:
-            How many recordings are there.
-
         Raises:
-            RecordingError: The folder is not there or may not be read; nothing is concluded then.
             JournalError: The journal cannot be written; everything is looked at again then.
         """
-        found = self._scanner.scan()
+        found: dict[Path, Found] = {}
+        for ground in self._grounds:
+            ground.scan()
+            found |= ground.found
         news = sorted(
             (path for path in found if self._is_news(path, found[path])),
             key=lambda path: (found[path].modified_ns, path),
         )
         self.more_to_enter = len(news) > NEW_PER_SCAN_MAX
-        self._found = found
+        self._sightings.found = found
         try:
             with self._journal.transaction():
                 for path in news[:NEW_PER_SCAN_MAX]:
@@ -154,7 +144,6 @@ class Tracker:
                     candidate.closed.add(path)
         self._unjudged = deque(self._candidates)
         self.next_verdict_s = None
-        return len(found)
 
     def judge(self, *, budget_s: float) -> bool:
         """Apply the completeness rules to what waits for them, for a bounded time.
@@ -182,8 +171,11 @@ class Tracker:
 
     def _reload(self) -> None:
         """Take the journal's word for everything; waiting begins anew."""
+        self._sightings.reload()
+        self._take_candidates()
+
+    def _take_candidates(self) -> None:
         now_s = self._clock.monotonic_s()
-        self._sightings = self._journal.sightings()
         self._candidates = {
             entry.path: Candidate(entry=entry, found=None, changed_s=now_s)
             for entry in self._journal.recordings(states=PROVISIONAL)
@@ -198,23 +190,28 @@ class Tracker:
                 candidate.closed.clear()
             candidate.found = found
             return False
-        sighting = self._sightings.get(path)
+        sighting = self._sightings.at(path)
         return sighting is None or sighting.signature != found.signature
 
     def _enter(self, path: Path, found: Found) -> None:
         """Enter what is new, or looks other than when it was identified."""
-        sighting = self._sightings.get(path)
+        sighting = self._sightings.at(path)
         if sighting is not None:
             known = self._journal.get(sighting.entry_id)
             if known is not None and known.state in IN_WORK:
                 # The worker notices by itself; a scan after it comes back here.
                 return
+        ground = ground_of(path, self._grounds)
+        assert ground is not None, "what was found lies in a watched folder"
+        split = found.recording.split
         entry = self._journal.discover(
             path,
             name=found.recording.name,
             size_bytes=found.size_bytes,
             modified_ns=found.modified_ns,
-            priority=place(path.relative_to(self._folder), self._settings.first),
+            priority=ground.priority(path),
+            split_of="" if split is None else split.recording,
+            split_index=None if split is None else split.index,
         )
         self._candidates[path] = Candidate(
             entry=entry, found=found, changed_s=self._clock.monotonic_s()
@@ -222,54 +219,42 @@ class Tracker:
 
     def _miss(self, path: Path) -> None:
         """Take note that something was not seen; after some scans, that it is gone."""
-        self._missing[path] = self._missing.get(path, 0) + 1
-        if self._missing[path] < MISSING_SCANS:
+        ground = ground_of(path, self._grounds)
+        if ground is not None and ground.problem is not None:
+            # Nobody could look.
             return
+        left_out = _why_left_out(path, ground)
+        self._missing[path] = self._missing.get(path, 0) + 1
+        if self._missing[path] < MISSING_SCANS and not left_out:
+            return
+        state = State.IGNORED if left_out else State.VANISHED
         candidate = self._candidates.pop(path, None)
         if candidate is not None:
-            self._journal.move(
-                candidate.entry.id, State.VANISHED, "disappeared before it was complete"
-            )
-        sighting = self._sightings.get(path)
+            reason = left_out or "disappeared before it was complete"
+            self._journal.move(candidate.entry.id, state, reason)
+        sighting = self._sightings.at(path)
         entry = None if sighting is None else self._journal.get(sighting.entry_id)
         if entry is not None and entry.state in IN_WORK:
             # Its files are open; whether it can be finished shows when the worker is done.
             return
-        self._lose_sight(path)
-        if entry is not None and entry.path == path and entry.state in NEEDS_SOURCE:
-            self._lose(entry, "disappeared before it was sent")
+        self._sightings.lose(path)
+        if entry is not None and entry.path == path:
+            self._sightings.give_up(entry, state, left_out or "disappeared before it was sent")
         del self._missing[path]
-
-    def _stands(self, entry: Entry) -> bool:
-        """Tell whether the last scan saw a recording where the journal has it, unchanged."""
-        found = self._found.get(entry.path)
-        sighting = self._sightings.get(entry.path)
-        return found is not None and sighting == Sighting(
-            entry_id=entry.id, signature=found.signature
-        )
-
-    def _lose(self, entry: Entry, reason: str) -> None:
-        """Go on with a copy of a recording whose source is gone, or call it vanished."""
-        for copy in self._journal.duplicates(entry.id):
-            if self._stands(copy):
-                self._lose_sight(copy.path)
-                self._drop(copy)
-                self._journal.note(entry.id, path=copy.path)
-                self._sight(copy.path, entry, self._found[copy.path])
-                return
-        self._journal.move(entry.id, State.VANISHED, reason)
 
     # -- what is complete ------------------------------------------------------------------------
 
     def _judge(self, path: Path, candidate: Candidate, found: Found) -> None:
-        now_s = self._clock.monotonic_s()
+        ground = ground_of(path, self._grounds)
         current = look_at(found.recording)
-        if current is None:
+        if current is None or ground is None:
             return
+        now_s = self._clock.monotonic_s()
         if current.signature != found.signature:
             candidate.found, candidate.changed_s = current, now_s
             candidate.closed.clear()
         quiet_s = now_s - candidate.changed_s
+        watch = ground.settings.watch
 
         def check(file: Path) -> Writer:
             writer = self._check_writer(file)
@@ -277,22 +262,21 @@ class Tracker:
             return Writer.NOBODY if closed else writer
 
         try:
-            recording = load_recording(path)
-            facts = gather(recording, check=check)
+            recording = _loaded(found.recording)
             verdict = judge(
-                facts,
+                gather(recording, check=check),
                 quiet_s=quiet_s,
-                settle_s=self._settings.settle_s,
-                stale_s=self._settings.stale_s,
+                settle_s=watch.settle_s,
+                stale_s=watch.stale_s,
             )
             if verdict.complete:
-                self._identify(recording, candidate, current, verdict)
+                self._identify(recording, candidate, current, verdict, ground)
                 return
             self._settle(candidate, verdict.reason, verdict.wait_s)
         except RecordingVanishedError:
             return
         except RecordingError as error:
-            self._refuse(path, candidate, current, error, quiet_s)
+            self._refuse(path, candidate, current, error, watch.stale_s - quiet_s)
 
     def _settle(self, candidate: Candidate, reason: str, wait_s: float | None) -> None:
         entry = candidate.entry
@@ -307,12 +291,11 @@ class Tracker:
                 self.next_verdict_s = due_s
 
     def _refuse(
-        self, path: Path, candidate: Candidate, found: Found, error: RecordingError, quiet_s: float
+        self, path: Path, candidate: Candidate, found: Found, error: RecordingError, wait_s: float
     ) -> None:
         """Wait for something that is no recording (yet) to become one, then give up on it."""
-        stale_s = self._settings.stale_s
-        if quiet_s < stale_s:
-            self._settle(candidate, error.message, stale_s - quiet_s)
+        if wait_s > 0:
+            self._settle(candidate, error.message, wait_s)
             return
         empty = isinstance(error, EmptyRecordingError)
         self._journal.move(
@@ -321,86 +304,41 @@ class Tracker:
             error.message,
             failure=Failure.of(error),
         )
-        self._sight(path, candidate.entry, found)
+        self._sightings.see(path, candidate.entry, found)
         del self._candidates[path]
 
     def _identify(
-        self, recording: Recording, candidate: Candidate, found: Found, verdict: Verdict
+        self,
+        recording: Recording,
+        candidate: Candidate,
+        found: Found,
+        verdict: Verdict,
+        ground: Ground,
     ) -> None:
         """Bring a complete recording into the queue, unless its content is known."""
-        path = recording.path
         content = fingerprint(recording)
         current = look_at(found.recording)
         if current is None or current.signature != found.signature:
             # It changed just now; the next look decides.
             return
-        entry = candidate.entry
-        known = self._journal.with_content(content)
-        del self._candidates[path]
-        if known is None and self._is_unwanted_change(entry):
-            self._journal.move(
-                entry.id, State.IGNORED, "it changed after it was sent", fingerprint=content
-            )
-            self._sight(path, entry, found)
-        elif known is None:
-            self._queue(path, entry, found, verdict, content)
-        elif known.path == path or not self._stands(known):
-            self._drop(entry)
-            self._journal.note(known.id, path=path)
-            self._sight(path, known, found)
-            if known.state is State.VANISHED:
-                self._journal.move(known.id, State.READY, "it is back")
-            elif known.state is State.DISPOSED:
-                self._journal.move(known.id, State.FINALISED, "it was put into the folder again")
-        else:
-            self._journal.move(
-                entry.id,
-                State.IGNORED,
-                f"same content as {known.path}",
-                fingerprint=content,
-                duplicate_of=known.id,
-            )
-            self._sight(path, entry, found)
-
-    def _is_unwanted_change(self, entry: Entry) -> bool:
-        """Tell whether a recording took the place of one that is on the platform, unwelcome."""
-        older = None if entry.supersedes is None else self._journal.get(entry.supersedes)
-        if older is None or self._settings.on_change == "new":
-            return False
-        return older.path == entry.path and older.state in ON_THE_PLATFORM
-
-    def _queue(
-        self, path: Path, entry: Entry, found: Found, verdict: Verdict, content: str
-    ) -> None:
-        self._journal.move(
-            entry.id,
-            State.READY,
-            verdict.reason,
-            fingerprint=content,
+        del self._candidates[recording.path]
+        self._recogniser.settle(
+            recording,
+            candidate.entry,
+            content=content,
+            found=found,
+            ground=ground,
+            reason=verdict.reason,
             salvage=verdict.salvage,
-            size_bytes=found.size_bytes,
-            modified_ns=found.modified_ns,
         )
-        self._sight(path, entry, found)
 
-    # -- the journal and what is kept of it here -------------------------------------------------
 
-    def _sight(self, path: Path, entry: Entry, found: Found) -> None:
-        """Remember what stands at a path, and what does not stand there any more."""
-        before = self._sightings.get(path)
-        self._journal.sight(path, entry_id=entry.id, signature=found.signature)
-        self._sightings[path] = Sighting(entry_id=entry.id, signature=found.signature)
-        if before is None or before.entry_id == entry.id:
-            return
-        old = self._journal.get(before.entry_id)
-        if old is not None and old.path == path and old.state in NEEDS_SOURCE:
-            self._lose(old, "other content stands in its place now")
+def _loaded(seen: Recording) -> Recording:
+    return load_recording(seen.path) if seen.split is None else load_split(seen.path)
 
-    def _lose_sight(self, path: Path) -> None:
-        self._journal.lose_sight(path)
-        self._sightings.pop(path, None)
 
-    def _drop(self, entry: Entry) -> None:
-        """Take an entry out of the journal that turned out to be known content."""
-        self._journal.forget(entry.id)
-        self._on_forget(entry)
+def _why_left_out(path: Path, ground: Ground | None) -> str:
+    """Say which setting excludes a path; empty where none does."""
+    if ground is None:
+        return "no watched folder holds it any more"
+    return "the settings leave it out (watch.ignore, watch.recursive)" * ground.leaves_out(path)

@@ -11,8 +11,8 @@ from typing import Any
 from bridge.daemon.board import Board, TroubleNote
 from bridge.daemon.entry import Entry, Failure, Transition
 from bridge.daemon.health import Check, Disk, Verdict
-from bridge.daemon.journal import printable
-from bridge.daemon.status import DaemonStatus, WorkerProgress
+from bridge.daemon.journal_view import printable
+from bridge.daemon.status import DaemonStatus, WatchStatus, WorkerProgress
 
 NANOSECONDS = 1_000_000_000
 
@@ -30,6 +30,8 @@ def recording_view(entry: Entry) -> dict[str, Any]:
         "messages_sent": entry.messages_sent,
         "verification": entry.verification,
         "salvage": entry.salvage,
+        "split_of": entry.split_of,
+        "split_index": entry.split_index,
         "attempts": entry.attempts,
         "interruptions": entry.interruptions,
         "modified_at": _seconds(entry.modified_ns),
@@ -136,16 +138,22 @@ def _daemon_view(status: DaemonStatus) -> dict[str, Any]:
             "reached": status.gate.reached,
             "next_probe_s": status.gate.next_probe_s,
         },
-        "watch": {
-            "folder": printable(str(status.watch.folder)),
-            "readable": status.watch.readable,
-            "events": status.watch.events,
-            "problem": printable(status.watch.problem),
-            "scans": status.watch.scans,
-            "last_scan_at": _seconds(status.watch.last_scan_ns),
-            "last_scan_s": status.watch.last_scan_s,
-            "recordings": status.watch.recordings,
-        },
+        "watch": _watch_view(status.watch),
+        "folders": [_watch_view(folder) for folder in status.folders],
+    }
+
+
+def _watch_view(watch: WatchStatus) -> dict[str, Any]:
+    return {
+        "name": watch.name,
+        "folder": printable(str(watch.folder)),
+        "readable": watch.readable,
+        "events": watch.events,
+        "problem": printable(watch.problem),
+        "scans": watch.scans,
+        "last_scan_at": _seconds(watch.last_scan_ns),
+        "last_scan_s": watch.last_scan_s,
+        "recordings": watch.recordings,
     }
 
 

@@ -7,17 +7,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.config import WatchSettings
+from bridge.config import Settings, load_settings
 from bridge.daemon.entry import Entry
+from bridge.daemon.ground import grounds_of
 from bridge.daemon.journal import Journal
 from bridge.daemon.states import State
 from bridge.daemon.tracker import Tracker
 from bridge.daemon.writers import Writer
-from bridge.errors import JournalError, RecordingError
+from bridge.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,22 +56,19 @@ class Desk:
         self.clock = HandClock()
         self.writers: dict[str, Writer] = {}
         self.forgotten: list[Entry] = []
-        self.ignore: tuple[str, ...] = ()
-        self.first: tuple[str, ...] = ()
-        self.on_change: Literal["new", "ignore"] = "new"
+        self.choices: dict[str, Any] = {"watch.folder": folder}
         self.restart()
 
+    @property
+    def settings(self) -> Settings:
+        fixed = {"watch.settle_s": 5.0, "watch.stale_s": 300.0}
+        return load_settings(overrides={**fixed, **self.choices})
+
     def restart(self) -> None:
+        self.grounds = grounds_of(self.settings)
         self.tracker = Tracker(
             self.journal,
-            WatchSettings(
-                folder=self.folder,
-                settle_s=5.0,
-                stale_s=300.0,
-                ignore=self.ignore,
-                first=self.first,
-                on_change=self.on_change,
-            ),
+            self.grounds,
             clock=self.clock,
             check_writer=lambda path: self.writers.get(path.name, Writer.NOBODY),
             on_forget=self.forgotten.append,
@@ -85,10 +83,10 @@ class Desk:
     def look(self, *, after_s: float = 1.0, closed: "set[Path] | None" = None) -> int:
         """Let time pass, scan, and judge everything."""
         self.clock.now_s += after_s
-        count = self.tracker.scan(closed or set())
+        self.tracker.scan(closed or set())
         while self.tracker.judge(budget_s=10.0):
             continue
-        return count
+        return sum(len(ground.found) for ground in self.grounds)
 
     def states(self) -> dict[str, str]:
         return {entry.path.name: str(entry.state) for entry in self.journal.recordings()}
@@ -228,7 +226,7 @@ def test_replaced_recording_is_new_and_linked(desk: Desk) -> None:
 
 def test_unwanted_change_is_ignored(desk: Desk) -> None:
     """With `on_change = ignore` what was sent is not sent again because it changed."""
-    desk.on_change = "ignore"
+    desk.choices["watch.on_change"] = "ignore"
     desk.restart()
     desk.put("a.mcap")
     desk.put("b.mcap")
@@ -247,7 +245,7 @@ def test_unwanted_change_is_ignored(desk: Desk) -> None:
 
 def test_chosen_recordings_go_first(desk: Desk) -> None:
     """Patterns in order, then age."""
-    desk.first = ("crash/*", "*_event.mcap")
+    desk.choices["watch.first"] = ("crash/*", "*_event.mcap")
     desk.restart()
     for age, name in enumerate(["old.mcap", "x_event.mcap", "crash/late.mcap", "y_event.mcap"]):
         os.utime(desk.put(name), ns=(age, age))
@@ -298,10 +296,11 @@ def test_missing_folder_concludes_nothing(desk: Desk) -> None:
     away = desk.folder.with_name("away")
     desk.folder.rename(away)
     for _ in range(3):
-        with pytest.raises(RecordingError):
-            desk.look()
+        desk.look()
+        assert desk.grounds[0].problem is not None
     away.rename(desk.folder)
     desk.look()
+    assert desk.grounds[0].problem is None
 
     assert desk.states() == {"a.mcap": "ready"}
 
@@ -324,7 +323,7 @@ def test_splits_become_one_recording_when_metadata_comes(desk: Desk) -> None:
 
 def test_temporary_hidden_linked_and_ignored_are_left_out(desk: Desk) -> None:
     """Names of copies under way, links, and what the settings exclude are not recordings."""
-    desk.ignore = ("old/*", "scratch_*")
+    desk.choices["watch.ignore"] = ("old/*", "scratch_*")
     desk.restart()
     outside = desk.folder.parent / "outside.mcap"
     outside.write_bytes(whole("outside"))
@@ -414,7 +413,7 @@ CHMOD = """
 import sys, os
 from pathlib import Path
 from bridge.daemon.explain import explain
-from bridge.config import load_settings
+from bridge.config import Settings, load_settings
 os.setuid(65534)
 path = Path(sys.argv[1])
 settings = load_settings(overrides={"watch.folder": str(path.parent)})

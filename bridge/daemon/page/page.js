@@ -12,12 +12,13 @@ const PATIENCE_MS = 8000;
 const MARKS = { fine: "✓", busy: "→", waiting: "…", attention: "!", down: "×", lost: "?" };
 const SIGNS = {
   finalised: ["✓", "good"], disposed: ["✓", "good"], partial: ["!", "warn"], empty: ["–", ""],
-  vanished: ["–", ""], ignored: ["–", ""], quarantined: ["×", "bad"], rejected: ["×", "bad"],
+  vanished: ["–", ""], ignored: ["–", ""], superseded: ["–", ""], quarantined: ["×", "bad"], rejected: ["×", "bad"],
   waiting: ["!", "warn"], ready: ["·", ""], settling: ["…", ""], discovered: ["…", ""],
 };
 const WORDS = {
   finalised: "on the platform", disposed: "on the platform, source disposed of",
   partial: "saved in part", empty: "empty", vanished: "vanished", ignored: "ignored",
+  superseded: "newer content is in its place",
   quarantined: "cannot be read", rejected: "not accepted", waiting: "tried again later",
   ready: "in the queue", settling: "not complete yet", discovered: "just found",
 };
