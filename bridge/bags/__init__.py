@@ -1,6 +1,6 @@
 """Recordings on disk: finding them, telling what belongs together, reading them as blocks."""
 
-from bridge.bags.container import ReadLimits, ReadTally
+from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
 from bridge.bags.definitions import DefinitionSources, missing_definition_hint
 from bridge.bags.discovery import find_recordings, recordings_in
 from bridge.bags.endings import End, end_of
@@ -9,13 +9,16 @@ from bridge.bags.reader import RecordingReader, open_recording
 from bridge.bags.recording import load_recording
 from bridge.bags.scratch import sweep_scratch
 from bridge.bags.splits import load_split, split_up
+from bridge.bags.survey import Survey, survey
 
 __all__ = [
+    "NOWHERE",
     "DefinitionSources",
     "End",
     "ReadLimits",
     "ReadTally",
     "RecordingReader",
+    "Survey",
     "end_of",
     "find_recordings",
     "fingerprint",
@@ -25,5 +28,6 @@ __all__ = [
     "open_recording",
     "recordings_in",
     "split_up",
+    "survey",
     "sweep_scratch",
 ]

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from bridge.model import Definition, Loss, Serialization
 
+NOWHERE = -1
+"""The index that messages of no declared channel are counted under."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
@@ -81,14 +84,16 @@ class ReadTally:
 
     Attributes:
         losses: Byte ranges that could not be read.
-        skipped: Messages that were found but not yielded, by (topic, reason).
+        skipped: Messages that were found but not yielded, by index and reason. The index is that
+            of the channel where a container counts and of the topic where a recording does;
+            `NOWHERE` for messages that belong to none that is declared.
         extras: Records that are no messages, by kind (attachments, metadata), counted.
         unverified_messages: Messages yielded from parts of MCAP files without a checksum; the other
             formats never carry one, and the reader above counts all of theirs.
     """
 
     losses: list[Loss] = field(default_factory=list)
-    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    skipped: Counter[tuple[int, str]] = field(default_factory=Counter)
     extras: Counter[str] = field(default_factory=Counter)
     unverified_messages: int = 0
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.bags.container import ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.container import NOWHERE, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.mcap_channels import UNKNOWN, ChannelTable
 from bridge.bags.mcap_records import (
     HEAD_BYTES,
@@ -71,7 +71,7 @@ class BlockCutter:
         meaning = int(self._table.current[message["channel"]])
         if meaning >= 0:
             self.counted[meaning] += 1
-        self._skip(self._table.channels[meaning].topic if meaning >= 0 else "", TOO_LARGE, 1)
+        self._skip(meaning if meaning >= 0 else NOWHERE, TOO_LARGE, 1)
 
     def _changes_meaning(self, data: Bytes, offset: int) -> bool:
         opcode, content = _record(data, offset)
@@ -126,13 +126,13 @@ class BlockCutter:
     def _keep(
         self, channels: NDArray[np.int32], log_times: NDArray[np.uint64], sizes: Offsets
     ) -> NDArray[np.bool_]:
-        """Tell which messages are yielded; count the others by topic and reason."""
+        """Tell which messages are yielded; count the others by channel and reason."""
         known = channels >= 0
         if not known.all():
             lost = channels[~known]
             unknown = int(np.count_nonzero(lost == UNKNOWN))
-            self._skip("", UNKNOWN_CHANNEL, unknown)
-            self._skip("", REDECLARED_CHANNEL, len(lost) - unknown)
+            self._skip(NOWHERE, UNKNOWN_CHANNEL, unknown)
+            self._skip(NOWHERE, REDECLARED_CHANNEL, len(lost) - unknown)
         self.counted += np.bincount(channels[known], minlength=len(self.counted))
         keep = known
         for flawed, reason in (
@@ -143,8 +143,7 @@ class BlockCutter:
             dropped = keep & flawed
             if dropped.any():
                 for index, count in enumerate(np.bincount(channels[dropped])):
-                    channel = self._table.channels[index]
-                    self._skip(channel.topic, reason or channel.obstacle, int(count))
+                    self._skip(index, reason or self._table.channels[index].obstacle, int(count))
                 keep = keep & ~flawed
         return keep
 
@@ -153,9 +152,9 @@ class BlockCutter:
             return np.zeros(len(channels), dtype=np.bool_)
         return self._foreign[channels]
 
-    def _skip(self, topic: str, reason: str, count: int) -> None:
+    def _skip(self, channel: int, reason: str, count: int) -> None:
         if count:
-            self._tally.skipped[topic, reason] += count
+            self._tally.skipped[channel, reason] += count
 
 
 def _record(data: Bytes, offset: int) -> tuple[int, memoryview]:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Self
 
 from bridge.bags.compression import decompress_messages, is_compressed
-from bridge.bags.container import ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.container import NOWHERE, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.definitions import DefinitionSources
 from bridge.bags.file_hashes import FileHashes
 from bridge.bags.formats import sniff, storage_name
@@ -57,7 +57,7 @@ class RecordingReader:
         self._losses = losses
         self._stack = stack
         self._late_losses: list[Loss] = []
-        self._undecompressed: Counter[tuple[str, str]] = Counter()
+        self._undecompressed: Counter[tuple[int, str]] = Counter()
         self._limits = limits
         mode = str(recording.hints.get("compression_mode") or "")
         self._compressed_messages = mode.upper() == "MESSAGE"
@@ -87,14 +87,16 @@ class RecordingReader:
             skipped=self._undecompressed.copy(),
             unverified_messages=self._unguarded_messages,
         )
-        for opened in self._files:
+        for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             # Readers of working copies know those by their own names.
             tally.losses += [
                 replace(loss, path=opened.file.path) for loss in opened.container.tally.losses
             ]
             if opened.torn:
                 tally.losses.append(_lost_end(opened))
-            tally.skipped += opened.container.tally.skipped
+            for (channel, reason), count in opened.container.tally.skipped.items():
+                topic = NOWHERE if channel == NOWHERE else topic_of[channel]
+                tally.skipped[topic, reason] += count
             tally.extras += opened.container.tally.extras
             tally.unverified_messages += opened.container.tally.unverified_messages
         return tally
@@ -104,6 +106,15 @@ class RecordingReader:
         """Whether every file could be opened and was closed properly by its writer."""
         return not self._losses and all(
             opened.container.healthy and not opened.torn for opened in self._files
+        )
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether anything was found lost so far; cheap enough to ask at every block."""
+        return bool(
+            self._losses
+            or self._late_losses
+            or any(opened.torn or opened.container.tally.losses for opened in self._files)
         )
 
     @property
@@ -167,7 +178,7 @@ class RecordingReader:
                 ends=one.ends,
             )
         for reason, count in dropped.items():
-            self._undecompressed[self.topics[topic].name, reason] += count
+            self._undecompressed[topic, reason] += count
 
     def hash_files(self) -> FileHashes:
         """Begin taking the SHA-256 of every file in the background; closing gives it up."""

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.container import NOWHERE, Channel, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.rosbag1_chunk import Chunk
 from bridge.bags.rosbag1_index import BagHeader, Connections, read_header, read_index
 from bridge.bags.rosbag1_pieces import ChunkReader
@@ -125,11 +125,11 @@ class Rosbag1Reader:
             rows = np.flatnonzero(messages.connections == connection)
             channel = self._connections.channels.get(int(connection))
             if channel is None:
-                self._tally.skipped["", UNDECLARED] += len(rows)
+                self._tally.skipped[NOWHERE, UNDECLARED] += len(rows)
                 continue
             kept = rows[fits[rows]]
             if len(kept) < len(rows):
-                self._tally.skipped[channel.topic, TOO_LONG] += len(rows) - len(kept)
+                self._tally.skipped[channel.index, TOO_LONG] += len(rows) - len(kept)
             if len(kept):
                 yield ChannelBlock(
                     channel=channel.index,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bridge.bags.container import ChannelBlock, ReadTally
+from bridge.bags.container import NOWHERE, ChannelBlock, ReadTally
 from bridge.bags.sqlite_schema import Schema
 
 BLOCK_BYTES = 8 << 20
@@ -88,14 +88,14 @@ def fill(
         batch.last_rowid = rowid
         batch.rowids.append(rowid)
         if not isinstance(topic_id, int) or topic_id not in channel_of:
-            tally.skipped["", NOT_DECLARED] += 1
+            tally.skipped[NOWHERE, NOT_DECLARED] += 1
         elif not isinstance(payload, bytes):
             long = isinstance(payload, int) and payload > message_bytes_max
-            tally.skipped[schema.name_of(topic_id), TOO_LONG if long else NOT_A_BLOB] += 1
+            tally.skipped[channel_of[topic_id], TOO_LONG if long else NOT_A_BLOB] += 1
         elif not isinstance(time_ns, int):
-            tally.skipped[schema.name_of(topic_id), NOT_A_TIME] += 1
+            tally.skipped[channel_of[topic_id], NOT_A_TIME] += 1
         elif len(payload) > message_bytes_max:
-            tally.skipped[schema.name_of(topic_id), TOO_LONG] += 1
+            tally.skipped[channel_of[topic_id], TOO_LONG] += 1
         else:
             if payload.__class__ is Text:
                 tally.extras[TEXT_PAYLOADS] += 1
@@ -123,7 +123,7 @@ def blocks_of(batch: RowBatch, *, schema: Schema, tally: ReadTally) -> Iterator[
         rows = np.flatnonzero(ids == topic_id)
         channel = schema.channels[schema.channel_of[int(topic_id)]]
         if channel.obstacle:
-            tally.skipped[channel.topic, channel.obstacle] += len(rows)
+            tally.skipped[channel.index, channel.obstacle] += len(rows)
             continue
         yield ChannelBlock(
             channel=channel.index,

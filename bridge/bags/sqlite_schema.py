@@ -63,11 +63,6 @@ class Schema:
     closed: bool
     proven: bool
 
-    def name_of(self, topic_id: object) -> str:
-        """Name the topic with an id, or empty text where it is not declared."""
-        index = self.channel_of.get(topic_id) if isinstance(topic_id, int) else None
-        return "" if index is None else self.channels[index].topic
-
 
 def read_schema(connection: sqlite3.Connection, *, limits: ReadLimits) -> Schema | None:
     """Read the small tables; None where these are not the tables of a rosbag2 file.

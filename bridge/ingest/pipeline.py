@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 
-from bridge.bags import fingerprint, open_recording
+from bridge.bags import NOWHERE, fingerprint, open_recording
 from bridge.client import MosaicoClient, SequenceHandler, TopicReceipt
 from bridge.errors import (
     DefinitionError,
@@ -270,17 +270,13 @@ class _Run:
         return is_whole(lane.report, held[name], self.upload.rows.get(name))
 
     def _account(self) -> None:
-        by_name = {topic.name: topic for topic in self.topics}
-        for (name, reason), count in self.reader.tally.skipped.items():
-            if name in by_name:
-                enter_skipped(by_name[name], reason, count, self.events)
-            else:
-                stray = TopicReport(
-                    name=name, msgtype="", outcome=TopicOutcome.SKIPPED, reason=reason
-                )
-                by_name[name] = stray
-                self.topics.append(stray)
-                enter_skipped(stray, reason, count, self.events)
+        strays = TopicReport(name="", msgtype="", outcome=TopicOutcome.SKIPPED)
+        for (index, reason), count in self.reader.tally.skipped.items():
+            topic = strays if index == NOWHERE else self.topics[index]
+            enter_skipped(topic, reason, count, self.events)
+        if strays.messages_skipped:
+            strays.reason = ", ".join(strays.messages_skipped)
+            self.topics.append(strays)
 
         for topic in self.topics:
             if topic.outcome is TopicOutcome.SKIPPED and not topic.messages_skipped:

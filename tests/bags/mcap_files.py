@@ -19,7 +19,7 @@ import pyarrow as pa
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, IndexType, Writer
 
-from bridge.bags.container import ReadLimits, ReadTally
+from bridge.bags.container import ContainerReader, ReadLimits, ReadTally
 from bridge.bags.mcap import McapReader
 from bridge.bags.source import FileSource
 
@@ -62,6 +62,7 @@ class Result:
     messages: list[Seen]
     healthy: bool
     tally: ReadTally
+    skipped: dict[tuple[str, str], int]
 
 
 def read_with_ours(path: Path, *, limits: ReadLimits | None = None) -> Result:
@@ -78,7 +79,16 @@ def read_with_ours(path: Path, *, limits: ReadLimits | None = None) -> Result:
                     block.log_times_ns, block.starts, block.ends, strict=True
                 )
             ]
-        return Result(messages, reader.healthy, reader.tally)
+        return Result(messages, reader.healthy, reader.tally, by_topic(reader))
+
+
+def by_topic(reader: ContainerReader) -> dict[tuple[str, str], int]:
+    """Name the topics of skipped messages; empty where they belong to none."""
+    names = [*(channel.topic for channel in reader.channels), ""]
+    counted: Counter[tuple[str, str]] = Counter()
+    for (channel, reason), count in reader.tally.skipped.items():
+        counted[names[channel], reason] += count
+    return dict(counted)
 
 
 def read_with_library(path: Path) -> list[Seen]:

@@ -165,7 +165,7 @@ def test_encodings_are_told_apart(
     assert (found.definition is None) == (bool(obstacle) or schema_encoding in {"", "unknown"})
     expected = ["/b"] if obstacle else ["/a", "/b"]
     assert sorted(message.topic for message in ours.messages) == expected
-    assert dict(ours.tally.skipped) == ({("/a", obstacle): 1} if obstacle else {})
+    assert ours.skipped == ({("/a", obstacle): 1} if obstacle else {})
 
 
 def test_schemaless_and_schema_missing_are_obstacles(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_schemaless_and_schema_missing_are_obstacles(tmp_path: Path) -> None:
         )
     )
     ours = made.read_with_ours(path)
-    assert dict(ours.tally.skipped) == {
+    assert ours.skipped == {
         ("/none", "the channel has no schema"): 1,
         ("/missing", "schema 9 is missing in the file"): 2,
     }
@@ -196,7 +196,7 @@ def test_times_at_the_edges_are_kept_or_counted(tmp_path: Path) -> None:
     path.write_bytes(made.finished(made.chunk(records, crc=None)))
     ours = made.read_with_ours(path)
     assert ours.messages == [Seen("/a", time, bytes([n])) for n, time in enumerate(times[:4])]
-    assert dict(ours.tally.skipped) == {("/a", "log_time_out_of_range"): 2}
+    assert ours.skipped == {("/a", "log_time_out_of_range"): 2}
 
 
 def test_unknown_channel_ids_are_counted(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_unknown_channel_ids_are_counted(tmp_path: Path) -> None:
     path.write_bytes(made.finished(made.chunk(records)))
     ours = made.read_with_ours(path)
     assert [message.log_time for message in ours.messages] == [5]
-    assert dict(ours.tally.skipped) == {("", "unknown_channel"): 1}
+    assert ours.skipped == {("", "unknown_channel"): 1}
 
 
 def test_channel_id_declared_again_becomes_another_channel(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_channel_id_declared_again_behind_the_summary_is_counted(tmp_path: Path)
     path.write_bytes(made.finished(body, declared + made.statistics({1: 2})))
     ours = made.read_with_ours(path)
     assert [(m.topic, m.log_time) for m in ours.messages] == [("/old", 5)]
-    assert dict(ours.tally.skipped) == {("", "redeclared_channel"): 1}
+    assert ours.skipped == {("", "redeclared_channel"): 1}
 
 
 def test_unknown_ids_beside_a_foreign_channel_are_counted(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_unknown_ids_beside_a_foreign_channel_are_counted(tmp_path: Path) -> Non
     path = tmp_path / "a.mcap"
     body = made.channel(1, 0, "/a", "json") + made.message(1, 5) + made.message(2, 6)
     path.write_bytes(made.finished(body))
-    assert dict(made.read_with_ours(path).tally.skipped) == {
+    assert made.read_with_ours(path).skipped == {
         ("", "unknown_channel"): 1,
         ("/a", "message encoding 'json' is not of ROS"): 1,
     }
@@ -249,7 +249,7 @@ def test_schema_that_comes_after_its_channel_counts_for_that_channel(tmp_path: P
     path.write_bytes(made.finished(body))
     ours = made.read_with_ours(path)
     assert [message.log_time for message in ours.messages] == [6]
-    assert dict(ours.tally.skipped) == {("/a", "the channel has no schema"): 1}
+    assert ours.skipped == {("/a", "the channel has no schema"): 1}
 
 
 def test_several_channels_on_one_topic_stay_apart(tmp_path: Path) -> None:

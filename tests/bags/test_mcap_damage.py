@@ -305,7 +305,7 @@ def test_messages_of_lost_declarations_are_counted(tmp_path: Path) -> None:
     rest = b"".join(made.message(1, time) for time in range(5))
     path = tmp_path / "a.mcap"
     path.write_bytes(made.finished(bytes(50) + rest))
-    assert dict(made.read_with_ours(path).tally.skipped) == {("", "unknown_channel"): 5}
+    assert made.read_with_ours(path).skipped == {("", "unknown_channel"): 5}
 
 
 def test_zero_filled_tail_is_no_message(tmp_path: Path) -> None:
