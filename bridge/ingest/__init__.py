@@ -5,7 +5,8 @@ from bridge.ingest.lanes import plan_topics
 from bridge.ingest.options import BatchLimits, Identity, IngestOptions
 from bridge.ingest.pipeline import ingest
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
-from bridge.ingest.upload import OpenUpload
+from bridge.ingest.superseded import Removal, Replacement, Superseded
+from bridge.ingest.upload import OpenUpload, got_on
 from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
@@ -16,11 +17,15 @@ __all__ = [
     "IngestReport",
     "NoEvents",
     "OpenUpload",
+    "Removal",
+    "Replacement",
+    "Superseded",
     "TopicOptions",
     "TopicOutcome",
     "TopicReport",
     "VerificationLevel",
     "custom_mappings",
+    "got_on",
     "ingest",
     "plan_topics",
 ]

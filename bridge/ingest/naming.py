@@ -1,5 +1,6 @@
 """What the sequence is called and what its metadata says, which can never be changed later."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +8,10 @@ from bridge.bags import RecordingReader
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import TopicReport
 from bridge.mapping import fill_placeholders, read_sidecar, sequence_metadata, sequence_name
-from bridge.model import Recording
+from bridge.model import Recording, Split
 from bridge.version import __version__
+
+RECORDING_ID_DIGITS = 16
 
 FORMAT_VERSION = 1
 """Of the bridge's own block in the metadata; raised when its keys change their meaning."""
@@ -66,6 +69,15 @@ def describe(
         # Topic names are no keys that the platform accepts.
         "messages_recorded": [{"topic": name, "messages": count} for name, count in counts.items()],
     }
+    split = reader.recording.split
+    if split is not None:
+        block["split"] = {
+            "recording": split.recording,
+            "recording_id": _recording_id(split, options.hostname),
+            **({} if split.index is None else {"index": split.index}),
+        }
+    if options.supersedes is not None:
+        block["supersedes"] = options.supersedes.as_metadata()
     if reader.tally.losses:
         block["salvaged"] = {
             "lost_ranges": len(reader.tally.losses),
@@ -78,6 +90,13 @@ def describe(
         custom_data=custom_data if isinstance(custom_data, Mapping) else None,
         sidecar=read_sidecar(reader.recording.path),
     )
+
+
+def _recording_id(split: Split, hostname: str) -> str:
+    """Identify the recording that a split is part of, alike for all of them: by where it lies."""
+    place = f"{hostname}\0{split.folder.absolute()}\0{split.recording}"
+    digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()
+    return digest[:RECORDING_ID_DIGITS]
 
 
 def _constants(options: IngestOptions) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from bridge.bags import DefinitionSources, ReadLimits
 from bridge.client import OnErrorPolicy
 from bridge.ingest.report import VerificationLevel
+from bridge.ingest.superseded import Superseded
 from bridge.mapping import CustomMapping, TopicOptions
 
 
@@ -22,8 +23,10 @@ class Identity:
         final: Whether giving up follows when this try fails; only then `on_error` decides what
             stays on the platform, before that everything is removed.
         config_hash: Identifies the settings that were in force.
-        resumes: Whether a try that fails is followed by another that gets told of its upload; what
-            it leaves is kept for that one.
+        resumes: Whether a try that fails is followed by another that gets told of its upload, so
+            that what it leaves is kept for that one. No other follows a content that is rejected or
+            poison; one does, in spite of `final`, while the platform is away or refuses, and after
+            a try that brought topics to their end.
     """
 
     instance: str
@@ -59,6 +62,7 @@ class IngestOptions:
 
     Attributes:
         identity: Who sends.
+        supersedes: The sequence that the recording's older content became; None for none.
         sequence_name: Template, see `bridge.mapping.sequence_name`.
         topics: Topic patterns, see `bridge.mapping.TopicFilter`.
         topic_prefix: Put before every topic's name on the platform.
@@ -83,6 +87,7 @@ class IngestOptions:
     """
 
     identity: Identity
+    supersedes: Superseded | None = None
     sequence_name: str = "{stem}_{id}"
     topics: Sequence[str] = ()
     topic_prefix: str = ""

@@ -29,6 +29,7 @@ from bridge.ingest.passes import Passes
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.ingest.resume import groups_of, is_whole
 from bridge.ingest.sending import Sending
+from bridge.ingest.superseded import remove_superseded
 from bridge.ingest.upload import OpenUpload
 from bridge.ingest.verify import compare_existing, counted_alike, verify
 from bridge.mapping import TopicFilter
@@ -86,6 +87,14 @@ def ingest(
                 break
             except _StartOverError:
                 takes_up = resend = False
+    if options.supersedes is not None and options.supersedes.remove:
+        report.replaced = remove_superseded(
+            client,
+            options.supersedes,
+            instance=options.identity.instance,
+            whole=report.complete,
+            patient=not options.identity.final,
+        )
     report.seconds = time.perf_counter() - started
     listener.finished(report=report)
     return report

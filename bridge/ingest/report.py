@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from bridge.ingest.superseded import Replacement
 from bridge.model import Loss
 
 FILTERED_REASON = "filtered"
@@ -98,6 +99,8 @@ class IngestReport:
         recorded_bytes: Size of the files.
         seconds: How long it took.
         notes: Whatever else a person should know, one sentence each.
+        replaced: What became of the sequence that this one takes the place of; None where it
+            takes none's.
     """
 
     recording: str
@@ -111,6 +114,7 @@ class IngestReport:
     recorded_bytes: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    replaced: Replacement | None = None
 
     @property
     def messages_sent(self) -> int:

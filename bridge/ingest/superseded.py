@@ -1,0 +1,115 @@
+"""The sequence that a recording became before its content changed: linked, and on request removed.
+
+Removed is only what this very bridge put there from exactly that content, and only after the new
+sequence is verified and finalised, so that at every moment one of the two is whole.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from bridge.client import MosaicoClient
+from bridge.errors import NotFoundError, RefusedError, RejectedError, TransientError
+from bridge.mapping import BRIDGE_KEY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """What a recording supersedes.
+
+    Attributes:
+        sequence: Name of the sequence that the older content became.
+        fingerprint: Identity of the older content.
+        remove: Whether that sequence makes room for the new one.
+    """
+
+    sequence: str
+    fingerprint: str
+    remove: bool = False
+
+    def as_metadata(self) -> dict[str, str]:
+        """Give the link as it stands in the newer sequence's metadata."""
+        return {"sequence": self.sequence, "fingerprint": self.fingerprint}
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return asdict(self)
+
+
+class Removal(StrEnum):
+    """What became of a superseded sequence."""
+
+    REMOVED = "removed"
+    ABSENT = "absent"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replacement:
+    """What became of a superseded sequence, and why.
+
+    Attributes:
+        removal: What was done.
+        sequence: Its name.
+        reason: Why it is still there; empty where it is not.
+    """
+
+    removal: Removal
+    sequence: str
+    reason: str = ""
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, str] | None) -> "Replacement | None":
+        """Read one back from a report's JSON."""
+        if plain is None:
+            return None
+        return cls(
+            removal=Removal(plain["removal"]), sequence=plain["sequence"], reason=plain["reason"]
+        )
+
+
+def remove_superseded(
+    client: MosaicoClient, superseded: Superseded, *, instance: str, whole: bool, patient: bool
+) -> Replacement:
+    """Remove the older sequence, if it is ours and what we take it for.
+
+    Args:
+        client: Connected to the platform.
+        superseded: What is superseded.
+        instance: Who we are.
+        whole: Whether the newer sequence holds every message of its recording.
+        patient: Whether to raise what may pass, so that it is tried again, instead of settling
+            for keeping the older sequence.
+
+    Raises:
+        ServerError: The platform is away or in trouble; asking again later does no harm.
+    """
+    name = superseded.sequence
+
+    def kept(reason: str) -> Replacement:
+        return Replacement(removal=Removal.KEPT, sequence=name, reason=reason)
+
+    if not whole:
+        return kept("the newer sequence does not hold all of its recording")
+    client.clear_sequence_handlers_cache()
+    handler = client.sequence_handler(name)
+    if handler is None:
+        return Replacement(removal=Removal.ABSENT, sequence=name)
+    block = handler.user_metadata.get(BRIDGE_KEY)
+    marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
+    if marks.get("fingerprint") != superseded.fingerprint:
+        return kept("it holds something else than the older content")
+    if marks.get("instance") != instance:
+        return kept(f"bridge {marks.get('instance')} put it there, not this one")
+    try:
+        client.sequence_delete(name)
+    except NotFoundError:
+        return Replacement(removal=Removal.ABSENT, sequence=name)
+    except (RefusedError, RejectedError) as error:
+        return kept(f"the platform does not delete it: {error.message}")
+    except TransientError as error:
+        if patient:
+            raise
+        return kept(f"the platform could not delete it: {error.message}")
+    return Replacement(removal=Removal.REMOVED, sequence=name)
