@@ -1,10 +1,12 @@
 """The client of the Mosaico platform, over Arrow Flight; all protocol generations."""
 
 from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
+from bridge.client.compression import Compression
 from bridge.client.facts import SessionFacts
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
 from bridge.client.options import ConnectOptions
+from bridge.client.pacing import Pacer, UplinkShare, Wire
 from bridge.client.query import (
     Query,
     QueryOntologyCatalog,
@@ -25,6 +27,7 @@ from bridge.client.results import (
 from bridge.client.topics import TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import (
+    ABANDONED,
     OnErrorPolicy,
     SequenceStatus,
     SequenceWriter,
@@ -33,8 +36,10 @@ from bridge.client.writers import (
 )
 
 __all__ = [
+    "ABANDONED",
     "DEFAULT_PORT",
     "Cluster",
+    "Compression",
     "ConnectOptions",
     "FoundSequence",
     "FoundTopic",
@@ -42,6 +47,7 @@ __all__ = [
     "Notified",
     "NotifyType",
     "OnErrorPolicy",
+    "Pacer",
     "Query",
     "QueryOntologyCatalog",
     "QueryResponse",
@@ -62,4 +68,6 @@ __all__ = [
     "TopicReader",
     "TopicReceipt",
     "TopicWriter",
+    "UplinkShare",
+    "Wire",
 ]

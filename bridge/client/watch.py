@@ -66,7 +66,7 @@ class Peer:
     hosts: frozenset[str]
     port: int
 
-    def _sockets(self) -> Iterator[socket.socket]:
+    def connections(self) -> Iterator[socket.socket]:
         """Yield every TCP connection of this process to the peer, as a descriptor of our own."""
         for entry in list(_OWN_DESCRIPTORS.iterdir()):
             try:
@@ -88,7 +88,7 @@ class Peer:
     def moved_bytes(self) -> int:
         """Count the bytes that the peer has acknowledged or sent on the present connections."""
         total = 0
-        for connection in self._sockets():
+        for connection in self.connections():
             raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
             if len(raw) == _TCP_INFO_BYTES:
                 total += sum(_TCP_INFO_ACKED_AND_RECEIVED.unpack(raw))
@@ -97,7 +97,7 @@ class Peer:
     def cut(self) -> int:
         """Shut down every connection to the peer, and say how many there were."""
         count = 0
-        for connection in self._sockets():
+        for connection in self.connections():
             connection.shutdown(socket.SHUT_RDWR)
             count += 1
         return count

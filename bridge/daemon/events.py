@@ -82,6 +82,9 @@ class DaemonObserver(Protocol):
     def ingest_progressed(self, *, entry: Entry, progress: Progress) -> None:
         """A worker has made progress; at most about ten times a second and worker."""
 
+    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+        """A worker has moved so many more bytes over the wire; about once a second and worker."""
+
     def stage_finished(self, *, entry: Entry, stage: str, seconds: float) -> None:
         """A stage of an ingest (`open`, `read`, ... `finalize`) took this long."""
 
@@ -134,6 +137,9 @@ class NoObserver:
         """Ignore."""
 
     def ingest_progressed(self, *, entry: Entry, progress: Progress) -> None:
+        """Ignore."""
+
+    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
         """Ignore."""
 
     def stage_finished(self, *, entry: Entry, stage: str, seconds: float) -> None:
@@ -216,6 +222,11 @@ class Observers:
         """Pass on."""
         for observer in self._observers:
             observer.ingest_progressed(entry=entry, progress=progress)
+
+    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+        """Pass on."""
+        for observer in self._observers:
+            observer.wire_moved(entry=entry, sent_bytes=sent_bytes, received_bytes=received_bytes)
 
     def stage_finished(self, *, entry: Entry, stage: str, seconds: float) -> None:
         """Pass on."""

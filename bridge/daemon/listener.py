@@ -7,6 +7,7 @@ loop's thread only.
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 from bridge.config import RetrySettings
 from bridge.daemon.entry import Entry, Failure
@@ -21,13 +22,15 @@ from bridge.daemon.pipe import (
     Started,
     Succeeded,
     TopicPlanned,
+    UploadChanged,
+    WireMoved,
 )
 from bridge.daemon.pool import Pool
 from bridge.daemon.scheduler import Gatekeeper, Waiting
-from bridge.daemon.states import State
+from bridge.daemon.states import State, allowed
 from bridge.daemon.worker import Assignment, Worker
 from bridge.errors import JournalError, OfflineError, Trouble
-from bridge.ingest import IngestReport
+from bridge.ingest import IngestReport, Removal
 
 Ended = Callable[[Entry, Failure | None], None]
 
@@ -137,6 +140,14 @@ class Listener:
                 self._observer.topic_planned(entry=entry, topic=message.topic)
             case Progressed():
                 self._observer.ingest_progressed(entry=entry, progress=message.progress)
+            case WireMoved():
+                self._observer.wire_moved(
+                    entry=entry,
+                    sent_bytes=message.sent_bytes,
+                    received_bytes=message.received_bytes,
+                )
+            case UploadChanged():
+                self._note(entry, upload=message.upload)
             case StageFinished():
                 if message.stage == VERIFY_STAGE and entry.state is State.SENDING:
                     # Only a milestone: without it the recording is redone, not lost.
@@ -148,9 +159,10 @@ class Listener:
                     entry=entry, stage=message.stage, seconds=message.seconds
                 )
 
-    def _note(self, entry: Entry, *, sequence: str) -> None:
+    def _note(self, entry: Entry, **changes: Any) -> None:
+        """Keep what saves work later; without it the recording is redone, not lost."""
         with contextlib.suppress(JournalError):
-            self._journal.note(entry.id, sequence=sequence)
+            self._journal.note(entry.id, **changes)
 
     def _succeeded(self, assignment: Assignment, report: IngestReport) -> None:
         assert assignment.entry is not None
@@ -165,16 +177,34 @@ class Listener:
                 verification=str(report.verification),
                 messages_sent=report.messages_sent,
                 failure=None,
+                upload=None,
+                resend=False,
             )
+            self._note_replaced(entry, report)
         self._gate.proven()
         self._observer.ingest_finished(entry=entry, report=report)
         self._on_end(entry, None)
+
+    def _note_replaced(self, entry: Entry, report: IngestReport) -> None:
+        """Take note that the sequence of an older recording is not there any more."""
+        older = self._journal.predecessor(entry)
+        replaced = report.replaced
+        if replaced is None or replaced.removal is Removal.KEPT or older is None:
+            return
+        if allowed(older.state, State.SUPERSEDED):
+            self._journal.move(older.id, State.SUPERSEDED, f"{report.sequence} has taken its place")
 
     def _failed(self, assignment: Assignment, failure: Failure) -> None:
         if assignment.entry is None:
             self._probe_failed(failure)
             return
-        decision = after_failure(assignment.entry, failure, self._retry, began=assignment.began)
+        decision = after_failure(
+            assignment.entry,
+            failure,
+            self._retry,
+            began=assignment.began,
+            got_on=assignment.got_on,
+        )
         entry = self._decide(assignment.entry, failure, decision)
         if decision.pause is not Pause.NONE:
             self._gate.closed_by(failure)

@@ -39,10 +39,15 @@ class Gatekeeper:
         self._probe_at_s = clock.monotonic_s()
         # After a closure one recording goes first; more when it has arrived.
         self._proven = True
+        self._held = False
 
     def adopt(self, retry: RetrySettings) -> None:
         """Go by other waits from the next probe on."""
         self._retry = retry
+
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - it reads as a sentence
+        """Let no more recordings through, or let them through again: the uplink may not be used."""
+        self._held = held
 
     @property
     def status(self) -> GateStatus:
@@ -65,7 +70,7 @@ class Gatekeeper:
             running: Recordings in work.
             count: The most at a time.
         """
-        if self._gate is not Gate.OPEN:
+        if self._held or self._gate is not Gate.OPEN:
             return 0
         return (count if self._proven else 1) - running
 

@@ -25,11 +25,14 @@ from bridge.daemon.pipe import (
     Message,
     Progressed,
     Ready,
+    Share,
     Started,
     Succeeded,
+    UploadChanged,
     decode,
 )
 from bridge.daemon.status import TopicProgress, WorkerProgress
+from bridge.ingest import OpenUpload, got_on
 
 READ_BYTES = 1 << 20
 # Less than this is the chatter of a process that waits.
@@ -63,6 +66,7 @@ class Assignment:
         messages_recorded: What the container claims, once begun.
         recorded_bytes_read: How much was read so far.
         topics: What was sent so far.
+        upload: What the next attempt needs to take this one up, once anything was sent.
         outcome: How the job ended, until that is in the journal.
     """
 
@@ -79,7 +83,13 @@ class Assignment:
     messages_recorded: int | None = None
     recorded_bytes_read: int = 0
     topics: dict[str, TopicProgress] = field(default_factory=dict)
+    upload: OpenUpload | None = None
     outcome: Succeeded | Failed | None = None
+
+    @property
+    def got_on(self) -> bool:
+        """Whether topics became whole that were not before."""
+        return got_on(self.job.upload, self.upload)
 
     def add(self, progress: Progress) -> None:
         """Add differences up."""
@@ -116,6 +126,7 @@ class Worker:
         self.ready = False
         self.assignment: Assignment | None = None
         self.jobs_done = 0
+        self._share: int | None = None
         self._clock = clock
         self._started_s = clock.monotonic_s()
         self._pending = bytearray()
@@ -181,6 +192,20 @@ class Worker:
         )
         self._note_progress(self.assignment)
 
+    def share(self, bytes_per_second: int | None) -> None:
+        """Tell it how much it may send from now on, if that is another amount than before.
+
+        Args:
+            bytes_per_second: The most; 0 for nothing, None without limit.
+        """
+        if bytes_per_second == self._share:
+            return
+        self._share = bytes_per_second
+        # One that is dead does not send; that it is, is heard elsewhere.
+        with contextlib.suppress(OSError):
+            self._down.write(Share(bytes_per_second=bytes_per_second).encoded())
+            self._down.flush()
+
     def release(self) -> None:
         """Take note that its job has ended."""
         self.assignment = None
@@ -231,6 +256,8 @@ class Worker:
             assignment.messages_recorded = message.message_count
         elif isinstance(message, Progressed):
             assignment.add(message.progress)
+        elif isinstance(message, UploadChanged):
+            assignment.upload = message.upload
         elif isinstance(message, Succeeded | Failed):
             assignment.outcome = message
 

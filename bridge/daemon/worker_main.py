@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import BinaryIO
 
+from bridge.client import UplinkShare, Wire
 from bridge.daemon.entry import Failure
 from bridge.daemon.events import Progress
 from bridge.daemon.outcome import OUT_OF_MEMORY
@@ -29,16 +30,18 @@ from bridge.daemon.pipe import (
     Message,
     Progressed,
     Ready,
+    Share,
     StageFinished,
     Started,
     Succeeded,
     TopicPlanned,
+    UploadChanged,
+    WireMoved,
     encode,
 )
 from bridge.errors import BridgeError, Trouble
-from bridge.ingest import IngestEvents, IngestReport, TopicReport
+from bridge.ingest import IngestReport, OpenUpload, TopicReport
 
-Run = Callable[[Job, IngestEvents], IngestReport]
 Probe = Callable[[Job], None]
 
 PR_SET_PDEATHSIG = 1
@@ -86,6 +89,15 @@ class PipeEvents:
         self._skipped[topic, reason] += messages
         self._flush_if_due()
 
+    def wire_moved(self, moved: Wire, held: bool) -> None:  # noqa: FBT001 - a pacer's callback
+        """Send at once; also that nothing moves because nothing may, which is no standstill."""
+        del held
+        self._send(WireMoved(sent_bytes=moved.sent, received_bytes=moved.received))
+
+    def upload_changed(self, *, upload: OpenUpload) -> None:
+        """Send at once: the daemon keeps it for the next attempt."""
+        self._send(UploadChanged(upload=upload))
+
     def stage_finished(self, *, stage: str, seconds: float) -> None:
         """Send at once, after the numbers."""
         self.flush()
@@ -119,17 +131,21 @@ class PipeEvents:
             self.flush()
 
 
-def serve(run: Run, probe: Probe, *, parent_pid: int) -> None:
+Run = Callable[[Job, PipeEvents], IngestReport]
+
+
+def serve(run: Run, probe: Probe, *, parent_pid: int, share: UplinkShare | None = None) -> None:
     """Do jobs until the daemon is gone; never returns.
 
     Args:
         run: Sends a recording.
         probe: Sees whether the platform answers; raises if it does not.
         parent_pid: The daemon, as it knew itself when it started this process.
+        share: Where to put how much may be sent, whenever the daemon says so.
     """
     _die_with_parent(parent_pid)
     send = _take_pipe()
-    jobs = _jobs_from_stdin()
+    jobs = _jobs_from_stdin(share or UplinkShare())
     send(Ready())
     while True:
         job = Job.decoded(jobs.get())
@@ -215,12 +231,16 @@ def _take_pipe() -> Callable[[Message], None]:
     return send
 
 
-def _jobs_from_stdin() -> "queue.SimpleQueue[bytes]":
+def _jobs_from_stdin(share: UplinkShare) -> "queue.SimpleQueue[bytes]":
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def listen() -> None:
         for line in sys.stdin.buffer:
-            jobs.put(line)
+            told = Share.decoded(line)
+            if told is None:
+                jobs.put(line)
+            else:
+                share.bytes_per_second = told.bytes_per_second
         os._exit(0)
 
     threading.Thread(target=listen, name="jobs", daemon=True).start()

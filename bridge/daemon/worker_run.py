@@ -1,29 +1,47 @@
 """What a worker does with a job: look at the recording, connect, ingest."""
 
 import sys
+from dataclasses import replace
+from functools import partial
 
-from bridge.bags import fingerprint, load_recording
+from bridge.bags import fingerprint, load_recording, load_split
+from bridge.client import Pacer, UplinkShare
 from bridge.daemon.options import connect, ingest_options
 from bridge.daemon.pipe import Job
-from bridge.daemon.worker_main import serve
+from bridge.daemon.worker_main import PipeEvents, serve
 from bridge.errors import RecordingChangedError
-from bridge.ingest import IngestEvents, IngestReport, ingest
+from bridge.ingest import IngestReport, ingest
 
 
-def run(job: Job, events: IngestEvents) -> IngestReport:
-    """Send the recording of a job.
+def run(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
+    """Send the recording of a job, no faster than the worker's share of the uplink.
 
     Raises:
         BridgeError: It could not be sent; the kind of error says how to go on.
     """
-    recording = load_recording(job.path)
+    load = load_split if job.settings.ingest.unit == "split" else load_recording
+    recording = load(job.path)
     if fingerprint(recording) != job.fingerprint:
         raise RecordingChangedError("the recording is not the one that was queued", path=job.path)
     options = ingest_options(
         job.settings, instance=job.instance_id, attempt=job.attempt, final=job.final
     )
-    with connect(job.settings, job.host, job.port) as client:
-        return ingest(recording, client=client, options=options, events=events)
+    pacer = Pacer(job.host, job.port, share=share, report=events.wire_moved)
+    with connect(job.settings, job.host, job.port) as client, pacer:
+        paced = replace(
+            options,
+            supersedes=job.supersedes,
+            identity=replace(options.identity, resumes=True),
+            wait_turn=pacer.wait_turn,
+        )
+        return ingest(
+            recording,
+            client=client,
+            options=paced,
+            events=events,
+            upload=job.upload,
+            resend=job.resend,
+        )
 
 
 def probe(job: Job) -> None:
@@ -37,4 +55,5 @@ def probe(job: Job) -> None:
 
 def main() -> None:
     """Be a worker until the daemon is gone."""
-    serve(run, probe, parent_pid=int(sys.argv[1]))
+    share = UplinkShare()
+    serve(partial(run, share=share), probe, parent_pid=int(sys.argv[1]), share=share)
