@@ -17,6 +17,7 @@ from bridge.daemon.states import State
 from bridge.daemon.tracker import Tracker
 from bridge.daemon.worker import Worker
 from bridge.errors import BridgeError, OfflineError
+from bridge.ingest import Superseded
 
 Address = Callable[[], tuple[str, int]]
 
@@ -120,6 +121,16 @@ class Dispatcher:
     def _due(self, entry: Entry) -> bool:
         return self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry)
 
+    def _superseded(self, entry: Entry, settings: Settings) -> Superseded | None:
+        older = self._journal.predecessor(entry)
+        if older is None or not older.sequence:
+            return None
+        return Superseded(
+            sequence=older.sequence,
+            fingerprint=older.fingerprint,
+            remove=settings.watch.on_change == "replace",
+        )
+
     def _give(self, worker: Worker, entry: Entry | None) -> None:
         """Give a recording, or without one a probe, to a worker."""
         try:
@@ -152,6 +163,9 @@ class Dispatcher:
                 path=entry.path,
                 fingerprint=entry.fingerprint,
                 attempt=attempt,
+                upload=entry.upload,
+                supersedes=self._superseded(entry, settings),
+                resend=entry.resend,
                 final=entry.attempts + 1 >= self._settings.retry.attempts_max,
             )
         try:

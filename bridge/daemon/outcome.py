@@ -78,7 +78,13 @@ def backoff_s(failures: int, retry: RetrySettings, *, noise: float) -> float:
 
 
 def after_failure(
-    entry: Entry, failure: Failure, retry: RetrySettings, *, began: bool, noise: float | None = None
+    entry: Entry,
+    failure: Failure,
+    retry: RetrySettings,
+    *,
+    began: bool,
+    got_on: bool = False,
+    noise: float | None = None,
 ) -> Decision:
     """Decide how to go on with a recording whose attempt failed.
 
@@ -87,6 +93,8 @@ def after_failure(
         failure: What happened.
         retry: How often and when to try again.
         began: Whether the attempt had got as far as sending.
+        got_on: Whether it brought topics to their end that were not whole before; attempts are
+            counted anew then, so that only those in a row that achieve nothing end in giving up.
         noise: For tests, instead of a random number in [-1, 1].
     """
     noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
@@ -111,8 +119,8 @@ def after_failure(
         attempts += 1
         state = POISON_STATES.get(failure.error, State.QUARANTINED)
     else:
-        attempts += 1
-        if attempts < retry.attempts_max:
+        attempts = 1 if got_on else attempts + 1
+        if got_on or attempts < retry.attempts_max:
             state, retry_in_s = State.WAITING, backoff_s(attempts, retry, noise=noise)
         else:
             internal = failure.trouble is Trouble.INTERNAL

@@ -1,8 +1,8 @@
 """What daemon and worker say to each other: one JSON object a line, and nothing else.
 
-Down (standard input of the worker): jobs, and how much may be sent. Up (its standard output): that it is ready, how an
-ingest gets on, and how the job ended. The settings travel down the pipe, secrets included, and
-so never stand in an argument list or an environment.
+Down (standard input of the worker): jobs, and how much may be sent. Up (its standard output): that
+it is ready, how an ingest gets on, and how the job ended. The settings travel down the pipe,
+secrets included, and so never stand in an argument list or an environment.
 """
 
 import json
@@ -17,7 +17,15 @@ from pydantic import SecretStr
 from bridge.config import Settings
 from bridge.daemon.entry import Failure
 from bridge.daemon.events import Progress
-from bridge.ingest import IngestReport, TopicOutcome, TopicReport, VerificationLevel
+from bridge.ingest import (
+    IngestReport,
+    OpenUpload,
+    Replacement,
+    Superseded,
+    TopicOutcome,
+    TopicReport,
+    VerificationLevel,
+)
 from bridge.model import Loss
 
 # A line longer than this is no message of ours; the worker is taken for broken.
@@ -46,6 +54,9 @@ class Job:
         fingerprint: What its content must be, or the job fails.
         attempt: Which attempt this is, from 1.
         final: Whether it is the last one before the give-up.
+        upload: What an earlier attempt left to be taken up, or None.
+        supersedes: The sequence that the recording's older content became, or None.
+        resend: Whether the platform's sequence is replaced where it differs from the recording.
     """
 
     kind: JobKind
@@ -57,6 +68,9 @@ class Job:
     fingerprint: str = ""
     attempt: int = 1
     final: bool = False
+    upload: OpenUpload | None = None
+    supersedes: Superseded | None = None
+    resend: bool = False
 
     def encoded(self) -> bytes:
         """Give the job as a line."""
@@ -70,6 +84,9 @@ class Job:
             "fingerprint": self.fingerprint,
             "attempt": self.attempt,
             "final": self.final,
+            "upload": None if self.upload is None else self.upload.as_json(),
+            "supersedes": None if self.supersedes is None else self.supersedes.as_json(),
+            "resend": self.resend,
         }
         return json.dumps(plain, default=_revealed).encode() + b"\n"
 
@@ -87,6 +104,9 @@ class Job:
             fingerprint=plain["fingerprint"],
             attempt=plain["attempt"],
             final=plain["final"],
+            upload=None if plain["upload"] is None else OpenUpload.from_json(plain["upload"]),
+            supersedes=None if plain["supersedes"] is None else Superseded(**plain["supersedes"]),
+            resend=plain["resend"],
         )
 
 
@@ -149,6 +169,13 @@ class WireMoved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadChanged:
+    """An upload was begun or got on; what is needed to take it up again."""
+
+    upload: OpenUpload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageFinished:
     """A stage took this long."""
 
@@ -171,7 +198,15 @@ class Failed:
 
 
 Message = (
-    Ready | Started | TopicPlanned | Progressed | WireMoved | StageFinished | Succeeded | Failed
+    Ready
+    | Started
+    | TopicPlanned
+    | Progressed
+    | WireMoved
+    | UploadChanged
+    | StageFinished
+    | Succeeded
+    | Failed
 )
 
 
@@ -205,6 +240,8 @@ def encode(message: Message) -> bytes:
                 "sent_bytes": message.sent_bytes,
                 "received_bytes": message.received_bytes,
             }
+        case UploadChanged():
+            plain = {"kind": "upload", "upload": message.upload.as_json()}
         case StageFinished():
             plain = {"kind": "stage", "stage": message.stage, "seconds": message.seconds}
         case Succeeded():
@@ -258,6 +295,7 @@ DECODERS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {
     "wire": lambda plain: WireMoved(
         sent_bytes=plain["sent_bytes"], received_bytes=plain["received_bytes"]
     ),
+    "upload": lambda plain: UploadChanged(upload=OpenUpload.from_json(plain["upload"])),
     "stage": lambda plain: StageFinished(stage=plain["stage"], seconds=plain["seconds"]),
     "succeeded": _succeeded,
     "failed": lambda plain: Failed(failure=Failure.from_json(plain["failure"])),
@@ -278,6 +316,7 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         recorded_bytes=plain["recorded_bytes"],
         seconds=plain["seconds"],
         notes=list(plain["notes"]),
+        replaced=Replacement.from_json(plain["replaced"]),
     )
 
 

@@ -20,7 +20,7 @@ from bridge.ingest.lanes import Lane, is_the_topics_fault
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
 from bridge.ingest.threads import SendBehind
-from bridge.ingest.upload import OpenUpload
+from bridge.ingest.upload import OpenUpload, got_on
 
 TOPIC_DROPPED_REASON = "topic_dropped"
 OVERSIZE_REASON = "oversize"
@@ -58,6 +58,7 @@ class Sending:
     ) -> None:
         self.writer: SequenceWriter | None = None
         self._upload = upload
+        self._before = upload
         self._client = client
         self._sequence = sequence
         self._metadata = metadata
@@ -238,13 +239,14 @@ class Sending:
         )
 
     def _gives_up(self, error: BridgeError) -> bool:
-        """Tell whether no try follows this error."""
+        """Tell whether no try follows this error: the caller's rules, as `Identity` states them."""
         identity = self._options.identity
         if not identity.resumes:
             return identity.final
-        if error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
-            return False
-        return identity.final or error.trouble in {Trouble.REJECTED, Trouble.POISON}
+        if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
+            return True
+        passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
+        return identity.final and not passing and not got_on(self._before, self._upload)
 
     def _open(self, lane: Lane) -> bool:
         if self.writer is None:

@@ -44,3 +44,10 @@ class OpenUpload:
             tries=int(plain["tries"]),
             rows={str(name): int(rows) for name, rows in plain["rows"].items()},
         )
+
+
+def got_on(before: OpenUpload | None, now: OpenUpload | None) -> bool:
+    """Tell whether a try brought topics to their end that were not whole before it."""
+    if now is None:
+        return False
+    return bool(now.rows.keys() - (before.rows.keys() if before is not None else set()))

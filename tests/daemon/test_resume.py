@@ -1,0 +1,140 @@
+"""Taking up what broke off: real workers, a line that keeps breaking, the real embedded server."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import pytest
+from mcap.writer import Writer as McapWriter
+
+from bridge.client import MosaicoClient
+from bridge.daemon.daemon import Daemon
+from bridge.daemon.states import State
+from bridge.embedded import EmbeddedServer
+from bridge.embedded.catalogue import Catalogue
+from bridge.embedded.store import TopicData
+from tests.daemon.chaos_proxy import ChaosProxy
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bridge.embedded.records import TopicRecord
+    from tests.daemon.conftest import Bridge
+
+TOPICS = 12
+MESSAGES = 40
+PAYLOAD_BYTES = 50_000
+TOTAL_BYTES = TOPICS * MESSAGES * PAYLOAD_BYTES
+
+
+def drive_bytes(small: int = 6) -> bytes:
+    """Make a recording of big topics that are all alike, and of some very small ones."""
+    stream = BytesIO()
+    writer = McapWriter(stream, chunk_size=1 << 20)
+    writer.start(profile="ros2", library="test")
+    schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+    big = [writer.register_channel(f"/big_{n}", "cdr", schema) for n in range(TOPICS)]
+    tiny = [writer.register_channel(f"/tiny_{n}", "cdr", schema) for n in range(small)]
+    for index in range(MESSAGES):
+        for number, channel in enumerate(big):
+            text = f"{index}-{number}-".encode() * (PAYLOAD_BYTES // 6)
+            text = text[:PAYLOAD_BYTES]
+            payload = b"\0\1\0\0" + (len(text) + 1).to_bytes(4, "little") + text + b"\0"
+            writer.add_message(channel, log_time=index, publish_time=index, data=payload)
+        for channel in tiny:
+            payload = b"\0\1\0\0" + (2).to_bytes(4, "little") + b"x\0"
+            writer.add_message(channel, log_time=index, publish_time=index, data=payload)
+    writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
+    return stream.getvalue()
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """What servers of this process take in, in order: `rows` of a topic, and that it is `whole`."""
+    log: list[tuple[str, str, int]] = []
+    append, complete_topic = TopicData.append, Catalogue.complete_topic
+
+    def appending(data: TopicData, batch: "pa.RecordBatch") -> None:
+        append(data, batch)
+        log.append(("rows", data._topic.locator, batch.num_rows))
+
+    def completing(catalogue: Catalogue, topic: "TopicRecord") -> bool:
+        done = complete_topic(catalogue, topic)
+        log.append(("whole", topic.locator, 0))
+        return done
+
+    monkeypatch.setattr(TopicData, "append", appending)
+    monkeypatch.setattr(Catalogue, "complete_topic", completing)
+    return log
+
+
+@contextlib.contextmanager
+def platform_behind_proxy(bridge: "Bridge", revision: str) -> Iterator[ChaosProxy]:
+    with (
+        EmbeddedServer(
+            bridge.folder / "platform", revision="G1.2" if revision == "G1.2" else "G2d"
+        ) as server,
+        ChaosProxy(server.port) as proxy,
+    ):
+        bridge.overrides |= {
+            "server.host": "127.0.0.1",
+            "server.port": proxy.port,
+            "server.stall_timeout_s": 5.0,
+            "ingest.max_batch_size_bytes": 200_000,
+            "retry.attempts_max": 2,
+        }
+        yield proxy
+
+
+@contextlib.contextmanager
+def running(bridge: "Bridge", proxy: ChaosProxy) -> Iterator[Daemon]:
+    """Run a daemon with real workers in a thread."""
+    daemon = Daemon(bridge.settings, server=("127.0.0.1", proxy.port))
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop(drain=False)
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def rows_on(proxy: ChaosProxy) -> dict[str, int]:
+    """Count the rows of every topic of the one finished sequence, past the proxy."""
+    with MosaicoClient.connect("127.0.0.1", proxy.target_port) as client:
+        (name,) = client.list_sequences()
+        handler = client.sequence_handler(name)
+        assert handler is not None
+        assert handler.is_locked
+        return {
+            topic: sum(batch.num_rows for batch in handler.topic_handler(topic).batches())
+            for topic in handler.topics
+        }
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("revision", ["G2d", "G1.2"])
+def test_line_that_breaks_every_third_of_the_upload(
+    bridge: "Bridge", heard: list[tuple[str, str, int]], revision: str
+) -> None:
+    """The recording arrives whole all the same, and what was finished is never sent again."""
+    with platform_behind_proxy(bridge, revision) as proxy:
+        proxy.cut_after_bytes = TOTAL_BYTES // 3
+        with running(bridge, proxy):
+            bridge.drop("drive.mcap", drive_bytes())
+            entry = bridge.await_state("drive.mcap", State.FINALISED)
+        found = rows_on(proxy)
+        forwarded_bytes = proxy.forwarded_bytes
+
+    expected = {f"/big_{n}" for n in range(TOPICS)} | {f"/tiny_{n}" for n in range(6)}
+    assert found == dict.fromkeys(expected, MESSAGES)
+    assert entry.upload is None
+    done = [locator for kind, locator, _ in heard if kind == "whole"]
+    assert sorted(done) == sorted(set(done)), "a finished topic was sent again"
+    for locator in done:
+        after = heard[heard.index(("whole", locator, 0)) :]
+        assert not [rows for kind, topic, rows in after if kind == "rows" and topic == locator]
+    assert forwarded_bytes < 3 * TOTAL_BYTES
