@@ -14,7 +14,7 @@ from bridge.daemon.events import Disposal, NoObserver
 from bridge.daemon.states import State
 from bridge.daemon.status import DaemonStatus, Gate, GateStatus, WatchStatus
 from bridge.errors import Trouble
-from bridge.ingest import IngestReport
+from bridge.ingest import IngestReport, Removal, Replacement
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,8 @@ class EventLog(NoObserver):
             "verification": str(report.verification),
         }
         lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
+        if report.replaced is not None:
+            _tell_replaced(report.replaced, facts)
         if report.complete:
             log.info("on the platform", extra=facts)
             return
@@ -160,6 +162,14 @@ class EventLog(NoObserver):
         self._reminded_s = self._monotonic()
         level = logging.ERROR if gate.gate is Gate.REFUSED else logging.WARNING
         log.log(level, "%s %s: %s", when, gate.gate, gate.reason, extra={"hint": gate.hint})
+
+
+def _tell_replaced(replaced: Replacement, facts: dict[str, Any]) -> None:
+    told = facts | {"older": replaced.sequence}
+    if replaced.removal is Removal.KEPT:
+        log.warning("the older sequence stays beside it: %s", replaced.reason, extra=told)
+    else:
+        log.info("it has taken the place of an older sequence", extra=told)
 
 
 def _facts(entry: Entry, failure: Failure | None = None) -> dict[str, Any]:

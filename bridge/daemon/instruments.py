@@ -26,7 +26,7 @@ from prometheus_client.metrics_core import Metric
 from bridge.daemon.states import State
 from bridge.daemon.status import Gate
 from bridge.errors import Trouble
-from bridge.ingest import TopicOutcome, VerificationLevel
+from bridge.ingest import Removal, TopicOutcome, VerificationLevel
 from bridge.version import __version__
 
 PREFIX = "mosaico_bridge"
@@ -34,6 +34,7 @@ PREFIX = "mosaico_bridge"
 STAGES = ("open", "read", "convert", "send", "verify", "finalize")
 # Topics whose messages can be sent; what they are counted under.
 CLASSES = (TopicOutcome.MAPPED, TopicOutcome.GENERIC)
+BUDGET_PERIODS = ("day", "month")
 STAGE_BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 DELAY_BUCKETS_S = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600)
 
@@ -142,6 +143,12 @@ class Instruments:
         )
 
     def _declare_proofs(self) -> None:
+        self.superseded = self._counter(
+            "superseded_total",
+            "Sequences that made room for newer content, or should have, by what became of them.",
+            "outcome",
+            tuple(Removal),
+        )
         self.salvaged = self._counter(
             "salvaged_recordings_total", "Recordings without a proper end that were saved."
         )
@@ -188,6 +195,20 @@ class Instruments:
         self.server_info = self._gauge(
             "server_info", "Always 1; the labels tell which platform.", "address", "revision"
         )
+
+        self.wire_bytes = self._counter(
+            "wire_bytes_total", "Bytes that workers moved over the wire, after compression.",
+            "direction", ("sent", "received"),
+        )  # fmt: skip
+        self.uplink_limit = self._gauge(
+            "uplink_limit_bytes_per_second", "What may be sent now; 0: nothing, +Inf: any amount."
+        )
+        self.uplink_limit.set(math.inf)
+        self.uplink_budget_left = self._gauge(
+            "uplink_budget_left_bytes", "What may still be moved; +Inf without a budget.", "period"
+        )
+        for period in BUDGET_PERIODS:
+            self.uplink_budget_left.labels(period).set(math.inf)
 
     def _declare_notifications(self) -> None:
         self.notifications = self._counter(

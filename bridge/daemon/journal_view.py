@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.daemon.entry import Entry, Failure, Request, RequestKind, Sighting, Transition
-from bridge.daemon.states import State
+from bridge.daemon.states import ARRIVED, State
 from bridge.errors import JournalError
 from bridge.ingest import OpenUpload
 
@@ -94,6 +94,20 @@ class JournalView:
     def duplicates(self, entry_id: int) -> list[Entry]:
         """List other places where the same content was seen."""
         return self._many("WHERE duplicate_of = ? ORDER BY id", entry_id)
+
+    def predecessor(self, entry: Entry) -> Entry | None:
+        """Give the recording on the platform whose place at its path this one has taken."""
+        seen = {entry.id}
+        older = entry
+        while older.supersedes is not None and older.supersedes not in seen:
+            seen.add(older.supersedes)
+            found = self.get(older.supersedes)
+            if found is None or found.path != entry.path:
+                return None
+            if found.state in ARRIVED:
+                return found
+            older = found
+        return None
 
     def named(self, name: str) -> list[Entry]:
         """List recordings by name, the newest first."""

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from bridge.daemon.entry import Entry, Failure, Transition
 from bridge.daemon.events import Disposal, NoObserver, Progress
-from bridge.daemon.instruments import Instruments
+from bridge.daemon.instruments import BUDGET_PERIODS, Instruments
 from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import IN_WORK, QUEUED, State
-from bridge.daemon.status import DaemonStatus, Gate, GateStatus, WatchStatus
+from bridge.daemon.status import DaemonStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from bridge.errors import JournalError, VerificationError
 from bridge.ingest import IngestReport, TopicReport
 
@@ -104,6 +104,7 @@ class Metrics(NoObserver):
         on.worker_memory.set(sum(worker.memory_bytes for worker in status.workers))
         on.worker_idle.set(max((worker.idle_s for worker in status.workers), default=0))
         self.gate_changed(gate=status.gate)
+        self._show_uplink(status.uplink)
         self._show_watch(status.watch)
         now_s = self._monotonic()
         if self._last_tick_s is not None and status.gate.gate is not Gate.OPEN:
@@ -167,6 +168,12 @@ class Metrics(NoObserver):
             for topic, amount in amounts.items():
                 counter.labels(classes.get(topic, OTHER)).inc(amount)
 
+    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+        """Count what went over the wire."""
+        del entry
+        self._on.wire_bytes.labels("sent").inc(sent_bytes)
+        self._on.wire_bytes.labels("received").inc(received_bytes)
+
     def stage_finished(self, *, entry: Entry, stage: str, seconds: float) -> None:
         """Observe the duration."""
         del entry
@@ -187,6 +194,8 @@ class Metrics(NoObserver):
         on.ingest_duration.observe(report.seconds)
         on.verifications.labels(report.verification).inc()
         on.salvaged.inc(not report.healthy)
+        if report.replaced is not None:
+            on.superseded.labels(report.replaced.removal).inc()
         on.lost_ranges.inc(len(report.losses))
         on.lost_bytes.inc(sum(loss.end_bytes - loss.start_bytes for loss in report.losses))
 
@@ -273,6 +282,13 @@ class Metrics(NoObserver):
     def _succeeded(self, at_ns: int) -> None:
         self._last_success_ns = max(at_ns, self._last_success_ns)
         self._on.last_success.set(self._last_success_ns / NANOSECONDS)
+
+    def _show_uplink(self, uplink: UplinkStatus) -> None:
+        limit = uplink.bytes_per_second_max
+        self._on.uplink_limit.set(math.inf if limit is None else limit)
+        left = {budget.period: budget.left_bytes for budget in uplink.budgets}
+        for period in BUDGET_PERIODS:
+            self._on.uplink_budget_left.labels(period).set(left.get(period, math.inf))
 
     def _show_watch(self, watch: WatchStatus) -> None:
         self._on.watch_readable.set(watch.readable)

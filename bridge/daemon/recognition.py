@@ -14,8 +14,6 @@ from bridge.daemon.states import State
 from bridge.daemon.units import sent_otherwise
 from bridge.model import Recording
 
-ON_THE_PLATFORM = frozenset({State.FINALISED, State.PARTIAL})
-
 
 class Recogniser:
     """Brings complete recordings into the queue, unless their content is known.
@@ -58,7 +56,7 @@ class Recogniser:
         state, why = State.READY, reason
         if sent := sent_otherwise(recording, found, self._journal):
             state, why = State.IGNORED, sent
-        elif ground.settings.watch.on_change == "ignore" and self._is_change(entry):
+        elif ground.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
             state, why = State.IGNORED, "it changed after it was sent"
         self._journal.move(
             entry.id,
@@ -99,13 +97,7 @@ class Recogniser:
             self._journal.move(known.id, State.READY, "the settings do not leave it out any more")
 
     def _stays_ignored(self, entry: Entry, ground: Ground) -> bool:
-        unwanted = ground.settings.watch.on_change == "ignore" and self._is_change(entry)
+        if ground.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
+            return True
         found = self._sightings.found.get(entry.path)
-        return unwanted or (
-            found is not None and bool(sent_otherwise(found.recording, found, self._journal))
-        )
-
-    def _is_change(self, entry: Entry) -> bool:
-        """Tell whether a recording took the place of one that is on the platform."""
-        older = None if entry.supersedes is None else self._journal.get(entry.supersedes)
-        return older is not None and older.path == entry.path and older.state in ON_THE_PLATFORM
+        return found is not None and bool(sent_otherwise(found.recording, found, self._journal))

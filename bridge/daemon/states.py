@@ -88,6 +88,9 @@ IN_WORK = frozenset({State.SENDING, State.VERIFIED})
 # A recording in one of these can be taken by a worker, now or when its time has come.
 QUEUED = frozenset({State.READY, State.WAITING})
 
+# What could be saved of a recording in one of these is on the platform.
+ARRIVED = frozenset({State.FINALISED, State.PARTIAL, State.DISPOSED})
+
 # Nothing more happens to a recording in one of these unless somebody asks or it changes.
 AT_REST = frozenset(State) - IN_WORK - QUEUED - {State.DISCOVERED, State.SETTLING}
 

@@ -8,10 +8,9 @@ split under another name once that is done. Their bytes differ, so their fingerp
 from bridge.daemon.entry import Entry
 from bridge.daemon.journal import Journal
 from bridge.daemon.scan import Found
-from bridge.daemon.states import State
+from bridge.daemon.states import ARRIVED
 from bridge.model import Recording
 
-ARRIVED = frozenset({State.FINALISED, State.PARTIAL, State.DISPOSED})
 COMPRESSED_SUFFIX = ".zstd"
 
 

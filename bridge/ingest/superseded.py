@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from bridge.client import MosaicoClient
+from bridge.client import MosaicoClient, SequenceHandler
 from bridge.errors import NotFoundError, RefusedError, RejectedError, TransientError
 from bridge.mapping import BRIDGE_KEY
 
@@ -86,30 +86,40 @@ def remove_superseded(
         ServerError: The platform is away or in trouble; asking again later does no harm.
     """
     name = superseded.sequence
-
-    def kept(reason: str) -> Replacement:
-        return Replacement(removal=Removal.KEPT, sequence=name, reason=reason)
-
-    if not whole:
-        return kept("the newer sequence does not hold all of its recording")
     client.clear_sequence_handlers_cache()
     handler = client.sequence_handler(name)
     if handler is None:
         return Replacement(removal=Removal.ABSENT, sequence=name)
+    reason = (
+        _objection(handler, superseded, instance=instance)
+        if whole
+        else "the newer sequence does not hold all of its recording"
+    ) or _refusal(client, name, patient=patient)
+    removal = Removal.KEPT if reason else Removal.REMOVED
+    return Replacement(removal=removal, sequence=name, reason=reason)
+
+
+def _objection(handler: SequenceHandler, superseded: Superseded, *, instance: str) -> str:
+    """Say why a sequence is not ours to remove; empty where it is."""
     block = handler.user_metadata.get(BRIDGE_KEY)
     marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
     if marks.get("fingerprint") != superseded.fingerprint:
-        return kept("it holds something else than the older content")
+        return "it holds something else than the older content"
     if marks.get("instance") != instance:
-        return kept(f"bridge {marks.get('instance')} put it there, not this one")
+        return f"bridge {marks.get('instance')} put it there, not this one"
+    return ""
+
+
+def _refusal(client: MosaicoClient, name: str, *, patient: bool) -> str:
+    """Remove a sequence, or say why the platform does not."""
     try:
         client.sequence_delete(name)
     except NotFoundError:
-        return Replacement(removal=Removal.ABSENT, sequence=name)
+        return ""
     except (RefusedError, RejectedError) as error:
-        return kept(f"the platform does not delete it: {error.message}")
+        return f"the platform does not delete it: {error.message}"
     except TransientError as error:
         if patient:
             raise
-        return kept(f"the platform could not delete it: {error.message}")
-    return Replacement(removal=Removal.REMOVED, sequence=name)
+        return f"the platform could not delete it: {error.message}"
+    return ""
