@@ -38,6 +38,7 @@ def check_server(settings: Settings) -> Iterator[Finding]:
         took_ms = 1000 * (time.monotonic() - began_s)
         yield ok("server", f"{address} speaks {client.revision}{version}; {took_ms:.0f} ms")
         yield _limits(client, settings)
+        yield from _compression(client, settings)
         yield from _permissions(client)
     if api_key(settings) is not None and not settings.server.tls and not _is_local(settings):
         hint = "set server.tls"
@@ -53,6 +54,26 @@ def _limits(client: MosaicoClient, settings: Settings) -> Finding:
             hint="lower ingest.max_batch_size_bytes",
         )
     return ok("message limit", f"the platform takes {size(most)} a message")
+
+
+def _compression(client: MosaicoClient, settings: Settings) -> Iterator[Finding]:
+    in_use, server = client.compression, settings.server
+    if server.compression != "none" and in_use.body is None:
+        yield ok(
+            "compression", f"{server.compression}, if the platform takes it; uploads try first"
+        )
+    elif server.compression != "none":
+        yield ok("compression", f"{server.compression}, which the platform's revision takes")
+    if server.grpc_compression == "none":
+        return
+    if in_use.grpc:
+        yield ok("message compression", f"{in_use.grpc}, which the platform takes")
+    else:
+        yield warn(
+            "message compression",
+            f"the platform takes no messages compressed by {server.grpc_compression}",
+            hint="enable it there, or unset server.grpc_compression",
+        )
 
 
 def _permissions(client: MosaicoClient) -> Iterator[Finding]:

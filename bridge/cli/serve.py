@@ -10,12 +10,47 @@ from typing import Annotated
 import typer
 
 from bridge.cli.exits import Exit
+from bridge.cli.server_secrets import certificates, read_api_keys, read_pem
 from bridge.cli.terminal import err
-from bridge.embedded import EmbeddedServer
+from bridge.embedded import EmbeddedServer, Revision
 
 READ_BYTES = 4096
 
 SIGNAL_CHECK_INTERVAL_S = 0.2
+
+
+ProtocolRevision = Annotated[
+    Revision, typer.Option("--revision", help="Revision of the protocol to speak.")
+]
+CertificateFile = Annotated[
+    Path | None, typer.Option("--tls-certificate", help="PEM file; encrypts with --tls-key.")
+]
+KeyFile = Annotated[
+    Path | None, typer.Option("--tls-key", help="PEM file with the certificate's key.")
+]
+ClientAuthorities = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-client-ca",
+        help="PEM file; clients must show a certificate that one of these has signed.",
+    ),
+]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-keys",
+        help="TOML file with a permission by key: read, write, delete or manage; or a table "
+        "of permission and expires.",
+    ),
+]
+UntilStdinCloses = Annotated[
+    bool,
+    typer.Option(
+        "--until-stdin-closes",
+        help="Stop when standard input closes; for a parent process that must not leave "
+        "the server behind.",
+    ),
+]
 
 
 def serve(
@@ -24,14 +59,12 @@ def serve(
     ] = Path("mosaico-data"),
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.")] = 6726,
-    until_stdin_closes: Annotated[
-        bool,
-        typer.Option(
-            "--until-stdin-closes",
-            help="Stop when standard input closes; for a parent process that must not leave "
-            "the server behind.",
-        ),
-    ] = False,
+    revision: ProtocolRevision = "G2d",
+    tls_certificate: CertificateFile = None,
+    tls_key: KeyFile = None,
+    tls_client_ca: ClientAuthorities = None,
+    api_keys: ApiKeyFile = None,
+    until_stdin_closes: UntilStdinCloses = False,
 ) -> int:
     """Serve a local, Mosaico-compatible platform from a folder, until interrupted.
 
@@ -45,7 +78,16 @@ def serve(
         # Ctrl-C reaches the whole group; the parent still needs us while it finishes its work.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
-    with EmbeddedServer(folder, host=host, port=port) as server:
+    server = EmbeddedServer(
+        folder,
+        host=host,
+        port=port,
+        revision=revision,
+        tls_certificates=certificates(tls_certificate, tls_key),
+        tls_client_roots=read_pem(tls_client_ca),
+        api_keys=read_api_keys(api_keys) if api_keys is not None else None,
+    )
+    with server:
         sys.stdout.write(f"listening on {host}:{server.port}\n")
         sys.stdout.flush()
         if not until_stdin_closes:

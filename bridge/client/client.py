@@ -7,24 +7,24 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from bridge.client.clusters import ClusterRequest, clusterize, intersect
+from bridge.client.compression import Compression
 from bridge.client.connection import Connection
 from bridge.client.facts import WHOLE, Dialect, Upload, Window
 from bridge.client.handlers import SequenceHandler, TopicHandler
-from bridge.client.keyed import KeyedDialect
 from bridge.client.names import sequence_name as checked_sequence
 from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
+from bridge.client.opening import open_connection
 from bridge.client.options import ConnectOptions, connection_options
 from bridge.client.query import Query, QueryPart
 from bridge.client.query_wire import encode_query
 from bridge.client.results import Cluster, QueryResponse, parse_response
-from bridge.client.revisions import Generation, Probed, probe
-from bridge.client.session import SessionDialect
-from bridge.client.topics import BatchLimits
+from bridge.client.revisions import Probed
+from bridge.client.topics import BatchLimits, Nowhere, TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import OnErrorPolicy, SequenceWriter
 from bridge.errors import NotFoundError, ServerError, UsageError
-from bridge.ontology import Condition, QueryError
+from bridge.ontology import Condition, Model, QueryError
 
 DEFAULT_PORT = 6726
 
@@ -33,10 +33,6 @@ _log = logging.getLogger(__name__)
 _BATCH_SHARE = 0.9
 _BATCH_OVERHEAD_BYTES = 65_536
 _BATCH_RECORDS_MAX = 1_000_000
-_DIALECTS: dict[Generation, type[KeyedDialect] | type[SessionDialect]] = {
-    Generation.KEYED: KeyedDialect,
-    Generation.SESSION: SessionDialect,
-}
 _BUILT_BY_CONNECT = object()
 
 
@@ -64,18 +60,16 @@ class MosaicoClient:
 
     def __init__(
         self,
-        connection: Connection | None = None,
-        probed: Probed | None = None,
+        opened: tuple[Connection, Dialect, Probed] | None = None,
         *,
         _key: object = None,
     ) -> None:
-        if _key is not _BUILT_BY_CONNECT or connection is None or probed is None:
+        if _key is not _BUILT_BY_CONNECT or opened is None:
             raise UsageError(
                 "a MosaicoClient is not constructed directly",
                 hint="use MosaicoClient.connect(host, port)",
             )
-        self._connection = connection
-        self._dialect: Dialect = _DIALECTS[probed.revision.generation](connection, probed.revision)
+        self._connection, self._dialect, probed = opened
         self.revision = probed.revision.name
         self.server_version = probed.server_version
         self.limits = ServerLimits(message_bytes_max=probed.message_bytes_max)
@@ -109,13 +103,17 @@ class MosaicoClient:
         """
         if "api_key" in options:
             options["api_key"] = Secret.of(options["api_key"])
-        connection = Connection(connection_options(host, port, **options))
-        try:
-            probed = probe(connection, timeout_s=timeout_s if timeout is None else timeout)
-            return cls(connection, probed, _key=_BUILT_BY_CONNECT)
-        except BaseException:
-            connection.close()
-            raise
+        checked = connection_options(host, port, **options)
+        opened = open_connection(checked, timeout_s=timeout_s if timeout is None else timeout)
+        return cls(opened, _key=_BUILT_BY_CONNECT)
+
+    @property
+    def compression(self) -> Compression:
+        """What compression is in use, which may be less than was asked for."""
+        return Compression(
+            body=self._connection.body_compression.known(),
+            grpc=self._connection.options.grpc_compression,
+        )
 
     def sequence_create(
         self,
@@ -181,6 +179,24 @@ class MosaicoClient:
             on_error=on_error,
             limits=self._batch_limits(max_batch_size_bytes, max_batch_size_records),
             resumed=Upload(sequence=name, uuid=session_uuid, locator=session),
+        )
+
+    def topic_rehearse(self, topic_name: str, ontology_type: Model) -> TopicWriter:
+        """Make a writer that sends nothing, to learn what a real one would count.
+
+        It splits, counts and drops rows as `SequenceWriter.topic_create`'s does without limits of
+        its own; the server hears nothing of it.
+
+        Args:
+            topic_name: The topic's name.
+            ontology_type: What each row is.
+        """
+        return TopicWriter(
+            name=topic_name,
+            model=ontology_type,
+            limits=self._batch_limits(None, None),
+            stream=Nowhere(),
+            report=lambda _message: None,
         )
 
     def _writer(self, name: str, **details: Any) -> SequenceWriter:

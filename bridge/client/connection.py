@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
+from bridge.client.compression import BodyCompression
 from bridge.client.options import ConnectionOptions
 from bridge.client.streams import GetStream, PutStream
 from bridge.client.tls import tls_fault
@@ -68,11 +69,13 @@ class Connection:
         options: How the server is reached.
         translator: Turns pyarrow's errors into ours.
         watch: Watches the streams for progress.
+        body_compression: How the bodies of puts are compressed.
     """
 
     options: ConnectionOptions
     translator: Translator = field(init=False)
     watch: StallWatch = field(init=False)
+    body_compression: BodyCompression = field(init=False)
     closed: bool = field(default=False, init=False)
     _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
@@ -81,6 +84,7 @@ class Connection:
     def __post_init__(self) -> None:
         options = self.options
         self.translator = Translator(address=options.address, secret=options.api_key)
+        self.body_compression = BodyCompression(wanted=options.compression)
         peer = Peer(hosts=resolve(options.host, options.port), port=options.port)
         self.watch = StallWatch(
             peer=peer, translator=self.translator, stall_timeout_s=options.stall_timeout_s
@@ -217,12 +221,26 @@ class Connection:
         infos: list[Any] = self.translator.call("list of sequences", collect)
         return infos
 
-    def put(self, descriptor: Any, schema: pa.Schema, *, resource: str) -> PutStream:
-        """Open a put stream; the server judges it only at `PutStream.finish`."""
+    def put(
+        self,
+        descriptor: Any,
+        schema: pa.Schema,
+        *,
+        resource: str,
+        compression: str | None = None,
+    ) -> PutStream:
+        """Open a put stream; the server judges it only at `PutStream.finish`.
+
+        Args:
+            descriptor: What the stream starts with.
+            schema: That of all its batches.
+            resource: What it is about, for errors.
+            compression: Compression of the bodies; by default what is settled for the connection.
+        """
         self.require_open()
+        codec = self.body_compression.settled() if compression is None else compression
         channel = self._claim_channel()
-        compression = self.options.compression or None
-        write_options = pa.ipc.IpcWriteOptions(compression=compression)
+        write_options = pa.ipc.IpcWriteOptions(compression=codec or None)
         options = flight.FlightCallOptions(write_options=write_options)
         watched = self.watch.stream(resource)
         try:

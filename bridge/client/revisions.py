@@ -58,6 +58,8 @@ class Revision:
             and ontology fields exist (from G2c).
         query_ranges: Whether a query can ask for the time range of what matched (G1.1 to G2b).
         clusters: Whether temporal clusters can be asked for (from G2c).
+        compressed_bodies: Whether it is known to take compressed Arrow bodies: from G2a on servers
+            send lz4 themselves, with the same library that reads them. Others are tried.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Revision:
     wide_operators: bool = False
     query_ranges: bool = True
     clusters: bool = False
+    compressed_bodies: bool = False
 
 
 _G1_MESSAGE_BYTES = 52_428_800
@@ -108,6 +111,7 @@ G2A = Revision(
     message_bytes_max=_G2_MESSAGE_BYTES,
     query_name="locator",
     query_created="created_at_ns",
+    compressed_bodies=True,
 )
 G2B = Revision(
     name="G2b",
@@ -116,6 +120,7 @@ G2B = Revision(
     session_locators=True,
     query_name="locator",
     query_created="created_at_ns",
+    compressed_bodies=True,
 )
 G2C = Revision(
     name="G2c",
@@ -128,6 +133,7 @@ G2C = Revision(
     wide_operators=True,
     query_ranges=False,
     clusters=True,
+    compressed_bodies=True,
 )
 G2D = Revision(
     name="G2d",
@@ -141,6 +147,7 @@ G2D = Revision(
     wide_operators=True,
     query_ranges=False,
     clusters=True,
+    compressed_bodies=True,
 )
 
 REVISIONS = (G1_0, G1_1, G1_2, G2A, G2B, G2C, G2D)

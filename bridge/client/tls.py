@@ -50,11 +50,14 @@ def _context(options: ConnectionOptions) -> ssl.SSLContext:
     if options.tls_client_cert:
         # The library only reads files; these are in memory, so that the key touches no disk.
         with ExitStack() as opened:
-            files = []
-            for pem in (options.tls_client_cert, options.tls_client_key.value.encode()):
-                descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
-                opened.callback(os.close, descriptor)
-                os.write(descriptor, pem)
-                files.append(_OWN_DESCRIPTORS / str(descriptor))
-            context.load_cert_chain(*files)
+            certificate = _in_memory(options.tls_client_cert, opened)
+            key = _in_memory(options.tls_client_key.value.encode(), opened)
+            context.load_cert_chain(certificate, key)
     return context
+
+
+def _in_memory(content: bytes, opened: ExitStack) -> Path:
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    opened.callback(os.close, descriptor)
+    os.write(descriptor, content)
+    return _OWN_DESCRIPTORS / str(descriptor)

@@ -75,7 +75,23 @@ class ServerSettings(Section):
     )
     api_key_file: Path | None = Field(None, description="File that holds the API key.")
     compression: Literal["none", "lz4", "zstd"] = Field(
-        "none", description="Compression of the data on the wire; worth it on thin uplinks."
+        "none",
+        description="Compression of the data on the wire; worth it on thin uplinks. Left out, with "
+        "a warning, where the platform does not take it.",
+    )
+    grpc_compression: Literal["none", "gzip"] = Field(
+        "none",
+        description="Compression of whole messages, where the platform has it enabled; seldom "
+        "better than compression, and slower. Left out likewise.",
+    )
+    call_timeout_s: PositiveSeconds = Field(
+        30.0, description="How long the platform may take to answer a call that moves no data."
+    )
+    keepalive_s: Seconds = Field(
+        30.0, description="Silence after which the link is probed; 0 for never."
+    )
+    keepalive_timeout_s: PositiveSeconds = Field(
+        20.0, description="A link whose probe is not answered for this long is given up."
     )
 
 
@@ -83,6 +99,9 @@ class EmbeddedSettings(Section):
     """The server that is started when no platform is configured."""
 
     port: Port = Field(0, description="Port to listen on; 0 takes a free one.")
+    revision: Literal["G2d", "G1.2"] = Field(
+        "G2d", description="Revision of the platform's protocol to speak, for older clients G1.2."
+    )
 
 
 class IngestSettings(Section):

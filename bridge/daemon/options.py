@@ -8,7 +8,7 @@ from pathlib import Path
 from bridge.bags import DefinitionSources, ReadLimits
 from bridge.client import ConnectOptions, MosaicoClient, OnErrorPolicy
 from bridge.config import Settings, TopicSettings
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, UsageError
 from bridge.ingest import (
     BatchLimits,
     Identity,
@@ -33,10 +33,15 @@ def connect(settings: Settings, host: str, port: int) -> MosaicoClient:
     Raises:
         OfflineError: Nobody answers.
         RefusedError: The key or the TLS settings are not accepted.
-        ConfigError: A key or certificate file cannot be read.
+        ConfigError: A key or certificate file cannot be read, or one is missing.
     """
     server = settings.server
-    given: ConnectOptions = {"stall_timeout_s": server.stall_timeout_s}
+    given: ConnectOptions = {
+        "stall_timeout_s": server.stall_timeout_s,
+        "call_timeout_s": server.call_timeout_s,
+        "keepalive_s": server.keepalive_s,
+        "keepalive_timeout_s": server.keepalive_timeout_s,
+    }
     if server.tls:
         given["tls"] = True
     if server.tls_ca_file is not None:
@@ -47,10 +52,15 @@ def connect(settings: Settings, host: str, port: int) -> MosaicoClient:
         given["tls_client_key"] = server.tls_key_file
     if server.compression != "none":
         given["compression"] = server.compression
+    if server.grpc_compression != "none":
+        given["grpc_compression"] = server.grpc_compression
     key = api_key(settings)
     if key is not None:
         given["api_key"] = key
-    return MosaicoClient.connect(host, port, server.timeout_s, **given)
+    try:
+        return MosaicoClient.connect(host, port, server.timeout_s, **given)
+    except UsageError as error:
+        raise ConfigError(error.message, key="server", hint=error.hint) from error
 
 
 def api_key(settings: Settings) -> str | None:

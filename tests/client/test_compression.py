@@ -1,0 +1,137 @@
+"""Compression of what is sent: used where the server takes it, left out with a word where not."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from bridge.client import Compression, MosaicoClient
+from bridge.embedded import EmbeddedServer
+from bridge.errors import ProtocolError
+from bridge.ontology import Integer64
+from tests.client.old_servers import KeyedServer, SessionServer
+
+ROWS = 100_000
+PLAIN_BYTES = 16 * ROWS
+SAME = pa.record_batch([pa.repeat(7, ROWS)] * 2, schema=Integer64.schema)
+
+
+def moved(client: MosaicoClient) -> int:
+    """Count what the server has acknowledged on the connections that are open."""
+    return client._connection.watch.peer.moved_bytes()
+
+
+def write(client: MosaicoClient) -> int:
+    """Write a topic that compresses well; gives the bytes it took on the wire."""
+    before = moved(client)
+    with client.sequence_create("run", {}) as writer:
+        writer.topic_create("t", {}, Integer64).write_batch(SAME)
+    topic = client.topic_handler("run", "t")
+    assert topic is not None
+    assert (topic.chunks_number or 1) == 1
+    return moved(client) - before
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_session_servers_are_known_to_take_it(tmp_path: Path, codec: str) -> None:
+    """From G2a on bodies are compressed without a trial, as the servers' own are."""
+    with (
+        EmbeddedServer(tmp_path) as server,
+        MosaicoClient.connect("127.0.0.1", server.port, compression=codec) as client,
+    ):
+        assert client.compression == Compression(body=codec, grpc="")
+        assert write(client) < PLAIN_BYTES / 10
+        assert client.topic_handler("run", "t").table().num_rows == ROWS  # type: ignore[union-attr]
+
+
+def test_keyed_servers_are_tried(tmp_path: Path) -> None:
+    """Before G2a the first put finds out, in a sequence of its own that is gone afterwards."""
+    with (
+        EmbeddedServer(tmp_path, revision="G1.2") as server,
+        MosaicoClient.connect("127.0.0.1", server.port, compression="lz4") as client,
+    ):
+        assert client.compression == Compression(body=None, grpc="")
+        assert write(client) < PLAIN_BYTES / 10
+        assert client.compression == Compression(body="lz4", grpc="")
+        assert client.list_sequences() == ["run"]
+
+
+class WithoutCodecs(KeyedServer):
+    """Refuses the compressed trial, as a server does that was built without the codecs."""
+
+    def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        if b"mosaico-bridge-trial" in descriptor.command:
+            raise self.fail("broken", "error during data streaming :: lz4 is not enabled")
+        super().do_put(context, descriptor, reader, writer)
+
+
+def test_server_without_codecs_gets_plain_data(caplog: pytest.LogCaptureFixture) -> None:
+    """What the trial finds refused is left out, once, with a warning; nothing stays behind."""
+    with (
+        WithoutCodecs("G1.2") as server,
+        MosaicoClient.connect("127.0.0.1", server.port, compression="lz4") as client,
+    ):
+        assert write(client) > PLAIN_BYTES
+        assert client.compression == Compression(body="", grpc="")
+        with client.sequence_create("second", {}) as writer:
+            writer.topic_create("t", {}, Integer64).write_batch(SAME)
+        assert client.list_sequences() == ["run", "second"]
+    (warning,) = [each for each in caplog.records if "compressed by lz4" in each.message]
+    assert warning.levelno == logging.WARNING
+
+
+def test_nothing_asked_nothing_tried() -> None:
+    """Without compression no trial is made."""
+    with (
+        WithoutCodecs("G1.0") as server,
+        MosaicoClient.connect("127.0.0.1", server.port) as client,
+    ):
+        assert client.compression == Compression(body="", grpc="")
+        write(client)
+        assert client.compression == Compression(body="", grpc="")
+
+
+def test_messages_are_compressed_where_the_server_does(tmp_path: Path) -> None:
+    """The compression of gRPC itself makes as little of the data."""
+    with (
+        EmbeddedServer(tmp_path) as server,
+        MosaicoClient.connect("127.0.0.1", server.port, grpc_compression="gzip") as client,
+    ):
+        assert client.compression == Compression(body="", grpc="gzip")
+        assert write(client) < PLAIN_BYTES / 10
+
+
+class WithoutGzip(SessionServer):
+    """Refuses calls as a server without gzip does, until one comes that could be plain."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__("G2c")
+        self.refusals = refusals
+
+    def do_action(self, context: Any, action: Any) -> Iterator[bytes]:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise NotImplementedError("Content is compressed with `gzip` which isn't supported")
+        yield from super().do_action(context, action)
+
+
+def test_server_without_gzip_gets_plain_messages(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that does not understand compressed messages gets plain ones, and it is said."""
+    with (
+        WithoutGzip(refusals=1) as server,
+        MosaicoClient.connect("127.0.0.1", server.port, grpc_compression="gzip") as client,
+    ):
+        assert client.compression == Compression(body="", grpc="")
+        assert write(client) > PLAIN_BYTES
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "compressed by gzip" in caplog.text
+
+
+def test_what_is_no_question_of_compression_stays_an_error() -> None:
+    """A server that refuses plain messages too is not understood, compression or not."""
+    for options in ({}, {"grpc_compression": "gzip"}):
+        with WithoutGzip(refusals=4) as server, pytest.raises(ProtocolError):
+            MosaicoClient.connect("127.0.0.1", server.port, **options)  # type: ignore[arg-type]  # a parameter table
