@@ -108,7 +108,9 @@ class ProgressLines(NoEvents):
         self._say(f"{printable(recording)}: sending {size(size_bytes)} as {self._sequence}")
 
     def read(self, *, recorded_bytes: int) -> None:
-        """Say now and then how far it is."""
+        """Say now and then how far it is; before the start, damage is being located."""
+        if not self._sequence:
+            return
         self._read_bytes += recorded_bytes
         now_s = time.monotonic()
         if now_s - self._last_line_s >= LINE_INTERVAL_S:

@@ -14,6 +14,7 @@ from typing import Any
 from bridge.client import ABANDONED, MosaicoClient, SequenceHandler, TopicReceipt
 from bridge.errors import AlreadyExistsError, NotFoundError, PreconditionError, RefusedError
 from bridge.ingest.options import Identity
+from bridge.ingest.salvage import SALVAGED_KEY
 from bridge.ingest.upload import OpenUpload
 from bridge.mapping import BRIDGE_KEY
 from bridge.version import __version__
@@ -53,11 +54,13 @@ class Place:
         sequence: The sequence's name.
         whole: What is there already, finished; None when it is to be sent.
         resumes: Whether an upload there is to be taken up.
+        salvaged: Whether that upload tells that the recording is not whole.
     """
 
     sequence: str
     whole: SequenceHandler | None = None
     resumes: bool = False
+    salvaged: bool = False
 
 
 def find_place(
@@ -67,6 +70,7 @@ def find_place(
     fingerprint: str,
     identity: Identity,
     upload: OpenUpload | None,
+    salvaged: bool,
 ) -> Place:
     """Find where a recording goes, and remove what an earlier try of this bridge left there.
 
@@ -79,6 +83,7 @@ def find_place(
         fingerprint: What the recording holds.
         identity: Who sends.
         upload: An upload of an earlier try that may be taken up; None for none.
+        salvaged: Whether the sequence must tell that the recording is not whole.
 
     Raises:
         AlreadyExistsError: The name belongs to other content, or another bridge is at work on it.
@@ -103,8 +108,14 @@ def find_place(
             hint="the key may not delete them; delete them by another, then retry",
         )
     for left, finding in reversed(remains):
-        if upload is not None and upload.sequence == left and _same_terms(finding, identity):
-            return Place(sequence=left, resumes=True)
+        tells = SALVAGED_KEY in finding.marks
+        if (
+            upload is not None
+            and upload.sequence == left
+            and _same_terms(finding, identity)
+            and (tells or not salvaged)
+        ):
+            return Place(sequence=left, resumes=True, salvaged=tells)
         if _removed(client, left):
             sequence = left
     return Place(sequence=sequence)

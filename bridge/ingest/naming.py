@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.bags import RecordingReader
+from bridge.bags import RecordingReader, Survey
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import TopicReport
+from bridge.ingest.salvage import SALVAGED_KEY, salvage_marks
 from bridge.mapping import fill_placeholders, read_sidecar, sequence_metadata, sequence_name
 from bridge.model import Recording, Split
 from bridge.version import __version__
@@ -42,9 +43,21 @@ def name_of(
 
 
 def describe(
-    reader: RecordingReader, identity: str, topics: list[TopicReport], options: IngestOptions
+    reader: RecordingReader,
+    identity: str,
+    topics: list[TopicReport],
+    options: IngestOptions,
+    *,
+    survey: Survey | None,
 ) -> dict[str, Any]:
     """Give the sequence's metadata: the user's constants, the recording's own, the bridge's block.
+
+    Args:
+        reader: The recording, open.
+        identity: Its fingerprint.
+        topics: What becomes of its topics.
+        options: Holds the constants, and who sends.
+        survey: What can be had of it, where it is not whole; None for a recording that is.
 
     Raises:
         ConfigError: A constant needs an unset variable.
@@ -78,11 +91,8 @@ def describe(
         }
     if options.supersedes is not None:
         block["supersedes"] = options.supersedes.as_metadata()
-    if reader.tally.losses:
-        block["salvaged"] = {
-            "lost_ranges": len(reader.tally.losses),
-            "lost_bytes": sum(loss.end_bytes - loss.start_bytes for loss in reader.tally.losses),
-        }
+    if survey is not None:
+        block[SALVAGED_KEY] = salvage_marks(survey)
     custom_data = reader.metadata.get("custom_data")
     return sequence_metadata(
         constants=_constants(options),

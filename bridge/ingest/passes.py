@@ -62,8 +62,10 @@ class Passes:
         self.sizes_bytes: Counter[int] = Counter()
         self._messages: Counter[int] = Counter()
 
-    def send_all(self, sending: Sending, blocks: Iterable[MessageBlock]) -> list[Lane]:
-        """Send everything in one pass over the blocks.
+    def send_all(
+        self, sending: Sending, blocks: Iterable[MessageBlock], *, check: Callable[[], None]
+    ) -> list[Lane]:
+        """Send everything in one pass over the blocks, calling `check` before each batch.
 
         Returns:
             The lanes whose topics the platform now holds whole.
@@ -71,7 +73,12 @@ class Passes:
         Raises:
             BridgeError: The recording cannot be read, or the platform does not take it.
         """
-        self._run(self.reader, blocks, self.lanes.values(), sending.send, others=self._leave_out)
+
+        def take(lane: Lane, batch: pa.RecordBatch) -> None:
+            check()
+            sending.send(lane, batch)
+
+        self._run(self.reader, blocks, self.lanes.values(), take, others=self._leave_out)
         return sending.finish(list(self.lanes.values()))
 
     def rehearse(

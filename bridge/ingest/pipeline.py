@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 
-from bridge.bags import NOWHERE, fingerprint, open_recording
+from bridge.bags import NOWHERE, Survey, fingerprint, open_recording
 from bridge.client import MosaicoClient, SequenceHandler, TopicReceipt
 from bridge.errors import (
     DefinitionError,
@@ -28,6 +28,7 @@ from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.ingest.resume import groups_of, is_whole
+from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import Sending
 from bridge.ingest.superseded import remove_superseded
 from bridge.ingest.upload import OpenUpload
@@ -77,16 +78,28 @@ def ingest(
         scratch_dir=options.scratch_dir,
     )
     takes_up = upload is not None
+    found: Survey | None = None
     while True:
         with reopen() as reader:
             listener.stage_finished(stage="open", seconds=time.perf_counter() - started)
+            if found is None and not reader.healthy:
+                found = taken_survey(reopen, listener)
             passes = Passes(reader, options=options, events=listener, reopen=reopen)
-            run = _Run(passes, client=client, options=options, events=listener, upload=upload)
+            run = _Run(
+                passes,
+                client=client,
+                options=options,
+                events=listener,
+                upload=upload,
+                survey=found,
+            )
             try:
                 report = run.execute(takes_up=takes_up, resend=resend)
                 break
             except _StartOverError:
                 takes_up = resend = False
+            except UnannouncedDamageError:
+                found = taken_survey(reopen, listener)
     if options.supersedes is not None and options.supersedes.remove:
         report.replaced = remove_superseded(
             client,
@@ -115,7 +128,10 @@ class _Run:
         options: IngestOptions,
         events: IngestEvents,
         upload: OpenUpload | None,
+        survey: Survey | None,
     ) -> None:
+        self.survey = survey
+        self.goes_on = survey is not None
         self.passes = passes
         self.reader = passes.reader
         self.topics = passes.topics
@@ -130,6 +146,7 @@ class _Run:
 
         Raises:
             _StartOverError: What was found on the platform is to be replaced.
+            UnannouncedDamageError: The recording is damaged, which is to be told beforehand.
         """
         blocks = iter(self.reader.blocks())
         first = next(blocks, None)
@@ -152,7 +169,10 @@ class _Run:
             fingerprint=self.identity,
             identity=self.options.identity,
             upload=self.upload if takes_up else None,
+            salvaged=self.survey is not None,
         )
+        if place.salvaged and self.survey is None:
+            raise UnannouncedDamageError
         if place.whole is not None:
             return self._found(place.whole, chain([first], blocks), resend=resend)
         return self._send(place, chain([first], blocks))
@@ -201,16 +221,21 @@ class _Run:
         sending = Sending(
             client=self.client,
             sequence=place.sequence,
-            metadata=lambda: describe(self.reader, self.identity, self.topics, self.options),
+            metadata=lambda: describe(
+                self.reader, self.identity, self.topics, self.options, survey=self.survey
+            ),
             options=self.options,
             events=self.events,
             upload=self.upload,
         )
         with sending:
             if self.upload is None:
-                whole = self.passes.send_all(sending, blocks)
+                whole = self.passes.send_all(
+                    sending, blocks, check=partial(self._check_sound, sending)
+                )
             else:
                 whole = self._send_rest(sending, blocks, resumes=place.resumes)
+            self._check_sound(sending)
             self._account()
             self.events.stage_finished(stage="read", seconds=self.passes.read_s)
             self.events.stage_finished(stage="convert", seconds=self.passes.convert_s)
@@ -250,6 +275,7 @@ class _Run:
             if (receipt := held.get(lane.report.platform_name)) is not None and receipt.locked
         ]
         self.passes.rehearse(self.client, blocks, candidates)
+        self._check_sound(sending)
         kept = [index for index in candidates if self._is_kept(lanes[index], held)]
         keeps = {lanes[index].report.platform_name for index in kept}
         try:
@@ -266,6 +292,22 @@ class _Run:
             whole += self.passes.send_group(sending, group)
         silent = [lane for lane in lanes.values() if not lane.messages_read]
         return whole + sending.finish(silent)
+
+    def _check_sound(self, sending: Sending) -> None:
+        """Begin anew where damage has shown up that the sequence cannot tell of any more.
+
+        Where the key may not delete what was sent so far, it goes on as it is, and a notification
+        at the end says what is lost.
+
+        Raises:
+            UnannouncedDamageError: What was sent so far is to be removed.
+            ServerError: The platform cannot be asked what the key permits.
+        """
+        if self.goes_on or not self.reader.is_damaged:
+            return
+        if sending.writer is None or may_delete(self.client):
+            raise UnannouncedDamageError
+        self.goes_on = True
 
     def _take_up(self, sending: Sending) -> dict[str, TopicReceipt]:
         try:
