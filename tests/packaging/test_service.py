@@ -157,6 +157,7 @@ def test_the_guide_leads_to_a_running_service(vehicle: Machine) -> None:
     assert vehicle.show(UNIT, "ActiveState") == "active"
     assert vehicle.show(UNIT, "UnitFileState") == "enabled"
     assert vehicle.show(UNIT, "NRestarts") == "0"
+    assert vehicle.show(UNIT, "WatchdogUSec") == "1min"
     assert re.search(r"\d+ on the platform$", vehicle.show(UNIT, "StatusText"))
     assert "warning" not in vehicle.log(UNIT)
 

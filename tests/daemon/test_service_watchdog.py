@@ -1,0 +1,61 @@
+"""The watchdog of the service manager is fed by the daemon's real loop, and by nothing else."""
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+from bridge.daemon import ServiceNotifier, ServiceObserver, WatchStatus
+from tests.daemon.conftest import Bridge
+
+WATCHDOG_TIMEOUT_S = 0.3
+# Several turns of a loop that looks into its folder every half second.
+SILENCE_S = 2.0
+PATIENCE_S = 40.0
+
+
+class Obstacle(ServiceObserver):
+    """What feeds the manager, with something that can hang in the middle of a turn."""
+
+    def __init__(self, notifier: ServiceNotifier) -> None:
+        super().__init__(notifier)
+        self.passable = threading.Event()
+        self.passable.set()
+        self.reached = threading.Event()
+
+    def scanned(self, *, watch: WatchStatus) -> None:
+        del watch
+        if not self.passable.is_set():
+            self.reached.set()
+            self.passable.wait(PATIENCE_S)
+
+
+def fed(manager: socket.socket, during_s: float) -> int:
+    """Count how often the manager is told that the loop lives, for a while."""
+    count, end_s = 0, time.monotonic() + during_s
+    while (left_s := end_s - time.monotonic()) > 0:
+        manager.settimeout(left_s)
+        try:
+            count += manager.recv(65536) == b"WATCHDOG=1"
+        except TimeoutError:
+            break
+    return count
+
+
+def test_a_stuck_loop_stops_feeding_the_watchdog(bridge: Bridge, tmp_path: Path) -> None:
+    """Turn after turn feeds it; while one turn hangs nothing does; going on feeds it again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        notifier = ServiceNotifier(manager.getsockname(), watchdog_timeout_s=WATCHDOG_TIMEOUT_S)
+        obstacle = Obstacle(notifier)
+        with notifier, bridge.running(obstacle):
+            assert fed(manager, SILENCE_S)
+            obstacle.passable.clear()
+            assert obstacle.reached.wait(PATIENCE_S)
+            fed(manager, 0.1)
+
+            silence = fed(manager, SILENCE_S)
+            obstacle.passable.set()
+
+            assert silence == 0
+            assert fed(manager, SILENCE_S)
