@@ -83,6 +83,7 @@ def look(settings: Settings) -> dict[str, Any]:
             "embedded": daemon["embedded"],
             "gate": daemon["gate"],
             "watch": daemon["watch"],
+            "uplink": daemon["uplink"],
             "checks": answer["checks"],
             "workers": answer["workers"],
             "recordings": answer["recordings"],
@@ -183,6 +184,8 @@ def _shown(seen: dict[str, Any]) -> RenderableType:
     parts.append(Text(_source(seen), style="dim"))
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(seen["counts"].items()))
     parts.append(Text(counts or "no recordings yet"))
+    if uplink := _uplink(seen.get("uplink") or {}):
+        parts.append(Text(uplink))
     sections = {
         "In work": _in_work(seen.get("workers") or lists.get("in_work") or []),
         "Needs a person": _needs_person(lists["needs_person"]),
@@ -202,6 +205,18 @@ def _source(seen: dict[str, Any]) -> str:
     where = "the embedded server" if seen["embedded"] else "the platform"
     folder = printable(str(seen["watch"]["folder"]))
     return f"from the running bridge; watching {folder}, sending to {where} at {seen['server']}"
+
+
+def _uplink(uplink: dict[str, Any]) -> str:
+    """Say how much may be sent, where that is limited."""
+    parts = [uplink["reason"]] if uplink.get("reason") else []
+    if uplink.get("bytes_per_second_max"):
+        parts.append(f"at most {size(uplink['bytes_per_second_max'])}/s")
+    parts += [
+        f"{size(budget['left_bytes'])} of {size(budget['most_bytes'])} left this {budget['period']}"
+        for budget in uplink.get("budgets", ())
+    ]
+    return "uplink: " + ", ".join(parts) if parts else ""
 
 
 def _in_work(workers: list[dict[str, Any]]) -> Table:

@@ -33,11 +33,13 @@ class Rate:
         read_bytes_per_s: Bytes of recordings read.
         sent_bytes_per_s: Arrow bytes handed to the platform.
         messages_per_s: Messages handed to the platform.
+        wire_bytes_per_s: Bytes that left over the wire, after compression.
     """
 
     read_bytes_per_s: float = 0.0
     sent_bytes_per_s: float = 0.0
     messages_per_s: float = 0.0
+    wire_bytes_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class _Slot:
     read_bytes: int = 0
     sent_bytes: int = 0
     messages: int = 0
+    wire_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,13 +186,16 @@ class StatusBoard(NoObserver):
         """Add to the throughput of now."""
         del entry
         with self._lock:
-            number = int(self._monotonic() // RATE_SLOT_S)
-            if not self._slots or self._slots[-1].number != number:
-                self._slots.append(_Slot(number))
-            slot = self._slots[-1]
+            slot = self._slot()
             slot.read_bytes += progress.recorded_bytes
             slot.sent_bytes += sum(progress.arrow_bytes.values())
             slot.messages += sum(progress.messages.values())
+
+    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+        """Add to the throughput of now."""
+        del entry, received_bytes
+        with self._lock:
+            self._slot().wire_bytes += sent_bytes
 
     def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
         """Forget its topics; the journal has the report."""
@@ -229,6 +235,12 @@ class StatusBoard(NoObserver):
                 )
             )
 
+    def _slot(self) -> _Slot:
+        number = int(self._monotonic() // RATE_SLOT_S)
+        if not self._slots or self._slots[-1].number != number:
+            self._slots.append(_Slot(number))
+        return self._slots[-1]
+
     def _rates(self, now_s: float) -> tuple[Rate, ...]:
         running = int(now_s // RATE_SLOT_S)
         by_number = {slot.number: slot for slot in self._slots}
@@ -242,6 +254,7 @@ def _rate(slot: _Slot | None) -> Rate:
         read_bytes_per_s=slot.read_bytes / RATE_SLOT_S,
         sent_bytes_per_s=slot.sent_bytes / RATE_SLOT_S,
         messages_per_s=slot.messages / RATE_SLOT_S,
+        wire_bytes_per_s=slot.wire_bytes / RATE_SLOT_S,
     )
 
 
@@ -251,4 +264,5 @@ def _mean(rates: tuple[Rate, ...]) -> Rate:
         read_bytes_per_s=sum(rate.read_bytes_per_s for rate in rates) / count,
         sent_bytes_per_s=sum(rate.sent_bytes_per_s for rate in rates) / count,
         messages_per_s=sum(rate.messages_per_s for rate in rates) / count,
+        wire_bytes_per_s=sum(rate.wire_bytes_per_s for rate in rates) / count,
     )

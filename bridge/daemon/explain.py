@@ -11,7 +11,8 @@ from bridge.daemon.completeness import FileFacts, Rule, Verdict, gather, judge
 from bridge.daemon.entry import Entry, Transition
 from bridge.daemon.journal import Journal
 from bridge.daemon.scan import ignored, look_at
-from bridge.daemon.states import MEANING
+from bridge.daemon.states import IN_WORK, MEANING, QUEUED
+from bridge.daemon.uplink import Uplink
 from bridge.daemon.writers import WriterCheck, writer_of
 from bridge.errors import JournalError, RecordingError
 
@@ -81,6 +82,7 @@ def explain(
         check_writer: How to find out whether somebody writes.
     """
     path = path.absolute()
+    clock = clock or SystemClock()
     entry, story = _from_journal(path, settings.state.folder)
     watched = _is_watched(path, settings)
     known = f"the journal says {entry.state}: {entry.reason}" if entry is not None else ""
@@ -97,7 +99,7 @@ def explain(
     found = look_at(recording)
     facts = gather(recording, check=check_writer)
     modified_ns = 0 if found is None else found.modified_ns
-    quiet_s = max(0.0, ((clock or SystemClock()).wall_ns() - modified_ns) / 1e9)
+    quiet_s = max(0.0, (clock.wall_ns() - modified_ns) / 1e9)
     verdict = judge(
         facts,
         quiet_s=quiet_s,
@@ -106,7 +108,7 @@ def explain(
     )
     return Explanation(
         path=path,
-        summary=_summary(verdict, entry, watched=watched),
+        summary=_summary(verdict, entry, watched=watched) + _uplink_reason(entry, settings, clock),
         watched=watched,
         verdict=verdict,
         files=tuple(facts.files),
@@ -128,6 +130,14 @@ def _summary(verdict: Verdict, entry: Entry | None, *, watched: bool) -> str:
     else:
         parts.append(f"the journal says {entry.state} ({MEANING[entry.state]}): {entry.reason}")
     return "; ".join(parts)
+
+
+def _uplink_reason(entry: Entry | None, settings: Settings, clock: Clock) -> str:
+    """Say why nothing may be sent now, of a recording that is still to be sent."""
+    if entry is None or entry.state not in QUEUED | IN_WORK:
+        return ""
+    reason = Uplink(settings.uplink, folder=settings.state.folder, clock=clock).status.reason
+    return f"; {reason}" if reason else ""
 
 
 def _from_journal(path: Path, folder: Path) -> tuple[Entry | None, tuple[Transition, ...]]:

@@ -253,6 +253,15 @@ def _content(status: DaemonStatus, waiting: int) -> Verdict:
             detail="Everything else goes on. What to do about "
             + ("it is said below." if stuck == 1 else "them is said below."),
         )
+    if status.uplink.held and waiting:
+        used_up = any(budget.left_bytes == 0 for budget in status.uplink.budgets)
+        return Verdict(
+            level=Level.WAITING,
+            headline="Uplink budget used up" if used_up else "Uplink paused",
+            detail=_sentence(status.uplink.reason)
+            + f" {_count(waiting, 'recording')} will be sent then.",
+            hint="change [uplink] in the settings and reload them to send before",
+        )
     if status.workers:
         left = waiting - len(status.workers)
         queue = f", {_count(left, 'more')} in the queue" if left > 0 else ""

@@ -150,7 +150,10 @@ class Instruments:
             tuple(Removal),
         )
         self.salvaged = self._counter(
-            "salvaged_recordings_total", "Recordings without a proper end that were saved."
+            "salvaged_recordings_total", "Recordings that were not whole, saved as far as intact."
+        )
+        self.unverifiable_messages = self._counter(
+            "unverifiable_messages_total", "Messages read from places without a checksum."
         )
         self.lost_bytes = self._counter(
             "lost_bytes_total", "Bytes of recordings that could not be read."

@@ -193,7 +193,8 @@ class Metrics(NoObserver):
         on.ingested_recorded_bytes.inc(report.recorded_bytes)
         on.ingest_duration.observe(report.seconds)
         on.verifications.labels(report.verification).inc()
-        on.salvaged.inc(not report.healthy)
+        on.salvaged.inc(report.salvaged)
+        on.unverifiable_messages.inc(report.messages_unverifiable)
         if report.replaced is not None:
             on.superseded.labels(report.replaced.removal).inc()
         on.lost_ranges.inc(len(report.losses))

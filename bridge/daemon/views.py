@@ -12,7 +12,7 @@ from bridge.daemon.board import Board, TroubleNote
 from bridge.daemon.entry import Entry, Failure, Transition
 from bridge.daemon.health import Check, Disk, Verdict
 from bridge.daemon.journal_view import printable
-from bridge.daemon.status import DaemonStatus, WatchStatus, WorkerProgress
+from bridge.daemon.status import DaemonStatus, UplinkStatus, WatchStatus, WorkerProgress
 
 NANOSECONDS = 1_000_000_000
 
@@ -130,6 +130,7 @@ def _daemon_view(status: DaemonStatus) -> dict[str, Any]:
         "ticked_at": _seconds(status.ticked_ns),
         "stopping": status.stopping,
         "counts": status.counts,
+        "uplink": _uplink_view(status.uplink),
         "gate": {
             "gate": str(status.gate.gate),
             "reason": printable(status.gate.reason),
@@ -154,6 +155,25 @@ def _watch_view(watch: WatchStatus) -> dict[str, Any]:
         "last_scan_at": _seconds(watch.last_scan_ns),
         "last_scan_s": watch.last_scan_s,
         "recordings": watch.recordings,
+    }
+
+
+def _uplink_view(uplink: UplinkStatus) -> dict[str, Any]:
+    return {
+        "bytes_per_second_max": uplink.bytes_per_second_max,
+        "held": uplink.held,
+        "reason": uplink.reason,
+        "ends_at": _seconds(uplink.ends_ns) if uplink.ends_ns else None,
+        "budgets": [
+            {
+                "period": budget.period,
+                "most_bytes": budget.most_bytes,
+                "used_bytes": budget.used_bytes,
+                "left_bytes": budget.left_bytes,
+                "ends_at": _seconds(budget.ends_ns),
+            }
+            for budget in uplink.budgets
+        ],
     }
 
 

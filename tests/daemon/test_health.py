@@ -6,7 +6,7 @@ import pytest
 
 from bridge.daemon.board import StatusBoard
 from bridge.daemon.health import STUCK_AFTER_S, Disk, Level, readiness_checks, verdict
-from bridge.daemon.status import Gate, GateStatus, WatchStatus
+from bridge.daemon.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from tests.daemon.situations import status, worker
 
 ROOM = Disk(role="state", folder="/state", free_bytes=2**40, size_bytes=2**41)
@@ -16,11 +16,22 @@ REFUSED = GateStatus(gate=Gate.REFUSED, reason="bad key", hint="get one", reache
 OFFLINE = GateStatus(gate=Gate.OFFLINE, reason="nobody answers", reached=True)
 UNREADABLE = WatchStatus(folder=status().watch.folder, readable=False, problem="not mounted")
 
+HELD = UplinkStatus(bytes_per_second_max=0, reason="the uplink is paused")
+USED_UP = UplinkStatus(
+    bytes_per_second_max=0,
+    reason="uplink budget of the day used up until tomorrow",
+    budgets=(BudgetStatus(period="day", most_bytes=9, used_bytes=9, left_bytes=0, ends_ns=1),),
+)
+
 
 @pytest.mark.parametrize(
     ("changes", "disk", "age_s", "level", "headline"),
     [
         ({}, ROOM, 0, Level.FINE, "All is well"),
+        ({"uplink": HELD, "counts": {"ready": 1}}, ROOM, 0, Level.WAITING, "Uplink paused"),
+        ({"uplink": USED_UP, "counts": {"sending": 1}, "workers": (worker(),)}, ROOM, 0,
+         Level.WAITING, "Uplink budget used up"),
+        ({"uplink": HELD}, ROOM, 0, Level.FINE, "All is well"),
         ({"counts": {"ready": 1}}, ROOM, 0, Level.WAITING, "1 recording waiting"),
         ({"workers": (worker(), worker(worker=2))}, ROOM, 0, Level.BUSY, "Sending 2 recordings"),
         ({"counts": {"quarantined": 1, "rejected": 1}}, ROOM, 0, Level.ATTENTION,

@@ -14,7 +14,7 @@ from bridge.daemon.journal import Journal
 from bridge.daemon.metrics import LABEL_VALUES_MAX, OTHER, Metrics
 from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import State
-from bridge.daemon.status import Gate, GateStatus, WatchStatus
+from bridge.daemon.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from bridge.errors import Trouble
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.model import Loss
@@ -184,6 +184,7 @@ def test_finished_ingest_is_counted_from_its_report(metrics: Metrics) -> None:
         sequence="drive",
         fingerprint="f",
         healthy=False,
+        messages_unverifiable=12,
         recorded_bytes=5000,
         seconds=3.0,
         verification=VerificationLevel.RANGE,
@@ -218,6 +219,7 @@ def test_finished_ingest_is_counted_from_its_report(metrics: Metrics) -> None:
     assert found["salvaged_recordings_total"] == 1
     assert found["lost_ranges_total"] == 2
     assert found["lost_bytes_total"] == 25
+    assert found["unverifiable_messages_total"] == 12
 
 
 def test_healthy_recording_is_not_salvaged(metrics: Metrics) -> None:
@@ -312,6 +314,27 @@ def test_workers_and_loop(metrics: Metrics) -> None:
     assert found["start_time_seconds"] == NOW_S - 3600
     metrics.ticked(status=status())
     assert samples(metrics)["workers"] == samples(metrics)["worker_idle_seconds"] == 0
+
+
+def test_uplink_shows_what_moved_and_what_may_still(metrics: Metrics) -> None:
+    """Bytes on the wire count both ways; limit and budgets are infinite where there is none."""
+    for _ in range(2):
+        metrics.wire_moved(entry=entry(), sent_bytes=1000, received_bytes=30)
+    metrics.ticked(status=status())
+    found = samples(metrics)
+    assert found['wire_bytes_total{direction="sent"}'] == 2000
+    assert found['wire_bytes_total{direction="received"}'] == 60
+    assert found["uplink_limit_bytes_per_second"] == math.inf
+    assert found['uplink_budget_left_bytes{period="day"}'] == math.inf
+    budget = BudgetStatus(
+        period="month", most_bytes=100, used_bytes=120, left_bytes=0, ends_ns=NOW_NS
+    )
+    held = UplinkStatus(bytes_per_second_max=0, reason="used up", budgets=(budget,))
+    metrics.ticked(status=status(uplink=held))
+    found = samples(metrics)
+    assert found["uplink_limit_bytes_per_second"] == 0
+    assert found['uplink_budget_left_bytes{period="day"}'] == math.inf
+    assert found['uplink_budget_left_bytes{period="month"}'] == 0
 
 
 def test_watch(metrics: Metrics) -> None:

@@ -14,6 +14,7 @@ from bridge.client import MosaicoClient
 from bridge.config import UplinkSettings, load_settings
 from bridge.daemon.daemon import Daemon
 from bridge.daemon.events import NoObserver
+from bridge.daemon.explain import explain
 from bridge.daemon.states import State
 from bridge.daemon.timetable import day_of, limit_at, limit_ends, local_time, month_of
 from bridge.daemon.uplink import UPLINK_FILE, Uplink
@@ -316,6 +317,9 @@ def test_budget_holds_everything_back_until_there_is_more(bridge: "Bridge") -> N
         assert status is not None
         assert "uplink budget of the day used up until" in status.uplink.reason
         assert bridge.entries()["b.mcap"].state is State.READY
+        # `explain` is another process, and reads the file.
+        found = explain(bridge.watched / "b.mcap", bridge.settings)
+        assert found.summary.endswith(status.uplink.reason)
         saved = json.loads((bridge.state / UPLINK_FILE).read_text())["moved_bytes"]
         assert min(saved.values()) > 300_000
         up.change(bytes_per_day_max=10**9)

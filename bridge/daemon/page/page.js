@@ -138,8 +138,17 @@ function figures(data) {
     { name: "Sending", value: `${bytes(data.rate.sent_bytes_per_s)}/s`, more: `${rate(data.rate.messages_per_s)} messages/s`, line: data.rates.map((one) => one.sent_bytes_per_s) },
     { name: "Needs a person", value: whole.format(sum(counts, "quarantined", "rejected")), more: partial ? `${partial} saved in part` : "none saved in part" },
   ];
+  const uplink = data.daemon && data.daemon.uplink;
+  if (uplink && (uplink.bytes_per_second_max !== null || uplink.budgets.length)) made.push(uplinkFigure(uplink, data));
   if (disks.length) made.push({ name: "Disk free", value: bytes(disks[0].free_bytes), more: `of ${bytes(disks[0].size_bytes)}, ${disks[0].role} folder` });
   return made;
+}
+
+function uplinkFigure(uplink, data) {
+  const limit = uplink.bytes_per_second_max;
+  const value = uplink.held ? "held" : `${bytes(data.rate.wire_bytes_per_s)}/s`;
+  const budgets = uplink.budgets.map((budget) => `${bytes(budget.left_bytes)} left this ${budget.period}`);
+  return { name: "Uplink", value, more: [uplink.reason, limit && `at most ${bytes(limit)}/s`, ...budgets].filter(Boolean).join(", ") };
 }
 
 const SVG = "http://www.w3.org/2000/svg";
