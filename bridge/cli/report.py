@@ -57,6 +57,12 @@ def print_report(report: IngestReport) -> None:
                 f"more bytes than the definition of {cell(topic.msgtype)} knows",
                 soft_wrap=True,
             )
+    if report.messages_unverifiable:
+        out.print(
+            f"unverifiable: {report.messages_unverifiable:,} messages, "
+            "their files carry no checksum for them",
+            soft_wrap=True,
+        )
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
     for loss in report.losses:

@@ -105,6 +105,7 @@ class EventLog(NoObserver):
             "messages": report.messages_sent,
             "seconds": round(report.seconds, 2),
             "verification": str(report.verification),
+            "unverifiable": report.messages_unverifiable,
         }
         lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
         if report.replaced is not None:

@@ -139,8 +139,11 @@ def after_failure(
 
 def after_success(report: IngestReport) -> tuple[State, str]:
     """Tell where a recording goes that is on the platform, and why."""
+    unverifiable = report.messages_unverifiable
+    aside = f" ({unverifiable} unverifiable: no checksum in the files)" if unverifiable else ""
     if report.complete:
-        return State.FINALISED, f"{report.messages_sent} messages on the platform, all verified"
+        story = f"{report.messages_sent} messages on the platform, all verified{aside}"
+        return State.FINALISED, story
     lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
     parts = [f"{report.messages_sent} messages on the platform"]
     if report.messages_skipped:
@@ -149,4 +152,4 @@ def after_success(report: IngestReport) -> tuple[State, str]:
         parts.append(f"{lost_bytes} bytes unreadable")
     if not report.healthy:
         parts.append("the recorder did not close the recording")
-    return State.PARTIAL, ", ".join(parts)
+    return State.PARTIAL, ", ".join(parts) + aside

@@ -189,7 +189,7 @@ class _Run:
         else:
             self.passes.rehearse(self.client, blocks, lanes)
             self._account()
-            report.losses = list(self.reader.tally.losses)
+            self._enter_damage(report)
             report.verification, differences = compare_existing(lanes.values(), held)
             if differences and resend:
                 self._remove(handler.name, differences)
@@ -252,7 +252,7 @@ class _Run:
                 self.options.verification,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            report.losses = list(self.reader.tally.losses)
+            self._enter_damage(report)
             sending.notify(report)
             finalizing = time.perf_counter()
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)
@@ -345,6 +345,12 @@ class _Run:
             recorded_bytes=self.reader.recorded_bytes,
             notes=[*self.reader.recording.notes, *self._idle_patterns()],
         )
+
+    def _enter_damage(self, report: IngestReport) -> None:
+        """Enter what reading has left behind; to be called after the last block."""
+        tally = self.reader.tally
+        report.losses = list(tally.losses)
+        report.messages_unverifiable = tally.unverified_messages
 
     def _idle_patterns(self) -> list[str]:
         wanted = TopicFilter(self.options.topics)

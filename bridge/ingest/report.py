@@ -95,6 +95,8 @@ class IngestReport:
         topics: One entry per topic of the recording, sent or not.
         losses: Byte ranges that could not be read.
         healthy: Whether the recorder closed every file properly.
+        messages_unverifiable: Messages that were read from places without a checksum, sent or not:
+            nobody could tell whether these are what was recorded.
         verification: How much of what arrived was proven.
         recorded_bytes: Size of the files.
         seconds: How long it took.
@@ -110,6 +112,7 @@ class IngestReport:
     topics: list[TopicReport] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     healthy: bool = True
+    messages_unverifiable: int = 0
     verification: VerificationLevel = VerificationLevel.NONE
     recorded_bytes: int = 0
     seconds: float = 0.0
@@ -127,6 +130,11 @@ class IngestReport:
         return sum(topic.messages_unwillingly_skipped for topic in self.topics)
 
     @property
+    def salvaged(self) -> bool:
+        """Whether the recording itself was not whole, so that only what is intact was sent."""
+        return not self.healthy or bool(self.losses)
+
+    @property
     def complete(self) -> bool:
         """Whether every message is on the platform whole, or was left out by an explicit filter."""
         undecided = any(
@@ -134,7 +142,7 @@ class IngestReport:
             or topic.messages_leftover
             for topic in self.topics
         )
-        return self.healthy and not self.losses and not undecided and self.messages_skipped == 0
+        return not self.salvaged and not undecided and self.messages_skipped == 0
 
     def as_json(self) -> dict[str, Any]:
         """Give the report as plain JSON values."""
@@ -143,5 +151,6 @@ class IngestReport:
         return plain | {
             "messages_sent": self.messages_sent,
             "messages_skipped": self.messages_skipped,
+            "salvaged": self.salvaged,
             "complete": self.complete,
         }

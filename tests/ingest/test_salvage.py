@@ -40,10 +40,12 @@ def string(text: str) -> bytes:
     return b"\x00\x01\x00\x00" + len(data).to_bytes(4, "little") + data
 
 
-def write(path: Path) -> Path:
-    """A recording that was closed properly, with a checksum on each of its many chunks."""
+def write(path: Path, *, checksums: bool = True) -> Path:
+    """A recording of many chunks that was closed properly."""
     with path.open("wb") as stream:
-        writer = Writer(stream, chunk_size=2000, compression=CompressionType.NONE)
+        writer = Writer(
+            stream, chunk_size=2000, compression=CompressionType.NONE, enable_crcs=checksums
+        )
         writer.start(profile="ros2", library="test")
         schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
         channel = writer.register_channel("/chatter", "cdr", schema)
@@ -135,7 +137,17 @@ def test_healthy_recording_is_read_once(tmp_path: Path) -> None:
     assert "salvaged" not in block
     assert not notes
     assert report.complete
+    assert not report.messages_unverifiable
     assert (stages["open"], stages["survey"]) == (1, 0)
+
+
+def test_messages_without_a_checksum_are_told(tmp_path: Path) -> None:
+    """Recorders leave checksums out by default: the report says what nobody can vouch for."""
+    report, *_ = send(write(tmp_path / "drive.mcap", checksums=False), tmp_path)
+
+    assert report.complete
+    assert report.messages_unverifiable == MESSAGES
+    assert report.as_json()["messages_unverifiable"] == MESSAGES
 
 
 def test_cut_recording_is_surveyed_before_anything_is_sent(tmp_path: Path) -> None:
