@@ -14,6 +14,7 @@ from bridge.cli.terminal import cell, out, print_json, table
 from bridge.config import load_settings
 from bridge.daemon import Entry, Journal, Request, State
 from bridge.daemon import forget as ask_to_forget
+from bridge.daemon import resend as ask_to_resend
 from bridge.daemon import retry as ask_to_retry
 from bridge.errors import UsageError
 
@@ -39,7 +40,8 @@ def retry(
         bool,
         typer.Option(
             "--resend",
-            help="Also what the journal has as finished, where the platform has lost it.",
+            help="Also what the journal has as finished: where the platform has lost it or differs "
+            "from it, it is sent again.",
         ),
     ] = False,
     config: ConfigFile = None,
@@ -59,7 +61,7 @@ def retry(
     # What could not even be identified has no place in the queue: it is looked at afresh.
     afresh = [entry for entry in wanted if not entry.fingerprint and entry.state in UNIDENTIFIED]
     queued = [entry.id for entry in wanted if entry not in afresh]
-    again = put_and_wait(folder, ask_to_retry, queued)
+    again = put_and_wait(folder, ask_to_resend if resend else ask_to_retry, queued)
     anew = put_and_wait(folder, ask_to_forget, [entry.id for entry in afresh])
     rows = [_row(entry, refused[entry.id], done=False) for entry in entries if entry.id in refused]
     with Journal.read(folder) as journal:

@@ -16,7 +16,7 @@ from bridge.cli.terminal import cell, out, print_json, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import Entry, Journal, State
-from bridge.daemon import retry as ask_to_retry
+from bridge.daemon import resend as ask_to_resend
 from bridge.errors import NotFoundError, UsageError
 from bridge.mapping import BRIDGE_KEY
 
@@ -33,6 +33,7 @@ class Finding:
         path: The recording.
         sequence: Its name on the platform.
         missing: Whether the platform has no such sequence.
+        foreign: Whether the sequence of that name holds other content.
         topics: How many topics were compared.
         differences: What is not as the journal says, one sentence each.
         resend: What became of putting it back into the queue; empty where that was not asked.
@@ -42,6 +43,7 @@ class Finding:
     path: str
     sequence: str
     missing: bool
+    foreign: bool
     topics: int
     differences: tuple[str, ...]
     resend: str = ""
@@ -53,7 +55,10 @@ def verify(
         bool, typer.Option("--all", help="All recordings that are on the platform.")
     ] = False,
     resend: Annotated[
-        bool, typer.Option("--resend", help="Put what the platform has lost back into the queue.")
+        bool,
+        typer.Option(
+            "--resend", help="Put what the platform has lost, in whole or in part, into the queue."
+        ),
     ] = False,
     config: ConfigFile = None,
     host: Host = None,
@@ -65,7 +70,9 @@ def verify(
     """Compare the platform with the journal: is each sequence there, ours, finalised, and whole?
 
     Whole means that every topic has the rows and the time range that were sent. Reads only, except
-    with --resend. Exits with 0 when everything is as it should be, 3 when something differs.
+    with --resend: then what is missing is sent again, and a sequence that differs from its
+    recording is removed and sent anew, where the platform lets it be removed. Exits with 0 when
+    everything is as it should be, 3 when something differs.
     """
     settings = load_settings(
         config,
@@ -102,13 +109,15 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Findi
     """
     handler = client.sequence_handler(entry.sequence)
     topics = 0
+    foreign = False
     differences: list[str] = []
     if handler is None:
         differences.append("the platform has no such sequence")
     else:
         block = handler.user_metadata.get(BRIDGE_KEY)
         marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
-        if marks.get("fingerprint") != entry.fingerprint:
+        foreign = marks.get("fingerprint") != entry.fingerprint
+        if foreign:
             differences.append("the sequence of that name holds other content")
         if not handler.is_locked:
             differences.append("the sequence is not finalised")
@@ -123,6 +132,7 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Findi
         path=str(entry.path),
         sequence=entry.sequence,
         missing=handler is None,
+        foreign=foreign,
         topics=topics,
         differences=tuple(differences),
     )
@@ -168,21 +178,23 @@ def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[E
 
 
 def _resend(folder: Path, entries: list[Entry], findings: list[Finding]) -> dict[int, str]:
-    """Put back what is missing where its files are still there; say what became of each."""
+    """Put back what differs where its files are still there; say what became of each."""
     answers: dict[int, str] = {}
     wanted: list[int] = []
     for entry, finding in zip(entries, findings, strict=True):
         if not finding.differences:
             continue
-        if not finding.missing:
-            answers[entry.id] = "not sent again: delete the sequence on the platform first"
+        if finding.foreign:
+            answers[entry.id] = (
+                "not sent again: its name belongs to other content; delete that sequence first"
+            )
         elif not entry.path.exists():
             answers[entry.id] = (
                 "its files are not where they were: `forget` it, then put them into the folder"
             )
         else:
             wanted.append(entry.id)
-    for request in put_and_wait(folder, ask_to_retry, wanted):
+    for request in put_and_wait(folder, ask_to_resend, wanted):
         answers[request.entry_id] = request.answer or "asked; the bridge has not answered yet"
     return answers
 

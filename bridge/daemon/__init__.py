@@ -19,7 +19,7 @@ from bridge.daemon.options import api_key, connect, ingest_options, secrets
 from bridge.daemon.permissions import check_permissions, too_open
 from bridge.daemon.reader import JournalReader
 from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
-from bridge.daemon.requests import forget, retry
+from bridge.daemon.requests import forget, resend, retry
 from bridge.daemon.schema import LOCK_FILE
 from bridge.daemon.states import MEANING, TRANSITIONS, State
 from bridge.daemon.status import (
@@ -88,6 +88,7 @@ __all__ = [
     "measure_disks",
     "plan_reload",
     "recording_view",
+    "resend",
     "retry",
     "secrets",
     "too_open",

@@ -161,6 +161,7 @@ class RequestKind(StrEnum):
     """What a person can ask of the daemon through the journal."""
 
     RETRY = "retry"
+    RESEND = "resend"
     FORGET = "forget"
 
 

@@ -1,4 +1,4 @@
-"""What people ask for: trying a recording again, forgetting one.
+"""What people ask for: trying a recording again, sending it again, forgetting one.
 
 A running daemon finds requests in the journal and answers them there; where none runs, whoever
 asks takes the journal and acts directly.
@@ -23,8 +23,9 @@ def carry_out(journal: Journal, request: Request) -> Entry | None:
         journal.answer(request.id, "the journal knows no such recording")
         return None
     with journal.transaction():
-        if request.kind is RequestKind.RETRY:
-            journal.answer(request.id, _retry(journal, entry))
+        if request.kind is not RequestKind.FORGET:
+            resend = request.kind is RequestKind.RESEND
+            journal.answer(request.id, _retry(journal, entry, resend=resend))
             return None
         if entry.state in IN_WORK:
             journal.answer(request.id, "it is in work; try again when that is over")
@@ -34,17 +35,24 @@ def carry_out(journal: Journal, request: Request) -> Entry | None:
     return entry
 
 
-def _retry(journal: Journal, entry: Entry) -> str:
+def _retry(journal: Journal, entry: Entry, *, resend: bool) -> str:
     if entry.duplicate_of is not None:
         return f"it is a copy of recording {entry.duplicate_of}; retry that one"
     if not entry.fingerprint:
         return "it is not complete yet; `explain` says what it waits for"
     if entry.state is State.READY:
+        journal.note(entry.id, resend=resend or entry.resend)
         return "it is in the queue already"
     if entry.state not in AT_REST | {State.WAITING}:
         return f"it is {entry.state}"
     journal.move(
-        entry.id, State.READY, "tried again on request", attempts=0, interruptions=0, deaths=0
+        entry.id,
+        State.READY,
+        "sent again on request where the platform differs" if resend else "tried again on request",
+        attempts=0,
+        interruptions=0,
+        deaths=0,
+        resend=resend,
     )
     return "it is in the queue again"
 
@@ -81,6 +89,11 @@ def ask(folder: Path, kind: RequestKind, entry_ids: list[int]) -> list[Request]:
 def retry(folder: Path, entry_ids: list[int]) -> list[Request]:
     """Ask for recordings to be tried again; see `ask`."""
     return ask(folder, RequestKind.RETRY, entry_ids)
+
+
+def resend(folder: Path, entry_ids: list[int]) -> list[Request]:
+    """Ask for recordings to be compared with the platform, and sent again where it differs."""
+    return ask(folder, RequestKind.RESEND, entry_ids)
 
 
 def forget(folder: Path, entry_ids: list[int]) -> list[Request]:

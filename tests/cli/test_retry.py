@@ -70,7 +70,7 @@ def test_retry_sends_again_through_the_running_bridge(arrived: Any, command: Any
     assert "in the queue again" in done.out
     (entry,) = (one for one in seen["recordings"]["recent"] if one["path"] == str(arrived.drive))
     story = command("explain", arrived.drive, "-c", arrived.config, "--json").json["story"]
-    assert "tried again on request" in [step["reason"] for step in story]
+    assert "sent again on request where the platform differs" in [step["reason"] for step in story]
     assert entry["state"] == "finalised"
 
 
