@@ -306,6 +306,18 @@ class DisposalSettings(Section):
     free_target_bytes: int = Field(
         0, ge=0, description="How much free space to make then; at least free_min_bytes is made."
     )
+    emergency: bool = Field(
+        default=False,
+        description="With less than emergency_free_min_bytes of free space delete recordings that "
+        "are NOT on the platform too, oldest first, so that the recorder can go on. They are lost. "
+        "In no other case is anything deleted that did not arrive.",
+    )
+    emergency_free_min_bytes: int = Field(
+        64 * MEBIBYTE,
+        gt=0,
+        description="Free space below which that happens, and up to which room is made; lower than "
+        "free_min_bytes, so that what arrived goes first.",
+    )
 
 
 class HttpSettings(Section):

@@ -88,6 +88,20 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _emergency_is_meant(self) -> "Settings":
+        disposal = self.disposal
+        if not disposal.emergency:
+            return self
+        if self.uses_embedded_server:
+            raise ValueError("disposal.emergency needs a platform: server.host is not set")
+        if disposal.mode != "keep" and disposal.free_min_bytes <= disposal.emergency_free_min_bytes:
+            raise ValueError(
+                "disposal.emergency_free_min_bytes must be less than disposal.free_min_bytes, "
+                "so that what arrived goes first"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _folders_are_sound(self) -> "Settings":
         if not self.folders:
             return self

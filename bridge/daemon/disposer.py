@@ -12,9 +12,11 @@ from pathlib import Path
 from bridge.config import DisposalSettings
 from bridge.daemon.clock import Clock
 from bridge.daemon.disposal import delete, move, quarantine
+from bridge.daemon.emergency import Emergency
 from bridge.daemon.entry import Entry, Failure
 from bridge.daemon.events import DaemonObserver, Disposal
 from bridge.daemon.journal import Journal
+from bridge.daemon.leftovers import Leftovers
 from bridge.daemon.retention import Source, due
 from bridge.daemon.states import State
 from bridge.daemon.tracker import Tracker
@@ -61,16 +63,32 @@ class Disposer:
         self._observer = observer
         self._clock = clock
         self._complaints: set[tuple[int, str]] = set()
+        self._leftovers = Leftovers(journal, watched=self._folder)
+        self._emergency = Emergency(
+            journal,
+            tracker=tracker,
+            settings=settings,
+            folder=self._folder,
+            free_bytes=self._free_bytes,
+            observer=observer,
+            complain=self._complain,
+        )
 
     def adopt(self, settings: DisposalSettings) -> None:
         """Go by other settings from the next recording on."""
         self._settings = settings
         self._keeps = self._embedded or settings.mode == "keep"
+        self._emergency.adopt(settings)
 
     def sweep(self) -> None:
         """Dispose of what is finalised and still there; also what a kill left half done."""
-        if self._keeps:
-            return
+        if not self._keeps:
+            self._dispose_of_what_is_due()
+            self._leftovers.sweep(self._settings)
+        if not self._embedded:
+            self._emergency.sweep()
+
+    def _dispose_of_what_is_due(self) -> None:
         safe = {
             entry.id: entry
             for entry in self._journal.recordings(states={State.FINALISED})
@@ -120,6 +138,7 @@ class Disposer:
             return
         done = "deleted" if target is None else f"moved to {target}"
         entry = self._journal.move(entry.id, State.DISPOSED, done)
+        self._leftovers.note(entry)
         self._observer.disposed(
             entry=entry,
             disposal=Disposal(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bridge.daemon.emergency import MODE as EMERGENCY
 from bridge.daemon.entry import Entry, Failure, Transition
 from bridge.daemon.events import Disposal, NoObserver
 from bridge.daemon.states import State
@@ -153,7 +154,10 @@ class EventLog(NoObserver):
     def disposed(self, *, entry: Entry, disposal: Disposal) -> None:
         """Tell every source that was moved or deleted."""
         facts = _facts(entry) | {"size_bytes": disposal.size_bytes, "target": disposal.target}
-        log.info("source disposed of: %s", disposal.mode, extra=facts)
+        if disposal.mode == EMERGENCY:
+            log.error("source deleted to make room: %s", entry.reason, extra=facts)
+        else:
+            log.info("source disposed of: %s", disposal.mode, extra=facts)
 
     def troubled(self, *, failure: Failure) -> None:
         """Tell the trouble."""

@@ -38,7 +38,7 @@ class Disposal:
     """A source that was moved or deleted.
 
     Attributes:
-        mode: `move` or `delete`.
+        mode: `move`, `delete`, or `emergency` for a deletion that asks no platform.
         path: Where it was.
         target: Where it is now, for `move`; else None.
         size_bytes: How much room that made.

@@ -230,11 +230,11 @@ class Instruments:
     def _declare_disk(self, folders: Mapping[str, Path]) -> None:
         self.disposals = self._counter(
             "disposals_total", "Sources of recordings moved or deleted.",
-            "mode", ("move", "delete"),
+            "mode", ("move", "delete", "emergency"),
         )  # fmt: skip
         self.disposed_bytes = self._counter(
             "disposed_bytes_total", "Size of the sources moved or deleted.",
-            "mode", ("move", "delete"),
+            "mode", ("move", "delete", "emergency"),
         )  # fmt: skip
         self.disk_free = self._gauge(
             "disk_free_bytes", "Room left for us on the disk of a folder.", "folder"

@@ -29,6 +29,8 @@ CHANGEABLE = (
     "uplink",
     "disposal.mode",
     "disposal.verification",
+    "disposal.emergency",
+    "disposal.emergency_free_min_bytes",
     "log",
 )
 SECRET_KEYS = frozenset({"server.api_key"})
@@ -82,6 +84,9 @@ def plan_reload(before: Settings, after: Settings) -> Reload:
     for section in old:
         if old[section] == new[section]:
             continue
+        if section == "folders":
+            merged[section] = _plan_folders(old[section], new[section], applied, refused)
+            continue
         if section in CHANGEABLE:
             merged[section] = new[section]
             applied += _changes(section, old[section], new[section])
@@ -100,10 +105,43 @@ def plan_reload(before: Settings, after: Settings) -> Reload:
     )
 
 
+def _plan_folders(
+    old: Mapping[str, Any], new: Mapping[str, Any], applied: list[Change], refused: list[Change]
+) -> dict[str, Any]:
+    """Take over what may change in the folders that stay; which they are and where does not."""
+    merged: dict[str, Any] = dict(old)
+    for name in {**old, **new}:
+        key = f"folders.{name}"
+        if name not in old or name not in new:
+            refused.append(_change(key, old.get(name, ABSENT), new.get(name, ABSENT)))
+            continue
+        merged[name] = dict(old[name])
+        for section in old[name]:
+            before, after = old[name][section], new[name][section]
+            for change in _changes(section, before, after):
+                changeable = section in CHANGEABLE or change.key in CHANGEABLE
+                told = Change(key=f"{key}.{change.key}", before=change.before, after=change.after)
+                (applied if changeable else refused).append(told)
+            if isinstance(before, Mapping):
+                merged[name][section] = _taken_over(section, before, after)
+    return merged
+
+
+def _taken_over(section: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Any:
+    """Give a folder's table as it may be from now on: also without keys that are gone."""
+    if section in CHANGEABLE:
+        return after
+    changeable = {key for key in {**before, **after} if f"{section}.{key}" in CHANGEABLE}
+    return {
+        **{key: value for key, value in before.items() if key not in changeable},
+        **{key: value for key, value in after.items() if key in changeable},
+    }
+
+
 def _changes(section: str, before: Any, after: Any) -> list[Change]:
     """Name what differs in a section, key by key where it has keys."""
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
-        return [_change(section, before, after)]
+        return [_change(section, before, after)] if before != after else []
     return [
         _change(f"{section}.{name}", before.get(name, ABSENT), after.get(name, ABSENT))
         for name in {**before, **after}

@@ -1,6 +1,6 @@
-"""Which of the sources that are safe on the platform may go now: by age, by number, by free space.
+"""Which of the sources that may go at all go now: by age, by number, by free space.
 
-One pure function; nothing here touches files or the journal.
+Pure functions; nothing here touches files or the journal.
 """
 
 from collections.abc import Sequence
@@ -57,9 +57,16 @@ def due(
             kept.append(source)
     if free_bytes < settings.free_min_bytes:
         target_bytes = max(settings.free_min_bytes, settings.free_target_bytes)
-        for source in kept:
-            if free_bytes >= target_bytes:
-                break
-            gone.append(source.entry_id)
-            free_bytes += source.size_bytes
+        gone += making_room(kept, free_bytes=free_bytes, target_bytes=target_bytes)
+    return gone
+
+
+def making_room(sources: Sequence[Source], *, free_bytes: int, target_bytes: int) -> list[int]:
+    """Choose the first of some sources, as many as have to go for so much free space."""
+    gone = []
+    for source in sources:
+        if free_bytes >= target_bytes:
+            break
+        gone.append(source.entry_id)
+        free_bytes += source.size_bytes
     return gone

@@ -1,0 +1,37 @@
+"""File systems of a few megabytes, for tests of full disks and of moves across file systems."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BLOCK = b"x" * 1024
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
+    """Mount a file system in memory, or skip the test where that is not possible."""
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if os.geteuid() != 0 or mount is None or umount is None:
+        pytest.skip("only root can mount a small file system")
+    folder.mkdir(parents=True)
+    options = ["-t", "tmpfs", "-o", f"size={size_bytes}", "none", str(folder)]
+    if subprocess.run([mount, *options], check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run([umount, "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path, *, leave_bytes: int = 0) -> Path:
+    """Fill a disk up, but for some bytes; give the file whose removal makes room again."""
+    filler = folder / "filler"
+    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as stream:
+        while shutil.disk_usage(folder).free > leave_bytes:
+            stream.write(BLOCK)
+    return filler
