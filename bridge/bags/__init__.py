@@ -5,8 +5,9 @@ from bridge.bags.definitions import DefinitionSources, missing_definition_hint
 from bridge.bags.discovery import find_recordings, recordings_in
 from bridge.bags.endings import End, end_of
 from bridge.bags.fingerprint import fingerprint
+from bridge.bags.metadata import read_hints
 from bridge.bags.reader import RecordingReader, open_recording
-from bridge.bags.recording import load_recording
+from bridge.bags.recording import load_recording, look_into
 from bridge.bags.scratch import sweep_scratch
 from bridge.bags.splits import load_split, split_up
 from bridge.bags.survey import Survey, survey
@@ -24,8 +25,10 @@ __all__ = [
     "fingerprint",
     "load_recording",
     "load_split",
+    "look_into",
     "missing_definition_hint",
     "open_recording",
+    "read_hints",
     "recordings_in",
     "split_up",
     "survey",

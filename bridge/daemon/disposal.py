@@ -71,6 +71,35 @@ def move(recording: Recording, watched: Path, archive: Path) -> Path:
     return target
 
 
+def finish_folder(folder: Path, watched: Path, archive: Path | None) -> None:
+    """Let the metadata.yaml of a recording whose files are all gone follow them, then the folder.
+
+    Args:
+        folder: Where the recording was.
+        watched: The watched folder; stays even if nothing else is left in it.
+        archive: Where the files went; None if they were deleted.
+
+    Raises:
+        OSError: It could not be moved or removed; it is still there.
+    """
+    metadata = folder / METADATA_FILE
+    if archive is None:
+        metadata.unlink(missing_ok=True)
+    else:
+        target = archive / folder.relative_to(watched)
+        target.mkdir(parents=True, exist_ok=True)
+        _move_one(metadata, _free_name(target, METADATA_FILE))
+    sync_folder(folder)
+    if folder != watched:
+        try:
+            folder.rmdir()
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        else:
+            sync_folder(folder.parent)
+
+
 def quarantine(
     recording: Recording, watched: Path, folder: Path, report: Mapping[str, Any]
 ) -> Path:

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.bags import find_recordings, load_recording
+from bridge.bags import load_recording, load_split
 from bridge.config import Settings
 from bridge.daemon.clock import Clock, SystemClock
 from bridge.daemon.completeness import FileFacts, Rule, Verdict, gather, judge
 from bridge.daemon.entry import Entry, Transition
+from bridge.daemon.ground import Ground, ground_of, grounds_of
 from bridge.daemon.journal import Journal
-from bridge.daemon.scan import ignored, look_at
+from bridge.daemon.scan import look_at
 from bridge.daemon.states import IN_WORK, MEANING, QUEUED
 from bridge.daemon.uplink import Uplink
 from bridge.daemon.writers import WriterCheck, writer_of
 from bridge.errors import JournalError, RecordingError
+from bridge.model import Recording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +86,13 @@ def explain(
     path = path.absolute()
     clock = clock or SystemClock()
     entry, story = _from_journal(path, settings.state.folder)
-    watched = _is_watched(path, settings)
+    ground = ground_of(path, grounds_of(settings))
+    watched = ground is not None and _is_found(path, ground)
+    settings = settings if ground is None else ground.settings
+    load = load_split if settings.ingest.unit == "split" else load_recording
     known = f"the journal says {entry.state}: {entry.reason}" if entry is not None else ""
     try:
-        recording = load_recording(path)
+        recording = load(path)
     except RecordingError as error:
         return Explanation(
             path=path,
@@ -108,7 +113,9 @@ def explain(
     )
     return Explanation(
         path=path,
-        summary=_summary(verdict, entry, watched=watched) + _uplink_reason(entry, settings, clock),
+        summary=_split_named(recording)
+        + _summary(verdict, entry, watched=watched)
+        + _uplink_reason(entry, settings, clock),
         watched=watched,
         verdict=verdict,
         files=tuple(facts.files),
@@ -116,6 +123,15 @@ def explain(
         entry=entry,
         story=story,
     )
+
+
+def _split_named(recording: Recording) -> str:
+    """Say which part of what a recording is, where it is one."""
+    split = recording.split
+    if split is None:
+        return ""
+    number = "a split" if split.index is None else f"split {split.index}"
+    return f"{number} of {split.recording}, a sequence of its own; "
 
 
 def _summary(verdict: Verdict, entry: Entry | None, *, watched: bool) -> str:
@@ -149,13 +165,7 @@ def _from_journal(path: Path, folder: Path) -> tuple[Entry | None, tuple[Transit
         return None, ()
 
 
-def _is_watched(path: Path, settings: Settings) -> bool:
+def _is_found(path: Path, ground: Ground) -> bool:
     """Tell whether a scan would find exactly this path as a recording."""
-    folder = settings.watch.folder.absolute()
-    if not path.is_relative_to(folder) or ignored(path.relative_to(folder), settings.watch.ignore):
-        return False
-    try:
-        found = find_recordings(folder, recursive=settings.watch.recursive)
-    except RecordingError:
-        return False
-    return any(recording.path == path for recording in found)
+    ground.scan()
+    return path in ground.found

@@ -108,13 +108,7 @@ class Loop:
         self._disposers = {ground: self._make_disposer(ground.settings) for ground in grounds}
         self._waiting = Waiting(settings.retry, clock=clock)
         self._listener = self._make_listener()
-        self._supervisor = Supervisor(
-            self._journal,
-            pool=self._pool,
-            listener=self._listener,
-            limits=settings.workers,
-            observer=observer,
-        )
+        self._supervisor = self._make_supervisor()
         self._dispatcher = self._make_dispatcher()
         self._selector = selectors.DefaultSelector()
         self._selector.register(wakeup, selectors.EVENT_READ)
@@ -153,6 +147,15 @@ class Loop:
             retry=self._settings.retry,
             observer=self._observer,
             on_end=self._ended,
+        )
+
+    def _make_supervisor(self) -> Supervisor:
+        return Supervisor(
+            self._journal,
+            pool=self._pool,
+            listener=self._listener,
+            limits=self._settings.workers,
+            observer=self._observer,
         )
 
     def _make_dispatcher(self) -> Dispatcher:

@@ -19,7 +19,9 @@ from bridge.daemon.entry import Entry
 from bridge.daemon.events import NoObserver
 from bridge.daemon.journal import Journal
 from bridge.daemon.states import State
+from bridge.daemon.worker import WORKER_COMMAND
 from bridge.errors import JournalError
+from tests.daemon.desk import Desk
 
 ROOT = Path(__file__).parent.parent.parent
 WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"))
@@ -62,6 +64,8 @@ class Bridge:
         self.watched = folder / "watched"
         self.state = folder / "state"
         self.watched.mkdir()
+        self.server: tuple[str, int] = ("platform", 1)
+        self.worker_command: tuple[str, ...] = WORKER
         self.overrides: dict[str, Any] = {
             "watch.folder": str(self.watched),
             "watch.settle_s": 0.2,
@@ -85,8 +89,17 @@ class Bridge:
 
     def daemon(self, observer: NoObserver | None = None) -> Daemon:
         return Daemon(
-            self.settings, server=("platform", 1), observer=observer, worker_command=WORKER
+            self.settings,
+            server=self.server,
+            observer=observer,
+            worker_command=self.worker_command,
         )
+
+    def send_to(self, port: int) -> None:
+        """Let real workers send to a real server on this machine."""
+        self.server = ("127.0.0.1", port)
+        self.worker_command = WORKER_COMMAND
+        self.overrides |= {"server.host": "127.0.0.1", "server.port": port}
 
     @contextlib.contextmanager
     def running(self, observer: NoObserver | None = None) -> Iterator[Daemon]:
@@ -154,3 +167,10 @@ class Bridge:
 @pytest.fixture
 def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bridge:
     return Bridge(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    (tmp_path / "watched").mkdir()
+    with Journal.own(tmp_path / "state") as journal:
+        yield Desk(tmp_path / "watched", journal)

@@ -36,6 +36,8 @@ def run(job: Job, events: IngestEvents) -> IngestReport:
     name = job.path.stem
     with (FOLDER / "attempts").open("a") as log:
         log.write(f"{name} {job.attempt} {job.final}\n")
+    with (FOLDER / "prefixes").open("a") as log:
+        log.write(f"{name} {job.settings.ingest.topic_prefix}\n")
     if (FOLDER / "offline").exists():
         raise OfflineError("nobody answers", address=f"{job.host}:{job.port}")
     events.started(recording=str(job.path), sequence=name, size_bytes=10, message_count=MESSAGES)
