@@ -29,7 +29,7 @@ def plain_before(packed: bytes, cut: int) -> int:
 
 
 class Outcome(NamedTuple):
-    """What came of reading: messages, whether it said that these are all, and how many unverified."""
+    """What came of reading: messages, whether these are said to be all, how many unverifiable."""
 
     found: list[Seen]
     said_whole: bool
