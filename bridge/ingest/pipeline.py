@@ -277,12 +277,7 @@ class _Run:
         self.passes.rehearse(self.client, blocks, candidates)
         self._check_sound(sending)
         kept = [index for index in candidates if self._is_kept(lanes[index], held)]
-        keeps = {lanes[index].report.platform_name for index in kept}
-        try:
-            sending.make_room([name for name in held if name not in keeps])
-        except (RejectedError, RefusedError) as error:
-            # Nothing of G1 that is locked can be deleted alone, and some keys may not delete.
-            raise _StartOverError from error
+        self._make_room(sending, set(held) - {lanes[index].report.platform_name for index in kept})
         self.passes.begin_anew(set(candidates) - set(kept))
         whole = [lanes[index] for index in kept]
         self.passes.show_read(kept)
@@ -313,6 +308,14 @@ class _Run:
         try:
             return sending.take_up()
         except (NotFoundError, PreconditionError) as error:
+            raise _StartOverError from error
+
+    def _make_room(self, sending: Sending, names: set[str]) -> None:
+        try:
+            if names:
+                sending.make_room(sorted(names))
+        except (RejectedError, RefusedError) as error:
+            # Nothing of G1 that is locked can be deleted alone, and some keys may not delete.
             raise _StartOverError from error
 
     def _is_kept(self, lane: Lane, held: Mapping[str, TopicReceipt]) -> bool:

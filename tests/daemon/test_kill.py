@@ -7,25 +7,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.client import MosaicoClient
 from bridge.daemon.states import State
 from bridge.errors import BridgeError
-
-if TYPE_CHECKING:
-    from tests.daemon.conftest import Bridge
+from tests.daemon.conftest import Bridge
+from tests.daemon.nobody import NOBODY, as_nobody
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-# Root without any capability owns its files but may neither take leases on those of others nor
-# look into other processes: what a hardened service user may do.
-WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 POINTS = (
     "discovered", "ready", "sending", "started", "planned:2", "progress", "progress:3",
     "stage-read", "stage-send", "stage-verify", "verified", "stage-finalize", "finalised",
@@ -36,7 +32,7 @@ POINTS = (
 class Site:
     """A server process, a daemon process, and what can be asked about them afterwards."""
 
-    def __init__(self, bridge: "Bridge") -> None:
+    def __init__(self, bridge: Bridge) -> None:
         self.bridge = bridge
         self.port = 0
         self.server: subprocess.Popen[str] | None = None
@@ -93,18 +89,19 @@ class Site:
 
     def drop(self, name: str, messages: int) -> None:
         self.messages[name] = messages
-        content = self.bridge.mcap_bytes(name * 20, messages)
-        path = self.bridge.drop(f"{name}.mcap", content)
-        # Somebody else's recording, as on a machine where the recorder has its own user.
-        os.chown(path, 65534, 65534) if os.geteuid() == 0 else None
+        # Where the tests run as root, it belongs to root: the daemon may read it, and no more.
+        self.bridge.drop(f"{name}.mcap", self.bridge.mcap_bytes(name * 20, messages))
 
     @contextlib.contextmanager
     def daemon(self, *, kill_at: str = "") -> Iterator["subprocess.Popen[bytes]"]:
-        """Run the daemon; it is killed at the end if it still runs."""
-        plain = os.geteuid() == 0 and shutil.which("setpriv") is not None
+        """Run the daemon as a user of its own; it is killed at the end if it still runs."""
+        prefix = as_nobody()
+        self.bridge.state.mkdir(exist_ok=True)
+        if prefix:
+            os.chown(self.bridge.state, NOBODY, NOBODY)
         process = subprocess.Popen(
             [
-                *(WITHOUT_CAPABILITIES if plain else ()),
+                *prefix,
                 sys.executable,
                 str(HERE / "daemon_process.py"),
                 str(self.config),
@@ -142,10 +139,13 @@ class Site:
 
 
 @pytest.fixture
-def site(bridge: "Bridge") -> Iterator[Site]:
-    made = Site(bridge)
-    yield made
-    made.kill_server()
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    # Not in pytest's own folder, which only its owner may enter.
+    with tempfile.TemporaryDirectory(prefix="site-") as name:
+        Path(name).chmod(0o755)
+        made = Site(Bridge(Path(name), monkeypatch))
+        yield made
+        made.kill_server()
 
 
 def finish(site: Site) -> None:
@@ -233,6 +233,10 @@ def test_no_worker_outlives_its_daemon(site: Site) -> None:
         site.bridge.wait_for(lambda: sending(site))
         workers = children(process.pid)
         assert workers
+        if as_nobody():
+            assert {Path(f"/proc/{pid}").stat().st_uid for pid in (process.pid, *workers)} == {
+                NOBODY
+            }
         process.kill()
         process.wait()
         site.bridge.wait_for(lambda: not any(alive(worker) for worker in workers), patience_s=5)
