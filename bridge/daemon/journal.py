@@ -28,7 +28,7 @@ CHANGEABLE = frozenset(
     {
         "fingerprint", "path", "name", "size_bytes", "modified_ns", "attempts", "interruptions",
         "deaths", "due_ns", "salvage", "sequence", "verification", "messages_sent", "failure",
-        "supersedes", "duplicate_of", "reason", "upload", "resend",
+        "supersedes", "duplicate_of", "reason", "upload", "resend", "files",
     }
 )  # fmt: skip
 
@@ -338,6 +338,8 @@ def _stored(value: Any) -> Any:
         return os.fsencode(value)
     if isinstance(value, Failure | OpenUpload):
         return json.dumps(value.as_json())
+    if isinstance(value, Mapping):
+        return json.dumps(value)
     if isinstance(value, bool):
         return int(value)
     return printable(value) if isinstance(value, str) else value

@@ -11,7 +11,7 @@ from bridge.daemon.journal import Journal
 from bridge.daemon.scan import Found
 from bridge.daemon.sightings import Sightings
 from bridge.daemon.states import State
-from bridge.daemon.units import sent_otherwise
+from bridge.daemon.units import files_of, sent_otherwise
 from bridge.model import Recording
 
 
@@ -54,7 +54,7 @@ class Recogniser:
             self._known(recording.path, entry, known, content=content, found=found, ground=ground)
             return
         state, why = State.READY, reason
-        if sent := sent_otherwise(recording, found, self._journal):
+        if sent := sent_otherwise(recording, found, self._journal, entry):
             state, why = State.IGNORED, sent
         elif ground.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
             state, why = State.IGNORED, "it changed after it was sent"
@@ -66,6 +66,7 @@ class Recogniser:
             salvage=salvage,
             size_bytes=found.size_bytes,
             modified_ns=found.modified_ns,
+            files=files_of(recording),
         )
         self._sightings.see(recording.path, entry, found)
 
@@ -100,4 +101,6 @@ class Recogniser:
         if ground.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
             return True
         found = self._sightings.found.get(entry.path)
-        return found is not None and bool(sent_otherwise(found.recording, found, self._journal))
+        return found is not None and bool(
+            sent_otherwise(found.recording, found, self._journal, entry)
+        )

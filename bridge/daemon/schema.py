@@ -85,6 +85,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX entries_by_name ON entries (name);
     CREATE INDEX entries_by_whole ON entries (split_of) WHERE split_of != '';
     """,
+    """
+    ALTER TABLE entries ADD COLUMN files TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 
 BUSY_TIMEOUT_S = 10.0

@@ -1,9 +1,12 @@
-"""Keeps content from being sent twice when the unit, or the form of a file, changes.
+"""Keeps content from being sent twice when its unit or form changes, or only a part is left.
 
 With `ingest.unit` set otherwise than before, a recording that was sent whole is seen again as its
 splits, or its splits as a whole; and a recorder that compresses file by file leaves the same
-split under another name once that is done. Their bytes differ, so their fingerprints do.
+split under another name once that is done. A cleaner that deletes the oldest splits of a recording
+that was sent leaves a rest of it. Their bytes differ, so their fingerprints do.
 """
+
+import os
 
 from bridge.daemon.entry import Entry
 from bridge.daemon.journal import Journal
@@ -14,16 +17,17 @@ from bridge.model import Recording
 COMPRESSED_SUFFIX = ".zstd"
 
 
-def sent_otherwise(recording: Recording, found: Found, journal: Journal) -> str:
+def sent_otherwise(recording: Recording, found: Found, journal: Journal, entry: Entry) -> str:
     """Say how a recording's content has come to the platform already; empty where it has not.
 
     Args:
         recording: A complete recording whose own content the journal does not know.
         found: How it looks.
         journal: The journal.
+        entry: What it has of the recording.
     """
     if recording.split is None:
-        return _as_splits(recording, journal)
+        return _as_splits(recording, journal) or _as_more(recording, journal, entry)
     return _as_whole(recording, found, journal) or _before_compression(recording, journal)
 
 
@@ -49,6 +53,23 @@ def _as_splits(recording: Recording, journal: Journal) -> str:
     if files and all(_is_sent(parts.get(file.path), file.size_bytes) for file in files):
         return f"its {len(files)} splits were sent one by one"
     return ""
+
+
+def files_of(recording: Recording) -> dict[str, int]:
+    """Give the storage files' names and sizes in bytes."""
+    return {
+        os.fsencode(file.path.name).decode("utf-8", "backslashreplace"): file.size_bytes
+        for file in recording.files
+    }
+
+
+def _as_more(recording: Recording, journal: Journal, entry: Entry) -> str:
+    older = journal.predecessor(entry)
+    left = files_of(recording)
+    if older is None or not left.items() < older.files.items():
+        return ""
+    gone = len(older.files) - len(left)
+    return f"it is what is left of {older.sequence or older.name}, {gone} files fewer"
 
 
 def _is_sent(part: Entry | None, size_bytes: int) -> bool:

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -412,3 +413,126 @@ def test_random_actions_end_as_the_folder_is(desk: Desk, seed: int) -> None:
     assert desk.journal.queue(State.READY, limit=99) == []
     assert set(states) == {path.name for path in desk.folder.glob("*.mcap")}
     assert set(states.values()) <= {State.FINALISED, State.IGNORED}
+
+
+def test_rest_of_a_sent_recording_is_not_sent_again(desk: Desk) -> None:
+    """A cleaner that deletes the oldest splits of what was sent makes no new recording of it."""
+    for index in range(3):
+        desk.put(f"drive/drive_{index}.mcap")
+    (desk.folder / "drive" / "metadata.yaml").write_text("rosbag2_bagfile_information: {}\n")
+    desk.look()
+    desk.send("drive")
+    for index in range(2):
+        (desk.folder / "drive" / f"drive_{index}.mcap").unlink()
+        desk.look()
+        rest = desk.journal.at(desk.folder / "drive")
+        assert rest is not None
+        assert rest.state is State.IGNORED
+        assert "what is left of" in rest.reason
+    desk.put("drive/drive_2.mcap", whole("other content of another size"))
+    desk.look()
+    changed = desk.journal.at(desk.folder / "drive")
+
+    assert changed is not None
+    assert changed.state is State.READY
+
+
+def test_ignored_from_now_on_is_not_gone(desk: Desk) -> None:
+    """A pattern added by a reload ignores what waits, and nothing else; then it comes back."""
+    for name in ("old/a.mcap", "old/b.mcap", "c.mcap"):
+        desk.put(name)
+    desk.put("old/d.mcap", whole("d")[:-3])
+    desk.look()
+    desk.send("b.mcap")
+    desk.choices["watch.ignore"] = ("old",)
+    desk.tracker.adopt(desk.settings)
+    desk.look()
+    assert desk.states() == {
+        "a.mcap": "ignored",
+        "b.mcap": "finalised",
+        "c.mcap": "ready",
+        "d.mcap": "ignored",
+    }
+    assert "watch.ignore" in desk.entry("a.mcap").reason
+    desk.choices["watch.ignore"] = ()
+    desk.tracker.adopt(desk.settings)
+    desk.look()
+
+    assert desk.states()["a.mcap"] == "ready"
+    assert desk.states()["b.mcap"] == "finalised"
+    newest = desk.journal.at(desk.folder / "old" / "d.mcap")
+    assert newest is not None
+    assert newest.state is State.SETTLING
+
+
+@pytest.mark.parametrize("years", [-60, -30, 30, 200])
+def test_clock_that_jumps_by_decades_changes_nothing(desk: Desk, years: int) -> None:
+    """Neither the dates of files nor the time of day decide whether a recording is complete."""
+    jump_ns = years * 365 * 86_400 * 10**9
+    desk.writers["a.mcap"] = desk.writers["b.mcap"] = Writer.UNKNOWN
+    desk.put("a.mcap")
+    desk.look()
+    desk.clock.wall += jump_ns
+    path = desk.put("b.mcap")
+    os.utime(path, ns=(max(0, 10**18 + jump_ns), max(0, 10**18 + jump_ns)))
+    desk.look(after_s=4.0)
+    assert desk.states() == {"a.mcap": "settling", "b.mcap": "settling"}
+    desk.look(after_s=1.0)
+    assert desk.states() == {"a.mcap": "ready", "b.mcap": "settling"}
+    desk.look(after_s=4.0)
+
+    assert desk.states() == {"a.mcap": "ready", "b.mcap": "ready"}
+
+
+def test_link_to_a_folder_is_not_followed(desk: Desk) -> None:
+    """Neither a link out of the watched folder nor one in a circle is gone into."""
+    outside = desk.folder.parent / "outside"
+    outside.mkdir()
+    (outside / "a.mcap").write_bytes(whole("outside"))
+    (desk.folder / "out").symlink_to(outside, target_is_directory=True)
+    (desk.folder / "circle").symlink_to(desk.folder, target_is_directory=True)
+    (desk.folder / "dangling.mcap").symlink_to(desk.folder / "nothing")
+    desk.put("b.mcap")
+
+    assert desk.look() == 1
+    assert desk.states() == {"b.mcap": "ready"}
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+def test_rsync_is_waited_for(desk: Desk) -> None:
+    """What rsync writes is seen once it has its final name, whole; its partial files never."""
+    source = desk.folder.parent / "source.mcap"
+    source.write_bytes(whole("x" * 3_000_000))
+    with subprocess.Popen(
+        ["rsync", "--bwlimit=1500", "--whole-file", str(source), str(desk.folder)],
+    ) as copying:
+        seen = set()
+        while copying.poll() is None:
+            seen |= {path.name for path in desk.folder.iterdir()}
+            desk.look(after_s=400.0)
+            if "source.mcap" not in seen:
+                assert desk.states() == {}
+    desk.look(after_s=400.0)
+
+    assert any(name.startswith(".source.mcap.") for name in seen)
+    assert desk.states() == {"source.mcap": "ready"}
+    assert not desk.entry("source.mcap").salvage
+
+
+@pytest.mark.slow
+def test_tens_of_thousands_of_files_are_all_taken(desk: Desk) -> None:
+    """Oldest first and in bounded portions; nothing is looked at again that did not change."""
+    for number in range(30_000):
+        desk.put(f"{number % 100}/{number}.mcap")
+    looks = 0
+    while looks == 0 or desk.tracker.more_to_enter:
+        desk.look()
+        looks += 1
+    judged = {entry.state for entry in desk.journal.recordings()}
+    before_s = time.process_time()
+    desk.look()
+
+    assert looks == 15
+    assert judged == {State.READY}
+    assert len(desk.journal.recordings()) == 30_000
+    assert time.process_time() - before_s < 5.0
