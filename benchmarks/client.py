@@ -1,8 +1,9 @@
 """The client against bare pyarrow Flight: same batches, same server, taken in turns.
 
 Writing goes to the null sink, which counts rows and bytes of both; reading comes from the embedded
-server, whose rows are counted by both. The two are interleaved, so that noise hits both, and the
-best of each counts.
+server, whose rows are counted by both. The two take turns in one process, each going first every
+other time, and medians count. Beside the clock stands the CPU time of this process, which says
+something on a busy machine as well.
 """
 
 import json
@@ -26,6 +27,7 @@ from benchmarks.sink import RunningSink, running_sink
 from benchmarks.subjects import open_put
 from benchmarks.tables import MEBIBYTE, table
 from benchmarks.timing import clocked
+from benchmarks.turns import FIGURES, Spent, in_turns, spent
 from bridge.client import MosaicoClient
 from bridge.ontology import IMU, CompressedImage
 
@@ -33,7 +35,7 @@ SIZES_BYTES = tuple(kibibytes << 10 for kibibytes in (64, 256, 1024, 4096, 8192)
 TOTAL_BYTES, QUICK_TOTAL_BYTES = 512 << 20, 16 << 20
 IMU_ROWS, QUICK_IMU_ROWS = 400_000, 4_000
 IMU_RATE_HZ = 200.0
-TURNS_MIN = 5
+TURNS_MIN = 10
 
 
 def run(options: Options) -> str:
@@ -47,7 +49,7 @@ def run(options: Options) -> str:
         parts.append(
             table(
                 "`write_batch` against bare Flight, null sink",
-                ("batch KiB", "batches", "MiB/s", "bare MiB/s", "of bare"),
+                ("batch KiB", "batches", *FIGURES),
                 rows,
             )
         )
@@ -59,7 +61,7 @@ def run(options: Options) -> str:
     parts.append(
         table(
             "`TopicHandler.batches` against bare Flight, embedded server",
-            ("topic", "MiB", "MiB/s", "bare MiB/s", "of bare"),
+            ("topic", "MiB", *FIGURES),
             _reading(options, measured, total_bytes // 2, turns),
         )
     )
@@ -97,38 +99,41 @@ def motions(folder: Path, rows: int) -> list[pa.RecordBatch]:
 
 def _writing(sink: RunningSink, size_bytes: int, total_bytes: int, turns: int) -> tuple[Any, ...]:
     batches = pictures(size_bytes, max(2, total_bytes // size_bytes))
-    seconds: dict[str, list[float]] = {"ours": [], "bare": []}
     bare = flight.FlightClient(f"grpc://127.0.0.1:{sink.port}")
     with MosaicoClient.connect("127.0.0.1", sink.port) as client:
-        for turn in range(turns):
-            name = f"turn_{turn}"
-            with client.sequence_create(name, {}) as sequence:
+
+        def ours() -> Spent:
+            with client.sequence_create("turn", {}) as sequence:
                 topic = sequence.topic_create("ours", {}, CompressedImage)
+                return spent(partial(_write_all, topic.write_batch, topic.close, batches))
 
-                def ours(topic: Any = topic) -> None:
-                    for batch in batches:
-                        topic.write_batch(batch)
-                    topic.close()
+        def plain() -> Spent:
+            writer = open_put(bare, "turn/bare", CompressedImage.schema)
+            return spent(partial(_write_all, writer.write_batch, writer.close, batches))
 
-                seconds["ours"].append(clocked(ours))
-            writer = open_put(bare, f"{name}/bare", CompressedImage.schema)
-
-            def plain(writer: Any = writer) -> None:
-                for batch in batches:
-                    writer.write_batch(batch)
-                writer.close()
-
-            seconds["bare"].append(clocked(plain))
+        def counted() -> None:
             arrived = set(sink.sums().values())
             if len(arrived) != 1 or next(iter(arrived))[0] != len(batches):
                 raise SystemExit(f"client: {arrived} of {len(batches)} rows arrived")
+
+        both = in_turns(ours, plain, turns, after=counted)
     bare.close()
-    mebibytes = sum(pa.ipc.get_record_batch_size(batch) for batch in batches) / MEBIBYTE
-    ours_s, bare_s = min(seconds["ours"]), min(seconds["bare"])
-    return (
-        str(size_bytes >> 10), len(batches), mebibytes / ours_s, mebibytes / bare_s,
-        bare_s / ours_s,
-    )  # fmt: skip
+    return str(size_bytes >> 10), len(batches), *both.figures(_mebibytes(batches))
+
+
+def _write_all(
+    write: Callable[[pa.RecordBatch], None],
+    close: Callable[[], None],
+    batches: list[pa.RecordBatch],
+) -> None:
+    for batch in batches:
+        write(batch)
+    close()
+
+
+def _mebibytes(batches: list[pa.RecordBatch]) -> float:
+    size_bytes: int = sum(pa.ipc.get_record_batch_size(batch) for batch in batches)
+    return size_bytes / MEBIBYTE
 
 
 def _wire(sink: RunningSink, batches: list[pa.RecordBatch]) -> list[tuple[Any, ...]]:
@@ -182,18 +187,16 @@ def _reading(
             assert handler is not None
             rows = sum(batch.num_rows for batch in batches)
             counted: set[int] = set()
-            ours_s, bare_s = [], []
-            for _ in range(turns):
-                ours_s.append(clocked(partial(_count, handler.batches, counted)))
-                bare = partial(_bare_batches, flight_client, f"reading/{name}")
-                bare_s.append(clocked(partial(_count, bare, counted)))
+            bare = partial(_bare_batches, flight_client, f"reading/{name}")
+            both = in_turns(
+                partial(spent, partial(_count, handler.batches, counted)),
+                partial(spent, partial(_count, bare, counted)),
+                turns,
+            )
             if counted != {rows}:
                 raise SystemExit(f"client: read {counted} of {rows} rows")
-            mebibytes = sum(pa.ipc.get_record_batch_size(batch) for batch in batches) / MEBIBYTE
-            best, best_bare = min(ours_s), min(bare_s)
-            found.append(
-                (name, mebibytes, mebibytes / best, mebibytes / best_bare, best_bare / best)
-            )
+            mebibytes = _mebibytes(batches)
+            found.append((name, mebibytes, *both.figures(mebibytes)))
         flight_client.close()
     return found
 

@@ -37,10 +37,15 @@ class TopicReader:
         if _known_empty(facts):
             return
         stream = self._connection.get(facts.ticket, resource=self._locator)
+        plain: pa.Schema | None = None
+        cast = False
         for batch in stream.batches():
-            plain = self._clipped(_without_views(batch))
-            if plain.num_rows:
-                yield plain
+            if plain is None:  # one stream has one schema
+                plain = _plain_schema(batch.schema)
+                cast = not plain.equals(batch.schema)
+            clipped = self._clipped(batch.cast(plain) if cast else batch)
+            if clipped.num_rows:
+                yield clipped
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows one by one, as plain Python values; slow, for looking at data."""
@@ -130,11 +135,6 @@ def _known_empty(facts: TopicFacts) -> bool:
     return extent.row_count == 0 or facts.chunks == 0
 
 
-def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Turn the view types that servers send for strings and binaries back into what was written."""
-    schema = _plain_schema(batch.schema)
-    return batch if schema.equals(batch.schema) else batch.cast(schema)
-
-
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Turn the view types that servers send for strings and binaries into what was written."""
     return pa.schema([field.with_type(_VIEWS.get(field.type, field.type)) for field in schema])
