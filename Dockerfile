@@ -5,8 +5,8 @@
 #     -e MOSAICO_BRIDGE_SERVER__HOST=platform.example mosaico-bridge
 #
 # Everything of ours is pure Python and everything else comes as wheels, so the same file builds
-# for amd64 and arm64.
-FROM python:3.11.14-slim-bookworm AS build
+# for amd64 and arm64; the digest is that of the index over both.
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
@@ -14,12 +14,15 @@ COPY bridge bridge
 COPY config config
 COPY docs docs
 COPY systemd systemd
+# A sixth of what the libraries bring is their own tests, and headers for compilers.
 RUN python -m venv /opt/mosaico-bridge \
  && /opt/mosaico-bridge/bin/pip install --no-cache-dir --only-binary=:all: --no-binary=mosaico-bridge . \
+ && /opt/mosaico-bridge/bin/pip uninstall --yes --quiet pip setuptools \
+ && find /opt/mosaico-bridge/lib -depth -type d \( -name tests -o -path '*/pyarrow/include' \) -exec rm -r {} + \
  && /opt/mosaico-bridge/bin/python -m compileall -q /opt/mosaico-bridge/lib
 
-FROM python:3.11.14-slim-bookworm
-RUN useradd --system --uid 6726 --no-create-home --shell /usr/sbin/nologin mosaico-bridge \
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
+RUN useradd --uid 6726 --user-group --no-create-home --shell /usr/sbin/nologin mosaico-bridge \
  && install -d -o mosaico-bridge -g mosaico-bridge -m 0700 /state \
  && install -d /recordings
 COPY --from=build /opt/mosaico-bridge /opt/mosaico-bridge
