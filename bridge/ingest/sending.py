@@ -215,18 +215,30 @@ class Sending:
 
     def _leave(
         self,
-        kind: type[BaseException] | None,
+        _kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        _trace: TracebackType | None,
     ) -> None:
+        if error is not None:
+            self._end_badly(error)
+            return
+        assert self.writer is not None
+        try:
+            self.writer.finalize()
+        except BaseException as late:
+            # Whether the platform has heard of the commit, the next try finds out.
+            self._end_badly(late)
+            raise
+
+    def _end_badly(self, error: BaseException) -> None:
         writer = self.writer
         assert writer is not None
-        if error is not None and self._goes_on(error):
+        if self._goes_on(error):
             writer.abandon()
             return
         given_up = isinstance(error, BridgeError) and self._gives_up(error)
         writer.on_error = self._options.on_error if given_up else OnErrorPolicy.Delete
-        writer.__exit__(kind, error, trace)
+        writer.__exit__(type(error), error, error.__traceback__)
 
     def _goes_on(self, error: BaseException) -> bool:
         """Tell whether the next try can take up what this one leaves."""

@@ -1,7 +1,5 @@
 """What is proven before a sequence is finalised, by revision of the platform."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +8,10 @@ import pytest
 
 from bridge.bags import load_recording
 from bridge.cli import write_drive
-from bridge.client import MosaicoClient, SequenceWriter, TopicHandler, TopicReceipt
-from bridge.embedded import EmbeddedServer
+from bridge.client import SequenceWriter, TopicHandler, TopicReceipt
 from bridge.errors import VerificationError
 from bridge.ingest import Identity, IngestOptions, VerificationLevel, ingest
-from tests.client.old_servers import KeyedServer, SessionServer
+from tests.ingest.platforms import platform
 
 START_NS = 1_760_000_000_000_000_000
 
@@ -23,18 +20,6 @@ START_NS = 1_760_000_000_000_000_000
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drive")
     return write_drive(folder, name="drive", start_ns=START_NS, duration_s=0.5, splits=1)
-
-
-@contextlib.contextmanager
-def platform(revision: str, folder: Path) -> Iterator[MosaicoClient]:
-    """Serve a revision: our own server where it speaks it, a shim otherwise."""
-    if revision in {"G1.2", "G2d"}:
-        served = EmbeddedServer(folder, revision="G1.2" if revision == "G1.2" else "G2d")
-    else:
-        served = (KeyedServer if revision.startswith("G1") else SessionServer)(revision)
-    with served as server, MosaicoClient.connect("127.0.0.1", server.port) as client:
-        assert client.revision[:2] == revision[:2]
-        yield client
 
 
 @pytest.mark.parametrize(

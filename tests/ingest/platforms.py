@@ -1,0 +1,23 @@
+"""A platform of any revision: our own server where it speaks it, a shim otherwise."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from bridge.client import MosaicoClient
+from bridge.embedded import EmbeddedServer
+from tests.client.old_servers import KeyedServer, SessionServer
+
+REVISIONS = ("G1.0", "G1.1", "G1.2", "G2a", "G2b", "G2c", "G2d")
+
+
+@contextlib.contextmanager
+def platform(revision: str, folder: Path) -> Iterator[MosaicoClient]:
+    """Serve a revision and connect to it."""
+    if revision in {"G1.2", "G2d"}:
+        served = EmbeddedServer(folder, revision="G1.2" if revision == "G1.2" else "G2d")
+    else:
+        served = (KeyedServer if revision.startswith("G1") else SessionServer)(revision)
+    with served as server, MosaicoClient.connect("127.0.0.1", server.port) as client:
+        assert client.revision[:2] == revision[:2]
+        yield client

@@ -1,0 +1,263 @@
+"""A try that broke off is taken up by the next: what is whole stays, the rest is sent."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.bags import load_recording
+from bridge.cli import write_drive
+from bridge.client import MosaicoClient, SequenceWriter, TopicReceipt, TopicWriter
+from bridge.errors import TransientError
+from bridge.ingest import (
+    Identity,
+    IngestOptions,
+    IngestReport,
+    NoEvents,
+    OpenUpload,
+    TopicOutcome,
+    TopicReport,
+    ingest,
+)
+from bridge.ingest.resume import GROUP_BYTES_MIN, groups_of, is_whole
+from bridge.ontology import MODELS
+from tests.ingest.platforms import REVISIONS, platform
+
+START_NS = 1_760_000_000_000_000_000
+IDENTITY = Identity(instance="test", resumes=True, final=False)
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drive")
+    return write_drive(folder, name="drive", start_ns=START_NS, duration_s=0.5, splits=2)
+
+
+class Kept(NoEvents):
+    """Keeps what an upload needs, as a journal does."""
+
+    def __init__(self) -> None:
+        self.upload: OpenUpload | None = None
+
+    def upload_changed(self, *, upload: OpenUpload) -> None:
+        self.upload = OpenUpload.from_json(upload.as_json())
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The topics that were created on the platform, in order."""
+    names: list[str] = []
+    create = SequenceWriter.topic_create
+
+    def creating(writer: SequenceWriter, name: str, *rest: Any) -> TopicWriter:
+        names.append(name)
+        return create(writer, name, *rest)
+
+    monkeypatch.setattr(SequenceWriter, "topic_create", creating)
+    return names
+
+
+def send(client: MosaicoClient, bag: Path, kept: Kept, **identity: Any) -> IngestReport:
+    options = IngestOptions(identity=replace(IDENTITY, **identity))
+    return ingest(
+        load_recording(bag), client=client, options=options, events=kept, upload=kept.upload
+    )
+
+
+def break_at(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, number: int) -> None:
+    """Let the n-th call of a method break, and all others through."""
+    whole, calls = getattr(owner, method), iter(range(10_000))
+
+    def breaking(*arguments: Any) -> Any:
+        if next(calls) == number:
+            raise TransientError("the line broke")
+        return whole(*arguments)
+
+    monkeypatch.setattr(owner, method, breaking)
+
+
+def rows(client: MosaicoClient, sequence: str) -> dict[str, int]:
+    """Read every topic back."""
+    client.clear_sequence_handlers_cache()
+    client.clear_topic_handlers_cache()
+    handler = client.sequence_handler(sequence)
+    assert handler is not None
+    assert handler.is_locked
+    return {
+        topic: sum(batch.num_rows for batch in handler.topic_handler(topic).batches())
+        for topic in handler.topics
+    }
+
+
+def yields(report: IngestReport) -> dict[str, int | None]:
+    return {
+        topic.platform_name: topic.messages_recorded
+        for topic in report.topics
+        if topic.platform_name
+    }
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_commit_that_broke_sends_nothing_again(
+    revision: str, drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every topic whole only the commit is left, on every revision of the platform."""
+    kept = Kept()
+    break_at(monkeypatch, SequenceWriter, "finalize", 0)
+    with platform(revision, tmp_path) as client:
+        with pytest.raises(TransientError):
+            send(client, drive, kept)
+        before = len(begun)
+        report = send(client, drive, kept)
+
+        assert len(begun) == before
+        assert report.complete
+        assert rows(client, report.sequence) == yields(report)
+        assert client.list_sequences() == [report.sequence]
+
+
+@pytest.mark.parametrize("revision", ["G1.2", "G2a", "G2d"])
+def test_only_what_is_not_whole_is_sent_again(
+    revision: str, drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A break while topics are closed costs those that were not, and the accounts come out even."""
+    kept = Kept()
+    break_at(monkeypatch, TopicWriter, "close", 3)
+    with platform(revision, tmp_path) as client:
+        with pytest.raises(TransientError):
+            send(client, drive, kept)
+        assert kept.upload is not None
+        whole, before = set(kept.upload.rows), len(begun)
+        report = send(client, drive, kept)
+
+        assert len(whole) == 3
+        assert not whole & set(begun[before:])
+        assert report.complete
+        assert rows(client, report.sequence) == yields(report)
+        assert client.list_sequences() == [report.sequence]
+        assert [topic.messages_sent for topic in report.topics] == [
+            topic.messages_recorded for topic in report.topics
+        ]
+
+
+def test_a_topic_with_other_rows_is_sent_again_alone(
+    drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed stream is not believed: the platform's count has to be the recording's."""
+    kept = Kept()
+    break_at(monkeypatch, SequenceWriter, "finalize", 0)
+    with platform("G2d", tmp_path) as client:
+        with pytest.raises(TransientError):
+            send(client, drive, kept)
+        upload = kept.upload
+        assert upload is not None
+        handler = client.topic_handler(upload.sequence, "/odom")
+        assert handler is not None
+        batch = next(iter(handler.batches()))
+        with (
+            pytest.raises(ZeroDivisionError),
+            client.sequence_resume(upload.sequence, upload.session_uuid, upload.session) as writer,
+        ):
+            writer.topic_delete("/odom")
+            model = MODELS[handler.ontology_tag]
+            with writer.topic_create("/odom", {}, model) as topic:
+                topic.write_batch(batch.slice(1).cast(model.schema))
+            writer.abandon()
+            raise ZeroDivisionError
+        before = len(begun)
+        report = send(client, drive, kept)
+
+        assert begun[before:] == ["/odom"]
+        assert rows(client, report.sequence) == yields(report)
+
+
+@pytest.mark.parametrize(
+    "change", [{"config_hash": "other settings"}, {"instance": "test"}], ids=["settings", "same"]
+)
+def test_other_settings_start_anew(
+    change: dict[str, str],
+    drive: Path,
+    tmp_path: Path,
+    begun: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Topics made by other settings are not mixed with those made by the present ones."""
+    kept = Kept()
+    break_at(monkeypatch, SequenceWriter, "finalize", 0)
+    with platform("G2d", tmp_path) as client:
+        with pytest.raises(TransientError):
+            send(client, drive, kept)
+        before = len(begun)
+        report = send(client, drive, kept, **change)
+
+        assert (len(begun) == 2 * before) == ("config_hash" in change)
+        assert rows(client, report.sequence) == yields(report)
+        assert client.list_sequences() == [report.sequence]
+
+
+@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+def test_a_session_that_is_gone_starts_anew(
+    revision: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody deleted meanwhile is not waited for."""
+    kept = Kept()
+    break_at(monkeypatch, SequenceWriter, "finalize", 0)
+    with platform(revision, tmp_path) as client:
+        with pytest.raises(TransientError):
+            send(client, drive, kept)
+        assert kept.upload is not None
+        client.sequence_delete(kept.upload.sequence)
+        report = send(client, drive, kept)
+
+        assert rows(client, report.sequence) == yields(report)
+        assert client.list_sequences() == [report.sequence]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    sizes=st.dictionaries(st.integers(0, 99), st.integers(0, 100 * GROUP_BYTES_MIN), max_size=40),
+    breaks=st.integers(0, 9),
+)
+def test_groups_hold_each_topic_once_and_small_ones_together(
+    sizes: dict[int, int], breaks: int
+) -> None:
+    """Nothing is left out, big topics come last and alone, and there are never many passes."""
+    groups = groups_of(sizes, breaks=breaks)
+    room = max(sum(sizes.values()) / 4 ** min(breaks, 2), GROUP_BYTES_MIN)
+
+    assert sorted(topic for group in groups for topic in group) == sorted(sizes)
+    assert all(len(group) == 1 or sum(sizes[t] for t in group) <= room for group in groups)
+    assert len(groups) <= (33 if breaks else 1)
+    largest = [max(sizes[topic] for topic in group) for group in groups]
+    assert largest == sorted(largest)
+
+
+@pytest.mark.parametrize(
+    ("row_count", "remembered", "end_ns", "locked", "whole"),
+    [
+        (3, None, 9, True, True),
+        (3, 2, 9, True, True),
+        (2, 3, 9, True, False),
+        (3, 3, 8, True, False),
+        (3, 3, 9, False, False),
+        (None, 3, 9, True, True),
+        (None, 3, None, True, True),
+        (None, 2, 9, True, False),
+        (None, None, 9, True, False),
+    ],
+)
+def test_whole_is_what_platform_and_recording_agree_on(
+    *, row_count: int | None, remembered: int | None, end_ns: int | None, locked: bool, whole: bool
+) -> None:
+    """The platform's count decides; where it gives none, what was remembered; doubt means no."""
+    topic = TopicReport(
+        name="/t", msgtype="t", outcome=TopicOutcome.MAPPED, messages_sent=3, start_ns=1, end_ns=9
+    )
+    receipt = TopicReceipt(
+        row_count=row_count, start_ns=1, end_ns=end_ns, locked=locked, size_bytes=None
+    )
+
+    assert is_whole(topic, receipt, remembered) is whole
