@@ -83,6 +83,8 @@ class Gatekeeper:
     def closed_by(self, failure: Failure) -> None:
         """Take note that the platform is away or refuses us."""
         gate = Gate.REFUSED if failure.trouble is Trouble.REFUSED else Gate.OFFLINE
+        # A refusal is an answer too.
+        self._reached = self._reached or gate is Gate.REFUSED
         self._failures += 1
         self._proven = False
         noise = random.uniform(-1, 1)  # noqa: S311 - jitter, no secret

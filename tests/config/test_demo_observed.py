@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.config.test_prometheus import Prometheus, dashboard_queries
+from tests.config.prometheus_process import Prometheus
+from tests.config.test_prometheus import dashboard_queries
 from tests.daemon.chromium import chromium
 
 PATIENCE_S = 120.0

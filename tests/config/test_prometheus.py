@@ -2,12 +2,8 @@
 
 import json
 import re
-import shutil
-import socket
 import subprocess
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +23,7 @@ from bridge.daemon.states import State
 from bridge.daemon.status import Gate, GateStatus
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.model import Loss
+from tests.config.prometheus_process import Prometheus, program
 from tests.daemon.situations import entry, failure, status, worker
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +31,6 @@ PROMETHEUS = ROOT / "config" / "prometheus"
 RULE_TESTS = sorted(PROMETHEUS.glob("rules*_test.yml"))
 DASHBOARD = ROOT / "config" / "grafana" / "dashboards" / "mosaico-bridge.json"
 OPERATIONS = ROOT / "docs" / "operations.md"
-PATIENCE_S = 60.0
 
 
 def yaml(path: Path) -> Any:
@@ -72,13 +68,6 @@ def metric_names() -> set[str]:
         if family.type == "histogram":
             names |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
     return names
-
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"needs {name}: apt-get install prometheus")
-    return found
 
 
 def promtool(*arguments: object) -> None:
@@ -173,53 +162,6 @@ def test_dashboard_finds_its_data_source() -> None:
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", ()):
             assert target["datasource"]["uid"] == "${datasource}"
-
-
-class Prometheus:
-    """A real Prometheus with the shipped rules, scraping one bridge every half second."""
-
-    def __init__(self, folder: Path, target: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        text = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
-        assert text.count('"bridge:9477"') == 1
-        text = text.replace("bridge:9477", target).replace("15s", "500ms")
-        (folder / "prometheus.yml").write_text(text, encoding="utf-8")
-        shutil.copy(PROMETHEUS / "rules.yml", folder)
-        command = [
-            program("prometheus"), f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=error",
-        ]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def ask(self, path: str, **parameters: str) -> Any:
-        query = urllib.parse.urlencode(parameters)
-        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        return list(self.ask("query", query=expression)["result"])
-
-    def wait(self, expression: str) -> list[dict[str, Any]]:
-        """Wait until an expression has a result."""
-        give_up_at = time.monotonic() + PATIENCE_S
-        while time.monotonic() < give_up_at:
-            try:
-                if found := self.query(expression):
-                    return found
-            except OSError:
-                pass
-            time.sleep(0.2)
-        pytest.fail(f"no data for {expression}")
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
 
 
 class Bridge:
@@ -321,10 +263,3 @@ def test_every_panel_has_data(prometheus: Prometheus) -> None:
     # Says when a bridge started again; this one has not.
     expected = [query for query in empty if query.startswith("changes(mosaico_bridge_start_time")]
     assert empty == expected
-
-
-def test_alert_fires_on_a_live_bridge(prometheus: Prometheus) -> None:
-    """What the unit tests promise happens in the real thing: an injected fault fires its alert."""
-    found = prometheus.wait('ALERTS{alertname="MosaicoBridgeVerificationFailed"}')
-    assert found[0]["metric"]["alertstate"] == "firing"
-    assert found[0]["metric"]["severity"] == "critical"
