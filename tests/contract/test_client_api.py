@@ -6,13 +6,16 @@ the same of a real platform.
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from inspect import Parameter, signature
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
 
 from bridge import (
+    IMU,
     AlreadyExistsError,
     Integer64,
     MosaicoClient,
@@ -22,13 +25,17 @@ from bridge import (
     OnErrorPolicy,
     PreconditionError,
     Query,
+    QueryError,
     QueryOntologyCatalog,
     QuerySequence,
     QueryTopic,
     Sequence,
+    SequenceStatus,
     SequenceWriter,
+    SerializationFormat,
     String,
     Topic,
+    TopicWriter,
 )
 from bridge.embedded import EmbeddedServer
 
@@ -80,6 +87,22 @@ def write(client: MosaicoClient, name: str) -> SequenceWriter:
     return writer
 
 
+CALLS: tuple[Callable[[MosaicoClient], object], ...] = (
+    lambda client: client.list_sequences(),
+    lambda client: client.sequence_handler("absent"),
+    lambda client: client.topic_handler("absent", "/t"),
+    lambda client: client.sequence_create("absent", {}),
+    lambda client: client.sequence_delete("absent"),
+    lambda client: client.sequence_notify("absent", "text"),
+    lambda client: client.topic_notify("absent", "/t", "text"),
+    lambda client: client.list_sequence_notify("absent"),
+    lambda client: client.clear_sequence_notify("absent"),
+    lambda client: client.list_topic_notify("absent", "/t"),
+    lambda client: client.clear_topic_notify("absent", "/t"),
+    lambda client: client.query(QuerySequence().with_name("absent")),
+)
+
+
 class TestConnection:
     def test_direct_construction(self) -> None:
         """Constructing the client directly raises RuntimeError."""
@@ -103,6 +126,54 @@ class TestConnection:
         client = connect(server_url)
         client.close()
         client.close()
+
+    def test_timeout_is_the_third_argument(self, server_url: str) -> None:
+        """`connect(host, port, timeout=5)`: by position or by name, 5 seconds by default."""
+        assert signature(MosaicoClient.connect).parameters["timeout_s"].default == 5
+        parts = urlsplit(server_url)
+        with MosaicoClient.connect(parts.hostname or "", parts.port or 6726, 5) as client:
+            assert client.revision
+
+    @pytest.mark.parametrize("call", CALLS)
+    def test_use_after_close(self, server_url: str, call: Callable[..., object]) -> None:
+        """Every call of a closed client that would ask the server raises RuntimeError."""
+        client = connect(server_url)
+        client.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            call(client)
+
+
+class TestNames:
+    def test_arguments_of_sequence_create(self) -> None:
+        """Name, metadata, error policy, bytes and records of a batch: in this order, by default."""
+        parameters = list(signature(MosaicoClient.sequence_create).parameters.values())[1:]
+        assert [(each.name, each.default) for each in parameters] == [
+            ("sequence_name", Parameter.empty),
+            ("metadata", Parameter.empty),
+            ("on_error", OnErrorPolicy.Delete),
+            ("max_batch_size_bytes", None),
+            ("max_batch_size_records", None),
+        ]
+
+    def test_members_of_enumerations(self) -> None:
+        """The documented enumerations have the documented members."""
+        assert {each.name: each.value for each in NotifyType} == {"ERROR": "error"}
+        assert {each.name: each.value for each in OnErrorPolicy} == {
+            "Report": "report",
+            "Delete": "delete",
+        }
+        assert [each.name for each in SequenceStatus] == ["Null", "Pending", "Finalized", "Error"]
+        assert {each.value for each in SerializationFormat} == {"default", "ragged", "image"}
+
+    def test_fields_of_a_notification(self) -> None:
+        """A `Notified` tells sequence, topic or None, type, message and time."""
+        assert [each.name for each in fields(Notified)] == [
+            "sequence_name",
+            "topic_name",
+            "notify_type",
+            "message",
+            "created_datetime",
+        ]
 
 
 class TestWriting:
@@ -149,6 +220,44 @@ class TestWriting:
             topic.write_batch(rows(1, 2, 3, 4, 5))
             assert topic.batches_written == 3
 
+    def test_batch_bytes(self, client: MosaicoClient, name: str) -> None:
+        """`max_batch_size_bytes` bounds the bytes of what is sent at once."""
+        with client.sequence_create(name, {}, max_batch_size_bytes=1_000) as writer:
+            topic = writer.topic_create("/t", {}, Integer64)
+            topic.write_batch(rows(*range(1_000)))
+            assert topic.batches_written >= 16
+
+    def test_status(self, client: MosaicoClient, name: str) -> None:
+        """A writer is `Null`, then `Pending`, in the end `Finalized` or `Error`."""
+        writer = client.sequence_create(name, {})
+        told = [writer.status]
+        with writer:
+            told.append(writer.status)
+            writer.topic_create("/t", {}, Integer64)
+        told.append(writer.status)
+        with pytest.raises(ZeroDivisionError), client.sequence_create(f"{name}-b", {}) as failing:
+            raise ZeroDivisionError
+        told.append(failing.status)
+        assert [each.name for each in told] == ["Null", "Pending", "Finalized", "Error"]
+
+    def test_push(self, client: MosaicoClient, name: str) -> None:
+        """`topic_create` gives a `TopicWriter`, whose `push` takes one row; not after its close."""
+        with client.sequence_create(name, {}) as writer:
+            topic = writer.topic_create("words", {}, String)
+            assert isinstance(topic, TopicWriter)
+            topic.push({"timestamp_ns": 1, "data": "one"})
+        with pytest.raises(RuntimeError, match="closed"):
+            topic.push({"timestamp_ns": 2, "data": "two"})
+        handler = client.topic_handler(name, "/words")
+        assert handler is not None
+        assert list(handler.rows()) == [{"timestamp_ns": 1, "data": "one"}]
+
+    def test_writer_is_entered_once(self, client: MosaicoClient, name: str) -> None:
+        """A writer whose block is over cannot be entered again."""
+        writer = write(client, name)
+        with pytest.raises(RuntimeError, match="only once"):
+            writer.__enter__()
+
     def test_receipts_tell_counts(self, client: MosaicoClient, name: str) -> None:
         """What the server holds can be compared before it is finalised."""
         with client.sequence_create(name, {}) as writer:
@@ -177,6 +286,43 @@ class TestReading:
         client.clear_topic_handlers_cache()
         assert client.sequence_handler(name) is not sequence
         assert client.topic_handler(name, "/count") is not topic
+
+    def test_handlers_are_as_old_as_their_making(self, client: MosaicoClient, name: str) -> None:
+        """A cached handler is not refreshed: lock and topics are those of the first call."""
+        with client.sequence_create(name, {}) as writer:
+            early = client.sequence_handler(name)
+            assert early is not None
+            writer.topic_create("/t", {}, Integer64).write_batch(rows(1))
+        assert (early.is_locked, early.topics) == (False, [])
+        client.clear_sequence_handlers_cache()
+        late = client.sequence_handler(name)
+        assert late is not None
+        assert (late.is_locked, late.topics) == (True, ["/t"])
+
+    def test_deleted_sequence_leaves_the_cache(self, client: MosaicoClient, name: str) -> None:
+        """Deleting a sequence, cached or not, forgets its handlers."""
+        with client.sequence_create(name, {}) as writer:
+            writer.topic_create("/t", {}, Integer64)
+            writer.abandon()
+        assert client.sequence_handler(name) is not None
+        assert client.topic_handler(name, "/t") is not None
+        client.sequence_delete(name)
+        assert client.sequence_handler(name) is None
+        assert client.topic_handler(name, "/t") is None
+
+    def test_ranges_chunks_and_sessions(self, client: MosaicoClient, name: str) -> None:
+        """Handlers tell first and last time, chunks, rows where known, and sessions where any."""
+        write(client, name)
+        sequence, topic = client.sequence_handler(name), client.topic_handler(name, "/count")
+        assert sequence is not None
+        assert topic is not None
+        assert (sequence.timestamp_ns_min, sequence.timestamp_ns_max) == (1, 3)
+        assert (topic.timestamp_ns_min, topic.timestamp_ns_max) == (1, 3)
+        assert topic.chunks_number == 1
+        assert topic.schema.names == Integer64.schema.names
+        keyed = client.revision.startswith("G1")
+        assert topic.row_count == (None if keyed else 3)
+        assert len(sequence.sessions) == len(sequence.updated_timestamps) == (0 if keyed else 1)
 
     def test_sequence_properties(self, client: MosaicoClient, name: str) -> None:
         """A sequence handler tells name, topics, metadata, creation time, size and lock."""
@@ -265,6 +411,20 @@ class TestNotifications:
         client.clear_topic_notify(name, "/count")
         assert client.list_topic_notify(name, "/count") == []
 
+    def test_of_absent_things(self, client: MosaicoClient, name: str) -> None:
+        """Of what does not exist there are no notifications (G1), or it is an error (G2)."""
+        if client.revision.startswith("G1"):
+            assert client.list_sequence_notify(name) == client.list_topic_notify(name, "/t") == []
+            client.clear_sequence_notify(name)
+            client.clear_topic_notify(name, "/t")
+            return
+        for call in (client.list_sequence_notify, client.clear_sequence_notify):
+            with pytest.raises(NotFoundError):
+                call(name)
+        for on_topic in (client.list_topic_notify, client.clear_topic_notify):
+            with pytest.raises(NotFoundError):
+                on_topic(name, "/t")
+
 
 class TestQueries:
     def test_documented_example(self, client: MosaicoClient, name: str) -> None:
@@ -289,6 +449,48 @@ class TestQueries:
         response = client.query(query=Query(mine, words))
         assert response
         assert [topic.name for topic in response[0].topics] == ["/words"]
+
+    def test_documented_example_on_data(self, client: MosaicoClient, name: str) -> None:
+        """Accelerations above a bound after a time, by the older spelling of the stamp."""
+        vector = {"x": 6.0, "y": 0.0, "z": 0.0}
+        stamp = {"seconds": 1_700_134_568, "nanoseconds": 0}
+        row = {"timestamp_ns": 1, "acceleration": vector, "angular_velocity": vector}
+        with client.sequence_create(name, {}) as writer:
+            writer.topic_create("/imu", {}, IMU).push(row | {"header": {"timestamp": stamp}})
+        mine = QuerySequence().with_name(name)
+        for bound_s, expected in ((1_700_134_567, [name]), (1_700_134_568, [])):
+            found = client.query(
+                mine,
+                QueryOntologyCatalog()
+                .with_expression(IMU.Q.acceleration.x.gt(5.0))
+                .with_expression(IMU.Q.header.stamp.sec.gt(bound_s)),
+            )
+            assert found is not None
+            assert [item.sequence.name for item in found] == expected
+
+    def test_clusters(self, client: MosaicoClient, name: str) -> None:
+        """Temporal clusters where the revision has them, a clear refusal where it has not."""
+        write(client, name)
+        data = Integer64.Q.data.geq(1)
+        if client.revision.startswith("G1"):
+            with pytest.raises(QueryError, match="no temporal clusters"):
+                client.clusters(name, "/count", data, gap_ns=1)
+            return
+        (one,) = client.clusters(name, "/count", data, gap_ns=1)
+        assert (one.start_ns, one.end_ns) == (1, 3)
+        words = {"/count": [data], "/words": [String.Q.data.eq("two")]}
+        (both,) = client.common_clusters(name, words, gap_ns=1, tolerance_ns=0)
+        assert (both.start_ns, both.end_ns) == (2, 2)
+
+    def test_operator_that_the_revision_lacks(self, client: MosaicoClient, name: str) -> None:
+        """An operator that the revision does not evaluate is refused by name, not sent."""
+        wide = QueryOntologyCatalog(Integer64.Q.data.outside(2, 9))
+        if client.revision.startswith("G1"):
+            with pytest.raises(QueryError, match=client.revision):
+                client.query(wide)
+        else:
+            write(client, name)
+            assert client.query(QuerySequence().with_name(name), wide)
 
     def test_value_errors(self, client: MosaicoClient) -> None:
         """No query, two of one kind, or both forms at once raise ValueError."""
