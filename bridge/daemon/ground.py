@@ -52,6 +52,11 @@ class Ground:
         else:
             self.problem = None
 
+    @property
+    def folders(self) -> int:
+        """How many folders the last scan looked into."""
+        return self._scanner.folders
+
     def holds(self, path: Path) -> bool:
         """Tell whether a path lies in the folder."""
         return path.is_relative_to(self.folder)

@@ -8,6 +8,10 @@ from bridge.daemon.ground import Ground
 from bridge.daemon.status import WatchStatus
 from bridge.daemon.tracker import Tracker
 from bridge.daemon.watcher import Watcher
+from bridge.daemon.watches import held_watches
+
+# A new folder gets its watch a moment after it is there, so a single scan proves nothing.
+SHORT_SCANS = 2
 
 
 class Lookout:
@@ -34,6 +38,9 @@ class Lookout:
             ground: Watcher(ground.folder, recursive=ground.settings.watch.recursive, wake=wake)
             for ground in grounds
         }
+        self._folders = 0
+        # Scans in a row in which folders were without a watch.
+        self._short = 0
         self.statuses: tuple[WatchStatus, ...] = tuple(
             WatchStatus(name=ground.name, folder=ground.folder) for ground in grounds
         )
@@ -81,18 +88,22 @@ class Lookout:
             JournalError: What was seen cannot be written; the next scan sees it again.
         """
         began_s = self._clock.monotonic_s()
+        before = self._folders
         # Watch first, then look: what appears in between is seen by one of the two.
         self.refresh()
         closed = {path for watcher in self._watchers.values() for path in watcher.closed()}
         self._tracker.scan(closed)
+        self._folders = sum(ground.folders for ground in self._watchers)
+        if self._folders != before or self._short:
+            self._count_watches(self._folders)
         took_s = self._clock.monotonic_s() - began_s
         self.statuses = tuple(
             WatchStatus(
                 name=ground.name,
                 folder=ground.folder,
                 readable=ground.problem is None,
-                events=watcher.works,
-                problem=watcher.problem if ground.problem is None else ground.problem.message,
+                events=watcher.works and self._short < SHORT_SCANS,
+                problem=self._problem(ground, watcher),
                 scans=ground.scans,
                 last_scan_ns=self._clock.wall_ns(),
                 last_scan_s=took_s,
@@ -104,6 +115,22 @@ class Lookout:
             (ground.name, None if ground.problem is None else Failure.of(ground.problem))
             for ground in self._watchers
         ]
+
+    def _count_watches(self, folders: int) -> None:
+        """Take note whether every folder has its watch."""
+        held = held_watches()
+        works = all(watcher.works for watcher in self._watchers.values())
+        self._short = self._short + 1 if works and held is not None and held < folders else 0
+
+    def _problem(self, ground: Ground, watcher: Watcher) -> str:
+        if ground.problem is not None:
+            return ground.problem.message
+        if watcher.works and self._short >= SHORT_SCANS:
+            return (
+                "events from some folders only, the rest by the periodic scan: the kernel has no "
+                "watches left (fs.inotify.max_user_watches)"
+            )
+        return watcher.problem
 
     def close(self) -> None:
         """Stop the events; idempotent."""

@@ -76,6 +76,11 @@ class Scanner:
         self._by_split = by_split
         self._seen: dict[Path, Seen] = {}
 
+    @property
+    def folders(self) -> int:
+        """How many folders the last scan looked into."""
+        return len(self._seen)
+
     def scan(self) -> dict[Path, Found]:
         """Look at the whole folder.
 

@@ -60,8 +60,9 @@ class Watcher(FileSystemEventHandler):
         if root is None:
             self.problem = f"folder {self._folder} is not there"
             return
-        observer = Observer()
         try:
+            # Making it may fail, too: where no instance of inotify is left.
+            observer = Observer()
             observer.schedule(
                 self,
                 str(self._folder),
