@@ -15,12 +15,16 @@
     ├── ServerError                   the platform, or the way to it
     │   ├── OfflineError              nobody answers (also a ConnectionError)           offline
     │   ├── RefusedError              bad key, missing permission, wrong TLS            refused
+    │   │   └── ServerFullError       the server's disk is full
     │   ├── TransientError            broken stream, internal error, timeout            transient
     │   ├── RejectedError             this content will never be accepted               rejected
     │   │   ├── AlreadyExistsError
+    │   │   │   └── BusyElsewhereError  another bridge is sending it                    transient
     │   │   ├── NotFoundError
     │   │   └── PreconditionError     the resource is in a state that forbids the call
     │   └── ProtocolError             an answer that the protocol does not know         refused
+    │       ├── UnknownActionError        the server has no such action
+    │       └── UnknownDescriptorError    it does not take descriptors of this kind
     ├── VerificationError             the platform holds something else than was sent   transient
     ├── ScratchSpaceError             no room for working copies                        transient
     └── JournalError                  the daemon's own state cannot be read or written
@@ -67,8 +71,10 @@ class BridgeError(Exception):
         named = {
             name: str(value)
             for name, value in vars(self).items()
-            if name not in {"message", "hint"} and value is not None and value != ""
+            if name not in {"message", "hint", "__notes__"} and value is not None and value != ""
         }
+        if notes := getattr(self, "__notes__", None):
+            named["notes"] = "; ".join(notes)
         return {"error": type(self).__name__, "message": self.message, "hint": self.hint} | named
 
 
@@ -198,6 +204,10 @@ class RefusedError(ServerError):
     trouble = Trouble.REFUSED
 
 
+class ServerFullError(RefusedError):
+    """The server answers but has no room: nobody's recording is to blame, and none will fit."""
+
+
 class TransientError(ServerError):
     """A broken stream, an internal error or a timeout; trying again may help."""
 
@@ -215,6 +225,13 @@ class AlreadyExistsError(RejectedError):
     """The name is taken."""
 
 
+class BusyElsewhereError(AlreadyExistsError):
+    """Another bridge is sending this very content; when it is done there is nothing to do."""
+
+    trouble = Trouble.TRANSIENT
+    retryable = True
+
+
 class NotFoundError(RejectedError):
     """The platform knows no such resource."""
 
@@ -227,6 +244,14 @@ class ProtocolError(ServerError):
     """An answer that the protocol does not know."""
 
     trouble = Trouble.REFUSED
+
+
+class UnknownActionError(ProtocolError):
+    """The server has no such action: it speaks another revision."""
+
+
+class UnknownDescriptorError(ProtocolError):
+    """The server does not take descriptors of this kind: it speaks another revision."""
 
 
 class VerificationError(BridgeError):

@@ -14,9 +14,9 @@ from bridge.errors import (
     NotFoundError,
     OfflineError,
     ProtocolError,
-    RefusedError,
-    ServerError,
     TransientError,
+    UnknownActionError,
+    UnknownDescriptorError,
 )
 
 
@@ -153,7 +153,6 @@ G2D = Revision(
 REVISIONS = (G1_0, G1_1, G1_2, G2A, G2B, G2C, G2D)
 
 _RETRY_PAUSE_S = 0.05
-_UNKNOWN_ACTION = "no available action"
 _NO_SUCH_NAME = "mosaico-bridge-probe"
 
 
@@ -222,10 +221,8 @@ def _server_facts(
         bodies = connection.raw_action(
             action, to_json({}), resource=f"action {action}", timeout_s=timeout_s
         )
-    except ProtocolError as error:
-        if _UNKNOWN_ACTION in error.message:
-            return None
-        raise
+    except UnknownActionError:
+        return None
     try:
         response = connection.unwrap(action, b"".join(bodies), resource=f"action {action}")
     except ProtocolError as error:
@@ -257,11 +254,8 @@ def _keyed_revision(connection: Connection) -> Revision:
         connection.flight_info(flight.FlightDescriptor.for_path(_NO_SUCH_NAME), resource=resource)
     except NotFoundError:
         return G1_0
-    except (RefusedError, OfflineError, TransientError):
-        raise
-    except ServerError as error:
-        if "unsupported descriptor" not in error.message.lower():
-            raise
+    except UnknownDescriptorError:
+        pass
     for info in connection.flights():
         name = info.descriptor.path[0].decode()
         command = to_json({"resource_locator": name})

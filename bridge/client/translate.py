@@ -22,7 +22,10 @@ from bridge.errors import (
     RefusedError,
     RejectedError,
     ServerError,
+    ServerFullError,
     TransientError,
+    UnknownActionError,
+    UnknownDescriptorError,
 )
 
 FLIGHT_ERRORS = (pa.ArrowException, flight.FlightError, OSError, MemoryError)
@@ -56,6 +59,17 @@ _LINK: tuple[_Told, ...] = (
 _WORDS: tuple[_Told, ...] = (
     (
         (
+            "no space left on device",
+            "[errno 28]",
+            "os error 28",
+            "disk quota exceeded",
+            "database or disk is full",
+        ),
+        ServerFullError,
+        "make room on the server's disk; sending goes on by itself then",
+    ),
+    (
+        (
             "api key",
             "the token is ",
             "fingerprint mismatch",
@@ -67,7 +81,7 @@ _WORDS: tuple[_Told, ...] = (
         RefusedError,
         "check the API key and its permissions",
     ),
-    (("no available action",), ProtocolError, "the server speaks another protocol revision"),
+    (("no available action",), UnknownActionError, "the server speaks another protocol revision"),
     (
         ("message length too large", "larger than max", "exceeded limit"),
         RejectedError,
@@ -108,7 +122,12 @@ _WORDS: tuple[_Told, ...] = (
         "",
     ),
     (
-        ("body deserialization error", "unsupported descriptor", "bad command"),
+        ("unsupported descriptor",),
+        UnknownDescriptorError,
+        "the server speaks another protocol revision",
+    ),
+    (
+        ("body deserialization error", "bad command"),
         ProtocolError,
         "the server did not understand the request; check its version",
     ),

@@ -1,5 +1,8 @@
 """Errors of pyarrow, Flight and gRPC become errors of our tree: all of them."""
 
+import ast
+import re
+
 import pyarrow as pa
 import pytest
 from pyarrow import flight
@@ -16,7 +19,10 @@ from bridge.errors import (
     ServerError,
     TransientError,
     Trouble,
+    UnknownActionError,
+    UnknownDescriptorError,
 )
+from tests.client.conftest import ROOT
 
 # What each class means when its text says nothing that is known.
 EXPECTED: dict[str, type[ServerError]] = {
@@ -94,7 +100,7 @@ INTERNAL = "Flight returned internal error, with message: "
         # The session generation, protocol.md 4.1 and 4.13.
         (
             pa.ArrowInvalid(INVALID + "Bad request: no available action for string `info`."),
-            ProtocolError,
+            UnknownActionError,
         ),
         (pa.ArrowInvalid(INVALID + "Bad request: the token is incomplete."), RefusedError),
         (pa.ArrowInvalid(INVALID + "Bad request: the token is bad fingerprint."), RefusedError),
@@ -157,7 +163,7 @@ INTERNAL = "Flight returned internal error, with message: "
             flight.FlightInternalError(
                 INTERNAL + "action error :: no available action for string `info`"
             ),
-            ProtocolError,
+            UnknownActionError,
         ),
         (
             flight.FlightInternalError(INTERNAL + "sequence `run` already exists"),
@@ -187,7 +193,8 @@ INTERNAL = "Flight returned internal error, with message: "
             ),
             RejectedError,
         ),
-        (flight.FlightInternalError("unsupported descriptor type"), ProtocolError),
+        (flight.FlightInternalError("unsupported descriptor type"), UnknownDescriptorError),
+        (pa.ArrowInvalid(INVALID + "Bad request: body deserialization error."), ProtocolError),
         (
             flight.FlightInternalError(
                 "error during data streaming :: decoded message length too large: found 9"
@@ -264,3 +271,45 @@ def test_secret_shows_stars() -> None:
     assert caught.value.message == "x: what is ***?"
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+def words_looked_at(tree: ast.Module) -> list[int]:
+    """Find the lines that decide by the text of an exception they have caught."""
+    lines = []
+    for handler in (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)):
+        for node in ast.walk(handler):
+            # Comparisons, and methods such as startswith, whose subject is not only printed.
+            if isinstance(node, ast.Compare):
+                subjects = [node.left, *node.comparators]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                deciding = node.func.attr in {"startswith", "endswith", "find", "search", "match"}
+                subjects = [node.func.value, *node.args] if deciding else []
+            else:
+                continue
+            text = " ".join(map(ast.unparse, subjects))
+            if handler.name and re.search(
+                rf"\b{handler.name}\.message|str\({handler.name}\)", text
+            ):
+                lines.append(node.lineno)
+    return lines
+
+
+def test_nobody_else_decides_by_words() -> None:
+    """Outside the translator no error is told from another by its text."""
+    found = [
+        f"{file.name}:{line}"
+        for part in ("client", "ingest", "daemon", "cli")
+        for file in (ROOT / "bridge" / part).rglob("*.py")
+        if file.name != "translate.py"
+        for line in words_looked_at(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+    # Not an error told from another, but a path that need not be said twice.
+    assert [place for place in found if not place.startswith("terminal.py")] == []
+
+
+def test_deciding_by_words_would_be_found() -> None:
+    """The search above sees what it looks for."""
+    sample = (
+        "try:\n    f()\nexcept E as error:\n    if 'x' in error.message.lower():\n        raise\n"
+    )
+    assert words_looked_at(ast.parse(sample)) == [4]
