@@ -4,6 +4,7 @@ Figures are comparable within a run only. Nothing is asserted about times.
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from benchmarks import client, embedded, formats, ingest, mapping, memory, startup
 from benchmarks.options import Options
 from benchmarks.tables import machine
+from bridge.daemon.memory import ENVIRONMENT
 
 SUITES: dict[str, Callable[[Options], str]] = {
     "ingest": ingest.run,
@@ -26,6 +28,8 @@ SUITES: dict[str, Callable[[Options], str]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run suites and print their tables as Markdown."""
     arguments = _parser().parse_args(argv)
+    # Ours, the vendor and the limit are given the allocator of a worker alike.
+    os.environ.update(ENVIRONMENT)
     print(f"{machine()}\n", flush=True)
     for name in arguments.suites or SUITES:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.folder) as folder:

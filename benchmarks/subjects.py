@@ -15,8 +15,10 @@ def ours(path: Path, port: int, sequence: str) -> Callable[[], None]:
 
     from bridge.bags import load_recording
     from bridge.client import MosaicoClient
+    from bridge.daemon.memory import keep_freed_memory
     from bridge.ingest import Identity, IngestOptions, ingest
 
+    keep_freed_memory()
     # Where pandas is installed, as the vendor's SDK has it, pyarrow imports it at the first array
     # from numpy; the bridge itself does not need it.
     pa.array(np.zeros(1))
@@ -62,6 +64,9 @@ def limit(path: Path, port: int, sequence: str, ready_made: Path) -> Callable[[]
     from mcap.stream_reader import StreamReader
     from pyarrow import flight
 
+    from bridge.daemon.memory import keep_freed_memory
+
+    keep_freed_memory()
     topics = {file.stem: _loaded(file) for file in sorted(ready_made.iterdir())}
 
     def call() -> None:

@@ -18,6 +18,7 @@ from typing import Self
 from bridge.daemon.clock import Clock
 from bridge.daemon.entry import Entry
 from bridge.daemon.events import Progress
+from bridge.daemon.memory import ENVIRONMENT
 from bridge.daemon.pipe import (
     LINE_BYTES_MAX,
     Failed,
@@ -136,6 +137,7 @@ class Worker:
             stdout=subprocess.PIPE,
             pass_fds=() if lock is None else (lock,),
             close_fds=True,
+            env={**ENVIRONMENT, **os.environ},
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

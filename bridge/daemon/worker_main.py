@@ -22,6 +22,7 @@ from typing import BinaryIO
 from bridge.client import UplinkShare, Wire
 from bridge.daemon.entry import Failure
 from bridge.daemon.events import Progress
+from bridge.daemon.memory import give_back_freed_memory, keep_freed_memory
 from bridge.daemon.outcome import OUT_OF_MEMORY
 from bridge.daemon.pipe import (
     Failed,
@@ -144,6 +145,7 @@ def serve(run: Run, probe: Probe, *, parent_pid: int, share: UplinkShare | None 
         share: Where to put how much may be sent, whenever the daemon says so.
     """
     _die_with_parent(parent_pid)
+    keep_freed_memory()
     send = _take_pipe()
     jobs = _jobs_from_stdin(share or UplinkShare())
     send(Ready())
@@ -155,6 +157,7 @@ def serve(run: Run, probe: Probe, *, parent_pid: int, share: UplinkShare | None 
         if isinstance(outcome, Failed) and job.kind is JobKind.INGEST:
             # What failed may have left threads, streams or memory behind: start afresh.
             os._exit(0)
+        give_back_freed_memory()
 
 
 def _done(job: Job, run: Run, probe: Probe, send: Callable[[Message], None]) -> Message:
