@@ -145,7 +145,7 @@ def test_copied_files_build_the_same_wheel(packages: Packages, tmp_path: Path) -
     """The few files that the image copies are enough for the whole wheel."""
     given = context(tmp_path / "context", packages.unpacked)
     source = copied(given, tmp_path / "source")
-    wheel = build(source, "wheel", tmp_path / "wheel", packages.unpacked.parent.parent / "tools")
+    wheel = build(source, "wheel", tmp_path / "wheel")
     listed = [
         subprocess.run(
             [sys.executable, "-m", "zipfile", "-l", str(file)],

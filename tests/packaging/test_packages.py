@@ -1,5 +1,6 @@
 """The wheel and the sdist: what is in them, and that an installation of the wheel is whole."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 
@@ -161,3 +163,33 @@ def test_a_full_installation_from_the_package_index(packages: Packages, tmp_path
 
     assert done.returncode == 0, done.stderr
     assert "verified: range" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_every_dependency_comes_as_a_wheel(
+    packages: Packages, tmp_path: Path, machine: str, python: str
+) -> None:
+    """For both kinds of machine and each Python the index has all that the wheel needs, built."""
+    platforms = [f"--platform=manylinux{tag}_{machine}" for tag in ("2014", "_2_17", "_2_28")]
+    wanted = ("--only-binary=:all:", f"--python-version={python}", *platforms)
+    report = tmp_path / "report.json"
+    resolved = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"),
+            *(*wanted, f"--target={tmp_path / 'nowhere'}", f"--report={report}"),
+            str(packages.wheel),
+        ],
+        env=clean_environment(), capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    if "NewConnectionError" in resolved.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert resolved.returncode == 0, resolved.stderr
+    files = [
+        Path(urlparse(entry["download_info"]["url"]).path).name
+        for entry in json.loads(report.read_text(encoding="utf-8"))["install"]
+    ]
+    compiled = [name for name in files if not name.endswith("-none-any.whl")]
+    assert [name for name in compiled if name.startswith("pyarrow-")]
+    assert [name for name in compiled if not name.endswith(f"{machine}.whl")] == []
