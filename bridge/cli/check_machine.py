@@ -1,4 +1,4 @@
-"""The half of `check` that looks at this machine: settings, folders, disks, clock, leases, port."""
+"""The part of `check` that looks at this machine: settings, folders, disks, clock, port."""
 
 import os
 import socket
@@ -7,29 +7,26 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bridge.bags import find_recordings
+from bridge.cli.check_folders import can_be_made, check_folders, nearest, user
 from bridge.cli.exits import Exit
 from bridge.cli.findings import Finding, fail, ok, warn
+from bridge.cli.kernel import IN_MEMORY, OVER_NETWORK, file_system
+from bridge.cli.options import disk_folders
 from bridge.cli.running import ask_daemon, daemon_runs
 from bridge.cli.terminal import size
 from bridge.config import Settings
 from bridge.daemon import (
     Journal,
-    Writer,
     api_key,
     ingest_options,
     measure_disks,
     too_open,
-    writer_of,
 )
-from bridge.errors import BridgeError, ConfigError, JournalError, RecordingError
+from bridge.errors import BridgeError, ConfigError, JournalError
 from bridge.mapping import fill_placeholders, sequence_name
-from bridge.model import Recording
 
 # A clock before this was never set; one after will be wrong for long after we are gone.
 YEARS = range(2025, 2100)
-CAP_LEASE = 28
-PROCESS_STATUS = Path("/proc/self/status")
 
 
 def check_machine(settings: Settings, *, file: Path | None) -> Iterator[Finding]:
@@ -44,9 +41,8 @@ def check_machine(settings: Settings, *, file: Path | None) -> Iterator[Finding]
     for sentence in too_open(settings, file=file):
         what, _, remedy = sentence.partition("; ")
         yield warn("permissions", what, hint=remedy)
-    yield from _watched(settings)
-    yield from _disposal(settings)
-    yield _state(settings)
+    yield from check_folders(settings)
+    yield from _state(settings)
     yield _journal(settings)
     yield from _disks(settings)
     yield _clock()
@@ -87,82 +83,29 @@ def _key_file(settings: Settings) -> Finding:
     return ok("key file", "the API key can be read")
 
 
-def _watched(settings: Settings) -> Iterator[Finding]:
-    folder = settings.watch.folder
-    if not folder.is_dir():
-        yield fail("watch.folder", f"{folder} is not there", hint="is it mounted? create it")
-        return
-    if not os.access(folder, os.R_OK | os.X_OK):
-        hint = "give the bridge's user read and search permission"
-        yield fail("watch.folder", f"{folder} cannot be read by {_user()}", hint=hint)
-        return
-    try:
-        found = find_recordings(folder, recursive=settings.watch.recursive)
-    except RecordingError as error:
-        yield fail("watch.folder", error.message, hint=error.hint)
-        return
-    locked = [file for file in _files(found) if not os.access(file, os.R_OK)]
-    if locked:
-        yield warn(
-            "watch.folder",
-            f"{len(locked)} files of {len(found)} recordings cannot be read, such as {locked[0]}",
-            hint="give the bridge's user read permission, for example through the group",
-        )
-    else:
-        yield ok("watch.folder", f"{folder} can be read; recordings in it: {len(found)}")
-    yield _lease(folder, found)
-
-
-def _lease(folder: Path, found: list[Recording]) -> Finding:
-    """Tell whether it can be known that nobody has a file open for writing."""
-    readable = [file for file in _files(found) if os.access(file, os.R_OK)]
-    if readable:
-        known = writer_of(readable[-1]) is not Writer.UNKNOWN
-        tried = f"tried on {readable[-1]}"
-    else:
-        known = _may_lease() or folder.stat().st_uid == os.geteuid()
-        tried = "there is no file yet to try it on"
-    if known:
-        return ok("writers", f"it can be told who has a file open for writing ({tried})")
-    return warn(
-        "writers",
-        f"it cannot be told who has a file open for writing ({tried}); recordings wait for "
-        "watch.settle_s",
-        hint="grant CAP_LEASE (the systemd unit does), or run as the owner of the recordings",
-    )
-
-
-def _disposal(settings: Settings) -> Iterator[Finding]:
-    disposal, folder = settings.disposal, settings.watch.folder
-    if disposal.mode != "keep" and settings.uses_embedded_server:
-        yield warn(
-            "disposal",
-            f"mode {disposal.mode} has no effect: with the embedded server everything is kept",
-            hint="set server.host",
-        )
-    elif disposal.mode != "keep" and folder.is_dir() and not os.access(folder, os.W_OK):
-        hint = "give its user write permission; under systemd also ReadWritePaths="
-        yield fail("disposal", f"mode {disposal.mode}, but {folder} is not writable", hint=hint)
-    for key in ("archive_folder", "quarantine_folder"):
-        target: Path | None = getattr(disposal, key)
-        if target is None:
-            continue
-        if not _can_be_made(target):
-            hint = "create it and let the bridge's user write there"
-            yield fail(f"disposal.{key}", f"{target} cannot be written by {_user()}", hint=hint)
-        elif folder.is_dir() and _device(target) != folder.stat().st_dev:
-            yield ok(f"disposal.{key}", f"{target} is on another disk: files are copied there")
-        else:
-            yield ok(f"disposal.{key}", f"{target} can be written")
-
-
-def _state(settings: Settings) -> Finding:
+def _state(settings: Settings) -> Iterator[Finding]:
     folder = settings.state.folder
-    if not _can_be_made(folder):
+    if not can_be_made(folder):
         hint = "give the bridge a state.folder of its own"
-        return fail("state.folder", f"{folder} cannot be written by {_user()}", hint=hint)
+        yield fail("state.folder", f"{folder} cannot be written by {user()}", hint=hint)
+        return
     made = "can be written" if folder.exists() else "will be made"
-    return ok("state.folder", f"{folder} {made}")
+    yield ok("state.folder", f"{folder} {made}")
+    kind = file_system(folder)
+    if kind in IN_MEMORY:
+        yield warn(
+            "state.folder",
+            f"{folder} is in memory ({kind}): a reboot forgets what was sent, and every recording "
+            "has to be asked for again",
+            hint="put state.folder on a disk",
+        )
+    if kind in OVER_NETWORK:
+        yield warn(
+            "state.folder",
+            f"{folder} is on a network file system ({kind}), on which SQLite's locks and logs "
+            "cannot be relied upon",
+            hint="put state.folder on a disk of this machine",
+        )
 
 
 def _journal(settings: Settings) -> Finding:
@@ -179,9 +122,9 @@ def _journal(settings: Settings) -> Finding:
 
 
 def _disks(settings: Settings) -> Iterator[Finding]:
-    folders = {"watch": settings.watch.folder, "state": settings.state.folder}
+    folders = disk_folders(settings)
     least = settings.state.disk_free_min_bytes
-    for disk in measure_disks({role: _nearest(folder) for role, folder in folders.items()}):
+    for disk in measure_disks({role: nearest(folder) for role, folder in folders.items()}):
         name = f"disk {disk.role}"
         if disk.free_bytes is None:
             yield fail(name, f"cannot be asked: {disk.problem}")
@@ -231,38 +174,3 @@ def _http(settings: Settings) -> Finding:
         detail = f"{host}:{port} cannot be listened on: {error.strerror}"
         return fail("http", detail, hint="choose another http.port", code=Exit.BAD_CONFIG)
     return ok("http", f"{host}:{port} is free" if port else "a free port will be taken")
-
-
-def _files(recordings: list[Recording]) -> Iterator[Path]:
-    for recording in recordings:
-        for file in recording.files:
-            yield file.path
-
-
-def _nearest(folder: Path) -> Path:
-    """Give the folder, or the nearest one above it that exists."""
-    folder = folder.absolute()
-    return next(one for one in (folder, *folder.parents) if one.exists())
-
-
-def _can_be_made(folder: Path) -> bool:
-    nearest = _nearest(folder)
-    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-
-
-def _device(folder: Path) -> int:
-    return _nearest(folder).stat().st_dev
-
-
-def _user() -> str:
-    return f"user {os.geteuid()}"
-
-
-def _may_lease() -> bool:
-    """Tell whether this process has CAP_LEASE, as root does."""
-    try:
-        lines = PROCESS_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return False
-    held = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
-    return bool(int(held, 16) >> CAP_LEASE & 1)

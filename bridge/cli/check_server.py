@@ -1,4 +1,4 @@
-"""The half of `check` that asks the platform: reachable, which revision, what the key permits."""
+"""The part of `check` that asks the platform: reachable, which revision, what the key permits."""
 
 import time
 import uuid

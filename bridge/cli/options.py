@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.config import CONFIG_FILE_VARIABLE
+from bridge.config import CONFIG_FILE_VARIABLE, Settings
 
 ConfigFile = Annotated[
     Path | None,
@@ -29,3 +29,22 @@ HttpPort = Annotated[
     int | None, typer.Option("--http-port", help="Port for metrics, health and status.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def disk_folders(settings: Settings) -> dict[str, Path]:
+    """Name the folders whose disks are measured, by role; that of a named folder is `watch_NAME`.
+
+    A role leads to one folder only: where several watched folders have archives of their own,
+    those are `archive_NAME` and so on, too.
+    """
+    found: dict[str, Path] = {}
+    for name, inside in settings.watched.items():
+        places = {
+            "watch": inside.watch.folder,
+            "archive": inside.disposal.archive_folder,
+            "quarantine": inside.disposal.quarantine_folder,
+        }
+        for role, folder in places.items():
+            if folder is not None and folder not in found.values():
+                found[f"{role}_{name}" if name else role] = folder
+    return found | {"state": settings.state.folder}

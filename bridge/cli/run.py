@@ -16,6 +16,7 @@ from bridge.cli.options import (
     ServerPort,
     StateFolder,
     WatchFolder,
+    disk_folders,
 )
 from bridge.cli.reload import Reloader
 from bridge.cli.terminal import err, is_interactive
@@ -119,7 +120,7 @@ def compose(
     """
     configure_logging(settings.log.level, settings.log.format, secrets=secrets(settings))
     check_permissions(settings, file=file)
-    folders = _folders(settings)
+    folders = disk_folders(settings)
     with (
         platform(settings) as address,
         ServiceNotifier.from_environment(os.environ) as notifier,
@@ -159,17 +160,6 @@ def compose(
         )
         with http, poller:
             yield Composition(daemon=daemon, address=address, http=http)
-
-
-def _folders(settings: Settings) -> dict[str, Path]:
-    """Name the folders whose disks are watched, by role."""
-    named = {
-        "watch": settings.watch.folder,
-        "state": settings.state.folder,
-        "archive": settings.disposal.archive_folder,
-        "quarantine": settings.disposal.quarantine_folder,
-    }
-    return {role: folder for role, folder in named.items() if folder is not None}
 
 
 def _connect(settings: Settings, address: Address, metrics: Metrics) -> MosaicoClient:

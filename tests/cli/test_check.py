@@ -1,5 +1,7 @@
 """`check`: one line for each thing, and an exit code for the worst of them."""
 
+import os
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from bridge.cli import check_machine, kernel
+from bridge.cli.kernel import file_system
 from bridge.embedded import EmbeddedServer
 
 
@@ -129,6 +133,119 @@ def test_check_looks_at_folders_and_disks(config: Path, command: Any) -> None:
     assert done.code == 1
     failed = {name for name, grade in grades(done).items() if grade == "fail"}
     assert failed == {"watch.folder", "definitions", "disk state", "disk watch"}
+
+
+def found(done: Any, name: str) -> list[str]:
+    """Give grade and text of every finding of a name."""
+    findings = [one for one in done.json["findings"] if one["name"] == name]
+    return [f"{one['grade']}: {one['detail']}; {one['hint']}" for one in findings]
+
+
+def test_check_warns_of_a_state_folder_in_memory(config: Path, command: Any) -> None:
+    """What lies on a tmpfs is gone after a reboot, so it is no place for the journal."""
+    memory = Path("/dev/shm")
+    if file_system(memory) != "tmpfs":
+        pytest.skip("there is no tmpfs to try it on")
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace(str(config.parent / "state"), str(memory / "no-such-bridge")))
+    done = command("check", "-c", config, "--json")
+
+    good, bad = found(done, "state.folder")
+    assert done.code == 0
+    assert good.startswith("ok: /dev/shm/no-such-bridge will be made")
+    assert bad.startswith("warn: /dev/shm/no-such-bridge is in memory (tmpfs): a reboot forgets")
+    assert not (memory / "no-such-bridge").exists()
+
+
+def test_check_warns_of_a_state_folder_over_the_network(
+    config: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite does not work on a network file system; mount points may hold blanks."""
+    state = config.parent / "a b" / "state"
+    table = config.parent / "mounts"
+    blank = str(state.parent).replace(" ", "\\040")
+    table.write_text(
+        "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        f"2 1 0:5 / {blank} rw,relatime shared:1 - nfs4 server:/export rw\n"
+    )
+    monkeypatch.setattr(kernel, "MOUNTS", table)
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace(str(config.parent / "state"), str(state)))
+
+    assert "network file system (nfs4)" in found(command("check", "-c", config, "--json"),
+                                                 "state.folder")[1]  # fmt: skip
+    assert file_system(config.parent) == "ext4"
+
+
+def test_check_compares_folders_with_the_watches_the_kernel_allows(
+    config: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More folders than watches means slow discovery: said before, with the line that mends it."""
+    for number in range(9):
+        (config.parent / "watched" / str(number)).mkdir()
+    limit = config.parent / "max_user_watches"
+    monkeypatch.setattr(kernel, "WATCHES_MAX", limit)
+    limit.write_text("1000\n")
+    assert found(command("check", "-c", config, "--json"), "watches") == [
+        "ok: 10 folders to watch; the kernel allows 1,000; "
+    ]
+    limit.write_text("8\n")
+    (told,) = found(command("check", "-c", config, "--json"), "watches")
+    assert told.startswith("warn: 10 folders are to be watched")
+    assert told.endswith("sysctl fs.inotify.max_user_watches=40")
+
+
+def test_check_doubts_the_clock(
+    config: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year that cannot be, or a recording from the future: one of the clocks is wrong."""
+    assert found(command("check", "-c", config, "--json"), "clock")[0].startswith("ok: ")
+    file = config.parent / "watched" / "drive.mcap"
+    file.write_bytes(b"\x89MCAP0\r\n")
+    os.utime(file, (0, time.time() + 3 * 86_400))
+    monkeypatch.setattr(check_machine, "YEARS", range(3025, 4025))
+    told = found(command("check", "-c", config, "--json"), "clock")
+
+    assert "was written 72 hours from now: this clock is behind" in told[0]
+    assert "which cannot be; set it (NTP, GPS, RTC)" in told[1]
+
+
+def test_check_compares_batches_with_what_the_platform_takes(
+    config: Path, command: Any, tmp_path: Path
+) -> None:
+    """A batch over the platform's limit is no error, it is split; the limit is told either way."""
+    with EmbeddedServer(tmp_path / "platform", message_bytes_max=2**20) as small:
+        where = ("--host", "127.0.0.1", "--port", str(small.port), "--json")
+        (told,) = found(command("check", "-c", config, *where), "message limit")
+        assert told.startswith("warn: the platform takes 1.0 MiB a message; batches of 8.0 MiB")
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text + "[ingest]\nmax_batch_size_bytes = 1000000\n")
+        (told,) = found(command("check", "-c", config, *where), "message limit")
+        assert told == "ok: the platform takes 1.0 MiB a message; "
+
+
+def test_check_looks_at_every_watched_folder(config: Path, command: Any) -> None:
+    """Each of several folders has its lines, by name; one that is missing fails the check."""
+    base = config.parent
+    text = config.read_text(encoding="utf-8")
+    text = text.replace(f"[watch]\nfolder = '{base / 'watched'}'\n", "")
+    text += f"[folders.front]\npath = '{base / 'watched'}'\n"
+    text += f"[folders.rear]\npath = '{base / 'nowhere'}'\n"
+    config.write_text(text, encoding="utf-8")
+    done = command("check", "-c", config, "--json")
+
+    assert done.code == 1
+    assert found(done, "folders.front")[0].startswith("ok: ")
+    assert found(done, "folders.rear")[0].startswith(f"fail: {base / 'nowhere'} is not there")
+    assert {"disk watch_front", "disk watch_rear", "disk state"} <= grades(done).keys()
+
+
+@pytest.mark.parametrize("more", ["[no_such_table]\n", "nonsense ="], ids=["unknown", "no TOML"])
+def test_commands_end_with_78_on_bad_settings(config: Path, command: Any, more: str) -> None:
+    """Not only `check`: nothing starts with settings that cannot be meant so."""
+    config.write_text(config.read_text(encoding="utf-8") + more, encoding="utf-8")
+    for words in (("check",), ("run",), ("once",), ("status",), ("config", "show")):
+        assert command(*words, "-c", config).code == 78, words
 
 
 def test_check_knows_the_running_bridge(arrived: Any, command: Any) -> None:
