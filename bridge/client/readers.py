@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from bridge.client.connection import Connection
 from bridge.client.facts import Dialect, TopicFacts, Window
+from bridge.errors import ProtocolError
 from bridge.ontology import TIMESTAMP_COLUMN
 
 _VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
@@ -32,6 +33,7 @@ class TopicReader:
 
         Raises:
             ServerError: The stream broke, or the topic is not there.
+            ProtocolError: What the server sends has no record times.
         """
         facts = self._dialect.topic_facts(self._locator, self._window)
         if _known_empty(facts):
@@ -41,7 +43,7 @@ class TopicReader:
         cast = False
         for batch in stream.batches():
             if plain is None:  # one stream has one schema
-                plain = _plain_schema(batch.schema)
+                plain = self._checked(_plain_schema(batch.schema))
                 cast = not plain.equals(batch.schema)
             clipped = self._clipped(batch.cast(plain) if cast else batch)
             if clipped.num_rows:
@@ -60,6 +62,16 @@ class TopicReader:
         facts = self._dialect.topic_facts(self._locator, self._window)
         schema = facts.schema if facts.schema is not None else pa.schema([])
         return _plain_schema(schema).empty_table()
+
+    def _checked(self, schema: pa.Schema) -> pa.Schema:
+        index = schema.get_field_index(TIMESTAMP_COLUMN)
+        if index < 0 or schema.field(index).type != pa.int64():
+            raise ProtocolError(
+                f"{self._locator}: the server's rows have no {TIMESTAMP_COLUMN}",
+                address=self._connection.options.address,
+                resource=self._locator,
+            )
+        return schema
 
     def _clipped(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Apply the window here where the revision cannot apply it on the server."""

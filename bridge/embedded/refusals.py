@@ -1,9 +1,9 @@
 """How the server says no: one exception with a status, and its translation for pyarrow.
 
 Handlers raise `Refusal`; `as_flight_error` turns it, at the door, into the pyarrow exception whose
-gRPC status is that of the platform. Two statuses cannot be produced by a pyarrow server:
-ALREADY_EXISTS and FAILED_PRECONDITION go out as INVALID_ARGUMENT with the platform's text, which
-pyarrow clients see as `ArrowInvalid` in the second case anyway.
+gRPC status is that of the platform. Some statuses cannot be produced by a pyarrow server:
+ALREADY_EXISTS, FAILED_PRECONDITION and OUT_OF_RANGE go out as INVALID_ARGUMENT with the platform's
+text, which pyarrow clients see as `ArrowInvalid` in the last two cases anyway.
 
 pyarrow appends the Python traceback, with file paths, to the message of every exception that is
 not a Flight error, and the Flight errors have no class for INVALID_ARGUMENT and NOT_FOUND. The
@@ -64,6 +64,14 @@ def never_put(locator: str) -> Refusal:
 def still_uploading(locator: str) -> Refusal:
     """Refuse because a put of a topic has begun and has not ended cleanly."""
     return Refusal(Status.FAILED_PRECONDITION, f"Topic `{locator}` is already uploading data.")
+
+
+def too_large(size_bytes: int, limit_bytes: int) -> str:
+    """Say that a message is over the limit, in gRPC's words; clients know them by heart."""
+    return (
+        f"decoded message length too large: found {size_bytes} bytes, the limit is:"
+        f" {limit_bytes} bytes"
+    )
 
 
 class _Untraced:

@@ -12,7 +12,7 @@ from pyarrow import flight
 from bridge.embedded.access import MIDDLEWARE, Access, Permission, TokenReader, token_of
 from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.dialect import Dialect
-from bridge.embedded.refusals import Refusal, Status, as_flight_error
+from bridge.embedded.refusals import Refusal, Status, as_flight_error, too_large
 from bridge.embedded.wire import MalformedError, decode
 
 _log = logging.getLogger(__name__)
@@ -86,6 +86,9 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
     ) -> Iterator[bytes]:
         """Do an action: one result, but for the actions that stream."""
         with self._refusals(f"DoAction {action.type}"):
+            size_bytes, limit_bytes = action.body.size, self._archive.message_bytes_max
+            if size_bytes > limit_bytes:  # in the platform gRPC sees to it, before anything else
+                raise Refusal(Status.INVALID_ARGUMENT, too_large(size_bytes, limit_bytes))
             permission = self._access.permission(token_of(context))
             known = self._dialect.actions.get(action.type)
             if known is None:

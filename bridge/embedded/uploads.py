@@ -8,6 +8,7 @@ from pyarrow import flight
 from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.nulls import null_fault
 from bridge.embedded.records import SegmentRecord, TopicRecord
+from bridge.embedded.refusals import too_large
 from bridge.embedded.store import TIMESTAMP, TopicData
 
 
@@ -91,10 +92,7 @@ def _received(
             raise NoDataError
         size_bytes = pa.ipc.get_record_batch_size(message.data)
         if size_bytes > archive.message_bytes_max:
-            raise BrokenStreamError(
-                f"decoded message length too large: found {size_bytes} bytes,"
-                f" the limit is: {archive.message_bytes_max} bytes"
-            )
+            raise BrokenStreamError(too_large(size_bytes, archive.message_bytes_max))
         if path := null_fault(message.data):
             raise BrokenStreamError(f"field '{path}' is declared non-nullable but contains nulls")
         if archive.is_closing.is_set():

@@ -20,6 +20,9 @@
 | `die-put` | the process dies at the first batch |
 | `die-finalize` | the process dies when the session is finalised |
 | `hang-finalize` | the finalisation is never answered |
+| `break-read` | a read fails with an internal error after its first batch |
+| `stall-read` | a read never goes on after its first batch |
+| `garbage-read` | a read gives rows without their time |
 
 A sequence whose name contains `no-session` is created, but no session in it.
 
@@ -37,6 +40,8 @@ from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
+
+from bridge.ontology import Integer64
 
 LIMIT_BYTES = 1_000_000
 HANG_S = 30.0
@@ -136,6 +141,8 @@ class BadServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
 
     def get_flight_info(self, _context: Any, descriptor: Any) -> flight.FlightInfo:
         name = json.loads(descriptor.command)["resource_locator"]
+        if "/" in name:
+            return self.topic_info(descriptor, name)
         sequence = self.sequences[name]
         topics = sequence["topics"]
         told = {
@@ -153,6 +160,26 @@ class BadServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
         return flight.FlightInfo(
             pa.schema([]), descriptor, endpoints, app_metadata=json.dumps(told).encode()
         )
+
+    def topic_info(self, descriptor: Any, locator: str) -> flight.FlightInfo:
+        topic = self.sequences[locator.partition("/")[0]]["topics"][locator]
+        endpoint = flight.FlightEndpoint(locator.encode(), [], None, self._describe(locator, topic))
+        return flight.FlightInfo(Integer64.schema, descriptor, [endpoint])
+
+    def do_get(self, _context: Any, ticket: Any) -> flight.FlightDataStream:
+        locator = ticket.ticket.decode()
+        column = "other" if "garbage-read" in locator else "timestamp_ns"
+        schema = pa.schema([(column, pa.int64())])
+        return flight.GeneratorStream(schema, self._rows(locator, schema))
+
+    def _rows(self, locator: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        batch = pa.record_batch([pa.array([1, 2], pa.int64())], schema=schema)
+        yield batch
+        if "break-read" in locator:
+            raise flight.FlightInternalError("Internal error: database failure.")
+        if "stall-read" in locator:
+            self.released.wait(HANG_S)
+        yield batch
 
     def _describe(self, locator: str, topic: dict[str, Any]) -> bytes:
         if "garbage-info" in locator:

@@ -215,3 +215,40 @@ def test_broken_topic_can_be_dropped(
     writer = write_one_of_two(bad_client, topic)
     assert list(bad_server.sequences["run"]["topics"]) == ["run/good"]
     assert writer.receipts()["/good"].row_count == LARGE.num_rows
+
+
+def read(client: MosaicoClient, topic: str) -> list[int]:
+    """Read a topic to its bitter end; gives the rows of its batches in the list as they come."""
+    write(client, topic)
+    handler = client.topic_handler("run", topic)
+    assert handler is not None
+    seen: list[int] = []
+    with pytest.raises(BridgeError) as caught:
+        seen.extend(batch.num_rows for batch in handler.batches())
+    assert topic in str(caught.value)
+    assert all(channel.streams == 0 for channel in client._connection._data_channels)
+    raise caught.value
+
+
+def test_read_that_breaks_is_transient(bad_client: MosaicoClient) -> None:
+    """A read that the server breaks off says so; it does not look like a shorter topic."""
+    with pytest.raises(TransientError, match="database failure"):
+        read(bad_client, "break-read")
+
+
+def test_stalled_read_is_cut(bad_client: MosaicoClient) -> None:
+    """A server that stops sending costs the stall time, and the client goes on."""
+    began_s = time.monotonic()
+    with pytest.raises(TransientError, match="no progress for 1 s"):
+        read(bad_client, "stall-read")
+    assert time.monotonic() - began_s < 10
+    assert bad_client.list_sequences() == ["run"]
+
+
+def test_rows_without_time_are_a_protocol_error(bad_client: MosaicoClient) -> None:
+    """Rows that no topic can have are not merged with others, nor a crash."""
+    write(bad_client, "garbage-read")
+    sequence = bad_client.sequence_handler("run")
+    assert sequence is not None
+    with pytest.raises(ProtocolError, match="timestamp_ns"):
+        list(sequence.batches())

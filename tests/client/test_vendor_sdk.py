@@ -155,3 +155,31 @@ def test_we_find_theirs(theirs: EmbeddedServer) -> None:
         }
         clusters = client.clusters("drive-1", "imu/front", IMU.Q.acceleration.x.gt(99.0), gap_ns=10)
         assert [(cluster.start_ns, cluster.end_ns) for cluster in clusters] == [(1991, 1999)]
+
+
+def test_sdk_hears_our_notifications(ours: EmbeddedServer) -> None:
+    """What we attach to a sequence and to a topic the SDK lists, with its texts."""
+    with MosaicoClient.connect("127.0.0.1", ours.port) as client:
+        client.sequence_notify("drive-1", "on the sequence ☂")
+        client.topic_notify("drive-1", "/gps", "on the topic")
+        assert vendor(ours.port, "listen") == [
+            ["drive-1", None, "error", "on the sequence ☂"],
+            ["drive-1", "/gps", "error", "on the topic"],
+        ]
+        client.clear_sequence_notify("drive-1")
+        client.clear_topic_notify("drive-1", "/gps")
+    assert vendor(ours.port, "listen") == []
+
+
+def test_we_hear_the_sdks_notifications(theirs: EmbeddedServer) -> None:
+    """What the SDK reports when its user's code fails we list, sequence and topic apart."""
+    listed = vendor(theirs.port, "complain")
+    with MosaicoClient.connect("127.0.0.1", theirs.port) as client:
+        heard = client.list_sequence_notify("broken") + client.list_topic_notify("broken", "/words")
+        client.sequence_delete("broken")
+    assert heard
+    assert listed == [
+        [each.sequence_name, each.topic_name, each.notify_type.value, each.message]
+        for each in heard
+    ]
+    assert {each.topic_name for each in heard} == {None, "/words"}

@@ -234,6 +234,16 @@ class TestSizes:
             wire.put(topic, row, schema=schema)
         assert wire.described(topic[0])["locked"] is False
 
+    def test_request_over_the_limit_is_refused(
+        self, wire: Wire, name: str, limit_bytes: int
+    ) -> None:
+        """An action whose body is too big is refused before it is looked at."""
+        body = b'{"locator":"' + name.encode() + b'","user_metadata":{"a":"'
+        with refused("OUT_OF_RANGE", "message length too large"):
+            wire.results("sequence_create", body + b" " * limit_bytes)
+        with refused("NOT_FOUND"):
+            wire.info(name)
+
 
 class TestReads:
     def test_rows_come_by_time(self, wire: Wire, name: str) -> None:

@@ -18,13 +18,15 @@ SCHEMA = pa.schema(
     ]
 )
 
-# What pyarrow makes of each status, protocol.md 6.1. A pyarrow server cannot send ALREADY_EXISTS
-# or FAILED_PRECONDITION, so for these the common base, or what a client sees anyway, must do.
+# What pyarrow makes of each status, protocol.md 6.1. A pyarrow server cannot send ALREADY_EXISTS,
+# FAILED_PRECONDITION or OUT_OF_RANGE, so for these the common base, or what a client sees anyway,
+# must do.
 CLASSES: dict[str, type[Exception]] = {
     "INVALID_ARGUMENT": pa.ArrowInvalid,
     "NOT_FOUND": pa.lib.ArrowKeyError,
     "ALREADY_EXISTS": pa.ArrowException,
     "FAILED_PRECONDITION": pa.ArrowInvalid,
+    "OUT_OF_RANGE": pa.ArrowInvalid,
     "PERMISSION_DENIED": flight.FlightUnauthorizedError,
     "CANCELLED": flight.FlightCancelledError,
     "ABORTED": flight.FlightInternalError,

@@ -190,7 +190,7 @@ def test_unknown_permission_is_a_configuration_error(tmp_path: Path) -> None:
 
 
 def test_expired_key_opens_nothing(tmp_path: Path) -> None:
-    """A key works until it expires, on a connection that is open already too; then it is refused."""
+    """A key works until it expires and is refused from then on, on open connections too."""
     lasting_s = 1.0
     expires_ns = time.time_ns() + int(lasting_s * 1e9)
     keys = {

@@ -1,7 +1,7 @@
 """Drives a server with the unmodified vendor SDK and prints what it saw, as JSON.
 
 A process of its own, because the SDK warns and logs in ways our test run forbids.
-Usage: vendor_sdk.py PORT write|read|query|errors [CERTIFICATE KEY]
+Usage: vendor_sdk.py PORT write|read|query|errors|complain|listen [CERTIFICATE KEY]
 """
 
 import json
@@ -149,12 +149,41 @@ def errors(client: Any) -> Any:
     return seen
 
 
+def complain(client: Any) -> Any:
+    """Fail under `Report`, so that the SDK leaves notifications."""
+    try:
+        with client.sequence_create(
+            "broken", {}, on_error=SessionLevelErrorPolicy.Report
+        ) as writer:
+            topic = writer.topic_create("/words", {}, String)
+            topic.push(Message(timestamp_ns=1, data=String(data="x")))
+            raise ValueError("boom")  # noqa: TRY301 - what a user's code would do
+    except ValueError:
+        return listen(client, "broken", "/words")
+
+
+def listen(client: Any, sequence: str = "drive-1", topic: str = "/gps") -> Any:
+    """List the notifications of a sequence and of one of its topics."""
+    listed = [
+        *client.list_sequence_notifications(sequence),
+        *client.list_topic_notifications(sequence, topic),
+    ]
+    return [[each.sequence_name, each.topic_name, each.type.value, each.message] for each in listed]
+
+
 def main() -> None:
     port, phase, *more = sys.argv[1:]
     options: dict[str, Any] = {}
     if more:
         options = {"enable_tls": True, "tls_cert_path": more[0], "api_key": more[1]}
-    phases = {"write": write, "read": read, "query": query, "errors": errors}
+    phases = {
+        "write": write,
+        "read": read,
+        "query": query,
+        "errors": errors,
+        "complain": complain,
+        "listen": listen,
+    }
     with MosaicoClient.connect("127.0.0.1", int(port), **options) as client:
         sys.stdout.write(json.dumps(phases[phase](client)))
 
