@@ -27,6 +27,12 @@ STALLED = "Stalled"
 # Names of failures that count as the death of the worker.
 DEATHS = frozenset({WORKER_DIED, OUT_OF_MEMORY})
 
+# Names of failures that are about our own disk, and no attempt at anything.
+NO_ROOM = frozenset({"ScratchSpaceError"})
+
+# A failure that another bridge's work explains: looked at again when that may be over.
+BUSY_ELSEWHERE = "BusyElsewhereError"
+
 # Poison that has a state of its own.
 POISON_STATES = {
     "EmptyRecordingError": State.EMPTY,
@@ -112,6 +118,9 @@ def after_failure(
         interruptions += began
     elif failure.trouble is Trouble.REFUSED:
         pause = Pause.REFUSED
+    elif failure.error in NO_ROOM:
+        # It comes back by itself when there is room, however long that takes.
+        state, retry_in_s = State.WAITING, backoff_s(DOUBLINGS_MAX, retry, noise=noise)
     elif failure.trouble is Trouble.REJECTED:
         attempts += 1
         state = State.REJECTED
@@ -121,7 +130,8 @@ def after_failure(
     else:
         attempts = 1 if got_on else attempts + 1
         if got_on or attempts < retry.attempts_max:
-            state, retry_in_s = State.WAITING, backoff_s(attempts, retry, noise=noise)
+            doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
+            state, retry_in_s = State.WAITING, backoff_s(doublings, retry, noise=noise)
         else:
             internal = failure.trouble is Trouble.INTERNAL
             state = State.QUARANTINED if internal else State.REJECTED

@@ -12,7 +12,13 @@ from enum import StrEnum
 from typing import Any
 
 from bridge.client import ABANDONED, MosaicoClient, SequenceHandler, TopicReceipt
-from bridge.errors import AlreadyExistsError, NotFoundError, PreconditionError, RefusedError
+from bridge.errors import (
+    AlreadyExistsError,
+    BusyElsewhereError,
+    NotFoundError,
+    PreconditionError,
+    RefusedError,
+)
 from bridge.ingest.options import Identity
 from bridge.ingest.salvage import SALVAGED_KEY
 from bridge.ingest.upload import OpenUpload
@@ -86,7 +92,8 @@ def find_place(
         salvaged: Whether the sequence must tell that the recording is not whole.
 
     Raises:
-        AlreadyExistsError: The name belongs to other content, or another bridge is at work on it.
+        AlreadyExistsError: The name belongs to other content.
+        BusyElsewhereError: Another bridge is at work on it.
         PreconditionError: Too many takes are there already.
         ServerError: The platform cannot be asked.
     """
@@ -131,7 +138,8 @@ def find_existing(
         content, left unfinished by this bridge; may be removed.
 
     Raises:
-        AlreadyExistsError: The name belongs to other content, or another bridge is at work on it.
+        AlreadyExistsError: The name belongs to other content.
+        BusyElsewhereError: Another bridge is at work on it.
     """
     # A cached handler would answer from the past.
     client.clear_sequence_handlers_cache()
@@ -149,7 +157,7 @@ def find_existing(
     if handler.is_locked:
         return Finding(state=Existing.WHOLE, handler=handler, marks=marks)
     if marks.get("instance") != instance:
-        raise AlreadyExistsError(
+        raise BusyElsewhereError(
             f"sequence {sequence} is being written by bridge {marks.get('instance')}",
             resource=sequence,
             hint="wait for the other bridge; if it is gone, delete the sequence and retry",

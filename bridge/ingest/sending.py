@@ -14,7 +14,14 @@ from typing import Any, Self
 import pyarrow as pa
 
 from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicReceipt, TopicWriter
-from bridge.errors import BridgeError, NotFoundError, RecordingError, Trouble
+from bridge.errors import (
+    AlreadyExistsError,
+    BridgeError,
+    BusyElsewhereError,
+    NotFoundError,
+    RecordingError,
+    Trouble,
+)
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.lanes import Lane, is_the_topics_fault
 from bridge.ingest.options import IngestOptions
@@ -189,7 +196,13 @@ class Sending:
             writer.topic_drop(report.platform_name, error.message)
 
     def _begin(self, writer: SequenceWriter) -> None:
-        self.writer = writer.__enter__()
+        try:
+            self.writer = writer.__enter__()
+        except AlreadyExistsError as error:
+            # It was not there a moment ago; whose it is, the next try finds out.
+            raise BusyElsewhereError(
+                error.message, resource=self._sequence, hint="another bridge was faster"
+            ) from error
         self._stack.push(self._leave)
         # Entered on top of the sequence, so that the thread has ended before the sequence is
         # finalised or removed.

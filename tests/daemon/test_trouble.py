@@ -86,6 +86,26 @@ def test_trouble_decides_how_it_goes_on(
     assert decision.interruptions == (trouble is Trouble.OFFLINE)
 
 
+def test_attempt_that_got_on_begins_the_count_anew() -> None:
+    """Giving up is for attempts in a row that achieve nothing."""
+    failure = Failure(error="TransientError", message="m", trouble=Trouble.TRANSIENT)
+    last = entry(attempts=RETRY.attempts_max - 1)
+    fruitless = after_failure(last, failure, RETRY, began=True, noise=0.0)
+    fruitful = after_failure(last, failure, RETRY, began=True, got_on=True, noise=0.0)
+
+    assert fruitless.state is State.REJECTED
+    assert (fruitful.state, fruitful.attempts) == (State.WAITING, 1)
+
+
+def test_work_of_another_bridge_is_waited_for_longest() -> None:
+    """It is looked at again when the other may have finished, not every other second."""
+    failure = Failure(error="BusyElsewhereError", message="m", trouble=Trouble.TRANSIENT)
+    decision = after_failure(entry(), failure, RETRY, began=True, noise=0.0)
+
+    assert decision.state is State.WAITING
+    assert decision.retry_in_s == RETRY.backoff_max_s
+
+
 @pytest.mark.parametrize("error", [WORKER_DIED, OUT_OF_MEMORY])
 def test_second_death_is_blamed_on_the_recording(error: str) -> None:
     """A worker's death counts apart from attempts; the second one quarantines."""
