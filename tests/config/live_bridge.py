@@ -206,7 +206,10 @@ class LiveBridge:
     def command(self, *arguments: str | Path) -> None:
         words = [sys.executable, "-m", "bridge", *map(str, arguments)]
         file = ("--config", str(self.base / "bridge.toml"))
-        subprocess.run([*words, *file], check=True, capture_output=True, cwd=ROOT, timeout=60)
+        done = subprocess.run(
+            [*words, *file], check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 # -- faults ---------------------------------------------------------------------------------------
@@ -268,9 +271,10 @@ def outage(bridge: LiveBridge) -> Iterator[None]:
 
 @contextlib.contextmanager
 def wrong_key(bridge: LiveBridge) -> Iterator[None]:
-    """The key in the file is not one that the platform knows."""
+    """The bridge is started with a key that the platform does not know."""
+    bridge.stop()
     bridge.set_key(WRONG_KEY)
-    bridge.drop()
+    bridge.start()
     try:
         yield
     finally:

@@ -11,8 +11,8 @@ import pytest
 from tests.config.live_bridge import FAULTS, Fault, LiveBridge
 from tests.config.prometheus_process import CONFIG, Prometheus, impatient
 
-# The faults of the default run, which are over soon: a process, a file, a disk, a folder, a key.
-QUICK = {"killed", "junk", "full_disk", "missing_folder", "wrong_key"}
+# The faults of the default run, which are over soon: a process, a file, a disk, a key.
+QUICK = {"killed", "junk", "full_disk", "wrong_key"}
 CLEARING_S = 90.0
 
 CASES = [
