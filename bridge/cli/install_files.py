@@ -3,6 +3,7 @@
 The files travel inside the wheel as `bridge/data`; in a checkout they are where people edit them.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ import typer
 
 from bridge.cli.exits import Exit
 from bridge.cli.terminal import err
+from bridge.config import Settings
 from bridge.errors import BridgeError, ConfigError
 
 # The prefixes whose settings live in /etc; any other prefix is complete in itself.
 SYSTEM_PREFIXES = (Path("/usr"), Path("/usr/local"))
 UNIT = "mosaico-bridge"
 SETTINGS = Path("mosaico-bridge/bridge.toml")
+SCHEMA = Path("share/mosaico-bridge/bridge.schema.json")
 
 # Source folder or file, and where it goes below the prefix, in the order they are written.
 PLACES: tuple[tuple[str, str], ...] = (
@@ -70,7 +73,7 @@ def install_files(
         ),
     ] = None,
 ) -> int:
-    """Write units, settings, examples, monitoring and documents.
+    """Write units, settings, examples, monitoring, documents, and the schema of the settings.
 
     A settings file that is there already is kept; everything else is replaced. Prints one line for
     each file: written, unchanged or kept.
@@ -118,6 +121,9 @@ def _plan(prefix: Path, program: Path) -> Iterator[Placed]:
             if (source / name).is_dir():
                 target /= file.relative_to(source / name)
             yield Placed(target=target, content=content)
+    # For editors; made from the code, so that it cannot lag behind.
+    schema = json.dumps(Settings.model_json_schema(), indent=2) + "\n"
+    yield Placed(target=prefix / SCHEMA, content=schema.encode())
     settings = Path("/etc") if prefix in SYSTEM_PREFIXES else prefix / "etc"
     yield Placed(
         target=settings / SETTINGS,
