@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from bridge.bags.codec_stream import pieces_of
 from bridge.bags.container import ChannelBlock, ReadLimits
 from bridge.bags.opening import open_regular
 from bridge.bags.scratch import check_free, scratch_folder
@@ -152,7 +154,7 @@ def _decompressed(descriptor: int) -> Iterator[bytes | str]:
     done = 0
     with _stream(descriptor) as stream:
         try:
-            while data := stream.read(_READ_BYTES):
+            for data in pieces_of(stream, _READ_BYTES):
                 yield data
                 done += len(data)
         except OSError as error:
@@ -162,9 +164,9 @@ def _decompressed(descriptor: int) -> Iterator[bytes | str]:
     tail = bytearray()
     with _stream(descriptor) as stream:
         try:
-            for _ in range(done // _READ_BYTES):
-                stream.read(_READ_BYTES)
-            while data := stream.read(1):
+            for _ in islice(pieces_of(stream, _READ_BYTES), done // _READ_BYTES):
+                pass
+            for data in pieces_of(stream, 1):
                 tail += data
         except OSError:
             yield bytes(tail)
@@ -248,13 +250,12 @@ def _payload(frame: memoryview, *, bytes_max: int) -> bytes | str:
 def _unsized(frame: memoryview, *, bytes_max: int) -> bytes | str:
     """Decompress a frame that does not say how much it holds, up to the limit."""
     with pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(frame)), "zstd") as stream:
-        pieces = bytearray()
-        while len(pieces) <= bytes_max:
-            piece = stream.read(min(_READ_BYTES, bytes_max + 1))
-            if not piece:
-                return bytes(pieces)
-            pieces += piece
-    return TOO_LONG
+        payload = bytearray()
+        for piece in pieces_of(stream, min(_READ_BYTES, bytes_max + 1)):
+            payload += piece
+            if len(payload) > bytes_max:
+                return TOO_LONG
+    return bytes(payload)
 
 
 def _block(block: ChannelBlock, rows: list[int], payloads: list[bytes]) -> ChannelBlock:

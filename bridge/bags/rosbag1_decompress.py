@@ -4,6 +4,8 @@ import bz2
 
 import pyarrow as pa
 
+from bridge.bags.codec_stream import pieces_of
+
 COMPRESSIONS = frozenset({"none", "bz2", "lz4"})
 
 _MORE = "the chunk holds more than it claims"
@@ -68,7 +70,7 @@ def _lz4(data: bytes, size_bytes: int) -> tuple[bytes, str]:
     done = bytearray()
     try:
         # One byte more than there should be: the end of a frame is where its checksum stands.
-        while piece := stream.read(min(_READ_BYTES, size_bytes + 1 - len(done))):
+        for piece in pieces_of(stream, min(_READ_BYTES, size_bytes + 1)):
             done += piece
             if len(done) > size_bytes:
                 return bytes(done[:size_bytes]), _MORE

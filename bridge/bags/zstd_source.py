@@ -6,10 +6,13 @@ first pass, which finds out how long the content is.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
+from bridge.bags.codec_stream import pieces_of
 from bridge.bags.container import ReadLimits
 from bridge.bags.source import FileSource
 from bridge.errors import RecordingLimitError
@@ -105,24 +108,22 @@ class ZstdSource:
         done = 0
         with _stream(self._file) as stream:
             try:
-                while block := stream.read(BLOCK_BYTES):
+                for block in pieces_of(stream, BLOCK_BYTES):
                     yield block
                     done += len(block)
             except (OSError, pa.ArrowException) as error:
                 self.torn = f"the compressed file breaks off: {error}"
         if not self.torn:
             return
-        pieces: list[bytes] = []
+        tail = bytearray()
         with _stream(self._file) as stream:
-            for _ in range(done // BLOCK_BYTES):
-                stream.read(BLOCK_BYTES)
-            try:
-                while piece := stream.read(FINE_BYTES):
-                    pieces.append(piece)
-            except (OSError, pa.ArrowException):
+            for _ in islice(pieces_of(stream, BLOCK_BYTES), done // BLOCK_BYTES):
                 pass
-        if pieces:
-            yield b"".join(pieces)
+            with suppress(OSError, pa.ArrowException):
+                for piece in pieces_of(stream, FINE_BYTES):
+                    tail += piece
+        if tail:
+            yield bytes(tail)
 
 
 class _Forward:

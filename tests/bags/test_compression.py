@@ -239,3 +239,22 @@ def test_frame_tells_its_content(size: int) -> None:
 
     assert content_size(frame[:HEADER_BYTES_MAX]) == size
     assert content_size(frame[:5]) is None
+
+
+def reserved_bytes() -> int:
+    """What this process has for private data, touched or not."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmData:")[1].split()[0]) * 1024
+
+
+def test_damaged_payloads_cost_no_memory() -> None:
+    """Hundreds of torn messages leave nothing behind; a worker has a limit to live within."""
+    block = block_of([streamed(os.urandom(400_000))[:300_000]] * 200)
+    before = 0
+    for _ in range(2):
+        before = reserved_bytes()
+        dropped: Counter[str] = Counter()
+        assert not list(decompress_messages(block, limits=LIMITS, dropped=dropped))
+
+    assert dropped == {"compressed payload is damaged": 200}
+    assert reserved_bytes() - before < 20 << 20
