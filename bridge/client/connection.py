@@ -203,12 +203,38 @@ class Connection:
             )
         return value
 
+    def text(self, response: Any, key: str, *, resource: str) -> str:
+        """Take a text that must be there out of a response."""
+        value = response.get(key) if isinstance(response, dict) else None
+        if not isinstance(value, str) or not value:
+            raise ProtocolError(
+                f"{resource}: the server's answer lacks {key!r}",
+                address=self.options.address,
+                resource=resource,
+            )
+        return value
+
     def flight_info(self, descriptor: Any, *, resource: str) -> Any:
         """Call GetFlightInfo."""
         self.require_open()
         return self.translator.call(
             resource, self._control.get_flight_info, descriptor, self._call_options()
         )
+
+    def topic_info(self, descriptor: Any, *, resource: str) -> tuple[Any, Any]:
+        """Call GetFlightInfo for a topic; gives the answer and its one endpoint."""
+        info = self.flight_info(descriptor, resource=resource)
+        if len(info.endpoints) != 1:
+            raise ProtocolError(
+                f"{resource}: {len(info.endpoints)} endpoints for one topic",
+                address=self.options.address,
+                resource=resource,
+            )
+        return info, info.endpoints[0]
+
+    def sequence_names(self) -> list[str]:
+        """Name all sequences, as ListFlights gives them."""
+        return [part.decode() for info in self.flights() for part in info.descriptor.path]
 
     def flights(self) -> list[Any]:
         """Call ListFlights."""

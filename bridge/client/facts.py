@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
+from pyarrow import flight
 
+from bridge.client.connection import to_json
 from bridge.client.revisions import Revision
 
 
@@ -193,6 +195,16 @@ class Dialect(Protocol):
 
     def query(self, request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Evaluate a query and give its items."""
+
+
+def window_command(locator: str, window: Window) -> Any:
+    """Give the descriptor that asks about a resource, and a window of it, by command."""
+    request: dict[str, Any] = {"resource_locator": locator}
+    if window.start_ns is not None:
+        request["timestamp_ns_start"] = window.start_ns
+    if window.end_ns is not None:
+        request["timestamp_ns_end"] = window.end_ns
+    return flight.FlightDescriptor.for_command(to_json(request))
 
 
 def schema_facts(schema: pa.Schema | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -21,10 +21,12 @@ from bridge.client.facts import (
     Upload,
     Window,
     schema_facts,
+    window_command,
 )
+from bridge.client.names import kind_of
 from bridge.client.notifications import parse_datetime
 from bridge.client.revisions import Revision
-from bridge.errors import NotFoundError, PreconditionError, ProtocolError
+from bridge.errors import NotFoundError, PreconditionError
 
 _Json = Mapping[str, Any]
 _LOCATION_SCHEME = "mosaico:"
@@ -41,7 +43,7 @@ class KeyedDialect:
     def sequence_create(self, name: str, metadata: _Json) -> Upload:
         """Create the sequence; its key is the right to write."""
         response = self._act("sequence_create", name, name=name, user_metadata=dict(metadata))
-        return Upload(sequence=name, uuid=self._text(response, "key", name))
+        return Upload(sequence=name, uuid=self._connection.text(response, "key", resource=name))
 
     def sequence_delete(self, name: str) -> None:
         """Delete the sequence, which the server refuses once it is locked."""
@@ -49,8 +51,7 @@ class KeyedDialect:
 
     def sequence_names(self) -> list[str]:
         """Name all sequences, as ListFlights gives them."""
-        flights = self._connection.flights()
-        return [part.decode() for info in flights for part in info.descriptor.path]
+        return self._connection.sequence_names()
 
     def upload_check(self, upload: Upload) -> None:
         """See that the sequence is there and not locked; the key shows its worth only in use."""
@@ -93,7 +94,7 @@ class KeyedDialect:
             ontology_tag=ontology_tag,
             user_metadata=dict(metadata),
         )
-        return self._text(response, "key", locator)
+        return self._connection.text(response, "key", resource=locator)
 
     def topic_delete(self, locator: str) -> None:
         """Delete the topic, which the server refuses once it is locked."""
@@ -109,7 +110,7 @@ class KeyedDialect:
 
     def sequence_facts(self, name: str, window: Window) -> SequenceFacts:
         """Read flight info and system info of a sequence."""
-        info = self._info(name, window)
+        info = self._connection.flight_info(self._descriptor(name, window), resource=name)
         system = self._system_info(name)
         topics = (self._topic(endpoint) for endpoint in info.endpoints)
         return SequenceFacts(
@@ -130,15 +131,11 @@ class KeyedDialect:
         facts = self._with_system_info(TopicFacts(locator=locator))
         if not facts.chunks and not self.revision.endpoint_facts:
             return facts
-        info = self._info(locator, window)
-        if len(info.endpoints) != 1:
-            raise ProtocolError(
-                f"{locator}: {len(info.endpoints)} endpoints for one topic",
-                address=self._connection.options.address,
-                resource=locator,
-            )
+        info, endpoint = self._connection.topic_info(
+            self._descriptor(locator, window), resource=locator
+        )
         properties, user_metadata = schema_facts(info.schema)
-        told = self._topic(info.endpoints[0])
+        told = self._topic(endpoint)
         return replace(
             facts,
             data=told.data,
@@ -151,18 +148,18 @@ class KeyedDialect:
 
     def notify(self, locator: str, message: str) -> None:
         """Create an error notification."""
-        action = f"{_kind(locator)}_notify_create"
+        action = f"{kind_of(locator)}_notify_create"
         self._act(action, locator, name=locator, notify_type="error", msg=message)
 
     def notifications(self, locator: str) -> Sequence[_Json]:
         """List the notifications; `notify_type` becomes `type`."""
-        response = self._act(f"{_kind(locator)}_notify_list", locator, name=locator)
+        response = self._act(f"{kind_of(locator)}_notify_list", locator, name=locator)
         entries = (response or {}).get("notifies") or ()
         return [{**entry, "type": entry.get("notify_type")} for entry in entries]
 
     def notifications_clear(self, locator: str) -> None:
         """Remove the notifications."""
-        self._act(f"{_kind(locator)}_notify_purge", locator, name=locator)
+        self._act(f"{kind_of(locator)}_notify_purge", locator, name=locator)
 
     def query(self, request: _Json) -> Sequence[_Json]:
         """Evaluate a query; topics that G1.0 gives as bare names become objects."""
@@ -176,30 +173,13 @@ class KeyedDialect:
     def _act(self, action: str, resource: str, **request: Any) -> Any:
         return self._connection.action(action, request, resource=resource)
 
-    def _text(self, response: Any, key: str, resource: str) -> str:
-        value = response.get(key) if isinstance(response, dict) else None
-        if not isinstance(value, str) or not value:
-            raise ProtocolError(
-                f"{resource}: the server's answer lacks {key!r}",
-                address=self._connection.options.address,
-                resource=resource,
-            )
-        return value
-
-    def _info(self, locator: str, window: Window) -> Any:
+    def _descriptor(self, locator: str, window: Window) -> Any:
         if self.revision.path_descriptors:
-            descriptor = flight.FlightDescriptor.for_path(locator)
-        else:
-            request: dict[str, Any] = {"resource_locator": locator}
-            if window.start_ns is not None:
-                request["timestamp_ns_start"] = window.start_ns
-            if window.end_ns is not None:
-                request["timestamp_ns_end"] = window.end_ns
-            descriptor = flight.FlightDescriptor.for_command(to_json(request))
-        return self._connection.flight_info(descriptor, resource=locator)
+            return flight.FlightDescriptor.for_path(locator)
+        return window_command(locator, window)
 
     def _system_info(self, locator: str) -> dict[str, Any]:
-        response = self._act(f"{_kind(locator)}_system_info", locator, name=locator)
+        response = self._act(f"{kind_of(locator)}_system_info", locator, name=locator)
         if not isinstance(response, dict):
             raise NotFoundError(
                 f"{locator}: not found",
@@ -236,10 +216,6 @@ class KeyedDialect:
             data=Extent(start_ns=span.get("min"), end_ns=span.get("max")),
             ticket=endpoint.ticket,
         )
-
-
-def _kind(locator: str) -> str:
-    return "topic" if "/" in locator else "sequence"
 
 
 def _as_object(topic: Any) -> _Json:

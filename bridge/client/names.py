@@ -44,6 +44,11 @@ def split_locator(locator: str) -> tuple[str, str]:
     return sequence, f"/{topic}" if slash else ""
 
 
+def kind_of(locator: str) -> str:
+    """Tell what a locator names, as the names of actions begin: `topic` or `sequence`."""
+    return "topic" if "/" in locator else "sequence"
+
+
 def _checked(bare: str, name: str) -> str:
     if not bare:
         raise _rejected(name, "the name is empty")

@@ -17,9 +17,11 @@ from bridge.client.facts import (
     Upload,
     Window,
     schema_facts,
+    window_command,
 )
+from bridge.client.names import kind_of
 from bridge.client.revisions import Counts, Revision
-from bridge.errors import NotFoundError, PreconditionError, ProtocolError, ServerError
+from bridge.errors import NotFoundError, PreconditionError, ServerError
 
 _Json = Mapping[str, Any]
 
@@ -47,8 +49,10 @@ class SessionDialect:
         response = self._act("session_create", name, locator=name)
         return Upload(
             sequence=name,
-            uuid=self._text(response, "uuid", name),
-            locator=self._text(response, "locator", name) if self.revision.session_locators else "",
+            uuid=self._connection.text(response, "uuid", resource=name),
+            locator=self._connection.text(response, "locator", resource=name)
+            if self.revision.session_locators
+            else "",
         )
 
     def sequence_delete(self, name: str) -> None:
@@ -57,9 +61,7 @@ class SessionDialect:
 
     def sequence_names(self) -> list[str]:
         """Name all sequences, as ListFlights gives them."""
-        return [
-            part.decode() for info in self._connection.flights() for part in info.descriptor.path
-        ]
+        return self._connection.sequence_names()
 
     def upload_check(self, upload: Upload) -> None:
         """See that the session is there and still open."""
@@ -108,7 +110,7 @@ class SessionDialect:
             ontology_tag=ontology_tag,
             user_metadata=dict(metadata),
         )
-        return self._text(response, "uuid", locator)
+        return self._connection.text(response, "uuid", resource=locator)
 
     def topic_delete(self, locator: str) -> None:
         """Delete the topic in whatever state it is."""
@@ -121,7 +123,7 @@ class SessionDialect:
 
     def sequence_facts(self, name: str, window: Window) -> SequenceFacts:
         """Read the sequence's own JSON and that of each endpoint."""
-        info = self._info(name, window)
+        info = self._connection.flight_info(window_command(name, window), resource=name)
         told = self._connection.parse(info.app_metadata, resource=name)
         sessions = tuple(self._session(entry) for entry in told.get("sessions") or ())
         topics = tuple(self._topic(endpoint, name) for endpoint in info.endpoints)
@@ -157,14 +159,10 @@ class SessionDialect:
 
     def topic_facts(self, locator: str, window: Window) -> TopicFacts:
         """Read the topic's one endpoint and its schema."""
-        info = self._info(locator, window)
-        if len(info.endpoints) != 1:
-            raise ProtocolError(
-                f"{locator}: {len(info.endpoints)} endpoints for one topic",
-                address=self._connection.options.address,
-                resource=locator,
-            )
-        facts = self._topic(info.endpoints[0], locator)
+        info, endpoint = self._connection.topic_info(
+            window_command(locator, window), resource=locator
+        )
+        facts = self._topic(endpoint, locator)
         properties, user_metadata = schema_facts(info.schema)
         if self.revision.facts_without_schema:
             return replace(facts, schema=info.schema)
@@ -179,18 +177,18 @@ class SessionDialect:
 
     def notify(self, locator: str, message: str) -> None:
         """Create an error notification."""
-        action = f"{_kind(locator)}_notification_create"
+        action = f"{kind_of(locator)}_notification_create"
         self._act(action, locator, locator=locator, notification_type="error", msg=message)
 
     def notifications(self, locator: str) -> Sequence[_Json]:
         """List the notifications; `notification_type` becomes `type`."""
-        response = self._act(f"{_kind(locator)}_notification_list", locator, locator=locator)
+        response = self._act(f"{kind_of(locator)}_notification_list", locator, locator=locator)
         entries = (response or {}).get("notifications") or ()
         return [{**entry, "type": entry.get("notification_type")} for entry in entries]
 
     def notifications_clear(self, locator: str) -> None:
         """Remove the notifications."""
-        self._act(f"{_kind(locator)}_notification_purge", locator, locator=locator)
+        self._act(f"{kind_of(locator)}_notification_purge", locator, locator=locator)
 
     def query(self, request: _Json) -> Sequence[_Json]:
         """Evaluate a query."""
@@ -200,25 +198,6 @@ class SessionDialect:
 
     def _act(self, action: str, resource: str, **request: Any) -> Any:
         return self._connection.action(action, request, resource=resource)
-
-    def _text(self, response: Any, key: str, resource: str) -> str:
-        value = response.get(key) if isinstance(response, dict) else None
-        if not isinstance(value, str) or not value:
-            raise ProtocolError(
-                f"{resource}: the server's answer lacks {key!r}",
-                address=self._connection.options.address,
-                resource=resource,
-            )
-        return value
-
-    def _info(self, locator: str, window: Window) -> Any:
-        request: dict[str, Any] = {"resource_locator": locator}
-        if window.start_ns is not None:
-            request["timestamp_ns_start"] = window.start_ns
-        if window.end_ns is not None:
-            request["timestamp_ns_end"] = window.end_ns
-        descriptor = flight.FlightDescriptor.for_command(to_json(request))
-        return self._connection.flight_info(descriptor, resource=locator)
 
     def _session(self, told: _Json) -> SessionFacts:
         return SessionFacts(
@@ -232,7 +211,7 @@ class SessionDialect:
     def _topic(self, endpoint: Any, resource: str) -> TopicFacts:
         told = self._connection.parse(endpoint.app_metadata, resource=resource)
         facts = TopicFacts(
-            locator=self._text(told, "resource_locator", resource),
+            locator=self._connection.text(told, "resource_locator", resource=resource),
             created_ns=told.get("created_at_ns"),
             completed_ns=told.get("completed_at_ns"),
             locked=bool(told.get("locked")),
@@ -277,10 +256,6 @@ class SessionDialect:
             end_ns=facts.data.end_ns,
         )
         return replace(facts, data=data)
-
-
-def _kind(locator: str) -> str:
-    return "topic" if "/" in locator else "sequence"
 
 
 def _extent(told: _Json, count_key: str) -> Extent:
