@@ -15,7 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from bridge.embedded import EmbeddedServer
+from bridge.embedded import EmbeddedServer, store
+from bridge.embedded.catalogue import Catalogue
+from bridge.embedded.records import SegmentRecord, TopicRecord
 from tests.contract.wire import Wire, batch, refused
 
 REPOSITORY = Path(__file__).parents[2]
@@ -257,3 +259,40 @@ def test_kill_under_load(tmp_path: Path) -> None:
 def test_kill_under_load_many_times(tmp_path: Path) -> None:
     """The same a hundred times over."""
     assert kill_sweep(tmp_path, kills=100, seed=2) > 0
+
+
+def test_data_is_on_the_disk_before_the_catalogue_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment's file, then its folder, are flushed before a transaction lists and locks them.
+
+    A kill does not show this, because the kernel survives it; a power cut would.
+    """
+    steps: list[str] = []
+    flush, add, lock = store.flush, Catalogue.add_segment, Catalogue.complete_topic
+
+    def flushing(path: Path) -> None:
+        steps.append(f"flush {path.suffix or 'folder'}")
+        flush(path)
+
+    def adding(self: Catalogue, topic: TopicRecord, segment: SegmentRecord) -> bool:
+        steps.append("list")
+        return add(self, topic, segment)
+
+    def locking(self: Catalogue, topic: TopicRecord) -> bool:
+        steps.append("lock")
+        return lock(self, topic)
+
+    with EmbeddedServer(tmp_path) as server:
+        wire = Wire(f"grpc://{server.address}")
+        topic = wire.topic(wire.session(wire.sequence("run")), "imu")
+        monkeypatch.setattr(store, "flush", flushing)
+        monkeypatch.setattr(Catalogue, "add_segment", adding)
+        monkeypatch.setattr(Catalogue, "complete_topic", locking)
+        wire.put(topic, batch(1, 2))
+        wire.close()
+        assert server._running is not None
+        (synchronous,) = server._running[1].catalogue._rows("PRAGMA synchronous")
+        assert synchronous == (2,)  # FULL: a commit is on the disk too
+    # The folder above comes first: it is where the topic's own folder was made.
+    assert steps == ["flush folder", "flush .part", "flush folder", "list", "lock"]
