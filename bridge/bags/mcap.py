@@ -6,6 +6,7 @@ is scanned once at opening, so that its channels are known before the first bloc
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Self
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.mcap_ahead import load_ahead
 from bridge.bags.mcap_blocks import BlockCutter
 from bridge.bags.mcap_channels import ChannelTable
 from bridge.bags.mcap_checksum import check_data_section
@@ -95,8 +97,12 @@ class McapReader:
         cutter = BlockCutter(self._table, limits=self._limits, tally=self._tally)
         if self._data_checked is False:
             self._lose(0, self._source.size_bytes, DATA_ALTERED, verifiable=False)
-        for segment in self._segments():
-            yield from self._segment_blocks(segment, cutter)
+        load = partial(load_chunk, self._source, known=self._known(), limits=self._limits)
+        for segment, piece in load_ahead(self._segments(), load):
+            if piece is not None:
+                yield from self._piece_blocks(piece, cutter)
+            else:
+                yield from self._segment_blocks(segment, cutter)
             self.bytes_read = segment.end
         self.bytes_read = self._source.size_bytes
         self._check_counts(cutter.counted)
@@ -163,9 +169,6 @@ class McapReader:
 
     def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[ChannelBlock]:
         match segment:
-            case ChunkAt():
-                pieces = load_chunk(self._source, segment, known=self._known(), limits=self._limits)
-                yield from self._piece_blocks(pieces, cutter)
             case RunAt() if self._is_too_large(segment):
                 cutter.count_too_large(self._source.read_at(segment.start, MESSAGE_HEAD.itemsize))
             case RunAt():

@@ -5,6 +5,7 @@ back a little costs nothing; looking back further starts the stream again. The e
 first pass, which finds out how long the content is.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -50,6 +51,8 @@ class ZstdSource:
         self._end: dict[int, bytes] = {}
         self._next = 0
         self._stream: Iterator[bytes] = iter(())
+        # Several threads read chunks, nearly in order.
+        self._one_reader = threading.Lock()
         self._measure(max(limits.chunk_bytes_max, EXPANSION_MAX * file.size_bytes))
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -59,7 +62,8 @@ class ZstdSource:
             return b""
         first = offset // BLOCK_BYTES
         last = (offset + size - 1) // BLOCK_BYTES
-        joined = b"".join(self._block(index) for index in range(first, last + 1))
+        with self._one_reader:
+            joined = b"".join(self._block(index) for index in range(first, last + 1))
         start = offset - first * BLOCK_BYTES
         return joined[start : start + size]
 
