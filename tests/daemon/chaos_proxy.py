@@ -1,12 +1,18 @@
-"""A TCP proxy whose line can be cut, frozen and refused, between the bridge and its platform."""
+"""A TCP proxy before the platform that can cut, freeze, refuse, delay, and answer wrongly."""
 
 import asyncio
 import contextlib
+import random
 import threading
 from collections.abc import Coroutine
 from typing import Any, Self
 
 CHUNK_BYTES = 64 << 10
+# What answers in the platform's place where a network wants people to log in first.
+PORTAL = (
+    b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Type: text/html\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 
 class ChaosProxy:
@@ -23,6 +29,13 @@ class ChaosProxy:
         self.forwarded_bytes = 0
         # Cut each connection after so many bytes towards the platform; None for never.
         self.cut_after_bytes: int | None = None
+        # Hold each piece back for so long, both ways.
+        self.delay_s = 0.0
+        # Answer in the platform's place.
+        self.portal = False
+        # Give the bridge noise for what the platform says.
+        self.noise = False
+        self._chance = random.Random(0)
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.StreamWriter] = set()
@@ -89,6 +102,12 @@ class ChaosProxy:
 
     async def _connect(self, down: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self.portal:
+            with contextlib.suppress(OSError):
+                back.write(PORTAL)
+                await back.drain()
+            back.close()
+            return
         try:
             up_reader, up = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
@@ -111,6 +130,10 @@ class ChaosProxy:
         with contextlib.suppress(OSError):
             while some := await source.read(CHUNK_BYTES):
                 await self._flows.wait()
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                if self.noise and not counted:
+                    some = self._chance.randbytes(len(some))
                 passed += len(some)
                 self.forwarded_bytes += len(some)
                 limit = self.cut_after_bytes

@@ -1,10 +1,7 @@
 """Weeks of bad luck in a minute: outages, cuts, frozen links, full disks, and nothing is lost."""
 
 import contextlib
-import os
 import random
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -164,46 +161,3 @@ def test_frozen_link_is_noticed(bridge: "Bridge") -> None:
         proxy.cut()
         bridge.await_state("a.mcap", State.FINALISED)
         assert rows(proxy) == {"a": 100_000}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MiB, where the tests may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("only root can mount a small file system")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=3m", "none", str(disk)], check=False)
-    if done.returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def test_full_disk_pauses_and_heals(bridge: "Bridge", small_disk: Path) -> None:
-    """With the journal's disk full nothing is lost; with room again everything is written."""
-    bridge.overrides["state.folder"] = str(small_disk / "state")
-    bridge.state = small_disk / "state"
-    listener = Listener()
-    with bridge.running(listener) as daemon:
-        bridge.wait_for(lambda: daemon.status and daemon.status.gate.reached)
-        bridge.drop("slow_1.mcap")
-        bridge.await_state("slow_1.mcap", State.SENDING)
-        filler = small_disk / "filler"
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
-            while stream.write(b"x" * 1024):
-                continue
-        (bridge.folder / "go").touch()
-        for number in range(20):
-            bridge.drop(f"r{number}.mcap")
-        bridge.wait_for(lambda: listener.troubles)
-        time.sleep(1.0)
-        filler.unlink()
-        bridge.await_state("slow_1.mcap", State.FINALISED)
-        for number in range(20):
-            bridge.await_state(f"r{number}.mcap", State.FINALISED)
-
-    arrived = bridge.log("arrived")
-    assert sorted(arrived) == sorted(["slow_1", *(f"r{number}" for number in range(20))])
-    assert "full" in listener.troubles[0].message

@@ -117,6 +117,15 @@ def test_second_death_is_blamed_on_the_recording(error: str) -> None:
     assert (second.state, second.deaths) == (State.QUARANTINED, 2)
 
 
+def test_no_room_for_a_copy_is_no_attempt() -> None:
+    """A full scratch disk is waited out, as long as it takes, at the longest wait."""
+    failure = Failure(error="ScratchSpaceError", message="m", trouble=Trouble.TRANSIENT)
+    decision = after_failure(entry(attempts=2), failure, RETRY, began=False, noise=0.0)
+
+    assert (decision.state, decision.attempts) == (State.WAITING, 2)
+    assert decision.retry_in_s == RETRY.backoff_max_s
+
+
 def test_backoff_doubles_up_to_its_cap() -> None:
     """Waits double, never exceed the cap by more than the jitter, and never overflow."""
     waits = [backoff_s(failures, RETRY, noise=0.0) for failures in (1, 2, 3, 4, 5, 10**9)]

@@ -1,0 +1,186 @@
+"""Full disks, of journal, scratch space and embedded server: said, survived, healed."""
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from mcap.writer import Writer as McapWriter
+
+from bridge.client import MosaicoClient
+from bridge.daemon.daemon import Daemon
+from bridge.daemon.entry import Entry, Failure
+from bridge.daemon.events import NoObserver
+from bridge.daemon.states import State
+from bridge.embedded import EmbeddedServer
+from tests.bags.sqlite_files import create, insert
+from tests.daemon.small_disks import fill, small_disk
+
+if TYPE_CHECKING:
+    from tests.daemon.conftest import Bridge
+
+MEBIBYTE = 1 << 20
+
+
+class Listener(NoObserver):
+    def __init__(self) -> None:
+        self.troubles: list[Failure] = []
+        self.failures: list[Failure] = []
+
+    def troubled(self, *, failure: Failure) -> None:
+        self.troubles.append(failure)
+
+    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
+        del entry, retry_in_s
+        self.failures.append(failure)
+
+
+def noisy_bytes(name: str, messages: int) -> bytes:
+    """Make a recording that nobody can compress much: a kilobyte of noise a message."""
+    chance = random.Random(name)
+    stream = BytesIO()
+    writer = McapWriter(stream)
+    writer.start(profile="ros2", library=name)
+    schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+    channel = writer.register_channel("/chatter", "cdr", schema)
+    for index in range(messages):
+        text = chance.randbytes(512).hex().encode()
+        data = b"\0\1\0\0" + (len(text) + 1).to_bytes(4, "little") + text + b"\0"
+        writer.add_message(channel, log_time=index, publish_time=index, data=data)
+    writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
+    return stream.getvalue()
+
+
+@contextmanager
+def running(bridge: "Bridge", listener: Listener, port: int) -> Iterator[Daemon]:
+    """Run a daemon with real workers in a thread."""
+    bridge.overrides |= {"server.host": "127.0.0.1", "server.port": port}
+    daemon = Daemon(bridge.settings, server=("127.0.0.1", port), observer=listener)
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop(drain=False)
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def rows_on(port: int) -> dict[str, int]:
+    """Count the rows of every sequence, all of which must be finished."""
+    counted = {}
+    with MosaicoClient.connect("127.0.0.1", port) as client:
+        for name in client.list_sequences():
+            handler = client.sequence_handler(name)
+            topic = client.topic_handler(name, "/chatter") or client.topic_handler(name, "/a")
+            assert handler is not None
+            assert topic is not None
+            assert all(session.locked for session in handler.sessions)
+            counted[name.rsplit("_", 1)[0]] = sum(batch.num_rows for batch in topic.batches())
+    return counted
+
+
+def test_full_journal_disk_pauses_and_heals(bridge: "Bridge", tmp_path: Path) -> None:
+    """With the journal's disk full nothing is lost; with room again everything is written."""
+    listener = Listener()
+    with small_disk(tmp_path / "disk", size_bytes=3 * MEBIBYTE) as disk:
+        bridge.overrides["state.folder"] = str(disk / "state")
+        bridge.state = disk / "state"
+        with bridge.running(listener) as daemon:
+            bridge.wait_for(lambda: daemon.status and daemon.status.gate.reached)
+            bridge.drop("slow_1.mcap")
+            bridge.await_state("slow_1.mcap", State.SENDING)
+            filler = fill(disk)
+            (bridge.folder / "go").touch()
+            for number in range(20):
+                bridge.drop(f"r{number}.mcap")
+            bridge.wait_for(lambda: listener.troubles)
+            time.sleep(1.0)
+            filler.unlink()
+            bridge.await_state("slow_1.mcap", State.FINALISED)
+            for number in range(20):
+                bridge.await_state(f"r{number}.mcap", State.FINALISED)
+        with sqlite3.connect(f"file:{bridge.state}/journal.db?mode=ro", uri=True) as journal:
+            (verdict,) = journal.execute("PRAGMA integrity_check").fetchone()
+        journal.close()
+
+    expected = ["slow_1", *(f"r{number}" for number in range(20))]
+    assert sorted(bridge.log("arrived")) == sorted(expected)
+    assert verdict == "ok"
+    assert len(listener.troubles) == 1
+    assert "full" in listener.troubles[0].message
+
+
+def test_full_server_disk_pauses_and_heals(bridge: "Bridge", tmp_path: Path) -> None:
+    """With the platform's disk full nothing is blamed or half there; with room all arrives."""
+    listener = Listener()
+    sent = {"a": 1_000, "b": 1_000}
+    with small_disk(tmp_path / "disk", size_bytes=8 * MEBIBYTE) as disk:
+        filler = fill(disk, leave_bytes=MEBIBYTE // 2)
+        with EmbeddedServer(disk / "platform") as server:
+            with running(bridge, listener, server.port) as daemon:
+                for name, messages in sent.items():
+                    bridge.drop(f"{name}.mcap", noisy_bytes(name, messages))
+                # More often than there are attempts.
+                bridge.wait_for(lambda: len(listener.failures) >= 4)
+                status = daemon.status
+                assert status is not None
+                waiting = {entry.state for entry in bridge.entries().values()}
+                filler.unlink()
+                entries = [bridge.await_state(f"{name}.mcap", State.FINALISED) for name in sent]
+            found = rows_on(server.port)
+
+    assert found == sent
+    assert waiting <= {State.READY, State.SENDING}
+    assert {entry.attempts for entry in entries} == {0}
+    assert {failure.error for failure in listener.failures} == {"ServerFullError"}
+    assert "make room on the server's disk" in listener.failures[0].hint
+
+
+def test_full_scratch_disk_holds_back_what_needs_it(bridge: "Bridge", tmp_path: Path) -> None:
+    """A recording whose copy does not fit waits, the others go on; with room it goes by itself."""
+    plain = tmp_path / "big.db3"
+    connection = sqlite3.connect(plain)
+    create(connection, 4)
+    text = b"x" * 4091 + b"\0"
+    payload = b"\0\1\0\0" + len(text).to_bytes(4, "little") + text
+    insert(connection, [(1, index, payload) for index in range(1500)])
+    connection.commit()
+    connection.close()
+    packed = pa.compress(plain.read_bytes(), codec="zstd", asbytes=True)
+    listener = Listener()
+    with small_disk(tmp_path / "disk", size_bytes=90 * MEBIBYTE) as disk:
+        bridge.overrides |= {
+            "state.folder": str(disk / "state"),
+            "retry.attempts_max": 1,
+            "retry.backoff_max_s": 3.0,
+        }
+        bridge.state = disk / "state"
+        with (
+            EmbeddedServer(tmp_path / "platform") as server,
+            running(bridge, listener, server.port),
+        ):
+            # Copies leave 64 MiB free, whatever they need.
+            filler = fill(disk, leave_bytes=66 * MEBIBYTE)
+            bridge.drop("big.db3.zstd", packed)
+            # More often than there are attempts.
+            bridge.wait_for(lambda: len(listener.failures) >= 2)
+            waiting = bridge.await_state("big.db3.zstd", State.WAITING)
+            bridge.drop("small.mcap", bridge.mcap_bytes("small", 10))
+            bridge.await_state("small.mcap", State.FINALISED)
+            left = [path.name for path in (bridge.state / "scratch").iterdir()]
+            filler.unlink()
+            bridge.await_state("big.db3.zstd", State.FINALISED)
+            found = rows_on(server.port)
+
+    assert found == {"big": 1500, "small": 10}
+    assert {failure.error for failure in listener.failures} == {"ScratchSpaceError"}
+    assert waiting.attempts == 0
+    assert "free" in waiting.reason
+    assert left == []
