@@ -49,14 +49,21 @@ def dashboard() -> dict[str, Any]:
 def dashboard_queries() -> list[str]:
     """Every query of the dashboard with its variables filled in, as Grafana would."""
     board = dashboard()
-    found = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
-    found += [annotation["expr"] for annotation in board["annotations"]["list"]]
+    found = [target["expr"] for target in targets()]
+    return [filled(one) for one in found + [one["expr"] for one in board["annotations"]["list"]]]
+
+
+def targets() -> list[dict[str, Any]]:
+    return [target for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+
+
+def filled(query: str) -> str:
     fillings = {
         "$job": "mosaico-bridge", "$instance": ".*", "$__rate_interval": "1m", "$__range": "1h",
     }  # fmt: skip
     for variable, value in fillings.items():
-        found = [query.replace(variable, value) for query in found]
-    return found
+        query = query.replace(variable, value)
+    return query
 
 
 def metric_names() -> set[str]:
@@ -263,3 +270,33 @@ def test_every_panel_has_data(prometheus: Prometheus) -> None:
     # Says when a bridge started again; this one has not.
     expected = [query for query in empty if query.startswith("changes(mosaico_bridge_start_time")]
     assert empty == expected
+
+
+def test_legends_name_labels_that_the_answers_have(prometheus: Prometheus) -> None:
+    """What a legend fills in is there: no series is shown without the name it should have."""
+    prometheus.wait("changes(mosaico_bridge_start_time_seconds[1m]) >= 0")
+    for target in targets():
+        wanted = set(re.findall(r"{{(\w+)}}", target.get("legendFormat", "")))
+        for sample in prometheus.query(filled(target["expr"])):
+            if not sample["metric"] and "or vector(0)" in target["expr"]:
+                continue  # The flat line where there is nothing to count has no name.
+            assert wanted <= sample["metric"].keys(), target
+
+
+def test_panels_are_what_grafana_takes_them_for() -> None:
+    """Kinds, units, and identifiers of queries are those that Grafana has; none is misspelt."""
+    kinds = {"row", "stat", "timeseries", "bargauge", "table"}
+    units = {"s", "bytes", "Bps", "short", "percentunit", "cps", "ops", "none", "dateTimeAsIso"}
+    for panel in dashboard()["panels"]:
+        assert panel["type"] in kinds
+        assert panel.keys() <= {
+            "id", "type", "title", "description", "gridPos", "datasource", "targets",
+            "fieldConfig", "options", "collapsed", "panels", "transformations",
+        }, panel["title"]  # fmt: skip
+        if panel["type"] == "row":
+            continue
+        assert panel["fieldConfig"]["defaults"].get("unit", "none") in units, panel["title"]
+        names = [target["refId"] for target in panel["targets"]]
+        assert len(set(names)) == len(names)
+        for target in panel["targets"]:
+            assert target["instant"] is not target["range"], panel["title"]
