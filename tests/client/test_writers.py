@@ -393,6 +393,20 @@ def test_more_topics_than_a_connection_carries(server: EmbeddedServer, name: str
         assert [row["data"] for _, row in sequence.rows()] == list(range(10))
 
 
+def test_a_connection_carries_64_streams(client: MosaicoClient, name: str) -> None:
+    """By default the 65th put opens a second connection; control calls have one of their own."""
+    with client.sequence_create(name, {}) as writer:
+        topics = [writer.topic_create(f"t{index}", {}, Integer64) for index in range(65)]
+        channels = client._connection._data_channels
+        assert [channel.streams for channel in channels] == [64, 1]
+        assert client._connection._control not in [channel.client for channel in channels]
+        for topic in topics:
+            topic.write_batch(integers(1))
+    sequence = client.sequence_handler(name)
+    assert sequence is not None
+    assert len(sequence.topics) == 65
+
+
 def test_rows_of_a_real_model(client: MosaicoClient, name: str) -> None:
     """Nested structs and required columns pass unchanged."""
     vector = {"x": 1.0, "y": -2.5, "z": np.pi}
