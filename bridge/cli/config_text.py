@@ -96,9 +96,15 @@ def _table(section: type[BaseModel]) -> Iterator[str]:
     yield "| key | default | meaning |"
     yield "|---|---|---|"
     for key, entry in section.model_fields.items():
-        default = _literal(entry.get_default(call_default_factory=True))
-        shown = f"`{default}`" if default is not None else "unset"
-        yield f"| `{key}` | {shown} | {(entry.description or '').replace('|', chr(92) + '|')} |"
+        meaning = (entry.description or "").replace("|", r"\|")
+        yield f"| `{key}` | {_shown(entry)} | {meaning} |"
+
+
+def _shown(entry: FieldInfo) -> str:
+    if entry.is_required():
+        return "required"
+    default = _literal(entry.get_default(call_default_factory=True))
+    return f"`{default}`" if default is not None else "unset"
 
 
 def _assignment(key: str, entry: FieldInfo) -> str:
