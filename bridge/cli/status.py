@@ -83,6 +83,7 @@ def look(settings: Settings) -> dict[str, Any]:
             "embedded": daemon["embedded"],
             "gate": daemon["gate"],
             "watch": daemon["watch"],
+            "folders": daemon["folders"],
             "uplink": daemon["uplink"],
             "checks": answer["checks"],
             "workers": answer["workers"],
@@ -203,8 +204,11 @@ def _source(seen: dict[str, Any]) -> str:
         known = {True: "a bridge runs", False: "no bridge runs", None: "whether a bridge runs: ?"}
         return f"from the journal; {known[seen['running']]}"
     where = "the embedded server" if seen["embedded"] else "the platform"
-    folder = printable(str(seen["watch"]["folder"]))
-    return f"from the running bridge; watching {folder}, sending to {where} at {seen['server']}"
+    folders = ", ".join(str(one["folder"]) for one in seen["folders"] or [seen["watch"]])
+    return (
+        f"from the running bridge; watching {printable(folders)}, sending to {where} at "
+        f"{seen['server']}"
+    )
 
 
 def _uplink(uplink: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,14 @@ from bridge.daemon.journal import Journal
 from bridge.daemon.metrics import Metrics
 from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import State
-from bridge.daemon.status import Gate, GateStatus, TopicProgress
+from bridge.daemon.status import (
+    BudgetStatus,
+    Gate,
+    GateStatus,
+    TopicProgress,
+    UplinkStatus,
+    WatchStatus,
+)
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport
 from tests.daemon.chromium import Chromium, chromium
 from tests.daemon.situations import NOW_NS, entry, failure, status, worker
@@ -47,10 +55,10 @@ class Page:
     def view(self) -> dict[str, object]:
         return {"items": self.notices, "sweep_age_s": 5.0}
 
-    def arrived(self, name: str) -> int:
+    def arrived(self, name: str, *, folder: str = "/data", **found: Any) -> int:
         """Put a recording with one topic on the platform."""
         made = self.journal.discover(
-            Path("/data") / name, name=name, size_bytes=1000, modified_ns=NOW_NS
+            Path(folder) / name, name=name, size_bytes=1000, modified_ns=NOW_NS, **found
         )
         for state in (State.READY, State.SENDING, State.FINALISED):
             self.journal.move(made.id, state, "a test")
@@ -185,6 +193,59 @@ def test_closed_gate_is_explained(page: Page, gate: GateStatus, headline: str, w
     assert page.text("#headline") == headline
     assert words in page.text("#detail")
     assert gate.hint in page.text("#hint")
+
+
+def test_several_folders_are_told_apart(page: Page) -> None:
+    """With several watched folders the page names them, and the one that each recording is in."""
+    front = WatchStatus(name="front", folder=Path("/data/front"))
+    rear = WatchStatus(name="rear", folder=Path("/data/rear"), problem="not mounted")
+    page.arrived("drive", folder="/data/rear")
+    busy = worker(path=Path("/data/front/other"))
+    page.board.ticked(
+        status=status(folders=(front, rear), workers=(busy,), counts={"finalised": 1})
+    )
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    assert "front: /data/front, rear: /data/rear → mosaico.example" in page.text("#where")
+    assert "in rear" in page.text("#recent-list .more")
+    assert "in front" in page.text("#workers .more")
+    assert browser.complaints() == []
+
+
+def test_a_single_folder_is_not_named_again_and_again(page: Page) -> None:
+    """With one folder only its path stands at the top, and no recording repeats it."""
+    page.arrived("drive")
+    page.board.ticked(status=status(folders=(WatchStatus(folder=Path("/data")),)))
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    assert page.text("#where") == "/data → mosaico.example:6726"
+    assert " in " not in page.text("#recent-list .more")
+
+
+def test_splits_tell_what_they_are_part_of(page: Page) -> None:
+    """A split that is a sequence of its own says which one of which recording it is."""
+    page.arrived("drive_3.mcap", split_of="drive", split_index=3)
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    assert "split 3 of drive" in page.text("#recent-list .more")
+
+
+def test_what_the_uplink_may_carry_is_told(page: Page) -> None:
+    """A limit, a budget and a pause are figures at the top; without any there is no figure."""
+    browser = page.open()
+    assert "Uplink" not in page.text("#figures")
+    budget = BudgetStatus(
+        period="day", most_bytes=10**9, used_bytes=3 * 10**8, left_bytes=7 * 10**8, ends_ns=NOW_NS
+    )
+    uplink = UplinkStatus(bytes_per_second_max=500_000, budgets=(budget,))
+    page.board.ticked(status=status(uplink=uplink))
+    browser.wait("document.querySelector('#figures').innerText.includes('Uplink')")
+    assert "at most 500 kB/s, 700 MB left this day" in page.text("#figures")
+    held = UplinkStatus(bytes_per_second_max=0, reason="The timetable pauses it until 18:00.")
+    page.board.ticked(status=status(uplink=held))
+    browser.wait("document.querySelector('#figures').innerText.includes('held')")
+    assert "The timetable pauses it until 18:00." in page.text("#figures")
+    assert browser.complaints() == []
 
 
 def test_hostile_names_are_only_text(page: Page) -> None:

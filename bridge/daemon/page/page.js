@@ -25,6 +25,7 @@ const WORDS = {
 
 const byId = (id) => document.getElementById(id);
 let lastHeardMs = 0;
+let folders = []; // The watched folders, where there are several.
 let timer = 0;
 
 // ---- elements ---------------------------------------------------------------------------------
@@ -119,7 +120,9 @@ function showWhere(data) {
   show(byId("embedded"), Boolean(daemon && daemon.embedded));
   if (!daemon) return;
   const target = daemon.embedded ? `embedded server ${daemon.server}` : daemon.server;
-  say(byId("where"), `${daemon.watch.folder} → ${target}`);
+  folders = daemon.folders.length > 1 ? daemon.folders : [];
+  const watched = folders.length ? folders.map((one) => `${one.name}: ${one.folder}`).join(", ") : daemon.watch.folder;
+  say(byId("where"), `${watched} → ${target}`);
   say(byId("versions"), `version ${data.version} · bridge ${daemon.instance.slice(0, 8)} · up ${span(data.now - daemon.started_at)}`);
 }
 
@@ -208,7 +211,7 @@ function fillWorker(box, worker, now) {
   say(part(box, "name"), worker.path.split("/").pop());
   say(part(box, "aside"), [`${percent} %`, left].filter(Boolean).join(" · "));
   say(part(box, "more"), [
-    worker.sequence && `as ${worker.sequence}`,
+    folderOf(worker.path), worker.sequence && `as ${worker.sequence}`,
     `${whole.format(worker.messages_sent)}${of} messages`,
     `${bytes(worker.recorded_bytes_read)} of ${bytes(worker.recorded_bytes)} read`,
     `for ${span(elapsed)}`,
@@ -239,6 +242,12 @@ function becomes(topic) {
 
 // ---- recordings -------------------------------------------------------------------------------
 
+// Names the folder that a path lies in, where there are several to tell apart.
+function folderOf(path) {
+  const found = folders.find((one) => path.startsWith(`${one.folder.replace(/\/+$/, "")}/`));
+  return found ? `in ${found.name}` : "";
+}
+
 function makeRecording() {
   const row = el("div", { class: "row" },
     el("span", { class: "sign", "aria-hidden": "true" }), el("span", { class: "name path" }),
@@ -260,7 +269,8 @@ function fillRecording(item, one, now) {
   say(part(item, "aside"), `${bytes(one.size_bytes)} · ${ago(one.changed_at, now)}`);
   const reason = failure ? failure.message : arrived ? "" : one.reason;
   say(part(item, "more"), [
-    WORDS[one.state] || one.state, waits, reason,
+    WORDS[one.state] || one.state, waits, reason, folderOf(one.path),
+    one.split_of && `split ${one.split_index ?? "?"} of ${one.split_of}`,
     one.messages_sent ? count(one.messages_sent, "message") : "",
     arrived && one.verification ? `verified: ${one.verification}` : "",
     one.sequence && `as ${one.sequence}`,
