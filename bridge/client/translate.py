@@ -57,6 +57,8 @@ _LINK: tuple[_Told, ...] = (
 
 # What servers say, in the order in which it is looked for; the first match decides.
 _WORDS: tuple[_Told, ...] = (
+    # Before all others, because what it could not parse may stand in it: frame sizes, for one.
+    (("failed parsing http/2",), TransientError, "something on the way garbles the stream"),
     (
         (
             "no space left on device",

@@ -17,6 +17,7 @@ from bridge.errors import (
     RefusedError,
     RejectedError,
     ServerError,
+    ServerFullError,
     TransientError,
     Trouble,
     UnknownActionError,
@@ -313,3 +314,24 @@ def test_deciding_by_words_would_be_found() -> None:
         "try:\n    f()\nexcept E as error:\n    if 'x' in error.message.lower():\n        raise\n"
     )
     assert words_looked_at(ast.parse(sample)) == [4]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "Stream removed (Failed parsing HTTP/2 (Frame size 11757329 is larger than max frame "
+            "size 4194304))",
+            TransientError,
+        ),
+        ("Internal error: OSError: [Errno 28] Error writing bytes to file", ServerFullError),
+        ("Internal error: No space left on device (os error 28)", ServerFullError),
+        ("database or disk is full", ServerFullError),
+    ],
+)
+def test_noise_on_the_line_and_full_disks_blame_no_content(
+    said: str, expected: type[ServerError]
+) -> None:
+    """Neither a garbled answer nor a server without room says anything about what was sent."""
+    for kind in (flight.FlightInternalError, flight.FlightServerError, pa.ArrowInvalid, OSError):
+        assert type(translate(kind(said))) is expected

@@ -295,7 +295,7 @@ max_batch_size_records = 1000
 backoff_initial_s = 0.05
 backoff_max_s = 1.25
 [uplink]
-bytes_per_second_max = 2_000_000
+bytes_per_second_max = 4_000_000
 [http]
 port = 0
 [log]

@@ -32,7 +32,7 @@ def arrivals(seed: int, hours: float, count: int) -> list[tuple[float, str, int]
     """Draw when recordings of which size arrive, from a few messages to some megabytes."""
     chance = random.Random(seed)
     times = sorted(chance.uniform(0, (hours - 0.5) * HOUR_S) for _ in range(count))
-    sizes = (10, 500, 5_000, 30_000)
+    sizes = (10, 500, 5_000, 5_000, 20_000)
     return [(at_s, f"r{number}", chance.choice(sizes)) for number, at_s in enumerate(times)]
 
 
@@ -41,7 +41,7 @@ def live_through(chaos: Chaos, faults: list[Fault], *, seed: int, hours: float, 
     with chaos.running():
         chaos.live(faults, arrivals(seed, hours, count))
         with suppress(AssertionError):
-            chaos.bridge.wait_for(chaos.settled, patience_s=90)
+            chaos.bridge.wait_for(chaos.settled, patience_s=300)
     elsewhere = [
         (entry.name, entry.state, entry.reason)
         for entry in chaos.bridge.entries().values()
