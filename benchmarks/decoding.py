@@ -22,9 +22,9 @@ def decode_ours(path: Path) -> Callable[[], Counts]:
         with open_recording(load_recording(path)) as reader:
             decoders = {topic.index: _decoder(topic) for topic in reader.topics}
             with ReadAhead(reader.blocks(), bytes_max=limits.read_ahead_bytes) as ahead:
-                for blocks in due(iter(ahead), Batcher(limits)):
-                    messages += len(decoders[blocks[0].topic].decode(*blocks).log_times_ns)
-                    payload_bytes += sum(int((each.ends - each.starts).sum()) for each in blocks)
+                for block in due(iter(ahead), Batcher(limits)):
+                    messages += len(decoders[block.topic].decode(block).log_times_ns)
+                    payload_bytes += int((block.ends - block.starts).sum())
         return {"messages": messages, "payload_bytes": payload_bytes}
 
     return call

@@ -1,6 +1,6 @@
 """Makes the batches that the limit puts: the very ones that an ingest would send."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,11 @@ def mapped_batches(recording: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
     with open_recording(load_recording(recording)) as reader:
         lanes, _ = plan_lanes(reader, options, NoEvents())
         batcher = Batcher(options.batches)
-        for blocks in due(reader.blocks(), batcher):
-            topic = blocks[0].topic
-            yield topic, lanes[topic].convert(blocks).batch
+        for block in due(reader.blocks(), batcher):
+            yield block.topic, lanes[block.topic].convert(block).batch
 
 
-def due(blocks: Iterator[MessageBlock], batcher: Batcher) -> Iterator[Sequence[MessageBlock]]:
+def due(blocks: Iterator[MessageBlock], batcher: Batcher) -> Iterator[MessageBlock]:
     """Yield blocks as an ingest batches them."""
     for block in blocks:
         yield from batcher.add(block)

@@ -21,10 +21,10 @@ LOST = 1 << 48
 
 @dataclass(slots=True)
 class Cursor:
-    """The positions of n walkers over the buffers of a source.
+    """The positions of n walkers over one buffer.
 
     Attributes:
-        source: The buffers.
+        source: The buffer.
         origin: int64, shape (n,): where alignment counts from, absolute.
         end: int64, shape (n,): end of the payload, relative to the origin.
         at: int64, shape (n,): the position, relative to the origin; owned and changed in place.
@@ -120,11 +120,10 @@ class Lone:
 def lone_of(cursor: Cursor, row: int) -> Lone:
     """Split one row off a cursor."""
     big = cursor.source.swap == (sys.byteorder == "little")
-    data, base = cursor.source.buffer_at(int(cursor.origin[row]))
     return Lone(
-        data=data.data,
+        data=cursor.source.data.data,
         length=_LENGTH_BIG if big else _LENGTH_LITTLE,
-        origin=int(cursor.origin[row]) - base,
+        origin=int(cursor.origin[row]),
         end=int(cursor.end[row]),
         at=int(cursor.at[row]),
         lenient=cursor.lenient,

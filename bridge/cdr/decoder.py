@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,9 +46,6 @@ Wide strings grow by half when they become UTF-8; nothing else grows.
 WIDE_SAMPLE_ROWS = 256
 """How many messages of a block are looked at to tell how its wide characters are written."""
 
-IDENTIFIER_BYTES = 2
-"""What a payload begins with, big endian (RTPS 2.3, section 10): how the rest is laid out."""
-
 _PADDING_UNIT_BYTES = 4
 """Writers pad payloads to a multiple of this, so fewer bytes may be left behind the last field."""
 
@@ -62,40 +59,11 @@ _BIG_ENDIAN = frozenset({Encapsulation.CDR_BE, Encapsulation.CDR2_BE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Payloads:
-    """The payloads of several blocks as one, none of them moved.
-
-    Attributes:
-        buffers: What the payloads lie in, one for each block.
-        starts: int64, shape (n,): first byte of each payload, as positions of a `Source`.
-        ends: int64, shape (n,): one past the last byte of each payload.
-    """
-
-    buffers: tuple[NDArray[np.uint8], ...]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, blocks: Sequence[MessageBlock]) -> "_Payloads":
-        """Number the payloads of blocks through."""
-        buffers = tuple(block.data for block in blocks)
-        if len(blocks) == 1:
-            return cls(buffers=buffers, starts=blocks[0].starts, ends=blocks[0].ends)
-        bases = Source(*buffers, swap=False).bases
-        pairs = list(zip(blocks, bases, strict=True))
-        return cls(
-            buffers=buffers,
-            starts=np.concatenate([block.starts + base for block, base in pairs]),
-            ends=np.concatenate([block.ends + base for block, base in pairs]),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
-    """Payloads that are decoded alike.
+    """Rows of a block that are decoded alike.
 
     Attributes:
-        rows: int64, shape (n,): indices into the payloads.
+        rows: int64, shape (n,): indices into the block.
         rules: How they are laid out.
         swap: Whether their byte order is the other one.
     """
@@ -104,13 +72,13 @@ class _Batch:
     rules: Rules
     swap: bool
 
-    def cursor(self, payloads: _Payloads, *, lenient: bool = False) -> Cursor:
+    def cursor(self, block: MessageBlock, *, lenient: bool = False) -> Cursor:
         """Stand in front of the first field of every row."""
-        origin = payloads.starts[self.rows] + self.rules.header_bytes
+        origin = block.starts[self.rows] + self.rules.header_bytes
         return Cursor(
-            Source(*payloads.buffers, swap=self.swap),
+            Source(block.data, swap=self.swap),
             origin,
-            payloads.ends[self.rows] - origin,
+            block.ends[self.rows] - origin,
             np.zeros(len(self.rows), dtype=np.int64),
             lenient,
         )
@@ -151,8 +119,8 @@ class Decoder:
         rules = ROS1_RULES if serialization is Serialization.ROS1 else CDR1_RULES
         self.arrow_type: pa.StructType = self._plan(rules).shape.type
 
-    def decode(self, *blocks: MessageBlock) -> DecodedBlock:
-        """Decode every message of one or several blocks that can be decoded, as one.
+    def decode(self, block: MessageBlock) -> DecodedBlock:
+        """Decode every message of a block that can be decoded.
 
         A message that cannot be decoded is left out alone and counted by reason: `truncated` (its
         payload ends before its fields do, or a length in it says so), `bound_exceeded` (a string
@@ -162,14 +130,12 @@ class Decoder:
         definition lacks something.
 
         Cost: linear in bytes; a few numpy operations per field of the definition, and per rank of
-        sequences of elements of varying size, each once for every block; one copy of large
-        payloads. Many blocks of small messages are better merged first.
+        sequences of elements of varying size; one copy of large payloads.
 
         Raises:
             DecodeError: The payloads together are beyond what Arrow's 32-bit offsets can address.
         """
-        payloads = _Payloads.of(blocks)
-        payload_bytes = int((payloads.ends - payloads.starts).sum())
+        payload_bytes = int((block.ends - block.starts).sum())
         if payload_bytes > PAYLOAD_BYTES_MAX:
             raise DecodeError(
                 f"A block of {payload_bytes} payload bytes cannot be decoded in one piece;"
@@ -177,13 +143,12 @@ class Decoder:
             )
         dropped: Counter[str] = Counter()
         parts = [
-            _decode_rows(self._plan(batch.rules), payloads, batch, dropped)
-            for batch in self._batches(payloads, dropped)
+            _decode_rows(self._plan(batch.rules), block, batch, dropped)
+            for batch in self._batches(block, dropped)
         ]
         rows, messages = self._in_order(parts)
-        log_times_ns = np.concatenate([block.log_times_ns for block in blocks])
         return DecodedBlock(
-            log_times_ns=log_times_ns[rows],
+            log_times_ns=block.log_times_ns[rows],
             messages=messages,
             dropped=dropped,
             leftover=sum(part.leftover for part in parts),
@@ -195,25 +160,25 @@ class Decoder:
             plan = self._plans[rules] = compile_plan(self.message_type, rules)
         return plan
 
-    def _batches(self, payloads: _Payloads, dropped: Counter[str]) -> list[_Batch]:
-        """Group the payloads that are decoded by the same rules."""
+    def _batches(self, block: MessageBlock, dropped: Counter[str]) -> list[_Batch]:
+        """Group the rows of a block that are decoded by the same rules."""
         if self.serialization is Serialization.ROS1:
-            rows = np.arange(len(payloads.starts))
+            rows = np.arange(len(block.starts))
             return [_Batch(rows=rows, rules=ROS1_RULES, swap=_is_swapped(big=False))]
         batches = []
-        for identifier, rows in _by_encapsulation(payloads, dropped):
+        for identifier, rows in _by_encapsulation(block, dropped):
             rules, swap = _RULES[identifier], _is_swapped(big=identifier in _BIG_ENDIAN)
             batch = _Batch(rows=rows, rules=rules, swap=swap)
-            batches.append(self._best_wide(payloads, batch) if self._has_wide else batch)
+            batches.append(self._best_wide(block, batch) if self._has_wide else batch)
         return batches
 
-    def _best_wide(self, payloads: _Payloads, batch: _Batch) -> _Batch:
+    def _best_wide(self, block: MessageBlock, batch: _Batch) -> _Batch:
         """Choose the layout of wide characters by which most messages end where they should."""
         sample = replace(batch, rows=batch.rows[:WIDE_SAMPLE_ROWS])
         scores = {}
         for wide in Wide:
             rules = batch.rules.with_wide(wide)
-            cursor = sample.cursor(payloads)
+            cursor = sample.cursor(block)
             for step in self._plan(rules).steps:
                 step.advance(cursor)
             left = cursor.end - cursor.at
@@ -222,7 +187,7 @@ class Decoder:
         return replace(batch, rules=max(scores, key=scores.__getitem__))
 
     def _in_order(self, parts: list[_Part]) -> tuple[NDArray[np.int64], pa.Array]:
-        """Put rows that were decoded by different rules back into their order."""
+        """Put rows that were decoded by different rules back into the order of the block."""
         if not parts:
             return np.empty(0, dtype=np.int64), pa.array([], type=self.arrow_type)
         if len(parts) == 1:
@@ -246,15 +211,14 @@ def _is_swapped(*, big: bool) -> bool:
 
 
 def _by_encapsulation(
-    payloads: _Payloads, dropped: Counter[str]
+    block: MessageBlock, dropped: Counter[str]
 ) -> list[tuple[Encapsulation, NDArray[np.int64]]]:
-    """Sort payloads by the identifier they begin with, dropping unknown ones."""
-    rows = np.flatnonzero(payloads.ends - payloads.starts >= ENCAPSULATION_BYTES)
-    if len(rows) < len(payloads.starts):
-        dropped[TRUNCATED] += len(payloads.starts) - len(rows)
-    source = Source(*payloads.buffers, swap=_is_swapped(big=True))
-    pairs = source.fixed(payloads.starts[rows], IDENTIFIER_BYTES).view(np.uint16)
-    identifiers = pairs.byteswap() if source.swap else pairs
+    """Sort the rows of a block by the identifier they begin with, dropping unknown ones."""
+    rows = np.flatnonzero(block.ends - block.starts >= ENCAPSULATION_BYTES)
+    if len(rows) < len(block.starts):
+        dropped[TRUNCATED] += len(block.starts) - len(rows)
+    starts = block.starts[rows]
+    identifiers = (block.data[starts].astype(np.int64) << 8) | block.data[starts + 1]
     found = []
     left = len(rows)
     for identifier in Encapsulation:
@@ -268,19 +232,19 @@ def _by_encapsulation(
     return found
 
 
-def _decode_rows(plan: Plan, payloads: _Payloads, batch: _Batch, dropped: Counter[str]) -> _Part:
+def _decode_rows(plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counter[str]) -> _Part:
     """Decode the rows of a batch.
 
     The walk is repeated without the bad rows where there are any, so that what is copied out
     needs no checks.
     """
     while True:
-        cursor = batch.cursor(payloads)
+        cursor = batch.cursor(block)
         located = [step.locate(cursor) for step in plan.steps]
         bad = cursor.at > cursor.end
         if not bad.any():
             break
-        _count_misfits(plan, payloads, replace(batch, rows=batch.rows[bad]), dropped)
+        _count_misfits(plan, block, replace(batch, rows=batch.rows[bad]), dropped)
         batch = replace(batch, rows=batch.rows[~bad])
     rows = batch.rows
     rejects = Rejects(len(rows))
@@ -298,9 +262,9 @@ def _decode_rows(plan: Plan, payloads: _Payloads, batch: _Batch, dropped: Counte
     return _Part(rows=rows, messages=messages, leftover=leftover)
 
 
-def _count_misfits(plan: Plan, payloads: _Payloads, batch: _Batch, dropped: Counter[str]) -> None:
+def _count_misfits(plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counter[str]) -> None:
     """Tell why walkers left their payloads: those that stay inside without bounds broke one."""
-    cursor = batch.cursor(payloads, lenient=True)
+    cursor = batch.cursor(block, lenient=True)
     for step in plan.steps:
         step.advance(cursor)
     fits = int(np.count_nonzero(cursor.at <= cursor.end))

@@ -87,7 +87,7 @@ class LocatedText:
         lengths = self.lengths
         if self.text.terminated and len(lengths):
             lasts = np.maximum(self.starts + lengths - 1, 0)
-            lengths = lengths - ((source.bytes_at(lasts) == 0) & (lengths > 0))
+            lengths = lengths - ((source.data[lasts] == 0) & (lengths > 0))
         return [text_array(source, self.starts, lengths, rejects)]
 
 

@@ -3,21 +3,14 @@
 A block usually points into a decompressed chunk that it shares with other topics. As long as it
 waits here it keeps that chunk alive, so waiting blocks are copied together once the chunks behind
 them outgrow the budget, and the biggest topics are sent early once the payloads themselves do.
-Blocks of big payloads leave as they came: decoding takes several at once, which spares a copy.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bridge.cdr import merge_blocks
 from bridge.ingest.options import BatchLimits
 from bridge.model import MessageBlock
-
-UNMERGED_BLOCK_BYTES_MIN = 128 << 10
-"""The mean payload bytes of blocks from which decoding them apart costs less than merging them."""
-
-UNMERGED_PAYLOAD_BYTES_MIN = 2048
-"""The same for single payloads: decoding apart costs time for every position in every block."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,11 +39,8 @@ class Batcher:
         self.buffer_bytes = 0
         self.payload_bytes = 0
 
-    def add(self, block: MessageBlock) -> Iterator[Sequence[MessageBlock]]:
-        """Take a block and yield what is due to be sent, at most one batch over the limits.
-
-        A batch is blocks of one topic, to be decoded together.
-        """
+    def add(self, block: MessageBlock) -> Iterator[MessageBlock]:
+        """Take a block and yield what is due to be sent, at most one batch over the limits."""
         waiting = self._topics.setdefault(block.topic, _Waiting())
         payload_bytes = int((block.ends - block.starts).sum())
         waiting.blocks.append(block)
@@ -71,25 +61,21 @@ class Batcher:
         if self.buffer_bytes > self._limits.memory_budget_bytes:
             self._compact()
 
-    def flush(self) -> Iterator[Sequence[MessageBlock]]:
-        """Yield all that waits, one batch for each topic, in order of the topics."""
+    def flush(self) -> Iterator[MessageBlock]:
+        """Yield all that waits, one block for each topic, in order of the topics."""
         for topic in sorted(self._topics):
             yield self._take(topic)
 
-    def _take(self, topic: int) -> Sequence[MessageBlock]:
+    def _take(self, topic: int) -> MessageBlock:
         waiting = self._topics.pop(topic)
         self.payload_bytes -= waiting.payload_bytes
+        merged = waiting.blocks[0] if len(waiting.blocks) == 1 else merge_blocks(waiting.blocks)
         if not self._topics:
             self._buffers.clear()
             self.buffer_bytes = 0
-        if (
-            waiting.payload_bytes >= UNMERGED_BLOCK_BYTES_MIN * len(waiting.blocks)
-            and waiting.payload_bytes >= UNMERGED_PAYLOAD_BYTES_MIN * waiting.rows
-        ) or len(waiting.blocks) == 1:
-            return waiting.blocks
-        return (merge_blocks(waiting.blocks),)
+        return merged
 
-    def _send_biggest_early(self) -> Iterator[Sequence[MessageBlock]]:
+    def _send_biggest_early(self) -> Iterator[MessageBlock]:
         # Half of the budget, so that small topics still make few and big batches.
         by_size = sorted(self._topics, key=lambda topic: -self._topics[topic].payload_bytes)
         for topic in by_size:

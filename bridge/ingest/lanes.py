@@ -1,6 +1,6 @@
 """One lane for each topic that is sent: how it is decoded, mapped and written, and its account."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -51,13 +51,13 @@ class Lane:
     writer: TopicWriter | None = None
     failure: BridgeError | None = None
 
-    def convert(self, blocks: Sequence[MessageBlock]) -> MappedBlock:
-        """Decode and map blocks as one; what is dropped is entered into the account."""
+    def convert(self, block: MessageBlock) -> MappedBlock:
+        """Decode and map a block; what is dropped on the way is entered into the account."""
         if not self.sampler.idle:
-            chosen = [_chosen(block, self.sampler) for block in blocks]
-            self.skip(DOWNSAMPLED_REASON, rows_of(blocks) - rows_of(chosen))
-            blocks = chosen
-        decoded = self.decoder.decode(*blocks)
+            before = len(block.starts)
+            block = _chosen(block, self.sampler)
+            self.skip(DOWNSAMPLED_REASON, before - len(block.starts))
+        decoded = self.decoder.decode(block)
         self.report.messages_leftover += decoded.leftover
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
@@ -67,11 +67,6 @@ class Lane:
     def skip(self, reason: str, count: int) -> None:
         """Enter messages that are left out."""
         enter_skipped(self.report, reason, count, self.events)
-
-
-def rows_of(blocks: Sequence[MessageBlock]) -> int:
-    """Count the messages of blocks."""
-    return sum(len(block.starts) for block in blocks)
 
 
 def enter_skipped(report: TopicReport, reason: str, count: int, events: IngestEvents) -> None:

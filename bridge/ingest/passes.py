@@ -6,7 +6,7 @@ arrays; nothing here runs once per message.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from bridge.client import MosaicoClient
 from bridge.errors import DecodeError, RecordingChangedError
 from bridge.ingest.batches import Batcher
 from bridge.ingest.events import IngestEvents
-from bridge.ingest.lanes import Lane, enter_skipped, plan_lanes, rows_of
+from bridge.ingest.lanes import Lane, enter_skipped, plan_lanes
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, TopicOutcome
 from bridge.ingest.sending import Sending, enter_written
@@ -189,13 +189,13 @@ class Passes:
             self._report_progress(reader, share)
         self.read_s += ahead.busy_s
 
-    def _convert(self, blocks: Sequence[MessageBlock], take: Take) -> None:
-        lane = self.lanes[blocks[0].topic]
-        lane.messages_read += rows_of(blocks)
+    def _convert(self, block: MessageBlock, take: Take) -> None:
+        lane = self.lanes[block.topic]
+        lane.messages_read += len(block.starts)
         if lane.failure is not None:
             return
         started = time.perf_counter()
-        mapped = lane.convert(blocks)
+        mapped = lane.convert(block)
         self.convert_s += time.perf_counter() - started
         self._check_bound(lane)
         take(lane, mapped.batch)

@@ -207,27 +207,6 @@ def test_long_payloads_are_merged_by_one_copy_from_all_blocks() -> None:
     assert not merged.data.flags.writeable
 
 
-@pytest.mark.parametrize("size_max", [9, 90, 3000])
-def test_ranges_of_several_buffers_are_gathered_as_if_those_were_one(size_max: int) -> None:
-    """Short, middling and long ranges, in order or not, come out as from one long buffer."""
-    random = np.random.default_rng(size_max)
-    buffers = [np.frombuffer(random.bytes(size), np.uint8) for size in (7000, 3500, 9000)]
-    joined = b"".join(buffer.tobytes() for buffer in buffers)
-    source = Source(*buffers, swap=False)
-    lengths = random.integers(size_max // 3, size_max, 40)
-    within = random.integers(0, [[7000 - 3000], [500], [9000 - 3000]], (3, 40))
-    starts = (within + source.bases[:, None])[random.integers(0, 3, 40), np.arange(40)]
-
-    for order in (np.argsort(starts), np.arange(40)):
-        ranges = list(zip(starts[order], lengths[order], strict=True))
-        gathered = source.ragged(starts[order], lengths[order])
-        fixed = source.fixed(starts[order], 4)
-        counts = np.frombuffer(b"".join(joined[at : at + 4] for at, _ in ranges), "<u4")
-        assert bytes(gathered) == b"".join(joined[at : at + size] for at, size in ranges)
-        assert fixed.tobytes() == counts.tobytes()
-        assert source.lengths_at(starts[order]).tolist() == counts.tolist()
-
-
 def test_blocks_of_two_topics_are_not_merged() -> None:
     """Mixing topics up is the caller's mistake and said so."""
     one = block_of([b"a"])
