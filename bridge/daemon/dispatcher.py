@@ -91,9 +91,13 @@ class Dispatcher:
             if self._gate.room(len(self._pool.busy), self._pool.count) <= 0:
                 return
             entry = self._next()
-            if entry is None:
+            if entry is not None:
+                self._give(worker, entry)
+                continue
+            remains = None if self._probing else self._journal.remains()
+            if remains is None:
                 return
-            self._give(worker, entry)
+            self._clear(worker, remains)
 
     @property
     def _probing(self) -> bool:
@@ -175,6 +179,28 @@ class Dispatcher:
             self._pool.discard(worker)
             if entry is not None:
                 self._journal.move(entry.id, State.READY, "its worker was gone")
+
+    def _clear(self, worker: Worker, entry: Entry) -> None:
+        """Let a worker clear what a recording that was given up has left on the platform."""
+        try:
+            host, port = self._address()
+        except (OSError, BridgeError):
+            return
+        job = Job(
+            kind=JobKind.CLEAR,
+            settings=self._tracker.settings_for(entry.path) or self._settings,
+            host=host,
+            port=port,
+            instance_id=self._instance_id,
+            fingerprint=entry.fingerprint,
+            upload=entry.upload,
+            reason=entry.reason,
+        )
+        try:
+            worker.assign(job, remains_of=entry.id)
+        except OSError:
+            # It died while it was idle; the next one is asked.
+            self._pool.discard(worker)
 
 
 def _order(entry: Entry) -> tuple[bool, int, int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.daemon.entry import Entry, Failure, Request, RequestKind, Sighting, Transition
-from bridge.daemon.states import ARRIVED, State
+from bridge.daemon.states import ARRIVED, AT_REST, State
 from bridge.errors import JournalError
 from bridge.ingest import OpenUpload
 
@@ -91,6 +91,13 @@ class JournalView:
     def with_content(self, fingerprint: str) -> Entry | None:
         """Give the recording with this content."""
         return self._one("WHERE fingerprint = ? AND duplicate_of IS NULL", fingerprint)
+
+    def remains(self) -> Entry | None:
+        """Give a recording at rest that has left an unfinished upload on the platform."""
+        where, values = _state_filter(AT_REST)
+        # Asked at every turn of the loop: never by looking through all recordings.
+        tail = f"INDEXED BY entries_with_upload {where} AND upload IS NOT NULL LIMIT 1"
+        return self._one(tail, *values)
 
     def duplicates(self, entry_id: int) -> list[Entry]:
         """List other places where the same content was seen."""

@@ -100,6 +100,8 @@ class Listener:
         match assignment.outcome:
             case Succeeded(report=None):
                 self._gate.answered()
+                if assignment.remains_of is not None:
+                    self._journal.note(assignment.remains_of, upload=None)
             case Succeeded(report=IngestReport() as report):
                 self._succeeded(assignment, report)
             case Failed(failure=failure):
@@ -195,6 +197,9 @@ class Listener:
             self._journal.move(older.id, State.SUPERSEDED, f"{report.sequence} has taken its place")
 
     def _failed(self, assignment: Assignment, failure: Failure) -> None:
+        if assignment.remains_of is not None:
+            self._not_cleared(assignment.remains_of, failure)
+            return
         if assignment.entry is None:
             self._probe_failed(failure)
             return
@@ -227,6 +232,16 @@ class Listener:
             due_ns=due_ns,
             failure=failure,
         )
+
+    def _not_cleared(self, entry_id: int, failure: Failure) -> None:
+        """Clear what a recording left when the platform is back, or say that it stays there."""
+        if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+            self._gate.closed_by(failure)
+            return
+        entry = self._journal.get(entry_id)
+        if entry is not None:
+            reason = f"{entry.reason}; what it left on the platform stays there: {failure.message}"
+            self._journal.note(entry_id, upload=None, reason=reason)
 
     def _probe_failed(self, failure: Failure) -> None:
         if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:

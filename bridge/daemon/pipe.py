@@ -38,6 +38,7 @@ class JobKind(StrEnum):
 
     INGEST = "ingest"
     PROBE = "probe"
+    CLEAR = "clear"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class Job:
     """One thing for a worker to do.
 
     Attributes:
-        kind: Send a recording, or only see whether the platform answers.
+        kind: Send a recording, only see whether the platform answers, or clear what a recording
+            that was given up has left there.
         settings: The settings in force.
         host: Where the platform is; the embedded server's is not in the settings.
         port: Its port.
@@ -56,6 +58,7 @@ class Job:
         final: Whether it is the last one before the give-up.
         upload: What an earlier attempt left to be taken up, or None.
         supersedes: The sequence that the recording's older content became, or None.
+        reason: Why it was given up, for `CLEAR`.
         resend: Whether the platform's sequence is replaced where it differs from the recording.
     """
 
@@ -70,6 +73,7 @@ class Job:
     final: bool = False
     upload: OpenUpload | None = None
     supersedes: Superseded | None = None
+    reason: str = ""
     resend: bool = False
 
     def encoded(self) -> bytes:
@@ -86,6 +90,7 @@ class Job:
             "final": self.final,
             "upload": None if self.upload is None else self.upload.as_json(),
             "supersedes": None if self.supersedes is None else self.supersedes.as_json(),
+            "reason": self.reason,
             "resend": self.resend,
         }
         return json.dumps(plain, default=_revealed).encode() + b"\n"
@@ -106,6 +111,7 @@ class Job:
             final=plain["final"],
             upload=None if plain["upload"] is None else OpenUpload.from_json(plain["upload"]),
             supersedes=None if plain["supersedes"] is None else Superseded(**plain["supersedes"]),
+            reason=plain["reason"],
             resend=plain["resend"],
         )
 

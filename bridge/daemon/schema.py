@@ -88,6 +88,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE entries ADD COLUMN files TEXT NOT NULL DEFAULT '{}';
     """,
+    """
+    CREATE INDEX entries_with_upload ON entries (id) WHERE upload IS NOT NULL;
+    """,
 )
 
 BUSY_TIMEOUT_S = 10.0

@@ -68,6 +68,7 @@ class Assignment:
         recorded_bytes_read: How much was read so far.
         topics: What was sent so far.
         upload: What the next attempt needs to take this one up, once anything was sent.
+        remains_of: The recording whose remains are cleared, by its number; else None.
         outcome: How the job ended, until that is in the journal.
     """
 
@@ -85,6 +86,7 @@ class Assignment:
     recorded_bytes_read: int = 0
     topics: dict[str, TopicProgress] = field(default_factory=dict)
     upload: OpenUpload | None = None
+    remains_of: int | None = None
     outcome: Succeeded | Failed | None = None
 
     @property
@@ -175,7 +177,9 @@ class Worker:
         """Give the file that becomes readable when it says something or dies."""
         return self._up.fileno()
 
-    def assign(self, job: Job, *, entry: Entry | None = None) -> None:
+    def assign(
+        self, job: Job, *, entry: Entry | None = None, remains_of: int | None = None
+    ) -> None:
         """Give it something to do.
 
         Raises:
@@ -188,6 +192,7 @@ class Worker:
         self.assignment = Assignment(
             job=job,
             entry=entry,
+            remains_of=remains_of,
             started_s=now_s,
             started_ns=self._clock.wall_ns(),
             progress_s=now_s,

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 from bridge.client import UplinkShare, Wire
@@ -140,7 +141,7 @@ def serve(run: Run, probe: Probe, *, parent_pid: int, share: UplinkShare | None 
 
     Args:
         run: Sends a recording.
-        probe: Sees whether the platform answers; raises if it does not.
+        probe: Does the jobs that send nothing; raises where the platform does not answer.
         parent_pid: The daemon, as it knew itself when it started this process.
         share: Where to put how much may be sent, whenever the daemon says so.
     """
@@ -162,7 +163,7 @@ def serve(run: Run, probe: Probe, *, parent_pid: int, share: UplinkShare | None 
 
 def _done(job: Job, run: Run, probe: Probe, send: Callable[[Message], None]) -> Message:
     try:
-        if job.kind is JobKind.PROBE:
+        if job.kind is not JobKind.INGEST:
             probe(job)
             return Succeeded(report=None)
         events = PipeEvents(send)
@@ -209,11 +210,23 @@ def _die_with_parent(parent_pid: int) -> None:
 
 
 def _limit_memory(limit_bytes: int) -> None:
-    # RLIMIT_DATA counts what is really private and writable; RLIMIT_AS would count Arrow's and
-    # the loader's reservations and break both.
+    # RLIMIT_DATA counts private writable mappings; RLIMIT_AS would count those of files, too. What
+    # is mapped before the job is for the most part reserved and never touched: a gibibyte by
+    # Arrow's allocator, a stack for each thread. So the limit goes on top of it; that nothing more
+    # than the limit is really in use is for the daemon to watch.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+    soft = _mapped_data_bytes() + limit_bytes
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _mapped_data_bytes() -> int:
+    """Give the size of the private writable mappings, as RLIMIT_DATA counts them (proc(5))."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 def _take_pipe() -> Callable[[Message], None]:

@@ -5,12 +5,12 @@ from dataclasses import replace
 from functools import partial
 
 from bridge.bags import fingerprint, load_recording, load_split
-from bridge.client import Pacer, UplinkShare
+from bridge.client import OnErrorPolicy, Pacer, UplinkShare
 from bridge.daemon.options import connect, ingest_options
-from bridge.daemon.pipe import Job
+from bridge.daemon.pipe import Job, JobKind
 from bridge.daemon.worker_main import PipeEvents, serve
 from bridge.errors import RecordingChangedError
-from bridge.ingest import IngestReport, ingest
+from bridge.ingest import IngestReport, clear_remains, ingest
 
 
 def run(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
@@ -45,12 +45,21 @@ def run(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
 
 
 def probe(job: Job) -> None:
-    """See whether the platform answers and lets us in.
+    """See whether the platform answers and lets us in; clear what was left there where that is due.
 
     Raises:
         ServerError: It does not.
     """
-    connect(job.settings, job.host, job.port).close()
+    with connect(job.settings, job.host, job.port) as client:
+        if job.kind is JobKind.CLEAR and job.upload is not None:
+            clear_remains(
+                client,
+                job.upload,
+                fingerprint=job.fingerprint,
+                instance=job.instance_id,
+                policy=OnErrorPolicy(job.settings.ingest.on_error),
+                reason=job.reason,
+            )
 
 
 def main() -> None:

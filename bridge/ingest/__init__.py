@@ -4,6 +4,7 @@ from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.lanes import plan_topics
 from bridge.ingest.options import BatchLimits, Identity, IngestOptions
 from bridge.ingest.pipeline import ingest
+from bridge.ingest.remains import clear_remains
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.ingest.superseded import Removal, Replacement, Superseded
 from bridge.ingest.upload import OpenUpload, got_on
@@ -24,6 +25,7 @@ __all__ = [
     "TopicOutcome",
     "TopicReport",
     "VerificationLevel",
+    "clear_remains",
     "custom_mappings",
     "got_on",
     "ingest",

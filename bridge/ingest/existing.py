@@ -102,7 +102,7 @@ def find_place(
         found = find_existing(client, sequence, fingerprint=fingerprint, instance=identity.instance)
         if found.state is Existing.WHOLE:
             for left, _ in remains:
-                _removed(client, left)
+                removed(client, left)
             return Place(sequence=sequence, whole=found.handler)
         if found.state is Existing.ABSENT:
             break
@@ -123,7 +123,7 @@ def find_place(
             and (tells or not salvaged)
         ):
             return Place(sequence=left, resumes=True, salvaged=tells)
-        if _removed(client, left):
+        if removed(client, left):
             sequence = left
     return Place(sequence=sequence)
 
@@ -190,7 +190,7 @@ def _same_terms(found: Finding, identity: Identity) -> bool:
     return made_by == (identity.config_hash, __version__)
 
 
-def _removed(client: MosaicoClient, sequence: str) -> bool:
+def removed(client: MosaicoClient, sequence: str) -> bool:
     """Delete remains; False where that is not permitted, and they are marked instead."""
     try:
         with suppress(NotFoundError):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from tests.daemon.chaos_proxy import ChaosProxy
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from bridge.daemon.status import WorkerProgress
     from bridge.embedded.records import TopicRecord
     from tests.daemon.conftest import Bridge
 
@@ -198,3 +200,32 @@ def test_upload_is_taken_up_by_the_next_daemon(
     assert before < len(whole()) == len(found) == TOPICS + 6
     assert set(found.values()) == {MESSAGES}
     check_sent_once(heard)
+
+
+@pytest.mark.timeout(240)
+def test_what_a_dying_worker_leaves_is_cleared(bridge: "Bridge") -> None:
+    """A recording quarantined for its workers' deaths leaves nothing unfinished on the platform."""
+
+    def deaths() -> int:
+        return bridge.entries()["drive.mcap"].deaths
+
+    with (
+        platform_behind_proxy(bridge, "G2d") as proxy,
+        running(bridge, proxy) as daemon,
+        MosaicoClient.connect("127.0.0.1", proxy.target_port) as client,
+    ):
+        bridge.drop("drive.mcap", drive_bytes())
+        while (before := deaths() if "drive.mcap" in bridge.entries() else 0) < 2:
+            worker = bridge.wait_for(lambda: client.list_sequences() and sending(daemon))[0]
+            os.kill(worker.pid, signal.SIGKILL)
+            bridge.wait_for(lambda: deaths() != before)
+        bridge.await_state("drive.mcap", State.QUARANTINED)
+        bridge.wait_for(lambda: bridge.entries()["drive.mcap"].upload is None)
+
+        assert client.list_sequences() == []
+
+
+def sending(daemon: Daemon) -> tuple["WorkerProgress", ...]:
+    """Give the workers that are in the middle of an upload."""
+    workers = daemon.status.workers if daemon.status is not None else ()
+    return tuple(worker for worker in workers if worker.messages_sent)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from bridge.errors import (
     RejectedError,
     TransientError,
 )
-from bridge.ingest import Identity, IngestOptions, TopicOutcome, ingest
+from bridge.ingest import Identity, IngestOptions, TopicOutcome, clear_remains, ingest
+from bridge.mapping import BRIDGE_KEY
 from tests.ingest.platforms import platform
 from tests.ingest.test_resume import Kept, break_at, rows, yields
 
@@ -239,6 +241,51 @@ def test_without_the_right_to_delete_a_give_up_leaves_a_mark(
     assert told.message.startswith(ABANDONED)
     assert "the line broke" in told.message
     assert any("not cleaned up" in note for note in caught.value.__notes__)
+
+
+@GENERATIONS
+@pytest.mark.parametrize("policy", list(OnErrorPolicy))
+def test_remains_of_a_recording_that_no_ingest_could_see_to_are_cleared(
+    revision: str,
+    policy: OnErrorPolicy,
+    drive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the death of the last try the policy is done all the same; twice does no harm."""
+    kept = Kept()
+    break_at(monkeypatch, TopicWriter, "close", 2)
+    with platform(revision, tmp_path) as client:
+        with pytest.raises(TransientError):
+            ingest(
+                load_recording(drive),
+                client=client,
+                options=options(policy, final=False),
+                events=kept,
+            )
+        upload = kept.upload
+        assert upload is not None
+        handler = client.sequence_handler(upload.sequence)
+        assert handler is not None
+        fingerprint = handler.user_metadata[BRIDGE_KEY]["fingerprint"]
+        clear = partial(
+            clear_remains,
+            client,
+            upload,
+            fingerprint=fingerprint,
+            policy=policy,
+            reason="its worker died twice",
+        )
+        clear(instance="another")
+        assert client.list_sequences() == [upload.sequence], "it is not another's to clear"
+        for _ in range(2):
+            clear(instance="test")
+            if policy is OnErrorPolicy.Delete:
+                assert client.list_sequences() == []
+                continue
+            assert locked_topics(client, upload.sequence) == (True, {"/imu/data", "/odom"})
+            (told,) = client.list_sequence_notify(upload.sequence)
+            assert "its worker died twice" in told.message
 
 
 def broken_messages(path: Path, *, good: int, bad: int) -> Path:
