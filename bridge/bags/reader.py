@@ -147,8 +147,8 @@ class RecordingReader:
             self._current, self._payload_bytes = opened, 0
             try:
                 for block in opened.container.blocks():
-                    self._payload_bytes += int((block.ends - block.starts).sum())
                     if not isinstance(opened.container, McapReader):
+                        self._payload_bytes += int((block.ends - block.starts).sum())
                         self._unguarded_messages += len(block.starts)
                     yield from self._messages(block, topic_of[block.channel])
             except RecordingChangedError:

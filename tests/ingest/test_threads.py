@@ -50,8 +50,8 @@ def test_reading_ahead_stops_at_the_bound() -> None:
             yield block(topic)
 
     with ReadAhead(blocks(), bytes_max=500) as ahead:
-        # Five wait in the queue, the sixth in the thread's hand.
-        assert wait_until_still(made) == 6
+        # Five wait in the queue, the sixth in the thread's hand; the seventh told that it ends.
+        assert wait_until_still(made) == 7
         assert len(list(ahead)) == 100
 
 
