@@ -382,6 +382,11 @@ class SessionServer(OldServer):
             "query": self.query,
             **self.notification_actions(),
         }
+        self.streams = (
+            {"topic_filter_clusterize": self.clusterize, "topic_filter_intersect": self.intersect}
+            if revision == "G2c"
+            else {}
+        )
 
     def fail(self, kind: str, text: str) -> Any:
         if kind == "not found":
@@ -394,11 +399,42 @@ class SessionServer(OldServer):
         return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
     def do_action(self, _context: Any, action: Any) -> Iterator[bytes]:
+        if action.type in self.streams:
+            spans = self.streams[action.type](json.loads(action.body.to_pybytes()))
+            for number, (start_ns, end_ns) in enumerate(spans):
+                told = {"ts": {"start_ns": start_ns, "end_ns": end_ns}, "id": number}
+                yield json.dumps({"action": action.type, "response": told}).encode() + b"\n"
+            return
         if action.type not in self.actions:
             text = f"Bad request: no available action for string `{action.type}`."
             raise pa.ArrowInvalid(text)
         response = self.actions[action.type](json.loads(action.body.to_pybytes()))
         yield json.dumps({"action": action.type, "response": response}).encode()
+
+    def clusterize(self, request: Json) -> list[tuple[int, int]]:
+        """Cluster the rows that meet `$gt` conditions, one time after the other."""
+        table = pa.Table.from_batches(self.topic(request["locator"])["batches"])
+        for path, operand in request["ontology"].items():
+            column = table.column(path.partition(".")[2])
+            table = table.filter(pc.greater(column, operand["$gt"]))
+        window = request.get("timestamp_range") or {"start_ns": -(2**63), "end_ns": 2**63 - 1}
+        found: list[tuple[int, int]] = []
+        for time_ns in sorted(table.column("timestamp_ns").to_pylist()):
+            if not window["start_ns"] <= time_ns < window["end_ns"]:
+                continue
+            gap_ns = request["clustering_dt_ns"]
+            if found and (gap_ns == 0 or time_ns - found[-1][1] <= gap_ns):
+                found[-1] = (found[-1][0], time_ns)
+            else:
+                found.append((time_ns, time_ns))
+        return found
+
+    def intersect(self, request: Json) -> list[tuple[int, int]]:
+        """Give what the clusters of two topics have in common; no tolerance."""
+        assert request["intersect_dt_ns"] == 0
+        one, two = (self.clusterize(topic) for topic in request["topics"])
+        overlaps = [(max(a, c), min(b, d)) for a, b in one for c, d in two]
+        return sorted(overlap for overlap in overlaps if overlap[0] <= overlap[1])
 
     def version(self, _request: Json) -> Json:
         numbers = self.versions[self.revision]

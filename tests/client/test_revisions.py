@@ -245,12 +245,23 @@ def test_time_range_of_what_matched(client: MosaicoClient, old: OldServer) -> No
         assert response[0].topics[0].timestamp_range == TimestampRange(start=3, end=5)
 
 
-def test_clusters_are_refused_where_there_are_none(client: MosaicoClient, old: OldServer) -> None:
-    """Before G2c there are no temporal clusters, and the client says so."""
-    if old.revision == "G2c":
+def test_clusters_where_there_are_any(client: MosaicoClient, old: OldServer) -> None:
+    """Before G2c there are no temporal clusters, and the client says so; then they are read."""
+    write(client)
+    above = Integer64.Q.data.gt(3)
+    if old.revision != "G2c":
+        with pytest.raises(QueryError, match=old.revision):
+            client.clusters("run", "a/b", above, gap_ns=1)
         return
-    with pytest.raises(QueryError, match=old.revision):
-        client.clusters("run", "a/b", Integer64.Q.data.gt(4), gap_ns=1)
+    (found,) = client.clusters("run", "a/b", above, gap_ns=1)
+    assert (found.start_ns, found.end_ns) == (4, 5)
+    assert client.clusters("run", "a/b", above, gap_ns=1, end_ns=4) == []
+    with client.sequence_create("both", {}) as writer:
+        writer.topic_create("one", {}, Integer64).write_batch(integers(1, 2, 9))
+        writer.topic_create("two", {}, Integer64).write_batch(integers(2, 3))
+    topics = {"one": [Integer64.Q.data.gt(0)], "two": [Integer64.Q.data.gt(0)]}
+    (common,) = client.common_clusters("both", topics, gap_ns=1, tolerance_ns=0)
+    assert (common.start_ns, common.end_ns) == (2, 2)
 
 
 class ProtobufServer(SessionServer):
