@@ -277,31 +277,65 @@ class MosaicoClient:
         self._topics.clear()
 
     def list_sequences(self) -> list[str]:
-        """Name all sequences, sorted."""
+        """Name all sequences, sorted; those being written too.
+
+        Raises:
+            ServerError: The call failed.
+        """
         return sorted(self._dialect.sequence_names())
 
     def sequence_notify(self, sequence_name: str, message: str) -> None:
-        """Attach an error notification to a sequence."""
+        """Attach an error notification to a sequence.
+
+        Raises:
+            NotFoundError: There is none of that name.
+            RefusedError: The API key does not permit it.
+        """
         self._dialect.notify(checked_sequence(sequence_name), message)
 
     def topic_notify(self, sequence_name: str, topic_name: str, message: str) -> None:
-        """Attach an error notification to a topic."""
+        """Attach an error notification to a topic.
+
+        Raises:
+            NotFoundError: There is none of that name.
+            RefusedError: The API key does not permit it.
+        """
         self._dialect.notify(topic_locator(sequence_name, topic_name), message)
 
     def list_sequence_notify(self, sequence_name: str) -> list[Notified]:
-        """List the notifications on a sequence itself; those on its topics are apart."""
+        """List the notifications on a sequence itself; those on its topics are apart.
+
+        Raises:
+            NotFoundError: There is none of that name; on G1 that is an empty list.
+            ServerError: The call failed otherwise.
+        """
         return self._notified(checked_sequence(sequence_name))
 
     def list_topic_notify(self, sequence_name: str, topic_name: str) -> list[Notified]:
-        """List the notifications on a topic."""
+        """List the notifications on a topic.
+
+        Raises:
+            NotFoundError: There is none of that name; on G1 that is an empty list.
+            ServerError: The call failed otherwise.
+        """
         return self._notified(topic_locator(sequence_name, topic_name))
 
     def clear_sequence_notify(self, sequence_name: str) -> None:
-        """Remove the notifications on a sequence itself."""
+        """Remove the notifications on a sequence itself; those on its topics stay.
+
+        Raises:
+            NotFoundError: There is none of that name; on G1 nothing happens.
+            RefusedError: The API key does not permit it.
+        """
         self._dialect.notifications_clear(checked_sequence(sequence_name))
 
     def clear_topic_notify(self, sequence_name: str, topic_name: str) -> None:
-        """Remove the notifications on a topic."""
+        """Remove the notifications on a topic.
+
+        Raises:
+            NotFoundError: There is none of that name; on G1 nothing happens.
+            RefusedError: The API key does not permit it.
+        """
         self._dialect.notifications_clear(topic_locator(sequence_name, topic_name))
 
     def _notified(self, locator: str) -> list[Notified]:
