@@ -20,7 +20,7 @@ from bridge.mapping import (
     plan_topic,
     topic_name,
 )
-from bridge.model import MessageBlock, Serialization, Topic
+from bridge.model import Definition, MessageBlock, Serialization, Topic
 
 Choice = TypeVar("Choice")
 
@@ -90,6 +90,7 @@ def plan_lanes(
     """
     wanted = TopicFilter(options.topics)
     taken: set[str] = set()
+    decoders = _Decoders()
     lanes: dict[int, Lane] = {}
     reports: list[TopicReport] = []
     for topic in reader.topics:
@@ -107,7 +108,7 @@ def plan_lanes(
             report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
             continue
         try:
-            lane = _lane(topic, report, reader, options, taken, events)
+            lane = _lane(topic, report, reader, options, taken, events, decoders)
         except DefinitionError as error:
             if options.fail_on_topic_error:
                 raise
@@ -125,6 +126,7 @@ def _lane(
     options: IngestOptions,
     taken: set[str],
     events: IngestEvents,
+    decoders: "_Decoders",
 ) -> Lane:
     if topic.obstacle:
         raise DefinitionError(topic.obstacle, msgtype=topic.msgtype, topic=topic.name)
@@ -136,8 +138,8 @@ def _lane(
             hint=missing_definition_hint(topic.msgtype),
         )
     choices = _first_match(topic.name, options.topic_options) or options.default_topic_options
-    message_type = parse_definition(topic.msgtype, topic.definition)
-    decoder = Decoder(message_type, serialization=topic.serialization)
+    decoder = decoders.of(topic.msgtype, topic.definition, topic.serialization)
+    message_type = decoder.message_type
     ros1 = topic.serialization is Serialization.ROS1
     plan = plan_topic(
         topic,
@@ -161,6 +163,25 @@ def _lane(
         sampler=Downsampler(choices),
         events=events,
     )
+
+
+class _Decoders:
+    """Compiles a decoder for each type of a recording once, however many topics share it."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, Definition, Serialization], Decoder] = {}
+
+    def of(self, msgtype: str, definition: Definition, serialization: Serialization) -> Decoder:
+        """Give the decoder of a type.
+
+        Raises:
+            DefinitionError: The definition cannot be understood.
+        """
+        key = (msgtype, definition, serialization)
+        if key not in self._made:
+            message_type = parse_definition(msgtype, definition)
+            self._made[key] = Decoder(message_type, serialization=serialization)
+        return self._made[key]
 
 
 def _chosen(block: MessageBlock, sampler: Downsampler) -> MessageBlock:
