@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import client, embedded, formats, ingest, mapping, memory, startup
+from benchmarks import client, daemon, embedded, formats, ingest, mapping, memory, startup
 from benchmarks.options import Options
 from benchmarks.tables import machine
 from bridge.daemon.memory import ENVIRONMENT
@@ -21,6 +21,7 @@ SUITES: dict[str, Callable[[Options], str]] = {
     "client": client.run,
     "embedded": embedded.run,
     "memory": memory.run,
+    "idle": daemon.idle,
     "startup": startup.run,
 }
 

@@ -23,7 +23,7 @@ from bridge.client import MosaicoClient
 RECORDINGS, QUICK_RECORDINGS = 5, 2
 RATE_HZ, SECONDS_OF_1_MB = 200.0, 14.5
 OLD, QUICK_OLD = 10_000, 50
-IDLE_S, QUICK_IDLE_S = 30.0, 2.0
+IDLE_S, QUICK_IDLE_S = 60.0, 2.0
 SETTLED_AFTER_S, QUICK_SETTLED_AFTER_S = 25.0, 4.0
 PATIENCE_S = 60.0
 POLL_S = 0.005
@@ -107,7 +107,7 @@ def _await_rows(client: MosaicoClient, prefix: str, rows: int) -> None:
 def idle(options: Options) -> str:
     """Measure the daemon at rest over recordings that it has sent long ago."""
     count = QUICK_OLD if options.quick else OLD
-    options.say(f"memory: idle over {count} recordings")
+    options.say(f"idle: over {count} recordings")
     folder = options.folder / "idle"
     watched = folder / "watched"
     watched.mkdir(parents=True)

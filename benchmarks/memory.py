@@ -1,4 +1,4 @@
-"""Peak memory against size and number of topics, two at once, and what the daemon costs.
+"""Peak memory against size and number of topics, two at once, and from close to finalised.
 
 The peak is that of the process that ingests, as a worker does, at the null sink.
 """
@@ -9,7 +9,7 @@ from functools import partial
 
 from benchmarks import messages as of
 from benchmarks.cases import DRIVE, DRIVE_SECONDS, Stream, stream
-from benchmarks.daemon import idle, latency
+from benchmarks.daemon import latency
 from benchmarks.messages import START_NS
 from benchmarks.options import Options
 from benchmarks.recordings import size_of, write_mcap
@@ -29,7 +29,7 @@ Figures = tuple[str, float, int, float, float]
 
 
 def run(options: Options) -> str:
-    """Measure whatever of the five is wanted."""
+    """Measure whatever of the four is wanted."""
     parts = []
     with running_sink() as sink:
         if options.wants("size"):
@@ -40,8 +40,6 @@ def run(options: Options) -> str:
             parts.append(_pair(sink, options))
     if options.wants("latency"):
         parts.append(latency(options))
-    if options.wants("idle"):
-        parts.append(idle(options))
     return "\n".join(parts)
 
 

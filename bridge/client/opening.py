@@ -21,7 +21,10 @@ _DIALECTS: dict[Generation, type[KeyedDialect] | type[SessionDialect]] = {
     Generation.KEYED: KeyedDialect,
     Generation.SESSION: SessionDialect,
 }
-_TRIAL = pa.record_batch({"timestamp_ns": pa.array(range(64), pa.int64())})
+# From a buffer, for making an array of Python's numbers loads pandas where that is installed.
+_TRIAL = pa.record_batch(
+    {"timestamp_ns": pa.Array.from_buffers(pa.int64(), 64, [None, pa.py_buffer(bytes(512))])}
+)
 
 
 def open_connection(

@@ -5,7 +5,9 @@ The name's first word picks what happens, so that a test says it where it makes 
 """
 
 import ctypes
+import mmap
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -64,7 +66,7 @@ def run(job: Job, events: IngestEvents) -> IngestReport:
     return report
 
 
-def misbehave(how: str, job: Job) -> None:  # noqa: C901, PLR0912 - one script a line
+def misbehave(how: str, job: Job) -> None:  # noqa: C901, PLR0912, PLR0915 - one script a line
     match how:
         case "flaky" if job.attempt < 3:
             raise TransientError("the stream broke")
@@ -92,6 +94,24 @@ def misbehave(how: str, job: Job) -> None:  # noqa: C901, PLR0912 - one script a
                 pass
         case "hang" if job.attempt == 1:
             time.sleep(600)
+        case "limits":
+            soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+            core, _ = resource.getrlimit(resource.RLIMIT_CORE)
+            lines = Path("/proc/self/status").read_text().splitlines()
+            (data,) = [line.split()[1] for line in lines if line.startswith("VmData:")]
+            (FOLDER / "limits").write_text(f"{soft} {int(data) << 10} {core} {os.nice(0)}\n")
+        case "shared":
+            # Shared memory is not private data, so that the limit of that does not stop it.
+            pages = mmap.mmap(-1, 1 << 30)
+            for start in range(0, len(pages), 1 << 20):
+                pages[start : start + (1 << 20)] = b"x" * (1 << 20)
+            time.sleep(600)
+        case "scan":
+            # As long as a file is read that holds nothing to report.
+            with Path("/dev/zero").open("rb", buffering=0) as zeros:
+                while not (FOLDER / "go").exists():
+                    zeros.read(2 << 20)
+                    time.sleep(0.1)
         case "slow":
             while not (FOLDER / "go").exists():
                 time.sleep(0.02)
