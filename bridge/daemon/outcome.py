@@ -152,8 +152,8 @@ def after_success(report: IngestReport) -> tuple[State, str]:
     unverifiable = report.messages_unverifiable
     aside = f" ({unverifiable} unverifiable: no checksum in the files)" if unverifiable else ""
     if report.complete:
-        story = f"{report.messages_sent} messages on the platform, all verified{aside}"
-        return State.FINALISED, story
+        proof = f"verified: {report.verification}"
+        return State.FINALISED, f"{report.messages_sent} messages on the platform, {proof}{aside}"
     lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
     parts = [f"{report.messages_sent} messages on the platform"]
     if report.messages_skipped:
