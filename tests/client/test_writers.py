@@ -50,6 +50,19 @@ def test_what_is_written_is_what_is_there(client: MosaicoClient, name: str) -> N
     assert handler.table().column("data").to_pylist() == [3, 4, 5]
 
 
+@pytest.mark.parametrize("times_ns", [(5,), (5, 9, 3, 4), (7, *range(100, 3, -1), 50)], ids=len)
+def test_writer_knows_the_range_it_has_sent(
+    client: MosaicoClient, name: str, times_ns: tuple[int, ...]
+) -> None:
+    """First and last time are those of all rows, in whatever order they come, few or many."""
+    with client.sequence_create(name, {}) as writer:
+        topic = writer.topic_create("t", {}, Integer64)
+        assert (topic.start_ns, topic.end_ns) == (None, None)
+        topic.write_batch(integers(6))
+        topic.write_batch(integers(*times_ns))
+        assert (topic.start_ns, topic.end_ns) == (min(6, *times_ns), max(6, *times_ns))
+
+
 def test_writer_outside_its_block_is_refused(client: MosaicoClient, name: str) -> None:
     """Before, after and a second time: a RuntimeError that says to use `with`."""
     writer = client.sequence_create(name, {})
