@@ -57,6 +57,12 @@ class PutStream:
         self.on_end(self)
         return chosen
 
+    def end(self) -> None:
+        """Tell the server that nothing follows, without waiting for its verdict; idempotent."""
+        if not self.ended:
+            with suppress(ServerError):  # The verdict will say so, too.
+                self.watched.call(self.writer.done_writing)
+
     def finish(self) -> None:
         """End the stream and hear the server's verdict.
 

@@ -41,6 +41,9 @@ class RowStream(Protocol):
     def write(self, batch: pa.RecordBatch) -> None:
         """Take a batch."""
 
+    def end(self) -> None:
+        """Say that nothing follows."""
+
     def finish(self) -> None:
         """End well."""
 
@@ -52,6 +55,9 @@ class Nowhere:
     """A stream that takes everything and sends nothing."""
 
     def write(self, batch: pa.RecordBatch) -> None:
+        """Ignore."""
+
+    def end(self) -> None:
         """Ignore."""
 
     def finish(self) -> None:
@@ -81,6 +87,7 @@ class TopicWriter:
         start_ns: First record time among these rows; None before the first.
         end_ns: Last record time among them, inclusive; likewise.
         oversize: Rows that were too large for the server; dropped, counted and reported to it.
+        ended: Whether it was said that nothing follows.
         closed: Whether the topic is whole on the server, as far as its verdict tells.
         aborted: Whether it was given up.
     """
@@ -97,6 +104,7 @@ class TopicWriter:
     start_ns: int | None = None
     end_ns: int | None = None
     oversize: int = 0
+    ended: bool = False
     closed: bool = False
     aborted: bool = False
     _rows: list[Mapping[str, Any]] = field(default_factory=list)
@@ -147,6 +155,21 @@ class TopicWriter:
         if full or len(self._rows) >= self.limits.records_max:
             self._flush()
 
+    def end(self) -> None:
+        """Send what is buffered and say that nothing follows; `close` then hears the verdict.
+
+        Whoever has several topics to close ends them all first: the server then works them off
+        at the same time, and a slow link is waited for once instead of once for each.
+
+        Raises:
+            UsageError: The writer is closed.
+            ServerError: The stream is broken; only `abort` is left.
+        """
+        self._require_open()
+        self._flush()
+        self.ended = True
+        self.stream.end()
+
     def close(self) -> None:
         """Send what is buffered, end the stream and hear the server's verdict; idempotent.
 
@@ -155,8 +178,9 @@ class TopicWriter:
         """
         if self.closed:
             return
-        self._require_open()
-        self._flush()
+        if not self.ended:
+            self._require_open()
+            self._flush()
         self.stream.finish()
         if self.oversize > 1:
             self.report(
@@ -192,7 +216,7 @@ class TopicWriter:
         return isinstance(error, Exception) and self.drop(error)
 
     def _require_open(self) -> None:
-        if self.closed or self.aborted:
+        if self.ended or self.closed or self.aborted:
             raise UsageError(f"{self.name}: the topic writer is closed")
 
     def _flush(self) -> None:

@@ -211,9 +211,12 @@ class SequenceWriter:
         if self.status is SequenceStatus.Finalized:
             return
         upload = self._require_upload()
-        for topic in self._topics.values():
-            if not topic.aborted:
-                topic.close()
+        open_topics = [topic for topic in self._topics.values() if not topic.aborted]
+        for topic in open_topics:
+            if not topic.closed and not topic.ended:
+                topic.end()
+        for topic in open_topics:
+            topic.close()
         self.dialect.upload_finalize(upload)
         self.status = SequenceStatus.Finalized
         self.on_change(self.name)

@@ -149,6 +149,9 @@ class Sending:
         try:
             for lane in lanes:
                 if lane.writer is not None and lane.failure is None:
+                    self._attempt(lane, lane.writer.end)
+            for lane in lanes:
+                if lane.writer is not None and lane.failure is None:
                     self._attempt(lane, lane.writer.close)
                 if lane.writer is not None and lane.failure is None:
                     enter_written(lane, lane.writer)

@@ -271,6 +271,36 @@ def test_aborted_topic_is_not_whole(client: MosaicoClient, name: str) -> None:
     assert writer.receipts()["/broken"].row_count == 1
 
 
+def test_ended_topic_is_worked_off_before_it_is_closed(client: MosaicoClient, name: str) -> None:
+    """The server completes a topic that was ended while others are still closed one by one."""
+    with client.sequence_create(name, {}) as writer:
+        topics = [writer.topic_create(f"t{number}", {}, Integer64) for number in range(3)]
+        for topic in topics:
+            topic.write_batch(integers(1, 2))
+            topic.end()
+            with pytest.raises(UsageError, match="closed"):
+                topic.write_batch(integers(3))
+        deadline = time.monotonic() + 10
+        while not all(receipt.locked for receipt in writer.receipts().values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        for topic in topics:
+            topic.close()
+            assert topic.closed
+    assert {receipt.row_count for receipt in writer.receipts().values()} == {2}
+
+
+def test_aborting_an_ended_topic_ends_its_stream(client: MosaicoClient, name: str) -> None:
+    """What was ended is whole already; giving it up then still frees its stream."""
+    with pytest.raises(ZeroDivisionError), client.sequence_create(name, {}) as writer:
+        topic = writer.topic_create("t", {}, Integer64)
+        topic.write_batch(integers(1))
+        topic.end()
+        raise ZeroDivisionError
+    assert topic.aborted
+    assert name not in client.list_sequences()
+
+
 def test_topic_block_closes_or_aborts(client: MosaicoClient, name: str) -> None:
     """A topic writer's own block closes it at the end and aborts it on an error."""
     with client.sequence_create(name, {}) as writer:
