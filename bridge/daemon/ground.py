@@ -23,6 +23,7 @@ class Ground:
         settings: As given, or as adopted since.
         folder: The folder, absolute.
         found: What the last scan that could read the folder saw, by path.
+        changed: Whether the last scan saw anything other than the one before.
         problem: Why the last scan could not; None where it could.
         scans: Scans so far.
     """
@@ -32,6 +33,7 @@ class Ground:
         self.settings = settings
         self.folder = settings.watch.folder.absolute()
         self.found: dict[Path, Found] = {}
+        self.changed = True
         self.problem: RecordingError | None = None
         self.scans = 0
         self._scanner = self._make_scanner()
@@ -45,12 +47,17 @@ class Ground:
     def scan(self) -> None:
         """Look at the folder; where it cannot be read, what was seen before stays."""
         self.scans += 1
+        before = self.problem
         try:
-            self.found = self._scanner.scan()
+            found = self._scanner.scan()
         except RecordingError as error:
             self.problem = error
+            self.changed = before is None
         else:
             self.problem = None
+            self.changed = self._scanner.changed or before is not None
+            if self.changed:
+                self.found = found
 
     @property
     def folders(self) -> int:

@@ -41,12 +41,13 @@ class Seen:
     """One folder as it was seen last.
 
     Attributes:
-        listing: What is in it: name, size, times, inode and mode of each entry.
+        listing: What is in it, name, size, times, inode and mode of each entry, as one number: it
+            is compared often, and kept for every folder.
         found: The recordings directly in it.
         folders: The folders in it to look into.
     """
 
-    listing: frozenset[tuple[str, int, int, int, int, int]]
+    listing: int
     found: tuple[Found, ...]
     folders: tuple[Path, ...]
 
@@ -75,6 +76,7 @@ class Scanner:
         self._ignore = tuple(ignore)
         self._by_split = by_split
         self._seen: dict[Path, Seen] = {}
+        self.changed = True
 
     @property
     def folders(self) -> int:
@@ -83,6 +85,8 @@ class Scanner:
 
     def scan(self) -> dict[Path, Found]:
         """Look at the whole folder.
+
+        Afterwards `changed` tells whether anything is other than at the last scan.
 
         Cost: one listing with one `stat` per entry for each folder; where that shows a change,
         the folder's recordings are told apart anew. Folders that vanish meanwhile or may not be
@@ -103,6 +107,9 @@ class Scanner:
                 continue
             if self._recursive:
                 waiting.extend(seen[folder].folders)
+        self.changed = seen.keys() != self._seen.keys() or any(
+            seen[folder] is not self._seen[folder] for folder in seen
+        )
         self._seen = seen
         return {found.recording.path: found for folder in seen.values() for found in folder.found}
 
@@ -127,8 +134,12 @@ class Scanner:
         )
 
 
-def _listing(folder: Path) -> frozenset[tuple[str, int, int, int, int, int]]:
-    entries = []
+def _listing(folder: Path) -> int:
+    """Look at every entry of a folder; equal numbers mean that nothing has changed.
+
+    The sum of 64-bit hashes does not depend on the order in which the entries come.
+    """
+    total = 0
     try:
         with os.scandir(folder) as found:
             for entry in found:
@@ -138,7 +149,7 @@ def _listing(folder: Path) -> frozenset[tuple[str, int, int, int, int, int]]:
                     continue
                 # A folder's own times change with what is in it; that is seen when it is listed.
                 times = (0, 0) if stat.S_ISDIR(facts.st_mode) else _times(facts)
-                entries.append((entry.name, facts.st_size, *times, facts.st_ino, facts.st_mode))
+                total += hash((entry.name, facts.st_size, *times, facts.st_ino, facts.st_mode))
     except FileNotFoundError as error:
         raise RecordingVanishedError("there is no such folder", path=folder) from error
     except OSError as error:
@@ -147,7 +158,7 @@ def _listing(folder: Path) -> frozenset[tuple[str, int, int, int, int, int]]:
             path=folder,
             hint="the bridge's user needs permission to read and enter the folder",
         ) from error
-    return frozenset(entries)
+    return total
 
 
 def _times(facts: os.stat_result) -> tuple[int, int]:

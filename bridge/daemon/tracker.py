@@ -78,6 +78,8 @@ class Tracker:
         self._missing: dict[Path, int] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._unjudged: deque[Path] = deque()
+        # Whether another look at the same files can come to nothing new.
+        self._at_rest = False
         self.more_to_enter = False
         self.next_verdict_s: float | None = None
         self._take_candidates()
@@ -86,6 +88,7 @@ class Tracker:
         """Go by other settings from now on; which folders are watched stays what it is."""
         for ground in self._grounds:
             ground.adopt(settings.watched[ground.name])
+        self._at_rest = False
 
     def settings_for(self, path: Path) -> Settings | None:
         """Give the settings as they hold where a path lies; None outside the watched folders."""
@@ -102,6 +105,7 @@ class Tracker:
 
     def forget(self, entry: Entry) -> None:
         """Take note that a recording is not in the journal any more; it may be entered again."""
+        self._at_rest = False
         self._sightings.forget(entry)
         self._candidates.pop(entry.path, None)
 
@@ -116,10 +120,24 @@ class Tracker:
         Raises:
             JournalError: The journal cannot be written; everything is looked at again then.
         """
-        found: dict[Path, Found] = {}
         for ground in self._grounds:
             ground.scan()
+        if self._at_rest and not any(ground.changed for ground in self._grounds):
+            return
+        found: dict[Path, Found] = {}
+        for ground in self._grounds:
             found |= ground.found
+        news = self._take_in(found)
+        for path in closed:
+            for candidate in (self._candidates.get(path), self._candidates.get(path.parent)):
+                if candidate is not None:
+                    candidate.closed.add(path)
+        self._unjudged = deque(self._candidates)
+        self.next_verdict_s = None
+        self._at_rest = not news and not self._missing and not self._candidates
+
+    def _take_in(self, found: dict[Path, Found]) -> list[Path]:
+        """Enter what is new and miss what is not there; returns what is news."""
         news = sorted(
             (path for path in found if self._is_news(path, found[path])),
             key=lambda path: (found[path].modified_ns, path),
@@ -138,12 +156,7 @@ class Tracker:
             raise
         for path in self._missing.keys() & found.keys():
             del self._missing[path]
-        for path in closed:
-            for candidate in (self._candidates.get(path), self._candidates.get(path.parent)):
-                if candidate is not None:
-                    candidate.closed.add(path)
-        self._unjudged = deque(self._candidates)
-        self.next_verdict_s = None
+        return news
 
     def judge(self, *, budget_s: float) -> bool:
         """Apply the completeness rules to what waits for them, for a bounded time.
@@ -181,6 +194,7 @@ class Tracker:
             for entry in self._journal.recordings(states=PROVISIONAL)
         }
         self._unjudged.clear()
+        self._at_rest = False
 
     def _is_news(self, path: Path, found: Found) -> bool:
         candidate = self._candidates.get(path)

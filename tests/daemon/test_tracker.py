@@ -508,8 +508,8 @@ def test_rsync_is_waited_for(desk: Desk) -> None:
     ) as copying:
         seen = set()
         while copying.poll() is None:
-            seen |= {path.name for path in desk.folder.iterdir()}
             desk.look(after_s=400.0)
+            seen |= {path.name for path in desk.folder.iterdir()}
             if "source.mcap" not in seen:
                 assert desk.states() == {}
     desk.look(after_s=400.0)
