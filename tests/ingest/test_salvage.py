@@ -2,6 +2,7 @@
 
 import zlib
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import pytest
 from mcap.writer import CompressionType, Writer
 
 from bridge.bags import load_recording
-from bridge.client import MosaicoClient, OnErrorPolicy
+from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicWriter
 from bridge.embedded import EmbeddedServer
+from bridge.errors import TransientError
 from bridge.ingest import (
     BatchLimits,
     Identity,
     IngestOptions,
     IngestReport,
     NoEvents,
+    OpenUpload,
     TopicOutcome,
     TopicReport,
     ingest,
@@ -66,10 +69,14 @@ def damage(path: Path, share: float) -> Counter[int]:
 
 
 class Heard(NoEvents):
-    """Remembers which stages were told of, and how often."""
+    """Remembers which stages were told of, how often, and the last upload."""
 
     def __init__(self) -> None:
         self.stages: Counter[str] = Counter()
+        self.upload: OpenUpload | None = None
+
+    def upload_changed(self, *, upload: OpenUpload) -> None:
+        self.upload = upload
 
     def stage_finished(self, *, stage: str, seconds: float) -> None:
         del seconds
@@ -176,6 +183,48 @@ def test_key_that_may_not_delete_goes_on_and_notifies(tmp_path: Path) -> None:
     assert len(report.losses) == 1
     assert any("checksum" in note for note in notes)
     assert (stages["open"], stages["survey"]) == (1, 0)
+
+
+def test_broken_upload_of_a_salvaged_recording_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session that tells of the damage is kept; what is whole in it is not sent again."""
+    path = write(tmp_path / "drive.mcap")
+    intact = damage(path, 0.5)
+    created: list[str] = []
+    create, finalize = SequenceWriter.topic_create, SequenceWriter.finalize
+
+    def creating(writer: SequenceWriter, name: str, *rest: Any) -> TopicWriter:
+        created.append(writer.name)
+        return create(writer, name, *rest)
+
+    def breaking(_: SequenceWriter) -> None:
+        monkeypatch.setattr(SequenceWriter, "finalize", finalize)
+        raise TransientError("the line broke")
+
+    monkeypatch.setattr(SequenceWriter, "topic_create", creating)
+    monkeypatch.setattr(SequenceWriter, "finalize", breaking)
+    heard = Heard()
+    identity = Identity(instance="test", resumes=True, final=False)
+    options = IngestOptions(identity=identity, batches=OPTIONS.batches)
+    with (
+        EmbeddedServer(tmp_path / "platform") as server,
+        MosaicoClient.connect("127.0.0.1", server.port) as client,
+    ):
+        send_again = partial(
+            ingest, load_recording(path), client=client, options=options, events=heard
+        )
+        with pytest.raises(TransientError):
+            send_again()
+        before = len(created)
+        report = send_again(upload=heard.upload)
+        handler = client.sequence_handler(report.sequence)
+        assert handler is not None
+        block = handler.user_metadata[BRIDGE_KEY]
+
+        assert before == len(created) == 2
+        assert client.list_sequences() == [report.sequence]
+        assert report.messages_sent == block["salvaged"]["recovered_messages"] == intact.total()
 
 
 def test_topics_of_one_name_have_accounts_of_their_own(tmp_path: Path) -> None:
