@@ -1,19 +1,24 @@
-"""Servers of the older protocol revisions, in memory, written from the protocol's description.
+"""Servers of the older protocol revisions, written from the protocol's description.
 
-They share one shelf of data and differ in what goes over the wire: `KeyedServer` is G1.0, G1.1 or
-G1.2, `SessionServer` is G2a, G2b or G2c. They know nothing of the client's own tables.
+They keep their data in the store of the embedded server and differ in what goes over the wire:
+`KeyedServer` is G1.0, G1.1 or G1.2, `SessionServer` is G2a, G2b or G2c. They know nothing of the
+client's own tables.
 """
 
 import json
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import flight
+
+from tests.client.shelf import Shelf
 
 Json = dict[str, Any]
 
@@ -30,11 +35,17 @@ class OldServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
 
     def __init__(self, revision: str) -> None:
         super().__init__("grpc://127.0.0.1:0")
+        self._kept = tempfile.TemporaryDirectory()
+        self.folder = Path(self._kept.name)
         self.revision = revision
         self.sequences: dict[str, Json] = {}
         self.topics: dict[str, Json] = {}
         self.notifications: list[Json] = []
         self.queries: list[Json] = []
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._kept.cleanup()
 
     def fail(self, kind: str, text: str) -> Any:
         raise NotImplementedError
@@ -62,7 +73,7 @@ class OldServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
             "locked": False,
             "metadata": request["user_metadata"],
             "properties": {key: request[key] for key in PROPERTIES},
-            "batches": [],
+            "batches": Shelf(self.folder),
             **more,
         }
         self.topics[locator] = topic
