@@ -55,7 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "install-files": (
         "bridge.cli.install_files:install_files",
-        "Write units, settings, examples, monitoring and documents",
+        "Write units, settings, examples, monitoring, documents",
     ),
     "notifications": (
         "bridge.cli.notifications:notifications",

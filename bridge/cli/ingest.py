@@ -7,14 +7,14 @@ import typer
 
 from bridge.bags import load_recording
 from bridge.cli.exits import Exit, exit_code
-from bridge.cli.local_server import platform
 from bridge.cli.options import AsJson, ConfigFile, Host, ServerPort, StateFolder
 from bridge.cli.progress import progress
+from bridge.cli.reach import reach
 from bridge.cli.report import print_report
 from bridge.cli.terminal import err, print_error, print_json
 from bridge.client import MosaicoClient
 from bridge.config import Settings, load_settings
-from bridge.daemon import connect, ingest_options, instance_id
+from bridge.daemon import ingest_options, instance_id
 from bridge.errors import BridgeError, RecordingError, RejectedError, VerificationError
 from bridge.ingest import IngestOptions, IngestReport
 from bridge.ingest import ingest as ingest_recording
@@ -53,9 +53,9 @@ def ingest(
         "ingest.topics": tuple(topics) if topics else None,
     }
     settings = load_settings(config, overrides)
-    with platform(settings) as address, connect(settings, address.host, address.port) as client:
-        if address.embedded:
-            err.print(f"no platform configured: sending to the embedded server on {address}")
+    with reach(settings) as client:
+        if settings.uses_embedded_server:
+            err.print("no platform configured: sending to the embedded server")
         reports, failures = _send(
             paths, client, ingest_options(settings, instance=_instance(settings))
         )

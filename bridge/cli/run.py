@@ -19,6 +19,7 @@ from bridge.cli.options import (
     disk_folders,
 )
 from bridge.cli.reload import Reloader
+from bridge.cli.running import require_alone
 from bridge.cli.terminal import err, is_interactive
 from bridge.client import MosaicoClient
 from bridge.config import Settings, load_settings
@@ -120,6 +121,8 @@ def compose(
     """
     configure_logging(settings.log.level, settings.log.format, secrets=secrets(settings))
     check_permissions(settings, file=file)
+    # Before anything is started that the other bridge has running already.
+    require_alone(settings.state.folder)
     folders = disk_folders(settings)
     with (
         platform(settings) as address,
@@ -143,9 +146,7 @@ def compose(
             journal=journal,
             store=store,
             metrics=metrics,
-            interval_s=settings.notifications.interval_s,
-            calls_per_interval=settings.notifications.calls_per_interval,
-            window_days=settings.notifications.window_days,
+            **settings.notifications.model_dump(),
             may_ask=partial(_platform_is_there, board),
         )
         http = HttpServer(

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any
 
 from bridge.config import Settings
 from bridge.daemon import INSTANCE_FILE, LOCK_FILE
+from bridge.errors import JournalError
 
 PATIENCE_S = 3.0
+# Workers of a daemon that was killed end by themselves, within this time.
+HANDOVER_S = 5.0
+LOOK_S = 0.1
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 # Addresses to listen on everywhere, and where one then finds the listener.
 ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
@@ -33,6 +38,22 @@ def daemon_runs(folder: Path) -> bool | None:
     finally:
         os.close(lock)
     return False
+
+
+def require_alone(folder: Path) -> None:
+    """Wait a moment for what is left of a killed daemon to go, before another one is started.
+
+    Raises:
+        JournalError: A daemon works on this state folder.
+    """
+    give_up_at_s = time.monotonic() + HANDOVER_S
+    while daemon_runs(folder):
+        if time.monotonic() >= give_up_at_s:
+            raise JournalError(
+                f"another bridge is using the state folder {folder}",
+                hint="one bridge per state.folder; stop the other one or choose another folder",
+            )
+        time.sleep(LOOK_S)
 
 
 def ask_daemon(settings: Settings) -> dict[str, Any] | None:
