@@ -218,6 +218,17 @@ def test_a_recording_is_read_sent_and_moved(vehicle: Machine, recordings: Path) 
     assert vehicle.try_run("mosaico-bridge", "status").returncode == 0
 
 
+def test_a_person_can_change_what_the_service_knows(vehicle: Machine) -> None:
+    """The guide's command reaches the state of the running service as its user."""
+    change_state = guide("console")[4]
+    typed = change_state.replace("sudo -u", "runuser -u").replace(
+        "bridge mosaico", "bridge -- mosaico"
+    )
+    done = vehicle.try_run("sh", "-ec", typed)
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
 def test_a_reload_takes_new_settings_without_a_restart(vehicle: Machine) -> None:
     """`systemctl reload` succeeds, the log names the setting, and the process is the same."""
     before = vehicle.show(UNIT, "MainPID")
