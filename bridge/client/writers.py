@@ -305,7 +305,11 @@ class SequenceWriter:
     def _abort_open(self) -> None:
         for topic in self._topics.values():
             with suppress(ServerError):
-                topic.abort()
+                if topic.ended and not topic.aborted:
+                    # Too late for that: the server takes it for complete, or has said why not.
+                    topic.close()
+                else:
+                    topic.abort()
 
     def _known_upload(self) -> Upload:
         if self._upload is None:

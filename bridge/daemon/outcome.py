@@ -99,8 +99,7 @@ def after_failure(
         failure: What happened.
         retry: How often and when to try again.
         began: Whether the attempt had got as far as sending.
-        got_on: Whether it brought topics to their end that were not whole before; attempts are
-            counted anew then, so that only those in a row that achieve nothing end in giving up.
+        got_on: Whether topics became whole that were not before; the count begins anew then.
         noise: For tests, instead of a random number in [-1, 1].
     """
     noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
@@ -133,8 +132,7 @@ def after_failure(
             doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
             state, retry_in_s = State.WAITING, backoff_s(doublings, retry, noise=noise)
         else:
-            internal = failure.trouble is Trouble.INTERNAL
-            state = State.QUARANTINED if internal else State.REJECTED
+            state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
             reason = f"given up after {attempts} attempts: {reason}"
     return Decision(
         state=state,

@@ -12,6 +12,7 @@ from itertools import chain
 from bridge.bags import NOWHERE, Survey, fingerprint, open_recording
 from bridge.client import MosaicoClient, SequenceHandler, TopicReceipt
 from bridge.errors import (
+    DamagedRecordingError,
     DefinitionError,
     EmptyRecordingError,
     NotFoundError,
@@ -25,7 +26,7 @@ from bridge.ingest.existing import Place, find_place, receipts_of
 from bridge.ingest.lanes import Lane, enter_skipped
 from bridge.ingest.naming import describe, name_of
 from bridge.ingest.options import IngestOptions
-from bridge.ingest.passes import Passes
+from bridge.ingest.passes import Passes, Reopen
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.ingest.resume import groups_of, is_whole
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
@@ -77,29 +78,9 @@ def ingest(
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
     )
-    takes_up = upload is not None
-    found: Survey | None = None
-    while True:
-        with reopen() as reader:
-            listener.stage_finished(stage="open", seconds=time.perf_counter() - started)
-            if found is None and not reader.healthy:
-                found = taken_survey(reopen, listener)
-            passes = Passes(reader, options=options, events=listener, reopen=reopen)
-            run = _Run(
-                passes,
-                client=client,
-                options=options,
-                events=listener,
-                upload=upload,
-                survey=found,
-            )
-            try:
-                report = run.execute(takes_up=takes_up, resend=resend)
-                break
-            except _StartOverError:
-                takes_up = resend = False
-            except UnannouncedDamageError:
-                found = taken_survey(reopen, listener)
+    report = _until_told_whole(
+        reopen, client=client, options=options, events=listener, upload=upload, resend=resend
+    )
     if options.supersedes is not None and options.supersedes.remove:
         report.replaced = remove_superseded(
             client,
@@ -111,6 +92,39 @@ def ingest(
     report.seconds = time.perf_counter() - started
     listener.finished(report=report)
     return report
+
+
+def _until_told_whole(
+    reopen: Reopen,
+    *,
+    client: MosaicoClient,
+    options: IngestOptions,
+    events: IngestEvents,
+    upload: OpenUpload | None,
+    resend: bool,
+) -> IngestReport:
+    """Begin anew as often as what is on the platform turns out to be no ground to build on.
+
+    That is at most twice: what was left there is removed once, and damage is told of once.
+    """
+    takes_up = upload is not None
+    found: Survey | None = None
+    while True:
+        started = time.perf_counter()
+        with reopen() as reader:
+            events.stage_finished(stage="open", seconds=time.perf_counter() - started)
+            if found is None and not reader.healthy:
+                found = taken_survey(reopen, events)
+            passes = Passes(reader, options=options, events=events, reopen=reopen)
+            run = _Run(
+                passes, client=client, options=options, events=events, upload=upload, survey=found
+            )
+            try:
+                return run.execute(takes_up=takes_up, resend=resend)
+            except _StartOverError:
+                takes_up = resend = False
+            except UnannouncedDamageError:
+                found = taken_survey(reopen, events)
 
 
 class _StartOverError(Exception):
@@ -375,6 +389,9 @@ class _Run:
             return DefinitionError(
                 f"{message}: {story}", msgtype=left_out[0].msgtype, path=path, hint=hint
             )
+        if losses := self.reader.tally.losses:
+            # Not empty: what was in it is lost, and a person may want to look.
+            return DamagedRecordingError(f"{message}: {losses[0].reason}", path=path, hint=hint)
         return EmptyRecordingError(
             f"{message}: {story}" if story else message, path=path, hint=hint
         )

@@ -48,8 +48,8 @@ def is_whole(topic: TopicReport, receipt: TopicReceipt, remembered_rows: int | N
     Args:
         topic: The account of a rehearsal.
         receipt: What the platform says.
-        remembered_rows: What was sent when the platform closed the topic's stream without
-            complaint; None where nobody knows. Counts only where the platform tells no count.
+        remembered_rows: What was sent when the topic's stream was ended; None where nobody knows.
+            Counts only where the platform tells no count.
     """
     rows = receipt.row_count if receipt.row_count is not None else remembered_rows
     told = (receipt.start_ns, receipt.end_ns)

@@ -14,8 +14,8 @@ class OpenUpload:
         session_uuid: The right to go on with it (the sequence's key on G1); not to be shown.
         session: The session's locator; empty on G1 and G2a.
         tries: Attempts that got as far as sending, this one included.
-        rows: Rows of each topic whose stream the platform has closed without complaint, by the
-            platform's name of it. Where the platform itself tells, it has the last word.
+        rows: Rows of each topic whose stream was sent to its end, by the platform's name of it.
+            Whether they arrived, only the platform knows.
     """
 
     sequence: str

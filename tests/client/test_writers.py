@@ -297,7 +297,7 @@ def test_aborting_an_ended_topic_ends_its_stream(client: MosaicoClient, name: st
         topic.write_batch(integers(1))
         topic.end()
         raise ZeroDivisionError
-    assert topic.aborted
+    assert topic.closed
     assert name not in client.list_sequences()
 
 

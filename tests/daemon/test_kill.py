@@ -22,6 +22,7 @@ from tests.daemon.nobody import NOBODY, as_nobody
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+PORT_PATIENCE_S = 30.0
 POINTS = (
     "discovered", "ready", "sending", "started", "planned:2", "progress", "progress:3",
     "stage-read", "stage-send", "stage-verify", "verified", "stage-finalize", "finalised",
@@ -59,7 +60,8 @@ class Site:
             """
         )
 
-    def start_server(self) -> None:
+    def start_server(self, *, give_up_at_s: float | None = None) -> None:
+        give_up_at_s = give_up_at_s or time.monotonic() + PORT_PATIENCE_S
         self.server = subprocess.Popen(
             [
                 sys.executable,
@@ -74,8 +76,12 @@ class Site:
         )
         assert self.server.stdout is not None
         line = self.server.stdout.readline()
-        if not line:
+        if not line and time.monotonic() < give_up_at_s:
+            # Somebody's outgoing connection has taken the port meanwhile.
             self.kill_server()
+            time.sleep(0.5)
+            self.start_server(give_up_at_s=give_up_at_s)
+            return
         self.port = int(line)
 
     def kill_server(self) -> None:

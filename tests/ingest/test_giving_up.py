@@ -54,7 +54,7 @@ def locked_topics(client: MosaicoClient, sequence: str) -> tuple[bool, set[str]]
     return handler.is_locked, topics
 
 
-# What breaks when the third topic is closed, two being whole by then; whether it is the last try,
+# What breaks when the third topic is ended, two being whole by then; whether it is the last try,
 # how many tries achieve nothing more, and whether that is the end.
 TROUBLES = {
     "transient at the last try": (TransientError("the line broke"), True, 1, True),
@@ -79,14 +79,14 @@ def test_the_policy_acts_at_the_give_up_and_only_there(
 ) -> None:
     """Deleted: nothing is left. Reported: what is whole is finalised, and says what happened."""
     error, final, fruitless, gives_up = TROUBLES[trouble]
-    close, calls = TopicWriter.close, iter(range(100))
+    end, calls = TopicWriter.end, iter(range(100))
 
     def breaking(writer: TopicWriter) -> None:
         if 2 <= next(calls) <= 2 + fruitless:
             raise error
-        close(writer)
+        end(writer)
 
-    monkeypatch.setattr(TopicWriter, "close", breaking)
+    monkeypatch.setattr(TopicWriter, "end", breaking)
     kept = Kept()
     chosen = replace(options(policy, final=final), fail_on_topic_error=True)
     with platform(revision, tmp_path) as client:
@@ -231,7 +231,7 @@ def test_without_the_right_to_delete_a_give_up_leaves_a_mark(
     revision: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The policy wanted nothing left; what is left says so, and so does the error."""
-    break_at(monkeypatch, TopicWriter, "close", 0)
+    break_at(monkeypatch, TopicWriter, "end", 0)
     with undeletable(revision, tmp_path, monkeypatch) as client:
         with pytest.raises(BridgeError) as caught:
             ingest(load_recording(drive), client=client, options=options(OnErrorPolicy.Delete))
@@ -254,7 +254,7 @@ def test_remains_of_a_recording_that_no_ingest_could_see_to_are_cleared(
 ) -> None:
     """After the death of the last try the policy is done all the same; twice does no harm."""
     kept = Kept()
-    break_at(monkeypatch, TopicWriter, "close", 2)
+    break_at(monkeypatch, TopicWriter, "end", 2)
     with platform(revision, tmp_path) as client:
         with pytest.raises(TransientError):
             ingest(

@@ -123,9 +123,9 @@ def test_a_commit_that_broke_sends_nothing_again(
 def test_only_what_is_not_whole_is_sent_again(
     revision: str, drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A break while topics are closed costs those that were not, and the accounts come out even."""
+    """A break while topics are ended costs those that were not, and the accounts come out even."""
     kept = Kept()
-    break_at(monkeypatch, TopicWriter, "close", 3)
+    break_at(monkeypatch, TopicWriter, "end", 3)
     with platform(revision, tmp_path) as client:
         with pytest.raises(TransientError):
             send(client, drive, kept)
