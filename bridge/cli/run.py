@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,6 +123,7 @@ def compose(
     check_permissions(settings, file=file)
     # Before anything is started that the other bridge has running already.
     require_alone(settings.state.folder)
+    _make_places(settings)
     folders = disk_folders(settings)
     with (
         platform(settings) as address,
@@ -161,6 +162,16 @@ def compose(
         )
         with http, poller:
             yield Composition(daemon=daemon, address=address, http=http)
+
+
+def _make_places(settings: Settings) -> None:
+    """Make the folders that recordings go to one day, so that their disks can be measured now."""
+    for inside in settings.watched.values():
+        for place in (inside.disposal.archive_folder, inside.disposal.quarantine_folder):
+            if place is not None:
+                # Where that is not possible, readiness says so, as `check` does.
+                with suppress(OSError):
+                    place.mkdir(parents=True, exist_ok=True)
 
 
 def _connect(settings: Settings, address: Address, metrics: Metrics) -> MosaicoClient:

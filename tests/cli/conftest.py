@@ -88,7 +88,9 @@ class RunningBridge:
         self.config.write_text(
             f"[watch]\nfolder = '{self.folder}'\nsettle_s = 0.2\nstale_s = 1.0\n"
             f"rescan_interval_s = 0.5\n[state]\nfolder = '{self.state}'\n"
-            f"[http]\nport = {self.http_port}\n{more}",
+            f"[http]\nport = {self.http_port}\n"
+            # A folder that the bridge has to make, before it can say that it is ready.
+            f"[disposal]\narchive_folder = '{self.folder.parent}/archive/deep'\n{more}",
             encoding="utf-8",
         )
 
