@@ -48,6 +48,7 @@ SUITES = [
             "From close to finalised sequence, warm daemon, embedded server": 1,
         },
     ),
+    ("idle", "", {"Daemon at rest over old recordings, 2 s": 1}),
     ("startup", "", {"Start of the command line": 5}),
 ]
 

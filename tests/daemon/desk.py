@@ -58,7 +58,9 @@ class Desk:
             self.journal,
             self.grounds,
             clock=self.clock,
-            check_writer=lambda path: self.writers.get(path.name, Writer.NOBODY),
+            check_writer=lambda path: self.writers.get(
+                str(path), self.writers.get(path.name, Writer.NOBODY)
+            ),
             on_forget=self.forgotten.append,
         )
 

@@ -82,24 +82,25 @@ class WatchMachine(RuleBasedStateMachine):
         """A recorder closes a file, new or in place of another."""
         # Of different length for each place in a recording, as real splits are.
         self.path(place).write_bytes(whole(text + place[-6] * 2))
-        self.desk.writers.pop(Path(place).name, None)
+        self.desk.writers.pop(str(self.path(place)), None)
 
     @rule(place=places, text=texts, size=st.integers(9, 40), held=st.booleans())
     def begin(self, place: str, text: str, size: int, *, held: bool) -> None:
         """A recorder has written a part, and goes on or was killed."""
         self.path(place).write_bytes(whole(text)[:size])
-        self.desk.writers[Path(place).name] = Writer.SOMEBODY if held else Writer.UNKNOWN
+        self.desk.writers[str(self.path(place))] = Writer.SOMEBODY if held else Writer.UNKNOWN
 
     @rule(place=places)
     def delete(self, place: str) -> None:
         """A cleaner removes a file."""
         self.path(place).unlink(missing_ok=True)
+        self.desk.writers.pop(str(self.path(place)), None)
 
     @rule(source=places, other=places, link=st.booleans())
     def copy(self, source: str, other: str, *, link: bool) -> None:
         """Somebody copies or links a file to another place."""
         if source != other and self.path(source).exists():
-            self.path(other).unlink(missing_ok=True)
+            self.delete(other)
             (os.link if link else shutil.copy2)(self.path(source), self.path(other))
 
     @rule(source=places, other=places)
@@ -107,6 +108,9 @@ class WatchMachine(RuleBasedStateMachine):
         """Somebody moves a file to another place."""
         if self.path(source).exists():
             self.path(source).rename(self.path(other))
+            self.desk.writers.pop(str(self.path(other)), None)
+            if source != other and (who := self.desk.writers.pop(str(self.path(source)), None)):
+                self.desk.writers[str(self.path(other))] = who
 
     @rule(place=places)
     def touch(self, place: str) -> None:
@@ -151,9 +155,7 @@ class WatchMachine(RuleBasedStateMachine):
 
     def is_held(self, path: Path) -> bool:
         files = path.glob("*.mcap") if path.is_dir() else [path]
-        held = {name for name, who in self.desk.writers.items() if who is Writer.SOMEBODY}
-        # Splits side by side are one recording; the model holds whole ones to be sound alone.
-        return self.unit == "split" and any(file.name in held for file in files)
+        return any(self.desk.writers.get(str(file)) is Writer.SOMEBODY for file in files)
 
     @rule()
     def restart(self) -> None:
