@@ -333,7 +333,7 @@ class Connection:
             return RefusedError(
                 f"no TLS connection to {self.options.address}: {fault}",
                 address=self.options.address,
-                hint="check the TLS settings of both sides",
+                hint="check the TLS settings of both sides; a proxy without its server looks alike",
             )
         return OfflineError(
             f"no Mosaico server answers at {self.options.address}: {error.message}",
