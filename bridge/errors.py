@@ -16,7 +16,8 @@
     │   ├── OfflineError              nobody answers (also a ConnectionError)           offline
     │   ├── RefusedError              bad key, missing permission, wrong TLS            refused
     │   │   └── ServerFullError       the server's disk is full
-    │   ├── TransientError            broken stream, internal error, timeout            transient
+    │   ├── TransientError            internal error, timeout                           transient
+    │   │   └── BrokenLinkError       the connection broke or hung while in use         offline
     │   ├── RejectedError             this content will never be accepted               rejected
     │   │   ├── AlreadyExistsError
     │   │   │   └── BusyElsewhereError  another bridge is sending it                    transient
@@ -209,10 +210,19 @@ class ServerFullError(RefusedError):
 
 
 class TransientError(ServerError):
-    """A broken stream, an internal error or a timeout; trying again may help."""
+    """An internal error, a timeout or a broken link; trying again may help."""
 
     trouble = Trouble.TRANSIENT
     retryable = True
+
+
+class BrokenLinkError(TransientError):
+    """The connection broke, or nothing got through it, while it was used.
+
+    Whatever was sent is not to blame, so no attempt at it is counted, however often it happens.
+    """
+
+    trouble = Trouble.OFFLINE
 
 
 class RejectedError(ServerError):

@@ -15,6 +15,7 @@ from pyarrow import flight
 
 from bridge.errors import (
     AlreadyExistsError,
+    BrokenLinkError,
     NotFoundError,
     OfflineError,
     PreconditionError,
@@ -58,7 +59,16 @@ _LINK: tuple[_Told, ...] = (
 # What servers say, in the order in which it is looked for; the first match decides.
 _WORDS: tuple[_Told, ...] = (
     # Before all others, because what it could not parse may stand in it: frame sizes, for one.
-    (("failed parsing http/2",), TransientError, "something on the way garbles the stream"),
+    (
+        (
+            "failed parsing http/2",
+            "stream removed",
+            "socket closed",
+            "error in http transport",
+        ),
+        BrokenLinkError,
+        "the link to the server breaks, or something on it garbles the stream",
+    ),
     (
         (
             "no space left on device",
@@ -156,7 +166,7 @@ _CLASSES: tuple[tuple[type[BaseException], type[ServerError]], ...] = (
     (flight.FlightCancelledError, TransientError),
     (flight.FlightInternalError, TransientError),
     (flight.FlightServerError, TransientError),
-    (flight.FlightUnavailableError, TransientError),
+    (flight.FlightUnavailableError, BrokenLinkError),
     (pa.ArrowKeyError, NotFoundError),
     (pa.ArrowNotImplementedError, ProtocolError),
     (pa.ArrowMemoryError, TransientError),

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.client.translate import Translator
-from bridge.errors import ServerError, TransientError
+from bridge.errors import BrokenLinkError, ServerError
 
 PROGRESS_BYTES_MIN = 1024
 """Fewer bytes than this in a whole stall time are keepalive pings, no progress."""
@@ -138,7 +138,7 @@ class WatchedStream:
         """Make one call of pyarrow's; costs no lock and about a microsecond.
 
         Raises:
-            TransientError: It made no progress and was cut.
+            BrokenLinkError: It made no progress and was cut.
             ServerError: It failed otherwise.
         """
         return self._patiently(self.watch.stall_timeout_s, function, arguments)
@@ -149,7 +149,7 @@ class WatchedStream:
         Nothing moves on the link then, so it is given several times as long.
 
         Raises:
-            TransientError: It made no progress and was cut.
+            BrokenLinkError: It made no progress and was cut.
             ServerError: It failed otherwise.
         """
         return self._patiently(VERDICT_PATIENCE * self.watch.stall_timeout_s, function, ())
@@ -163,7 +163,7 @@ class WatchedStream:
         except ServerError as error:
             if not call.stalled:
                 raise
-            raise TransientError(
+            raise BrokenLinkError(
                 f"{self.resource}: no progress for {patience_s:g} s, the connection was cut",
                 address=error.address,
                 resource=self.resource,

@@ -10,6 +10,7 @@ from pyarrow import flight
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator, translate
 from bridge.errors import (
     AlreadyExistsError,
+    BrokenLinkError,
     NotFoundError,
     OfflineError,
     PreconditionError,
@@ -44,7 +45,7 @@ EXPECTED: dict[str, type[ServerError]] = {
     "FlightTimedOutError": TransientError,
     "FlightUnauthenticatedError": RefusedError,
     "FlightUnauthorizedError": RefusedError,
-    "FlightUnavailableError": TransientError,
+    "FlightUnavailableError": BrokenLinkError,
     "FlightWriteSizeExceededError": RejectedError,
     "OSError": TransientError,
 }
@@ -220,8 +221,8 @@ INTERNAL = "Flight returned internal error, with message: "
             ),
             RefusedError,
         ),
-        (flight.FlightUnavailableError("Socket closed"), TransientError),
-        (flight.FlightUnavailableError("keepalive watchdog timeout"), TransientError),
+        (flight.FlightUnavailableError("Socket closed"), BrokenLinkError),
+        (flight.FlightUnavailableError("keepalive watchdog timeout"), BrokenLinkError),
     ],
 )
 def test_words_of_servers_are_understood(original: Exception, expected: type[ServerError]) -> None:
@@ -319,7 +320,8 @@ def test_deciding_by_words_would_be_found() -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ("Failed parsing HTTP/2 (Frame size 11757329 is larger than max 4194304)", TransientError),
+        ("Failed parsing HTTP/2 (Frame size 11757329 is larger than max 4194304)", BrokenLinkError),
+        ("Stream removed (recvmsg:Connection reset by peer)", BrokenLinkError),
         ("Internal error: OSError: [Errno 28] Error writing bytes to file", ServerFullError),
         ("Internal error: No space left on device (os error 28)", ServerFullError),
         ("database or disk is full", ServerFullError),
