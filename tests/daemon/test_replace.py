@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from bridge.client import MosaicoClient
+from bridge.daemon.event_log import EventLog
 from bridge.daemon.journal import Journal
+from bridge.daemon.metrics import Metrics
 from bridge.daemon.states import State
 from bridge.embedded import EmbeddedServer, Permission
-from bridge.ingest import Removal
+from bridge.ingest import IngestReport, Removal, Replacement
 from bridge.mapping import BRIDGE_KEY
 from tests.daemon.desk import Desk, whole
+from tests.daemon.situations import entry
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -218,3 +222,29 @@ def test_replaced_is_the_last_that_was_sent(desk: Desk, between: str) -> None:
 
     assert older is not None
     assert older.sequence == ("one" if between == "vanished" else "two")
+
+
+@pytest.mark.parametrize("removal", list(Removal))
+def test_replacements_are_counted_and_told(
+    removal: Removal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each outcome moves its counter; only an older sequence that stays is a warning."""
+    metrics = Metrics(CollectorRegistry())
+    report = IngestReport(
+        recording="/r/a", sequence="newer", fingerprint="f",
+        replaced=Replacement(removal=removal, sequence="older", reason="the key may not"),
+    )  # fmt: skip
+    with caplog.at_level("INFO"):
+        for observer in (metrics, EventLog()):
+            observer.ingest_finished(entry=entry(), report=report)
+    counted = [
+        line
+        for line in metrics.exposition().decode().splitlines()
+        if line.startswith("mosaico_bridge_superseded_total{") and line.endswith(" 1.0")
+    ]
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+
+    assert counted == [f'mosaico_bridge_superseded_total{{outcome="{removal}"}} 1.0']
+    assert ["the key may not" in record.getMessage() for record in warned] == (
+        [True] if removal is Removal.KEPT else []
+    )
