@@ -8,8 +8,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from bridge.embedded import EmbeddedServer
-from bridge.errors import ConfigError, UsageError
+from bridge.client import MosaicoClient
+from bridge.embedded import EmbeddedServer, Revision
+from bridge.errors import ConfigError, TransientError, UsageError
+from bridge.ontology import Integer64
 from tests.contract.wire import Wire, batch
 
 
@@ -115,3 +117,30 @@ def test_connection_without_tls_is_refused(tmp_path: Path, certificate: tuple[Pa
         with pytest.raises(flight.FlightUnavailableError):
             plain.do("info")
         plain.close()
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("G2d", "Internal error: database failure: "),
+        ("G1.2", "facade error :: database failure: "),
+    ],
+)
+def test_failure_of_the_server_is_internal_and_worth_another_try(
+    tmp_path: Path, revision: Revision, said: str
+) -> None:
+    """What goes wrong in the server is told in the platform's words, without its code."""
+    with (
+        EmbeddedServer(tmp_path, revision=revision) as server,
+        MosaicoClient.connect("127.0.0.1", server.port) as client,
+    ):
+        with client.sequence_create("run", {}) as writer:
+            writer.topic_create("t", {}, Integer64)
+        assert server._running is not None
+        server._running[1].catalogue._rows("DROP TABLE notifications")
+        with pytest.raises(TransientError) as caught:
+            client.list_sequence_notify("run")
+        assert said in caught.value.message
+        assert "Traceback" not in caught.value.message
+        assert ".py" not in caught.value.message
+        assert client.list_sequences() == ["run"]
