@@ -3,7 +3,8 @@
 Handlers raise `Refusal`; `as_flight_error` turns it, at the door, into the pyarrow exception whose
 gRPC status is that of the platform. Some statuses cannot be produced by a pyarrow server:
 ALREADY_EXISTS, FAILED_PRECONDITION and OUT_OF_RANGE go out as INVALID_ARGUMENT with the platform's
-text, which pyarrow clients see as `ArrowInvalid` in the last two cases anyway.
+text, which pyarrow clients see as `ArrowInvalid` in the last two cases anyway. And a put without a
+message or a descriptor never gets here: pyarrow refuses it itself, as UNKNOWN and in its own words.
 
 pyarrow appends the Python traceback, with file paths, to the message of every exception that is
 not a Flight error, and the Flight errors have no class for INVALID_ARGUMENT and NOT_FOUND. The
