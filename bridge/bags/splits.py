@@ -30,12 +30,14 @@ def split_up(recording: Recording) -> list[Recording]:
     indexes = {file.path: _index_of(file) for file in recording.files}
     if len(recording.files) == 1 and indexes[recording.files[0].path] is None:
         return [recording]
+    lone = recording.path == recording.files[0].path
     last = max((index for index in indexes.values() if index is not None), default=-1)
     parts = []
     for file in _without_twins(recording.files):
         index = indexes[file.path]
         split = Split(
-            recording=recording.name,
+            # A lone file is named after itself as long as no other stands beside it.
+            recording=_base_of(file) if lone else recording.name,
             folder=file.path.parent,
             index=index,
             followed=index is not None and index < last,
@@ -89,6 +91,11 @@ def _without_twins(files: Iterable[RecordingFile]) -> list[RecordingFile]:
         if stem not in kept or not file.compression:
             kept[stem] = file
     return list(kept.values())
+
+
+def _base_of(file: RecordingFile) -> str:
+    named = storage_name(file.path.name)
+    return file.path.stem if named is None else named.base
 
 
 def _index_of(file: RecordingFile) -> int | None:

@@ -12,7 +12,7 @@ import pytest
 from bridge.daemon.entry import Entry, Failure, RequestKind, Sighting, Transition
 from bridge.daemon.instance import instance_id
 from bridge.daemon.journal import Journal
-from bridge.daemon.schema import JOURNAL_FILE
+from bridge.daemon.schema import JOURNAL_FILE, MIGRATIONS
 from bridge.daemon.states import MEANING, TRANSITIONS, State, allowed
 from bridge.errors import JournalError, OfflineError, Trouble
 
@@ -238,3 +238,37 @@ def test_instance_name_is_made_once(tmp_path: Path) -> None:
     assert len(first) == 32
     assert instance_id(tmp_path / "state") == first
     assert instance_id(tmp_path / "other") != first
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+def test_journal_of_every_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
+    """Whatever version wrote it, its recordings, stories and sightings are there afterwards."""
+    with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_FILE)) as old:
+        for step in MIGRATIONS[:version]:
+            old.executescript(step)
+        old.execute(
+            "INSERT INTO entries (path, name, state, reason, size_bytes, modified_ns,"
+            " discovered_ns, changed_ns, fingerprint, sequence)"
+            " VALUES (?, 'a', 'finalised', 'sent', 7, 1, 1, 1, 'f', 'a_1')",
+            (b"/r/a.mcap",),
+        )
+        old.execute(
+            "INSERT INTO transitions (entry_id, after, at_ns, reason)"
+            " VALUES (1, 'finalised', 1, 'sent')"
+        )
+        old.execute("INSERT INTO sightings VALUES (?, 1, 's')", (b"/r/a.mcap",))
+        old.execute(f"PRAGMA user_version = {version}")
+        old.commit()
+    with Journal.own(tmp_path) as journal:
+        entry = journal.with_content("f")
+        assert entry is not None
+        seen = journal.sightings()
+        story = journal.transitions(entry.id)
+    with Journal.read(tmp_path) as journal:
+        again = journal.get(entry.id)
+
+    assert again == entry
+    assert (entry.state, entry.sequence, entry.size_bytes) == (State.FINALISED, "a_1", 7)
+    assert (entry.split_of, entry.split_index, entry.files) == ("", None, {})
+    assert seen == {Path("/r/a.mcap"): Sighting(entry_id=entry.id, signature="s")}
+    assert [step.reason for step in story] == ["sent"]
