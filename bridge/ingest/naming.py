@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.bags import RecordingReader, Survey
+from bridge.ingest.carried import carried_metadata
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import TopicReport
 from bridge.ingest.salvage import SALVAGED_KEY, salvage_marks
@@ -91,6 +92,9 @@ def describe(
         }
     if options.supersedes is not None:
         block["supersedes"] = options.supersedes.as_metadata()
+    carried = carried_metadata(reader.metadata)
+    if carried:
+        block["recorded"] = carried
     if survey is not None:
         block[SALVAGED_KEY] = salvage_marks(survey)
     custom_data = reader.metadata.get("custom_data")

@@ -21,6 +21,7 @@ from bridge.errors import (
     RefusedError,
     RejectedError,
 )
+from bridge.ingest.carried import notes_on
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.existing import Place, find_place, receipts_of
 from bridge.ingest.lanes import Lane, enter_skipped
@@ -203,7 +204,7 @@ class _Run:
         else:
             self.passes.rehearse(self.client, blocks, lanes)
             self._account()
-            self._enter_damage(report)
+            self._enter_rest(report)
             report.verification, differences = compare_existing(lanes.values(), held)
             if differences and resend:
                 self._remove(handler.name, differences)
@@ -266,7 +267,7 @@ class _Run:
                 self.options.verification,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            self._enter_damage(report)
+            self._enter_rest(report)
             sending.notify(report)
             finalizing = time.perf_counter()
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)
@@ -363,11 +364,12 @@ class _Run:
             notes=[*self.reader.recording.notes, *self._idle_patterns()],
         )
 
-    def _enter_damage(self, report: IngestReport) -> None:
-        """Enter what reading has left behind; to be called after the last block."""
+    def _enter_rest(self, report: IngestReport) -> None:
+        """Enter what reading has left besides messages; to be called after the last block."""
         tally = self.reader.tally
         report.losses = list(tally.losses)
         report.messages_unverifiable = tally.unverified_messages
+        report.notes += notes_on(tally.extras)
 
     def _idle_patterns(self) -> list[str]:
         wanted = TopicFilter(self.options.topics)

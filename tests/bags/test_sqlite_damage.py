@@ -18,6 +18,9 @@ REAL = [
     SHARED / "wbag_sqlite3" / "wbag_0.db3",
     SHARED / "tf_example" / "tf_example.db3",
     SHARED / "cdr_test_sqlite3" / "cdr_test_0.db3",
+    SHARED / "convert_b_sqlite3" / "rewriter_b_0.db3",
+    SHARED / "talker_sqlite3" / "talker.db3",
+    *(SHARED / "wbag_sqlite3" / f"wbag_{number}.db3" for number in range(1, 5)),
 ]
 LIMITS = ReadLimits()
 PAGE_BYTES = 4096
@@ -88,7 +91,11 @@ def check(
     if not touched & needed:
         missing = [m for m, pages in truth.items() if not pages & touched and m not in counts]
         assert not missing
-    assert max((counts[message] for message in truth), default=0) <= 1
+    # A payload copied over another of the same length makes a message of its row, and nothing in
+    # the format forbids that: so many more may come twice as are lost where it was touched.
+    twice = sum(counts[message] > 1 for message in truth)
+    lost = sum(bool(pages & touched) and not counts[message] for message, pages in truth.items())
+    assert twice <= lost
     assert len(found) >= len(truth) or not said_whole
     return counts
 
@@ -96,7 +103,9 @@ def check(
 def small_tables(path: Path) -> set[int]:
     """The pages (from 0) of the tables that name topics."""
     content = path.read_bytes()
-    marks = (b"/a", b"/b") if path.name == "bag_0.db3" else (b"std_msgs/msg", b"tf2_msgs/msg")
+    with sqlite3.connect(path) as connection:
+        marks = [str(name).encode() for (name,) in connection.execute("SELECT type FROM topics")]
+    connection.close()
     return {content.find(mark) // PAGE_BYTES for mark in marks} | {
         index
         for index in range(len(content) // PAGE_BYTES)
@@ -122,6 +131,7 @@ def sweep_cuts(path: Path, tmp_path: Path, step: int) -> None:
         found = check(victim, truth, touched, needed)
         best = max(best, found.total())
         assert set(found) <= whole
+        assert max((found[message] for message in truth), default=0) <= 1
         assert victim.read_bytes() == content[:cut]
 
     assert best > 0.5 * len(truth)
