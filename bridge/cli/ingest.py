@@ -76,7 +76,7 @@ def _send(
 ) -> tuple[list[IngestReport], list[tuple[Path, BridgeError]]]:
     reports: list[IngestReport] = []
     failures: list[tuple[Path, BridgeError]] = []
-    with progress() as events:
+    with progress(len(paths)) as events:
         for path in paths:
             try:
                 report = ingest_recording(

@@ -1,29 +1,46 @@
-"""Shows an ingest on a terminal as a progress bar, elsewhere as plain lines."""
+"""Shows an ingest on a terminal as progress bars, elsewhere as plain lines."""
 
 import time
 from types import TracebackType
 from typing import Self
 
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
 from bridge.cli.terminal import err, is_interactive, printable, size
-from bridge.ingest import IngestReport, NoEvents
+from bridge.ingest import IngestReport, NoEvents, TopicOutcome, TopicReport
 
 LINE_INTERVAL_S = 5.0
+REFRESHES_PER_S = 8
+# More topics than a screen has room for are counted in the sum alone.
+TOPIC_BARS_MAX = 12
 
 
-class ProgressBar(NoEvents):
-    """Events of one or several ingests, one after the other, as a bar of bytes read."""
+class ProgressBars(NoEvents):
+    """Events of one or several ingests, one after the other, as bars: files, bytes, topics.
 
-    def __init__(self) -> None:
-        self._progress = Progress(
+    Args:
+        files: How many recordings there are; the bar of files is for more than one.
+    """
+
+    def __init__(self, files: int) -> None:
+        self._files = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err
+        )
+        self._count = self._files.add_task("recordings", total=files, visible=files > 1)
+        self._begun = 0
+        self._bytes = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(binary_units=True),
@@ -31,14 +48,26 @@ class ProgressBar(NoEvents):
             TimeRemainingColumn(),
             TextColumn("{task.fields[messages]:,} messages"),
             console=err,
-            transient=True,
         )
-        self._task = self._progress.add_task("", visible=False, messages=0)
+        self._task = self._bytes.add_task("", visible=False, messages=0)
+        self._topics = Progress(
+            TextColumn("  {task.description}", style="dim"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed:,.0f}{task.fields[of]} messages", style="dim"),
+            console=err,
+        )
+        self._tasks: dict[str, TaskID] = {}
         self._messages = 0
+        self._live = Live(
+            Group(self._files, self._bytes, self._topics),
+            console=err,
+            transient=True,
+            refresh_per_second=REFRESHES_PER_S,
+        )
 
     def __enter__(self) -> Self:
-        """Show the bar."""
-        self._progress.start()
+        """Show the bars."""
+        self._live.start()
         return self
 
     def __exit__(
@@ -47,32 +76,55 @@ class ProgressBar(NoEvents):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Remove the bar."""
-        self._progress.stop()
+        """Remove the bars."""
+        self._live.stop()
 
     def started(
         self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
     ) -> None:
-        """Start the bar anew."""
+        """Start the bars of bytes and topics anew; one more recording has begun."""
         del recording, message_count
+        self._files.update(self._count, completed=self._begun)
+        self._begun += 1
         self._messages = 0
-        self._progress.reset(
+        for task in self._tasks.values():
+            self._topics.remove_task(task)
+        self._tasks.clear()
+        self._bytes.reset(
             self._task,
             total=size_bytes,
-            description=printable(sequence),
+            description=escape(printable(sequence)),
             visible=True,
             messages=0,
         )
 
+    def topic_planned(self, *, topic: TopicReport) -> None:
+        """Give a topic that will be sent its bar; so many bars, the rest only count in the sum."""
+        if topic.outcome not in {TopicOutcome.MAPPED, TopicOutcome.GENERIC}:
+            return
+        if topic.name in self._tasks or len(self._tasks) >= TOPIC_BARS_MAX:
+            return
+        total = topic.messages_recorded
+        self._tasks[topic.name] = self._topics.add_task(
+            escape(printable(topic.name)), total=total, of="" if total is None else f" of {total:,}"
+        )
+
     def read(self, *, recorded_bytes: int) -> None:
         """Advance by bytes read."""
-        self._progress.advance(self._task, recorded_bytes)
+        self._bytes.advance(self._task, recorded_bytes)
 
     def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
         """Count messages."""
-        del topic, arrow_bytes
+        del arrow_bytes
         self._messages += messages
-        self._progress.update(self._task, messages=self._messages)
+        self._bytes.update(self._task, messages=self._messages)
+        if topic in self._tasks:
+            self._topics.advance(self._tasks[topic], messages)
+
+    def finished(self, *, report: IngestReport) -> None:
+        """One more recording has arrived."""
+        del report
+        self._files.update(self._count, completed=self._begun)
 
 
 class ProgressLines(NoEvents):
@@ -137,6 +189,10 @@ class ProgressLines(NoEvents):
         err.print(line, markup=False, soft_wrap=True)
 
 
-def progress() -> ProgressBar | ProgressLines:
-    """Pick the bar for a terminal and lines for a pipe or a log."""
-    return ProgressBar() if is_interactive() else ProgressLines()
+def progress(files: int) -> ProgressBars | ProgressLines:
+    """Pick bars for a terminal and lines for a pipe or a log.
+
+    Args:
+        files: How many recordings there are.
+    """
+    return ProgressBars(files) if is_interactive() else ProgressLines()

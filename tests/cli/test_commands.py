@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -129,11 +130,11 @@ def test_inspect_tells_what_would_happen_without_a_platform(drive: Path) -> None
     assert "MotionState" in bridge("inspect", drive).stdout
 
 
-def test_progress_is_a_bar_on_a_terminal(drive: Path, tmp_path: Path) -> None:
-    """On a terminal the line is redrawn; in a pipe there are plain lines only."""
+def on_terminal(*arguments: str | Path) -> str:
+    """Run a command whose standard error is a terminal, and give what it showed there."""
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "bridge", "ingest", str(drive), "--state", str(tmp_path)]
-    environment = os.environ | {"TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "bridge", *map(str, arguments)]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "160", "LINES": "50"}
     with subprocess.Popen(
         command, stderr=follower, stdout=subprocess.DEVNULL, env=environment
     ) as process:
@@ -148,11 +149,26 @@ def test_progress_is_a_bar_on_a_terminal(drive: Path, tmp_path: Path) -> None:
                 break
             shown += piece
     os.close(leader)
-    piped = bridge("ingest", drive, "--state", tmp_path / "other").stderr
-
     assert process.returncode == 0
-    assert b"\x1b[" in shown
+    return shown.decode()
+
+
+def test_progress_is_bars_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal bars of files, bytes and topics are redrawn; in a pipe are plain lines only."""
+    first, second = (
+        write_drive(tmp_path, name=name, start_ns=START_NS + number * 10**12, duration_s=2.0)
+        for number, name in enumerate(("first", "second"))
+    )
+    shown = on_terminal("ingest", first, second, "--state", tmp_path / "state")
+    piped = bridge("ingest", first, "--state", tmp_path / "other").stderr
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+
+    assert "\x1b[" in shown
+    assert re.search(r"recordings .* [12]/2", plain)
+    assert re.search(r"second_\w+ .* MiB .* messages", plain)
+    assert re.search(r"/imu/data .* of 200 messages", plain)
     assert "\x1b[" not in piped
+    assert "sending" in piped
 
 
 def test_serve_keeps_its_data_over_a_restart(drive: Path, tmp_path: Path) -> None:
