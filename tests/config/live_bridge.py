@@ -42,7 +42,7 @@ stale_s = 0.6
 rescan_interval_s = 0.5
 [state]
 folder = "{base}/state"
-disk_free_min_bytes = 0
+disk_free_min_bytes = 4000000
 [server]
 host = "{host}"
 port = {port}
