@@ -59,8 +59,8 @@ def print_report(report: IngestReport) -> None:
             )
     if report.messages_unverifiable:
         out.print(
-            f"unverifiable: {report.messages_unverifiable:,} messages, "
-            "their files carry no checksum for them",
+            f"[dim]unverifiable: {report.messages_unverifiable:,} messages; the recorder wrote no "
+            "checksums that could tell damage[/]",
             soft_wrap=True,
         )
     for note in report.notes:
