@@ -1,11 +1,12 @@
 """`mosaico-bridge ingest`: recordings named on the command line, once, without a daemon."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bridge.bags import load_recording
+from bridge.bags import load_recording, load_split, split_up
 from bridge.cli.exits import Exit, exit_code
 from bridge.cli.options import AsJson, ConfigFile, Host, ServerPort, StateFolder
 from bridge.cli.progress import progress
@@ -18,6 +19,7 @@ from bridge.daemon import ingest_options, instance_id
 from bridge.errors import BridgeError, RecordingError, RejectedError, VerificationError
 from bridge.ingest import IngestOptions, IngestReport
 from bridge.ingest import ingest as ingest_recording
+from bridge.model import Recording
 
 
 def ingest(
@@ -53,11 +55,14 @@ def ingest(
         "ingest.topics": tuple(topics) if topics else None,
     }
     settings = load_settings(config, overrides)
+    load = load_split if settings.ingest.unit == "split" else load_recording
     with reach(settings) as client:
         if settings.uses_embedded_server:
             err.print("no platform configured: sending to the embedded server")
+        if settings.ingest.unit == "split":
+            paths = [part for path in paths for part in _splits(path)]
         reports, failures = _send(
-            paths, client, ingest_options(settings, instance=_instance(settings))
+            paths, client, ingest_options(settings, instance=_instance(settings)), load=load
         )
     if json:
         print_json(_as_json(reports, failures))
@@ -71,17 +76,27 @@ def ingest(
     return Exit.OK if all(report.complete for report in reports) else Exit.PARTIAL
 
 
+def _splits(path: Path) -> list[Path]:
+    """Name the splits of a recording; what cannot be loaded is left to be refused later."""
+    try:
+        return [part.path for part in split_up(load_recording(path))]
+    except RecordingError:
+        return [path]
+
+
 def _send(
-    paths: list[Path], client: MosaicoClient, options: IngestOptions
+    paths: list[Path],
+    client: MosaicoClient,
+    options: IngestOptions,
+    *,
+    load: Callable[[Path], Recording],
 ) -> tuple[list[IngestReport], list[tuple[Path, BridgeError]]]:
     reports: list[IngestReport] = []
     failures: list[tuple[Path, BridgeError]] = []
     with progress(len(paths)) as events:
         for path in paths:
             try:
-                report = ingest_recording(
-                    load_recording(path), client=client, options=options, events=events
-                )
+                report = ingest_recording(load(path), client=client, options=options, events=events)
             except (RecordingError, RejectedError, VerificationError) as error:
                 failures.append((path, error))
             else:

@@ -83,15 +83,7 @@ def describe(
         # Topic names are no keys that the platform accepts.
         "messages_recorded": [{"topic": name, "messages": count} for name, count in counts.items()],
     }
-    split = reader.recording.split
-    if split is not None:
-        block["split"] = {
-            "recording": split.recording,
-            "recording_id": _recording_id(split, options.hostname),
-            **({} if split.index is None else {"index": split.index}),
-        }
-    if options.supersedes is not None:
-        block["supersedes"] = options.supersedes.as_metadata()
+    block |= _links(reader.recording, options)
     carried = carried_metadata(reader.metadata)
     if carried:
         block["recorded"] = carried
@@ -104,6 +96,21 @@ def describe(
         custom_data=custom_data if isinstance(custom_data, Mapping) else None,
         sidecar=read_sidecar(reader.recording.path),
     )
+
+
+def _links(recording: Recording, options: IngestOptions) -> dict[str, Any]:
+    """Name what the sequence belongs with: the other splits of its recording, its older version."""
+    links: dict[str, Any] = {}
+    split = recording.split
+    if split is not None:
+        links["split"] = {
+            "recording": split.recording,
+            "recording_id": _recording_id(split, options.hostname),
+            **({} if split.index is None else {"index": split.index}),
+        }
+    if options.supersedes is not None:
+        links["supersedes"] = options.supersedes.as_metadata()
+    return links
 
 
 def _recording_id(split: Split, hostname: str) -> str:

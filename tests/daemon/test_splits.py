@@ -318,3 +318,24 @@ def test_salvaged_split_and_whole_ones_share_their_recording(bridge: "Bridge") -
     assert states == {"night_0.mcap": State.FINALISED, "night_1.mcap": State.PARTIAL}
     assert len({mark["split"]["recording_id"] for mark in marks.values()}) == 1
     assert [mark["healthy"] for _, mark in sorted(marks.items())] == [True, False]
+
+
+def test_one_off_ingest_takes_splits_too(bridge: "Bridge") -> None:
+    """`mosaico-bridge ingest` of a recording's folder sends its splits when they are the unit."""
+    for index in range(2):
+        bridge.drop(f"drive/drive_{index}.mcap", bridge.mcap_bytes(f"split {index}"))
+    config = bridge.folder / "bridge.toml"
+    config.write_text('[ingest]\nunit = "split"\n')
+    with EmbeddedServer(bridge.folder / "platform") as server:
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "bridge", "ingest", str(bridge.watched / "drive"), "--json",
+                "--config", str(config), "--state", str(bridge.state),
+                "--host", "127.0.0.1", "--port", str(server.port),
+            ],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        marks = marks_of(server.port)
+
+    assert done.returncode == 0, done.stderr
+    assert [mark["split"]["index"] for _, mark in sorted(marks.items())] == [0, 1]
