@@ -225,7 +225,8 @@ def test_real_bag_overwritten(tmp_path: Path, seeds: int) -> None:
         ]
         intact = whole - sum(hits, Counter())
         assert not intact - found, f"seed {seed}: messages of other chunks are missing"
-        assert max(found.values()) <= max(whole.values())
+        # A chunk's compression may make copies of what it holds, and ROS 1 has no checksums.
+        assert (found - whole).total() <= sum(hits, Counter()).total()
         assert found.total() >= whole.total() or not said_whole
         lost += (whole - found).total()
     assert lost > 0
