@@ -35,6 +35,10 @@ def check(
 ) -> int:
     """Check this machine, the settings, the platform and the key.
 
+    Looks at settings and key files, every watched folder and where recordings go from there,
+    watches, the state folder and its file system, journal, disks, clock, definitions and port;
+    asks the platform for its revision, its message limit and what the key permits. Changes nothing.
+
     Run it as the bridge's user. Exits with 78 on bad settings, 77 when the platform refuses, 69
     when it does not answer, 1 when anything else fails, 0 when at most there are warnings.
     """

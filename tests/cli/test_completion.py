@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(sys.executable).with_name("mosaico-bridge")
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 READY = "is-ready"
 
 needs_program = pytest.mark.skipif(
