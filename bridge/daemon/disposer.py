@@ -89,22 +89,19 @@ class Disposer:
             self._emergency.sweep()
 
     def _dispose_of_what_is_due(self) -> None:
-        safe = {
-            entry.id: entry
-            for entry in self._journal.recordings(states={State.FINALISED})
-            if entry.path.is_relative_to(self._folder)
-            and self._verified(entry)
-            and self._tracker.found(entry) is not None
-        }
+        needed = LEVELS.index(VerificationLevel(self._settings.verification))
         sources = [
-            Source(entry_id=entry.id, sent_ns=entry.changed_ns, size_bytes=entry.size_bytes)
-            for entry in safe.values()
+            Source(entry_id=entry_id, sent_ns=sent_ns, size_bytes=size_bytes)
+            for entry_id, sent_ns, size_bytes in self._journal.arrived_in(
+                self._folder, levels=LEVELS[needed:]
+            )
         ]
         now = due(
             sources, self._settings, now_ns=self._clock.wall_ns(), free_bytes=self._free_bytes()
         )
         for entry_id in now[:DISPOSED_PER_SWEEP_MAX]:
-            self._dispose(safe[entry_id])
+            if (entry := self._journal.get(entry_id)) is not None:
+                self._dispose(entry)
 
     def _free_bytes(self) -> int:
         try:
@@ -123,7 +120,11 @@ class Disposer:
 
     def _dispose(self, entry: Entry) -> None:
         found = self._tracker.found(entry)
-        if not self._verified(entry) or found is None or not self._tracker.unchanged(entry):
+        if (
+            not self._is_enough(entry.verification)
+            or found is None
+            or not self._tracker.unchanged(entry)
+        ):
             return
         archive = self._settings.archive_folder
         target = None
@@ -149,11 +150,12 @@ class Disposer:
             ),
         )
 
-    def _verified(self, entry: Entry) -> bool:
-        if entry.verification not in LEVELS:
+    def _is_enough(self, verification: str) -> bool:
+        """Tell whether a level of proof lets a source go."""
+        if verification not in LEVELS:
             return False
         needed = VerificationLevel(self._settings.verification)
-        return LEVELS.index(VerificationLevel(entry.verification)) >= LEVELS.index(needed)
+        return LEVELS.index(VerificationLevel(verification)) >= LEVELS.index(needed)
 
     def _quarantine(self, entry: Entry, failure: Failure) -> None:
         folder = self._settings.quarantine_folder

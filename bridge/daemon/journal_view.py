@@ -61,6 +61,27 @@ class JournalView:
             offset,
         )
 
+    def arrived_in(self, folder: Path, *, levels: Collection[str]) -> list[tuple[int, int, int]]:
+        """List what is finalised and was seen in a folder: id, since when, size in bytes.
+
+        No more than that, because it is asked after every scan, of thousands.
+
+        Args:
+            folder: The folder, absolute.
+            levels: Only what was verified at one of these.
+        """
+        prefix = os.fsencode(folder) + b"/"
+        return self._all(
+            "SELECT id, changed_ns, size_bytes FROM entries WHERE state = ?"  # noqa: S608 - our own text
+            " AND substr(path, 1, ?) = ? AND id IN (SELECT entry_id FROM sightings)"
+            f" AND verification IN ({', '.join('?' * len(levels))})"
+            " ORDER BY changed_ns DESC, id DESC",
+            State.FINALISED,
+            len(prefix),
+            prefix,
+            *levels,
+        )
+
     def queue(self, state: State, *, limit: int, offset: int = 0) -> list[Entry]:
         """List what waits for a worker: the often interrupted last, else by priority and age.
 
