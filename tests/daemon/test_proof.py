@@ -44,7 +44,7 @@ def test_level_is_what_the_platform_can_prove(
     assert f'mosaico_bridge_verifications_total{{level="{level}"}} 1.0' in metrics
 
 
-@pytest.mark.parametrize("mode", ["move", "delete"])
+@pytest.mark.parametrize("mode", ["delete", pytest.param("move", marks=pytest.mark.slow)])
 def test_difference_is_told_with_both_figures_and_the_recording_stays(
     bridge: "Bridge", monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:

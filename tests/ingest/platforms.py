@@ -4,11 +4,17 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from bridge.client import MosaicoClient
 from bridge.embedded import EmbeddedServer
 from tests.client.old_servers import KeyedServer, SessionServer
 
 REVISIONS = ("G1.0", "G1.1", "G1.2", "G2a", "G2b", "G2c", "G2d")
+# The two that are whole in every run, the others in the long one.
+EVERY_REVISION = [
+    pytest.param(one, marks=() if one in {"G1.2", "G2d"} else pytest.mark.slow) for one in REVISIONS
+]
 
 
 @contextlib.contextmanager

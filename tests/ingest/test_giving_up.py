@@ -64,11 +64,15 @@ TROUBLES = {
     "refused at the last try": (RefusedError("the key is gone"), True, 0, False),
     "rejected before the last try": (RejectedError("never"), False, 0, True),
 }
+CHOSEN_TROUBLES = [
+    pytest.param(name, marks=() if gives_up or error.trouble == "offline" else pytest.mark.slow)
+    for name, (error, _, _, gives_up) in TROUBLES.items()
+]
 
 
 @GENERATIONS
 @pytest.mark.parametrize("policy", list(OnErrorPolicy))
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("trouble", CHOSEN_TROUBLES)
 def test_the_policy_acts_at_the_give_up_and_only_there(
     revision: str,
     policy: OnErrorPolicy,

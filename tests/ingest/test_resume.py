@@ -24,7 +24,7 @@ from bridge.ingest import (
 )
 from bridge.ingest.resume import GROUP_BYTES_MIN, groups_of, is_whole
 from bridge.ontology import MODELS
-from tests.ingest.platforms import REVISIONS, platform
+from tests.ingest.platforms import EVERY_REVISION, platform
 
 START_NS = 1_760_000_000_000_000_000
 IDENTITY = Identity(instance="test", resumes=True, final=False)
@@ -100,7 +100,7 @@ def yields(report: IngestReport) -> dict[str, int | None]:
     }
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
+@pytest.mark.parametrize("revision", EVERY_REVISION)
 def test_a_commit_that_broke_sends_nothing_again(
     revision: str, drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,10 +26,10 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("revision", "most"),
     [
         ("G1.0", VerificationLevel.CLOSED),
-        ("G1.1", VerificationLevel.CLOSED),
+        pytest.param("G1.1", VerificationLevel.CLOSED, marks=pytest.mark.slow),
         ("G1.2", VerificationLevel.RANGE),
-        ("G2a", VerificationLevel.RANGE),
-        ("G2b", VerificationLevel.RANGE),
+        pytest.param("G2a", VerificationLevel.RANGE, marks=pytest.mark.slow),
+        pytest.param("G2b", VerificationLevel.RANGE, marks=pytest.mark.slow),
         ("G2c", VerificationLevel.COUNTS),
         ("G2d", VerificationLevel.COUNTS),
     ],

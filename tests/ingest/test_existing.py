@@ -1,0 +1,75 @@
+"""What the platform has already is compared with the recording before it is believed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bridge.bags import load_recording
+from bridge.cli import write_drive
+from bridge.errors import PreconditionError
+from bridge.ingest import (
+    Identity,
+    IngestOptions,
+    TopicOptions,
+    VerificationLevel,
+    ingest,
+)
+from tests.ingest.platforms import platform
+from tests.ingest.test_resume import rows, yields
+
+OPTIONS = IngestOptions(identity=Identity(instance="test"))
+THINNED = replace(OPTIONS, topic_options={"/imu/*": TopicOptions(every_nth=2)})
+LEVELS = pytest.mark.parametrize(
+    ("revision", "level"), [("G1.2", VerificationLevel.RANGE), ("G2d", VerificationLevel.COUNTS)]
+)
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drive")
+    return write_drive(folder, name="drive", start_ns=1_760_000_000_000_000_000, duration_s=0.5)
+
+
+@LEVELS
+@pytest.mark.parametrize("options", [OPTIONS, THINNED], ids=["whole", "thinned"])
+def test_what_is_there_whole_is_proven_as_far_as_the_platform_tells(
+    revision: str, level: VerificationLevel, options: IngestOptions, drive: Path, tmp_path: Path
+) -> None:
+    """By the container's counts where both sides count, else by what the recording yields."""
+    with platform(revision, tmp_path) as client:
+        first = ingest(load_recording(drive), client=client, options=options)
+        again = ingest(load_recording(drive), client=client, options=options)
+
+    assert again.complete
+    assert again.verification is level
+    assert again.notes == ["the platform had this recording already; nothing was sent"]
+    if revision == "G2d":
+        assert again.messages_sent == first.messages_sent
+
+
+@LEVELS
+def test_what_differs_is_replaced_on_request_or_told(
+    revision: str, level: VerificationLevel, drive: Path, tmp_path: Path
+) -> None:
+    """Without a request it stays and is told; with one it is replaced, if it may be removed."""
+    with platform(revision, tmp_path) as client:
+        ingest(load_recording(drive), client=client, options=THINNED)
+        told = ingest(load_recording(drive), client=client, options=OPTIONS)
+        name = told.sequence
+        before = rows(client, name)
+
+        assert told.verification is VerificationLevel.NONE
+        assert not told.complete
+        assert any("/imu/data" in note and "the platform has" in note for note in told.notes)
+        if revision == "G1.2":
+            with pytest.raises(PreconditionError, match="/imu/data") as caught:
+                ingest(load_recording(drive), client=client, options=OPTIONS, resend=True)
+            assert "cannot be removed" in caught.value.message
+            assert rows(client, name) == before
+            return
+        report = ingest(load_recording(drive), client=client, options=OPTIONS, resend=True)
+
+        assert report.verification is level
+        assert rows(client, name) == yields(report)
+        assert client.list_sequences() == [name]
