@@ -15,6 +15,7 @@ from bridge.daemon.events import Disposal, NoObserver
 from bridge.daemon.journal import Journal
 from bridge.daemon.retention import Source, due
 from bridge.daemon.states import State
+from tests.daemon.small_disks import fill, small_disk
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -231,3 +232,41 @@ def test_impossible_disposal_is_told_and_costs_nothing(bridge: "Bridge") -> None
     assert path.exists()
     assert bridge.entries()["a.mcap"].state is State.FINALISED
     assert {failure.error for failure in listener.troubles} == {"DisposalFailed"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_move_onto_another_disk(bridge: "Bridge", tmp_path: Path, kind: str) -> None:
+    """On a real second file system the copy is whole, and only then the source goes."""
+    path = folder_recording(bridge, "drive") if kind == "folder" else bridge.drop("drive.mcap")
+    files = path.iterdir() if kind == "folder" else [path]
+    before = {file.name: file.read_bytes() for file in files}
+    with small_disk(tmp_path / "archive", size_bytes=1 << 20) as archive:
+        target = disposal.move(load_recording(path), bridge.watched, archive)
+        found = {
+            file.name: file.read_bytes()
+            for file in (target.iterdir() if kind == "folder" else [target])
+        }
+        assert target.stat().st_dev != bridge.watched.stat().st_dev
+        assert [one.name for one in archive.iterdir()] == [path.name]
+
+    assert found == before
+    assert not path.exists()
+
+
+def test_archive_without_room_keeps_the_source(bridge: "Bridge", tmp_path: Path) -> None:
+    """A copy that does not fit is told and costs nothing; with room the next sweep moves it."""
+    listener = Listener()
+    path = bridge.drop("a.mcap", bridge.mcap_bytes("x" * 200_000, 3))
+    with small_disk(tmp_path / "archive", size_bytes=1 << 20) as archive:
+        bridge.overrides |= {"disposal.mode": "move", "disposal.archive_folder": str(archive)}
+        filler = fill(archive, leave_bytes=50_000)
+        bridge.daemon(listener).run_once()
+        assert path.exists()
+        assert bridge.entries()["a.mcap"].state is State.FINALISED
+        filler.unlink()
+        bridge.daemon(listener).run_once()
+        assert [one.name for one in archive.iterdir()] == ["a.mcap"]
+
+    assert not path.exists()
+    assert [failure.error for failure in listener.troubles] == ["DisposalFailed"]
+    assert "No space left" in listener.troubles[0].message
