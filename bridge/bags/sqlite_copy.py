@@ -146,7 +146,7 @@ def _recover(copy: Path) -> None:
         for statement in ("SELECT count(*) FROM sqlite_master", "PRAGMA wal_checkpoint(TRUNCATE)"):
             try:
                 connection.execute(statement).fetchone()
-            except sqlite3.DatabaseError as error:
+            except TROUBLE as error:
                 if _is_damage(error):
                     continue
                 raise ScratchSpaceError(
@@ -158,7 +158,7 @@ def _recover(copy: Path) -> None:
         connection.close()
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Tell trouble with the content of a database from trouble with its file system."""
     codes = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
     return getattr(error, "sqlite_errorcode", 0) & 0xFF not in codes

@@ -12,7 +12,7 @@ from bridge.bags import scratch, sqlite_copy
 from bridge.bags.container import ReadLimits
 from bridge.bags.sqlite import open_sqlite3
 from bridge.errors import RecordingChangedError, ScratchSpaceError
-from tests.bags.sqlite_files import create, insert, messages_of, payloads, sqlite_file
+from tests.bags.sqlite_files import create, insert, judged, messages_of, payloads, sqlite_file
 
 LIMITS = ReadLimits()
 
@@ -186,3 +186,20 @@ def test_unreadable_descriptors_are_not_leaked(tmp_path: Path) -> None:
             reader.close()
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_schema_that_is_no_text_is_damage_like_any_other(tmp_path: Path) -> None:
+    """What SQLite quotes in its complaint need not be UTF-8; the rows are salvaged all the same."""
+    path = tmp_path / "bag_0.db3"
+    with sqlite3.connect(path) as connection:
+        create(connection, 4, ["/a", "/b"])
+        insert(connection, payloads(100))
+    connection.close()
+    expected = sorted(judged(path))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CREATE TABLE messages", b"CREATE TAB\xc6\xff messages"))
+    (tmp_path / "bag_0.db3-wal").write_bytes(b"no log at all")
+
+    with open_sqlite3(sqlite_file(path), limits=LIMITS, scratch_dir=tmp_path) as reader:
+        assert sorted(messages_of(reader)) == expected
+        assert not reader.healthy
