@@ -82,6 +82,7 @@ def test_newer_content_takes_the_place_of_the_older(bridge: "Bridge") -> None:
     assert place.states() == ["superseded", "superseded", "finalised"]
 
 
+@pytest.mark.slow
 def test_older_content_that_comes_back_replaces_in_turn(bridge: "Bridge") -> None:
     """Restored from a backup, the first version is sent again and the second makes room."""
     with EmbeddedServer(bridge.folder / "platform") as server:
@@ -156,6 +157,7 @@ def test_partial_newer_content_replaces_nothing(bridge: "Bridge") -> None:
     assert place.states() == ["finalised", "partial"]
 
 
+@pytest.mark.slow
 def test_foreign_sequence_is_never_removed(bridge: "Bridge") -> None:
     """What another bridge put there from the same content is not ours to delete."""
     with EmbeddedServer(bridge.folder / "platform") as server:

@@ -243,7 +243,7 @@ def marks_of(port: int) -> dict[str, Any]:
         }
 
 
-@pytest.mark.parametrize("mode", ["delete", "move"])
+@pytest.mark.parametrize("mode", ["delete", pytest.param("move", marks=pytest.mark.slow)])
 def test_splits_arrive_while_the_recorder_runs(bridge: "Bridge", mode: str) -> None:
     """Each closed split is on the platform before the next; in the end nothing is left behind."""
     archive = bridge.folder / "archive"

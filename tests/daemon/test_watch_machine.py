@@ -234,8 +234,8 @@ class IgnoreMachine(WatchMachine):
 
 
 BRIEF = settings(
-    max_examples=12,
-    stateful_step_count=40,
+    max_examples=6,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -96,7 +96,10 @@ print(status.watch.events, status.watch.readable, status.counts, status.watch.pr
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
-@pytest.mark.parametrize("limit", ["max_inotify_watches", "max_inotify_instances"])
+@pytest.mark.parametrize(
+    "limit",
+    ["max_inotify_instances", pytest.param("max_inotify_watches", marks=pytest.mark.slow)],
+)
 def test_without_watches_left_the_folder_is_polled(bridge: "Bridge", limit: str) -> None:
     """With the kernel's watches used up all recordings are found, and the status says so."""
     for number in range(12):

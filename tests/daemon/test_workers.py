@@ -115,7 +115,7 @@ def test_reading_is_progress(bridge: "Bridge") -> None:
     bridge.drop("scan_1.mcap")
     with bridge.running() as daemon:
         bridge.wait_for(lambda: daemon.status and daemon.status.workers)
-        time.sleep(3.5)
+        time.sleep(2.5)
         (bridge.folder / "go").touch()
         entry = bridge.await_state("scan_1.mcap", State.FINALISED)
 
