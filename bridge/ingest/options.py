@@ -51,7 +51,7 @@ class BatchLimits:
 
     batch_bytes_max: int = 8 << 20
     batch_rows_max: int = 100_000
-    memory_budget_bytes: int = 64 << 20
+    memory_budget_bytes: int = 32 << 20
     read_ahead_bytes: int = 8 << 20
     send_queue_batches: int = 2
 
