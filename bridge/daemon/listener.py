@@ -212,7 +212,7 @@ class Listener:
         )
         entry = self._decide(assignment.entry, failure, decision)
         if decision.pause is not Pause.NONE:
-            self._gate.closed_by(failure)
+            self._gate.closed_by(failure, got_on=assignment.got_on)
         elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
             self._gate.proven()
         self._observer.ingest_failed(entry=entry, failure=failure, retry_in_s=decision.retry_in_s)

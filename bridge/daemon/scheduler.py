@@ -80,12 +80,18 @@ class Gatekeeper:
             return None
         return max(0.0, self._probe_at_s - self._clock.monotonic_s())
 
-    def closed_by(self, failure: Failure) -> None:
-        """Take note that the platform is away or refuses us."""
+    def closed_by(self, failure: Failure, *, got_on: bool = False) -> None:
+        """Take note that the platform is away or refuses us.
+
+        Args:
+            failure: What says so.
+            got_on: Whether topics became whole before; the waits begin anew then, or a line that
+                breaks often but carries something would be left unused for longer and longer.
+        """
         gate = Gate.REFUSED if failure.trouble is Trouble.REFUSED else Gate.OFFLINE
         # A refusal is an answer too.
         self._reached = self._reached or gate is Gate.REFUSED
-        self._failures += 1
+        self._failures = 1 if got_on else self._failures + 1
         self._proven = False
         noise = random.uniform(-1, 1)  # noqa: S311 - jitter, no secret
         wait_s = backoff_s(self._failures, self._retry, noise=noise)

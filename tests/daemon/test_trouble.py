@@ -17,7 +17,7 @@ from bridge.daemon.outcome import (
     after_failure,
     backoff_s,
 )
-from bridge.daemon.scheduler import Waiting, choose
+from bridge.daemon.scheduler import Gatekeeper, Waiting, choose
 from bridge.daemon.states import State
 from bridge.daemon.status import Gate, GateStatus
 from bridge.errors import Trouble
@@ -115,6 +115,20 @@ def test_second_death_is_blamed_on_the_recording(error: str) -> None:
 
     assert (first.state, first.deaths, first.attempts) == (State.WAITING, 1, 0)
     assert (second.state, second.deaths) == (State.QUARANTINED, 2)
+
+
+def test_line_that_carries_something_is_not_left_unused_for_long() -> None:
+    """Waits grow while nothing gets through, and begin anew when something did."""
+    clock = Jumping()
+    gate = Gatekeeper(RETRY, clock=clock, on_change=lambda _: None)
+    broken = Failure(error="BrokenLinkError", message="m", trouble=Trouble.OFFLINE)
+    waits_s = []
+    for got_on in (False, False, False, True, False):
+        gate.closed_by(broken, got_on=got_on)
+        waits_s.append(gate.probe_wait_s())
+
+    expected = (1.0, 2.0, 4.0, 1.0, 2.0)
+    assert waits_s == [pytest.approx(wait_s, rel=0.21) for wait_s in expected]
 
 
 def test_no_room_for_a_copy_is_no_attempt() -> None:
