@@ -56,7 +56,13 @@ class SqliteReader:
 
     @property
     def channels(self) -> Sequence[Channel]:
-        """The topics in order of their ids."""
+        """The topics in order of their ids.
+
+        Without counts: there is no index by topic, so that counting means reading every leaf of the
+        table, which for small messages is the file. What recorders note is no help: their totals
+        are of the whole recording up to then, not of this file, and a wrong zero would leave a
+        topic out.
+        """
         return self._schema.channels
 
     @property
