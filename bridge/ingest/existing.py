@@ -115,14 +115,10 @@ def find_place(
             hint="the key may not delete them; delete them by another, then retry",
         )
     for left, finding in reversed(remains):
-        tells = SALVAGED_KEY in finding.marks
-        if (
-            upload is not None
-            and upload.sequence == left
-            and _same_terms(finding, identity)
-            and (tells or not salvaged)
-        ):
-            return Place(sequence=left, resumes=True, salvaged=tells)
+        if upload is not None and upload.sequence == left and _same_terms(finding, identity):
+            tells = SALVAGED_KEY in finding.marks
+            if tells or not salvaged:
+                return Place(sequence=left, resumes=True, salvaged=tells)
         if removed(client, left):
             sequence = left
     return Place(sequence=sequence)
