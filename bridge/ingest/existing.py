@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bridge.client import ABANDONED, MosaicoClient, SequenceHandler, TopicReceipt
+from bridge.client import (
+    ABANDONED,
+    MosaicoClient,
+    QuerySequence,
+    Sequence,
+    SequenceHandler,
+    TopicReceipt,
+)
 from bridge.errors import (
     AlreadyExistsError,
     BusyElsewhereError,
@@ -114,6 +121,10 @@ def find_place(
             resource=name,
             hint="the key may not delete them; delete them by another, then retry",
         )
+    if not remains and identity.resumes:
+        whole = _under_another_name(client, fingerprint)
+        if whole is not None:
+            return Place(sequence=whole.name, whole=whole)
     for left, finding in reversed(remains):
         if upload is not None and upload.sequence == left and _same_terms(finding, identity):
             tells = SALVAGED_KEY in finding.marks
@@ -159,6 +170,23 @@ def find_existing(
             hint="wait for the other bridge; if it is gone, delete the sequence and retry",
         )
     return Finding(state=Existing.REMAINS, handler=handler, marks=marks)
+
+
+def _under_another_name(client: MosaicoClient, fingerprint: str) -> SequenceHandler | None:
+    """Find a finished sequence of this content, whatever it is called.
+
+    For a file that was renamed while nobody's journal knew it. Who sends one recording by hand
+    under a name of his choice means that name, and is not asked here.
+    """
+    mark = Sequence.Q.user_metadata[f"{BRIDGE_KEY}.fingerprint"].eq(fingerprint)
+    for item in client.query(QuerySequence().with_expression(mark)) or ():
+        handler = client.sequence_handler(item.sequence.name)
+        block = handler.user_metadata.get(BRIDGE_KEY) if handler is not None else None
+        # Servers differ in how exactly they look; the sequence itself has the last word.
+        same = isinstance(block, Mapping) and block.get("fingerprint") == fingerprint
+        if handler is not None and same and handler.is_locked:
+            return handler
+    return None
 
 
 def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:

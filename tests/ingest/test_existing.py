@@ -1,5 +1,6 @@
 """What the platform has already is compared with the recording before it is believed."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,3 +74,23 @@ def test_what_differs_is_replaced_on_request_or_told(
         assert report.verification is level
         assert rows(client, name) == yields(report)
         assert client.list_sequences() == [name]
+
+
+@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+def test_content_under_another_name_is_recognised(
+    revision: str, drive: Path, tmp_path: Path
+) -> None:
+    """A recording renamed while no journal knew it is not sent twice; other content is sent."""
+    renamed = tmp_path / "renamed"
+    shutil.copytree(drive, renamed)
+    other = write_drive(tmp_path, name="other", start_ns=1_770_000_000_000_000_000, duration_s=0.5)
+    daemons = replace(OPTIONS, identity=Identity(instance="test", resumes=True))
+    with platform(revision, tmp_path / "platform") as client:
+        first = ingest(load_recording(drive), client=client, options=daemons)
+        again = ingest(load_recording(renamed), client=client, options=daemons)
+        new = ingest(load_recording(other), client=client, options=daemons)
+
+        assert again.sequence == first.sequence
+        assert again.complete
+        assert "nothing was sent" in again.notes[-1]
+        assert client.list_sequences() == sorted([first.sequence, new.sequence])
