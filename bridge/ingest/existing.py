@@ -126,10 +126,10 @@ def find_place(
         if whole is not None:
             return Place(sequence=whole.name, whole=whole)
     for left, finding in reversed(remains):
-        if upload is not None and upload.sequence == left and _same_terms(finding, identity):
-            tells = SALVAGED_KEY in finding.marks
-            if tells or not salvaged:
-                return Place(sequence=left, resumes=True, salvaged=tells)
+        tells = SALVAGED_KEY in finding.marks
+        named = upload is not None and upload.sequence == left
+        if named and _same_terms(finding, identity, tells=tells or not salvaged):
+            return Place(sequence=left, resumes=True, salvaged=tells)
         if removed(client, left):
             sequence = left
     return Place(sequence=sequence)
@@ -208,10 +208,10 @@ def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:
     }
 
 
-def _same_terms(found: Finding, identity: Identity) -> bool:
-    """Tell whether what is there was made as it would be made now."""
+def _same_terms(found: Finding, identity: Identity, *, tells: bool) -> bool:
+    """Tell whether what is there was made as it would be made now, and tells what it must."""
     made_by = (found.marks.get("config_hash"), found.marks.get("version"))
-    return made_by == (identity.config_hash, __version__)
+    return tells and made_by == (identity.config_hash, __version__)
 
 
 def removed(client: MosaicoClient, sequence: str) -> bool:
