@@ -140,7 +140,11 @@ class LiveBridge:
         self.proxy.__enter__()
         self.configure()
         self.start()
-        wait_for(self.answers)
+        try:
+            wait_for(self.answers)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
