@@ -23,7 +23,8 @@ class ConnectOptions(TypedDict, total=False):
         api_key: The key to send with each call.
         compression: Compress Arrow bodies that we send: `"lz4"` or `"zstd"`.
         grpc_compression: Compress gRPC messages: `"gzip"`; the server must have it enabled.
-        keepalive_s: Seconds of silence after which the link is probed (30); 0 for never.
+        keepalive_s: Seconds of silence after which the link is probed (300, as often as gRPC
+            servers put up with unless told otherwise); 0 for never.
         keepalive_timeout_s: Seconds without an answer after which the link is dead (20).
         call_timeout_s: Deadline of each control call (30).
         stall_timeout_s: Seconds without progress after which a stream is cut (60).
@@ -119,7 +120,7 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
         api_key=Secret.of(given.get("api_key", NO_SECRET)),
         compression=compression,
         grpc_compression=grpc_compression,
-        keepalive_s=given.get("keepalive_s", 30.0),
+        keepalive_s=given.get("keepalive_s", 300.0),
         keepalive_timeout_s=given.get("keepalive_timeout_s", 20.0),
         call_timeout_s=given.get("call_timeout_s", 30.0),
         stall_timeout_s=given.get("stall_timeout_s", 60.0),

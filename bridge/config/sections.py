@@ -88,7 +88,9 @@ class ServerSettings(Section):
         30.0, description="How long the platform may take to answer a call that moves no data."
     )
     keepalive_s: Seconds = Field(
-        30.0, description="Silence after which the link is probed; 0 for never."
+        300.0,
+        description="Silence after which the link is probed; 0 for never. gRPC servers hang up on "
+        "more frequent probes unless told otherwise. What stalls is found sooner by itself.",
     )
     keepalive_timeout_s: PositiveSeconds = Field(
         20.0, description="A link whose probe is not answered for this long is given up."
