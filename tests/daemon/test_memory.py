@@ -17,7 +17,8 @@ def resident_bytes():
 
 def work():
     chunk = b"x" * (8 << 20)
-    images = pa.FixedSizeBinaryArray.from_buffers(pa.binary(1 << 20), 8, [None, pa.py_buffer(chunk)])
+    fixed = pa.FixedSizeBinaryArray
+    images = fixed.from_buffers(pa.binary(1 << 20), 8, [None, pa.py_buffer(chunk)])
     column = pc.cast(images, pa.binary())
     return len(chunk) + column.nbytes
 
