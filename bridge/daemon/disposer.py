@@ -81,7 +81,15 @@ class Disposer:
         self._emergency.adopt(settings)
 
     def sweep(self) -> None:
-        """Dispose of what is finalised and still there; also what a kill left half done."""
+        """Dispose of what is finalised and still there; also what a kill left half done.
+
+        Likewise with poison, whether a worker or a scan found it out.
+        """
+        if self._settings.quarantine_folder is not None:
+            for entry_id in self._journal.quarantined_in(self._folder):
+                entry = self._journal.get(entry_id)
+                if entry is not None and entry.failure is not None:
+                    self._quarantine(entry, entry.failure)
         if not self._keeps:
             self._dispose_of_what_is_due()
             self._leftovers.sweep(self._settings)

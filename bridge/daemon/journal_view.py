@@ -82,6 +82,22 @@ class JournalView:
             *levels,
         )
 
+    def quarantined_in(self, folder: Path) -> list[int]:
+        """List what is quarantined and was seen in a folder, by id.
+
+        Args:
+            folder: The folder, absolute.
+        """
+        prefix = os.fsencode(folder) + b"/"
+        rows = self._all(
+            "SELECT id FROM entries WHERE state = ? AND substr(path, 1, ?) = ?"
+            " AND id IN (SELECT entry_id FROM sightings) ORDER BY id",
+            State.QUARANTINED,
+            len(prefix),
+            prefix,
+        )
+        return [entry_id for (entry_id,) in rows]
+
     def queue(self, state: State, *, limit: int, offset: int = 0) -> list[Entry]:
         """List what waits for a worker: the often interrupted last, else by priority and age.
 

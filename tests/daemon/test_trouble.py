@@ -327,6 +327,21 @@ def test_quarantine_moves_poison_with_a_report(bridge: "Bridge") -> None:
     assert [step["state"] for step in report["story"]][-1] == "quarantined"
 
 
+def test_what_a_scan_finds_unreadable_is_quarantined_too(bridge: "Bridge") -> None:
+    """A page of text that is named like a recording is moved with a report, once it is stale."""
+    quarantine = bridge.folder / "quarantine"
+    bridge.overrides |= {"disposal.quarantine_folder": str(quarantine), "watch.stale_s": 0.5}
+    source = bridge.drop("page.mcap", b"<html>404</html>" * 100)
+    with bridge.running():
+        bridge.await_state("page.mcap", State.QUARANTINED)
+        _wait_for_file(quarantine / "page.mcap.report.json")
+    report = json.loads((quarantine / "page.mcap.report.json").read_text())
+
+    assert (quarantine / "page.mcap").exists()
+    assert not source.exists()
+    assert report["failure"]["message"] == "the file is text, not a recording"
+
+
 def _wait_for_file(path: "Path") -> None:
     give_up_at = time.monotonic() + 10
     while not path.exists() and time.monotonic() < give_up_at:
