@@ -57,6 +57,9 @@ backoff_max_s = 1
 interval_s = 0.5
 [disposal]
 archive_folder = "{base}/archive"
+emergency = {emergency}
+# More than any disk has: where emergencies count at all, this is one.
+emergency_free_min_bytes = 1_000_000_000_000_000
 [uplink]
 bytes_per_second_max = {rate}
 """
@@ -162,10 +165,17 @@ class LiveBridge:
     def stop_platform(self) -> None:
         self._platform.end()
 
-    def configure(self, *, host: str = "127.0.0.1", rate: int | str = 0) -> None:
+    def configure(
+        self, *, host: str = "127.0.0.1", rate: int | str = 0, emergency: bool = False
+    ) -> None:
         """Write the settings."""
         text = SETTINGS.format(
-            base=self.base, host=host, port=self.proxy.port, http_port=self.http_port, rate=rate
+            base=self.base,
+            host=host,
+            port=self.proxy.port,
+            http_port=self.http_port,
+            rate=rate,
+            emergency=str(emergency).lower(),
         )
         (self.base / "bridge.toml").write_text(text)
 
@@ -339,6 +349,20 @@ def filling_disk(bridge: LiveBridge) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def emergency(bridge: LiveBridge) -> Iterator[None]:
+    """Nothing can be sent and there is no room: the recorder goes on at the cost of a recording."""
+    bridge.stop_platform()
+    bridge.configure(emergency=True)
+    bridge.reload()
+    path = bridge.drop()
+    wait_for(lambda: not path.exists())
+    bridge.configure()
+    bridge.reload()
+    bridge.start_platform()
+    yield
+
+
+@contextlib.contextmanager
 def missing_folder(bridge: LiveBridge) -> Iterator[None]:
     """The watched folder is not there, as when a disk is not mounted."""
     elsewhere = bridge.base / "elsewhere"
@@ -428,6 +452,7 @@ FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
         ("BacklogGrowing BacklogOld", thin_uplink),
         ("DiskFull", full_disk),
         ("DiskFilling", filling_disk),
+        ("Emergency", emergency),
         ("FolderUnreadable", missing_folder),
         ("NeedsPerson", junk),
         ("RecordingPartial Salvaged", cut_recording),
