@@ -1,10 +1,12 @@
 """Blocks in, fewer and bigger blocks out: batching within one memory budget.
 
 A block usually points into a decompressed chunk that it shares with other topics. As long as it
-waits here it keeps that chunk alive, so waiting blocks are copied together once the chunks behind
-them outgrow the budget, and the biggest topics are sent early once the payloads themselves do.
+waits here it keeps that chunk alive. Once the chunks outgrow the budget, the biggest topics are
+sent until half of it is free, and what still waits is copied together. So the next time is half a
+budget away, and however many topics there are, each byte is copied a few times at most.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,8 +36,8 @@ class Batcher:
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
         self._topics: dict[int, _Waiting] = {}
-        # Buffers that waiting blocks keep alive, by identity, with their sizes.
-        self._buffers: dict[int, int] = {}
+        # How many waiting blocks keep a buffer alive, by its identity.
+        self._holders: Counter[int] = Counter()
         self.buffer_bytes = 0
         self.payload_bytes = 0
 
@@ -47,18 +49,15 @@ class Batcher:
         waiting.payload_bytes += payload_bytes
         waiting.rows += len(block.starts)
         self.payload_bytes += payload_bytes
-        if id(block.data) not in self._buffers:
-            self._buffers[id(block.data)] = block.data.nbytes
-            self.buffer_bytes += block.data.nbytes
+        self._hold(block)
 
         if (
             waiting.payload_bytes >= self._limits.batch_bytes_max
             or waiting.rows >= self._limits.batch_rows_max
         ):
             yield self._take(block.topic)
-        if self.payload_bytes > self._limits.memory_budget_bytes:
-            yield from self._send_biggest_early()
         if self.buffer_bytes > self._limits.memory_budget_bytes:
+            yield from self._send_biggest_early()
             self._compact()
 
     def flush(self) -> Iterator[MessageBlock]:
@@ -69,11 +68,8 @@ class Batcher:
     def _take(self, topic: int) -> MessageBlock:
         waiting = self._topics.pop(topic)
         self.payload_bytes -= waiting.payload_bytes
-        merged = waiting.blocks[0] if len(waiting.blocks) == 1 else merge_blocks(waiting.blocks)
-        if not self._topics:
-            self._buffers.clear()
-            self.buffer_bytes = 0
-        return merged
+        self._let_go(waiting.blocks)
+        return waiting.blocks[0] if len(waiting.blocks) == 1 else merge_blocks(waiting.blocks)
 
     def _send_biggest_early(self) -> Iterator[MessageBlock]:
         # Half of the budget, so that small topics still make few and big batches.
@@ -85,9 +81,20 @@ class Batcher:
 
     def _compact(self) -> None:
         for waiting in self._topics.values():
-            waiting.blocks = [merge_blocks(waiting.blocks)]
-        self._buffers = {
-            id(waiting.blocks[0].data): waiting.blocks[0].data.nbytes
-            for waiting in self._topics.values()
-        }
-        self.buffer_bytes = sum(self._buffers.values())
+            if len(waiting.blocks) > 1 or waiting.blocks[0].data.nbytes > waiting.payload_bytes:
+                merged = merge_blocks(waiting.blocks)
+                self._let_go(waiting.blocks)
+                waiting.blocks = [merged]
+                self._hold(merged)
+
+    def _hold(self, block: MessageBlock) -> None:
+        if not self._holders[id(block.data)]:
+            self.buffer_bytes += block.data.nbytes
+        self._holders[id(block.data)] += 1
+
+    def _let_go(self, blocks: list[MessageBlock]) -> None:
+        for block in blocks:
+            self._holders[id(block.data)] -= 1
+            if not self._holders[id(block.data)]:
+                del self._holders[id(block.data)]
+                self.buffer_bytes -= block.data.nbytes

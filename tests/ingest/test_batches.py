@@ -1,10 +1,14 @@
 """Batching: nothing lost, nothing reordered within a topic, all bounds kept."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.ingest import BatchLimits
+from bridge.cdr import merge_blocks
+from bridge.ingest import BatchLimits, batches
 from bridge.ingest.batches import Batcher
 from bridge.model import MessageBlock
 
@@ -54,7 +58,6 @@ def test_every_message_comes_out_once_in_order(chunks: list[list[tuple[int, byte
             came.setdefault(block.topic, []).extend(messages(block))
             for due in batcher.add(block):
                 went.setdefault(due.topic, []).extend(messages(due))
-            assert batcher.payload_bytes <= LIMITS.memory_budget_bytes
             assert (
                 batcher.buffer_bytes
                 <= LIMITS.memory_budget_bytes + sum(len(payload) for _, payload in chunk) + 3
@@ -87,3 +90,29 @@ def test_under_pressure_big_topics_leave_first() -> None:
 
     assert left
     assert set(left) == {0}
+
+
+def test_many_topics_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more topics than fit into the budget as batches, each byte is copied a few times."""
+    copied = [0]
+
+    def counting(blocks: Sequence[MessageBlock]) -> MessageBlock:
+        copied[0] += sum(int((block.ends - block.starts).sum()) for block in blocks)
+        return merge_blocks(blocks)
+
+    monkeypatch.setattr(batches, "merge_blocks", counting)
+    batcher = Batcher(
+        BatchLimits(batch_bytes_max=1 << 20, batch_rows_max=10_000, memory_budget_bytes=20_000)
+    )
+    came = went = peak = 0
+    for number in range(200):
+        for block in chunk_blocks([(topic, b"x" * 10) for topic in range(100)], number):
+            came += 1
+            went += sum(len(due.starts) for due in batcher.add(block))
+            peak = max(peak, batcher.buffer_bytes)
+    went += sum(len(due.starts) for due in batcher.flush())
+
+    assert went == came == 20_000
+    assert copied[0] <= 4 * 10 * came
+    assert peak <= 20_000 + 1_003
+    assert (batcher.buffer_bytes, batcher.payload_bytes) == (0, 0)
