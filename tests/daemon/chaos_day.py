@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from bridge.client import MosaicoClient
 from bridge.daemon.states import State
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.conftest import ROOT, Bridge, mcap_bytes
+from tests.daemon.processes import children, pss_bytes
 
 HERE = Path(__file__).parent
 # An hour of the day takes so many seconds.
@@ -78,20 +81,11 @@ class Footprint:
 
     def sample(self, pid: int) -> None:
         """Look at a process and its children."""
-        with suppress(OSError):
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            processes = [pid, *map(int, children)]
-            self.files.append(len(list(Path(f"/proc/{pid}/fd").iterdir())))
+        with suppress(psutil.NoSuchProcess):
+            processes = [pid, *children(pid)]
+            self.files.append(psutil.Process(pid).num_fds())
             self.processes.append(len(processes))
-            self.memory_bytes.append(sum(_pss_bytes(one) for one in processes))
-
-
-def _pss_bytes(pid: int) -> int:
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) << 10
-    return 0
+            self.memory_bytes.append(sum(map(pss_bytes, processes)))
 
 
 class Chaos:

@@ -19,6 +19,7 @@ from bridge.daemon.states import State
 from bridge.errors import BridgeError
 from tests.daemon.conftest import Bridge
 from tests.daemon.nobody import NOBODY, as_nobody
+from tests.daemon.processes import alive, children
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -246,21 +247,6 @@ def test_no_worker_outlives_its_daemon(site: Site) -> None:
         process.kill()
         process.wait()
         site.bridge.wait_for(lambda: not any(alive(worker) for worker in workers), patience_s=5)
-
-
-def children(pid: int) -> list[int]:
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_lost_journal_is_rebuilt_from_the_platform(site: Site) -> None:

@@ -19,7 +19,7 @@ from bridge.embedded import EmbeddedServer
 from bridge.embedded.archive import Archive
 from bridge.errors import JournalError
 from tests.daemon.conftest import ROOT, Bridge
-from tests.daemon.test_kill import children
+from tests.daemon.processes import children
 
 HERE = Path(__file__).parent
 

@@ -3,26 +3,21 @@
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.daemon.outcome import OUT_OF_MEMORY
 from bridge.daemon.states import State
 from bridge.daemon.worker_main import NICENESS
 from bridge.embedded import EmbeddedServer
+from tests.daemon.processes import children, runs
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
 
 
-def children() -> list[int]:
+def workers() -> list[int]:
     """List the worker processes of this process's daemon."""
-    found = set()
-    for thread in Path("/proc/self/task").iterdir():
-        found |= set((thread / "children").read_text().split())
-    return [
-        int(pid) for pid in found if b"scripted_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    return [pid for pid in children(os.getpid()) if runs(pid, "scripted_worker")]
 
 
 def test_worker_is_limited_and_nice(bridge: "Bridge") -> None:
@@ -87,10 +82,10 @@ def test_spare_worker_is_warm_before_it_is_needed(bridge: "Bridge") -> None:
     """A process waits before the first recording, and another beside one that works."""
     bridge.overrides["workers.count"] = 2
     with bridge.running():
-        (first,) = bridge.wait_for(children)
+        (first,) = bridge.wait_for(workers)
         bridge.drop("slow_1.mcap")
         bridge.await_state("slow_1.mcap", State.SENDING)
-        both = bridge.wait_for(lambda: len(found := children()) == 2 and found)
+        both = bridge.wait_for(lambda: len(found := workers()) == 2 and found)
         (bridge.folder / "go").touch()
         bridge.await_state("slow_1.mcap", State.FINALISED)
 
@@ -100,9 +95,9 @@ def test_spare_worker_is_warm_before_it_is_needed(bridge: "Bridge") -> None:
 def test_idle_worker_that_dies_is_replaced(bridge: "Bridge") -> None:
     """A spare that is killed while it waits costs nothing; the next recording finds another."""
     with bridge.running():
-        (first,) = bridge.wait_for(children)
+        (first,) = bridge.wait_for(workers)
         os.kill(first, signal.SIGKILL)
-        bridge.wait_for(lambda: (found := children()) and first not in found)
+        bridge.wait_for(lambda: (found := workers()) and first not in found)
         bridge.drop("a.mcap")
         entry = bridge.await_state("a.mcap", State.FINALISED)
 
