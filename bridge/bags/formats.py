@@ -75,7 +75,7 @@ def storage_name(name: str) -> StorageName | None:
     if plain.lower().endswith(COMPRESSION_SUFFIX):
         compression = COMPRESSION
         plain = plain[: -len(COMPRESSION_SUFFIX)]
-    stem, suffix = Path(plain).stem, Path(plain).suffix
+    stem, suffix = os.path.splitext(plain)  # noqa: PTH122 - ten times a path's, and every scan asks
     container = SUFFIXES.get(suffix.lower())
     if container is None:
         return None

@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from bridge.bags import load_recording
+from bridge.bags import load_recording, recording
+from bridge.bags.formats import StorageName, storage_name
 from bridge.errors import (
     EmptyRecordingError,
     NotARecordingError,
@@ -212,6 +213,25 @@ def test_first_of_lone_splits_stands_for_all(tmp_path: Path) -> None:
     assert recording.name == "x"
     assert [file.path.name for file in recording.files] == ["x_1.mcap", "x_2.mcap", "x_10.mcap"]
     assert names(tmp_path / "x_2.mcap") == ["x_2.mcap"]
+
+
+def test_thousands_of_neighbours_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a flat folder of lone recordings only names that could be splits of one are read."""
+    for number in range(300):
+        (tmp_path / f"run{number:03}_0.mcap").write_bytes(made.MAGIC)
+    (tmp_path / "run007_1.mcap").write_bytes(made.MAGIC)
+    read: list[str] = []
+
+    def counting(name: str) -> StorageName | None:
+        read.append(name)
+        return storage_name(name)
+
+    monkeypatch.setattr(recording, "storage_name", counting)
+
+    assert len(load_recording(tmp_path / "run007_0.mcap").files) == 2
+    assert set(read) == {"run007_0.mcap", "run007_1.mcap"}
 
 
 def test_bytes_decide_the_format(tmp_path: Path) -> None:
