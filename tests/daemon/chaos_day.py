@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,10 +15,10 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from bridge.client import MosaicoClient
 from bridge.daemon.states import State
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.conftest import ROOT, Bridge, mcap_bytes
+from tests.daemon.platforms import PlatformProcess
 from tests.daemon.processes import children, pss_bytes
 
 HERE = Path(__file__).parent
@@ -91,15 +90,13 @@ class Footprint:
 class Chaos:
     """A platform that can be killed, a bad line to it, and a daemon as people run it."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, server: PlatformProcess) -> None:
         self.bridge = bridge
         self.messages: dict[str, int] = {}
         self.footprint = Footprint()
         self.log = bridge.folder / "daemon.log"
-        self._server: subprocess.Popen[str] | None = None
-        self._port = 0
-        self._start_server()
-        self.proxy = ChaosProxy(self._port)
+        self.server = server
+        self.proxy = ChaosProxy(server.port)
 
     # -- faults; each begins what its context ends -----------------------------------------------
 
@@ -157,11 +154,9 @@ class Chaos:
     @contextmanager
     def killed(self) -> Iterator[None]:
         """The platform's process dies and comes back later."""
-        assert self._server is not None
-        self._server.kill()
-        self._reap()
+        self.server.kill()
         yield
-        self._start_server()
+        self.server.start()
 
     # -- the day ---------------------------------------------------------------------------------
 
@@ -196,20 +191,6 @@ class Chaos:
         states = {name: entry.state for name, entry in self.bridge.entries().items()}
         return states == {f"{name}.mcap": State.FINALISED for name in self.messages}
 
-    def on_platform(self) -> Counter[tuple[str, int]]:
-        """Count (recording, rows) over all sequences, whatever stands on the platform."""
-        found: Counter[tuple[str, int]] = Counter()
-        with MosaicoClient.connect("127.0.0.1", self._port) as client:
-            for sequence in client.list_sequences():
-                handler = client.sequence_handler(sequence)
-                assert handler is not None
-                assert all(session.locked for session in handler.sessions), f"{sequence} is open"
-                topic = client.topic_handler(sequence, "/chatter")
-                assert topic is not None
-                rows = sum(batch.num_rows for batch in topic.batches())
-                found[sequence.rsplit("_", 1)[0], rows] += 1
-        return found
-
     def log_lines(self) -> list[dict[str, object]]:
         """Give what the daemon logged."""
         lines = self.log.read_text(encoding="utf-8").splitlines()
@@ -238,36 +219,6 @@ class Chaos:
             finally:
                 self.daemon.kill()
                 self.daemon.wait()
-
-    def close(self) -> None:
-        """End the platform."""
-        if self._server is not None:
-            self._server.kill()
-            self._reap()
-
-    def _start_server(self) -> None:
-        self._server = subprocess.Popen(
-            [
-                sys.executable,
-                str(HERE / "server_process.py"),
-                str(self.bridge.folder / "platform"),
-                str(self._port),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        assert self._server.stdout is not None
-        self._port = int(self._server.stdout.readline())
-
-    def _reap(self) -> None:
-        assert self._server is not None
-        self._server.wait()
-        for pipe in (self._server.stdin, self._server.stdout):
-            assert pipe is not None
-            pipe.close()
-        self._server = None
 
 
 # Times are those of the default settings, scaled like the day, where that is not too short to work.

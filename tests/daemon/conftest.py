@@ -20,7 +20,9 @@ from bridge.daemon.events import NoObserver
 from bridge.daemon.journal import Journal
 from bridge.daemon.states import State
 from bridge.daemon.worker import WORKER_COMMAND
+from bridge.embedded import EmbeddedServer, Revision
 from bridge.errors import JournalError
+from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.desk import Desk
 
 ROOT = Path(__file__).parent.parent.parent
@@ -100,6 +102,20 @@ class Bridge:
         self.server = ("127.0.0.1", port)
         self.worker_command = WORKER_COMMAND
         self.overrides |= {"server.host": "127.0.0.1", "server.port": port}
+
+    @contextlib.contextmanager
+    def platform(self, revision: Revision = "G2d") -> Iterator[EmbeddedServer]:
+        """Let real workers send to a real server."""
+        with EmbeddedServer(self.folder / "platform", revision=revision) as server:
+            self.send_to(server.port)
+            yield server
+
+    @contextlib.contextmanager
+    def bad_line(self, revision: Revision = "G2d") -> Iterator[ChaosProxy]:
+        """Let them send over a line that can be made bad."""
+        with self.platform(revision) as server, ChaosProxy(server.port) as proxy:
+            self.send_to(proxy.port)
+            yield proxy
 
     @contextlib.contextmanager
     def running(self, observer: NoObserver | None = None) -> Iterator[Daemon]:

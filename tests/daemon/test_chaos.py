@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.client import MosaicoClient
-from bridge.daemon.daemon import Daemon
 from bridge.daemon.entry import Failure
 from bridge.daemon.events import NoObserver
 from bridge.daemon.states import State
 from bridge.daemon.status import GateStatus
-from bridge.embedded import EmbeddedServer
 from tests.daemon.chaos_proxy import ChaosProxy
+from tests.daemon.platforms import chatter, rows_on
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -68,48 +65,11 @@ def test_many_outages_lose_nothing(bridge: "Bridge") -> None:
 
 
 @contextlib.contextmanager
-def platform_behind_proxy(bridge: "Bridge") -> Iterator[ChaosProxy]:
-    with (
-        EmbeddedServer(bridge.folder / "platform") as server,
-        ChaosProxy(server.port) as proxy,
-    ):
-        bridge.overrides |= {
-            "server.host": "127.0.0.1",
-            "server.port": proxy.port,
-            "server.stall_timeout_s": 3.0,
-            "ingest.max_batch_size_records": 500,
-        }
+def bad_line(bridge: "Bridge") -> Iterator[ChaosProxy]:
+    """Run a daemon before a platform at the end of a bad line."""
+    bridge.overrides |= {"server.stall_timeout_s": 3.0, "ingest.max_batch_size_records": 500}
+    with bridge.bad_line() as proxy, bridge.running():
         yield proxy
-
-
-@contextlib.contextmanager
-def running(bridge: "Bridge", proxy: ChaosProxy) -> Iterator[Daemon]:
-    """Run a daemon with real workers in a thread."""
-    daemon = Daemon(bridge.settings, server=("127.0.0.1", proxy.port))
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        yield daemon
-    finally:
-        daemon.stop(drain=False)
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-def rows(proxy: ChaosProxy) -> dict[str, int]:
-    """Count the rows of every finished sequence, past the proxy."""
-    counted = {}
-    with MosaicoClient.connect("127.0.0.1", proxy.target_port) as client:
-        for name in client.list_sequences():
-            handler = client.sequence_handler(name)
-            topic = client.topic_handler(name, "/chatter")
-            assert handler is not None
-            assert topic is not None
-            assert all(session.locked for session in handler.sessions)
-            stem = name.rsplit("_", 1)[0]
-            assert stem not in counted
-            counted[stem] = sum(batch.num_rows for batch in topic.batches())
-    return counted
 
 
 @pytest.mark.timeout(240)
@@ -117,7 +77,7 @@ def test_bad_line_delivers_everything_once(bridge: "Bridge") -> None:
     """Cuts, refusals and frozen links between bridge and platform cost time, nothing else."""
     chance = random.Random(3)
     sent = {f"r{number}": chance.choice([10, 5000, 30_000]) for number in range(8)}
-    with platform_behind_proxy(bridge) as proxy, running(bridge, proxy):
+    with bad_line(bridge) as proxy:
         for name, messages in sent.items():
             bridge.drop(f"{name}.mcap", bridge.mcap_bytes(name * 30, messages))
             time.sleep(chance.uniform(0.1, 1.0))
@@ -142,16 +102,16 @@ def test_bad_line_delivers_everything_once(bridge: "Bridge") -> None:
                 == [State.FINALISED] * len(sent)
             )
         )
-        found = rows(proxy)
+        found = rows_on(proxy.target_port)
 
-    assert found == sent
+    assert found == chatter(sent)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_frozen_link_is_noticed(bridge: "Bridge") -> None:
     """A link that swallows everything without an error does not hold the bridge for ever."""
-    with platform_behind_proxy(bridge) as proxy, running(bridge, proxy):
+    with bad_line(bridge) as proxy:
         bridge.drop("a.mcap", bridge.mcap_bytes("a" * 50, 100_000))
         bridge.await_state("a.mcap", State.SENDING)
         bridge.wait_for(lambda: proxy.forwarded_bytes > 1_000_000)
@@ -160,4 +120,4 @@ def test_frozen_link_is_noticed(bridge: "Bridge") -> None:
         proxy.thaw()
         proxy.cut()
         bridge.await_state("a.mcap", State.FINALISED)
-        assert rows(proxy) == {"a": 100_000}
+        assert rows_on(proxy.target_port) == chatter({"a": 100_000})

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.daemon.states import State
 from tests.daemon.chaos_day import HOUR_S, KINDS, Chaos, Fault, plan
+from tests.daemon.platforms import PlatformProcess, chatter, rows_on
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -23,9 +24,8 @@ LINES_PER_FAULT_MAX = 12
 
 @pytest.fixture
 def chaos(bridge: "Bridge") -> Iterator[Chaos]:
-    chaos = Chaos(bridge)
-    yield chaos
-    chaos.close()
+    with PlatformProcess(bridge.folder / "platform") as server:
+        yield Chaos(bridge, server)
 
 
 def arrivals(seed: int, hours: float, count: int) -> list[tuple[float, str, int]]:
@@ -50,7 +50,7 @@ def live_through(chaos: Chaos, faults: list[Fault], *, seed: int, hours: float, 
     assert elsewhere == []
     entries = chaos.bridge.entries()
 
-    assert chaos.on_platform() == Counter((name, rows) for name, rows in chaos.messages.items())
+    assert rows_on(chaos.server.port) == chatter(chaos.messages)
     assert {entry.deaths for entry in entries.values()} == {0}
     assert len(entries) == count
     lines = chaos.log_lines()

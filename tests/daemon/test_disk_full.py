@@ -2,10 +2,7 @@
 
 import random
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +10,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from mcap.writer import Writer as McapWriter
 
-from bridge.client import MosaicoClient
-from bridge.daemon.daemon import Daemon
 from bridge.daemon.entry import Entry, Failure
 from bridge.daemon.events import NoObserver
 from bridge.daemon.states import State
 from bridge.embedded import EmbeddedServer
 from tests.bags.sqlite_files import create, insert
+from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.small_disks import fill, small_disk
 
 if TYPE_CHECKING:
@@ -55,35 +51,6 @@ def noisy_bytes(name: str, messages: int) -> bytes:
         writer.add_message(channel, log_time=index, publish_time=index, data=data)
     writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
     return stream.getvalue()
-
-
-@contextmanager
-def running(bridge: "Bridge", listener: Listener, port: int) -> Iterator[Daemon]:
-    """Run a daemon with real workers in a thread."""
-    bridge.overrides |= {"server.host": "127.0.0.1", "server.port": port}
-    daemon = Daemon(bridge.settings, server=("127.0.0.1", port), observer=listener)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        yield daemon
-    finally:
-        daemon.stop(drain=False)
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-def rows_on(port: int) -> dict[str, int]:
-    """Count the rows of every sequence, all of which must be finished."""
-    counted = {}
-    with MosaicoClient.connect("127.0.0.1", port) as client:
-        for name in client.list_sequences():
-            handler = client.sequence_handler(name)
-            topic = client.topic_handler(name, "/chatter") or client.topic_handler(name, "/a")
-            assert handler is not None
-            assert topic is not None
-            assert all(session.locked for session in handler.sessions)
-            counted[name.rsplit("_", 1)[0]] = sum(batch.num_rows for batch in topic.batches())
-    return counted
 
 
 def test_full_journal_disk_pauses_and_heals(bridge: "Bridge", tmp_path: Path) -> None:
@@ -124,7 +91,8 @@ def test_full_server_disk_pauses_and_heals(bridge: "Bridge", tmp_path: Path) -> 
     with small_disk(tmp_path / "disk", size_bytes=8 * MEBIBYTE) as disk:
         filler = fill(disk, leave_bytes=MEBIBYTE // 2)
         with EmbeddedServer(disk / "platform") as server:
-            with running(bridge, listener, server.port) as daemon:
+            bridge.send_to(server.port)
+            with bridge.running(listener) as daemon:
                 for name, messages in sent.items():
                     bridge.drop(f"{name}.mcap", noisy_bytes(name, messages))
                 # More often than there are attempts.
@@ -136,7 +104,7 @@ def test_full_server_disk_pauses_and_heals(bridge: "Bridge", tmp_path: Path) -> 
                 entries = [bridge.await_state(f"{name}.mcap", State.FINALISED) for name in sent]
             found = rows_on(server.port)
 
-    assert found == sent
+    assert found == chatter(sent)
     assert waiting <= {State.READY, State.SENDING}
     assert {entry.attempts for entry in entries} == {0}
     assert {failure.error for failure in listener.failures} == {"ServerFullError"}
@@ -162,10 +130,7 @@ def test_full_scratch_disk_holds_back_what_needs_it(bridge: "Bridge", tmp_path: 
             "retry.backoff_max_s": 3.0,
         }
         bridge.state = disk / "state"
-        with (
-            EmbeddedServer(tmp_path / "platform") as server,
-            running(bridge, listener, server.port),
-        ):
+        with bridge.platform() as server, bridge.running(listener):
             # Copies leave 64 MiB free, whatever they need.
             filler = fill(disk, leave_bytes=66 * MEBIBYTE)
             bridge.drop("big.db3.zstd", packed)
@@ -179,7 +144,7 @@ def test_full_scratch_disk_holds_back_what_needs_it(bridge: "Bridge", tmp_path: 
             bridge.await_state("big.db3.zstd", State.FINALISED)
             found = rows_on(server.port)
 
-    assert found == {"big": 1500, "small": 10}
+    assert found == {"big": {"/a": 1500}} | chatter({"small": 10})
     assert {failure.error for failure in listener.failures} == {"ScratchSpaceError"}
     assert waiting.attempts == 0
     assert "free" in waiting.reason

@@ -19,11 +19,11 @@ from bridge.daemon.states import State
 from bridge.errors import BridgeError
 from tests.daemon.conftest import Bridge
 from tests.daemon.nobody import NOBODY, as_nobody
+from tests.daemon.platforms import PlatformProcess, chatter, rows_on
 from tests.daemon.processes import alive, children
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-PORT_PATIENCE_S = 30.0
 POINTS = (
     "discovered", "ready", "sending", "started", "planned:2", "progress", "progress:3",
     "stage-read", "stage-send", "stage-verify", "verified", "stage-finalize", "finalised",
@@ -34,12 +34,10 @@ POINTS = (
 class Site:
     """A server process, a daemon process, and what can be asked about them afterwards."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, server: PlatformProcess) -> None:
         self.bridge = bridge
-        self.port = 0
-        self.server: subprocess.Popen[str] | None = None
+        self.server = server
         self.messages: dict[str, int] = {}
-        self.start_server()
         self.config = bridge.folder / "bridge.toml"
         self.config.write_text(
             f"""
@@ -51,7 +49,7 @@ class Site:
             folder = "{bridge.state}"
             [server]
             host = "127.0.0.1"
-            port = {self.port}
+            port = {server.port}
             stall_timeout_s = 5.0
             [ingest]
             max_batch_size_records = 500
@@ -60,39 +58,6 @@ class Site:
             backoff_max_s = 0.5
             """
         )
-
-    def start_server(self, *, give_up_at_s: float | None = None) -> None:
-        give_up_at_s = give_up_at_s or time.monotonic() + PORT_PATIENCE_S
-        self.server = subprocess.Popen(
-            [
-                sys.executable,
-                str(HERE / "server_process.py"),
-                str(self.bridge.folder / "platform"),
-                str(self.port),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        assert self.server.stdout is not None
-        line = self.server.stdout.readline()
-        if not line and time.monotonic() < give_up_at_s:
-            # Somebody's outgoing connection has taken the port meanwhile.
-            self.kill_server()
-            time.sleep(0.5)
-            self.start_server(give_up_at_s=give_up_at_s)
-            return
-        self.port = int(line)
-
-    def kill_server(self) -> None:
-        if self.server is not None:
-            self.server.kill()
-            self.server.wait()
-            for pipe in (self.server.stdin, self.server.stdout):
-                assert pipe is not None
-                pipe.close()
-            self.server = None
 
     def drop(self, name: str, messages: int) -> None:
         self.messages[name] = messages
@@ -128,21 +93,7 @@ class Site:
 
     def check(self) -> None:
         """Every recording is exactly one whole sequence, and nothing else is on the platform."""
-        with MosaicoClient.connect("127.0.0.1", self.port) as client:
-            sequences = client.list_sequences()
-            counted: dict[str, int] = {}
-            for sequence in sequences:
-                handler = client.sequence_handler(sequence)
-                assert handler is not None
-                assert handler.sessions
-                assert all(session.locked for session in handler.sessions)
-                assert handler.topics == ["/chatter"]
-                topic = client.topic_handler(sequence, "/chatter")
-                assert topic is not None
-                rows = sum(batch.num_rows for batch in topic.batches())
-                assert sequence.rsplit("_", 1)[0] not in counted, "sent twice"
-                counted[sequence.rsplit("_", 1)[0]] = rows
-        assert counted == self.messages
+        assert rows_on(self.server.port) == chatter(self.messages)
 
 
 @pytest.fixture
@@ -150,9 +101,9 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     # Not in pytest's own folder, which only its owner may enter.
     with tempfile.TemporaryDirectory(prefix="site-") as name:
         Path(name).chmod(0o755)
-        made = Site(Bridge(Path(name), monkeypatch))
-        yield made
-        made.kill_server()
+        bridge = Bridge(Path(name), monkeypatch)
+        with PlatformProcess(bridge.folder / "platform") as server:
+            yield Site(bridge, server)
 
 
 def finish(site: Site) -> None:
@@ -194,9 +145,9 @@ def kill_at_random(site: Site, *, rounds: int, seed: int) -> None:
         with site.daemon() as process:
             time.sleep(chance.uniform(0.5, 3.0))
             if chance.random() < 0.3:
-                site.kill_server()
+                site.server.kill()
                 time.sleep(chance.uniform(0.0, 0.5))
-                site.start_server()
+                site.server.start()
             process.send_signal(signal.SIGKILL)
             process.wait()
     finish(site)
@@ -219,16 +170,19 @@ def test_killed_server_is_sent_to_again(site: Site) -> None:
     site.drop("a", 200_000)
     with site.daemon():
         site.bridge.wait_for(lambda: sending(site))
-        site.kill_server()
+        site.server.kill()
         time.sleep(1.0)
-        site.start_server()
+        site.server.start()
         site.bridge.wait_for(site.settled)
     site.check()
 
 
 def sending(site: Site) -> bool:
     """Tell whether the platform holds a part of something."""
-    with contextlib.suppress(BridgeError), MosaicoClient.connect("127.0.0.1", site.port) as client:
+    with (
+        contextlib.suppress(BridgeError),
+        MosaicoClient.connect("127.0.0.1", site.server.port) as client,
+    ):
         return bool(client.list_sequences())
     return False
 

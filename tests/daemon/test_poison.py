@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import struct
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +12,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from bridge.client import MosaicoClient
-from bridge.daemon.daemon import Daemon
 from bridge.daemon.states import State
-from bridge.embedded import EmbeddedServer
 from tests.bags import mcap_files as made
+from tests.daemon.platforms import chatter, rows_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.daemon.conftest import Bridge
 
 MEBIBYTE = 1 << 20
@@ -67,39 +63,6 @@ FILES = {
 }
 
 
-@contextlib.contextmanager
-def running(bridge: "Bridge") -> "Iterator[Daemon]":
-    """Run a daemon with real workers before a real server."""
-    with EmbeddedServer(bridge.folder / "platform") as server:
-        bridge.overrides |= {"server.host": "127.0.0.1", "server.port": server.port}
-        daemon = Daemon(bridge.settings, server=("127.0.0.1", server.port))
-        thread = threading.Thread(target=daemon.run)
-        thread.start()
-        try:
-            yield daemon
-        finally:
-            daemon.stop(drain=False)
-            thread.join(30)
-            assert not thread.is_alive()
-
-
-def sequences_on(bridge: "Bridge") -> list[str]:
-    """List what is on the platform."""
-    with MosaicoClient.connect("127.0.0.1", bridge.overrides["server.port"]) as client:
-        return client.list_sequences()
-
-
-def topics_on(bridge: "Bridge") -> dict[str, int]:
-    """Count the rows of every sequence."""
-    found = {}
-    with MosaicoClient.connect("127.0.0.1", bridge.overrides["server.port"]) as client:
-        for name in client.list_sequences():
-            topic = client.topic_handler(name, "/chatter")
-            assert topic is not None, (name, client.sequence_handler(name))
-            found[name.rsplit("_", 1)[0]] = sum(batch.num_rows for batch in topic.batches())
-    return found
-
-
 def own_memory_bytes() -> int:
     text = Path("/proc/self/statm").read_text(encoding="ascii")
     return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -113,7 +76,7 @@ def test_poison_costs_its_recording_and_the_daemon_nothing(bridge: "Bridge") -> 
         "workers.memory_limit_bytes": 600 * MEBIBYTE,
     }
     packed = pa.compress(bytes(1 << 30), codec="zstd", asbytes=True)
-    with running(bridge) as daemon:
+    with bridge.platform() as server, bridge.running() as daemon:
         bridge.drop("first.mcap", bridge.mcap_bytes("first", 5))
         bridge.await_state("first.mcap", State.FINALISED)
         before_bytes = own_memory_bytes()
@@ -128,11 +91,11 @@ def test_poison_costs_its_recording_and_the_daemon_nothing(bridge: "Bridge") -> 
         grown_bytes = own_memory_bytes() - before_bytes
         entries = bridge.entries()
         assert daemon.status is not None
-        found = topics_on(bridge)
+        found = rows_on(server.port)
 
     arrived = {name: 2 for name, (_, state) in FILES.items() if state is State.PARTIAL}
     arrived["string_of_4_gigabytes"] = 1
-    assert found == {"first": 5, "last": 7} | arrived
+    assert found == chatter({"first": 5, "last": 7} | arrived)
     assert grown_bytes < 100 * MEBIBYTE
     for name, (_, state) in FILES.items():
         if state is State.QUARANTINED:
@@ -151,7 +114,7 @@ def test_codec_that_crashes_costs_its_recording(bridge: "Bridge") -> None:
         "uplink.bytes_per_second_max": 100_000,
         "ingest.max_batch_size_bytes": 20_000,
     }
-    with running(bridge) as daemon:
+    with bridge.platform() as server, bridge.running() as daemon:
         for name in ("crash.mcap", "good.mcap"):
             content = bridge.mcap_bytes(name * 100, 2000 if name == "crash.mcap" else 10)
             bridge.drop(name, content)
@@ -169,9 +132,10 @@ def test_codec_that_crashes_costs_its_recording(bridge: "Bridge") -> None:
         crash = bridge.await_state("crash.mcap", State.QUARANTINED)
         bridge.await_state("good.mcap", State.FINALISED)
         # What the dead workers left on the platform is cleared by a live one, a moment later.
-        bridge.wait_for(lambda: not any("crash" in name for name in sequences_on(bridge)))
-        found = topics_on(bridge)
+        with MosaicoClient.connect("127.0.0.1", server.port) as client:
+            bridge.wait_for(lambda: len(client.list_sequences()) == 1)
+        found = rows_on(server.port)
 
     assert (crash.deaths, crash.attempts) == (2, 0)
     assert "SIGSEGV" in crash.reason
-    assert found["good"] == 10
+    assert found == chatter({"good": 10})

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -18,10 +17,11 @@ from mcap.writer import Writer as McapWriter
 from bridge.client import MosaicoClient
 from bridge.daemon.daemon import Daemon
 from bridge.daemon.states import State
-from bridge.embedded import EmbeddedServer
+from bridge.embedded import Revision
 from bridge.embedded.catalogue import Catalogue
 from bridge.embedded.store import TopicData
 from tests.daemon.chaos_proxy import ChaosProxy
+from tests.daemon.platforms import rows_on
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,62 +81,29 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
 
 
 @contextlib.contextmanager
-def platform_behind_proxy(bridge: "Bridge", revision: str) -> Iterator[ChaosProxy]:
-    with (
-        EmbeddedServer(
-            bridge.folder / "platform", revision="G1.2" if revision == "G1.2" else "G2d"
-        ) as server,
-        ChaosProxy(server.port) as proxy,
-    ):
-        bridge.overrides |= {
-            "server.host": "127.0.0.1",
-            "server.port": proxy.port,
-            "server.stall_timeout_s": 10.0,
-            "ingest.max_batch_size_bytes": 200_000,
-            "retry.attempts_max": 4,
-        }
+def bad_line(bridge: "Bridge", revision: Revision) -> Iterator[ChaosProxy]:
+    """Set a bridge before a platform at the end of a bad line."""
+    bridge.overrides |= {
+        "server.stall_timeout_s": 10.0,
+        "ingest.max_batch_size_bytes": 200_000,
+        "retry.attempts_max": 4,
+    }
+    with bridge.bad_line(revision) as proxy:
         yield proxy
-
-
-@contextlib.contextmanager
-def running(bridge: "Bridge", proxy: ChaosProxy) -> Iterator[Daemon]:
-    """Run a daemon with real workers in a thread."""
-    daemon = Daemon(bridge.settings, server=("127.0.0.1", proxy.port))
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        yield daemon
-    finally:
-        daemon.stop(drain=False)
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-def rows_on(proxy: ChaosProxy) -> dict[str, int]:
-    """Count the rows of every topic of the one finished sequence, past the proxy."""
-    with MosaicoClient.connect("127.0.0.1", proxy.target_port) as client:
-        (name,) = client.list_sequences()
-        handler = client.sequence_handler(name)
-        assert handler is not None
-        assert handler.is_locked
-        return {
-            topic: sum(batch.num_rows for batch in handler.topic_handler(topic).batches())
-            for topic in handler.topics
-        }
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("revision", ["G2d", pytest.param("G1.2", marks=pytest.mark.slow)])
 def test_line_that_breaks_every_third_of_the_upload(
-    bridge: "Bridge", heard: list[tuple[str, str, int]], revision: str
+    bridge: "Bridge", heard: list[tuple[str, str, int]], revision: Revision
 ) -> None:
     """The recording arrives whole all the same, and what was finished is never sent again."""
-    with platform_behind_proxy(bridge, revision) as proxy:
+    with bad_line(bridge, revision) as proxy:
         proxy.cut_after_bytes = TOTAL_BYTES // 3
-        with running(bridge, proxy):
+        with bridge.running():
             bridge.drop("drive.mcap", drive_bytes())
             entry = arrived(bridge)
-        found = rows_on(proxy)
+        (found,) = rows_on(proxy.target_port).values()
         forwarded_bytes = proxy.forwarded_bytes
 
     expected = {f"/big_{n}" for n in range(TOPICS)} | {f"/tiny_{n}" for n in range(6)}
@@ -191,14 +158,14 @@ def daemon_process(bridge: "Bridge") -> Iterator["subprocess.Popen[bytes]"]:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("revision", ["G1.2", pytest.param("G2d", marks=pytest.mark.slow)])
 def test_upload_is_taken_up_by_the_next_daemon(
-    bridge: "Bridge", heard: list[tuple[str, str, int]], revision: str
+    bridge: "Bridge", heard: list[tuple[str, str, int]], revision: Revision
 ) -> None:
     """After a kill -9 of the daemon the next one goes on in the same session with the rest."""
 
     def whole() -> list[str]:
         return [locator for kind, locator, _ in heard if kind == "whole"]
 
-    with platform_behind_proxy(bridge, revision) as proxy:
+    with bad_line(bridge, revision) as proxy:
         bridge.drop("drive.mcap", drive_bytes())
         bridge.overrides["retry.backoff_initial_s"] = bridge.overrides["retry.backoff_max_s"] = 2.0
         proxy.cut_after_bytes = TOTAL_BYTES // 3
@@ -209,7 +176,7 @@ def test_upload_is_taken_up_by_the_next_daemon(
         before = len(whole())
         with daemon_process(bridge):
             arrived(bridge)
-        found = rows_on(proxy)
+        (found,) = rows_on(proxy.target_port).values()
 
     assert before < len(whole()) == len(found) == TOPICS + 6
     assert set(found.values()) == {MESSAGES}
@@ -224,8 +191,8 @@ def test_what_a_dying_worker_leaves_is_cleared(bridge: "Bridge") -> None:
         return bridge.entries()["drive.mcap"].deaths
 
     with (
-        platform_behind_proxy(bridge, "G2d") as proxy,
-        running(bridge, proxy) as daemon,
+        bad_line(bridge, "G2d") as proxy,
+        bridge.running() as daemon,
         MosaicoClient.connect("127.0.0.1", proxy.target_port) as client,
     ):
         bridge.drop("drive.mcap", drive_bytes())

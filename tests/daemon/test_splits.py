@@ -255,24 +255,22 @@ def test_splits_arrive_while_the_recorder_runs(bridge: "Bridge", mode: str) -> N
     }
     folder = bridge.watched / "drive"
     listed = metadata([f"drive_{index}.mcap" for index in range(3)])
-    with EmbeddedServer(bridge.folder / "platform") as server:
-        bridge.send_to(server.port)
-        with (
-            bridge.running(),
-            subprocess.Popen(
-                [sys.executable, "-c", RECORDER, str(folder), "3", listed],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            ) as recorder,
-        ):  # fmt: skip
-            assert recorder.stdin is not None
-            assert recorder.stdout is not None
-            for index in range(3):
-                assert recorder.stdout.readline() == f"{index}\n"
-                bridge.wait_for(lambda: len(marks_of(server.port)) == index)  # noqa: B023 - at once
-                recorder.stdin.write("\n")
-                recorder.stdin.flush()
-            bridge.wait_for(lambda: not folder.exists())
-            marks = marks_of(server.port)
+    with (
+        bridge.platform() as server, bridge.running(),
+        subprocess.Popen(
+            [sys.executable, "-c", RECORDER, str(folder), "3", listed],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as recorder,
+    ):  # fmt: skip
+        assert recorder.stdin is not None
+        assert recorder.stdout is not None
+        for index in range(3):
+            assert recorder.stdout.readline() == f"{index}\n"
+            bridge.wait_for(lambda: len(marks_of(server.port)) == index)  # noqa: B023 - at once
+            recorder.stdin.write("\n")
+            recorder.stdin.flush()
+        bridge.wait_for(lambda: not folder.exists())
+        marks = marks_of(server.port)
 
     assert [name.rsplit("_", 1)[0] for name in sorted(marks)] == [
         "drive_00000",
@@ -307,8 +305,7 @@ def test_salvaged_split_and_whole_ones_share_their_recording(bridge: "Bridge") -
     """Lone splits side by side are linked by the same id; a cut one is partial by itself."""
     bridge.overrides |= {"ingest.unit": "split", "watch.stale_s": 0.5}
     content = [bridge.mcap_bytes(f"split {index}" * 50, messages=50) for index in range(2)]
-    with EmbeddedServer(bridge.folder / "platform") as server:
-        bridge.send_to(server.port)
+    with bridge.platform() as server:
         for index, cut in itertools.zip_longest(range(2), [0, 60]):
             bridge.drop(f"night_{index}.mcap", content[index][: len(content[index]) - (cut or 0)])
         bridge.daemon().run_once()

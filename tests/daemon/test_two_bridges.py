@@ -19,6 +19,7 @@ from bridge.embedded import EmbeddedServer
 from bridge.embedded.archive import Archive
 from bridge.errors import JournalError
 from tests.daemon.conftest import ROOT, Bridge
+from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.processes import children
 
 HERE = Path(__file__).parent
@@ -73,21 +74,9 @@ class Site:
         whole = dict.fromkeys(self.messages, State.FINALISED)
         return all(self.states(folder) == whole for folder in folders)
 
-    def rows(self) -> dict[str, int]:
-        """Count the rows of every sequence, all of which must be finished."""
-        with MosaicoClient.connect("127.0.0.1", self.server.port) as client:
-            names = client.list_sequences()
-            handlers = [client.sequence_handler(name) for name in names]
-            assert all(handler is not None and handler.is_locked for handler in handlers)
-            counted = [
-                (name.rsplit("_", 1)[0], client.topic_handler(name, "/chatter")) for name in names
-            ]
-            assert len({stem for stem, _ in counted}) == len(counted), "sent twice"
-            return {
-                stem: sum(batch.num_rows for batch in topic.batches())
-                for stem, topic in counted
-                if topic is not None
-            }
+    def all_arrived(self) -> bool:
+        """Tell whether everything stands on the platform, whole and once."""
+        return rows_on(self.server.port) == chatter(self.messages)
 
 
 @pytest.fixture
@@ -120,7 +109,7 @@ def test_bridges_and_an_ingest_share_the_work(site: Site, removed: list[str]) ->
         site.bridge.wait_for(lambda: site.settled(one, two))
         ingest.wait(60)
 
-    assert site.rows() == site.messages
+    assert site.all_arrived()
     assert removed == []
 
 
@@ -147,5 +136,5 @@ def test_a_bridge_that_stands_still_keeps_its_work(site: Site, removed: list[str
             reasons = [step.reason for step in journal.transitions(entry.id)]
 
     assert any("is being written by bridge" in reason for reason in reasons)
-    assert site.rows() == site.messages
+    assert site.all_arrived()
     assert removed == []

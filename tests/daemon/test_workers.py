@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from bridge.daemon.outcome import OUT_OF_MEMORY
 from bridge.daemon.states import State
 from bridge.daemon.worker_main import NICENESS
-from bridge.embedded import EmbeddedServer
 from tests.daemon.processes import children, runs
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ def test_worker_is_limited_and_nice(bridge: "Bridge") -> None:
 def test_smallest_limit_is_enough_for_a_small_recording(bridge: "Bridge") -> None:
     """What libraries reserve and never touch does not count: a real worker can do its work."""
     bridge.overrides["workers.memory_limit_bytes"] = 256 << 20
-    with EmbeddedServer(bridge.folder / "platform") as server:
-        bridge.send_to(server.port)
+    with bridge.platform():
         bridge.drop("a.mcap", bridge.mcap_bytes("a" * 100, messages=20_000))
         bridge.daemon().run_once()
 
