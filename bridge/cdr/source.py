@@ -20,8 +20,8 @@ Positions = NDArray[np.int64]
 _PADDED_BYTES = 8
 """A buffer is made at least this long, so that a length can be read somewhere in it."""
 
-_MAPPED_BYTES = 16 << 20
-"""Results from here on are not made by malloc, which maps them anew each time: page faults."""
+_LOCKED_BYTES_MAX = 1 << 20
+"""The most that is copied with the interpreter lock held, which other threads then wait for."""
 
 _LONG_RANGE_BYTES = 512
 """The mean length from which binary views are faster than take."""
@@ -83,15 +83,16 @@ class Source:
         """Copy `lengths[i]` bytes from `starts[i]`, one range behind the other. One copy.
 
         Ranges may overlap and come in any order. The way is chosen by size, as measured: equal
-        lengths (frame names, scans) are fastest through `fixed` as long as the result is no
-        mapping of its own; long ranges (images, clouds) through binary views, which allocate
-        exactly and from Arrow's pool, whose pages are warm; short ones through Arrow's take.
+        lengths (frame names) are fastest through `fixed`, but numpy keeps the interpreter lock for
+        few of them however long they are; long ranges (images, clouds) go through binary views,
+        which allocate exactly and from Arrow's pool, whose pages are warm; short ones through
+        Arrow's take.
         """
         total = int(lengths.sum())
         if total == 0:
             return pa.py_buffer(b"")
         shortest, longest = int(lengths.min()), int(lengths.max())
-        if shortest == longest and total < _MAPPED_BYTES:
+        if shortest == longest and total <= _LOCKED_BYTES_MAX:
             return pa.py_buffer(self.fixed(starts, shortest))
         if total >= _LONG_RANGE_BYTES * len(starts) and fit_views([self.data], lengths):
             owners = np.zeros(len(starts), dtype=np.int64)
