@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
+    "isal": {"bags"},
     "pyarrow.flight": {"client", "embedded"},
     "pyarrow.parquet": {"embedded"},
     "rosbags": {"bags", "cdr", "cli"},

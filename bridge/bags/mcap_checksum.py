@@ -4,7 +4,7 @@ Few writers leave one. Chunks with checksums of their own need no second look, s
 read once more only where it has a checksum and its messages have none.
 """
 
-import zlib
+from isal.isal_zlib import crc32
 
 from bridge.bags.mcap_records import (
     CHUNK_HEAD_BYTES_MAX,
@@ -40,7 +40,7 @@ def check_data_section(source: Source, summary: Summary) -> bool | None:
         return None
     found = 0
     for offset in range(0, end, PIECE_BYTES):
-        found = zlib.crc32(source.read_at(offset, min(PIECE_BYTES, end - offset)), found)
+        found = crc32(source.read_at(offset, min(PIECE_BYTES, end - offset)), found)
     return found == expected
 
 

@@ -5,10 +5,9 @@ limits and against what its compression can reach at all; nothing is believed be
 out to exactly that size and, where there is one, to the checksum.
 """
 
-import zlib
-
 import numpy as np
 import pyarrow as pa
+from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
@@ -75,7 +74,7 @@ def expand(head: ChunkHead, records: memoryview) -> NDArray[np.uint8]:
         raise DamagedRecordingError(
             f"the chunk claims {head.uncompressed_bytes} bytes and has another size"
         )
-    if head.crc and zlib.crc32(data.data) != head.crc:
+    if head.crc and crc32(data.data) != head.crc:
         raise DamagedRecordingError("the chunk's checksum is wrong")
     return data
 
@@ -134,7 +133,7 @@ def expand_prefix(
     return data
 
 
-def index_offsets(data: bytes, start: int) -> NDArray[np.int64] | None:
+def index_offsets(data: memoryview, start: int) -> NDArray[np.int64] | None:
     """Collect where the message index records behind a chunk say that messages start.
 
     Args:

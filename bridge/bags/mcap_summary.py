@@ -5,9 +5,10 @@ known, but it may be missing, in part or whole, or contradict itself; `trusted` 
 channel is surely in it.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from isal.isal_zlib import crc32
 
 from bridge.bags.mcap_records import (
     FOOTER_CONTENT_BYTES,
@@ -97,7 +98,7 @@ def read_summary(source: Source) -> Summary | None:
     data = source.read_at(start, trailer_start - start)
     # The checksum covers the summary and the footer up to the checksum itself.
     covered = trailer[: -len(MAGIC) - 4]
-    if footer.summary_crc and zlib.crc32(covered, zlib.crc32(data)) != footer.summary_crc:
+    if footer.summary_crc and crc32(covered, crc32(data)) != footer.summary_crc:
         return Summary(data_end=trailer_start, damage="the summary's checksum is wrong")
     try:
         return _parse(data, data_end=start)
