@@ -19,9 +19,10 @@ from bridge.bags.mcap_blocks import BlockCutter
 from bridge.bags.mcap_channels import ChannelTable
 from bridge.bags.mcap_checksum import check_data_section
 from bridge.bags.mcap_extras import Extras, keep_record, read_header
-from bridge.bags.mcap_pieces import Piece, chunk_begins, load_chunk, load_run, scan_declarations
+from bridge.bags.mcap_pieces import Piece, chunk_at, load_run, scan_declarations
 from bridge.bags.mcap_records import LAYOUTS, MAGIC, MESSAGE_HEAD, Opcode
 from bridge.bags.mcap_scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
+from bridge.bags.mcap_stretch import StretchAt, load_stretch, stretches
 from bridge.bags.mcap_summary import Summary, read_summary
 from bridge.bags.source import Source
 from bridge.errors import NotARecordingError
@@ -97,10 +98,11 @@ class McapReader:
         cutter = BlockCutter(self._table, limits=self._limits, tally=self._tally)
         if self._data_checked is False:
             self._lose(0, self._source.size_bytes, DATA_ALTERED, verifiable=False)
-        load = partial(load_chunk, self._source, known=self._known(), limits=self._limits)
-        for segment, piece in load_ahead(self._segments(), load):
-            if piece is not None:
-                yield from self._piece_blocks(piece, cutter)
+        load = partial(load_stretch, self._source, known=self._known(), limits=self._limits)
+        for segment, pieces in load_ahead(stretches(self._segments()), load):
+            if isinstance(segment, StretchAt):
+                for piece in pieces:
+                    yield from self._piece_blocks(piece, cutter)
             else:
                 yield from self._segment_blocks(segment, cutter)
             self.bytes_read = segment.end
@@ -159,12 +161,14 @@ class McapReader:
         data_end = self._summary.data_end
         for chunk in self._summary.chunks:
             end = chunk.start + chunk.length
-            if not chunk_begins(self._source, chunk.start, end):
+            found = chunk_at(self._source, chunk.start, end, index_end=end + chunk.index_bytes)
+            if found is None:
                 # Either the chunk's head or the summary is damaged: the rest is told by a scan.
                 break
-            yield from scan(self._source, position, chunk.start, known=self._known)
-            position = end + chunk.index_bytes
-            yield ChunkAt(start=chunk.start, end=end, index_end=position)
+            if position < chunk.start:
+                yield from scan(self._source, position, chunk.start, known=self._known)
+            yield found
+            position = found.index_end
         yield from scan(self._source, position, data_end, known=self._known)
 
     def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[ChannelBlock]:

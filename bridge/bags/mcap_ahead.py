@@ -1,7 +1,7 @@
 """Loading the chunks of an MCAP file a few ahead, in threads: codecs and checksums run beside.
 
-Order stays that of the file. Big chunks are loaded one at a time, so that no more of a file is in
-memory than some megabytes beyond what is being cut.
+Order stays that of the file. The bigger they are the fewer are loaded ahead, so that no more of a
+file is in memory than some megabytes beyond what is being cut.
 """
 
 from collections import deque
@@ -9,44 +9,54 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from bridge.bags.mcap_pieces import Piece
-from bridge.bags.mcap_scan import ChunkAt, Segment
+from bridge.bags.mcap_scan import Segment
+from bridge.bags.mcap_stretch import StretchAt
 
 LOADERS = 2
-"""Threads that load; the codecs release the interpreter lock."""
+"""Threads that load; the codecs and checksums release the interpreter lock."""
 
 AHEAD = 3
-"""How many segments may wait behind the one that is asked for."""
+"""How many segments may wait behind the one that is asked for, at the most."""
 
-AHEAD_BYTES_MAX = 4 << 20
-"""Chunks of more than this, compressed or not, are not loaded ahead."""
+AHEAD_BYTES_MAX = 12 << 20
+"""How many bytes may wait, as far as the last one loaded tells; one alone may always be longer."""
+
+Pieces = tuple[Piece, ...]
 
 
 def load_ahead(
-    segments: Iterable[Segment], load: Callable[[ChunkAt], Piece]
-) -> Generator[tuple[Segment, Piece | None], None, None]:
-    """Yield the segments in order, chunks with what they hold.
+    segments: Iterable[Segment | StretchAt], load: Callable[[StretchAt], Pieces]
+) -> Generator[tuple[Segment | StretchAt, Pieces], None, None]:
+    """Yield the segments in order, stretches of chunks with what they hold.
 
     Args:
         segments: In file order.
-        load: Loads a chunk; called by several threads at once.
+        load: Loads a stretch; called by several threads at once.
     """
     with ThreadPoolExecutor(LOADERS, thread_name_prefix="load-chunks") as loaders:
-        waiting: deque[tuple[Segment, Future[Piece] | None]] = deque()
+        waiting: deque[tuple[Segment | StretchAt, Future[Pieces] | None]] = deque()
         # How much chunks hold is known when the first is loaded; those of a file are much alike.
         depth = 0
         for segment in segments:
-            room = depth if _is_light(segment) else 0
+            room = min(depth, _depth(segment.end - segment.start))
             while len(waiting) > room:
                 first, loading = waiting.popleft()
-                piece = None if loading is None else loading.result()
-                if piece is not None and piece.data is not None:
-                    depth = AHEAD if len(piece.data) <= AHEAD_BYTES_MAX else 0
-                yield first, piece
-            begun = loaders.submit(load, segment) if isinstance(segment, ChunkAt) else None
+                pieces = () if loading is None else loading.result()
+                if pieces:
+                    depth = _depth(_size_bytes(pieces))
+                yield first, pieces
+            begun = loaders.submit(load, segment) if isinstance(segment, StretchAt) else None
             waiting.append((segment, begun))
         for first, loading in waiting:
-            yield first, None if loading is None else loading.result()
+            yield first, () if loading is None else loading.result()
 
 
-def _is_light(segment: Segment) -> bool:
-    return not isinstance(segment, ChunkAt) or segment.end - segment.start <= AHEAD_BYTES_MAX
+def _depth(size_bytes: int) -> int:
+    """How many segments of this size may wait."""
+    return min(AHEAD, AHEAD_BYTES_MAX // max(size_bytes, 1))
+
+
+def _size_bytes(pieces: Pieces) -> int:
+    """How many bytes pieces keep in memory; a buffer that they share counts once."""
+    sizes = {id(piece.data): len(piece.data) for piece in pieces if piece.data is not None}
+    return sum(sizes.values())

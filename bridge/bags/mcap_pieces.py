@@ -25,7 +25,7 @@ from bridge.bags.mcap_records import (
 from bridge.bags.mcap_scan import ChunkAt, LostAt, RunAt, scan
 from bridge.bags.mcap_slicing import Bytes, Slices, slice_by_index, slice_by_walk
 from bridge.bags.source import BytesSource, Source
-from bridge.errors import DamagedRecordingError, RecordingLimitError
+from bridge.errors import BridgeError, DamagedRecordingError, RecordingLimitError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +54,49 @@ def load_run(source: Source, run: RunAt) -> Piece:
 def load_chunk(
     source: Source, chunk: ChunkAt, *, known: NDArray[np.bool_], limits: ReadLimits
 ) -> Piece:
-    """Load a chunk and find its records, by its message index where that holds."""
+    """Load a chunk and find its records."""
     try:
-        head, raw = _read_chunk(source, chunk, limits=limits)
-        records = memoryview(raw)[head.records_start :][: head.records_bytes]
-        data = expand_prefix(head, records) if chunk.torn else expand(head, records)
+        head = parse_chunk_head(source.read_at(chunk.start, CHUNK_HEAD_BYTES_MAX))
+        # Before anything of the size it claims is allocated.
+        check_claims(head, limits=limits)
+        raw = memoryview(source.read_at(chunk.start, chunk.index_end - chunk.start))
+        return piece_of(source, chunk, head, raw, known=known, limits=limits)
     except (DamagedRecordingError, RecordingLimitError) as error:
-        lost = LostAt(start=chunk.start, end=chunk.index_end, reason=error.message)
-        return Piece(data=None, slices=None, losses=(lost,), verified=True)
+        return lost_chunk(chunk, error)
+
+
+def lost_chunk(chunk: ChunkAt, error: BridgeError) -> Piece:
+    """Give up a chunk as a whole."""
+    lost = LostAt(start=chunk.start, end=chunk.index_end, reason=error.message)
+    return Piece(data=None, slices=None, losses=(lost,), verified=True)
+
+
+def piece_of(
+    source: Source,
+    chunk: ChunkAt,
+    head: ChunkHead,
+    raw: memoryview,
+    *,
+    known: NDArray[np.bool_],
+    limits: ReadLimits,
+) -> Piece:
+    """Find the records of a chunk, by its message index where that holds.
+
+    Args:
+        source: The file.
+        chunk: Where the chunk is in it.
+        head: The chunk's claims.
+        raw: All of the chunk and of the message indexes behind it.
+        known: Which channel ids were declared so far.
+        limits: What the chunk may claim.
+
+    Raises:
+        DamagedRecordingError: The chunk's claims cannot be true, or its checksum is wrong.
+        RecordingLimitError: It claims more than the limits allow.
+    """
+    check_claims(head, limits=limits)
+    records = raw[head.records_start :][: head.records_bytes]
+    data = expand_prefix(head, records) if chunk.torn else expand(head, records)
     verified = bool(head.crc) and not chunk.torn
     offsets = None if chunk.torn else index_offsets(raw, chunk.end - chunk.start)
     slices = slice_by_index(data, offsets) if offsets is not None else None
@@ -76,13 +111,16 @@ def load_chunk(
     return Piece(data=data, slices=slices, losses=losses, verified=verified)
 
 
-def chunk_begins(source: Source, start: int, end: int) -> bool:
-    """Tell whether a chunk of just this length begins where an index says."""
+def chunk_at(source: Source, start: int, end: int, *, index_end: int) -> ChunkAt | None:
+    """Look whether a chunk of just this length begins where an index says; None where not."""
     try:
         head = parse_chunk_head(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
     except DamagedRecordingError:
-        return False
-    return start + head.records_start + head.records_bytes == end
+        return None
+    if start + head.records_start + head.records_bytes != end:
+        return None
+    plain = source.seekable and not head.compression
+    return ChunkAt(start=start, end=end, index_end=index_end, plain=plain)
 
 
 def scan_declarations(
@@ -112,13 +150,6 @@ def scan_declarations(
                 table.declare_channel(parse_channel(content))
         except DamagedRecordingError:
             continue
-
-
-def _read_chunk(source: Source, chunk: ChunkAt, *, limits: ReadLimits) -> tuple[ChunkHead, bytes]:
-    """Check a chunk's claims by its head, then read it with its message indexes."""
-    head = parse_chunk_head(source.read_at(chunk.start, CHUNK_HEAD_BYTES_MAX))
-    check_claims(head, limits=limits)
-    return head, source.read_at(chunk.start, chunk.index_end - chunk.start)
 
 
 def _salvage(

@@ -22,11 +22,13 @@ class Source(Protocol):
         size_bytes: How many bytes there are; fixed when the source is opened.
         torn: Why bytes are missing at the end although the file itself is not cut (a compressed
             file whose stream breaks off); empty for healthy sources.
+        seekable: Whether any position costs as much to read as any other.
     """
 
     path: Path
     size_bytes: int
     torn: str
+    seekable: bool
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Read bytes; fewer than `size` only where the source ends.
@@ -60,6 +62,7 @@ class FileSource:
         """
         self.path = path
         self.torn = ""
+        self.seekable = True
         self._descriptor = open_regular(path)
         status = os.fstat(self._descriptor)
         self.size_bytes = status.st_size
@@ -123,6 +126,7 @@ class BytesSource:
     def __init__(self, path: Path, data: memoryview) -> None:
         self.path = path
         self.torn = ""
+        self.seekable = True
         self.size_bytes = len(data)
         self._data = data
 

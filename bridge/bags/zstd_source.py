@@ -45,6 +45,7 @@ class ZstdSource:
         """
         self.path = file.path
         self.torn = ""
+        self.seekable = False
         self.size_bytes = 0
         self._file = file
         self._kept: dict[int, bytes] = {}

@@ -5,7 +5,7 @@ once, and `Decoder.decode` then runs whole blocks through numpy and Arrow, with 
 message. What cannot be decoded is dropped message by message and counted by reason.
 """
 
-from bridge.cdr.blocks import merge_blocks
+from bridge.cdr.blocks import join_blocks, lie_together, merge_blocks
 from bridge.cdr.canonical import canonical_text
 from bridge.cdr.decoder import Decoder
 from bridge.cdr.definition import parse_definition
@@ -16,6 +16,8 @@ __all__ = [
     "Decoder",
     "DefinitionError",
     "canonical_text",
+    "join_blocks",
+    "lie_together",
     "merge_blocks",
     "parse_definition",
 ]

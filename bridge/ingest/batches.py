@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bridge.cdr import merge_blocks
+from bridge.cdr import join_blocks, lie_together, merge_blocks
 from bridge.ingest.options import BatchLimits
 from bridge.model import MessageBlock
 
@@ -44,6 +44,14 @@ class Batcher:
     def add(self, block: MessageBlock) -> Iterator[MessageBlock]:
         """Take a block and yield what is due to be sent, at most one batch over the limits."""
         waiting = self._topics.setdefault(block.topic, _Waiting())
+        if (
+            waiting.payload_bytes >= self._limits.batch_bytes_max // 2
+            and waiting.blocks[-1].data is not block.data
+            and lie_together(waiting.blocks)
+        ):
+            # What lies in one buffer needs no copy, and is nearly a batch.
+            yield self._take(block.topic)
+            waiting = self._topics[block.topic] = _Waiting()
         payload_bytes = int((block.ends - block.starts).sum())
         waiting.blocks.append(block)
         waiting.payload_bytes += payload_bytes
@@ -69,7 +77,7 @@ class Batcher:
         waiting = self._topics.pop(topic)
         self.payload_bytes -= waiting.payload_bytes
         self._let_go(waiting.blocks)
-        return waiting.blocks[0] if len(waiting.blocks) == 1 else merge_blocks(waiting.blocks)
+        return join_blocks(waiting.blocks)
 
     def _send_biggest_early(self) -> Iterator[MessageBlock]:
         # Half of the budget, so that small topics still make few and big batches.

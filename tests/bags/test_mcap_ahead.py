@@ -12,6 +12,7 @@ import pytest
 from bridge.bags.mcap_ahead import AHEAD, AHEAD_BYTES_MAX, load_ahead
 from bridge.bags.mcap_pieces import Piece
 from bridge.bags.mcap_scan import ChunkAt, OtherAt, Segment
+from bridge.bags.mcap_stretch import StretchAt
 from bridge.errors import RecordingChangedError
 
 
@@ -24,22 +25,23 @@ class Loads:
     begun: list[int] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, chunk: ChunkAt) -> Piece:
+    def __call__(self, stretch: StretchAt) -> tuple[Piece, ...]:
         with self.guard:
-            self.begun.append(chunk.start)
+            self.begun.append(stretch.start)
         time.sleep(random.random() / 200)
-        if chunk.start == self.fails_at:
+        if stretch.start == self.fails_at:
             raise RecordingChangedError("shorter")
-        return Piece(data=np.full(self.size_bytes, chunk.start % 251, np.uint8), slices=None)
+        return (Piece(data=np.full(self.size_bytes, stretch.start % 251, np.uint8), slices=None),)
 
 
-def segments_of(count: int, size_bytes: int) -> Iterator[Segment]:
+def segments_of(count: int, size_bytes: int) -> Iterator[Segment | StretchAt]:
     for number in range(count):
         start = number * size_bytes
         if number % 5 == 4:
             yield OtherAt(start=start, end=start + 10, opcode=0x0C)
         else:
-            yield ChunkAt(start=start, end=start + size_bytes, index_end=start + size_bytes)
+            end = start + size_bytes
+            yield StretchAt(chunks=(ChunkAt(start=start, end=end, index_end=end),))
 
 
 def test_chunks_come_in_the_order_of_the_file() -> None:
@@ -47,13 +49,13 @@ def test_chunks_come_in_the_order_of_the_file() -> None:
     seen = list(load_ahead(segments_of(40, 100), Loads(300)))
 
     assert [segment for segment, _ in seen] == list(segments_of(40, 100))
-    for segment, piece in seen:
-        if isinstance(segment, ChunkAt):
-            assert piece is not None
+    for segment, pieces in seen:
+        if isinstance(segment, StretchAt):
+            (piece,) = pieces
             assert piece.data is not None
             assert piece.data[0] == segment.start % 251
         else:
-            assert piece is None
+            assert pieces == ()
 
 
 def test_only_a_few_chunks_are_loaded_before_they_are_asked_for() -> None:
@@ -77,7 +79,7 @@ def test_big_chunks_are_loaded_one_at_a_time(in_file_bytes: int, in_memory_bytes
     """No second one is begun before the first was handed over."""
     load = Loads(in_memory_bytes)
     for number, (segment, _) in enumerate(load_ahead(segments_of(8, in_file_bytes), load)):
-        if isinstance(segment, ChunkAt) and number:
+        if isinstance(segment, StretchAt) and number:
             assert load.begun[-1] == segment.start
 
 

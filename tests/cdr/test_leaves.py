@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder, merge_blocks
+from bridge.cdr import Decoder, join_blocks, merge_blocks
 from bridge.cdr.layout import PRIMITIVES
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Source
@@ -207,6 +207,27 @@ def test_long_payloads_are_merged_by_one_copy_from_all_blocks() -> None:
     assert not merged.data.flags.writeable
 
 
+def test_blocks_of_one_buffer_are_joined_where_they_lie() -> None:
+    """Others are merged."""
+    whole = block_of([b"first", b"second", b"third"])
+    parts = [
+        MessageBlock(
+            topic=0,
+            log_times_ns=whole.log_times_ns[rows],
+            data=whole.data,
+            starts=whole.starts[rows],
+            ends=whole.ends[rows],
+        )
+        for rows in (slice(0, 1), slice(2, 3))
+    ]
+    joined, merged = join_blocks(parts), join_blocks([parts[1], block_of([b"fourth"])])
+
+    assert joined.data is whole.data
+    assert joined.data[joined.starts[1] : joined.ends[1]].tobytes() == b"third"
+    assert joined.log_times_ns.tolist() == whole.log_times_ns[[0, 2]].tolist()
+    assert merged.data.tobytes() == b"thirdfourth"
+
+
 def test_blocks_of_two_topics_are_not_merged() -> None:
     """Mixing topics up is the caller's mistake and said so."""
     one = block_of([b"a"])
@@ -214,5 +235,6 @@ def test_blocks_of_two_topics_are_not_merged() -> None:
         topic=1, log_times_ns=one.log_times_ns, data=one.data, starts=one.starts, ends=one.ends
     )
 
-    with pytest.raises(ValueError, match="exactly one topic"):
-        merge_blocks([one, other])
+    for put_together in (merge_blocks, join_blocks):
+        with pytest.raises(ValueError, match="exactly one topic"):
+            put_together([one, other])

@@ -79,6 +79,27 @@ def test_a_topic_leaves_when_its_batch_is_full() -> None:
     assert sizes == [4] * 7
 
 
+def test_what_lies_in_one_buffer_leaves_without_a_copy() -> None:
+    """At the end of a buffer that holds most of a batch, as a buffer of plain chunks does."""
+    batcher = Batcher(LIMITS)
+    buffers = [np.zeros(1000, np.uint8) for _ in range(3)]
+    left = []
+    for number, data in enumerate(buffers):
+        for row in range(3):
+            block = MessageBlock(
+                topic=0,
+                log_times_ns=np.array([number * 10 + row]),
+                data=data,
+                starts=np.array([row * 200]),
+                ends=np.array([row * 200 + 100]),
+            )
+            left += list(batcher.add(block))
+
+    assert [due.log_times_ns.tolist() for due in left] == [[0, 1, 2], [10, 11, 12]]
+    assert [due.starts.tolist() for due in left] == [[0, 200, 400]] * 2
+    assert [due.data is data for due, data in zip(left, buffers, strict=False)] == [True, True]
+
+
 def test_under_pressure_big_topics_leave_first() -> None:
     """Small topics go on collecting, so that they make few chunks on the platform."""
     limits = BatchLimits(batch_bytes_max=10_000, batch_rows_max=1000, memory_budget_bytes=1000)
@@ -101,6 +122,7 @@ def test_many_topics_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatc
         return merge_blocks(blocks)
 
     monkeypatch.setattr(batches, "merge_blocks", counting)
+    monkeypatch.setattr("bridge.cdr.blocks.merge_blocks", counting)
     batcher = Batcher(
         BatchLimits(batch_bytes_max=1 << 20, batch_rows_max=10_000, memory_budget_bytes=20_000)
     )

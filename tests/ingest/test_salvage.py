@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mcap.writer import CompressionType, Writer
 
-from bridge.bags import load_recording
+from bridge.bags import load_recording, mcap_stretch
 from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicWriter
 from bridge.embedded import EmbeddedServer
 from bridge.errors import TransientError
@@ -56,6 +56,12 @@ def write(path: Path, *, checksums: bool = True) -> Path:
             writer.add_message(channel, number + 1, string(f"message {number:06}"), number + 1)
         writer.finish()  # type: ignore[no-untyped-call]
     return path
+
+
+@pytest.fixture(autouse=True)
+def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read chunk by chunk: the damage shows when something was sent, as in long recordings."""
+    monkeypatch.setattr(mcap_stretch, "STRETCH_BYTES_MAX", 0)
 
 
 def damage(path: Path, share: float) -> Counter[int]:

@@ -1,0 +1,107 @@
+"""Uncompressed chunks that lie side by side, read in one go into one buffer.
+
+What shares a buffer becomes one batch without another copy, and one read of some megabytes costs
+less than many small ones.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.container import ReadLimits
+from bridge.bags.mcap_pieces import Piece, load_chunk, lost_chunk, piece_of
+from bridge.bags.mcap_records import parse_chunk_head
+from bridge.bags.mcap_scan import ChunkAt, Segment
+from bridge.bags.mcap_slicing import Bytes, Slices
+from bridge.bags.source import Source
+from bridge.errors import DamagedRecordingError, RecordingLimitError
+
+STRETCH_BYTES_MAX = 8 << 20
+"""How long a stretch becomes at the most, unless a single chunk is longer: about a batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StretchAt:
+    """One chunk of any kind, or several plain ones, each behind the indexes of the one before."""
+
+    chunks: tuple[ChunkAt, ...]
+
+    @property
+    def start(self) -> int:
+        """First byte of the first chunk record."""
+        return self.chunks[0].start
+
+    @property
+    def end(self) -> int:
+        """One past the last byte of the last chunk's message indexes."""
+        return self.chunks[-1].index_end
+
+
+def stretches(segments: Iterable[Segment]) -> Iterator[Segment | StretchAt]:
+    """Put the chunks among segments into stretches; all else stays where it is."""
+    together: list[ChunkAt] = []
+    for segment in segments:
+        if together and not _continues(together, segment):
+            yield StretchAt(chunks=tuple(together))
+            together = []
+        if isinstance(segment, ChunkAt):
+            together.append(segment)
+        else:
+            yield segment
+    if together:
+        yield StretchAt(chunks=tuple(together))
+
+
+def load_stretch(
+    source: Source, stretch: StretchAt, *, known: NDArray[np.bool_], limits: ReadLimits
+) -> tuple[Piece, ...]:
+    """Load all chunks of a stretch, each into a piece; intact ones share one `data`."""
+    if len(stretch.chunks) == 1:
+        return (load_chunk(source, stretch.chunks[0], known=known, limits=limits),)
+    try:
+        raw = source.read_at(stretch.start, stretch.end - stretch.start)
+    except DamagedRecordingError:
+        # Only the chunks on the bad spot of the disk are lost.
+        return tuple(
+            load_chunk(source, chunk, known=known, limits=limits) for chunk in stretch.chunks
+        )
+    whole: Bytes = np.frombuffer(raw, dtype=np.uint8)
+    view = memoryview(raw)
+    pieces = []
+    for chunk in stretch.chunks:
+        offset = chunk.start - stretch.start
+        own = view[offset : chunk.index_end - stretch.start]
+        try:
+            head = parse_chunk_head(own)
+            piece = piece_of(source, chunk, head, own, known=known, limits=limits)
+        except (DamagedRecordingError, RecordingLimitError) as error:
+            piece = lost_chunk(chunk, error)
+        else:
+            if not head.compression and not piece.losses:
+                piece = _within(piece, whole, offset + head.records_start)
+        pieces.append(piece)
+    return tuple(pieces)
+
+
+def _continues(together: list[ChunkAt], segment: Segment) -> bool:
+    """Tell whether a segment can be read together with the chunks before it."""
+    return (
+        isinstance(segment, ChunkAt)
+        and segment.plain
+        and together[-1].plain
+        and segment.start == together[-1].index_end
+        and segment.index_end - together[0].start <= STRETCH_BYTES_MAX
+    )
+
+
+def _within(piece: Piece, whole: Bytes, base: int) -> Piece:
+    """Express where a piece's records are by the buffer that its bytes are a part of."""
+    assert piece.slices is not None, "it has no losses"
+    slices = Slices(
+        messages=piece.slices.messages + base,
+        others=tuple(offset + base for offset in piece.slices.others),
+        end=piece.slices.end + base,
+    )
+    return Piece(data=whole, slices=slices, verified=piece.verified)

@@ -1,0 +1,140 @@
+"""Plain chunks side by side: read at once into one buffer, and each on its own when damaged."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from bridge.bags import mcap_stretch
+from bridge.bags.container import ReadLimits
+from bridge.bags.mcap import McapReader
+from bridge.bags.source import FileSource, Source
+from bridge.bags.zstd_source import ZstdSource
+from bridge.errors import DamagedRecordingError
+from tests.bags import mcap_files as made
+
+CHUNKS = 10
+PAYLOAD_BYTES = 1000
+
+
+class BadDisk(FileSource):
+    """A file with one byte that cannot be read; notes how much is asked for at once."""
+
+    def __init__(self, path: Path, *, bad_offset: int = -1) -> None:
+        super().__init__(path)
+        self.sizes: list[int] = []
+        self._bad_offset = bad_offset
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        self.sizes.append(size)
+        if offset <= self._bad_offset < offset + size:
+            raise DamagedRecordingError("the storage cannot be read", path=self.path)
+        return super().read_at(offset, size)
+
+
+def write(path: Path, *, between: bytes = b"", compressed: frozenset[int] = frozenset()) -> None:
+    """Write one message a chunk, listed by a summary, with something between the chunks."""
+    declared = made.schema(1) + made.channel(1, 1, "/a")
+    start = len(made.MAGIC + made.header() + declared)
+    body, indexes = declared, b""
+    for number in range(CHUNKS):
+        chunk = made.chunk(
+            made.message(1, number, bytes([number]) * PAYLOAD_BYTES),
+            compression="zstd" if number in compressed else "",
+            crc=None,
+        )
+        index = made.message_index(1, [(number, 0)])
+        indexes += made.chunk_index(start, len(chunk), {1: start + len(chunk)}, len(index))
+        body += chunk + index + between
+        start += len(chunk) + len(index) + len(between)
+    summary = declared + made.statistics({1: CHUNKS}) + indexes
+    path.write_bytes(made.finished(body, summary))
+
+
+def buffers(source: Source) -> tuple[list[int], list[int]]:
+    """Read a file: which message came when, and how many messages each buffer held."""
+    times, counts, last = [], [], None
+    with McapReader(source, limits=ReadLimits()) as reader:
+        for block in reader.blocks():
+            for time, start, end in zip(block.log_times_ns, block.starts, block.ends, strict=True):
+                assert block.data[start:end].tobytes() == bytes([time]) * PAYLOAD_BYTES
+                times.append(int(time))
+            if block.data is last:
+                counts[-1] += len(block.starts)
+            else:
+                counts.append(len(block.starts))
+            last = block.data
+    return times, counts
+
+
+def test_chunks_side_by_side_share_a_buffer(tmp_path: Path) -> None:
+    """The whole data section is read at once, and every message is where it should be."""
+    write(tmp_path / "a.mcap")
+    source = BadDisk(tmp_path / "a.mcap")
+
+    assert buffers(source) == (list(range(CHUNKS)), [CHUNKS])
+    assert max(source.sizes) > CHUNKS * PAYLOAD_BYTES
+
+
+def test_a_stretch_ends_before_it_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that memory does not grow with the recording."""
+    monkeypatch.setattr(mcap_stretch, "STRETCH_BYTES_MAX", 4 * (PAYLOAD_BYTES + 200))
+    write(tmp_path / "a.mcap")
+    source = BadDisk(tmp_path / "a.mcap")
+
+    assert buffers(source) == (list(range(CHUNKS)), [4, 4, 2])
+
+
+def test_what_is_compressed_or_set_apart_is_read_alone(tmp_path: Path) -> None:
+    """Compressed chunks come out in buffers of their own; other records end a stretch."""
+    write(tmp_path / "a.mcap", compressed=frozenset({3, 4}))
+    write(tmp_path / "b.mcap", between=made.record(0x80, b"private"))
+
+    assert buffers(FileSource(tmp_path / "a.mcap")) == (list(range(CHUNKS)), [3, 1, 1, 5])
+    assert buffers(FileSource(tmp_path / "b.mcap")) == (list(range(CHUNKS)), [1] * CHUNKS)
+
+
+def test_a_compressed_file_is_read_chunk_by_chunk(tmp_path: Path) -> None:
+    """Looking far ahead in a stream would mean to begin it anew."""
+    write(tmp_path / "a.mcap")
+    packed = tmp_path / "a.mcap.zstd"
+    packed.write_bytes(pa.compress((tmp_path / "a.mcap").read_bytes(), codec="zstd", asbytes=True))
+
+    assert buffers(ZstdSource(FileSource(packed), limits=ReadLimits())) == (
+        list(range(CHUNKS)),
+        [1] * CHUNKS,
+    )
+
+
+def test_a_damaged_chunk_costs_itself_alone(tmp_path: Path) -> None:
+    """Its neighbours in the stretch are read, and the loss has its place in the file."""
+    path = tmp_path / "a.mcap"
+    write(path)
+    content = bytearray(path.read_bytes())
+    spot = content.index(bytes([5]) * PAYLOAD_BYTES)
+    content[spot] ^= 1
+    path.write_bytes(content)
+    result = made.read_with_ours(path)
+    (lost,) = result.tally.losses
+
+    assert [message.log_time for message in result.messages] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert lost.start_bytes < spot < lost.end_bytes
+    assert lost.end_bytes - lost.start_bytes < 2 * PAYLOAD_BYTES
+    assert "checksum" in lost.reason
+
+
+def test_a_bad_spot_on_the_disk_costs_its_chunk_alone(tmp_path: Path) -> None:
+    """Where the stretch cannot be read at once, its chunks are tried one by one."""
+    path = tmp_path / "a.mcap"
+    write(path)
+    spot = path.read_bytes().index(bytes([5]) * PAYLOAD_BYTES) + PAYLOAD_BYTES // 2
+    with McapReader(BadDisk(path, bad_offset=spot), limits=ReadLimits()) as reader:
+        times = [int(time) for block in reader.blocks() for time in block.log_times_ns]
+        (lost,) = reader.tally.losses
+
+    assert times == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert lost.start_bytes < spot < lost.end_bytes
+    assert lost.end_bytes - lost.start_bytes < 2 * PAYLOAD_BYTES
+    assert "cannot be read" in lost.reason
