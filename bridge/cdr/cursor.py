@@ -41,6 +41,12 @@ class Cursor:
     def __len__(self) -> int:
         return len(self.origin)
 
+    def row(self, index: int) -> "Cursor":
+        """Split one row off, as a cursor that moves alone."""
+        rows = slice(index, index + 1)
+        at = self.at[rows].copy()
+        return Cursor(self.source, self.origin[rows], self.end[rows], at, self.lenient)
+
     def where(self) -> Positions:
         """Give the absolute positions: a new array, shape (n,)."""
         return self.origin + self.at

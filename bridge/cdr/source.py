@@ -79,6 +79,11 @@ class Source:
             return np.empty(0, dtype=f"V{size_bytes}")
         return self.window(size_bytes)[starts]
 
+    def is_repeated(self, starts: Positions, size_bytes: int) -> bool:
+        """Tell whether the same bytes stand at all positions; all must lie inside. One copy."""
+        found = self.fixed(starts, size_bytes).view(np.uint8).reshape(len(starts), size_bytes)
+        return bool((found == found[0]).all())
+
     def ragged(self, starts: Positions, lengths: Positions) -> pa.Buffer:
         """Copy `lengths[i]` bytes from `starts[i]`, one range behind the other. One copy.
 

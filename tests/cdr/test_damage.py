@@ -1,7 +1,6 @@
 """Payloads that do not fit: each is dropped alone, counted by reason, and nothing else changes."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder, DefinitionError, nested, parse_definition
+from bridge.cdr import Decoder, DefinitionError, parse_definition
 from bridge.model import Definition, MessageBlock, MessageType, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.strategies import message_types, values
@@ -23,13 +22,7 @@ WIRES = {
 }
 
 
-@pytest.fixture(scope="module", params=[1, 10], ids=["together", "alone"], autouse=True)
-def both_walks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run every test with collections walked row by row, and with all rows together."""
-    before = nested.TOGETHER_ROWS_MIN
-    nested.TOGETHER_ROWS_MIN = request.param
-    yield
-    nested.TOGETHER_ROWS_MIN = before
+pytestmark = pytest.mark.usefixtures("every_walk")
 
 
 def message(text: str) -> MessageType:

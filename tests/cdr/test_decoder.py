@@ -1,13 +1,12 @@
 """The fast decoder against the reference codec and rosbags, on generated types and values."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder, nested, parse_definition
+from bridge.cdr import Decoder, parse_definition
 from bridge.model import Definition, MessageType, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.strategies import message_types, values
@@ -22,13 +21,7 @@ WIRES = {
 }
 
 
-@pytest.fixture(scope="module", params=[1, 10], ids=["together", "alone"], autouse=True)
-def both_walks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run every test with collections walked row by row, and with all rows together."""
-    before = nested.TOGETHER_ROWS_MIN
-    nested.TOGETHER_ROWS_MIN = request.param
-    yield
-    nested.TOGETHER_ROWS_MIN = before
+pytestmark = pytest.mark.usefixtures("every_walk")
 
 
 def decoder_for(kind: MessageType, wire: Wire) -> Decoder:

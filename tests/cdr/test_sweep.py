@@ -1,14 +1,13 @@
 """The property tests of this folder, run long: for an hour of leisure, not for every change."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import nested
 from tests.cdr import test_against_rosbags, test_damage, test_decoder
 
 EXAMPLES = int(os.environ.get("CDR_SWEEP_EXAMPLES", "1500"))
@@ -27,13 +26,7 @@ SINGLE: dict[str, Callable[..., None]] = {
 }
 
 
-@pytest.fixture(scope="module", params=[1, 10], ids=["together", "alone"], autouse=True)
-def both_walks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run every sweep with collections walked row by row, and with all rows together."""
-    before = nested.TOGETHER_ROWS_MIN
-    nested.TOGETHER_ROWS_MIN = request.param
-    yield
-    nested.TOGETHER_ROWS_MIN = before
+pytestmark = pytest.mark.usefixtures("every_walk")
 
 
 def sweep(check: Any, **known: Any) -> None:

@@ -1,0 +1,114 @@
+"""Collections that are the same in every message: copied once, and told from those that are not."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from bridge.cdr import Decoder, nested, parse_definition
+from bridge.cdr.nested import REPEATED_ROWS_MIN
+from bridge.model import Definition
+from tests.cdr.blocks import block_of
+
+ROWS = 2 * REPEATED_ROWS_MIN
+NAMES = ["shoulder", "elbow", "", "wrist_3"]
+TEXT = "string frame\nstring[] name\nfloat64[] position\n"
+KIND = parse_definition("p/msg/Joints", Definition(encoding="ros2msg", text=TEXT))
+
+
+def payload(frame: bytes, names: list[bytes], position: float) -> bytes:
+    """Write a message in CDR, little-endian."""
+    out = bytearray()
+
+    def align(size: int) -> None:
+        out.extend(bytes(-len(out) % size))
+
+    def length(value: int) -> None:
+        align(4)
+        out.extend(struct.pack("<I", value))
+
+    length(len(frame) + 1)
+    out += frame + b"\0"
+    length(len(names))
+    for name in names:
+        length(len(name) + 1)
+        out += name + b"\0"
+    length(1)
+    align(8)
+    out += struct.pack("<d", position)
+    return b"\0\1\0\0" + bytes(out)
+
+
+def decode(rows: list[tuple[str, list[str]]]) -> tuple[list[tuple[str, list[str]]], int]:
+    """Write and decode rows of frame and names; the positions must come out right in any case."""
+    payloads = [
+        payload(frame.encode(), [name.encode() for name in names], float(index))
+        for index, (frame, names) in enumerate(rows)
+    ]
+    decoded = Decoder(KIND).decode(block_of(payloads))
+    found = decoded.messages.to_pylist()
+    assert [row["position"] for row in found] == [[float(index)] for index in range(len(rows))]
+    return [(row["frame"], row["name"]) for row in found], decoded.leftover
+
+
+@pytest.fixture
+def _no_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, starts: object) -> None:
+        if starts is not None and len(starts) > len(NAMES):  # type: ignore[arg-type]
+            raise AssertionError("every row was walked")
+
+    monkeypatch.setattr(nested, "walk_ranks", refuse)
+
+
+@pytest.mark.usefixtures("_no_walk")
+def test_names_that_never_change_are_not_walked_in_every_row() -> None:
+    """Guards the test below: without this nothing would be repeated there."""
+    with pytest.raises(AssertionError, match="every row"):
+        decode([("base", [*NAMES[:-1], f"wrist_{row % 10}"]) for row in range(ROWS)])
+
+
+def test_names_that_never_change_come_out_in_every_row() -> None:
+    """Also where what stands before them varies, but not the padding."""
+    same = [("base", NAMES)] * ROWS
+    shifted = [("x" * (8 * (row % 3)), NAMES) for row in range(ROWS)]
+
+    assert decode(same) == (same, 0)
+    assert decode(shifted) == (shifted, 0)
+
+
+@pytest.mark.parametrize("odd", [0, 1, 5, ROWS // 2 + 1, ROWS - 1])
+@pytest.mark.parametrize(
+    "names", [["Shoulder", *NAMES[1:]], NAMES[:-1], [*NAMES, "hand"], [], ["x" * 900]]
+)
+def test_one_row_that_differs_is_decoded_as_it_is(odd: int, names: list[str]) -> None:
+    """Wherever it stands, and whatever is different in it."""
+    rows = [("base", NAMES)] * ROWS
+    rows[odd] = ("base", names)
+
+    assert decode(rows) == (rows, 0)
+
+
+def test_same_names_behind_other_padding_are_decoded() -> None:
+    """Frames of any length move the names to where padding between them is another."""
+    rows = [("x" * (row % 9), NAMES) for row in range(ROWS)]
+
+    assert decode(rows) == (rows, 0)
+
+
+def test_what_is_wrong_in_every_row_is_dropped_in_every_row() -> None:
+    """Names that are not UTF-8, and names that end behind the payload."""
+    invalid = [payload(b"base", [b"\xff\xfe"], 0.0)] * ROWS
+    cut = [payload(b"base", [name.encode() for name in NAMES], 0.0)[:40]] * ROWS
+
+    assert Decoder(KIND).decode(block_of(invalid)).dropped == {"invalid_utf8": ROWS}
+    assert Decoder(KIND).decode(block_of(cut)).dropped == {"truncated": ROWS}
+
+
+def test_one_row_cut_off_among_many_alike_is_dropped_alone() -> None:
+    """The last row of a block, where nothing follows that could be read in its place."""
+    whole = payload(b"base", [name.encode() for name in NAMES], 1.0)
+    decoded = Decoder(KIND).decode(block_of([whole] * (ROWS - 1) + [whole[:40]]))
+
+    assert decoded.dropped == {"truncated": 1}
+    assert len(decoded.messages) == ROWS - 1
+    assert np.array_equal(decoded.log_times_ns, np.arange(100, 100 + ROWS - 1))
