@@ -160,8 +160,7 @@ class McapReader:
         position = len(MAGIC)
         data_end = self._summary.data_end
         for chunk in self._summary.chunks:
-            end = chunk.start + chunk.length
-            found = chunk_at(self._source, chunk.start, end, index_end=end + chunk.index_bytes)
+            found = chunk_at(self._source, chunk)
             if found is None:
                 # Either the chunk's head or the summary is damaged: the rest is told by a scan.
                 break

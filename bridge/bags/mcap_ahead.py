@@ -1,7 +1,7 @@
 """Loading the chunks of an MCAP file a few ahead, in threads: codecs and checksums run beside.
 
-Order stays that of the file. The bigger they are the fewer are loaded ahead, so that no more of a
-file is in memory than some megabytes beyond what is being cut.
+Order stays that of the file. Big ones, and stretches of many, are loaded one at a time, so that no
+more of a file is in memory than some megabytes beyond what is being cut.
 """
 
 from collections import deque
@@ -16,10 +16,10 @@ LOADERS = 2
 """Threads that load; the codecs and checksums release the interpreter lock."""
 
 AHEAD = 3
-"""How many segments may wait behind the one that is asked for, at the most."""
+"""How many segments may wait behind the one that is asked for."""
 
-AHEAD_BYTES_MAX = 12 << 20
-"""How many bytes may wait, as far as the last one loaded tells; one alone may always be longer."""
+AHEAD_BYTES_MAX = 4 << 20
+"""What has more bytes than this, compressed or not, is not loaded ahead."""
 
 Pieces = tuple[Piece, ...]
 
@@ -38,22 +38,17 @@ def load_ahead(
         # How much chunks hold is known when the first is loaded; those of a file are much alike.
         depth = 0
         for segment in segments:
-            room = min(depth, _depth(segment.end - segment.start))
+            room = depth if segment.end - segment.start <= AHEAD_BYTES_MAX else 0
             while len(waiting) > room:
                 first, loading = waiting.popleft()
                 pieces = () if loading is None else loading.result()
                 if pieces:
-                    depth = _depth(_size_bytes(pieces))
+                    depth = AHEAD if _size_bytes(pieces) <= AHEAD_BYTES_MAX else 0
                 yield first, pieces
             begun = loaders.submit(load, segment) if isinstance(segment, StretchAt) else None
             waiting.append((segment, begun))
         for first, loading in waiting:
             yield first, () if loading is None else loading.result()
-
-
-def _depth(size_bytes: int) -> int:
-    """How many segments of this size may wait."""
-    return min(AHEAD, AHEAD_BYTES_MAX // max(size_bytes, 1))
 
 
 def _size_bytes(pieces: Pieces) -> int:

@@ -16,6 +16,7 @@ from bridge.bags.mcap_records import (
     CHUNK_HEAD_BYTES_MAX,
     HEAD_BYTES,
     ChunkHead,
+    ChunkIndex,
     Opcode,
     parse_channel,
     parse_chunk_head,
@@ -26,6 +27,9 @@ from bridge.bags.mcap_scan import ChunkAt, LostAt, RunAt, scan
 from bridge.bags.mcap_slicing import Bytes, Slices, slice_by_index, slice_by_walk
 from bridge.bags.source import BytesSource, Source
 from bridge.errors import BridgeError, DamagedRecordingError, RecordingLimitError
+
+JOINABLE_CHANNELS_MAX = 4
+"""Where more channels share a chunk, none of them fills most of a batch with its neighbours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +115,25 @@ def piece_of(
     return Piece(data=data, slices=slices, losses=losses, verified=verified)
 
 
-def chunk_at(source: Source, start: int, end: int, *, index_end: int) -> ChunkAt | None:
-    """Look whether a chunk of just this length begins where an index says; None where not."""
+def chunk_at(source: Source, index: ChunkIndex) -> ChunkAt | None:
+    """Look whether a chunk of just this length begins where its index says; None where not."""
     try:
-        head = parse_chunk_head(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
+        head = parse_chunk_head(source.read_at(index.start, CHUNK_HEAD_BYTES_MAX))
     except DamagedRecordingError:
         return None
-    if start + head.records_start + head.records_bytes != end:
+    if head.records_start + head.records_bytes != index.length:
         return None
-    plain = source.seekable and not head.compression
-    return ChunkAt(start=start, end=end, index_end=index_end, plain=plain)
+    end = index.start + index.length
+    return ChunkAt(
+        start=index.start,
+        end=end,
+        index_end=end + index.index_bytes,
+        joinable=(
+            source.seekable
+            and not head.compression
+            and 0 < len(index.channel_ids) <= JOINABLE_CHANNELS_MAX
+        ),
+    )
 
 
 def scan_declarations(

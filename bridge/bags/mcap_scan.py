@@ -49,14 +49,15 @@ class ChunkAt:
         end: One past its last byte; for a torn chunk, where the bytes end.
         index_end: One past the last byte of its message indexes.
         torn: Whether the chunk breaks off before its own length.
-        plain: Whether its records are known to lie there uncompressed, in a file that is, too.
+        joinable: Whether reading it together with its neighbours saves a copy: its records are
+            known to lie there uncompressed and to be of few channels.
     """
 
     start: int
     end: int
     index_end: int
     torn: bool = False
-    plain: bool = False
+    joinable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
-"""Uncompressed chunks that lie side by side, read in one go into one buffer.
+"""Uncompressed chunks of few topics that lie side by side, read in one go into one buffer.
 
 What shares a buffer becomes one batch without another copy, and one read of some megabytes costs
-less than many small ones.
+less than many small ones. Where many topics share the chunks, each has only a little in a buffer,
+and buffers of megabytes would merely be kept longer.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,7 @@ STRETCH_BYTES_MAX = 8 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StretchAt:
-    """One chunk of any kind, or several plain ones, each behind the indexes of the one before."""
+    """One chunk of any kind, or several joinable ones, each behind the indexes of the last."""
 
     chunks: tuple[ChunkAt, ...]
 
@@ -89,8 +90,8 @@ def _continues(together: list[ChunkAt], segment: Segment) -> bool:
     """Tell whether a segment can be read together with the chunks before it."""
     return (
         isinstance(segment, ChunkAt)
-        and segment.plain
-        and together[-1].plain
+        and segment.joinable
+        and together[-1].joinable
         and segment.start == together[-1].index_end
         and segment.index_end - together[0].start <= STRETCH_BYTES_MAX
     )

@@ -45,7 +45,8 @@ class Batcher:
         """Take a block and yield what is due to be sent, at most one batch over the limits."""
         waiting = self._topics.setdefault(block.topic, _Waiting())
         if (
-            waiting.payload_bytes >= self._limits.batch_bytes_max // 2
+            waiting.blocks
+            and waiting.payload_bytes >= self._limits.batch_bytes_max // 2
             and waiting.blocks[-1].data is not block.data
             and lie_together(waiting.blocks)
         ):

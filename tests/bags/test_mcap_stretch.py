@@ -87,6 +87,20 @@ def test_a_stretch_ends_before_it_is_too_long(
     assert buffers(source) == (list(range(CHUNKS)), [4, 4, 2])
 
 
+def test_chunks_of_many_topics_are_read_alone(tmp_path: Path) -> None:
+    """No topic would fill most of a batch, and all would wait in buffers that are kept longer."""
+    few, many = tmp_path / "few.mcap", tmp_path / "many.mcap"
+    for path, topics in ((few, 4), (many, 5)):
+        made.write_with_library(path, made.sample(300, topics), chunk_size=1000)
+    with McapReader(FileSource(few), limits=ReadLimits()) as reader:
+        together = {id(block.data) for block in list(reader.blocks())}
+    with McapReader(FileSource(many), limits=ReadLimits()) as reader:
+        alone = {id(block.data) for block in list(reader.blocks())}
+
+    assert len(together) == 1
+    assert len(alone) > 10
+
+
 def test_what_is_compressed_or_set_apart_is_read_alone(tmp_path: Path) -> None:
     """Compressed chunks come out in buffers of their own; other records end a stretch."""
     write(tmp_path / "a.mcap", compressed=frozenset({3, 4}))

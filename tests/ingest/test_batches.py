@@ -79,6 +79,18 @@ def test_a_topic_leaves_when_its_batch_is_full() -> None:
     assert sizes == [4] * 7
 
 
+def test_the_smallest_batches_are_single_blocks() -> None:
+    """Whoever asks for batches of a byte gets every block by itself, empty payloads too."""
+    batcher = Batcher(BatchLimits(batch_bytes_max=1))
+    left = []
+    for number, payload in enumerate([b"a", b"", b"b"]):
+        for block in chunk_blocks([(0, payload)], number):
+            left += list(batcher.add(block))
+    left += list(batcher.flush())
+
+    assert [messages(due) for due in left] == [[(0, b"a")], [(1, b"")], [(2, b"b")]]
+
+
 def test_what_lies_in_one_buffer_leaves_without_a_copy() -> None:
     """At the end of a buffer that holds most of a batch, as a buffer of plain chunks does."""
     batcher = Batcher(LIMITS)
