@@ -19,10 +19,10 @@ from bridge.bags.mcap_blocks import BlockCutter
 from bridge.bags.mcap_channels import ChannelTable
 from bridge.bags.mcap_checksum import check_data_section
 from bridge.bags.mcap_extras import Extras, keep_record, read_header
-from bridge.bags.mcap_pieces import Piece, chunk_at, load_run, scan_declarations
+from bridge.bags.mcap_pieces import Piece, load_run, scan_declarations
 from bridge.bags.mcap_records import LAYOUTS, MAGIC, MESSAGE_HEAD, Opcode
 from bridge.bags.mcap_scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
-from bridge.bags.mcap_stretch import StretchAt, load_stretch, stretches
+from bridge.bags.mcap_stretch import StretchAt, chunk_at, load_stretch, stretches
 from bridge.bags.mcap_summary import Summary, read_summary
 from bridge.bags.source import Source
 from bridge.errors import NotARecordingError

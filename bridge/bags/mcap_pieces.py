@@ -16,7 +16,6 @@ from bridge.bags.mcap_records import (
     CHUNK_HEAD_BYTES_MAX,
     HEAD_BYTES,
     ChunkHead,
-    ChunkIndex,
     Opcode,
     parse_channel,
     parse_chunk_head,
@@ -27,9 +26,6 @@ from bridge.bags.mcap_scan import ChunkAt, LostAt, RunAt, scan
 from bridge.bags.mcap_slicing import Bytes, Slices, slice_by_index, slice_by_walk
 from bridge.bags.source import BytesSource, Source
 from bridge.errors import BridgeError, DamagedRecordingError, RecordingLimitError
-
-JOINABLE_CHANNELS_MAX = 4
-"""Where more channels share a chunk, none of them fills most of a batch with its neighbours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +60,7 @@ def load_chunk(
         # Before anything of the size it claims is allocated.
         check_claims(head, limits=limits)
         raw = memoryview(source.read_at(chunk.start, chunk.index_end - chunk.start))
-        return piece_of(source, chunk, head, raw, known=known, limits=limits)
+        return piece_of(source, chunk, head, raw, known=known)
     except (DamagedRecordingError, RecordingLimitError) as error:
         return lost_chunk(chunk, error)
 
@@ -82,23 +78,19 @@ def piece_of(
     raw: memoryview,
     *,
     known: NDArray[np.bool_],
-    limits: ReadLimits,
 ) -> Piece:
     """Find the records of a chunk, by its message index where that holds.
 
     Args:
         source: The file.
         chunk: Where the chunk is in it.
-        head: The chunk's claims.
+        head: Claims that `check_claims` has let pass.
         raw: All of the chunk and of the message indexes behind it.
         known: Which channel ids were declared so far.
-        limits: What the chunk may claim.
 
     Raises:
-        DamagedRecordingError: The chunk's claims cannot be true, or its checksum is wrong.
-        RecordingLimitError: It claims more than the limits allow.
+        DamagedRecordingError: It does not decompress to what it claims, or its checksum is wrong.
     """
-    check_claims(head, limits=limits)
     records = raw[head.records_start :][: head.records_bytes]
     data = expand_prefix(head, records) if chunk.torn else expand(head, records)
     verified = bool(head.crc) and not chunk.torn
@@ -113,27 +105,6 @@ def piece_of(
     if chunk.torn:
         losses += (_torn_off(chunk, head, len(data)),)
     return Piece(data=data, slices=slices, losses=losses, verified=verified)
-
-
-def chunk_at(source: Source, index: ChunkIndex) -> ChunkAt | None:
-    """Look whether a chunk of just this length begins where its index says; None where not."""
-    try:
-        head = parse_chunk_head(source.read_at(index.start, CHUNK_HEAD_BYTES_MAX))
-    except DamagedRecordingError:
-        return None
-    if head.records_start + head.records_bytes != index.length:
-        return None
-    end = index.start + index.length
-    return ChunkAt(
-        start=index.start,
-        end=end,
-        index_end=end + index.index_bytes,
-        joinable=(
-            source.seekable
-            and not head.compression
-            and 0 < len(index.channel_ids) <= JOINABLE_CHANNELS_MAX
-        ),
-    )
 
 
 def scan_declarations(

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
+from bridge.bags.mcap_chunk import check_claims
 from bridge.bags.mcap_pieces import Piece, load_chunk, lost_chunk, piece_of
-from bridge.bags.mcap_records import parse_chunk_head
+from bridge.bags.mcap_records import CHUNK_HEAD_BYTES_MAX, ChunkIndex, parse_chunk_head
 from bridge.bags.mcap_scan import ChunkAt, Segment
 from bridge.bags.mcap_slicing import Bytes, Slices
 from bridge.bags.source import Source
@@ -21,6 +22,10 @@ from bridge.errors import DamagedRecordingError, RecordingLimitError
 
 STRETCH_BYTES_MAX = 8 << 20
 """How long a stretch becomes at the most, unless a single chunk is longer: about a batch."""
+
+
+JOINABLE_CHANNELS_MAX = 4
+"""Where more channels share a chunk, none of them fills most of a batch with its neighbours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,27 @@ class StretchAt:
     def end(self) -> int:
         """One past the last byte of the last chunk's message indexes."""
         return self.chunks[-1].index_end
+
+
+def chunk_at(source: Source, index: ChunkIndex) -> ChunkAt | None:
+    """Look whether a chunk of just this length begins where its index says; None where not."""
+    try:
+        head = parse_chunk_head(source.read_at(index.start, CHUNK_HEAD_BYTES_MAX))
+    except DamagedRecordingError:
+        return None
+    if head.records_start + head.records_bytes != index.length:
+        return None
+    end = index.start + index.length
+    return ChunkAt(
+        start=index.start,
+        end=end,
+        index_end=end + index.index_bytes,
+        joinable=(
+            source.seekable
+            and not head.compression
+            and 0 < len(index.channel_ids) <= JOINABLE_CHANNELS_MAX
+        ),
+    )
 
 
 def stretches(segments: Iterable[Segment]) -> Iterator[Segment | StretchAt]:
@@ -76,7 +102,8 @@ def load_stretch(
         own = view[offset : chunk.index_end - stretch.start]
         try:
             head = parse_chunk_head(own)
-            piece = piece_of(source, chunk, head, own, known=known, limits=limits)
+            check_claims(head, limits=limits)
+            piece = piece_of(source, chunk, head, own, known=known)
         except (DamagedRecordingError, RecordingLimitError) as error:
             piece = lost_chunk(chunk, error)
         else:

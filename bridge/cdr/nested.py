@@ -21,7 +21,6 @@ from bridge.cdr.source import Positions, Source
 TOGETHER_ROWS_MIN = 10
 """Fewer rows than this are walked one by one (measured: arrays win from about a dozen on)."""
 
-
 REPEATED_ROWS_MIN = 64
 """Fewer rows than this are not worth a look whether they are all alike."""
 

@@ -152,3 +152,15 @@ def test_a_bad_spot_on_the_disk_costs_its_chunk_alone(tmp_path: Path) -> None:
     assert lost.start_bytes < spot < lost.end_bytes
     assert lost.end_bytes - lost.start_bytes < 2 * PAYLOAD_BYTES
     assert "cannot be read" in lost.reason
+
+
+def test_chunks_beyond_the_limit_are_refused_one_by_one(tmp_path: Path) -> None:
+    """A stretch is no way around `reading.chunk_bytes_max`."""
+    write(tmp_path / "a.mcap")
+    result = made.read_with_ours(
+        tmp_path / "a.mcap", limits=ReadLimits(chunk_bytes_max=PAYLOAD_BYTES)
+    )
+
+    assert result.messages == []
+    assert len(result.tally.losses) == CHUNKS
+    assert all("the limit is 1000" in lost.reason for lost in result.tally.losses)
