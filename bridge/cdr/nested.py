@@ -7,7 +7,6 @@ in one batch of all elements.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,46 +14,19 @@ import pyarrow as pa
 from bridge.cdr.assembly import Shape, list_array
 from bridge.cdr.cursor import LOST, Cursor, Lone, lone_of
 from bridge.cdr.rejects import Rejects
+from bridge.cdr.repeated import LocatedRepeated, is_repeated, may_repeat
 from bridge.cdr.sequences import Count
 from bridge.cdr.source import Positions, Source
+from bridge.cdr.steps import Located, Step
 
 TOGETHER_ROWS_MIN = 10
 """Fewer rows than this are walked one by one (measured: arrays win from about a dozen on)."""
 
-REPEATED_ROWS_MIN = 64
-"""Fewer rows than this are not worth a look whether they are all alike."""
-
-REPEATED_SAMPLE_ROWS = 8
-"""How many of them are looked at first."""
-
 REPEATED_ELEMENTS_MAX = 256
 """More elements than this are not looked at: the first row is walked alone."""
 
-REPEATED_BYTES_MAX = 16 << 10
-"""Longer rows are not compared."""
-
 ALIGNMENT_MASK = 7
 """Two positions that agree in these bits are followed by the same padding."""
-
-
-class Located(Protocol):
-    """Where the bytes of a step lie in every row, ready to be copied out."""
-
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
-        """Copy the leaf columns of the step out, in field order."""
-
-
-class Step(Protocol):
-    """A part of the way through a payload."""
-
-    def advance(self, cursor: Cursor) -> None:
-        """Step over it, in place."""
-
-    def advance_lone(self, lone: Lone) -> None:
-        """Step over it with a walker of its own."""
-
-    def locate(self, cursor: Cursor) -> Located:
-        """Step over it and remember where it lay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,33 +60,24 @@ class Scattered:
     def locate(self, cursor: Cursor) -> "LocatedScattered | LocatedRepeated":
         """Step behind the collection and remember where its elements' parts lay."""
         counts = self.count.take(cursor)
-        size_bytes = self._repeated_bytes(cursor, counts)
-        if size_bytes:
-            first = self._locate_each(cursor.row(0), counts[:1])
-            cursor.at += size_bytes
-            return LocatedRepeated(first=first, rows=len(cursor))
+        if self._may_repeat(cursor, counts):
+            lone = lone_of(cursor, 0)
+            walk_alone(self.steps, lone, int(counts[0]))
+            size_bytes = lone.at - int(cursor.at[0])
+            if is_repeated(cursor, size_bytes):
+                first = self._locate_each(cursor.row(0), counts[:1])
+                cursor.at += size_bytes
+                return LocatedRepeated(first=first, rows=len(cursor))
         return self._locate_each(cursor, counts)
 
-    def _repeated_bytes(self, cursor: Cursor, counts: Positions) -> int:
-        """Give how long the elements are where every row has the same bytes there, else 0.
-
-        Names of joints hardly ever change within a recording. Some rows are looked at first, so
-        that it costs little where they do.
-        """
-        rows, count = len(counts), int(counts[0]) if len(counts) else 0
-        if rows < REPEATED_ROWS_MIN or not 0 < count <= REPEATED_ELEMENTS_MAX:
-            return 0
-        if (counts != count).any() or ((cursor.at ^ cursor.at[0]) & ALIGNMENT_MASK).any():
-            return 0
-        lone = lone_of(cursor, 0)
-        walk_alone(self.steps, lone, count)
-        size_bytes = lone.at - int(cursor.at[0])
-        if size_bytes > REPEATED_BYTES_MAX or (cursor.at + size_bytes > cursor.end).any():
-            return 0
-        starts = cursor.where()
-        sample = starts[:: rows // REPEATED_SAMPLE_ROWS]
-        same = all(cursor.source.is_repeated(some, size_bytes) for some in (sample, starts))
-        return size_bytes if same else 0
+    def _may_repeat(self, cursor: Cursor, counts: Positions) -> bool:
+        """Tell whether it is worth a look: same counts, and the same padding between elements."""
+        return (
+            may_repeat(cursor)
+            and 0 < int(counts[0]) <= REPEATED_ELEMENTS_MAX
+            and not (counts != counts[0]).any()
+            and not ((cursor.at ^ cursor.at[0]) & ALIGNMENT_MASK).any()
+        )
 
     def _locate_each(self, cursor: Cursor, counts: Positions) -> "LocatedScattered":
         starts = np.empty(int(counts.sum()), dtype=np.int64)
@@ -148,23 +111,6 @@ class LocatedScattered:
             rejects.add_elements(element_rejects, offsets)
         elements = self.scattered.element.build(iter(leaves), total)
         return [list_array(self.scattered.type, self.counts, elements)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocatedRepeated:
-    """The elements of the first of some rows, which are those of every other row, too."""
-
-    first: LocatedScattered
-    rows: int
-
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
-        """Copy the first row's elements out and repeat them."""
-        first_rejects = Rejects(1)
-        columns = self.first.gather(source, first_rejects)
-        for reason, invalid in first_rejects.by_reason.items():
-            rejects.add(reason, np.repeat(invalid, self.rows))
-        firsts = pa.array(np.zeros(self.rows, dtype=np.int32))
-        return [column.take(firsts) for column in columns]
 
 
 def walk_ranks(

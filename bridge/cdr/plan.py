@@ -14,9 +14,10 @@ from bridge.cdr.assembly import Shape
 from bridge.cdr.cursor import Cursor, Move
 from bridge.cdr.fixed import Absent, FixedLeaf, FixedRun
 from bridge.cdr.layout import DUMMY_MEMBER, LENGTH_BYTES, STRINGS, Primitive, Rules, primitive
-from bridge.cdr.nested import Scattered, Step
+from bridge.cdr.nested import Scattered
 from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
+from bridge.cdr.steps import Step
 from bridge.cdr.text import Text
 from bridge.cdr.wide import WideText
 from bridge.errors import DefinitionError

@@ -81,8 +81,8 @@ class Source:
 
     def is_repeated(self, starts: Positions, size_bytes: int) -> bool:
         """Tell whether the same bytes stand at all positions; all must lie inside. One copy."""
-        found = self.fixed(starts, size_bytes).view(np.uint8).reshape(len(starts), size_bytes)
-        return bool((found == found[0]).all())
+        found = self.fixed(starts, size_bytes).view(np.uint8)
+        return bool((found[size_bytes:] == found[:-size_bytes]).all())
 
     def ragged(self, starts: Positions, lengths: Positions) -> pa.Buffer:
         """Copy `lengths[i]` bytes from `starts[i]`, one range behind the other. One copy.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bridge.cdr.cursor import LOST, Cursor, Lone, Move
 from bridge.cdr.rejects import Rejects
+from bridge.cdr.repeated import LocatedRepeated, is_repeated, may_repeat
 from bridge.cdr.source import Positions, Source
 
 INVALID_UTF8 = "invalid_utf8"
@@ -58,9 +59,19 @@ class Text:
         if self.bound and not lone.lenient and length > self.bound + self.terminated:
             lone.at = LOST
 
-    def locate(self, cursor: Cursor) -> "LocatedText":
+    def locate(self, cursor: Cursor) -> "LocatedText | LocatedRepeated":
         """Step behind the string and remember where its bytes lay."""
         self.move.apply(cursor.at)
+        if may_repeat(cursor):
+            row = cursor.row(0)
+            first = self._locate_each(row)
+            size_bytes = int(row.at[0] - cursor.at[0])
+            if is_repeated(cursor, size_bytes):
+                cursor.at += size_bytes
+                return LocatedRepeated(first=first, rows=len(cursor))
+        return self._locate_each(cursor)
+
+    def _locate_each(self, cursor: Cursor) -> "LocatedText":
         lengths = cursor.take_lengths()
         starts = cursor.where()
         cursor.at += lengths

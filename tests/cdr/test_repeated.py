@@ -1,12 +1,15 @@
-"""Collections that are the same in every message: copied once, and told from those that are not."""
+"""Parts that are the same in every message: decoded once, and told from those that are not."""
 
 import struct
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from bridge.cdr import Decoder, nested, parse_definition
-from bridge.cdr.nested import REPEATED_ROWS_MIN
+from bridge.cdr import Decoder, nested, parse_definition, text
+from bridge.cdr.rejects import Rejects
+from bridge.cdr.repeated import REPEATED_ROWS_MIN
+from bridge.cdr.source import Positions, Source
 from bridge.model import Definition
 from tests.cdr.blocks import block_of
 
@@ -95,12 +98,52 @@ def test_same_names_behind_other_padding_are_decoded() -> None:
     assert decode(rows) == (rows, 0)
 
 
+@pytest.mark.parametrize("odd", [0, 1, 5, ROWS // 2 + 1, ROWS - 1])
+@pytest.mark.parametrize("frame", ["Base", "bas", "", "a_longer_one", "x" * 20_000])
+def test_one_frame_that_differs_is_decoded_as_it_is(odd: int, frame: str) -> None:
+    """Wherever it stands, whatever its length does to the padding behind it."""
+    rows = [("base", NAMES)] * ROWS
+    rows[odd] = (frame, NAMES)
+
+    assert decode(rows) == (rows, 0)
+
+
+def test_a_frame_that_never_changes_is_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is empty; one that changes is copied in every row."""
+    copied: list[int] = []
+    whole = text.text_array
+
+    def noted(source: Source, starts: Positions, lengths: Positions, rejects: Rejects) -> pa.Array:
+        copied.append(len(starts))
+        return whole(source, starts, lengths, rejects)
+
+    monkeypatch.setattr(text, "text_array", noted)
+    for frames in (["base"], [""], ["base", "legs"]):
+        rows = [(frames[row % len(frames)], NAMES) for row in range(ROWS)]
+        assert decode(rows) == (rows, 0)
+
+    names = len(NAMES)
+    assert copied == [1, names, 1, names, ROWS, names]
+
+
+def test_a_bound_is_enforced_where_every_frame_breaks_it() -> None:
+    """The frame that is looked at is lost, and so is every other."""
+    bounded = Definition(encoding="ros2msg", text=TEXT.replace("string frame", "string<=3 frame"))
+    kind = parse_definition("p/msg/Joints", bounded)
+    kept, broken = (block_of([payload(frame, [], 0.0)] * ROWS) for frame in (b"arm", b"base"))
+
+    assert len(Decoder(kind).decode(kept).messages) == ROWS
+    assert Decoder(kind).decode(broken).dropped == {"bound_exceeded": ROWS}
+
+
 def test_what_is_wrong_in_every_row_is_dropped_in_every_row() -> None:
-    """Names that are not UTF-8, and names that end behind the payload."""
+    """Names and frames that are not UTF-8, and names that end behind the payload."""
     invalid = [payload(b"base", [b"\xff\xfe"], 0.0)] * ROWS
+    misnamed = [payload(b"\xff", [b"elbow"], 0.0)] * ROWS
     cut = [payload(b"base", [name.encode() for name in NAMES], 0.0)[:40]] * ROWS
 
-    assert Decoder(KIND).decode(block_of(invalid)).dropped == {"invalid_utf8": ROWS}
+    for payloads in (invalid, misnamed):
+        assert Decoder(KIND).decode(block_of(payloads)).dropped == {"invalid_utf8": ROWS}
     assert Decoder(KIND).decode(block_of(cut)).dropped == {"truncated": ROWS}
 
 
