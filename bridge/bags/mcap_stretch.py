@@ -7,6 +7,7 @@ and buffers of megabytes would merely be kept longer.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def stretches(segments: Iterable[Segment]) -> Iterator[Segment | StretchAt]:
 def load_stretch(
     source: Source, stretch: StretchAt, *, known: NDArray[np.bool_], limits: ReadLimits
 ) -> tuple[Piece, ...]:
-    """Load all chunks of a stretch, each into a piece; intact ones share one `data`."""
+    """Load all chunks of a stretch; intact plain neighbours become one piece."""
     if len(stretch.chunks) == 1:
         return (load_chunk(source, stretch.chunks[0], known=known, limits=limits),)
     try:
@@ -95,22 +96,58 @@ def load_stretch(
             load_chunk(source, chunk, known=known, limits=limits) for chunk in stretch.chunks
         )
     whole: Bytes = np.frombuffer(raw, dtype=np.uint8)
-    view = memoryview(raw)
-    pieces = []
-    for chunk in stretch.chunks:
-        offset = chunk.start - stretch.start
-        own = view[offset : chunk.index_end - stretch.start]
-        try:
-            head = parse_chunk_head(own)
-            check_claims(head, limits=limits)
-            piece = piece_of(source, chunk, head, own, known=known)
-        except (DamagedRecordingError, RecordingLimitError) as error:
-            piece = lost_chunk(chunk, error)
-        else:
-            if not head.compression and not piece.losses:
-                piece = _within(piece, whole, offset + head.records_start)
-        pieces.append(piece)
-    return tuple(pieces)
+    pieces = [
+        _load_within(source, chunk, whole, chunk.start - stretch.start, known=known, limits=limits)
+        for chunk in stretch.chunks
+    ]
+    alike = groupby(pieces, key=lambda piece: (piece.data is whole, piece.verified))
+    return tuple(
+        chain.from_iterable(
+            [_joined(list(group))] if in_whole else group for (in_whole, _), group in alike
+        )
+    )
+
+
+def _load_within(
+    source: Source,
+    chunk: ChunkAt,
+    whole: Bytes,
+    start: int,
+    *,
+    known: NDArray[np.bool_],
+    limits: ReadLimits,
+) -> Piece:
+    """Load one chunk of a stretch in memory; if it is plain and intact, its data is `whole`."""
+    raw = whole.data[start : start + chunk.index_end - chunk.start]
+    try:
+        head = parse_chunk_head(raw)
+        check_claims(head, limits=limits)
+        piece = piece_of(source, chunk, head, raw, known=known)
+    except (DamagedRecordingError, RecordingLimitError) as error:
+        return lost_chunk(chunk, error)
+    if head.compression or piece.slices is None or piece.losses:
+        return piece
+    base = start + head.records_start
+    slices = Slices(
+        messages=piece.slices.messages + base,
+        others=tuple(offset + base for offset in piece.slices.others),
+        end=piece.slices.end + base,
+    )
+    return Piece(data=whole, slices=slices, verified=piece.verified)
+
+
+def _joined(pieces: list[Piece]) -> Piece:
+    """Make one piece of neighbours in one buffer, so that each channel has one block in it."""
+    slices = [piece.slices for piece in pieces if piece.slices is not None]
+    return Piece(
+        data=pieces[0].data,
+        slices=Slices(
+            messages=np.concatenate([each.messages for each in slices]),
+            others=tuple(offset for each in slices for offset in each.others),
+            end=slices[-1].end,
+        ),
+        verified=pieces[0].verified,
+    )
 
 
 def _continues(together: list[ChunkAt], segment: Segment) -> bool:
@@ -122,14 +159,3 @@ def _continues(together: list[ChunkAt], segment: Segment) -> bool:
         and segment.start == together[-1].index_end
         and segment.index_end - together[0].start <= STRETCH_BYTES_MAX
     )
-
-
-def _within(piece: Piece, whole: Bytes, base: int) -> Piece:
-    """Express where a piece's records are by the buffer that its bytes are a part of."""
-    assert piece.slices is not None, "it has no losses"
-    slices = Slices(
-        messages=piece.slices.messages + base,
-        others=tuple(offset + base for offset in piece.slices.others),
-        end=piece.slices.end + base,
-    )
-    return Piece(data=whole, slices=slices, verified=piece.verified)
