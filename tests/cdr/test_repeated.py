@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bridge.cdr import Decoder, nested, parse_definition, text
+from bridge.cdr import Decoder, nested, parse_definition, source, text
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.repeated import REPEATED_ROWS_MIN
 from bridge.cdr.source import Positions, Source
@@ -54,6 +54,12 @@ def decode(rows: list[tuple[str, list[str]]]) -> tuple[list[tuple[str, list[str]
     return [(row["frame"], row["name"]) for row in found], decoded.leftover
 
 
+@pytest.fixture(params=[1, 300, source.SLAB_BYTES])
+def _slabs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare rows one by one, a few at a time, or all at once."""
+    monkeypatch.setattr(source, "SLAB_BYTES", request.param)
+
+
 @pytest.fixture
 def _no_walk(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, starts: object) -> None:
@@ -79,6 +85,7 @@ def test_names_that_never_change_come_out_in_every_row() -> None:
     assert decode(shifted) == (shifted, 0)
 
 
+@pytest.mark.usefixtures("_slabs")
 @pytest.mark.parametrize("odd", [0, 1, 5, ROWS // 2 + 1, ROWS - 1])
 @pytest.mark.parametrize(
     "names", [["Shoulder", *NAMES[1:]], NAMES[:-1], [*NAMES, "hand"], [], ["x" * 900]]
@@ -98,6 +105,7 @@ def test_same_names_behind_other_padding_are_decoded() -> None:
     assert decode(rows) == (rows, 0)
 
 
+@pytest.mark.usefixtures("_slabs")
 @pytest.mark.parametrize("odd", [0, 1, 5, ROWS // 2 + 1, ROWS - 1])
 @pytest.mark.parametrize("frame", ["Base", "bas", "", "a_longer_one", "x" * 20_000])
 def test_one_frame_that_differs_is_decoded_as_it_is(odd: int, frame: str) -> None:
