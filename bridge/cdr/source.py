@@ -26,9 +26,6 @@ SLAB_BYTES = 1 << 19
 _LOCKED_BYTES_MAX = 1 << 20
 """The most that is copied with the interpreter lock held, which other threads then wait for."""
 
-_UNLOCKED_COUNT_MIN = 501
-"""From so many values on, numpy lets go of the interpreter lock while it copies them."""
-
 _LONG_RANGE_BYTES = 512
 """The mean length from which binary views are faster than take."""
 
@@ -103,16 +100,15 @@ class Source:
 
         Ranges may overlap and come in any order. The way is chosen by size, as measured: equal
         lengths (joint positions) are fastest through `fixed`, but numpy keeps the interpreter lock
-        for few of them however long they are; long ranges (images, clouds) go through binary views,
-        which allocate exactly and from Arrow's pool, whose pages are warm; short ones through
-        Arrow's take.
+        for up to 500 of them, however long they are; long ranges (images, clouds) go through
+        binary views, which allocate exactly and from Arrow's pool, whose pages are warm; short
+        ones through Arrow's take.
         """
         total = int(lengths.sum())
         if total == 0:
             return pa.py_buffer(b"")
         shortest, longest = int(lengths.min()), int(lengths.max())
-        unlocked = total <= _LOCKED_BYTES_MAX or len(starts) >= _UNLOCKED_COUNT_MIN
-        if shortest == longest and unlocked:
+        if shortest == longest and (shortest < _LONG_RANGE_BYTES or total <= _LOCKED_BYTES_MAX):
             return pa.py_buffer(self.fixed(starts, shortest))
         if total >= _LONG_RANGE_BYTES * len(starts) and fit_views([self.data], lengths):
             owners = np.zeros(len(starts), dtype=np.int64)
