@@ -23,6 +23,11 @@ from bridge.model import Definition, Serialization
 # What the recorder writes as starting time for as long as there is no message.
 NO_TIME_NS = 2**63 - 1
 
+# Recorders leave a note when they open a file and another when they close it. The Python library
+# rosbags leaves one, with all messages, in the transaction that closes.
+CLOSING_NOTE = {"rosbags": 1}
+RECORDERS_CLOSING_NOTE = 2
+
 ENCODINGS = frozenset({"ros2msg", "ros2idl", "omgidl", "ros1msg"})
 
 TABLES = ("schema", "topics", "messages", "message_definitions", "metadata")
@@ -98,7 +103,7 @@ def schema_of(
         channels=tuple(_channel(index, topic, definitions) for index, topic in enumerate(topics)),
         notes=notes,
         closed=not (len(notes) == 1 and str(NO_TIME_NS) in notes[0]),
-        proven=len(notes) > 1,
+        proven=len(notes) >= CLOSING_NOTE.get(distro, RECORDERS_CLOSING_NOTE),
     )
 
 

@@ -5,10 +5,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.sqlite import open_sqlite3
+from bridge.bags.sqlite_schema import read_schema
 from bridge.errors import (
     DamagedRecordingError,
     NotARecordingError,
@@ -154,6 +156,39 @@ def test_recorder_that_never_closed_is_unhealthy(db3: Path) -> None:
             assert len(messages_of(reader)) == 1000
 
     assert health == [False, True]
+
+
+@pytest.mark.parametrize(("distro", "whole_at"), [("jazzy", 2), ("rosbags", 1)])
+def test_file_is_searched_for_damage_until_its_closing_note_is_there(
+    db3: Path, distro: str, whole_at: int
+) -> None:
+    """Which note shows that the file was closed depends on who wrote it."""
+    with sqlite3.connect(db3) as connection:
+        connection.execute("UPDATE schema SET ros_distro = ?", (distro,))
+    proven = []
+    for _ in range(3):
+        schema = read_schema(connection, limits=LIMITS)
+        assert schema is not None
+        proven.append(schema.proven)
+        note = "message_count: 1000\n"
+        connection.execute("INSERT INTO metadata(metadata_version, metadata) VALUES (9, ?)", [note])
+    connection.close()
+
+    assert proven.index(True) == whole_at
+
+
+def test_file_of_rosbags_needs_no_search(tmp_path: Path) -> None:
+    """What the library writes today is closed by what stands in it."""
+    typestore = get_typestore(Stores.ROS2_JAZZY)
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        topic = writer.add_connection("/a", "std_msgs/msg/String", typestore=typestore)
+        writer.write(topic, 1, b"\0\1\0\0\2\0\0\0a\0")
+    connection = sqlite3.connect(tmp_path / "bag" / "bag.db3")
+    schema = read_schema(connection, limits=LIMITS)
+    connection.close()
+
+    assert schema is not None
+    assert schema.proven
 
 
 def test_odd_rows_are_counted_and_the_rest_arrives(tmp_path: Path) -> None:
