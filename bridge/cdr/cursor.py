@@ -6,7 +6,7 @@ every message that was too short, whatever happened in between.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any
 
@@ -104,6 +104,7 @@ class Lone:
         end: End of the payload, relative to the origin.
         at: The position, relative to the origin.
         lenient: As in `Cursor`.
+        lengths_at: Where it has read lengths so far, relative to the origin.
     """
 
     data: Any
@@ -112,12 +113,14 @@ class Lone:
     end: int
     at: int
     lenient: bool
+    lengths_at: list[int] = field(default_factory=list)
 
     def take_length(self) -> int:
         """Read the length here and step behind it; a walker that cannot is lost and reads 0."""
         if self.at + self.length.size > self.end:
             self.at = LOST
             return 0
+        self.lengths_at.append(self.at)
         value: int = self.length.unpack_from(self.data, self.origin + self.at)[0]
         self.at += self.length.size
         return value

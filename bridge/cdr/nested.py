@@ -14,7 +14,7 @@ import pyarrow as pa
 from bridge.cdr.assembly import Shape, list_array
 from bridge.cdr.cursor import LOST, Cursor, Lone, lone_of
 from bridge.cdr.rejects import Rejects
-from bridge.cdr.repeated import LocatedRepeated, is_repeated, may_repeat
+from bridge.cdr.repeated import LocatedRepeated, is_built_alike, is_repeated, may_repeat
 from bridge.cdr.sequences import Count
 from bridge.cdr.source import Positions, Source
 from bridge.cdr.steps import Located, Step
@@ -61,14 +61,20 @@ class Scattered:
         """Step behind the collection and remember where its elements' parts lay."""
         counts = self.count.take(cursor)
         if self._may_repeat(cursor, counts):
-            lone = lone_of(cursor, 0)
-            walk_alone(self.steps, lone, int(counts[0]))
-            size_bytes = lone.at - int(cursor.at[0])
+            begin, lone = int(cursor.at[0]), lone_of(cursor, 0)
+            firsts = np.array(walk_alone(self.steps, lone, int(counts[0]))) - begin
+            size_bytes = lone.at - begin
             if is_repeated(cursor, size_bytes):
-                first = self._locate_each(cursor.row(0), counts[:1])
+                row = self._located(cursor.row(0), counts[:1], firsts + begin)
                 cursor.at += size_bytes
-                return LocatedRepeated(first=first, rows=len(cursor))
-        return self._locate_each(cursor, counts)
+                return LocatedRepeated(first=row, rows=len(cursor))
+            if is_built_alike(cursor, size_bytes, np.array(lone.lengths_at) - begin):
+                starts = (cursor.at[:, np.newaxis] + firsts).ravel()
+                cursor.at += size_bytes
+                return self._located(cursor, counts, starts)
+        starts = np.empty(int(counts.sum()), dtype=np.int64)
+        walk_ranks(self.steps, cursor, counts, starts=starts)
+        return self._located(cursor, counts, starts)
 
     def _may_repeat(self, cursor: Cursor, counts: Positions) -> bool:
         """Tell whether it is worth a look: same counts, and the same padding between elements."""
@@ -79,9 +85,8 @@ class Scattered:
             and not ((cursor.at ^ cursor.at[0]) & ALIGNMENT_MASK).any()
         )
 
-    def _locate_each(self, cursor: Cursor, counts: Positions) -> "LocatedScattered":
-        starts = np.empty(int(counts.sum()), dtype=np.int64)
-        walk_ranks(self.steps, cursor, counts, starts=starts)
+    def _located(self, cursor: Cursor, counts: Positions, starts: Positions) -> "LocatedScattered":
+        """Remember where the parts of elements lie that begin at `starts`, shape (sum(counts),)."""
         elements = Cursor(
             cursor.source,
             np.repeat(cursor.origin, counts),

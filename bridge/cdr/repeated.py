@@ -1,7 +1,9 @@
-"""What hardly ever changes within a recording, as names of frames and joints: decoded once.
+"""What hardly ever changes within a recording: names of frames and joints, and lists of them.
 
 Where the bytes of such a part are the same in every row, those of the first row are decoded and
 its columns repeated. Telling so costs one copy of the bytes, which is less than decoding them.
+Where only the lengths in it are the same, as in most lists of transforms, the first row is walked
+and shows the way through all others.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import pyarrow as pa
 
 from bridge.cdr.cursor import Cursor
 from bridge.cdr.rejects import Rejects
-from bridge.cdr.source import Source
+from bridge.cdr.source import SLAB_BYTES, Positions, Source
 from bridge.cdr.steps import Located
 
 REPEATED_ROWS_MIN = 64
@@ -51,11 +53,42 @@ def is_repeated(cursor: Cursor, size_bytes: int) -> bool:
 
     Cost: one copy and one comparison of the bytes, unless a sample of the rows differs already.
     """
-    if not 0 < size_bytes <= REPEATED_BYTES_MAX or (cursor.at + size_bytes > cursor.end).any():
+    if size_bytes > REPEATED_BYTES_MAX or not _fits(cursor, size_bytes):
         return False
     starts = cursor.where()
-    sample = starts[:: max(len(starts) // REPEATED_SAMPLE_ROWS, 1)]
-    return all(cursor.source.is_repeated(some, size_bytes) for some in (sample, starts))
+    return all(cursor.source.is_repeated(some, size_bytes) for some in (_sample_of(starts), starts))
+
+
+def is_built_alike(cursor: Cursor, size_bytes: int, lengths_at: Positions) -> bool:
+    """Tell whether the lengths in the next bytes of every row are those in the first.
+
+    Cost: one gather of the lengths, unless a sample of the rows differs already.
+
+    Args:
+        cursor: In front of the bytes, which are aligned alike in every row.
+        size_bytes: How many there are.
+        lengths_at: int64, shape (k,): where the lengths lie, counted from the cursor.
+    """
+    if not _fits(cursor, size_bytes):
+        return False
+    starts = cursor.where()
+    first = cursor.source.lengths_at(starts[0] + lengths_at)
+    rows_at_once = max(SLAB_BYTES // max(lengths_at.nbytes, 1), 1)
+    for some in (_sample_of(starts), starts):
+        for row in range(0, len(some), rows_at_once):
+            where = some[row : row + rows_at_once, np.newaxis] + lengths_at
+            found = cursor.source.lengths_at(where.ravel()).reshape(where.shape)
+            if (found != first).any():
+                return False
+    return True
+
+
+def _fits(cursor: Cursor, size_bytes: int) -> bool:
+    return size_bytes > 0 and not bool((cursor.at + size_bytes > cursor.end).any())
+
+
+def _sample_of(starts: Positions) -> Positions:
+    return starts[:: max(len(starts) // REPEATED_SAMPLE_ROWS, 1)]
 
 
 def repeated_array(first: pa.Array, rows: int) -> pa.Array:

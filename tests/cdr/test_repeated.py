@@ -1,10 +1,12 @@
 """Parts that are the same in every message: decoded once, and told from those that are not."""
 
 import struct
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from rosbags.typesys import Stores, get_typestore
 
 from bridge.cdr import Decoder, nested, parse_definition, source, text
 from bridge.cdr.rejects import Rejects
@@ -73,7 +75,7 @@ def _no_walk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_that_never_change_are_not_walked_in_every_row() -> None:
     """Guards the test below: without this nothing would be repeated there."""
     with pytest.raises(AssertionError, match="every row"):
-        decode([("base", [*NAMES[:-1], f"wrist_{row % 10}"]) for row in range(ROWS)])
+        decode([("base", [*NAMES[:-1], "x" * (row % 3)]) for row in range(ROWS)])
 
 
 def test_names_that_never_change_come_out_in_every_row() -> None:
@@ -83,6 +85,25 @@ def test_names_that_never_change_come_out_in_every_row() -> None:
 
     assert decode(same) == (same, 0)
     assert decode(shifted) == (shifted, 0)
+
+
+@pytest.mark.usefixtures("_no_walk")
+def test_names_of_lengths_that_never_change_are_found_without_a_walk() -> None:
+    """The first row shows where they are, whatever they are."""
+    rows = [(f"{row:04}", [f"joint_{row:04}", "", f"{row * 7919:09}"]) for row in range(ROWS)]
+
+    assert decode(rows) == (rows, 0)
+
+
+@pytest.mark.usefixtures("_slabs")
+@pytest.mark.parametrize("odd", [0, 1, 5, ROWS // 2 + 1, ROWS - 1])
+@pytest.mark.parametrize("names", [["longer", "b"], ["abcd", "bc"], ["a", "bcde"], ["abcd"], []])
+def test_one_row_with_other_lengths_is_decoded_as_it_is(odd: int, names: list[str]) -> None:
+    """Also where all names together take as much room as in every other row."""
+    rows = [("base", [f"{row:04}", f"{row % 10}"]) for row in range(ROWS)]
+    rows[odd] = ("base", names)
+
+    assert decode(rows) == (rows, 0)
 
 
 @pytest.mark.usefixtures("_slabs")
@@ -142,6 +163,75 @@ def test_a_bound_is_enforced_where_every_frame_breaks_it() -> None:
 
     assert len(Decoder(kind).decode(kept).messages) == ROWS
     assert Decoder(kind).decode(broken).dropped == {"bound_exceeded": ROWS}
+
+
+@pytest.mark.parametrize("odd_points", [2, 3])
+def test_lists_within_lists_are_found_by_the_first_row(odd_points: int) -> None:
+    """Against rosbags: all inner lists are as long as those of the first row, or all but one."""
+    name = "visualization_msgs/msg/MarkerArray"
+    store = get_typestore(Stores.ROS2_JAZZY)
+    text, _ = store.generate_msgdef(name, ros_version=2)
+    kind = parse_definition(name, Definition(encoding="ros2msg", text=text))
+    messages = [
+        markers(store, row, points=odd_points if row == ROWS - 3 else 2) for row in range(ROWS)
+    ]
+    decoded = Decoder(kind).decode(
+        block_of([bytes(store.serialize_cdr(message, name)) for message in messages])
+    )
+
+    assert decoded.leftover == 0
+    for message, row in zip(messages, decoded.messages.to_pylist(), strict=True):
+        for ours, theirs in zip(row["markers"], message.markers, strict=True):
+            assert (ours["ns"], ours["id"]) == (theirs.ns, theirs.id)
+            assert [point["x"] for point in ours["points"]] == [one.x for one in theirs.points]
+
+
+def markers(store: Any, row: int, *, points: int) -> Any:
+    """Make two markers with some points each."""
+    types = store.types
+    vector = types["geometry_msgs/msg/Vector3"](x=1.0, y=1.0, z=1.0)
+    pose = types["geometry_msgs/msg/Pose"](
+        position=types["geometry_msgs/msg/Point"](x=0.0, y=0.0, z=0.0),
+        orientation=types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0),
+    )
+    stamp = types["builtin_interfaces/msg/Time"](sec=row, nanosec=0)
+    colour = types["std_msgs/msg/ColorRGBA"](r=1.0, g=0.0, b=0.0, a=1.0)
+    uv = types["visualization_msgs/msg/UVCoordinate"]
+    return types["visualization_msgs/msg/MarkerArray"](
+        markers=[
+            types["visualization_msgs/msg/Marker"](
+                header=types["std_msgs/msg/Header"](stamp=stamp, frame_id="map"),
+                ns=f"lane_{row:03}",
+                id=number,
+                type=5,
+                action=0,
+                pose=pose,
+                scale=vector,
+                color=colour,
+                lifetime=types["builtin_interfaces/msg/Duration"](sec=0, nanosec=0),
+                frame_locked=False,
+                points=[
+                    types["geometry_msgs/msg/Point"](x=float(row + point), y=0.0, z=0.0)
+                    for point in range(points)
+                ],
+                colors=[],
+                texture_resource="",
+                texture=types["sensor_msgs/msg/CompressedImage"](
+                    header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=""),
+                    format="",
+                    data=np.empty(0, dtype=np.uint8),
+                ),
+                uv_coordinates=[uv(u=0.5, v=0.5)],
+                text="",
+                mesh_resource="",
+                mesh_file=types["visualization_msgs/msg/MeshFile"](
+                    filename="", data=np.empty(0, dtype=np.uint8)
+                ),
+                mesh_use_embedded_materials=False,
+            )
+            for number in range(2)
+        ]
+    )
 
 
 def test_what_is_wrong_in_every_row_is_dropped_in_every_row() -> None:
