@@ -24,6 +24,9 @@ from bridge.errors import OfflineError, ProtocolError, RefusedError, ServerError
 
 API_KEY_HEADER = "mosaico-api-key-token"
 _TLS_STEP_S = 2.0
+# What gRPC keeps of each call, to send it again where a server turned it away: enough for control
+# calls. By default it is 256 KiB, of every stream for as long as it is open.
+_RETRY_BUFFER_BYTES = 4096
 _COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
 
 
@@ -95,7 +98,10 @@ class Connection:
 
     def _open_channel(self) -> Any:
         options = self.options
-        generic: list[tuple[str, int]] = [("grpc.use_local_subchannel_pool", 1)]
+        generic: list[tuple[str, int]] = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
+        ]
         if options.keepalive_s > 0:
             # Pings without data stay at gRPC's default of two, or C++ servers hang up on us.
             generic += [

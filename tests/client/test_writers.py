@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 
 import numpy as np
 import pyarrow as pa
@@ -448,6 +449,26 @@ def test_a_connection_carries_64_streams(client: MosaicoClient, name: str) -> No
     sequence = client.sequence_handler(name)
     assert sequence is not None
     assert len(sequence.topics) == 65
+
+
+def test_what_was_sent_is_let_go_of(client: MosaicoClient, name: str) -> None:
+    """Every topic is open until the end of its recording: what each kept would add up."""
+    kept: list[weakref.ref[np.ndarray]] = []
+    with client.sequence_create(name, {}) as writer:
+        topic = writer.topic_create("t", {}, Integer64)
+        for _ in range(4):
+            times_ns = np.arange(2_000)
+            kept.append(weakref.ref(times_ns))
+            column = pa.Array.from_buffers(
+                pa.int64(), len(times_ns), [None, pa.py_buffer(times_ns)]
+            )
+            topic.write_batch(pa.record_batch([column, column], schema=Integer64.schema))
+            del times_ns, column
+        deadline_s = time.monotonic() + 10
+        while any(each() is not None for each in kept) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+
+        assert [each() for each in kept] == [None] * len(kept)
 
 
 def test_rows_of_a_real_model(client: MosaicoClient, name: str) -> None:
