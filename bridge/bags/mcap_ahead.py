@@ -35,23 +35,31 @@ def load_ahead(
     """
     with ThreadPoolExecutor(LOADERS, thread_name_prefix="load-chunks") as loaders:
         waiting: deque[tuple[Segment | StretchAt, Future[Pieces] | None]] = deque()
-        # How much chunks hold is known when the first is loaded; those of a file are much alike.
         depth = 0
         for segment in segments:
             room = depth if segment.end - segment.start <= AHEAD_BYTES_MAX else 0
             while len(waiting) > room:
                 first, loading = waiting.popleft()
                 pieces = () if loading is None else loading.result()
-                if pieces:
-                    depth = AHEAD if _size_bytes(pieces) <= AHEAD_BYTES_MAX else 0
+                depth = _depth_after(pieces) if pieces else depth
                 yield first, pieces
-            begun = loaders.submit(load, segment) if isinstance(segment, StretchAt) else None
-            waiting.append((segment, begun))
+            if not isinstance(segment, StretchAt):
+                waiting.append((segment, None))
+            elif room:
+                waiting.append((segment, loaders.submit(load, segment)))
+            else:
+                # Another thread would only be waited for.
+                pieces = load(segment)
+                depth = _depth_after(pieces)
+                yield segment, pieces
         for first, loading in waiting:
             yield first, () if loading is None else loading.result()
 
 
-def _size_bytes(pieces: Pieces) -> int:
-    """How many bytes pieces keep in memory; a buffer that they share counts once."""
+def _depth_after(pieces: Pieces) -> int:
+    """Tell how many more may wait, by what a stretch keeps in memory; a shared buffer counts once.
+
+    How much chunks hold is known when the first is loaded; those of a file are much alike.
+    """
     sizes = {id(piece.data): len(piece.data) for piece in pieces if piece.data is not None}
-    return sum(sizes.values())
+    return AHEAD if sum(sizes.values()) <= AHEAD_BYTES_MAX else 0
