@@ -54,7 +54,9 @@ class Access:
             return Permission.MANAGE
         if not token:
             raise Refusal(Status.PERMISSION_DENIED, "Missing API key in request header.")
-        _require_form(token)
+        fault = form_fault(token)
+        if fault:
+            raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {fault}.")
         key = self._api_keys.get(token)
         if key is None:
             raise Refusal(Status.PERMISSION_DENIED, "Unauthorized: API key does not exist.")
@@ -75,24 +77,20 @@ class Access:
             )
 
 
-def _require_form(token: str) -> None:
-    """Check `msco_<payload>_<fingerprint>`, whose fingerprint is the payload's CRC-32."""
+def form_fault(token: str) -> str:
+    """Tell what is wrong with `msco_<payload>_<CRC-32 of the payload>`; empty where nothing is."""
     parts = token.split("_")
-    fault = ""
     if len(parts) != 3:  # noqa: PLR2004 - the three parts of the form above
-        fault = "the token is incomplete"
-    elif parts[0] != "msco":
-        fault = "bad header"
-    elif len(parts[1]) != 32 or len(parts[2]) != 8:  # noqa: PLR2004 - protocol.md 4.1
-        fault = "bad length"
-    elif not re.fullmatch("[a-z0-9]+", parts[1]):
-        fault = "bad payload"
-    elif not re.fullmatch("[0-9a-f]+", parts[2]):
-        fault = "bad fingerprint"
-    elif parts[2] != f"{zlib.crc32(parts[1].encode()):08x}":
-        fault = "fingerprint mismatch"
-    if fault:
-        raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {fault}.")
+        return "the token is incomplete"
+    header, payload, fingerprint = parts
+    rules = (
+        (header == "msco", "bad header"),
+        (len(payload) == 32 and len(fingerprint) == 8, "bad length"),  # noqa: PLR2004 - protocol.md 4.1
+        (re.fullmatch("[a-z0-9]*", payload), "bad payload"),
+        (re.fullmatch("[0-9a-f]*", fingerprint), "bad fingerprint"),
+        (fingerprint == f"{zlib.crc32(payload.encode()):08x}", "fingerprint mismatch"),
+    )
+    return next((fault for holds, fault in rules if not holds), "")
 
 
 class _Token(flight.ServerMiddleware):  # type: ignore[misc]

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import pyarrow as pa
 
-from bridge.embedded.access import Access, ApiKey, Permission
+from bridge.embedded.access import Access, ApiKey, Permission, form_fault
 from bridge.embedded.archive import Archive
 from bridge.embedded.dialect import Dialect
 from bridge.embedded.keyed_dialect import KEYED
@@ -226,6 +226,13 @@ def _keys(
 ) -> dict[str, ApiKey] | None:
     if api_keys is None:
         return None
+    for number, token in enumerate(api_keys, start=1):
+        fault = form_fault(token)
+        if fault:
+            raise ConfigError(
+                f"API key {number} can never be used: {fault}",
+                hint="a key is msco_, 32 small letters or digits, _, and their CRC-32 as 8 digits",
+            )
     return {
         token: wanted if isinstance(wanted, ApiKey) else ApiKey(permission=_permission(wanted))
         for token, wanted in api_keys.items()

@@ -189,6 +189,14 @@ def test_unknown_permission_is_a_configuration_error(tmp_path: Path) -> None:
     assert token("a") not in str(caught.value)
 
 
+@pytest.mark.parametrize("wrong", ["secret", token("a")[:-1], token("a").replace("a_", "b_")])
+def test_key_that_could_never_match_is_a_configuration_error(tmp_path: Path, wrong: str) -> None:
+    """It is told by its place; the key itself is not shown."""
+    with pytest.raises(ConfigError, match="API key 2 can never be used") as caught:
+        EmbeddedServer(tmp_path, api_keys={token("a"): "read", wrong: "write"})
+    assert wrong not in f"{caught.value} {caught.value.hint}"
+
+
 def test_expired_key_opens_nothing(tmp_path: Path) -> None:
     """A key works until it expires and is refused from then on, on open connections too."""
     lasting_s = 1.0
