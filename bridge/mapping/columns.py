@@ -42,8 +42,17 @@ def _blank(value_type: pa.DataType, rows: int, validity: pa.Buffer | None) -> pa
 
 
 def _zero_buffer(size_bytes: int) -> pa.Buffer:
+    # A slice cannot be written to.
+    return _ZEROS.slice(0, size_bytes) if size_bytes <= len(_ZEROS) else _zero_pages(size_bytes)
+
+
+def _zero_pages(size_bytes: int) -> pa.Buffer:
     # numpy asks for pages that are zero already, so nothing is written until somebody reads.
     return pa.py_buffer(np.zeros(size_bytes, np.uint8))
+
+
+_ZEROS = _zero_pages(1 << 20)
+"""What all blank columns share, so that it is neither allocated nor written for any of them."""
 
 
 def constant(value: object, value_type: pa.DataType, rows: int) -> pa.Array:
