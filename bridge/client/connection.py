@@ -24,9 +24,10 @@ from bridge.errors import OfflineError, ProtocolError, RefusedError, ServerError
 
 API_KEY_HEADER = "mosaico-api-key-token"
 _TLS_STEP_S = 2.0
-# What gRPC keeps of each call, to send it again where a server turned it away: enough for control
-# calls. By default it is 256 KiB, of every stream for as long as it is open.
-_RETRY_BUFFER_BYTES = 4096
+# What gRPC keeps of each call, to send it again where a server turned it away before it began:
+# enough for control calls and the beginning of a put, whose schema may have 6 KiB. By default it is
+# 256 KiB, of every stream for as long as it is open.
+_RETRY_BUFFER_BYTES = 16 << 10
 _COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
 
 
