@@ -320,9 +320,10 @@ def test_budget_holds_everything_back_until_there_is_more(bridge: "Bridge") -> N
         assert status is not None
         assert "uplink budget of the day used up until" in status.uplink.reason
         assert bridge.entries()["b.mcap"].state is State.READY
-        # `explain` is another process, and reads the file.
-        found = explain(bridge.watched / "b.mcap", bridge.settings)
-        assert found.summary.endswith(status.uplink.reason)
+        # `explain` is another process, and reads the file, which is written now and then.
+        reason = status.uplink.reason
+        held = bridge.watched / "b.mcap"
+        bridge.wait_for(lambda: explain(held, bridge.settings).summary.endswith(reason))
         saved = json.loads((bridge.state / UPLINK_FILE).read_text())["moved_bytes"]
         assert min(saved.values()) > 300_000
         up.change(bytes_per_day_max=10**9)
