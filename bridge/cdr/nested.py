@@ -62,13 +62,15 @@ class Scattered:
         counts = self.count.take(cursor)
         if self._may_repeat(cursor, counts):
             begin, lone = int(cursor.at[0]), lone_of(cursor, 0)
-            firsts = np.array(walk_alone(self.steps, lone, int(counts[0]))) - begin
+            noted = walk_alone(self.steps, lone, int(counts[0]))
+            firsts = np.array(noted, dtype=np.int64) - begin
+            lengths_at = np.array(lone.lengths_at, dtype=np.int64) - begin
             size_bytes = lone.at - begin
             if is_repeated(cursor, size_bytes):
                 row = self._located(cursor.row(0), counts[:1], firsts + begin)
                 cursor.at += size_bytes
                 return LocatedRepeated(first=row, rows=len(cursor))
-            if is_built_alike(cursor, size_bytes, np.array(lone.lengths_at) - begin):
+            if is_built_alike(cursor, size_bytes, lengths_at):
                 starts = (cursor.at[:, np.newaxis] + firsts).ravel()
                 cursor.at += size_bytes
                 return self._located(cursor, counts, starts)

@@ -186,6 +186,31 @@ def test_lists_within_lists_are_found_by_the_first_row(odd_points: int) -> None:
             assert [point["x"] for point in ours["points"]] == [one.x for one in theirs.points]
 
 
+def test_arrays_within_arrays_have_no_lengths_to_compare() -> None:
+    """Every row is built like the first, whatever is in it."""
+    text = f"""Inner[2] x
+{"=" * 80}
+MSG: p/Inner
+Flag[2] flags
+uint8 data
+{"=" * 80}
+MSG: p/Flag
+uint8 a
+uint8 b
+"""
+    kind = parse_definition("p/msg/Outer", Definition(encoding="ros2msg", text=text))
+    bodies = [bytes((row + place) % 256 for place in range(10)) for row in range(ROWS)]
+    decoded = Decoder(kind).decode(block_of([b"\0\1\0\0" + body for body in bodies]))
+
+    for body, row in zip(bodies, decoded.messages.to_pylist(), strict=True):
+        flat = [
+            value
+            for inner in row["x"]
+            for value in (*(v for flag in inner["flags"] for v in flag.values()), inner["data"])
+        ]
+        assert bytes(flat) == body
+
+
 def markers(store: Any, row: int, *, points: int) -> Any:
     """Make two markers with some points each."""
     types = store.types
