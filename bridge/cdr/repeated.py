@@ -56,7 +56,7 @@ def is_repeated(cursor: Cursor, size_bytes: int) -> bool:
     if size_bytes > REPEATED_BYTES_MAX or not _fits(cursor, size_bytes):
         return False
     starts = cursor.where()
-    return all(cursor.source.is_repeated(some, size_bytes) for some in (_sample_of(starts), starts))
+    return all(cursor.source.is_same_at(some, size_bytes) for some in (_sample_of(starts), starts))
 
 
 def is_built_alike(cursor: Cursor, size_bytes: int, lengths_at: Positions) -> bool:

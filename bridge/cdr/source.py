@@ -82,7 +82,7 @@ class Source:
             return np.empty(0, dtype=f"V{size_bytes}")
         return self.window(size_bytes)[starts]
 
-    def is_repeated(self, starts: Positions, size_bytes: int) -> bool:
+    def is_same_at(self, starts: Positions, size_bytes: int) -> bool:
         """Tell whether the same bytes stand at all positions; all must lie inside.
 
         One copy, within the cache; none of what follows the first slab that differs.

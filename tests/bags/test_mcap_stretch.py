@@ -74,6 +74,33 @@ def test_chunks_side_by_side_share_a_buffer(tmp_path: Path) -> None:
 
     assert buffers(source) == (list(range(CHUNKS)), [CHUNKS])
     assert max(source.sizes) > CHUNKS * PAYLOAD_BYTES
+    with McapReader(FileSource(tmp_path / "a.mcap"), limits=ReadLimits()) as reader:
+        assert len(list(reader.blocks())) == 1
+
+
+@pytest.mark.parametrize("channels_max", [0, 4], ids=["alone", "together"])
+def test_a_channel_declared_anew_within_a_stretch_cuts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels_max: int
+) -> None:
+    """What comes before the declaration is of the channel announced, what comes after is not."""
+    monkeypatch.setattr(mcap_stretch, "JOINABLE_CHANNELS_MAX", channels_max)
+    announced = made.schema(1) + made.channel(1, 1, "/a")
+    anew = made.channel(1, 1, "/b")
+    body, indexes = announced, b""
+    start = len(made.MAGIC + made.header() + announced)
+    for number in range(CHUNKS):
+        before = anew if number == CHUNKS // 2 else b""
+        chunk = made.chunk(before + made.message(1, number, b"x"), crc=None)
+        index = made.message_index(1, [(number, len(before))])
+        indexes += made.chunk_index(start, len(chunk), {1: start + len(chunk)}, len(index))
+        body += chunk + index
+        start += len(chunk) + len(index)
+    path = tmp_path / "a.mcap"
+    path.write_bytes(made.finished(body, announced + made.statistics({1: CHUNKS}) + indexes))
+    result = made.read_with_ours(path)
+
+    assert [message.log_time for message in result.messages] == list(range(CHUNKS // 2))
+    assert result.skipped == {("", "redeclared_channel"): CHUNKS - CHUNKS // 2}
 
 
 def test_a_stretch_ends_before_it_is_too_long(
