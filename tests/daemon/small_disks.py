@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-BLOCK = b"x" * 1024
-
 
 @contextlib.contextmanager
 def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
@@ -31,7 +29,10 @@ def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
 def fill(folder: Path, *, leave_bytes: int = 0) -> Path:
     """Fill a disk up, but for some bytes; give the file whose removal makes room again."""
     filler = folder / "filler"
-    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as stream:
-        while shutil.disk_usage(folder).free > leave_bytes:
-            stream.write(BLOCK)
+    with filler.open("ab") as stream:
+        # In one call: who looks at the disk meanwhile should see it as it was or as it is. Again
+        # only where somebody else wrote between the two lines.
+        while (missing_bytes := shutil.disk_usage(folder).free - leave_bytes) > 0:
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(stream.fileno(), filler.stat().st_size, missing_bytes)
     return filler

@@ -100,19 +100,21 @@ def test_oldest_recordings_that_did_not_arrive_make_room(
 
 def test_what_arrived_goes_before_what_did_not(bridge: "Bridge", disk: Path) -> None:
     """With sources kept, those that are on the platform make room first, whatever their age."""
+    record(bridge, "rejected_1.mcap")
+    record(bridge, "torn_1.mcap")
+    record(bridge, "good_1.mcap")
+    with bridge.running():
+        bridge.await_state("rejected_1.mcap", State.REJECTED)
+        bridge.await_state("torn_1.mcap", State.PARTIAL)
+        bridge.await_state("good_1.mcap", State.FINALISED)
+    # Between two runs: a sweep in the middle of the filling would let one more of them go.
+    fill(disk, leave_bytes=MEBIBYTE * 3 // 2)
     bridge.overrides |= {
         "disposal.emergency": True,
         "disposal.emergency_free_min_bytes": 3 * MEBIBYTE,
     }
-    record(bridge, "rejected_1.mcap")
-    record(bridge, "torn_1.mcap")
-    record(bridge, "good_1.mcap")
     listener = Listener()
     with bridge.running(listener):
-        bridge.await_state("rejected_1.mcap", State.REJECTED)
-        bridge.await_state("torn_1.mcap", State.PARTIAL)
-        bridge.await_state("good_1.mcap", State.FINALISED)
-        fill(disk, leave_bytes=MEBIBYTE * 3 // 2)
         bridge.await_state("good_1.mcap", State.DISPOSED)
         bridge.wait_for(lambda: len(listener.disposals) == 2)
 
@@ -135,9 +137,7 @@ def test_without_the_setting_nothing_that_did_not_arrive_is_deleted(
     with bridge.running(listener) as daemon:
         bridge.await_state("b.mcap", State.READY)
         fill(disk)
-        status = daemon.status
-        assert status is not None
-        scans = status.watch.scans
+        scans = bridge.wait_for(lambda: daemon.status).watch.scans
         bridge.wait_for(lambda: daemon.status and daemon.status.watch.scans > scans + 2)
 
     assert not listener.disposals
