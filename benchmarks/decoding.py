@@ -8,23 +8,19 @@ Counts = dict[str, int]
 
 
 def decode_ours(path: Path) -> Callable[[], Counts]:
-    """Read and decode with this project, reading ahead and batching as an ingest does."""
+    """Read and decode with this project, in batches as an ingest does."""
     from benchmarks.ready_made import due
     from bridge.bags import load_recording, open_recording
     from bridge.ingest import BatchLimits
     from bridge.ingest.batches import Batcher
-    from bridge.ingest.threads import ReadAhead
-
-    limits = BatchLimits()
 
     def call() -> Counts:
         messages = payload_bytes = 0
         with open_recording(load_recording(path)) as reader:
             decoders = {topic.index: _decoder(topic) for topic in reader.topics}
-            with ReadAhead(reader.blocks(), bytes_max=limits.read_ahead_bytes) as ahead:
-                for block in due(iter(ahead), Batcher(limits)):
-                    messages += len(decoders[block.topic].decode(block).log_times_ns)
-                    payload_bytes += int((block.ends - block.starts).sum())
+            for block in due(reader.blocks(), Batcher(BatchLimits())):
+                messages += len(decoders[block.topic].decode(block).log_times_ns)
+                payload_bytes += int((block.ends - block.starts).sum())
         return {"messages": messages, "payload_bytes": payload_bytes}
 
     return call

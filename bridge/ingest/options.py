@@ -45,14 +45,12 @@ class BatchLimits:
         batch_rows_max: Rows of one batch.
         memory_budget_bytes: Payload bytes that wait in all topics together; at the bound the
             biggest topics are sent early.
-        read_ahead_bytes: Container bytes that are read before they are asked for.
         send_queue_batches: Batches that wait for the network; at the bound decoding waits.
     """
 
     batch_bytes_max: int = 8 << 20
     batch_rows_max: int = 100_000
     memory_budget_bytes: int = 32 << 20
-    read_ahead_bytes: int = 8 << 20
     send_queue_batches: int = 2
 
 

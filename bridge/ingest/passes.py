@@ -1,7 +1,7 @@
 """Reading a recording once or several times, each time for some of its topics, into batches.
 
-Three threads: one reads ahead, this one decodes and maps, one sends behind. All three hand over
-arrays; nothing here runs once per message.
+One thread reads, decodes and maps, another sends behind. A third that reads ahead would mostly
+contend for the interpreter lock. Nothing here runs once per message.
 """
 
 import time
@@ -19,7 +19,6 @@ from bridge.ingest.lanes import Lane, enter_skipped, plan_lanes
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, TopicOutcome
 from bridge.ingest.sending import Sending, enter_written
-from bridge.ingest.threads import ReadAhead
 from bridge.model import MessageBlock
 
 Take = Callable[[Lane, pa.RecordBatch], None]
@@ -174,20 +173,28 @@ class Passes:
         """
         wanted = {lane.topic.index for lane in lanes}
         batcher = Batcher(self._options.batches)
-        ahead = ReadAhead(iter(blocks), bytes_max=self._options.batches.read_ahead_bytes)
         self._reported_bytes = 0
-        with ahead:
-            for block in ahead:
-                self._report_progress(reader, share)
-                if block.topic not in wanted:
-                    others(block)
-                    continue
-                for due in batcher.add(block):
-                    self._convert(due, take)
-            for due in batcher.flush():
-                self._convert(due, take)
+        for block in self._timed(blocks):
             self._report_progress(reader, share)
-        self.read_s += ahead.busy_s
+            if block.topic not in wanted:
+                others(block)
+                continue
+            for due in batcher.add(block):
+                self._convert(due, take)
+        for due in batcher.flush():
+            self._convert(due, take)
+        self._report_progress(reader, share)
+
+    def _timed(self, blocks: Iterable[MessageBlock]) -> Iterator[MessageBlock]:
+        """Yield the blocks, and add up how long reading took."""
+        following = iter(blocks)
+        while True:
+            started = time.perf_counter()
+            block = next(following, None)
+            self.read_s += time.perf_counter() - started
+            if block is None:
+                return
+            yield block
 
     def _convert(self, block: MessageBlock, take: Take) -> None:
         lane = self.lanes[block.topic]

@@ -22,11 +22,11 @@ from bridge.errors import (
     RecordingError,
     Trouble,
 )
+from bridge.ingest.behind import SendBehind
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.lanes import Lane, is_the_topics_fault
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
-from bridge.ingest.threads import SendBehind
 from bridge.ingest.upload import OpenUpload, got_on
 
 TOPIC_DROPPED_REASON = "topic_dropped"

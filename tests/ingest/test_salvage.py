@@ -32,9 +32,7 @@ MESSAGES = 400
 TOKEN = f"msco_{'w' * 32}_{zlib.crc32(b'w' * 32):08x}"
 
 # Small batches, so that a good part is on the platform before the damage is met.
-OPTIONS = IngestOptions(
-    identity=Identity(instance="test"), batches=BatchLimits(batch_rows_max=20, read_ahead_bytes=1)
-)
+OPTIONS = IngestOptions(identity=Identity(instance="test"), batches=BatchLimits(batch_rows_max=20))
 
 
 def string(text: str) -> bytes:
