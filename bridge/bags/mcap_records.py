@@ -94,6 +94,9 @@ CHUNK_HEAD_BYTES_MAX = 128
 HEAD = struct.Struct("<BQ")
 """Opcode and length, as `RECORD_HEAD`, for one record at a time."""
 
+_CHUNK_HEAD = struct.Struct("<BQ16xQII")
+"""Of a chunk record: opcode, length, uncompressed size, CRC and the length of the compression."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
@@ -270,11 +273,12 @@ def parse_chunk_head(record: bytes | memoryview) -> ChunkHead:
     """
     if len(record) < HEAD_BYTES or record[0] != Opcode.CHUNK:
         raise DamagedRecordingError("there is no chunk record where one should be")
-    _, length = parse_head(record)
-    fields = Fields(record, HEAD_BYTES + 16)
-    uncompressed_bytes = fields.number(8)
-    crc = fields.number(4)
-    compression = fields.text()
+    if len(record) < _CHUNK_HEAD.size:
+        raise DamagedRecordingError("a field reaches past the end of its record")
+    _, length, uncompressed_bytes, crc, name_bytes = _CHUNK_HEAD.unpack_from(record)
+    fields = Fields(record, _CHUNK_HEAD.size - 4)
+    compression = fields.text() if name_bytes else ""
+    fields.position = _CHUNK_HEAD.size + name_bytes
     records_bytes = fields.number(8)
     if fields.position + records_bytes != HEAD_BYTES + length:
         raise DamagedRecordingError("a chunk's lengths contradict each other")

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
-from bridge.bags.mcap_chunk import check_claims
+from bridge.bags.mcap_chunk import check_claims, expand, index_offsets
 from bridge.bags.mcap_pieces import Piece, load_chunk, lost_chunk, piece_of
 from bridge.bags.mcap_records import CHUNK_HEAD_BYTES_MAX, ChunkIndex, parse_chunk_head
 from bridge.bags.mcap_scan import ChunkAt, Segment
-from bridge.bags.mcap_slicing import Bytes, Slices
+from bridge.bags.mcap_slicing import Bytes, Offsets, Slices, slice_by_index
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError, RecordingLimitError
 
@@ -96,6 +96,8 @@ def load_stretch(
             load_chunk(source, chunk, known=known, limits=limits) for chunk in stretch.chunks
         )
     whole: Bytes = np.frombuffer(raw, dtype=np.uint8)
+    if piece := _cut_at_once(stretch, whole, limits=limits):
+        return (piece,)
     pieces = [
         _load_within(source, chunk, whole, chunk.start - stretch.start, known=known, limits=limits)
         for chunk in stretch.chunks
@@ -106,6 +108,33 @@ def load_stretch(
             [_joined(list(group))] if in_whole else group for (in_whole, _), group in alike
         )
     )
+
+
+def _cut_at_once(stretch: StretchAt, whole: Bytes, *, limits: ReadLimits) -> Piece | None:
+    """Find the records of all chunks together; None where one of them asks for a closer look."""
+    bounds: list[tuple[int, int]] = []
+    offsets: list[Offsets] = []
+    verified: set[bool] = set()
+    for chunk in stretch.chunks:
+        start = chunk.start - stretch.start
+        raw = whole.data[start : chunk.index_end - stretch.start]
+        try:
+            head = parse_chunk_head(raw)
+            check_claims(head, limits=limits)
+            expand(head, raw[head.records_start :][: head.records_bytes])
+        except (DamagedRecordingError, RecordingLimitError):
+            return None
+        found = index_offsets(raw, chunk.end - chunk.start)
+        if head.compression or found is None:
+            return None
+        base = start + head.records_start
+        bounds.append((base, base + head.records_bytes))
+        offsets.append(found + base)
+        verified.add(bool(head.crc))
+    slices = slice_by_index(whole, np.concatenate(offsets), np.array(bounds))
+    if slices is None or len(verified) > 1:
+        return None
+    return Piece(data=whole, slices=slices, verified=verified.pop())
 
 
 def _load_within(
