@@ -25,7 +25,7 @@ from bridge.bags.mcap_records import (
 from bridge.bags.mcap_scan import ChunkAt, LostAt, RunAt, scan
 from bridge.bags.mcap_slicing import Bytes, Slices, slice_by_index, slice_by_walk
 from bridge.bags.source import BytesSource, Source
-from bridge.errors import BridgeError, DamagedRecordingError, RecordingLimitError
+from bridge.errors import DamagedRecordingError, RecordingLimitError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,18 +60,13 @@ def load_chunk(
         # Before anything of the size it claims is allocated.
         check_claims(head, limits=limits)
         raw = memoryview(source.read_at(chunk.start, chunk.index_end - chunk.start))
-        return piece_of(source, chunk, head, raw, known=known)
+        return _piece_of(source, chunk, head, raw, known=known)
     except (DamagedRecordingError, RecordingLimitError) as error:
-        return lost_chunk(chunk, error)
+        lost = LostAt(start=chunk.start, end=chunk.index_end, reason=error.message)
+        return Piece(data=None, slices=None, losses=(lost,), verified=True)
 
 
-def lost_chunk(chunk: ChunkAt, error: BridgeError) -> Piece:
-    """Give up a chunk as a whole."""
-    lost = LostAt(start=chunk.start, end=chunk.index_end, reason=error.message)
-    return Piece(data=None, slices=None, losses=(lost,), verified=True)
-
-
-def piece_of(
+def _piece_of(
     source: Source,
     chunk: ChunkAt,
     head: ChunkHead,

@@ -64,9 +64,9 @@ def slice_by_index(data: Bytes, offsets: Offsets, bounds: Offsets | None = None)
     if (lengths < MESSAGE_CONTENT_BYTES_MIN).any():
         return None
     ends = offsets + (lengths.astype(np.int64) + HEAD_BYTES)
-    # At any byte, one for the chunk that begins before it, less one for each message that does, less
-    # what has ended: 0 or 1 everywhere means that no message overlaps another or leaves its chunk.
-    # That is what comparing the two in order comes to, and pairs of them are the gaps.
+    # Count at any byte the chunks that are open there, less the messages that are. That it is never
+    # negative (no message overlaps another or leaves its chunk) is what comparing the two in order
+    # comes to; where it is 1 there is a gap, from one of the first to the same of the second.
     gap_starts = _ordered(np.concatenate((bounds[:, 0], ends)))
     gap_ends = _ordered(np.concatenate((bounds[:, 1], offsets)))
     if (gap_starts > gap_ends).any():

@@ -7,17 +7,16 @@ and buffers of megabytes would merely be kept longer.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.mcap_chunk import check_claims, expand, index_offsets
-from bridge.bags.mcap_pieces import Piece, load_chunk, lost_chunk, piece_of
+from bridge.bags.mcap_pieces import Piece, load_chunk
 from bridge.bags.mcap_records import CHUNK_HEAD_BYTES_MAX, ChunkIndex, parse_chunk_head
 from bridge.bags.mcap_scan import ChunkAt, Segment
-from bridge.bags.mcap_slicing import Bytes, Offsets, Slices, slice_by_index
+from bridge.bags.mcap_slicing import Bytes, Offsets, slice_by_index
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError, RecordingLimitError
 
@@ -85,98 +84,41 @@ def stretches(segments: Iterable[Segment]) -> Iterator[Segment | StretchAt]:
 def load_stretch(
     source: Source, stretch: StretchAt, *, known: NDArray[np.bool_], limits: ReadLimits
 ) -> tuple[Piece, ...]:
-    """Load all chunks of a stretch; intact plain neighbours become one piece."""
-    if len(stretch.chunks) == 1:
-        return (load_chunk(source, stretch.chunks[0], known=known, limits=limits),)
-    try:
-        raw = source.read_at(stretch.start, stretch.end - stretch.start)
-    except DamagedRecordingError:
-        # Only the chunks on the bad spot of the disk are lost.
-        return tuple(
-            load_chunk(source, chunk, known=known, limits=limits) for chunk in stretch.chunks
-        )
-    whole: Bytes = np.frombuffer(raw, dtype=np.uint8)
-    if piece := _cut_at_once(stretch, whole, limits=limits):
+    """Load all chunks of a stretch: as one piece where all are intact, else each by itself."""
+    if len(stretch.chunks) > 1 and (piece := _load_at_once(source, stretch, limits=limits)):
         return (piece,)
-    pieces = [
-        _load_within(source, chunk, whole, chunk.start - stretch.start, known=known, limits=limits)
-        for chunk in stretch.chunks
-    ]
-    alike = groupby(pieces, key=lambda piece: (piece.data is whole, piece.verified))
-    return tuple(
-        chain.from_iterable(
-            [_joined(list(group))] if in_whole else group for (in_whole, _), group in alike
-        )
-    )
+    return tuple(load_chunk(source, chunk, known=known, limits=limits) for chunk in stretch.chunks)
 
 
-def _cut_at_once(stretch: StretchAt, whole: Bytes, *, limits: ReadLimits) -> Piece | None:
-    """Find the records of all chunks together; None where one of them asks for a closer look."""
+def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> Piece | None:
+    """Find the records of all chunks together; None where one of them needs a closer look."""
     bounds: list[tuple[int, int]] = []
     offsets: list[Offsets] = []
     verified: set[bool] = set()
-    for chunk in stretch.chunks:
-        start = chunk.start - stretch.start
-        raw = whole.data[start : chunk.index_end - stretch.start]
-        try:
+    try:
+        data: Bytes = np.frombuffer(
+            source.read_at(stretch.start, stretch.end - stretch.start), dtype=np.uint8
+        )
+        for chunk in stretch.chunks:
+            start = chunk.start - stretch.start
+            raw = data.data[start : chunk.index_end - stretch.start]
             head = parse_chunk_head(raw)
             check_claims(head, limits=limits)
             expand(head, raw[head.records_start :][: head.records_bytes])
-        except (DamagedRecordingError, RecordingLimitError):
-            return None
-        found = index_offsets(raw, chunk.end - chunk.start)
-        if head.compression or found is None:
-            return None
-        base = start + head.records_start
-        bounds.append((base, base + head.records_bytes))
-        offsets.append(found + base)
-        verified.add(bool(head.crc))
-    slices = slice_by_index(whole, np.concatenate(offsets), np.array(bounds))
+            found = index_offsets(raw, chunk.end - chunk.start)
+            if head.compression or found is None:
+                return None
+            base = start + head.records_start
+            bounds.append((base, base + head.records_bytes))
+            offsets.append(found + base)
+            verified.add(bool(head.crc))
+    except (DamagedRecordingError, RecordingLimitError):
+        # What is lost, and where, the chunks tell one by one.
+        return None
+    slices = slice_by_index(data, np.concatenate(offsets), np.array(bounds))
     if slices is None or len(verified) > 1:
         return None
-    return Piece(data=whole, slices=slices, verified=verified.pop())
-
-
-def _load_within(
-    source: Source,
-    chunk: ChunkAt,
-    whole: Bytes,
-    start: int,
-    *,
-    known: NDArray[np.bool_],
-    limits: ReadLimits,
-) -> Piece:
-    """Load one chunk of a stretch in memory; if it is plain and intact, its data is `whole`."""
-    raw = whole.data[start : start + chunk.index_end - chunk.start]
-    try:
-        head = parse_chunk_head(raw)
-        check_claims(head, limits=limits)
-        piece = piece_of(source, chunk, head, raw, known=known)
-    except (DamagedRecordingError, RecordingLimitError) as error:
-        return lost_chunk(chunk, error)
-    if head.compression or piece.slices is None or piece.losses:
-        return piece
-    base = start + head.records_start
-    slices = Slices(
-        messages=piece.slices.messages + base,
-        others=tuple(offset + base for offset in piece.slices.others),
-        end=piece.slices.end + base,
-    )
-    return Piece(data=whole, slices=slices, verified=piece.verified)
-
-
-def _joined(pieces: list[Piece]) -> Piece:
-    """Make one piece of neighbours in one buffer, so that each channel has one block in it."""
-    slices = [piece.slices for piece in pieces if piece.slices is not None]
-    return Piece(
-        data=pieces[0].data,
-        slices=Slices(
-            messages=np.concatenate([each.messages for each in slices]),
-            others=tuple(offset for each in slices for offset in each.others),
-            end=slices[-1].end,
-        ),
-        verified=pieces[0].verified,
-    )
+    return Piece(data=data, slices=slices, verified=verified.pop())
 
 
 def _continues(together: list[ChunkAt], segment: Segment) -> bool:

@@ -191,3 +191,42 @@ def test_chunks_beyond_the_limit_are_refused_one_by_one(tmp_path: Path) -> None:
     assert result.messages == []
     assert len(result.tally.losses) == CHUNKS
     assert all("the limit is 1000" in lost.reason for lost in result.tally.losses)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        pytest.param({4: [(4, 0)], 5: []}, id="left out"),
+        pytest.param({4: [(4, 0), (5, "next")], 5: []}, id="listed by its neighbour"),
+        pytest.param({4: [(4, 0), (5, "next")], 5: [(5, 0)]}, id="listed twice"),
+        pytest.param({4: [(4, 7)], 5: [(5, 0)]}, id="within a message"),
+        pytest.param({4: [(4, -20)], 5: [(5, 0)]}, id="before the chunk"),
+        pytest.param({4: [(4, 1 << 63)], 5: [(5, 0)]}, id="beyond everything"),
+    ],
+)
+def test_indexes_that_lie_within_a_stretch_alter_nothing(
+    tmp_path: Path, entries: dict[int, list[tuple[int, int | str]]]
+) -> None:
+    """Each message comes once, whatever the indexes of its chunk or its neighbour's say."""
+    declared = made.schema(1) + made.channel(1, 1, "/a")
+    start = len(made.MAGIC + made.header() + declared)
+    body, indexes = declared, b""
+    for number in range(CHUNKS):
+        chunk = made.chunk(made.message(1, number, bytes([number]) * PAYLOAD_BYTES), crc=None)
+        claimed = entries.get(number, [(number, 0)])
+        following = len(chunk) + len(made.message_index(1, [(0, 0)] * len(claimed)))
+        index = made.message_index(
+            1,
+            [
+                (time, (following if offset == "next" else int(offset)) % (1 << 64))
+                for time, offset in claimed
+            ],
+        )
+        indexes += made.chunk_index(start, len(chunk), {1: start + len(chunk)}, len(index))
+        body += chunk + index
+        start += len(chunk) + len(index)
+    path = tmp_path / "a.mcap"
+    path.write_bytes(made.finished(body, declared + made.statistics({1: CHUNKS}) + indexes))
+    times, _ = buffers(FileSource(path))
+
+    assert times == list(range(CHUNKS))
