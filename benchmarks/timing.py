@@ -26,14 +26,21 @@ class Timing:
     """One run.
 
     Attributes:
-        seconds: Wall clock.
+        started_s: When, by the monotonic clock that all processes share.
+        ended_s: When, likewise; neither starting nor ending the process is part of it.
         peak_bytes: Highest PSS seen.
         result: What the call returned.
     """
 
-    seconds: float
+    started_s: float
+    ended_s: float
     peak_bytes: int
     result: Any = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock."""
+        return self.ended_s - self.started_s
 
 
 class Started:
@@ -63,8 +70,13 @@ class Started:
         self._process.join(30)
         if isinstance(answer, BaseException):
             raise answer
-        seconds, result = answer
-        return Timing(seconds=seconds, peak_bytes=self._sampler.peak_bytes, result=result)
+        started_s, ended_s, result = answer
+        return Timing(
+            started_s=started_s,
+            ended_s=ended_s,
+            peak_bytes=self._sampler.peak_bytes,
+            result=result,
+        )
 
 
 def timed(prepare: Subject, *arguments: Any) -> Timing:
@@ -91,9 +103,9 @@ def _run(pipe: Connection, prepare: Subject, arguments: Any) -> None:
         call = prepare(*arguments)
         pipe.send("ready")
         pipe.recv()
-        started = time.perf_counter()
+        started_s = time.monotonic()
         result = call()
-        pipe.send((time.perf_counter() - started, result))
+        pipe.send((started_s, time.monotonic(), result))
         pipe.recv()
     except Exception as error:  # noqa: BLE001 - raised again in the parent
         pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
