@@ -94,8 +94,8 @@ CHUNK_HEAD_BYTES_MAX = 128
 HEAD = struct.Struct("<BQ")
 """Opcode and length, as `RECORD_HEAD`, for one record at a time."""
 
-_CHUNK_HEAD = struct.Struct("<BQ16xQII")
-"""Of a chunk record: opcode, length, uncompressed size, CRC and the length of the compression."""
+_CHUNK_HEAD = struct.Struct("<BQ16xQI")
+"""What a chunk record begins with: opcode, length, times (left out), uncompressed size and CRC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,10 +275,9 @@ def parse_chunk_head(record: bytes | memoryview) -> ChunkHead:
         raise DamagedRecordingError("there is no chunk record where one should be")
     if len(record) < _CHUNK_HEAD.size:
         raise DamagedRecordingError("a field reaches past the end of its record")
-    _, length, uncompressed_bytes, crc, name_bytes = _CHUNK_HEAD.unpack_from(record)
-    fields = Fields(record, _CHUNK_HEAD.size - 4)
-    compression = fields.text() if name_bytes else ""
-    fields.position = _CHUNK_HEAD.size + name_bytes
+    _, length, uncompressed_bytes, crc = _CHUNK_HEAD.unpack_from(record)
+    fields = Fields(record, _CHUNK_HEAD.size)
+    compression = fields.text()
     records_bytes = fields.number(8)
     if fields.position + records_bytes != HEAD_BYTES + length:
         raise DamagedRecordingError("a chunk's lengths contradict each other")

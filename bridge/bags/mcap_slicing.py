@@ -43,7 +43,7 @@ class Slices:
 def slice_by_index(data: Bytes, offsets: Offsets, bounds: Offsets | None = None) -> Slices | None:
     """Find all records from where an index says that messages start, or None if it lies.
 
-    Cost: two sorts of n offsets and one gather of n heads of 9 bytes; a walk over what the index
+    Cost: three sorts of n offsets and one gather of n heads of 9 bytes; a walk over what the index
     leaves out (declarations, usually a few in the first chunk).
 
     Args:

@@ -104,10 +104,11 @@ def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> 
             raw = data.data[start : chunk.index_end - stretch.start]
             head = parse_chunk_head(raw)
             check_claims(head, limits=limits)
-            expand(head, raw[head.records_start :][: head.records_bytes])
             found = index_offsets(raw, chunk.end - chunk.start)
             if head.compression or found is None:
                 return None
+            # Plain records are where they are; this holds them against their checksum.
+            expand(head, raw[head.records_start :][: head.records_bytes])
             base = start + head.records_start
             bounds.append((base, base + head.records_bytes))
             offsets.append(found + base)
