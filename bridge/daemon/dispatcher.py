@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 
 from bridge.config import Settings
+from bridge.daemon.clearing import Clearing
 from bridge.daemon.entry import Entry, Failure
 from bridge.daemon.journal import Journal
 from bridge.daemon.journal_view import INTERRUPTIONS_MAX
@@ -33,6 +34,7 @@ class Dispatcher:
         pool: The workers.
         gate: The way to the platform.
         waiting: When what has to wait is due.
+        clearing: Whose remains are to be cleared.
         settings: All settings.
         address: Gives host and port of the platform; may raise OSError or BridgeError.
         instance_id: This bridge's own name.
@@ -46,6 +48,7 @@ class Dispatcher:
         pool: Pool,
         gate: Gatekeeper,
         waiting: Waiting,
+        clearing: Clearing,
         settings: Settings,
         address: Address,
         instance_id: str,
@@ -55,6 +58,7 @@ class Dispatcher:
         self._pool = pool
         self._gate = gate
         self._waiting = waiting
+        self._clearing = clearing
         self._settings = settings
         self._address = address
         self._instance_id = instance_id
@@ -94,7 +98,7 @@ class Dispatcher:
             if entry is not None:
                 self._give(worker, entry)
                 continue
-            remains = None if self._probing else self._journal.remains()
+            remains = None if self._probing else self._clearing.next()
             if remains is None:
                 return
             self._clear(worker, remains)
@@ -137,13 +141,9 @@ class Dispatcher:
 
     def _give(self, worker: Worker, entry: Entry | None) -> None:
         """Give a recording, or without one a probe, to a worker."""
-        try:
-            host, port = self._address()
-        except (OSError, BridgeError) as error:
-            self._gate.closed_by(
-                Failure.of(OfflineError(f"the server's address is not known: {error}"))
-            )
+        if (address := self._find()) is None:
             return
+        host, port = address
         if entry is None:
             job = Job(
                 kind=JobKind.PROBE,
@@ -180,12 +180,21 @@ class Dispatcher:
             if entry is not None:
                 self._journal.move(entry.id, State.READY, "its worker was gone")
 
+    def _find(self) -> tuple[str, int] | None:
+        """Give host and port of the platform, or close the gate."""
+        try:
+            return self._address()
+        except (OSError, BridgeError) as error:
+            self._gate.closed_by(
+                Failure.of(OfflineError(f"the server's address is not known: {error}"))
+            )
+            return None
+
     def _clear(self, worker: Worker, entry: Entry) -> None:
         """Let a worker clear what a recording that was given up has left on the platform."""
-        try:
-            host, port = self._address()
-        except (OSError, BridgeError):
+        if (address := self._find()) is None:
             return
+        host, port = address
         job = Job(
             kind=JobKind.CLEAR,
             settings=self._tracker.settings_for(entry.path) or self._settings,

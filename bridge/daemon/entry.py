@@ -91,7 +91,8 @@ class Entry:
         supersedes: The id of an older recording that stood at the same path, or None.
         duplicate_of: The id of the recording with the same content that is treated instead, or
             None.
-        upload: An upload of it that is not finished and can be taken up again, or None.
+        upload: The last that was heard of an upload of it that is not finished, to take it up or
+            clear its remains; None where the platform holds nothing unfinished.
         resend: Whether a person asked to send it again where the platform has less than it.
         split_of: Name of the recording that it is one split of; empty for a whole one.
         split_index: The recorder's number for the split, or None.

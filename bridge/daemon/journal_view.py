@@ -129,12 +129,12 @@ class JournalView:
         """Give the recording with this content."""
         return self._one("WHERE fingerprint = ? AND duplicate_of IS NULL", fingerprint)
 
-    def remains(self) -> Entry | None:
-        """Give a recording at rest that has left an unfinished upload on the platform."""
+    def remains(self) -> list[Entry]:
+        """List the recordings at rest that have left an unfinished upload on the platform."""
         where, values = _state_filter(AT_REST)
         # Asked at every turn of the loop: never by looking through all recordings.
-        tail = f"INDEXED BY entries_with_upload {where} AND upload IS NOT NULL LIMIT 1"
-        return self._one(tail, *values)
+        tail = f"INDEXED BY entries_with_upload {where} AND upload IS NOT NULL"
+        return self._many(tail, *values)
 
     def duplicates(self, entry_id: int) -> list[Entry]:
         """List other places where the same content was seen."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bridge.config import RetrySettings
+from bridge.daemon.clearing import Clearing
 from bridge.daemon.entry import Entry, Failure
 from bridge.daemon.events import DaemonObserver
 from bridge.daemon.journal import Journal
@@ -45,6 +46,7 @@ class Listener:
         pool: The workers.
         gate: The way to the platform.
         waiting: When what has to wait is due.
+        clearing: Told what came of clearing remains.
         retry: How often and when to try again.
         observer: Told of everything.
         on_end: Told when a recording has come out of work, with its failure or None.
@@ -57,6 +59,7 @@ class Listener:
         pool: Pool,
         gate: Gatekeeper,
         waiting: Waiting,
+        clearing: Clearing,
         retry: RetrySettings,
         observer: DaemonObserver,
         on_end: Ended,
@@ -65,6 +68,7 @@ class Listener:
         self._pool = pool
         self._gate = gate
         self._waiting = waiting
+        self._clearing = clearing
         self._retry = retry
         self._observer = observer
         self._on_end = on_end
@@ -101,7 +105,7 @@ class Listener:
             case Succeeded(report=None):
                 self._gate.answered()
                 if assignment.remains_of is not None:
-                    self._journal.note(assignment.remains_of, upload=None)
+                    self._clearing.done(assignment.remains_of)
             case Succeeded(report=IngestReport() as report):
                 self._succeeded(assignment, report)
             case Failed(failure=failure):
@@ -234,14 +238,11 @@ class Listener:
         )
 
     def _not_cleared(self, entry_id: int, failure: Failure) -> None:
-        """Clear what a recording left when the platform is back, or say that it stays there."""
+        """Clear what a recording left when the platform is back, or a few times more."""
         if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
             self._gate.closed_by(failure)
-            return
-        entry = self._journal.get(entry_id)
-        if entry is not None:
-            reason = f"{entry.reason}; what it left on the platform stays there: {failure.message}"
-            self._journal.note(entry_id, upload=None, reason=reason)
+        else:
+            self._clearing.failed(entry_id, failure)
 
     def _probe_failed(self, failure: Failure) -> None:
         if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:

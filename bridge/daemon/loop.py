@@ -11,6 +11,7 @@ from typing import Self
 
 from bridge.bags import sweep_scratch
 from bridge.config import Settings
+from bridge.daemon.clearing import Clearing
 from bridge.daemon.clock import Clock
 from bridge.daemon.dispatcher import Address, Dispatcher
 from bridge.daemon.disposer import Disposer
@@ -107,6 +108,7 @@ class Loop:
         )
         self._disposers = {ground: self._make_disposer(ground.settings) for ground in grounds}
         self._waiting = Waiting(settings.retry, clock=clock)
+        self._clearing = Clearing(self._journal, settings.retry, clock=clock)
         self._listener = self._make_listener()
         self._supervisor = self._make_supervisor()
         self._dispatcher = self._make_dispatcher()
@@ -144,6 +146,7 @@ class Loop:
             pool=self._pool,
             gate=self._gate,
             waiting=self._waiting,
+            clearing=self._clearing,
             retry=self._settings.retry,
             observer=self._observer,
             on_end=self._ended,
@@ -165,6 +168,7 @@ class Loop:
             pool=self._pool,
             gate=self._gate,
             waiting=self._waiting,
+            clearing=self._clearing,
             settings=self._settings,
             address=self._address,
             instance_id=self._instance_id,
@@ -215,6 +219,7 @@ class Loop:
         for ground, disposer in self._disposers.items():
             disposer.adopt(settings.watched[ground.name].disposal)
         self._waiting.adopt(settings.retry)
+        self._clearing.adopt(settings.retry)
         self._listener.adopt(settings.retry)
         self._supervisor.adopt(settings.workers)
         self._dispatcher.adopt(settings)
@@ -242,7 +247,8 @@ class Loop:
         if self._uplink.status.held or self._gate.status.gate is not Gate.OPEN:
             return not self._pool.busy
         counts = self._journal.counts()
-        return not any(counts.get(state) for state in QUEUED | IN_WORK)
+        queued = any(counts.get(state) for state in QUEUED | IN_WORK)
+        return not queued and not self._clearing.pending
 
     def status(self) -> DaemonStatus:
         """Take a snapshot."""

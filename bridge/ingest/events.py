@@ -31,7 +31,10 @@ class IngestEvents(Protocol):
         """Messages were left out; an empty `topic` means the file could not tell whose."""
 
     def upload_changed(self, *, upload: OpenUpload) -> None:
-        """An upload was begun or got on; whoever keeps this can have it taken up again."""
+        """An upload is about to begin, was begun or got on.
+
+        Whoever keeps the last that was told can have it taken up again, or its remains cleared.
+        """
 
     def stage_finished(self, *, stage: str, seconds: float) -> None:
         """A stage took so long: `open`, `read`, `convert`, `send`, `verify` or `finalize`."""

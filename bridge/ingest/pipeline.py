@@ -72,6 +72,7 @@ def ingest(
     """
     started = time.perf_counter()
     listener = events if events is not None else NoEvents()
+    known = upload if upload is not None and upload.begun else None
     reopen = partial(
         open_recording,
         recording,
@@ -80,7 +81,7 @@ def ingest(
         scratch_dir=options.scratch_dir,
     )
     report = _until_told_whole(
-        reopen, client=client, options=options, events=listener, upload=upload, resend=resend
+        reopen, client=client, options=options, events=listener, upload=known, resend=resend
     )
     if options.supersedes is not None and options.supersedes.remove:
         report.replaced = remove_superseded(

@@ -23,10 +23,11 @@ def clear_remains(
 
     Args:
         client: The platform.
-        upload: The upload.
+        upload: The last that was heard of the upload.
         fingerprint: What the recording holds.
         instance: This bridge's own name.
-        policy: Whether everything goes, or what is whole stays.
+        policy: Whether everything goes, or what is whole stays. Of an upload that is not known to
+            have begun, nothing is.
         reason: Why the recording was given up.
 
     Raises:
@@ -38,7 +39,7 @@ def clear_remains(
         return
     if found.state is not Existing.REMAINS:
         return
-    if policy is OnErrorPolicy.Delete:
+    if policy is OnErrorPolicy.Delete or not upload.begun:
         removed(client, upload.sequence)
         return
     writer = client.sequence_resume(

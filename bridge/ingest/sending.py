@@ -289,6 +289,8 @@ class Sending:
 
     def _open(self, lane: Lane) -> bool:
         if self.writer is None:
+            # Told before it is there: who dies right after creating it leaves nothing unknown.
+            self._events.upload_changed(upload=OpenUpload(sequence=self._sequence))
             self._begin(self._client.sequence_create(self._sequence, self._metadata()))
         writer = self.writer
         assert writer is not None

@@ -7,11 +7,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenUpload:
-    """An upload that was begun and is not finished.
+    """An upload that was begun, or is about to begin, and is not finished.
 
     Attributes:
         sequence: Its name on the platform.
-        session_uuid: The right to go on with it (the sequence's key on G1); not to be shown.
+        session_uuid: The right to go on with it (the sequence's key on G1); not to be shown. Empty
+            where nobody has heard yet whether the platform has created the sequence.
         session: The session's locator; empty on G1 and G2a.
         tries: Attempts that got as far as sending, this one included.
         rows: Rows of each topic whose stream was sent to its end, by the platform's name of it.
@@ -19,10 +20,15 @@ class OpenUpload:
     """
 
     sequence: str
-    session_uuid: str = field(repr=False)
+    session_uuid: str = field(default="", repr=False)
     session: str = ""
-    tries: int = 1
+    tries: int = 0
     rows: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def begun(self) -> bool:
+        """Whether it can be taken up; otherwise there may be remains, or nothing."""
+        return bool(self.session_uuid)
 
     def as_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""

@@ -119,6 +119,32 @@ def test_a_commit_that_broke_sends_nothing_again(
         assert client.list_sequences() == [report.sequence]
 
 
+@pytest.mark.parametrize("revision", EVERY_REVISION)
+def test_a_sequence_whose_creation_was_not_heard_of_is_created_anew(
+    revision: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told of before it is there; the next try finds nothing to take up, and starts over."""
+    kept = Kept()
+    enter = SequenceWriter.__enter__
+
+    def entering(writer: SequenceWriter) -> SequenceWriter:
+        enter(writer)
+        raise TransientError("the answer was lost")
+
+    with platform(revision, tmp_path) as client:
+        with monkeypatch.context() as patch, pytest.raises(TransientError):
+            patch.setattr(SequenceWriter, "__enter__", entering)
+            send(client, drive, kept)
+        assert kept.upload is not None
+        assert not kept.upload.begun
+        assert client.list_sequences() == [kept.upload.sequence]
+        report = send(client, drive, kept)
+
+        assert report.complete
+        assert rows(client, report.sequence) == yields(report)
+        assert client.list_sequences() == [report.sequence]
+
+
 @pytest.mark.parametrize("revision", ["G1.2", "G2a", "G2d"])
 def test_only_what_is_not_whole_is_sent_again(
     revision: str, drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,110 @@
+"""What recordings that were given up have left on the platform is cleared, with real workers.
+
+The platform is the real embedded server, in this process, so that a test can act at the very
+moment at which it has done something.
+"""
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyarrow import flight
+
+from bridge.client import MosaicoClient, OnErrorPolicy
+from bridge.daemon.states import State
+from bridge.embedded.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from bridge.daemon.daemon import Daemon
+    from bridge.daemon.entry import Entry
+    from tests.daemon.conftest import Bridge
+
+
+@pytest.fixture
+def deaths_on_creating(bridge: "Bridge", monkeypatch: pytest.MonkeyPatch) -> "list[Daemon]":
+    """Kill every worker as soon as its sequence is there, before it can have heard of it.
+
+    Returns:
+        To be given the daemon.
+    """
+    create = Catalogue.add_sequence
+    daemons: list[Daemon] = []
+    killed: set[int] = set()
+
+    def creating(catalogue: Catalogue, **facts: str) -> None:
+        create(catalogue, **facts)
+        (daemon,) = daemons
+        (pid,) = bridge.wait_for(lambda: pids_at_work(daemon) - killed)
+        killed.add(pid)
+        os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Catalogue, "add_sequence", creating)
+    return daemons
+
+
+def pids_at_work(daemon: "Daemon") -> set[int]:
+    return {worker.pid for worker in daemon.status.workers} if daemon.status is not None else set()
+
+
+def quarantined_and_cleared(bridge: "Bridge") -> "Entry":
+    """Wait until a recording has been given up and nobody wants to clear anything any more."""
+    bridge.drop("a.mcap", bridge.mcap_bytes("a", 5))
+    bridge.await_state("a.mcap", State.QUARANTINED)
+    bridge.wait_for(lambda: bridge.entries()["a.mcap"].upload is None)
+    return bridge.entries()["a.mcap"]
+
+
+@pytest.mark.parametrize("policy", list(OnErrorPolicy))
+def test_worker_that_dies_on_creating_its_sequence_leaves_nothing(
+    bridge: "Bridge", deaths_on_creating: "list[Daemon]", policy: OnErrorPolicy
+) -> None:
+    """The sequence is cleared although nobody has ever heard that it was created."""
+    bridge.overrides |= {"ingest.on_error": str(policy)}
+    with (
+        bridge.platform() as server,
+        bridge.running() as daemon,
+        MosaicoClient.connect("127.0.0.1", server.port) as client,
+    ):
+        deaths_on_creating.append(daemon)
+        entry = quarantined_and_cleared(bridge)
+        left = client.list_sequences()
+
+    assert entry.deaths == 2
+    assert left == []
+    assert "stays there" not in entry.reason
+
+
+@pytest.mark.parametrize("failures", [2, 100])
+def test_clearing_that_fails_is_tried_again(
+    bridge: "Bridge",
+    deaths_on_creating: "list[Daemon]",
+    monkeypatch: pytest.MonkeyPatch,
+    failures: int,
+) -> None:
+    """It succeeds in the end, or the recording tells what stays there and why."""
+    bridge.overrides |= {"retry.attempts_max": 4}
+    delete = Catalogue.delete_sequence
+    failed: list[str] = []
+
+    def deleting(catalogue: Catalogue, sequence: Any) -> None:
+        given_up = bridge.entries()["a.mcap"].state is State.QUARANTINED
+        if given_up and len(failed) < failures:
+            failed.append(sequence.locator)
+            raise flight.FlightInternalError("the disk is slow today")
+        delete(catalogue, sequence)
+
+    monkeypatch.setattr(Catalogue, "delete_sequence", deleting)
+    with (
+        bridge.platform() as server,
+        bridge.running() as daemon,
+        MosaicoClient.connect("127.0.0.1", server.port) as client,
+    ):
+        deaths_on_creating.append(daemon)
+        entry = quarantined_and_cleared(bridge)
+        left = client.list_sequences()
+
+    assert len(failed) == min(failures, 4)
+    assert bool(left) == (failures > 4)
+    assert ("stays there: " in entry.reason) == (failures > 4)
+    assert ("the disk is slow today" in entry.reason) == (failures > 4)
