@@ -1,6 +1,7 @@
 """Sending behind: order, bounds, errors, ends."""
 
 import threading
+import time
 
 import pytest
 
@@ -36,8 +37,10 @@ def test_submitting_waits_at_the_bound() -> None:
     with SendBehind(calls_max=2) as behind:
         reading = threading.Thread(target=submit_all, args=(behind,))
         reading.start()
-        reading.join(0.5)
-        # One in the thread's hand, two that wait.
+        # One in the thread's hand, two that wait; what would come after them gets its chance.
+        while len(submitted) < 3:
+            time.sleep(0.01)
+        reading.join(0.3)
         assert len(submitted) == 3
         release.set()
         reading.join(5)
