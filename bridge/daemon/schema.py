@@ -12,6 +12,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+from bridge.daemon.instance import sync_folder
 from bridge.errors import JournalError
 
 JOURNAL_FILE = "journal.db"
@@ -160,20 +161,60 @@ def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
             f"no journal in {folder}", hint="is state.folder right, and has the bridge ever run?"
         )
     try:
-        return _opened(path, migrate=create)
-    except sqlite3.DatabaseError as error:
-        if not create or isinstance(error, sqlite3.OperationalError):
-            raise JournalError(f"journal {path} cannot be opened: {error}") from error
+        return _owned(path) if create else _opened(path, migrate=False)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise JournalError(f"journal {path} cannot be opened: {error}") from error
+
+
+def _owned(path: Path) -> sqlite3.Connection:
+    """Open it for its one owner: made if missing, set aside and made anew if broken."""
+    if not path.exists():
+        _make(path)
+    try:
+        return _opened(path, migrate=True)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
         _set_aside(path)
+        _make(path)
         return _opened(path, migrate=True)
 
 
+def _make(path: Path) -> None:
+    """Make an empty journal beside its place and put it there whole.
+
+    Whoever looks meanwhile sees none: a reader that opened it before it is in WAL mode would keep
+    SQLite from changing the mode, which it does not wait for.
+    """
+    draft = path.with_name(f".{path.name}.tmp")
+    # What a kill has left of a draft, and of a journal that somebody removed: SQLite would take
+    # the log of another database for that of the new one.
+    _, *logs = _files(path)
+    for left in (*_files(draft), *logs):
+        left.unlink(missing_ok=True)
+    _opened(draft, migrate=True).close()
+    draft.rename(path)
+    sync_folder(path.parent)
+
+
+def _files(path: Path) -> tuple[Path, Path, Path]:
+    """Give a database's file, write-ahead log and index of that."""
+    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
 def _opened(path: Path, *, migrate: bool) -> sqlite3.Connection:
+    # Only the owner may make the file.
+    mode = "rwc" if migrate else "rw"
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
     )
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        if migrate:
+            connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -221,7 +262,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def _set_aside(path: Path) -> None:
     stamp = time.strftime("%Y%m%dT%H%M%S")
-    for suffix in ("", "-wal", "-shm"):
+    aside = path.with_name(f"{path.name}.broken-{stamp}")
+    for source, target in zip(_files(path), _files(aside), strict=True):
         with contextlib.suppress(FileNotFoundError):
-            source = path.with_name(path.name + suffix)
-            source.rename(path.with_name(f"{path.name}.broken-{stamp}{suffix}"))
+            source.rename(target)

@@ -5,6 +5,8 @@ import itertools
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -187,6 +189,62 @@ def test_broken_journal_is_set_aside(tmp_path: Path) -> None:
         assert journal.recordings() == []
 
     assert len(list(tmp_path.glob(f"{JOURNAL_FILE}.broken-*"))) == 1
+
+
+LOOK = """
+from pathlib import Path
+from bridge.daemon.journal import Journal
+from bridge.errors import JournalError
+
+root, seen = Path({root!r}), set()
+print("looking", flush=True)
+while not (root / "stop").exists():
+    for folder in sorted(root.glob("state-*"))[-1:]:
+        try:
+            Journal.read(folder).close()
+        except JournalError as error:
+            seen.add(error.message.replace(str(folder), "FOLDER"))
+print(*sorted(seen), sep="\\n")
+"""
+
+
+def test_looking_while_it_is_made_hinders_nobody(tmp_path: Path) -> None:
+    """Others ask for the status of a bridge that starts for the first time."""
+    command = [sys.executable, "-c", LOOK.format(root=str(tmp_path))]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as one,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        assert one.stdout is not None
+        assert other.stdout is not None
+        try:
+            assert {one.stdout.readline(), other.stdout.readline()} == {"looking\n"}
+            for number in range(100):
+                folder = tmp_path / f"state-{number:03}"
+                folder.mkdir()
+                Journal.own(folder).close()
+        finally:
+            (tmp_path / "stop").touch()
+        seen = {line.strip() for line in (*one.stdout, *other.stdout)}
+
+    assert seen <= {"", "no journal in FOLDER"}
+    assert (one.returncode, other.returncode) == (0, 0)
+
+
+def test_log_of_a_journal_that_was_removed_is_not_applied(tmp_path: Path) -> None:
+    """Who deletes the journal, but not its write-ahead log, gets a new one that is sound."""
+    log = tmp_path / f"{JOURNAL_FILE}-wal"
+    with Journal.own(tmp_path) as journal:
+        discovered(journal, Path("/r/a"))
+        written = log.read_bytes()
+    (tmp_path / JOURNAL_FILE).unlink()
+    log.write_bytes(written)
+    with Journal.own(tmp_path) as journal:
+        assert journal.recordings() == []
+        discovered(journal, Path("/r/b"))
+
+    with Journal.read(tmp_path) as journal:
+        assert [entry.path for entry in journal.recordings()] == [Path("/r/b")]
 
 
 def test_journal_of_a_newer_bridge_is_refused(tmp_path: Path) -> None:

@@ -108,3 +108,19 @@ def test_clearing_that_fails_is_tried_again(
     assert bool(left) == (failures > 4)
     assert ("stays there: " in entry.reason) == (failures > 4)
     assert ("the disk is slow today" in entry.reason) == (failures > 4)
+
+
+def test_once_returns_when_all_is_cleared(
+    bridge: "Bridge", deaths_on_creating: "list[Daemon]"
+) -> None:
+    """Who runs it from a timer finds nothing unfinished on the platform afterwards."""
+    bridge.drop("a.mcap", bridge.mcap_bytes("a", 5))
+    with bridge.platform() as server:
+        daemon = bridge.daemon()
+        deaths_on_creating.append(daemon)
+        status = daemon.run_once()
+        with MosaicoClient.connect("127.0.0.1", server.port) as client:
+            left = client.list_sequences()
+
+    assert status.counts == {"quarantined": 1}
+    assert left == []
