@@ -106,7 +106,9 @@ class NotificationStore:
                 check_same_thread=False,
             )
             try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
+                # Of two who set the mode at once one fails; who opens it next can.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.executescript(TABLES)
             except sqlite3.Error:
                 self._connection.close()

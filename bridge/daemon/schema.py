@@ -183,8 +183,7 @@ def _owned(path: Path) -> sqlite3.Connection:
 def _make(path: Path) -> None:
     """Make an empty journal beside its place and put it there whole.
 
-    Whoever looks meanwhile sees none: a reader that opened it before it is in WAL mode would keep
-    SQLite from changing the mode, which it does not wait for.
+    Whoever looks meanwhile sees none, instead of one that is half made.
     """
     draft = path.with_name(f".{path.name}.tmp")
     # What a kill has left of a draft, and of a journal that somebody removed: SQLite would take
@@ -203,7 +202,7 @@ def _files(path: Path) -> tuple[Path, Path, Path]:
 
 
 def _opened(path: Path, *, migrate: bool) -> sqlite3.Connection:
-    # Only the owner may make the file.
+    # Only the owner makes the file and sets its mode: of two who do so at once, one fails.
     mode = "rwc" if migrate else "rw"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",

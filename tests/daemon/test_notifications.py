@@ -1,7 +1,9 @@
 """The poller, asking a real embedded server over a real connection."""
 
+import contextlib
 import json
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from bridge.client import MosaicoClient, Notified
 from bridge.daemon.journal import Journal
 from bridge.daemon.metrics import Metrics
-from bridge.daemon.notification_store import NotificationStore, Target
+from bridge.daemon.notification_store import STORE_FILE, NotificationStore, Target
 from bridge.daemon.notifications import NotificationClient, NotificationPoller
 from bridge.daemon.reader import JournalReader
 from bridge.daemon.states import State
@@ -325,3 +327,16 @@ def test_unusable_store_is_an_error_of_the_tree(tmp_path: Path) -> None:
     (tmp_path / "notifications.db").write_bytes(b"not a database" * 100)
     with pytest.raises(JournalError, match="notifications"):
         NotificationStore(tmp_path)
+
+
+def test_store_opens_while_somebody_else_makes_it(tmp_path: Path) -> None:
+    """`notifications` in the moment of a bridge's first start makes neither of the two fail."""
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / STORE_FILE, isolation_level=None, check_same_thread=False)
+    ) as other:
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.3, other.rollback)
+        end.start()
+        with NotificationStore(tmp_path) as store:
+            assert store.latest(1) == []
+        end.join()
