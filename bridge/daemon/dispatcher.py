@@ -127,6 +127,9 @@ class Dispatcher:
         return None
 
     def _due(self, entry: Entry) -> bool:
+        # Asked for again while its remains are cleared: they would take its new sequence for those.
+        if any(one.assignment and one.assignment.remains_of == entry.id for one in self._pool.busy):
+            return False
         return self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry)
 
     def _superseded(self, entry: Entry, settings: Settings) -> Superseded | None:

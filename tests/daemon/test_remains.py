@@ -4,14 +4,19 @@ The platform is the real embedded server, in this process, so that a test can ac
 moment at which it has done something.
 """
 
+import contextlib
 import os
 import signal
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyarrow import flight
 
 from bridge.client import MosaicoClient, OnErrorPolicy
+from bridge.daemon.outcome import DEATHS_MAX
+from bridge.daemon.requests import retry
 from bridge.daemon.states import State
 from bridge.embedded.catalogue import Catalogue
 
@@ -22,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def deaths_on_creating(bridge: "Bridge", monkeypatch: pytest.MonkeyPatch) -> "list[Daemon]":
-    """Kill every worker as soon as its sequence is there, before it can have heard of it.
+def daemons(bridge: "Bridge", monkeypatch: pytest.MonkeyPatch) -> "list[Daemon]":
+    """Kill workers as soon as their sequence is there, before they can have heard of it.
 
     Returns:
         To be given the daemon.
@@ -34,10 +39,11 @@ def deaths_on_creating(bridge: "Bridge", monkeypatch: pytest.MonkeyPatch) -> "li
 
     def creating(catalogue: Catalogue, **facts: str) -> None:
         create(catalogue, **facts)
-        (daemon,) = daemons
-        (pid,) = bridge.wait_for(lambda: pids_at_work(daemon) - killed)
-        killed.add(pid)
-        os.kill(pid, signal.SIGKILL)
+        if len(killed) < DEATHS_MAX:
+            (daemon,) = daemons
+            (pid,) = bridge.wait_for(lambda: pids_at_work(daemon) - killed)
+            killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
 
     monkeypatch.setattr(Catalogue, "add_sequence", creating)
     return daemons
@@ -47,9 +53,21 @@ def pids_at_work(daemon: "Daemon") -> set[int]:
     return {worker.pid for worker in daemon.status.workers} if daemon.status is not None else set()
 
 
+@contextlib.contextmanager
+def running(bridge: "Bridge", daemons: "list[Daemon]") -> Iterator[MosaicoClient]:
+    """Run a bridge whose workers are killed, and look at its platform."""
+    with (
+        bridge.platform() as server,
+        bridge.running() as daemon,
+        MosaicoClient.connect("127.0.0.1", server.port) as client,
+    ):
+        daemons.append(daemon)
+        bridge.drop("a.mcap", bridge.mcap_bytes("a", 5))
+        yield client
+
+
 def quarantined_and_cleared(bridge: "Bridge") -> "Entry":
-    """Wait until a recording has been given up and nobody wants to clear anything any more."""
-    bridge.drop("a.mcap", bridge.mcap_bytes("a", 5))
+    """Wait until a recording was given up and nobody wants to clear anything any more."""
     bridge.await_state("a.mcap", State.QUARANTINED)
     bridge.wait_for(lambda: bridge.entries()["a.mcap"].upload is None)
     return bridge.entries()["a.mcap"]
@@ -57,30 +75,22 @@ def quarantined_and_cleared(bridge: "Bridge") -> "Entry":
 
 @pytest.mark.parametrize("policy", list(OnErrorPolicy))
 def test_worker_that_dies_on_creating_its_sequence_leaves_nothing(
-    bridge: "Bridge", deaths_on_creating: "list[Daemon]", policy: OnErrorPolicy
+    bridge: "Bridge", daemons: "list[Daemon]", policy: OnErrorPolicy
 ) -> None:
     """The sequence is cleared although nobody has ever heard that it was created."""
     bridge.overrides |= {"ingest.on_error": str(policy)}
-    with (
-        bridge.platform() as server,
-        bridge.running() as daemon,
-        MosaicoClient.connect("127.0.0.1", server.port) as client,
-    ):
-        deaths_on_creating.append(daemon)
+    with running(bridge, daemons) as client:
         entry = quarantined_and_cleared(bridge)
         left = client.list_sequences()
 
-    assert entry.deaths == 2
+    assert entry.deaths == DEATHS_MAX
     assert left == []
     assert "stays there" not in entry.reason
 
 
 @pytest.mark.parametrize("failures", [2, 100])
 def test_clearing_that_fails_is_tried_again(
-    bridge: "Bridge",
-    deaths_on_creating: "list[Daemon]",
-    monkeypatch: pytest.MonkeyPatch,
-    failures: int,
+    bridge: "Bridge", daemons: "list[Daemon]", monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     """It succeeds in the end, or the recording tells what stays there and why."""
     bridge.overrides |= {"retry.attempts_max": 4}
@@ -95,12 +105,7 @@ def test_clearing_that_fails_is_tried_again(
         delete(catalogue, sequence)
 
     monkeypatch.setattr(Catalogue, "delete_sequence", deleting)
-    with (
-        bridge.platform() as server,
-        bridge.running() as daemon,
-        MosaicoClient.connect("127.0.0.1", server.port) as client,
-    ):
-        deaths_on_creating.append(daemon)
+    with running(bridge, daemons) as client:
         entry = quarantined_and_cleared(bridge)
         left = client.list_sequences()
 
@@ -110,14 +115,43 @@ def test_clearing_that_fails_is_tried_again(
     assert ("the disk is slow today" in entry.reason) == (failures > 4)
 
 
-def test_once_returns_when_all_is_cleared(
-    bridge: "Bridge", deaths_on_creating: "list[Daemon]"
+def test_recording_asked_for_again_waits_until_it_is_cleared(
+    bridge: "Bridge", daemons: "list[Daemon]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What the new try creates is not taken for remains by the worker that clears them."""
+    bridge.overrides |= {"workers.count": 2}
+    delete = Catalogue.delete_sequence
+    begun, release = threading.Event(), threading.Event()
+
+    def deleting(catalogue: Catalogue, sequence: Any) -> None:
+        if bridge.entries()["a.mcap"].state is State.QUARANTINED:
+            begun.set()
+            assert release.wait(40)
+        delete(catalogue, sequence)
+
+    monkeypatch.setattr(Catalogue, "delete_sequence", deleting)
+    with running(bridge, daemons) as client:
+        assert begun.wait(40)
+        retry(bridge.state, [bridge.entries()["a.mcap"].id])
+        bridge.await_state("a.mcap", State.READY)
+        (daemon,) = daemons
+        scans = bridge.wait_for(lambda: daemon.status).watch.scans
+        bridge.wait_for(lambda: daemon.status and daemon.status.watch.scans > scans + 2)
+        held = bridge.entries()["a.mcap"].state
+        release.set()
+        entry = bridge.await_state("a.mcap", State.FINALISED)
+        left = client.list_sequences()
+
+    assert held is State.READY
+    assert left == [entry.sequence]
+
+
+def test_once_returns_when_all_is_cleared(bridge: "Bridge", daemons: "list[Daemon]") -> None:
     """Who runs it from a timer finds nothing unfinished on the platform afterwards."""
     bridge.drop("a.mcap", bridge.mcap_bytes("a", 5))
     with bridge.platform() as server:
         daemon = bridge.daemon()
-        deaths_on_creating.append(daemon)
+        daemons.append(daemon)
         status = daemon.run_once()
         with MosaicoClient.connect("127.0.0.1", server.port) as client:
             left = client.list_sequences()
