@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 MEBIBYTE = 1 << 20
 # Ours, all processes together, by design.
 MEMORY_BYTES_MAX = 350 * MEBIBYTE
+FILES_MAX = 32
 LINES_PER_RECORDING_MAX = 8
 LINES_PER_FAULT_MAX = 12
 
@@ -94,5 +96,7 @@ def test_day_of_outages_loses_and_doubles_nothing(chaos: Chaos) -> None:
     third = len(files) // 3
 
     assert {fault.kind for fault in faults} == set(KINDS)
-    assert max(files[-third:]) <= max(files[:third]) + 4
+    # What stays open; looks at the disk take a few more for a moment, now and then.
+    assert median(files[-third:]) <= median(files[:third])
+    assert max(files) <= FILES_MAX
     assert max(memory[-third:]) <= max(memory[:third]) + 40 * MEBIBYTE
