@@ -67,20 +67,21 @@ def _recordings_in(content: FolderContent, *, is_root: bool) -> list[Recording]:
         whole = groups[0]
     recordings = []
     if whole:
-        recordings.append(_recording(content.path, content.path.name, content.path, whole))
+        files = _files(content.path, whole)
+        recordings.append(Recording(path=content.path, name=content.path.name, files=files))
     taken = {named.name for named, _ in whole}
     for group in groups:
         if group[0][0].name not in taken:
             first = group[0][0]
             name = first.stem if len(group) == 1 else first.base
-            recordings.append(_recording(content.path / first.name, name, content.path, group))
+            files = _files(content.path, group)
+            # The same path, not an equal one: of ten thousand lone files that is some memory.
+            recordings.append(Recording(path=files[0].path, name=name, files=files))
     return recordings
 
 
-def _recording(
-    path: Path, name: str, folder: Path, group: list[tuple[StorageName, int]]
-) -> Recording:
-    files = tuple(
+def _files(folder: Path, group: list[tuple[StorageName, int]]) -> tuple[RecordingFile, ...]:
+    return tuple(
         RecordingFile(
             path=folder / named.name,
             size_bytes=size_bytes,
@@ -89,4 +90,3 @@ def _recording(
         )
         for named, size_bytes in group
     )
-    return Recording(path=path, name=name, files=files)

@@ -4,7 +4,7 @@ Owns the journal's sightings and what follows when a recording loses its place: 
 it, or it is gone. Used from the loop's thread only.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from bridge.daemon.entry import Entry, Sighting
@@ -30,7 +30,8 @@ class Sightings:
     def __init__(self, journal: Journal, *, on_forget: Callable[[Entry], None]) -> None:
         self._journal = journal
         self._on_forget = on_forget
-        self._seen: dict[Path, Sighting] = {}
+        # By path as text, as there may be very many.
+        self._seen: dict[str, Sighting] = {}
         self.found: dict[Path, Found] = {}
         self.reload()
 
@@ -38,17 +39,19 @@ class Sightings:
         """Take the journal's word for everything."""
         self._seen = self._journal.sightings()
 
-    def __iter__(self) -> Iterator[Path]:
-        return iter(tuple(self._seen))
+    def missing(self) -> list[Path]:
+        """List where something was seen and the last scan has found nothing."""
+        there = {str(path) for path in self.found}
+        return [Path(path) for path in self._seen if path not in there]
 
     def at(self, path: Path) -> Sighting | None:
         """Give what was seen at a path when it was identified."""
-        return self._seen.get(path)
+        return self._seen.get(str(path))
 
     def unchanged(self, entry: Entry) -> bool:
         """Tell whether the files of a recording still look as they did when it was identified."""
         seen = self.found.get(entry.path)
-        sighting = self._seen.get(entry.path)
+        sighting = self.at(entry.path)
         if seen is None or sighting is None or sighting.entry_id != entry.id:
             return False
         now = look_at(seen.recording)
@@ -57,16 +60,16 @@ class Sightings:
     def stands(self, entry: Entry) -> bool:
         """Tell whether the last scan saw a recording where the journal has it, unchanged."""
         found = self.found.get(entry.path)
-        sighting = self._seen.get(entry.path)
+        sighting = self.at(entry.path)
         return found is not None and sighting == Sighting(
             entry_id=entry.id, signature=found.signature
         )
 
     def see(self, path: Path, entry: Entry, found: Found) -> None:
         """Remember what stands at a path, and what does not stand there any more."""
-        before = self._seen.get(path)
+        before = self.at(path)
         self._journal.sight(path, entry_id=entry.id, signature=found.signature)
-        self._seen[path] = Sighting(entry_id=entry.id, signature=found.signature)
+        self._seen[str(path)] = Sighting(entry_id=entry.id, signature=found.signature)
         if before is None or before.entry_id == entry.id:
             return
         old = self._journal.get(before.entry_id)
@@ -76,7 +79,7 @@ class Sightings:
     def lose(self, path: Path) -> None:
         """Forget what stood at a path."""
         self._journal.lose_sight(path)
-        self._seen.pop(path, None)
+        self._seen.pop(str(path), None)
 
     def drop(self, entry: Entry) -> None:
         """Take an entry out of the journal that turned out to be known content."""

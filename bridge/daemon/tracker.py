@@ -148,9 +148,9 @@ class Tracker:
             with self._journal.transaction():
                 for path in news[:NEW_PER_SCAN_MAX]:
                     self._enter(path, found[path])
-                for path in [*self._sightings, *self._candidates]:
-                    if path not in found:
-                        self._miss(path)
+                lost = [path for path in self._candidates if path not in found]
+                for path in [*self._sightings.missing(), *lost]:
+                    self._miss(path)
         except JournalError:
             self._reload()
             raise
