@@ -38,11 +38,11 @@ class Clearing:
         """Whether there is anything left to clear, now or later."""
         return bool(self._journal.remains())
 
-    def next(self) -> Entry | None:
+    def due(self) -> Entry | None:
         """Give a recording whose remains can be cleared now."""
         now_s = self._clock.monotonic_s()
-        due = (one for one in self._journal.remains() if self._due_s.get(one.id, now_s) <= now_s)
-        return next(due, None)
+        left = self._journal.remains()
+        return next((entry for entry in left if self._due_s.get(entry.id, now_s) <= now_s), None)
 
     def done(self, entry_id: int) -> None:
         """Take note that a recording has left nothing any more.

@@ -98,7 +98,7 @@ class Dispatcher:
             if entry is not None:
                 self._give(worker, entry)
                 continue
-            remains = None if self._probing else self._clearing.next()
+            remains = None if self._probing else self._clearing.due()
             if remains is None:
                 return
             self._clear(worker, remains)
@@ -127,7 +127,7 @@ class Dispatcher:
         return None
 
     def _due(self, entry: Entry) -> bool:
-        # Asked for again while its remains are cleared: they would take its new sequence for those.
+        # Asked for again while its remains are cleared: its new sequence would be taken for them.
         if any(one.assignment and one.assignment.remains_of == entry.id for one in self._pool.busy):
             return False
         return self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry)

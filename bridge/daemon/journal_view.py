@@ -190,7 +190,7 @@ class JournalView:
         return dict(json.loads(rows[0][0])) if rows else None
 
     def sightings(self) -> dict[str, Sighting]:
-        """Give everything that scans have seen, by path as text: a `Path` takes ten times that."""
+        """Give everything that scans have seen, by path as text, which is much smaller."""
         rows = self._all("SELECT path, entry_id, signature FROM sightings")
         return {
             os.fsdecode(path): Sighting(entry_id=entry_id, signature=signature)

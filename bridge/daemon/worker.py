@@ -67,7 +67,7 @@ class Assignment:
         messages_recorded: What the container claims, once begun.
         recorded_bytes_read: How much was read so far.
         topics: What was sent so far.
-        upload: What the next attempt needs to take this one up, once anything was sent.
+        upload: What the next attempt needs to take this one up, once it is about to send.
         remains_of: The recording whose remains are cleared, by its number; else None.
         outcome: How the job ended, until that is in the journal.
     """

@@ -31,7 +31,7 @@ def daemons(bridge: "Bridge", monkeypatch: pytest.MonkeyPatch) -> "list[Daemon]"
     """Kill workers as soon as their sequence is there, before they can have heard of it.
 
     Returns:
-        To be given the daemon.
+        Empty; the daemon whose workers are to die is put into it.
     """
     create = Catalogue.add_sequence
     daemons: list[Daemon] = []
