@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import client, daemon, embedded, formats, ingest, mapping, memory, startup
 from benchmarks.options import Options
 from benchmarks.tables import machine
-from bridge.daemon.memory import ENVIRONMENT
+from bridge.daemon.work.memory import ENVIRONMENT
 
 SUITES: dict[str, Callable[[Options], str]] = {
     "ingest": ingest.run,

@@ -137,9 +137,9 @@ def idle(options: Options) -> str:
 
 def _enter_as_sent(folder: Path) -> None:
     """Write the journal that a daemon has after sending everything in the folder."""
-    from bridge.daemon.journal import Journal
-    from bridge.daemon.scan import Scanner
-    from bridge.daemon.states import State
+    from bridge.daemon.journal.journal import Journal
+    from bridge.daemon.journal.states import State
+    from bridge.daemon.watch.scan import Scanner
 
     found = Scanner((folder / "watched").resolve(), recursive=True).scan()
     (folder / "state").mkdir()
@@ -159,8 +159,8 @@ def _enter_as_sent(folder: Path) -> None:
 
 def _verify_at_rest(folder: Path, count: int) -> None:
     """See that the daemon recognised every recording as sent."""
-    from bridge.daemon.journal import Journal
-    from bridge.daemon.states import State
+    from bridge.daemon.journal.journal import Journal
+    from bridge.daemon.journal.states import State
 
     with Journal.read(folder / "state") as journal:
         entries = journal.recordings()

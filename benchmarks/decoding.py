@@ -80,7 +80,8 @@ def differences(path: Path) -> Callable[[], tuple[bool, list[str]]]:
 
 
 def _decoder(topic: Any) -> Any:
-    from bridge.cdr import Decoder, parse_definition
+    from bridge.cdr import Decoder
+    from bridge.definitions import parse_definition
 
     message_type = parse_definition(topic.msgtype, topic.definition)
     return Decoder(message_type, serialization=topic.serialization)

@@ -46,7 +46,8 @@ def _every_type(
 
 def _measure(msgtype: str, *, quick: bool, runs: int) -> tuple[object, ...]:
     from benchmarks.samples import block_of, definition, sample
-    from bridge.cdr import Decoder, parse_definition
+    from bridge.cdr import Decoder
+    from bridge.definitions import parse_definition
     from bridge.mapping import plan_topic
     from bridge.model import Serialization, Topic
 

@@ -15,7 +15,7 @@ def ours(path: Path, port: int, sequence: str) -> Callable[[], None]:
 
     from bridge.bags import load_recording
     from bridge.client import MosaicoClient
-    from bridge.daemon.memory import keep_freed_memory
+    from bridge.daemon.work.memory import keep_freed_memory
     from bridge.ingest import Identity, IngestOptions, ingest
 
     keep_freed_memory()
@@ -64,7 +64,7 @@ def limit(path: Path, port: int, sequence: str, ready_made: Path) -> Callable[[]
     from mcap.stream_reader import StreamReader
     from pyarrow import flight
 
-    from bridge.daemon.memory import keep_freed_memory
+    from bridge.daemon.work.memory import keep_freed_memory
 
     keep_freed_memory()
     topics = {file.stem: _loaded(file) for file in sorted(ready_made.iterdir())}

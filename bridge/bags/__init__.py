@@ -1,7 +1,6 @@
 """Recordings on disk: finding them, telling what belongs together, reading them as blocks."""
 
 from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
-from bridge.bags.definitions import DefinitionSources, missing_definition_hint
 from bridge.bags.discovery import find_recordings, recordings_in
 from bridge.bags.endings import End, end_of
 from bridge.bags.fingerprint import fingerprint
@@ -14,7 +13,6 @@ from bridge.bags.survey import Survey, survey
 
 __all__ = [
     "NOWHERE",
-    "DefinitionSources",
     "End",
     "ReadLimits",
     "ReadTally",
@@ -26,7 +24,6 @@ __all__ = [
     "load_recording",
     "load_split",
     "look_into",
-    "missing_definition_hint",
     "open_recording",
     "read_hints",
     "recordings_in",

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from bridge.bags.codec_stream import pieces_of
 from bridge.bags.container import ChannelBlock, ReadLimits
-from bridge.bags.opening import open_regular
 from bridge.bags.scratch import check_free, scratch_folder
 from bridge.bags.zstd_frame import HEADER_BYTES_MAX, content_size, is_frame
 from bridge.errors import (
@@ -28,6 +27,7 @@ from bridge.errors import (
     RecordingLimitError,
     ScratchSpaceError,
 )
+from bridge.files import open_regular
 from bridge.model import RecordingFile
 
 RATIO_MAX = 1000

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
-from bridge.bags.mcap_records import MAGIC as MCAP_MAGIC
-from bridge.bags.sqlite_pages import MAGIC as SQLITE_MAGIC
+from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
+from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
 from bridge.model import Container, RecordingFile
 
 

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.bags.opening import open_regular
 from bridge.errors import EmptyRecordingError, NotARecordingError
+from bridge.files import open_regular
 from bridge.model import Container
 
 SUFFIXES = {".mcap": Container.MCAP, ".db3": Container.SQLITE3, ".bag": Container.ROSBAG1}

@@ -14,8 +14,8 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from bridge.bags.opening import open_regular
 from bridge.errors import DamagedRecordingError, RecordingError, RecordingVanishedError
+from bridge.files import open_regular
 
 METADATA_FILE = "metadata.yaml"
 

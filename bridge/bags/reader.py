@@ -11,10 +11,9 @@ from typing import Self
 
 from bridge.bags.compression import decompress_messages, is_compressed
 from bridge.bags.container import NOWHERE, ChannelBlock, ReadLimits, ReadTally
-from bridge.bags.definitions import DefinitionSources
 from bridge.bags.file_hashes import FileHashes
 from bridge.bags.formats import sniff, storage_name
-from bridge.bags.mcap import McapReader
+from bridge.bags.mcap.reader import McapReader
 from bridge.bags.metadata import read_hints
 from bridge.bags.recording_metadata import distro_of, merged_metadata
 from bridge.bags.storage_files import (
@@ -24,6 +23,7 @@ from bridge.bags.storage_files import (
     open_storage_file,
 )
 from bridge.bags.topics import Resolve, merge_channels
+from bridge.definitions import DefinitionSources
 from bridge.errors import RecordingChangedError, RecordingError
 from bridge.model import Loss, MessageBlock, Recording, RecordingFile, Serialization, Topic
 

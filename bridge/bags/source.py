@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from bridge.bags.opening import open_regular
 from bridge.errors import DamagedRecordingError, RecordingChangedError
+from bridge.files import open_regular
 
 
 class Source(Protocol):

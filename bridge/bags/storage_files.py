@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bridge.bags.compression import expand_file
 from bridge.bags.container import ContainerReader, ReadLimits
-from bridge.bags.mcap import McapReader
-from bridge.bags.rosbag1 import open_rosbag1
+from bridge.bags.mcap.reader import McapReader
+from bridge.bags.rosbag1.reader import open_rosbag1
 from bridge.bags.source import FileSource
-from bridge.bags.sqlite import open_sqlite3
+from bridge.bags.sqlite.reader import open_sqlite3
 from bridge.bags.zstd_source import ZstdSource
 from bridge.errors import RecordingError
 from bridge.model import Container, RecordingFile

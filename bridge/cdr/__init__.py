@@ -6,18 +6,14 @@ message. What cannot be decoded is dropped message by message and counted by rea
 """
 
 from bridge.cdr.blocks import join_blocks, lie_together, merge_blocks
-from bridge.cdr.canonical import canonical_text
 from bridge.cdr.decoder import Decoder
-from bridge.cdr.definition import parse_definition
 from bridge.errors import DecodeError, DefinitionError
 
 __all__ = [
     "DecodeError",
     "Decoder",
     "DefinitionError",
-    "canonical_text",
     "join_blocks",
     "lie_together",
     "merge_blocks",
-    "parse_definition",
 ]

@@ -15,7 +15,6 @@ from bridge.cdr.layout import (
     CDR2_RULES,
     ENCAPSULATION_BYTES,
     ROS1_RULES,
-    WIDE,
     Encapsulation,
     Rules,
     Wide,
@@ -23,6 +22,7 @@ from bridge.cdr.layout import (
 from bridge.cdr.plan import Plan, compile_plan
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Source
+from bridge.definitions import WIDE
 from bridge.errors import DecodeError
 from bridge.model import (
     DecodedBlock,

@@ -16,9 +16,6 @@ ENCAPSULATION_BYTES = 4
 LENGTH_BYTES = 4
 """The unsigned length before strings and sequences, in every serialisation."""
 
-DUMMY_MEMBER = "structure_needs_at_least_one_member"
-"""What ROS 2 puts into a message that declares no field, because IDL forbids empty structs."""
-
 
 class Encapsulation(IntEnum):
     """The identifiers whose layout follows from the field order alone.
@@ -109,9 +106,6 @@ ROS1_RULES = Rules(
     dummy_member=False,
 )
 
-WIDE = frozenset({"wstring", "wchar"})
-"""The primitives whose layout depends on the middleware that wrote them."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Primitive:
@@ -150,9 +144,6 @@ PRIMITIVES: Mapping[str, Primitive] = {
     # Sixteen bytes, aligned like everything else to no more than eight (XTypes 1.3, table 30).
     "float128": Primitive(size_bytes=16, alignment=8, arrow=pa.float64()),
 }
-
-STRINGS = frozenset({"string", "wstring"})
-"""The primitives of variable size; `wchar` is fixed, but its size depends on the middleware."""
 
 
 def primitive(name: str, rules: Rules) -> Primitive:

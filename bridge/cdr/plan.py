@@ -13,13 +13,14 @@ import pyarrow as pa
 from bridge.cdr.assembly import Shape
 from bridge.cdr.cursor import Cursor, Move
 from bridge.cdr.fixed import Absent, FixedLeaf, FixedRun
-from bridge.cdr.layout import DUMMY_MEMBER, LENGTH_BYTES, STRINGS, Primitive, Rules, primitive
+from bridge.cdr.layout import LENGTH_BYTES, Primitive, Rules, primitive
 from bridge.cdr.nested import Scattered
 from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
 from bridge.cdr.steps import Step
 from bridge.cdr.text import Text
 from bridge.cdr.wide import WideText
+from bridge.definitions import DUMMY_MEMBER, STRINGS
 from bridge.errors import DefinitionError
 from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
 

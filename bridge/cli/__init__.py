@@ -11,7 +11,7 @@ from bridge.cli.entry import main
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.cli.config_text import annotated_toml, reference_page
-    from bridge.cli.drive import write_drive
+    from bridge.cli.demo.drive import write_drive
     from bridge.cli.program import app
 
 __all__ = ["annotated_toml", "app", "main", "reference_page", "write_drive"]
@@ -20,7 +20,7 @@ _HOMES = {
     "annotated_toml": "bridge.cli.config_text",
     "app": "bridge.cli.program",
     "reference_page": "bridge.cli.config_text",
-    "write_drive": "bridge.cli.drive",
+    "write_drive": "bridge.cli.demo.drive",
 }
 
 

@@ -42,11 +42,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Compare the platform with the journal",
     ),
     "check": (
-        "bridge.cli.check:check",
+        "bridge.cli.check.command:check",
         "Check this machine, the settings, the platform and the key",
     ),
     "demo": (
-        "bridge.cli.demo:demo",
+        "bridge.cli.demo.command:demo",
         "Record a sample drive and watch it arrive",
     ),
     "serve": (

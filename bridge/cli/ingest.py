@@ -14,8 +14,9 @@ from bridge.cli.reach import reach
 from bridge.cli.report import print_report
 from bridge.cli.terminal import err, print_error, print_json
 from bridge.client import MosaicoClient
+from bridge.compose import ingest_options
 from bridge.config import Settings, load_settings
-from bridge.daemon import ingest_options, instance_id
+from bridge.daemon import instance_id
 from bridge.errors import BridgeError, RecordingError, RejectedError, VerificationError
 from bridge.ingest import IngestOptions, IngestReport
 from bridge.ingest import ingest as ingest_recording

@@ -10,8 +10,8 @@ from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile
 from bridge.cli.report import OUTCOME_STYLES
 from bridge.cli.terminal import cell, out, print_json, size, table
+from bridge.compose import ingest_options
 from bridge.config import load_settings
-from bridge.daemon import ingest_options
 from bridge.ingest import TopicReport, plan_topics
 from bridge.model import Loss
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from bridge.cli.local_server import platform
 from bridge.cli.running import daemon_runs, daemon_server
 from bridge.client import MosaicoClient
+from bridge.compose import connect
 from bridge.config import Settings
-from bridge.daemon import connect
 from bridge.errors import OfflineError
 
 

@@ -5,14 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bridge.compose import ingest_options, secrets
 from bridge.config import Settings, load_settings
-from bridge.daemon import (
-    ServiceNotifier,
-    configure_logging,
-    ingest_options,
-    plan_reload,
-    secrets,
-)
+from bridge.daemon import ServiceNotifier, configure_logging, plan_reload
 from bridge.errors import BridgeError
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from bridge.cli.reload import Reloader
 from bridge.cli.running import require_alone
 from bridge.cli.terminal import err, is_interactive
 from bridge.client import MosaicoClient
+from bridge.compose import connect, secrets
 from bridge.config import Settings, load_settings
 from bridge.daemon import (
     Daemon,
@@ -41,8 +42,6 @@ from bridge.daemon import (
     StatusBoard,
     check_permissions,
     configure_logging,
-    connect,
-    secrets,
 )
 
 

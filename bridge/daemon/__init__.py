@@ -1,28 +1,8 @@
 """Keep doing it: watch, journal, schedule, run workers, retry, dispose, and tell how it goes."""
 
-from bridge.daemon.answers import PARTS
-from bridge.daemon.board import StatusBoard
 from bridge.daemon.daemon import Daemon
-from bridge.daemon.entry import Entry, Failure, Request, RequestKind, Transition
-from bridge.daemon.event_log import EventLog
-from bridge.daemon.events import DaemonObserver, Disposal, NoObserver, Observers, Progress
-from bridge.daemon.explain import Explanation, explain
-from bridge.daemon.health import Level, measure_disks
-from bridge.daemon.http import HttpServer
-from bridge.daemon.instance import INSTANCE_FILE, instance_id
-from bridge.daemon.journal import Journal
-from bridge.daemon.logs import configure_logging
-from bridge.daemon.metrics import Metrics
-from bridge.daemon.notification_store import STORE_FILE, Notice, NotificationStore, Target
-from bridge.daemon.notifications import NotificationPoller
-from bridge.daemon.options import api_key, connect, ingest_options, secrets
-from bridge.daemon.permissions import check_permissions, too_open
-from bridge.daemon.reader import JournalReader
-from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
-from bridge.daemon.requests import forget, resend, retry
-from bridge.daemon.schema import LOCK_FILE
-from bridge.daemon.states import MEANING, TRANSITIONS, State
-from bridge.daemon.status import (
+from bridge.daemon.events.events import DaemonObserver, Disposal, NoObserver, Observers, Progress
+from bridge.daemon.events.status import (
     DaemonStatus,
     Gate,
     GateStatus,
@@ -30,9 +10,28 @@ from bridge.daemon.status import (
     WatchStatus,
     WorkerProgress,
 )
-from bridge.daemon.systemd import ServiceNotifier, ServiceObserver
-from bridge.daemon.views import recording_view
-from bridge.daemon.writers import Writer, writer_of
+from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Transition
+from bridge.daemon.journal.instance import INSTANCE_FILE, instance_id
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.requests import forget, resend, retry
+from bridge.daemon.journal.schema import LOCK_FILE
+from bridge.daemon.journal.states import MEANING, TRANSITIONS, State
+from bridge.daemon.observe.answers import PARTS
+from bridge.daemon.observe.board import StatusBoard
+from bridge.daemon.observe.event_log import EventLog
+from bridge.daemon.observe.explain import Explanation, explain
+from bridge.daemon.observe.health import Level, measure_disks
+from bridge.daemon.observe.http import HttpServer
+from bridge.daemon.observe.logs import configure_logging
+from bridge.daemon.observe.metrics import Metrics
+from bridge.daemon.observe.notification_store import STORE_FILE, Notice, NotificationStore, Target
+from bridge.daemon.observe.notifications import NotificationPoller
+from bridge.daemon.observe.permissions import check_permissions, too_open
+from bridge.daemon.observe.systemd import ServiceNotifier, ServiceObserver
+from bridge.daemon.observe.views import recording_view
+from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
+from bridge.daemon.watch.writers import Writer, writer_of
 
 __all__ = [
     "CHANGEABLE",
@@ -77,20 +76,16 @@ __all__ = [
     "WatchStatus",
     "WorkerProgress",
     "Writer",
-    "api_key",
     "check_permissions",
     "configure_logging",
-    "connect",
     "explain",
     "forget",
-    "ingest_options",
     "instance_id",
     "measure_disks",
     "plan_reload",
     "recording_view",
     "resend",
     "retry",
-    "secrets",
     "too_open",
     "writer_of",
 ]

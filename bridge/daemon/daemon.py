@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from bridge.config import Settings
-from bridge.daemon.clock import Clock, SystemClock
-from bridge.daemon.events import DaemonObserver, NoObserver
+from bridge.daemon.events.events import DaemonObserver, NoObserver
+from bridge.daemon.events.status import DaemonStatus
+from bridge.daemon.journal.clock import Clock, SystemClock
 from bridge.daemon.loop import Loop
-from bridge.daemon.status import DaemonStatus
 from bridge.daemon.wakeup import Wakeup
-from bridge.daemon.worker import WORKER_COMMAND
-from bridge.daemon.writers import WriterCheck, writer_of
+from bridge.daemon.watch.writers import WriterCheck, writer_of
+from bridge.daemon.work.worker import WORKER_COMMAND
 
 
 class Daemon:

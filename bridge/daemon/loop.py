@@ -10,30 +10,30 @@ from types import TracebackType
 from typing import Self
 
 from bridge.bags import sweep_scratch
+from bridge.compose import scratch_folder
 from bridge.config import Settings
-from bridge.daemon.clearing import Clearing
-from bridge.daemon.clock import Clock
-from bridge.daemon.dispatcher import Address, Dispatcher
-from bridge.daemon.disposer import Disposer
-from bridge.daemon.entry import Entry, Failure, Transition
-from bridge.daemon.events import DaemonObserver, Observers
-from bridge.daemon.ground import ground_of, grounds_of
-from bridge.daemon.instance import instance_id
-from bridge.daemon.journal import Journal
-from bridge.daemon.listener import Listener
-from bridge.daemon.lookout import Lookout
-from bridge.daemon.options import scratch_folder
-from bridge.daemon.pool import Pool
-from bridge.daemon.requests import carry_out
-from bridge.daemon.scheduler import Gatekeeper, Waiting
-from bridge.daemon.states import IN_WORK, QUEUED
-from bridge.daemon.status import DaemonStatus, Gate, GateStatus
-from bridge.daemon.supervisor import Supervisor
-from bridge.daemon.tracker import Tracker
-from bridge.daemon.uplink import Uplink
+from bridge.daemon.dispose.disposer import Disposer
+from bridge.daemon.events.events import DaemonObserver, Observers
+from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
+from bridge.daemon.journal.clock import Clock
+from bridge.daemon.journal.entry import Entry, Failure, Transition
+from bridge.daemon.journal.instance import instance_id
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.requests import carry_out
+from bridge.daemon.journal.states import IN_WORK, QUEUED
+from bridge.daemon.uplink.uplink import Uplink
 from bridge.daemon.wakeup import Wakeup
-from bridge.daemon.worker import Worker
-from bridge.daemon.writers import WriterCheck
+from bridge.daemon.watch.ground import ground_of, grounds_of
+from bridge.daemon.watch.lookout import Lookout
+from bridge.daemon.watch.tracker import Tracker
+from bridge.daemon.watch.writers import WriterCheck
+from bridge.daemon.work.clearing import Clearing
+from bridge.daemon.work.dispatcher import Address, Dispatcher
+from bridge.daemon.work.listener import Listener
+from bridge.daemon.work.pool import Pool
+from bridge.daemon.work.scheduler import Gatekeeper, Waiting
+from bridge.daemon.work.supervisor import Supervisor
+from bridge.daemon.work.worker import Worker
 from bridge.errors import BridgeError, JournalError
 
 TICK_S = 1.0

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from bridge.embedded.catalogue import Catalogue
-from bridge.embedded.reading import TopicReader
+from bridge.embedded.query.reading import TopicReader
 from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord
 from bridge.embedded.store import Store, make_folder
 from bridge.errors import ConfigError

@@ -13,8 +13,8 @@ from bridge.embedded.keyed_refusals import (
     require_key,
     undecodable,
 )
-from bridge.embedded.nulls import as_declared
-from bridge.embedded.reading import Window
+from bridge.embedded.query.nulls import as_declared
+from bridge.embedded.query.reading import Window
 from bridge.embedded.records import TopicRecord, TopicState
 from bridge.embedded.ticket import Ticket, decode_resource
 from bridge.embedded.uploads import BrokenStreamError, NoDataError, take, timestamp_fault

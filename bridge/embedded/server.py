@@ -17,7 +17,7 @@ from bridge.embedded.archive import Archive
 from bridge.embedded.dialect import Dialect
 from bridge.embedded.keyed_dialect import KEYED
 from bridge.embedded.service import Service
-from bridge.embedded.session_dialect import SESSION
+from bridge.embedded.session.dialect import SESSION
 from bridge.errors import ConfigError, UsageError
 
 Revision = Literal["G2d", "G1.2"]

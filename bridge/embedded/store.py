@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bridge.embedded.nulls import storable
+from bridge.embedded.query.nulls import storable
 from bridge.embedded.records import SegmentRecord, TopicRecord
 
 SEGMENT_BYTES_MAX = 256 * 2**20

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bridge.embedded.reading import Window
+from bridge.embedded.query.reading import Window
 from bridge.embedded.wire import decode, encode, optional_int64
 
 

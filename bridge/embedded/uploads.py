@@ -6,7 +6,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from bridge.embedded.archive import Archive, TopicGoneError
-from bridge.embedded.nulls import null_fault
+from bridge.embedded.query.nulls import null_fault
 from bridge.embedded.records import SegmentRecord, TopicRecord
 from bridge.embedded.refusals import too_large
 from bridge.embedded.store import TIMESTAMP, TopicData

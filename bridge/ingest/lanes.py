@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from bridge.bags import RecordingReader, missing_definition_hint
-from bridge.cdr import Decoder, canonical_text, parse_definition
+from bridge.bags import RecordingReader
+from bridge.cdr import Decoder
 from bridge.client import TopicWriter
+from bridge.definitions import canonical_text, missing_definition_hint, parse_definition
 from bridge.errors import BridgeError, DefinitionError, RejectedError
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bridge.bags import DefinitionSources, ReadLimits
+from bridge.bags import ReadLimits
 from bridge.client import OnErrorPolicy
+from bridge.definitions import DefinitionSources
 from bridge.ingest.report import VerificationLevel
 from bridge.ingest.superseded import Superseded
 from bridge.mapping import CustomMapping, TopicOptions

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.bags import find_recordings, load_recording
 from bridge.errors import RecordingVanishedError
-from tests.bags.mcap_files import SHARED
+from tests.bags.mcap.mcap_files import SHARED
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"no recordings in {SHARED}")
 

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.bags import find_recordings, fingerprint, load_recording
 from bridge.errors import RecordingVanishedError
-from tests.bags import mcap_files as made
+from tests.bags.mcap import mcap_files as made
 
 
 @pytest.fixture

@@ -23,14 +23,15 @@ from rosbags.typesys import Stores, get_typestore
 
 from bridge.bags import load_recording, open_recording
 from bridge.errors import RecordingError
-from tests.bags import rosbag1_files, sqlite_files
-from tests.bags.mcap_files import (
+from tests.bags.mcap.mcap_files import (
     Seen,
     place_messages,
     read_with_library,
     sample,
     write_with_library,
 )
+from tests.bags.rosbag1 import rosbag1_files
+from tests.bags.sqlite import sqlite_files
 
 Write = Callable[[Path, Sequence[Seen]], None]
 Judge = Callable[[Path], list[Seen]]

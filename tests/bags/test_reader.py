@@ -15,16 +15,10 @@ import pyarrow as pa
 import pytest
 from mcap.writer import CompressionType, IndexType
 
-from bridge.bags import (
-    DefinitionSources,
-    ReadLimits,
-    RecordingReader,
-    find_recordings,
-    load_recording,
-    open_recording,
-)
+from bridge.bags import ReadLimits, RecordingReader, find_recordings, load_recording, open_recording
 from bridge.bags.file_hashes import FileHashes
 from bridge.bags.source import FileSource
+from bridge.definitions import DefinitionSources
 from bridge.errors import (
     DamagedRecordingError,
     NotARecordingError,
@@ -32,8 +26,8 @@ from bridge.errors import (
     RecordingVanishedError,
     UsageError,
 )
-from tests.bags import mcap_files as made
-from tests.bags.mcap_files import SHARED, Seen
+from tests.bags.mcap import mcap_files as made
+from tests.bags.mcap.mcap_files import SHARED, Seen
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"no recordings in {SHARED}")
 

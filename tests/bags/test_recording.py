@@ -17,8 +17,8 @@ from bridge.errors import (
     RecordingVanishedError,
 )
 from bridge.model import Container
-from tests.bags import mcap_files as made
-from tests.bags.mcap_files import SHARED
+from tests.bags.mcap import mcap_files as made
+from tests.bags.mcap.mcap_files import SHARED
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"no recordings in {SHARED}")
 

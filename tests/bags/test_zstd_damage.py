@@ -17,8 +17,8 @@ from mcap.writer import CompressionType
 
 from bridge.bags import load_recording, open_recording
 from bridge.errors import BridgeError
-from tests.bags.mcap_files import Seen, place_messages, sample, write_with_library
-from tests.bags.sqlite_files import create, insert
+from tests.bags.mcap.mcap_files import Seen, place_messages, sample, write_with_library
+from tests.bags.sqlite.sqlite_files import create, insert
 
 CUT_STEP = 997
 

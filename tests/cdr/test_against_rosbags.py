@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from bridge.cdr import Decoder, canonical_text, parse_definition
+from bridge.cdr import Decoder
+from bridge.definitions import canonical_text, parse_definition
 from bridge.model import Definition, MessageType, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.rosbags_values import from_rosbags, to_rosbags

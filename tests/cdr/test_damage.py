@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder, DefinitionError, parse_definition
+from bridge.cdr import Decoder, DefinitionError
+from bridge.definitions import parse_definition
 from bridge.model import Definition, MessageBlock, MessageType, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.strategies import message_types, values

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder, parse_definition
+from bridge.cdr import Decoder
+from bridge.definitions import parse_definition
 from bridge.model import Definition, MessageType, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.strategies import message_types, values

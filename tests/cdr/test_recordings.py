@@ -8,7 +8,8 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.typesys import Stores, get_typestore
 
-from bridge.cdr import Decoder, parse_definition
+from bridge.cdr import Decoder
+from bridge.definitions import parse_definition
 from bridge.model import Definition, Serialization
 from tests.cdr.blocks import block_of, same
 from tests.cdr.rosbags_values import from_rosbags

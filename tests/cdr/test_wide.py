@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import Decoder, parse_definition
+from bridge.cdr import Decoder
 from bridge.cdr.rejects import Rejects
 from bridge.cdr.wide import INVALID_UTF16, utf8_array
+from bridge.definitions import parse_definition
 from bridge.model import Definition, MessageType, PrimitiveType
 from tests.cdr.blocks import block_of, same
 from tests.cdr.strategies import LETTERS, message_types, values

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mcap.writer import CompressionType
 
-from tests.bags.mcap_files import Seen, place_messages, sample, write_with_library
+from tests.bags.mcap.mcap_files import Seen, place_messages, sample, write_with_library
 from tests.cli.conftest import Command
 
 

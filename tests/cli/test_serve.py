@@ -13,8 +13,8 @@ import pytest
 
 from bridge.cli.local_server import platform
 from bridge.client import MosaicoClient
+from bridge.compose import connect
 from bridge.config import load_settings
-from bridge.daemon import connect
 from bridge.embedded import EmbeddedServer
 from bridge.errors import RefusedError
 from tests.certificates import authority, signed

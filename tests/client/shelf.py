@@ -7,8 +7,8 @@ from typing import overload
 
 import pyarrow as pa
 
-from bridge.embedded.nulls import as_declared
-from bridge.embedded.reading import TopicReader, Window
+from bridge.embedded.query.nulls import as_declared
+from bridge.embedded.query.reading import TopicReader, Window
 from bridge.embedded.records import TopicRecord, TopicState
 from bridge.embedded.store import Store
 

@@ -12,8 +12,8 @@ import pytest
 from bridge.client import MosaicoClient
 from bridge.client.options import connection_options
 from bridge.client.tls import tls_fault
+from bridge.compose import connect
 from bridge.config import load_settings
-from bridge.daemon import connect
 from bridge.embedded import EmbeddedServer
 from bridge.errors import ConfigError, OfflineError, RefusedError, UsageError
 from bridge.ontology import Integer64

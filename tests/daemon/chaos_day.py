@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from bridge.daemon.states import State
+from bridge.daemon.journal.states import State
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.conftest import ROOT, Bridge, mcap_bytes
 from tests.daemon.platforms import PlatformProcess

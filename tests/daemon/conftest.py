@@ -15,15 +15,15 @@ from mcap.writer import Writer as McapWriter
 
 from bridge.config import Settings, load_settings
 from bridge.daemon.daemon import Daemon
-from bridge.daemon.entry import Entry
-from bridge.daemon.events import NoObserver
-from bridge.daemon.journal import Journal
-from bridge.daemon.states import State
-from bridge.daemon.worker import WORKER_COMMAND
+from bridge.daemon.events.events import NoObserver
+from bridge.daemon.journal.entry import Entry
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State
+from bridge.daemon.work.worker import WORKER_COMMAND
 from bridge.embedded import EmbeddedServer, Revision
 from bridge.errors import JournalError
 from tests.daemon.chaos_proxy import ChaosProxy
-from tests.daemon.desk import Desk
+from tests.daemon.watch.desk import Desk
 
 ROOT = Path(__file__).parent.parent.parent
 WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"))

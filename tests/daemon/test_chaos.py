@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.daemon.entry import Failure
-from bridge.daemon.events import NoObserver
-from bridge.daemon.states import State
-from bridge.daemon.status import GateStatus
+from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.status import GateStatus
+from bridge.daemon.journal.entry import Failure
+from bridge.daemon.journal.states import State
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.platforms import chatter, rows_on
 

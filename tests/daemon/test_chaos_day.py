@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.daemon.states import State
+from bridge.daemon.journal.states import State
 from tests.daemon.chaos_day import HOUR_S, KINDS, Chaos, Fault, plan
 from tests.daemon.platforms import PlatformProcess, chatter, rows_on
 

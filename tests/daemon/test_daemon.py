@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bridge.daemon.states import State
+from bridge.daemon.journal.states import State
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from mcap.writer import Writer as McapWriter
 
-from bridge.daemon.entry import Entry, Failure
-from bridge.daemon.events import NoObserver
-from bridge.daemon.states import State
+from bridge.daemon.events.events import NoObserver
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.states import State
 from bridge.embedded import EmbeddedServer
-from tests.bags.sqlite_files import create, insert
+from tests.bags.sqlite.sqlite_files import create, insert
 from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.small_disks import fill, small_disk
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.daemon.states import State
+from bridge.daemon.journal.states import State
 from bridge.errors import BridgeError
 from tests.daemon.conftest import Bridge
 from tests.daemon.nobody import NOBODY, as_nobody

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.daemon.entry import Entry, Failure
-from bridge.daemon.events import NoObserver
-from bridge.daemon.explain import explain
-from bridge.daemon.journal import Journal
-from bridge.daemon.requests import forget, retry
-from bridge.daemon.states import State
+from bridge.daemon.events.events import NoObserver
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.requests import forget, retry
+from bridge.daemon.journal.states import State
+from bridge.daemon.observe.explain import explain
 from bridge.errors import JournalError, UsageError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import pytest
 
 from bridge.client import MosaicoClient
 from bridge.daemon.daemon import Daemon
-from bridge.daemon.journal import Journal
-from bridge.daemon.metrics import Metrics
-from bridge.daemon.states import State
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State
+from bridge.daemon.observe.metrics import Metrics
 from bridge.embedded import EmbeddedServer
 from bridge.embedded.store import TopicData
 

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from bridge.daemon.completeness import Rule
-from bridge.daemon.states import MEANING, TRANSITIONS, State
+from bridge.daemon.journal.states import MEANING, TRANSITIONS, State
+from bridge.daemon.watch.completeness import Rule
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")

@@ -9,15 +9,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bridge.client import MosaicoClient
-from bridge.daemon.event_log import EventLog
-from bridge.daemon.journal import Journal
-from bridge.daemon.metrics import Metrics
-from bridge.daemon.states import State
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State
+from bridge.daemon.observe.event_log import EventLog
+from bridge.daemon.observe.metrics import Metrics
 from bridge.embedded import EmbeddedServer, Permission
 from bridge.ingest import IngestReport, Removal, Replacement
 from bridge.mapping import BRIDGE_KEY
-from tests.daemon.desk import Desk, whole
-from tests.daemon.situations import entry
+from tests.daemon.observe.situations import entry
+from tests.daemon.watch.desk import Desk, whole
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge

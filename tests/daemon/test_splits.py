@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.daemon.completeness import Rule
-from bridge.daemon.explain import explain
-from bridge.daemon.states import State
-from bridge.daemon.writers import Writer
+from bridge.daemon.journal.states import State
+from bridge.daemon.observe.explain import explain
+from bridge.daemon.watch.completeness import Rule
+from bridge.daemon.watch.writers import Writer
 from bridge.embedded import EmbeddedServer
 from bridge.mapping import BRIDGE_KEY
-from tests.daemon.desk import Desk, whole
+from tests.daemon.watch.desk import Desk, whole
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge

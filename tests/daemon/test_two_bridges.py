@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.daemon.journal import Journal
-from bridge.daemon.states import State
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State
 from bridge.embedded import EmbeddedServer
 from bridge.embedded.archive import Archive
 from bridge.errors import JournalError

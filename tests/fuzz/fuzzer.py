@@ -26,12 +26,13 @@ from mcap.writer import CompressionType
 from rosbags.typesys import Stores, get_typestore
 
 from bridge.bags import load_recording, open_recording, survey
-from bridge.cdr import Decoder, parse_definition
+from bridge.cdr import Decoder
+from bridge.definitions import parse_definition
 from bridge.errors import BridgeError
 from bridge.model import Definition, Serialization
-from tests.bags import rosbag1_files
-from tests.bags.mcap_files import SHARED, sample, write_with_library
-from tests.bags.sqlite_files import create, insert, payloads
+from tests.bags.mcap.mcap_files import SHARED, sample, write_with_library
+from tests.bags.rosbag1 import rosbag1_files
+from tests.bags.sqlite.sqlite_files import create, insert, payloads
 from tests.cdr.blocks import block_of
 
 MEMORY_BYTES = 1 << 30

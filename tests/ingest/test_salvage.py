@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from mcap.writer import CompressionType, Writer
 
-from bridge.bags import load_recording, mcap_stretch
+from bridge.bags import load_recording
+from bridge.bags.mcap import stretch as mcap_stretch
 from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicWriter
 from bridge.embedded import EmbeddedServer
 from bridge.errors import TransientError
@@ -25,7 +26,7 @@ from bridge.ingest import (
     ingest,
 )
 from bridge.mapping import BRIDGE_KEY
-from tests.bags.mcap_files import place_messages
+from tests.bags.mcap.mcap_files import place_messages
 
 MESSAGES = 400
 

@@ -13,8 +13,8 @@ from bridge.bags import load_recording
 from bridge.client import MosaicoClient
 from bridge.embedded import EmbeddedServer
 from bridge.ingest import Identity, IngestOptions, VerificationLevel, ingest
-from tests.bags import mcap_files as made
-from tests.bags.sqlite_files import create, insert
+from tests.bags.mcap import mcap_files as made
+from tests.bags.sqlite.sqlite_files import create, insert
 
 CHUNK_MESSAGES = 10
 TEXT = b"\x04\x00\x00\x00abc\x00"

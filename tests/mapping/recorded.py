@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from rosbags.typesys.store import Typestore
 
-from bridge.cdr import Decoder, canonical_text, parse_definition
+from bridge.cdr import Decoder
+from bridge.definitions import canonical_text, parse_definition
 from bridge.mapping import MappedBlock, TopicOptions, TopicPlan, plan_topic
 from bridge.model import DecodedBlock, Definition, MessageBlock, Serialization
 from tests.mapping.rosmsg import LOG_TIME_NS, topic

@@ -1,0 +1,1 @@
+"""Reading MCAP files: records, chunks, indexes, and the way back after damage."""

@@ -1,0 +1,230 @@
+"""Reading MCAP files of every kind into blocks.
+
+Where a trusted summary tells all channels and chunks, opening reads the end of the file and nothing
+else; whatever lies outside of the chunks it lists is scanned when its turn comes. Every other file
+is scanned once at opening, so that its channels are known before the first block.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.mcap.ahead import load_ahead
+from bridge.bags.mcap.blocks import BlockCutter
+from bridge.bags.mcap.channels import ChannelTable
+from bridge.bags.mcap.checksum import check_data_section
+from bridge.bags.mcap.extras import Extras, keep_record, read_header
+from bridge.bags.mcap.pieces import Piece, load_run, scan_declarations
+from bridge.bags.mcap.records import LAYOUTS, MAGIC, MESSAGE_HEAD, Opcode
+from bridge.bags.mcap.scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
+from bridge.bags.mcap.stretch import StretchAt, chunk_at, load_stretch, stretches
+from bridge.bags.mcap.summary import Summary, read_summary
+from bridge.bags.source import Source
+from bridge.errors import NotARecordingError
+from bridge.model import Loss
+
+DATA_ALTERED = "the data section's checksum is wrong: something is altered, and nothing tells what"
+
+COUNTED_OPCODES: Mapping[int, str] = {
+    Opcode.ATTACHMENT: "attachments",
+    Opcode.METADATA: "metadata records",
+}
+"""The records besides messages that a person may miss."""
+
+
+class McapReader:
+    """One open MCAP file; a `ContainerReader`.
+
+    Attributes:
+        bytes_read: How far in the content reading has come.
+        size_bytes: The size of the content; not that of the file where the file is compressed.
+    """
+
+    def __init__(self, source: Source, *, limits: ReadLimits) -> None:
+        """Learn the channels of an open file; the reader closes it when it is closed itself.
+
+        Raises:
+            NotARecordingError: Nothing in the file is of MCAP.
+            RecordingLimitError: The file claims more channels than the limits allow.
+        """
+        self.bytes_read = 0
+        self.size_bytes = source.size_bytes
+        self._source = source
+        self._limits = limits
+        self._tally = ReadTally()
+        self._extras = Extras()
+        self._table = ChannelTable(limits=limits)
+        self._scanned: list[Segment] | None = None
+        self._begun = source.read_at(0, len(MAGIC)) == MAGIC
+        read_header(source, self._extras)
+        self._summary = read_summary(source)
+        self._healthy = self._begun and self._summary is not None and not self._summary.damage
+        self._data_checked: bool | None = None
+        if self._summary is not None and self._healthy:
+            self._data_checked = check_data_section(source, self._summary)
+            self._healthy = self._data_checked is not False
+        if self._begun and self._summary is not None and self._summary.trusted:
+            self._learn_from_summary(self._summary)
+        else:
+            self._learn_from_scan()
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """All channels in order of their first declaration."""
+        return self._table.channels
+
+    @property
+    def tally(self) -> ReadTally:
+        """What could not be read or was skipped so far."""
+        return self._tally
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """Profile, library, the metadata records by name, and a list of the attachments."""
+        return MappingProxyType(self._extras.as_metadata())
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the writer closed the file and a scan, where one was needed, found no damage."""
+        return self._healthy
+
+    def blocks(self) -> Iterator[ChannelBlock]:
+        """Yield all intact messages in file order, one block per channel and chunk or run."""
+        cutter = BlockCutter(self._table, limits=self._limits, tally=self._tally)
+        if self._data_checked is False:
+            self._lose(0, self._source.size_bytes, DATA_ALTERED, verifiable=False)
+        load = partial(load_stretch, self._source, known=self._known(), limits=self._limits)
+        for segment, pieces in load_ahead(stretches(self._segments()), load):
+            if isinstance(segment, StretchAt):
+                for piece in pieces:
+                    yield from self._piece_blocks(piece, cutter)
+            else:
+                yield from self._segment_blocks(segment, cutter)
+            self.bytes_read = segment.end
+        self.bytes_read = self._source.size_bytes
+        self._check_counts(cutter.counted)
+
+    def close(self) -> None:
+        """Release the file; idempotent."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _learn_from_summary(self, summary: Summary) -> None:
+        for schema in summary.schemas:
+            self._table.declare_schema(schema)
+        for record in summary.channels:
+            self._table.declare_channel(record)
+        for offset in (*summary.metadata_offsets, *summary.attachment_offsets):
+            keep_record(self._source, offset, self._extras)
+        self._table.finish(_counts(summary))
+
+    def _learn_from_scan(self) -> None:
+        """Walk the whole file; look into chunks only where they may hold unknown channels."""
+        start = len(MAGIC) if self._begun else 0
+        self._scanned = []
+        for segment in scan(self._source, start, self._source.size_bytes, known=self._known):
+            self._scanned.append(segment)
+            if isinstance(segment, ChunkAt | RunAt):
+                scan_declarations(self._source, segment, self._table, limits=self._limits)
+            elif isinstance(segment, OtherAt):
+                keep_record(self._source, segment.start, self._extras)
+            else:
+                self._healthy = False
+        if not self._begun and not any(isinstance(s, ChunkAt | RunAt) for s in self._scanned):
+            raise NotARecordingError(
+                "the file is not MCAP: neither its first bytes nor anything in it",
+                path=self._source.path,
+                hint="if a recorder or a copy was cut off here, nothing of it reached the disk",
+            )
+        self._table.finish(_counts(self._summary))
+
+    def _known(self) -> NDArray[np.bool_]:
+        return self._table.known
+
+    def _segments(self) -> Iterator[Segment]:
+        """Yield the segments in order: as scanned, or the listed chunks and what is between."""
+        if self._scanned is not None:
+            yield from self._scanned
+            return
+        assert self._summary is not None, "either scanned or trusted"
+        position = len(MAGIC)
+        data_end = self._summary.data_end
+        for chunk in self._summary.chunks:
+            found = chunk_at(self._source, chunk)
+            if found is None:
+                # Either the chunk's head or the summary is damaged: the rest is told by a scan.
+                break
+            if position < chunk.start:
+                yield from scan(self._source, position, chunk.start, known=self._known)
+            yield found
+            position = found.index_end
+        yield from scan(self._source, position, data_end, known=self._known)
+
+    def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[ChannelBlock]:
+        match segment:
+            case RunAt() if self._is_too_large(segment):
+                cutter.count_too_large(self._source.read_at(segment.start, MESSAGE_HEAD.itemsize))
+            case RunAt():
+                yield from self._piece_blocks(load_run(self._source, segment), cutter)
+            case OtherAt():
+                if segment.opcode in COUNTED_OPCODES:
+                    self._tally.extras[COUNTED_OPCODES[segment.opcode]] += 1
+                elif segment.opcode not in LAYOUTS:
+                    self._tally.extras["unknown records"] += 1
+            case LostAt():
+                self._lose(segment.start, segment.end, segment.reason, verifiable=False)
+
+    def _is_too_large(self, run: RunAt) -> bool:
+        """Tell a single record that must not even be loaded."""
+        size = run.end - run.start - MESSAGE_HEAD.itemsize
+        return run.start == run.last and size > self._limits.message_bytes_max
+
+    def _piece_blocks(self, piece: Piece, cutter: BlockCutter) -> Iterator[ChannelBlock]:
+        for lost in piece.losses:
+            self._lose(lost.start, lost.end, lost.reason, verifiable=piece.verified)
+        if piece.data is not None and piece.slices is not None:
+            for block in cutter.cut(piece.data, piece.slices):
+                if not piece.verified and not self._data_checked:
+                    self._tally.unverified_messages += len(block.starts)
+                yield block
+
+    def _lose(self, start: int, end: int, reason: str, *, verifiable: bool) -> None:
+        self._tally.losses.append(
+            Loss(
+                path=self._source.path,
+                start_bytes=start,
+                end_bytes=end,
+                reason=reason,
+                verifiable=verifiable,
+            )
+        )
+
+    def _check_counts(self, counted: NDArray[np.int64]) -> None:
+        """Compare what was found with what the writer counted; fewer is a loss, too."""
+        if self._tally.losses:
+            return
+        for channel in self.channels:
+            found = int(counted[channel.index])
+            if channel.message_count is not None and found < channel.message_count:
+                reason = (
+                    f"the file counts {channel.message_count} messages on {channel.topic}, "
+                    f"{found} were found"
+                )
+                self._lose(len(MAGIC), self._source.size_bytes, reason, verifiable=False)
+
+
+def _counts(summary: Summary | None) -> Mapping[int, int] | None:
+    """Give the writer's message counts by channel id, where it left any."""
+    if summary is None or summary.statistics is None:
+        return None
+    return summary.statistics.channel_message_counts

@@ -1,0 +1,140 @@
+"""Finding the records in a piece of MCAP held in memory, with arrays wherever possible.
+
+A message index tells where messages start; everything else about a message is read from its own
+head, so that a lying index cannot alter anything. Offsets are believed when the messages they
+point to, and what lies between them, fill the piece without gap or overlap. Where there is no
+index, or it lies, the records are walked one head at a time: the one loop per message there is.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.mcap.records import (
+    HEAD,
+    HEAD_BYTES,
+    MESSAGE_CONTENT_BYTES_MIN,
+    MESSAGE_HEAD,
+    RECORD_HEAD,
+    Opcode,
+)
+
+Bytes = NDArray[np.uint8]
+Offsets = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slices:
+    """Where the records of a piece are.
+
+    Attributes:
+        messages: int64, shape (n,): where message records start, ascending.
+        others: Where records that are no messages start, ascending.
+        end: Where the last record ends; short of the piece's size when what follows is no record.
+    """
+
+    messages: Offsets
+    others: tuple[int, ...]
+    end: int
+
+
+def slice_by_index(data: Bytes, offsets: Offsets, bounds: Offsets | None = None) -> Slices | None:
+    """Find all records from where an index says that messages start, or None if it lies.
+
+    Cost: three sorts of n offsets and one gather of n heads of 9 bytes; a walk over what the index
+    leaves out (declarations, usually a few in the first chunk).
+
+    Args:
+        data: uint8, shape (m,): the records of one chunk, or of several with other bytes between.
+        offsets: int64, shape (n,): where the index says messages start, in any order.
+        bounds: int64, shape (chunks, 2): where the records of each chunk start and end, ascending
+            and apart from each other; None where `data` is the records of one chunk.
+    """
+    size = len(data)
+    bounds = np.array([[0, size]]) if bounds is None else bounds
+    offsets = _ordered(offsets)
+    if not len(offsets) or offsets[0] < 0 or offsets[-1] > size - MESSAGE_HEAD.itemsize:
+        return None
+    heads = record_heads(data, offsets)
+    lengths = heads["length"]
+    if (heads["opcode"] != Opcode.MESSAGE).any() or (lengths > size).any():
+        return None
+    if (lengths < MESSAGE_CONTENT_BYTES_MIN).any():
+        return None
+    ends = offsets + (lengths.astype(np.int64) + HEAD_BYTES)
+    # Count at any byte the chunks that are open there, less the messages that are. That it is never
+    # negative (no message overlaps another or leaves its chunk) is what comparing the two in order
+    # comes to; where it is 1 there is a gap, from one of the first to the same of the second.
+    gap_starts = _ordered(np.concatenate((bounds[:, 0], ends)))
+    gap_ends = _ordered(np.concatenate((bounds[:, 1], offsets)))
+    if (gap_starts > gap_ends).any():
+        return None
+    others: list[int] = []
+    unindexed: list[Offsets] = []
+    for gap in np.flatnonzero(gap_starts < gap_ends):
+        found = slice_by_walk(data, int(gap_starts[gap]), int(gap_ends[gap]))
+        if found.end != gap_ends[gap]:
+            return None
+        others.extend(found.others)
+        unindexed.append(found.messages)
+    if any(map(len, unindexed)):
+        offsets = _ordered(np.concatenate([offsets, *unindexed]))
+    return Slices(messages=offsets, others=tuple(others), end=int(bounds[-1, 1]))
+
+
+def slice_by_walk(data: Bytes, start: int, end: int) -> Slices:
+    """Find all records from one head to the next, up to the first that is none.
+
+    Cost: about 0.2 us per record, the only Python per message between file and block; it runs
+    where there is no index. A record that reaches past `end`, an opcode of zero (a file system's
+    zero-filled tail) and a message shorter than its own fields are no records.
+    """
+    view = data.data
+    starts: list[int] = []
+    note = starts.append
+    unpack = HEAD.unpack_from
+    position = start
+    while position + HEAD_BYTES <= end:
+        opcode, length = unpack(view, position)
+        following = position + HEAD_BYTES + length
+        if following > end or not opcode:
+            break
+        note(position)
+        position = following
+    found = np.array(starts, dtype=np.int64)
+    heads = record_heads(data, found)
+    is_message = heads["opcode"] == Opcode.MESSAGE
+    too_short = is_message & (heads["length"] < MESSAGE_CONTENT_BYTES_MIN)
+    if too_short.any():
+        first = int(np.argmax(too_short))
+        position, found, is_message = int(found[first]), found[:first], is_message[:first]
+    return Slices(
+        messages=found[is_message], others=tuple(found[~is_message].tolist()), end=position
+    )
+
+
+def record_heads(data: Bytes, offsets: Offsets) -> NDArray[Any]:
+    """Gather opcode and length at each offset; `RECORD_HEAD`, shape (n,). One copy of 9 n bytes."""
+    return _gather(data, offsets, RECORD_HEAD)
+
+
+def message_heads(data: Bytes, offsets: Offsets) -> NDArray[Any]:
+    """Gather all of a message but its payload; `MESSAGE_HEAD`, shape (n,). A copy of 31 n bytes."""
+    return _gather(data, offsets, MESSAGE_HEAD)
+
+
+def _ordered(offsets: Offsets) -> Offsets:
+    """Sort what is a few ascending runs, one for each channel or chunk; linear for a single one."""
+    return np.sort(offsets, kind="stable")
+
+
+def _gather(data: Bytes, offsets: Offsets, layout: np.dtype[Any]) -> NDArray[Any]:
+    """Copy a packed record from each byte offset; all of them must lie inside `data`."""
+    width = layout.itemsize
+    if not len(offsets):
+        return np.empty(0, dtype=layout)
+    # One overlapping window per byte, so that a plain take gathers whole heads at any alignment.
+    windows = np.ndarray((len(data) - width + 1,), dtype=f"V{width}", buffer=data, strides=(1,))
+    return windows[offsets].view(layout)

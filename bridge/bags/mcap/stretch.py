@@ -1,0 +1,133 @@
+"""Uncompressed chunks of few topics that lie side by side, read in one go into one buffer.
+
+What shares a buffer becomes one batch without another copy, and one read of some megabytes costs
+less than many small ones. Where many topics share the chunks, each has only a little in a buffer,
+and buffers of megabytes would merely be kept longer.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.container import ReadLimits
+from bridge.bags.mcap.chunk import check_claims, expand, index_offsets
+from bridge.bags.mcap.pieces import Piece, load_chunk
+from bridge.bags.mcap.records import CHUNK_HEAD_BYTES_MAX, ChunkIndex, parse_chunk_head
+from bridge.bags.mcap.scan import ChunkAt, Segment
+from bridge.bags.mcap.slicing import Bytes, Offsets, slice_by_index
+from bridge.bags.source import Source
+from bridge.errors import DamagedRecordingError, RecordingLimitError
+
+STRETCH_BYTES_MAX = 8 << 20
+"""How long a stretch becomes at the most, unless a single chunk is longer: about a batch."""
+
+
+JOINABLE_CHANNELS_MAX = 4
+"""Where more channels share a chunk, none of them fills most of a batch with its neighbours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StretchAt:
+    """One chunk of any kind, or several joinable ones, each behind the indexes of the last."""
+
+    chunks: tuple[ChunkAt, ...]
+
+    @property
+    def start(self) -> int:
+        """First byte of the first chunk record."""
+        return self.chunks[0].start
+
+    @property
+    def end(self) -> int:
+        """One past the last byte of the last chunk's message indexes."""
+        return self.chunks[-1].index_end
+
+
+def chunk_at(source: Source, index: ChunkIndex) -> ChunkAt | None:
+    """Look whether a chunk of just this length begins where its index says; None where not."""
+    try:
+        head = parse_chunk_head(source.read_at(index.start, CHUNK_HEAD_BYTES_MAX))
+    except DamagedRecordingError:
+        return None
+    if head.records_start + head.records_bytes != index.length:
+        return None
+    end = index.start + index.length
+    return ChunkAt(
+        start=index.start,
+        end=end,
+        index_end=end + index.index_bytes,
+        joinable=(
+            source.seekable
+            and not head.compression
+            and 0 < len(index.channel_ids) <= JOINABLE_CHANNELS_MAX
+        ),
+    )
+
+
+def stretches(segments: Iterable[Segment]) -> Iterator[Segment | StretchAt]:
+    """Put the chunks among segments into stretches; all else stays where it is."""
+    together: list[ChunkAt] = []
+    for segment in segments:
+        if together and not _continues(together, segment):
+            yield StretchAt(chunks=tuple(together))
+            together = []
+        if isinstance(segment, ChunkAt):
+            together.append(segment)
+        else:
+            yield segment
+    if together:
+        yield StretchAt(chunks=tuple(together))
+
+
+def load_stretch(
+    source: Source, stretch: StretchAt, *, known: NDArray[np.bool_], limits: ReadLimits
+) -> tuple[Piece, ...]:
+    """Load all chunks of a stretch: as one piece where all are intact, else each by itself."""
+    if len(stretch.chunks) > 1 and (piece := _load_at_once(source, stretch, limits=limits)):
+        return (piece,)
+    return tuple(load_chunk(source, chunk, known=known, limits=limits) for chunk in stretch.chunks)
+
+
+def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> Piece | None:
+    """Find the records of all chunks together; None where one of them needs a closer look."""
+    bounds: list[tuple[int, int]] = []
+    offsets: list[Offsets] = []
+    verified: set[bool] = set()
+    try:
+        data: Bytes = np.frombuffer(
+            source.read_at(stretch.start, stretch.end - stretch.start), dtype=np.uint8
+        )
+        for chunk in stretch.chunks:
+            start = chunk.start - stretch.start
+            raw = data.data[start : chunk.index_end - stretch.start]
+            head = parse_chunk_head(raw)
+            check_claims(head, limits=limits)
+            found = index_offsets(raw, chunk.end - chunk.start)
+            if head.compression or found is None:
+                return None
+            # Plain records are where they are; this holds them against their checksum.
+            expand(head, raw[head.records_start :][: head.records_bytes])
+            base = start + head.records_start
+            bounds.append((base, base + head.records_bytes))
+            offsets.append(found + base)
+            verified.add(bool(head.crc))
+    except (DamagedRecordingError, RecordingLimitError):
+        # What is lost, and where, the chunks tell one by one.
+        return None
+    slices = slice_by_index(data, np.concatenate(offsets), np.array(bounds))
+    if slices is None or len(verified) > 1:
+        return None
+    return Piece(data=data, slices=slices, verified=verified.pop())
+
+
+def _continues(together: list[ChunkAt], segment: Segment) -> bool:
+    """Tell whether a segment can be read together with the chunks before it."""
+    return (
+        isinstance(segment, ChunkAt)
+        and segment.joinable
+        and together[-1].joinable
+        and segment.start == together[-1].index_end
+        and segment.index_end - together[0].start <= STRETCH_BYTES_MAX
+    )

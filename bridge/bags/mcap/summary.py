@@ -1,0 +1,154 @@
+"""The end of an MCAP file: footer and summary, and whether they can stand for a scan.
+
+The summary is what its writer says about the file. It saves reading everything before anything is
+known, but it may be missing, in part or whole, or contradict itself; `trusted` says whether every
+channel is surely in it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from isal.isal_zlib import crc32
+
+from bridge.bags.mcap.records import (
+    FOOTER_CONTENT_BYTES,
+    HEAD_BYTES,
+    MAGIC,
+    TRAILER_BYTES,
+    ChannelRecord,
+    ChunkIndex,
+    Opcode,
+    Schema,
+    Statistics,
+    parse_channel,
+    parse_chunk_index,
+    parse_footer,
+    parse_head,
+    parse_schema,
+    parse_statistics,
+)
+from bridge.bags.source import Source
+from bridge.errors import DamagedRecordingError
+
+SUMMARY_BYTES_MAX = 1 << 28
+"""A longer summary is not read; the file is scanned instead."""
+
+FOOTER_HEAD = (Opcode.FOOTER, FOOTER_CONTENT_BYTES)
+
+
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """What the end of a file says.
+
+    Attributes:
+        data_end: Where the data section surely ends: at the summary, or at the footer.
+        schemas: In order.
+        channels: In order.
+        chunks: One entry per distinct chunk, in file order.
+        statistics: What the writer counted, where it says so.
+        metadata_offsets: Where metadata records are.
+        attachment_offsets: Where attachments are.
+        damage: What is wrong with it; then nothing of it is kept but `data_end`.
+    """
+
+    data_end: int
+    schemas: list[Schema] = field(default_factory=list)
+    channels: list[ChannelRecord] = field(default_factory=list)
+    chunks: list[ChunkIndex] = field(default_factory=list)
+    statistics: Statistics | None = None
+    metadata_offsets: list[int] = field(default_factory=list)
+    attachment_offsets: list[int] = field(default_factory=list)
+    damage: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether every channel of the file is surely among `channels`."""
+        ids = {channel.id for channel in self.channels}
+        schema_ids = {0} | {schema.id for schema in self.schemas}
+        if (
+            self.damage
+            or len(ids) != len(self.channels)
+            or any(channel.schema_id not in schema_ids for channel in self.channels)
+            or any(not chunk.channel_ids <= ids for chunk in self.chunks)
+        ):
+            return False
+        if self.statistics is not None:
+            # The number of channels proves nothing: libmcap lists more than it counts.
+            counted = self.statistics.channel_message_counts
+            return set(counted) <= ids and sum(counted.values()) == self.statistics.message_count
+        # Without statistics only the message indexes of every chunk can vouch for its channels.
+        return bool(self.chunks) and all(chunk.channel_ids for chunk in self.chunks)
+
+
+def read_summary(source: Source) -> Summary | None:
+    """Read the end of a file; None when its writer did not get to write one.
+
+    Cost: one read of the trailer and one of the summary, which is a few 100 bytes per chunk.
+    """
+    trailer_start = source.size_bytes - TRAILER_BYTES
+    trailer = source.read_at(trailer_start, TRAILER_BYTES) if trailer_start > 0 else b""
+    if not trailer.endswith(MAGIC) or parse_head(trailer) != FOOTER_HEAD:
+        return None
+    footer = parse_footer(trailer[HEAD_BYTES : -len(MAGIC)])
+    start = footer.summary_start
+    if start == 0:
+        return Summary(data_end=trailer_start)
+    if not len(MAGIC) <= start <= trailer_start or trailer_start - start > SUMMARY_BYTES_MAX:
+        return Summary(data_end=trailer_start, damage="the footer points to no summary")
+    data = source.read_at(start, trailer_start - start)
+    # The checksum covers the summary and the footer up to the checksum itself.
+    covered = trailer[: -len(MAGIC) - 4]
+    if footer.summary_crc and crc32(covered, crc32(data)) != footer.summary_crc:
+        return Summary(data_end=trailer_start, damage="the summary's checksum is wrong")
+    try:
+        return _parse(data, data_end=start)
+    except DamagedRecordingError as error:
+        return Summary(data_end=trailer_start, damage=f"the summary: {error.message}")
+
+
+def _parse(data: bytes, *, data_end: int) -> Summary:
+    """Take apart the summary section.
+
+    Raises:
+        DamagedRecordingError: It is not made of whole records, or lists impossible chunks.
+    """
+    summary = Summary(data_end=data_end)
+    chunks: dict[int, ChunkIndex] = {}
+    for opcode, content in _records(data):
+        match opcode:
+            case Opcode.SCHEMA:
+                summary.schemas.append(parse_schema(content))
+            case Opcode.CHANNEL:
+                summary.channels.append(parse_channel(content))
+            case Opcode.CHUNK_INDEX:
+                # A chunk that is listed twice is still one chunk.
+                chunk = parse_chunk_index(content)
+                chunks[chunk.start] = chunk
+            case Opcode.STATISTICS:
+                summary.statistics = parse_statistics(content)
+            case Opcode.METADATA_INDEX:
+                summary.metadata_offsets.append(int.from_bytes(content[:8], "little"))
+            case Opcode.ATTACHMENT_INDEX:
+                summary.attachment_offsets.append(int.from_bytes(content[:8], "little"))
+    summary.chunks = [chunks[start] for start in sorted(chunks)]
+    reached = len(MAGIC)
+    for chunk in summary.chunks:
+        end = chunk.start + chunk.length + chunk.index_bytes
+        if chunk.start < reached or end > data_end:
+            raise DamagedRecordingError("its chunks overlap or lie outside the file")
+        reached = end
+    return summary
+
+
+def _records(data: bytes) -> Iterator[tuple[int, memoryview]]:
+    view = memoryview(data)
+    position = 0
+    while position < len(data):
+        if position + HEAD_BYTES > len(data):
+            raise DamagedRecordingError("it ends inside a record")
+        opcode, length = parse_head(data, position)
+        position += HEAD_BYTES
+        if length > len(data) - position:
+            raise DamagedRecordingError("a record reaches past its end")
+        yield opcode, view[position : position + length]
+        position += length

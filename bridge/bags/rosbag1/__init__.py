@@ -1,0 +1,1 @@
+"""Reading ROS 1 bags of format 2.0, whole, unindexed or damaged."""

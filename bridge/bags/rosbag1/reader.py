@@ -1,0 +1,209 @@
+"""Reading ROS 1 bags of format 2.0 into blocks, whole, unindexed or damaged.
+
+One walk over the file's own records serves all three. The index section at the end tells topics and
+counts at once; a bag without a usable one (its recorder was killed, or its end is cut) is walked
+twice, the first time to learn what it holds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Self
+
+import numpy as np
+
+from bridge.bags.container import NOWHERE, Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.rosbag1.chunk import Chunk
+from bridge.bags.rosbag1.index import BagHeader, Connections, read_header, read_index
+from bridge.bags.rosbag1.pieces import ChunkReader
+from bridge.bags.rosbag1.records import MAGIC
+from bridge.bags.source import FileSource, Source
+from bridge.errors import (
+    DamagedRecordingError,
+    NotARecordingError,
+    RecordingError,
+    RecordingLimitError,
+)
+from bridge.model import Loss, RecordingFile
+
+UNDECLARED = "connection is not declared in the file"
+TOO_LONG = "payload is over the size limit"
+
+REINDEX_HINT = "on a copy of the file, `rosbag reindex` (ROS 1) may find more"
+
+
+class Rosbag1Reader:
+    """One open `.bag` file; a `ContainerReader`."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        header: BagHeader | None,
+        connections: Connections,
+        healthy: bool,
+        limits: ReadLimits,
+    ) -> None:
+        self._source = source
+        self._connections = connections
+        self._indexed = healthy
+        self._limits = limits
+        self._tally = ReadTally()
+        self._chunks = ChunkReader(
+            source,
+            start=header.end if header else len(MAGIC),
+            stop=header.index_pos if header and healthy else source.size_bytes,
+            limits=limits,
+        )
+        if not healthy:
+            self._scan()
+        self._tally.extras += connections.extras
+        self._channels = tuple(
+            replace(channel, message_count=connections.counts[connection])
+            for connection, channel in connections.channels.items()
+        )
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """One channel per connection, in order of their first declaration."""
+        return self._channels
+
+    @property
+    def tally(self) -> ReadTally:
+        """What could not be read or was skipped so far."""
+        return self._tally
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """Whether the bag was indexed when it was closed."""
+        return MappingProxyType({"indexed": self._indexed})
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the recorder closed the bag and nothing was found damaged so far."""
+        return self._indexed and not self._tally.losses
+
+    def blocks(self) -> Iterator[ChannelBlock]:
+        """Yield all messages in file order, a block per chunk and connection.
+
+        Raises:
+            RecordingChangedError: The file was written to meanwhile.
+            DamagedRecordingError: The storage gives no bytes.
+        """
+        found = 0
+        for chunk in self._chunks.chunks(self._tally.losses):
+            found += len(chunk.messages.starts)
+            yield from self._blocks(chunk)
+        self._source.check_unchanged()
+        told = self._connections.counts.total()
+        if found < told and not self._tally.losses:
+            self._tally.losses.append(
+                Loss(
+                    path=self._source.path,
+                    start_bytes=len(MAGIC),
+                    end_bytes=self._source.size_bytes,
+                    reason=f"the index counts {told} messages, {found} were found",
+                    verifiable=False,
+                )
+            )
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _blocks(self, chunk: Chunk) -> Iterator[ChannelBlock]:
+        """Sort the messages of a chunk by connection."""
+        messages = chunk.messages
+        fits = messages.ends - messages.starts <= self._limits.message_bytes_max
+        for connection in np.unique(messages.connections):
+            rows = np.flatnonzero(messages.connections == connection)
+            channel = self._connections.channels.get(int(connection))
+            if channel is None:
+                self._tally.skipped[NOWHERE, UNDECLARED] += len(rows)
+                continue
+            kept = rows[fits[rows]]
+            if len(kept) < len(rows):
+                self._tally.skipped[channel.index, TOO_LONG] += len(rows) - len(kept)
+            if len(kept):
+                yield ChannelBlock(
+                    channel=channel.index,
+                    log_times_ns=messages.times_ns[kept],
+                    data=chunk.data,
+                    starts=messages.starts[kept],
+                    ends=messages.ends[kept],
+                )
+
+    def _scan(self) -> None:
+        """Learn connections and counts from the chunks themselves."""
+        self._connections.forget_counts()
+        for chunk in self._chunks.chunks([]):
+            for record in chunk.declared:
+                self._connections.declare(
+                    record, chunk.data[record.data_start : record.end].tobytes()
+                )
+            self._connections.count(chunk.messages.connections)
+
+
+def open_rosbag1(file: RecordingFile, *, limits: ReadLimits) -> Rosbag1Reader:
+    """Open a `.bag` file.
+
+    Args:
+        file: The file.
+        limits: What it may claim.
+
+    Raises:
+        NotARecordingError: Not a bag, or one of a format before 2.0.
+        DamagedRecordingError: Nothing can be read of it.
+        RecordingLimitError: The file claims more than `limits` allow.
+        RecordingError: It is encrypted, or may not be read.
+        RecordingVanishedError: The file disappeared.
+    """
+    source = FileSource(file.path)
+    try:
+        return _open(source, limits)
+    except RecordingLimitError as error:
+        source.close()
+        error.path = file.path
+        raise
+    except BaseException:
+        source.close()
+        raise
+
+
+def _open(source: Source, limits: ReadLimits) -> Rosbag1Reader:
+    """Look what the file is, and whether its index can be used."""
+    path = source.path
+    magic = source.read_at(0, len(MAGIC))
+    if not magic:
+        raise DamagedRecordingError("the file is empty", path=path)
+    if magic.startswith(b"#ROSBAG V") and magic != MAGIC and len(magic) == len(MAGIC):
+        raise NotARecordingError(
+            "a bag of another format than 2.0",
+            path=path,
+            hint="`rosbag fix` or `rosbag reindex` (ROS 1) can bring it to format 2.0",
+        )
+    if not MAGIC.startswith(magic):
+        raise NotARecordingError("not a ROS 1 bag", path=path)
+    header = read_header(source, len(MAGIC))
+    if header is not None and header.encryptor:
+        raise RecordingError(
+            f"the bag is encrypted by {header.encryptor}",
+            path=path,
+            hint="decrypt it with `rosbag decrypt` (ROS 1) first",
+        )
+    connections = Connections(limits=limits)
+    healthy = header is not None and read_index(source, header, connections)
+    reader = Rosbag1Reader(
+        source, header=header, connections=connections, healthy=healthy, limits=limits
+    )
+    if not reader.channels and not healthy:
+        raise DamagedRecordingError(
+            "no topic can be found in the bag", path=path, hint=REINDEX_HINT
+        )
+    return reader

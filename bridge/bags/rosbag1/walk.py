@@ -1,0 +1,119 @@
+"""Walking the records of a ROS 1 bag from first to last, over damage where there is any.
+
+No checksum guards a record, so a length is believed when something confirms it: another field, or
+a valid record right behind. Where nothing does, the next record that can be found decides.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from bridge.bags.rosbag1.decompress import COMPRESSIONS, decompress
+from bridge.bags.rosbag1.records import ENTRY_BYTES, Op, Record, next_record, record_at
+from bridge.bags.source import Source
+
+_BESIDE_CHUNKS = frozenset({Op.INDEX, Op.CHUNK, Op.CHUNK_INFO})
+
+COUNT_BYTES = 8
+"""An entry of a chunk info record: connection, count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Bytes that belong to no valid record."""
+
+    start: int
+    end: int
+    reason: str
+
+
+def walk(
+    source: Source, start: int, stop: int, *, chunk_bytes_max: int = 0
+) -> Iterator[Record | Gap]:
+    """Yield the records between two positions in order, and the gaps between them.
+
+    A chunk whose data is cut, by the end of the file or by the next record, is yielded with what
+    there is of it; any other record is yielded whole or is part of a gap.
+
+    Args:
+        source: The bytes.
+        start: Where the first record begins.
+        stop: Where the last one ends.
+        chunk_bytes_max: How big a chunk may be to be decompressed where nothing else can tell
+            whether its length is right; 0 inside a chunk, where there are none.
+    """
+    position = start
+    ahead: Record | None = None
+    while position < stop:
+        record = ahead or record_at(source, position, stop)
+        ahead = None
+        piece: Record | Gap
+        if record is None:
+            piece = _gap(source, position, stop)
+        elif record.op is Op.CHUNK and not chunk_bytes_max:
+            # A chunk inside a chunk is one that a wrong length has swallowed: only its header goes.
+            piece = Gap(start=position, end=record.data_start, reason="chunk inside a chunk")
+        else:
+            ahead = record_at(source, record.end, stop) if record.end < stop else None
+            followed = ahead is not None or record.end == stop
+            piece = _checked(source, record, stop, followed, chunk_bytes_max)
+        yield piece
+        position = piece.end
+        if ahead is not None and ahead.start != position:
+            ahead = None
+
+
+def _gap(source: Source, start: int, stop: int) -> Gap:
+    """Give up on what begins here, up to the next record."""
+    found = next_record(source, start + 1, stop)
+    return Gap(start=start, end=stop if found is None else found.start, reason="no valid record")
+
+
+def _checked(
+    source: Source,
+    record: Record,
+    stop: int,
+    followed: bool,  # noqa: FBT001 (private)
+    chunk_bytes_max: int,
+) -> Record | Gap:
+    """Believe the length of a record, or cut it where the next record begins."""
+    agrees = _agrees(record)
+    if agrees is False or (agrees and record.op is Op.CHUNK and not followed):
+        # What an uncompressed chunk holds can be walked as well without it.
+        return _gap(source, record.start, stop)
+    if followed or (record.end < stop and _expands(source, record, chunk_bytes_max)):
+        return record
+    # Compressed data may hold messages to the letter; only what stands beside a chunk ends it.
+    ops = _BESIDE_CHUNKS if record.op is Op.CHUNK else frozenset(Op)
+    found = next_record(source, record.start + 1, stop, ops=ops)
+    end = min(record.end, stop) if found is None else min(found.start, record.end)
+    if end == record.end or (record.op is Op.CHUNK and end >= record.data_start):
+        return replace(record, end=end)
+    return Gap(start=record.start, end=end, reason="record is cut")
+
+
+def _expands(source: Source, record: Record, chunk_bytes_max: int) -> bool:
+    """Tell whether a compressed chunk gives just what its header says."""
+    if record.op is not Op.CHUNK or record.text("compression") not in COMPRESSIONS:
+        return False
+    stored_bytes, size_bytes = record.end - record.data_start, record.number("size")
+    if max(stored_bytes, size_bytes) > chunk_bytes_max:
+        return False
+    data = source.read_at(record.data_start, stored_bytes)
+    _, reason = decompress(data, compression=record.text("compression"), size_bytes=size_bytes)
+    return not reason
+
+
+def _agrees(record: Record) -> bool | None:
+    """Compare the length of a record's data with what its header says; None if it says nothing."""
+    length = record.end - record.data_start
+    match record.op:
+        case Op.INDEX:
+            return length == record.number("count") * ENTRY_BYTES
+        case Op.CHUNK_INFO:
+            return length == record.number("count") * COUNT_BYTES
+        case Op.CHUNK if record.fields["compression"] == b"none":
+            return length == record.number("size")
+        case Op.CHUNK if record.text("compression") not in COMPRESSIONS:
+            return False
+        case _:
+            return None

@@ -1,0 +1,185 @@
+"""The cells of a sqlite3 page that holds rows of a table: row ids and values.
+
+Nothing is believed that does not fit: sizes, pointers, chains of overflow pages.
+https://www.sqlite.org/fileformat2.html
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.sqlite.pages import FILE_HEADER_BYTES, Damaged, PageFile
+
+_LEAF_HEADER_BYTES = 8
+
+# Sizes in bytes of the integers that serial types 0 to 9 stand for; 7 is a float.
+_INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
+_FLOAT = 7
+_ZERO = 8
+_ONE = 9
+_BLOB = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text of a row, undecoded."""
+
+    data: bytes
+
+
+Value = int | float | bytes | Text | None
+
+
+def pointers_of(file: PageFile, number: int, data: bytes) -> NDArray[np.int64] | None:
+    """Read where the cells of a leaf begin; None where there is no room for so many pointers.
+
+    Returns:
+        int64, shape (cells,): positions in the page, not checked.
+    """
+    start = FILE_HEADER_BYTES if number == 1 else 0
+    first = start + _LEAF_HEADER_BYTES
+    end = first + 2 * int.from_bytes(data[start + 3 : start + 5], "big")
+    if end > file.page_bytes:
+        return None
+    return np.frombuffer(data[first:end], dtype=">u2").astype(np.int64)
+
+
+def is_sound(file: PageFile, number: int, data: bytes) -> bool:
+    """Tell whether all cells of a leaf begin behind its pointers and within its page."""
+    pointers = pointers_of(file, number, data)
+    if pointers is None or not len(pointers):
+        return False
+    first = _first_cell(number, len(pointers))
+    return bool(pointers.min() >= first and pointers.max() < file.page_bytes)
+
+
+def _first_cell(number: int, count: int) -> int:
+    """Tell where the first cell of a leaf can begin at the earliest."""
+    return (FILE_HEADER_BYTES if number == 1 else 0) + _LEAF_HEADER_BYTES + 2 * count
+
+
+def cells(file: PageFile, number: int, data: bytes) -> Iterator[tuple[int, list[Value]] | None]:
+    """Yield row id and values of each cell of a leaf, and None for each that is damaged."""
+    pointers = pointers_of(file, number, data)
+    if pointers is None:
+        yield None
+        return
+    count = len(pointers)
+    first = _first_cell(number, count)
+    taken = np.sort(pointers)
+    for pointer in pointers:
+        # A cell ends where the next one in the page begins, or before.
+        after = np.searchsorted(taken, pointer, "right")
+        stop = min(int(taken[after]) if after < count else 1 << 16, file.page_bytes)
+        try:
+            yield _cell(file, data, int(pointer), stop, first=first)
+        except Damaged:
+            yield None
+
+
+def _cell(
+    file: PageFile, data: bytes, start: int, stop: int, *, first: int
+) -> tuple[int, list[Value]]:
+    """Read a cell of a table leaf, whose cells begin at `first` or behind."""
+    if start < first:
+        raise Damaged("cell among the pointers")
+    size, position = _varint(data, start, stop)
+    rowid, position = _varint(data, position, stop)
+    usable = file.page_bytes  # Recorders reserve nothing at the end of pages.
+    if size <= usable - 35:
+        if position + size > stop:
+            raise Damaged("cell runs into the next one")
+        return _signed(rowid), _values(data[position : position + size])
+    if size > min(file.row_bytes_max, file.pages * usable):
+        raise Damaged("row is too long")
+    least = (usable - 12) * 32 // 255 - 23
+    local = least + (size - least) % (usable - 4)
+    local = local if local <= usable - 35 else least
+    if position + local + 4 > stop:
+        raise Damaged("cell runs into the next one")
+    own = data[position : position + local]
+    chain = int.from_bytes(data[position + local : position + local + 4], "big")
+    return _signed(rowid), _values(own + _overflow(file, chain, size - local))
+
+
+def _overflow(file: PageFile, number: int, size: int) -> bytes:
+    """Read what of a row lies in a chain of overflow pages, and claim them for the row."""
+    chain: list[int] = []
+    try:
+        return _followed(file, number, size, chain)
+    except Damaged:
+        file.claimed[chain] = False
+        raise
+
+
+def _followed(file: PageFile, number: int, size: int, chain: list[int]) -> bytes:
+    """Follow a chain whose pages nothing else uses, and which ends with the row."""
+    pieces: list[bytes] = []
+    while size > 0:
+        if not 1 < number <= file.pages or file.claimed[number]:
+            raise Damaged("overflow page is not the row's own")
+        page = file.page(number)
+        file.claimed[number] = True
+        chain.append(number)
+        pieces.append(page[4 : 4 + min(size, file.page_bytes - 4)])
+        size -= len(pieces[-1])
+        number = int.from_bytes(page[:4], "big")
+    if number:
+        raise Damaged("chain of overflow pages goes on")
+    return b"".join(pieces)
+
+
+def _values(record: bytes) -> list[Value]:
+    """Read a record: its header tells the types of its values, which fill the rest exactly."""
+    header_end, position = _varint(record, 0, len(record))
+    if header_end > len(record):
+        raise Damaged("header is longer than its record")
+    values: list[Value] = []
+    start = header_end
+    while position < header_end:
+        serial, position = _varint(record, position, header_end)
+        if serial >= _BLOB:
+            end = start + (serial - _BLOB) // 2
+            data = record[start:end]
+            values.append(Text(data) if serial % 2 else data)
+        elif serial in {10, 11}:
+            raise Damaged("reserved type")
+        else:
+            end = start + _INTEGER_BYTES[serial]
+            values.append(_number(serial, record[start:end]))
+        start = end
+    if start != len(record) or position != header_end:
+        raise Damaged("values do not fill their record")
+    return values
+
+
+def _number(serial: int, data: bytes) -> int | float | None:
+    if serial == 0:
+        return None
+    if serial in {_ZERO, _ONE}:
+        return serial - _ZERO
+    if serial == _FLOAT:
+        return float(np.frombuffer(data, dtype=">f8")[0]) if len(data) == 8 else 0.0  # noqa: PLR2004
+    return int.from_bytes(data, "big", signed=True)
+
+
+def _varint(data: bytes, position: int, stop: int) -> tuple[int, int]:
+    """Read a number of one to nine bytes, seven bits each but for eight in the ninth."""
+    value = 0
+    for index in range(9):
+        if position >= stop:
+            raise Damaged("number is cut")
+        byte = data[position]
+        position += 1
+        if index == 8:  # noqa: PLR2004 (the ninth)
+            return value << 8 | byte, position
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:  # noqa: PLR2004 (the high bit tells that more follow)
+            break
+    return value, position
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value

@@ -1,0 +1,134 @@
+"""Turning rows of the table `messages` into columns.
+
+SQLite hands over one row at a time; this is the only place that touches them one by one.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bridge.bags.container import NOWHERE, ChannelBlock, ReadTally
+from bridge.bags.sqlite.schema import Schema
+
+BLOCK_BYTES = 8 << 20
+"""Payload bytes that end a batch of rows: several batches fit the budget of a reader."""
+
+BLOCK_ROWS = 32_768
+"""Rows that end a batch, where payloads are small."""
+
+NOT_DECLARED = "topic is not declared in the file"
+NOT_A_BLOB = "payload is not a blob"
+NOT_A_TIME = "timestamp is not an integer"
+TOO_LONG = "payload is over the size limit"
+TEXT_PAYLOADS = "payloads stored as text, read as bytes"
+
+Row = tuple[int, object, object, object]
+
+
+class Text(bytes):
+    """A value that was stored as TEXT; the bytes are those of the text."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class RowBatch:
+    """Rows on their way to becoming columns.
+
+    Attributes:
+        last_rowid: The id of the last row seen.
+        rowids: Per row, whether it was kept or not.
+        topic_ids: Per row, declared ones only.
+        times_ns: Per row.
+        payloads: Per row.
+    """
+
+    last_rowid: int
+    rowids: list[int] = field(default_factory=list)
+    topic_ids: list[int] = field(default_factory=list)
+    times_ns: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+
+
+def fill(
+    batch: RowBatch,
+    rows: Iterator[Row],
+    *,
+    schema: Schema,
+    message_bytes_max: int,
+    tally: ReadTally,
+    rising: bool = True,
+) -> bool:
+    """Move rows into a batch until it is full, counting those that are not fit to be kept.
+
+    Costs about 0.3 microseconds a row beside SQLite's own 0.6.
+
+    Args:
+        batch: Where rows go; holds all rows up to the one that raises.
+        rows: Row id, topic id, time and payload (its length where it is over the limit), by
+            rising row id.
+        schema: The declared topics.
+        message_bytes_max: The longest payload allowed.
+        tally: Where rows are counted that are not kept.
+        rising: Whether row ids must rise, as those of an intact table do.
+
+    Returns:
+        Whether there may be more rows.
+
+    Raises:
+        sqlite3.DatabaseError: The database is damaged at the next row.
+    """
+    channel_of = schema.channel_of
+    size_bytes = 0
+    for rowid, topic_id, time_ns, payload in rows:
+        if rising and rowid <= batch.last_rowid:
+            raise sqlite3.DatabaseError("row ids do not rise")
+        batch.last_rowid = rowid
+        batch.rowids.append(rowid)
+        if not isinstance(topic_id, int) or topic_id not in channel_of:
+            tally.skipped[NOWHERE, NOT_DECLARED] += 1
+        elif not isinstance(payload, bytes):
+            long = isinstance(payload, int) and payload > message_bytes_max
+            tally.skipped[channel_of[topic_id], TOO_LONG if long else NOT_A_BLOB] += 1
+        elif not isinstance(time_ns, int):
+            tally.skipped[channel_of[topic_id], NOT_A_TIME] += 1
+        elif len(payload) > message_bytes_max:
+            tally.skipped[channel_of[topic_id], TOO_LONG] += 1
+        else:
+            if payload.__class__ is Text:
+                tally.extras[TEXT_PAYLOADS] += 1
+            batch.topic_ids.append(topic_id)
+            batch.times_ns.append(time_ns)
+            batch.payloads.append(payload)
+            size_bytes += len(payload)
+            if size_bytes >= BLOCK_BYTES or len(batch.payloads) >= BLOCK_ROWS:
+                return True
+    return False
+
+
+def blocks_of(batch: RowBatch, *, schema: Schema, tally: ReadTally) -> Iterator[ChannelBlock]:
+    """Cut a batch into one block per topic; all of them point into the same joined bytes.
+
+    Costs one copy of the payloads, and per topic one pass over the batch's topic ids.
+    """
+    ids = np.array(batch.topic_ids, dtype=np.int64)
+    times_ns = np.array(batch.times_ns, dtype=np.int64)
+    lengths = np.fromiter(map(len, batch.payloads), dtype=np.int64, count=len(batch.payloads))
+    data = np.frombuffer(b"".join(batch.payloads), dtype=np.uint8)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    for topic_id in np.unique(ids):
+        rows = np.flatnonzero(ids == topic_id)
+        channel = schema.channels[schema.channel_of[int(topic_id)]]
+        if channel.obstacle:
+            tally.skipped[channel.index, channel.obstacle] += len(rows)
+            continue
+        yield ChannelBlock(
+            channel=channel.index,
+            log_times_ns=times_ns[rows],
+            data=data,
+            starts=starts[rows],
+            ends=ends[rows],
+        )

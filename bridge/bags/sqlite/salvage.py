@@ -1,0 +1,225 @@
+"""Salvaging a sqlite3 file page by page: every row whose own bytes are intact, each once.
+
+Tables are told apart by the shape of their rows, for the list of tables may be what is damaged.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.container import ReadLimits
+from bridge.bags.sqlite.cells import Text, Value, cells, is_sound
+from bridge.bags.sqlite.pages import (
+    PAGE_SIZES,
+    PageFile,
+    claim_free_pages,
+    open_pages,
+    read_header,
+)
+from bridge.bags.sqlite.rows import Row
+from bridge.bags.sqlite.rows import Text as TextPayload
+from bridge.bags.sqlite.schema import ENCODINGS, Schema, TopicRow, check_topics, schema_of
+from bridge.bags.sqlite.seen import SeenRows
+from bridge.definitions import normal_msgtype
+from bridge.model import Definition, Loss
+
+ROW_BYTES_SLACK = 1 << 10
+"""What a row takes beside its payload."""
+
+PROBED_BYTES = 1 << 20
+"""How much of a file is looked at to find out how big its pages are."""
+
+CUT = "the file is cut"
+UNCLAIMED = "pages that belong to no table"
+
+
+def probed_pages(descriptor: int, *, row_bytes_max: int) -> tuple[PageFile, NDArray[np.bool_]]:
+    """Look at a file as pages of the size that fits most of its leaves.
+
+    Returns:
+        The pages, and which of them are free: bool, shape (pages + 1,).
+    """
+    header = read_header(descriptor)
+    sizes = dict.fromkeys(size for size in (header.page_bytes, *PAGE_SIZES) if size)
+    guesses = [replace(header, page_bytes=size) for size in sizes]
+    # What the header tells comes first, and so wins where others do as well.
+    best = max(guesses, key=lambda guess: _score(open_pages(descriptor, guess)))
+    file = open_pages(descriptor, best, row_bytes_max=row_bytes_max)
+    return file, claim_free_pages(file, header)
+
+
+def _score(file: PageFile) -> int:
+    """Count the leaves at the file's begin whose cells all begin within them.
+
+    In the same bytes for every size of pages. A size too small has the cells at the end of a page
+    outside of it; a size too big sees fewer pages.
+    """
+    probed = takewhile(lambda leaf: leaf[0] * file.page_bytes <= PROBED_BYTES, file.leaves())
+    return sum(is_sound(file, number, data) for number, data in probed)
+
+
+def salvaged_rows(
+    descriptor: int, *, path: Path, limits: ReadLimits, seen: SeenRows, losses: list[Loss]
+) -> Iterator[Row]:
+    """Yield the rows of `messages` that are intact, page after page.
+
+    Costs about 10 microseconds a row.
+
+    Args:
+        descriptor: The database.
+        path: The file, for reports.
+        limits: The longest payload.
+        seen: The rows that were read already; those that are yielded are added.
+        losses: Where damaged parts of the file are noted.
+
+    Yields:
+        Row id, topic id, time, payload; in the order of pages.
+    """
+    file, free = probed_pages(descriptor, row_bytes_max=limits.message_bytes_max + ROW_BYTES_SLACK)
+    history: list[PageRows] = []
+    for number, data in file.leaves():
+        if free[number]:
+            continue
+        found = list(cells(file, number, data))
+        rows = [row for cell in found if cell is not None and (row := _message(*cell)) is not None]
+        new = [row for row in rows if seen.add(row[0])]
+        yield from new
+        if len(new) < len(rows):
+            yield from _others(file, rows, new, history)
+        if rows:
+            ids = [row[0] for row in rows]
+            history.append(PageRows(min(ids), max(ids), number))
+        damaged = found.count(None)
+        file.claimed[number] = damaged < len(found) or not found
+        if 0 < damaged < len(found):
+            reason = f"{damaged} of {len(found)} rows of a page are damaged"
+            losses.append(_loss(path, file, number, number + 1, reason))
+    losses += _lost_pages(file, path)
+
+
+class PageRows(NamedTuple):
+    """Which row ids a page holds, at least and at most."""
+
+    first: int
+    last: int
+    number: int
+
+
+def _others(
+    file: PageFile, rows: list[Row], new: list[Row], history: list[PageRows]
+) -> Iterator[Row]:
+    """Yield rows whose ids were met before, but with other content: one of the ids is damaged.
+
+    Rows met before with the same content are stale copies, as a killed recorder leaves them.
+    """
+    first, last = min(row[0] for row in rows), max(row[0] for row in rows)
+    fresh = replace(file)
+    known = {row[0]: row for row in new}
+    for page in history:
+        if page.first > last or page.last < first:
+            continue
+        data = fresh.page(page.number)
+        before = [_message(*cell) for cell in cells(fresh, page.number, data) if cell is not None]
+        known |= {row[0]: row for row in before if row is not None}
+    yield from (row for row in rows if row[0] in known and known[row[0]] != row)
+
+
+def _message(rowid: int, values: list[Value]) -> Row | None:
+    """Take the values of a row of `messages`; None for rows of other tables."""
+    match values:
+        case [None | int(), int() as topic_id, int() as time_ns, bytes() as payload]:
+            return rowid, topic_id, time_ns, payload
+        case [None | int(), int() as topic_id, int() as time_ns, Text(data)]:
+            return rowid, topic_id, time_ns, TextPayload(data)
+        case _:
+            return None
+
+
+def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
+    """Read what is left of the small tables.
+
+    Raises:
+        RecordingLimitError: More topics than allowed.
+    """
+    file, free = probed_pages(
+        descriptor, row_bytes_max=limits.definition_bytes_max + ROW_BYTES_SLACK
+    )
+    topics: dict[int, TopicRow] = {}
+    definitions: dict[str, Definition] = {}
+    notes: dict[int, str] = {}
+    version, distro = 0, ""
+    for rowid, words in _small_rows(file, free):
+        match words:
+            case [_, str(msgtype), str(encoding), str(text), str()] if encoding in ENCODINGS:
+                name = normal_msgtype(msgtype)
+                definitions.setdefault(name, Definition(encoding=encoding, text=text))
+            case [_, str(), str(msgtype), str(), *others] if "/" in msgtype and all(
+                isinstance(other, str) for other in others
+            ):
+                topics.setdefault(rowid, TopicRow(rowid, *words[1:6]))
+                check_topics(len(topics), limits)
+            case [_, int(), str(text)]:
+                notes[rowid] = text
+            case [None | int() as number, str(text)]:
+                version, distro = number or rowid, text
+    return schema_of(
+        [topics[topic_id] for topic_id in sorted(topics)],
+        definitions=definitions,
+        notes=tuple(notes[rowid] for rowid in sorted(notes)),
+        version=version,
+        distro=distro,
+    )
+
+
+def _small_rows(file: PageFile, free: NDArray[np.bool_]) -> Iterator[tuple[int, list[Any]]]:
+    """Yield row id and values of all rows but messages; a page holds rows of one table."""
+    for number, data in file.leaves():
+        if free[number]:
+            continue
+        for cell in cells(file, number, data):
+            if cell is None:
+                continue
+            if _message(*cell) is not None:
+                break
+            yield cell[0], [_word(value) for value in cell[1]]
+
+
+def _word(value: Value) -> Any:
+    """Decode a text; other values stay as they are."""
+    return value.data.decode("utf-8", "replace") if isinstance(value, Text) else value
+
+
+def _lost_pages(file: PageFile, path: Path) -> list[Loss]:
+    """Tell the pages that turned out to be nothing, and what is missing at the end."""
+    edges = np.flatnonzero(np.diff(file.claimed, prepend=True, append=True))
+    lost = [
+        _loss(path, file, int(start), int(end), UNCLAIMED) for start, end in edges.reshape(-1, 2)
+    ]
+    whole_bytes = file.pages * file.page_bytes
+    end_bytes = max(file.told_pages * file.page_bytes, file.size_bytes)
+    if end_bytes > whole_bytes:
+        lost.append(
+            Loss(
+                path=path,
+                start_bytes=whole_bytes,
+                end_bytes=end_bytes,
+                reason=CUT,
+                verifiable=False,
+            )
+        )
+    return lost
+
+
+def _loss(path: Path, file: PageFile, start: int, end: int, reason: str) -> Loss:
+    return Loss(
+        path=path,
+        start_bytes=(start - 1) * file.page_bytes,
+        end_bytes=(end - 1) * file.page_bytes,
+        reason=reason,
+        verifiable=False,
+    )

@@ -1,0 +1,1 @@
+"""`mosaico-bridge check`: would the bridge work here? Changes nothing."""

@@ -1,0 +1,158 @@
+"""The part of `check` that looks at the watched folders, and at where recordings go from there."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bridge.bags import find_recordings
+from bridge.cli.check.findings import Finding, fail, ok, warn
+from bridge.cli.check.kernel import may_lease, watches_max
+from bridge.config import Settings
+from bridge.daemon import Writer, writer_of
+from bridge.errors import RecordingError
+from bridge.model import Recording
+
+# Watches are counted per user, for all programs together; this part of them is taken for free.
+WATCHES_SHARE = 0.8
+# Files cannot be younger than now; clocks of recorder and bridge may differ by so much.
+FUTURE_S = 24 * 3600.0
+
+
+def check_folders(settings: Settings) -> Iterator[Finding]:
+    """Look at every watched folder with the settings that hold in it, changing nothing."""
+    for name, inside in settings.watched.items():
+        yield from _watched(f"folders.{name}" if name else "watch.folder", inside)
+        yield from _disposal(f"folders.{name}.disposal" if name else "disposal", inside)
+    yield from _watches(settings)
+
+
+def _watched(name: str, settings: Settings) -> Iterator[Finding]:
+    folder = settings.watch.folder
+    if not folder.is_dir():
+        yield fail(name, f"{folder} is not there", hint="is it mounted? create it")
+        return
+    if not os.access(folder, os.R_OK | os.X_OK):
+        hint = "give the bridge's user read and search permission"
+        yield fail(name, f"{folder} cannot be read by {user()}", hint=hint)
+        return
+    try:
+        found = find_recordings(folder, recursive=settings.watch.recursive)
+    except RecordingError as error:
+        yield fail(name, error.message, hint=error.hint)
+        return
+    locked = [file for file in _files(found) if not os.access(file, os.R_OK)]
+    if locked:
+        yield warn(
+            name,
+            f"{len(locked)} files of {len(found)} recordings cannot be read, such as {locked[0]}",
+            hint="give the bridge's user read permission, for example through the group",
+        )
+    else:
+        yield ok(name, f"{folder} can be read; recordings in it: {len(found)}")
+    yield _lease(folder, found)
+    yield from _future(found)
+
+
+def _lease(folder: Path, found: list[Recording]) -> Finding:
+    """Tell whether it can be known that nobody has a file open for writing."""
+    readable = [file for file in _files(found) if os.access(file, os.R_OK)]
+    if readable:
+        known = writer_of(readable[-1]) is not Writer.UNKNOWN
+        tried = f"tried on {readable[-1]}"
+    else:
+        known = may_lease() or folder.stat().st_uid == os.geteuid()
+        tried = "there is no file yet to try it on"
+    if known:
+        return ok("writers", f"it can be told who has a file open for writing ({tried})")
+    return warn(
+        "writers",
+        f"it cannot be told who has a file open for writing ({tried}); recordings wait for "
+        "watch.settle_s",
+        hint="grant CAP_LEASE (the systemd unit does), or run as the owner of the recordings",
+    )
+
+
+def _future(found: list[Recording]) -> Iterator[Finding]:
+    """Tell of files from the future, which only a clock that is or was wrong can make."""
+    stamps_s = [(file.stat().st_mtime, file) for file in _files(found) if file.exists()]
+    newest_s, file = max(stamps_s, default=(0.0, Path()))
+    ahead_s = newest_s - time.time()
+    if ahead_s > FUTURE_S:
+        yield warn(
+            "clock",
+            f"{file} was written {ahead_s / 3600:,.0f} hours from now: this clock is behind, or "
+            "the recorder's was ahead",
+            hint="set the clocks of both; recordings are taken all the same",
+        )
+
+
+def _watches(settings: Settings) -> Iterator[Finding]:
+    """Compare the folders to watch with what the kernel lets one user watch."""
+    most = watches_max()
+    count = sum(_folders(inside) for inside in settings.watched.values())
+    if most is None:
+        return
+    if count > WATCHES_SHARE * most:
+        yield warn(
+            "watches",
+            f"{count:,} folders are to be watched, and all programs of a user may watch {most:,}; "
+            "without a watch a recording is found every watch.rescan_interval_s only",
+            hint=f"sysctl fs.inotify.max_user_watches={4 * count}",
+        )
+    else:
+        yield ok("watches", f"{count:,} folders to watch; the kernel allows {most:,}")
+
+
+def _folders(settings: Settings) -> int:
+    folder = settings.watch.folder
+    if not settings.watch.recursive:
+        return 1
+    return sum(1 for _ in os.walk(folder))
+
+
+def _disposal(name: str, settings: Settings) -> Iterator[Finding]:
+    disposal, folder = settings.disposal, settings.watch.folder
+    if disposal.mode != "keep" and settings.uses_embedded_server:
+        yield warn(
+            name,
+            f"mode {disposal.mode} has no effect: with the embedded server everything is kept",
+            hint="set server.host",
+        )
+    elif disposal.mode != "keep" and folder.is_dir() and not os.access(folder, os.W_OK):
+        hint = "give its user write permission; under systemd also ReadWritePaths="
+        yield fail(name, f"mode {disposal.mode}, but {folder} is not writable", hint=hint)
+    for key in ("archive_folder", "quarantine_folder"):
+        target: Path | None = getattr(disposal, key)
+        if target is None:
+            continue
+        if not can_be_made(target):
+            hint = "create it and let the bridge's user write there"
+            yield fail(f"{name}.{key}", f"{target} cannot be written by {user()}", hint=hint)
+        elif folder.is_dir() and nearest(target).stat().st_dev != folder.stat().st_dev:
+            yield ok(f"{name}.{key}", f"{target} is on another disk: files are copied there")
+        else:
+            yield ok(f"{name}.{key}", f"{target} can be written")
+
+
+def _files(recordings: list[Recording]) -> Iterator[Path]:
+    for recording in recordings:
+        for file in recording.files:
+            yield file.path
+
+
+def nearest(folder: Path) -> Path:
+    """Give the folder, or the nearest one above it that exists."""
+    folder = folder.absolute()
+    return next(one for one in (folder, *folder.parents) if one.exists())
+
+
+def can_be_made(folder: Path) -> bool:
+    """Tell whether a folder can be written, or made where there is none."""
+    found = nearest(folder)
+    return found.is_dir() and os.access(found, os.W_OK | os.X_OK)
+
+
+def user() -> str:
+    """Name the user that this runs as."""
+    return f"user {os.geteuid()}"

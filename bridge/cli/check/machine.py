@@ -1,0 +1,171 @@
+"""The part of `check` that looks at this machine: settings, folders, disks, clock, port."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bridge.cli.check.findings import Finding, fail, ok, warn
+from bridge.cli.check.folders import can_be_made, check_folders, nearest, user
+from bridge.cli.check.kernel import IN_MEMORY, OVER_NETWORK, file_system
+from bridge.cli.exits import Exit
+from bridge.cli.options import disk_folders
+from bridge.cli.running import ask_daemon, daemon_runs
+from bridge.cli.terminal import size
+from bridge.compose import api_key, ingest_options
+from bridge.config import Settings
+from bridge.daemon import Journal, measure_disks, too_open
+from bridge.errors import BridgeError, ConfigError, JournalError
+from bridge.mapping import fill_placeholders, sequence_name
+
+# A clock before this was never set; one after will be wrong for long after we are gone.
+YEARS = range(2025, 2100)
+
+
+def check_machine(settings: Settings, *, file: Path | None) -> Iterator[Finding]:
+    """Look at everything that needs no platform, changing nothing.
+
+    Args:
+        settings: All settings.
+        file: The settings file they came from, or None.
+    """
+    yield from _ingest(settings)
+    yield _key_file(settings)
+    for sentence in too_open(settings, file=file):
+        what, _, remedy = sentence.partition("; ")
+        yield warn("permissions", what, hint=remedy)
+    yield from check_folders(settings)
+    yield from _state(settings)
+    yield _journal(settings)
+    yield from _disks(settings)
+    yield _clock()
+    yield from _definitions(settings)
+    yield _http(settings)
+
+
+def _ingest(settings: Settings) -> Iterator[Finding]:
+    """Try what settings show only when they are used: mappings, templates, variables."""
+    try:
+        options = ingest_options(settings)
+        constants = fill_placeholders(
+            options.metadata, environment=options.environment, hostname=options.hostname
+        )
+        name = sequence_name(
+            options.sequence_name,
+            stem="drive",
+            start_ns=time.time_ns(),
+            identity="0" * 64,
+            hostname=options.hostname,
+            constants=constants,
+        )
+    except BridgeError as error:
+        yield fail("settings", error.message, hint=error.hint, code=Exit.BAD_CONFIG)
+        return
+    yield ok("settings", f"consistent; a recording drive would be called {name}")
+    if settings.mappings:
+        yield ok("mappings", f"{len(settings.mappings)} of your own")
+
+
+def _key_file(settings: Settings) -> Finding:
+    try:
+        key = api_key(settings)
+    except ConfigError as error:
+        return fail("key file", error.message, hint=error.hint, code=Exit.BAD_CONFIG)
+    if key is None:
+        return ok("key file", "no API key is configured")
+    return ok("key file", "the API key can be read")
+
+
+def _state(settings: Settings) -> Iterator[Finding]:
+    folder = settings.state.folder
+    if not can_be_made(folder):
+        hint = "give the bridge a state.folder of its own"
+        yield fail("state.folder", f"{folder} cannot be written by {user()}", hint=hint)
+        return
+    made = "can be written" if folder.exists() else "will be made"
+    yield ok("state.folder", f"{folder} {made}")
+    kind = file_system(folder)
+    if kind in IN_MEMORY:
+        yield warn(
+            "state.folder",
+            f"{folder} is in memory ({kind}): a reboot forgets what was sent, and every recording "
+            "has to be asked for again",
+            hint="put state.folder on a disk",
+        )
+    if kind in OVER_NETWORK:
+        yield warn(
+            "state.folder",
+            f"{folder} is on a network file system ({kind}), on which SQLite's locks and logs "
+            "cannot be relied upon",
+            hint="put state.folder on a disk of this machine",
+        )
+
+
+def _journal(settings: Settings) -> Finding:
+    runs = {True: "a bridge runs", False: "no bridge runs", None: "whether one runs is not known"}
+    running = runs[daemon_runs(settings.state.folder)]
+    try:
+        with Journal.read(settings.state.folder) as journal:
+            known = sum(journal.counts().values())
+    except JournalError as error:
+        if not any(settings.state.folder.glob("journal.db")):
+            return ok("journal", f"none yet; {running}")
+        return fail("journal", error.message, hint=error.hint)
+    return ok("journal", f"recordings known: {known:,}; {running}")
+
+
+def _disks(settings: Settings) -> Iterator[Finding]:
+    folders = disk_folders(settings)
+    least = settings.state.disk_free_min_bytes
+    for disk in measure_disks({role: nearest(folder) for role, folder in folders.items()}):
+        name = f"disk {disk.role}"
+        if disk.free_bytes is None:
+            yield fail(name, f"cannot be asked: {disk.problem}")
+        elif disk.free_bytes < least:
+            detail = f"{size(disk.free_bytes)} free, less than {size(least)}"
+            yield fail(name, detail, hint="make room on that disk")
+        else:
+            yield ok(name, f"{size(disk.free_bytes)} free")
+
+
+def _clock() -> Finding:
+    now = datetime.now(UTC)
+    if now.year not in YEARS:
+        return warn(
+            "clock",
+            f"it says {now:%Y-%m-%d}, which cannot be",
+            hint="set it (NTP, GPS, RTC): stamps are wrong and TLS certificates are refused",
+        )
+    return ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _definitions(settings: Settings) -> Iterator[Finding]:
+    for folder in settings.definitions.folders:
+        if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
+            hint = "it must hold <package>/msg/<Name>.msg"
+            yield fail("definitions", f"{folder} is no folder that can be read", hint=hint)
+            continue
+        count = sum(1 for kind in ("msg", "idl") for _ in folder.rglob(f"*.{kind}"))
+        if count:
+            yield ok("definitions", f"{count:,} in {folder}")
+        else:
+            yield warn("definitions", f"none in {folder}", hint="expected <package>/msg/<Name>.msg")
+
+
+def _http(settings: Settings) -> Finding:
+    host, port = settings.http.host, settings.http.port
+    if daemon_runs(settings.state.folder):
+        if ask_daemon(settings) is not None:
+            return ok("http", f"the running bridge answers on port {port}")
+        return warn("http", f"the running bridge does not answer on port {port}")
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        detail = f"{host}:{port} cannot be listened on: {error.strerror}"
+        return fail("http", detail, hint="choose another http.port", code=Exit.BAD_CONFIG)
+    return ok("http", f"{host}:{port} is free" if port else "a free port will be taken")

@@ -1,0 +1,1 @@
+"""`mosaico-bridge demo`: the whole way on a sample drive."""

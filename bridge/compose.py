@@ -1,0 +1,172 @@
+"""Turns settings into what client and ingest are told; the only place that knows both."""
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+from bridge.bags import ReadLimits
+from bridge.client import ConnectOptions, MosaicoClient, OnErrorPolicy
+from bridge.config import Settings, TopicSettings
+from bridge.definitions import DefinitionSources
+from bridge.errors import ConfigError, UsageError
+from bridge.ingest import (
+    BatchLimits,
+    Identity,
+    IngestOptions,
+    TopicOptions,
+    VerificationLevel,
+    custom_mappings,
+)
+
+CREDENTIAL = "api_key"
+SCRATCH_FOLDER = "scratch"
+
+
+def connect(settings: Settings, host: str, port: int) -> MosaicoClient:
+    """Connect to the platform as the settings say.
+
+    Args:
+        settings: All settings; host and port come separately, for the embedded server.
+        host: Host name of the platform.
+        port: Its port.
+
+    Raises:
+        OfflineError: Nobody answers.
+        RefusedError: The key or the TLS settings are not accepted.
+        ConfigError: A key or certificate file cannot be read, or one is missing.
+    """
+    server = settings.server
+    given: ConnectOptions = {
+        "stall_timeout_s": server.stall_timeout_s,
+        "call_timeout_s": server.call_timeout_s,
+        "keepalive_s": server.keepalive_s,
+        "keepalive_timeout_s": server.keepalive_timeout_s,
+    }
+    if server.tls:
+        given["tls"] = True
+    if server.tls_ca_file is not None:
+        given["tls_root_certs"] = server.tls_ca_file
+    if server.tls_certificate_file is not None:
+        given["tls_client_cert"] = server.tls_certificate_file
+    if server.tls_key_file is not None:
+        given["tls_client_key"] = server.tls_key_file
+    if server.compression != "none":
+        given["compression"] = server.compression
+    if server.grpc_compression != "none":
+        given["grpc_compression"] = server.grpc_compression
+    key = api_key(settings)
+    if key is not None:
+        given["api_key"] = key
+    try:
+        return MosaicoClient.connect(host, port, server.timeout_s, **given)
+    except UsageError as error:
+        raise ConfigError(error.message, key="server", hint=error.hint) from error
+
+
+def api_key(settings: Settings) -> str | None:
+    """Give the API key from the settings, its file, or the service manager's credentials.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if settings.server.api_key is not None:
+        return settings.server.api_key.get_secret_value()
+    file = settings.server.api_key_file
+    if file is None:
+        # Where systemd's LoadCredential= puts it.
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        file = Path(credentials) / CREDENTIAL if credentials else None
+        if file is None or not file.exists():
+            return None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the API key file {file}: {error.strerror}", key="server.api_key_file"
+        ) from error
+
+
+def secrets(settings: Settings) -> tuple[str, ...]:
+    """Give what must never be logged.
+
+    Raises:
+        ConfigError: The API key's file cannot be read.
+    """
+    key = api_key(settings)
+    return () if key is None else (key,)
+
+
+def config_hash(settings: Settings) -> str:
+    """Identify the settings that decide what arrives; secrets and places left out."""
+    deciding = settings.model_dump_json(
+        include={"ingest", "reading", "topics", "metadata", "mappings"}
+    )
+    return hashlib.sha256(deciding.encode()).hexdigest()[:16]
+
+
+def ingest_options(
+    settings: Settings, *, instance: str = "", attempt: int = 1, final: bool = True
+) -> IngestOptions:
+    """Give what an ingest is told.
+
+    Args:
+        settings: All settings.
+        instance: Who sends.
+        attempt: Which try at the recording this is, from 1.
+        final: Whether giving up follows when this try fails.
+
+    Raises:
+        ConfigError: A custom mapping or a metadata placeholder is wrong.
+    """
+    ingest = settings.ingest
+    definitions = settings.definitions
+    ament = os.environ.get("AMENT_PREFIX_PATH", "") if definitions.use_ament else ""
+    return IngestOptions(
+        identity=Identity(
+            instance=instance, attempt=attempt, final=final, config_hash=config_hash(settings)
+        ),
+        sequence_name=ingest.sequence_name,
+        topics=ingest.topics,
+        topic_prefix=ingest.topic_prefix,
+        topic_options={
+            pattern: _topic_options(choices, ingest.image_format)
+            for pattern, choices in settings.topics.items()
+        },
+        default_topic_options=TopicOptions(image_format=ingest.image_format),
+        custom_mappings=custom_mappings(settings.mappings),
+        metadata=settings.metadata,
+        environment=dict(os.environ),
+        hostname=socket.gethostname(),
+        on_error=OnErrorPolicy(ingest.on_error),
+        fail_on_topic_error=ingest.topic_errors == "fail",
+        message_errors_max=ingest.message_errors_max,
+        verification=VerificationLevel(ingest.verification),
+        hash_files=ingest.hash_files,
+        batches=BatchLimits(
+            batch_bytes_max=ingest.max_batch_size_bytes,
+            batch_rows_max=ingest.max_batch_size_records,
+            memory_budget_bytes=ingest.memory_budget_bytes,
+        ),
+        limits=ReadLimits(**settings.reading.model_dump()),
+        definitions=DefinitionSources(
+            folders=definitions.folders, distro=definitions.distro, ament_prefix_path=ament
+        ),
+        scratch_dir=scratch_folder(settings),
+    )
+
+
+def scratch_folder(settings: Settings) -> Path:
+    """Give the folder in which working copies are made."""
+    return settings.state.folder / SCRATCH_FOLDER
+
+
+def _topic_options(choices: TopicSettings, image_format: str) -> TopicOptions:
+    return TopicOptions(
+        image_format=choices.image_format or image_format,
+        ontology=choices.ontology,
+        every_nth=choices.every_nth,
+        max_hz=choices.max_hz,
+        rename=choices.rename,
+        metadata=choices.metadata,
+    )

@@ -1,0 +1,1 @@
+"""What becomes of a source that is on the platform."""

@@ -1,0 +1,1 @@
+"""What the daemon reports, as values, and who hears it."""

@@ -1,0 +1,1 @@
+"""The durable record of every recording: its state, its story, what was asked for."""

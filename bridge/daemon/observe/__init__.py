@@ -1,0 +1,1 @@
+"""What people and programs see of the daemon: metrics, health, pages, logs, notifications."""

@@ -1,0 +1,233 @@
+"""What each path of the HTTP port answers: made from snapshots and journal, changing nothing."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from bridge.daemon.journal.entry import Entry
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.states import AT_REST, QUEUED, State
+from bridge.daemon.observe.board import Board, StatusBoard
+from bridge.daemon.observe.health import (
+    NEEDS_PERSON,
+    Check,
+    Disk,
+    loop_check,
+    measure_disks,
+    readiness_checks,
+    verdict,
+)
+from bridge.daemon.observe.metrics import Metrics
+from bridge.daemon.observe.views import recording_detail_view, recording_view, status_view
+from bridge.errors import JournalError
+from bridge.version import __version__
+
+PAGE_SIZE = 50
+PAGE_SIZE_MAX = 500
+LIST_LENGTH = 20
+
+JSON = "application/json"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+ASSETS = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+
+# The parts of the status page and the states of the recordings they list.
+PARTS = {
+    "needs_person": frozenset(NEEDS_PERSON),
+    "waiting": QUEUED | {State.DISCOVERED, State.SETTLING},
+    "recent": AT_REST - frozenset(NEEDS_PERSON),
+}
+
+
+class NotificationSource(Protocol):
+    """What the page shows of the platform's notifications."""
+
+    def view(self) -> dict[str, Any]:
+        """Give them as plain JSON values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An answer before it is sent."""
+
+    body: bytes
+    kind: str = JSON
+    code: HTTPStatus = HTTPStatus.OK
+
+
+Query = Mapping[str, list[str]]
+
+
+class Answers:
+    """The answers of one daemon; safe to ask from any thread."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        status: StatusBoard,
+        journal: JournalReader,
+        notifications: NotificationSource | None,
+        folders: Mapping[str, Path],
+        disk_free_min_bytes: int,
+    ) -> None:
+        self._metrics = metrics
+        self._status = status
+        self._journal = journal
+        self._notifications = notifications
+        self._folders = dict(folders)
+        self._disk_free_min_bytes = disk_free_min_bytes
+        self._assets = {
+            path: Response(
+                body=(files("bridge.daemon.observe") / "page" / name).read_bytes(), kind=kind
+            )
+            for path, (name, kind) in ASSETS.items()
+        }
+
+    def to(self, target: str) -> Response:
+        """Answer a GET for a request target."""
+        try:
+            parts = urlsplit(target)
+            query = parse_qs(parts.query, max_num_fields=16)
+        except ValueError as error:
+            return error_response(HTTPStatus.BAD_REQUEST, str(error))
+        if parts.path in self._assets:
+            return self._assets[parts.path]
+        plain: dict[str, Callable[[], Response]] = {
+            "/metrics": lambda: Response(body=self._metrics.exposition(), kind=METRICS),
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/api/status": self._api_status,
+            "/api/recordings": lambda: self._api_recordings(query),
+        }
+        if parts.path in plain:
+            return plain[parts.path]()
+        folder, _, name = parts.path.rpartition("/")
+        if folder == "/api/recordings" and name.isascii() and name.isdecimal():
+            return self._api_recording(name)
+        return error_response(HTTPStatus.NOT_FOUND, "there is nothing here")
+
+    def _healthz(self) -> Response:
+        check = loop_check(self._status.look())
+        return _judged({"alive": check.ok, "checks": [check.as_json()]}, good=check.ok)
+
+    def _readyz(self) -> Response:
+        checks = self._checks(self._status.look(), measure_disks(self._folders))
+        ready = all(check.ok for check in checks)
+        failing = [check.name for check in checks if not check.ok]
+        answer = {
+            "ready": ready,
+            "failing": failing,
+            "checks": [one.as_json() for one in checks],
+        }
+        return _judged(answer, good=ready)
+
+    def _checks(self, board: Board, disks: list[Disk]) -> list[Check]:
+        return readiness_checks(board, disks=disks, disk_free_min_bytes=self._disk_free_min_bytes)
+
+    def _api_status(self) -> Response:
+        board = self._status.look()
+        disks = measure_disks(self._folders)
+        checks = self._checks(board, disks)
+        try:
+            lists = self._journal.ask(_lists)
+        except JournalError as error:
+            lists = {name: [] for name in PARTS}
+            hint = error.hint
+            checks.append(Check(name="journal", ok=False, detail=error.message, hint=hint))
+        notifications = self._notifications.view() if self._notifications is not None else {}
+        return json_response(
+            status_view(
+                board,
+                verdict=verdict(board, checks),
+                checks=checks,
+                disks=disks,
+                lists=lists,
+                notifications=notifications,
+                version=__version__,
+            )
+        )
+
+    def _api_recordings(self, query: Query) -> Response:
+        try:
+            limit = _number(query, "limit", PAGE_SIZE, least=1, most=PAGE_SIZE_MAX)
+            offset = _number(query, "offset", 0, least=0, most=2**53)
+            states = frozenset(State(name) for name in query.get("state", ())) or None
+        except ValueError as error:
+            return error_response(HTTPStatus.BAD_REQUEST, str(error))
+        found, counts = self._journal.ask(
+            lambda journal: (
+                journal.recordings(states=states, limit=limit, offset=offset),
+                journal.counts(),
+            )
+        )
+        total = sum(count for state, count in counts.items() if states is None or state in states)
+        after = offset + len(found)
+        return json_response(
+            {
+                "recordings": [recording_view(entry) for entry in found],
+                "total": total,
+                "next_offset": after if found and after < total else None,
+            }
+        )
+
+    def _api_recording(self, number: str) -> Response:
+        # SQLite's numbers end at 2**63; longer ones name nothing.
+        known = len(number) < len(str(2**63))
+        detail = self._journal.ask(partial(_detail, entry_id=int(number))) if known else None
+        if detail is None:
+            return error_response(
+                HTTPStatus.NOT_FOUND, f"the journal knows no recording {number[:20]}"
+            )
+        return json_response(detail)
+
+
+def _lists(journal: Journal) -> dict[str, list[Entry]]:
+    return {
+        name: journal.recordings(states=states, limit=LIST_LENGTH) for name, states in PARTS.items()
+    }
+
+
+def _detail(journal: Journal, *, entry_id: int) -> dict[str, Any] | None:
+    entry = journal.get(entry_id)
+    if entry is None:
+        return None
+    return recording_detail_view(
+        entry,
+        story=journal.transitions(entry_id),
+        report=journal.report(entry_id),
+        duplicates=journal.duplicates(entry_id),
+    )
+
+
+def json_response(plain: Mapping[str, Any], *, code: HTTPStatus = HTTPStatus.OK) -> Response:
+    """Answer with JSON."""
+    return Response(
+        body=json.dumps(plain, default=str, allow_nan=False).encode() + b"\n", code=code
+    )
+
+
+def _judged(plain: Mapping[str, Any], *, good: bool) -> Response:
+    return json_response(plain, code=HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def error_response(code: HTTPStatus, message: str) -> Response:
+    """Answer with what went wrong."""
+    return json_response({"error": code.phrase, "message": message}, code=code)
+
+
+def _number(query: Query, name: str, default: int, *, least: int, most: int) -> int:
+    text = query.get(name, [str(default)])[-1]
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004 - digits of 2**63, so that parsing stays cheap
+        raise ValueError(f"{name}={text[:40]!r} is not a number from {least} to {most}")
+    return int(text)

@@ -1,0 +1,268 @@
+"""The notice board: what the daemon last reported, kept for whoever looks from another thread.
+
+An observer like the metrics, for the status page instead of a time series: the latest snapshot,
+the throughput of the last minutes, the topics of what is in work, and the latest trouble.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bridge.daemon.events.events import NoObserver, Progress
+from bridge.daemon.events.status import DaemonStatus
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.ingest import IngestReport, TopicReport
+
+# Throughput is kept in slots of this length, so many of them.
+RATE_SLOT_S = 5.0
+RATE_SLOTS = 60
+# What is shown as the present rate is the mean over the last so many whole slots.
+RATE_MEAN_SLOTS = 2
+TROUBLES_MAX = 20
+# A recording with more topics than this shows only the first ones while it is in work.
+PLANNED_TOPICS_MAX = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Throughput of one slot, or a mean over some.
+
+    Attributes:
+        read_bytes_per_s: Bytes of recordings read.
+        sent_bytes_per_s: Arrow bytes handed to the platform.
+        messages_per_s: Messages handed to the platform.
+        wire_bytes_per_s: Bytes that left over the wire, after compression.
+    """
+
+    read_bytes_per_s: float = 0.0
+    sent_bytes_per_s: float = 0.0
+    messages_per_s: float = 0.0
+    wire_bytes_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTopic:
+    """What is to happen to a topic of a recording in work."""
+
+    name: str
+    msgtype: str
+    outcome: str
+    ontology_tag: str
+    reason: str
+    messages_recorded: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TroubleNote:
+    """Something that went wrong, and when.
+
+    Attributes:
+        at_ns: Wall clock.
+        failure: What it was.
+        recording: Name of the recording concerned; empty where there is none.
+        entry_id: Its number in the journal, or None.
+        retry_in_s: When the attempt is made again; None when it is not, or was none.
+        repeats: How often the same happened in a row before.
+    """
+
+    at_ns: int
+    failure: Failure
+    recording: str = ""
+    entry_id: int | None = None
+    retry_in_s: float | None = None
+    repeats: int = 0
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Sums of one slot of time."""
+
+    number: int
+    read_bytes: int = 0
+    sent_bytes: int = 0
+    messages: int = 0
+    wire_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """All of it at one moment.
+
+    Attributes:
+        now_ns: The moment, wall clock.
+        status: The latest snapshot; None before the first.
+        tick_age_s: Seconds since the loop last made a turn; None before the first.
+        rates: Throughput by slot, oldest first, the running slot left out.
+        rate: The present rate.
+        planned: By journal number, the topics of what is in work.
+        troubles: The latest first.
+    """
+
+    now_ns: int
+    status: DaemonStatus | None
+    tick_age_s: float | None
+    rates: tuple[Rate, ...] = ()
+    rate: Rate = field(default_factory=Rate)
+    planned: dict[int, tuple[PlannedTopic, ...]] = field(default_factory=dict)
+    troubles: tuple[TroubleNote, ...] = ()
+
+
+class StatusBoard(NoObserver):
+    """Listens to the daemon and answers `look`. One lock guards everything."""
+
+    def __init__(
+        self,
+        *,
+        wall_ns: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wall_ns = wall_ns
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._status: DaemonStatus | None = None
+        self._ticked_s: float | None = None
+        self._slots: deque[_Slot] = deque(maxlen=RATE_SLOTS + 1)
+        self._planned: dict[int, dict[str, PlannedTopic]] = {}
+        self._troubles: deque[TroubleNote] = deque(maxlen=TROUBLES_MAX)
+
+    def look(self) -> Board:
+        """Give everything as it is now; safe from any thread."""
+        with self._lock:
+            now_s = self._monotonic()
+            rates = self._rates(now_s)
+            return Board(
+                now_ns=self._wall_ns(),
+                status=self._status,
+                tick_age_s=None if self._ticked_s is None else now_s - self._ticked_s,
+                rates=rates,
+                rate=_mean(rates[-RATE_MEAN_SLOTS:]),
+                planned={number: tuple(them.values()) for number, them in self._planned.items()},
+                troubles=tuple(reversed(self._troubles)),
+            )
+
+    def started(self, *, status: DaemonStatus) -> None:
+        """Keep the snapshot."""
+        self.ticked(status=status)
+
+    def ticked(self, *, status: DaemonStatus) -> None:
+        """Keep the snapshot, and forget the topics of what is no longer in work."""
+        with self._lock:
+            self._status = status
+            self._ticked_s = self._monotonic()
+            in_work = {worker.entry_id for worker in status.workers}
+            for number in self._planned.keys() - in_work:
+                del self._planned[number]
+
+    def stopped(self, *, status: DaemonStatus) -> None:
+        """Keep the last snapshot."""
+        self.ticked(status=status)
+
+    def ingest_started(
+        self, *, entry: Entry, sequence: str, size_bytes: int, message_count: int | None
+    ) -> None:
+        """Forget the topics of an earlier attempt."""
+        del sequence, size_bytes, message_count
+        with self._lock:
+            self._planned[entry.id] = {}
+
+    def topic_planned(self, *, entry: Entry, topic: TopicReport) -> None:
+        """Keep what is to happen to the topic."""
+        planned = PlannedTopic(
+            name=topic.name,
+            msgtype=topic.msgtype,
+            outcome=str(topic.outcome),
+            ontology_tag=topic.ontology_tag,
+            reason=topic.reason,
+            messages_recorded=topic.messages_recorded,
+        )
+        with self._lock:
+            topics = self._planned.setdefault(entry.id, {})
+            if len(topics) < PLANNED_TOPICS_MAX:
+                topics[topic.name] = planned
+
+    def ingest_progressed(self, *, entry: Entry, progress: Progress) -> None:
+        """Add to the throughput of now."""
+        del entry
+        with self._lock:
+            slot = self._slot()
+            slot.read_bytes += progress.recorded_bytes
+            slot.sent_bytes += sum(progress.arrow_bytes.values())
+            slot.messages += sum(progress.messages.values())
+
+    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+        """Add to the throughput of now."""
+        del entry, received_bytes
+        with self._lock:
+            self._slot().wire_bytes += sent_bytes
+
+    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
+        """Forget its topics; the journal has the report."""
+        del report
+        with self._lock:
+            self._planned.pop(entry.id, None)
+
+    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
+        """Keep the failure."""
+        self._note(failure, entry, retry_in_s)
+
+    def worker_lost(self, *, entry: Entry | None, failure: Failure) -> None:
+        """Keep the loss."""
+        self._note(failure, entry)
+
+    def troubled(self, *, failure: Failure) -> None:
+        """Keep the trouble."""
+        self._note(failure, None)
+
+    def _note(self, failure: Failure, entry: Entry | None, retry_in_s: float | None = None) -> None:
+        with self._lock:
+            number = entry.id if entry is not None else None
+            repeats = 0
+            for old in self._troubles:
+                if (old.failure, old.entry_id) == (failure, number):
+                    repeats = old.repeats + 1
+                    self._troubles.remove(old)
+                    break
+            self._troubles.append(
+                TroubleNote(
+                    at_ns=self._wall_ns(),
+                    failure=failure,
+                    recording=entry.name if entry is not None else "",
+                    entry_id=number,
+                    retry_in_s=retry_in_s,
+                    repeats=repeats,
+                )
+            )
+
+    def _slot(self) -> _Slot:
+        number = int(self._monotonic() // RATE_SLOT_S)
+        if not self._slots or self._slots[-1].number != number:
+            self._slots.append(_Slot(number))
+        return self._slots[-1]
+
+    def _rates(self, now_s: float) -> tuple[Rate, ...]:
+        running = int(now_s // RATE_SLOT_S)
+        by_number = {slot.number: slot for slot in self._slots}
+        return tuple(_rate(by_number.get(n)) for n in range(running - RATE_SLOTS, running))
+
+
+def _rate(slot: _Slot | None) -> Rate:
+    if slot is None:
+        return Rate()
+    return Rate(
+        read_bytes_per_s=slot.read_bytes / RATE_SLOT_S,
+        sent_bytes_per_s=slot.sent_bytes / RATE_SLOT_S,
+        messages_per_s=slot.messages / RATE_SLOT_S,
+        wire_bytes_per_s=slot.wire_bytes / RATE_SLOT_S,
+    )
+
+
+def _mean(rates: tuple[Rate, ...]) -> Rate:
+    count = max(1, len(rates))
+    return Rate(
+        read_bytes_per_s=sum(rate.read_bytes_per_s for rate in rates) / count,
+        sent_bytes_per_s=sum(rate.sent_bytes_per_s for rate in rates) / count,
+        messages_per_s=sum(rate.messages_per_s for rate in rates) / count,
+        wire_bytes_per_s=sum(rate.wire_bytes_per_s for rate in rates) / count,
+    )

@@ -1,0 +1,184 @@
+"""Writes what the daemon reports to the log: one line per event that matters, none per message.
+
+Recording and sequence are facts of every line that has them. Going offline is one line, coming
+back another; in between there is at most one a minute.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bridge.daemon.dispose.emergency import MODE as EMERGENCY
+from bridge.daemon.events.events import Disposal, NoObserver
+from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, WatchStatus
+from bridge.daemon.journal.entry import Entry, Failure, Transition
+from bridge.daemon.journal.states import State
+from bridge.errors import Trouble
+from bridge.ingest import IngestReport, Removal, Replacement
+
+log = logging.getLogger(__name__)
+
+OFFLINE_REMINDER_S = 60.0
+
+# How loud the arrival in a state is; those left out are steps on the way, told at debug level.
+LOUDNESS = {
+    State.READY: logging.INFO,
+    State.PARTIAL: logging.WARNING,
+    State.EMPTY: logging.WARNING,
+    State.QUARANTINED: logging.ERROR,
+    State.REJECTED: logging.ERROR,
+    State.VANISHED: logging.WARNING,
+    State.IGNORED: logging.INFO,
+    State.SUPERSEDED: logging.INFO,
+    State.DISPOSED: logging.DEBUG,
+}
+
+
+class EventLog(NoObserver):
+    """Listens to one daemon; all calls come from its loop thread."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._gate = Gate.OPEN
+        self._reminded_s = 0.0
+        self._watch_problem = ""
+
+    def started(self, *, status: DaemonStatus) -> None:
+        """Say what is watched and where it goes; loudly so when that is the embedded server."""
+        facts = {"folder": status.watch.folder, "server": status.server}
+        if status.embedded:
+            log.warning(
+                "EMBEDDED server in use: recordings stay on this machine; set server.host",
+                extra=facts,
+            )
+        log.info("started", extra=facts | {"instance": status.instance_id})
+
+    def ticked(self, *, status: DaemonStatus) -> None:
+        """Remind once a minute that the platform is away."""
+        closed = status.gate.gate is not Gate.OPEN
+        if closed and self._monotonic() - self._reminded_s >= OFFLINE_REMINDER_S:
+            self._tell_gate(status.gate, "still")
+
+    def stopped(self, *, status: DaemonStatus) -> None:
+        """Say how things were left."""
+        log.info("stopped", extra={name: count for name, count in status.counts.items() if count})
+
+    def scanned(self, *, watch: WatchStatus) -> None:
+        """Tell a problem with the folder when it comes and when it goes."""
+        if watch.problem == self._watch_problem:
+            return
+        self._watch_problem = watch.problem
+        facts = {"folder": watch.folder}
+        if watch.problem:
+            log.warning("watching the folder: %s", watch.problem, extra=facts)
+        else:
+            log.info("watching the folder works again", extra=facts)
+
+    def recording_changed(self, *, entry: Entry, transition: Transition) -> None:
+        """Tell the step and why."""
+        level = LOUDNESS.get(transition.after, logging.DEBUG)
+        hint = entry.failure.hint if entry.failure is not None and level >= logging.ERROR else ""
+        log.log(
+            level,
+            "%s: %s",
+            transition.after,
+            transition.reason,
+            extra=_facts(entry) | {"hint": hint},
+        )
+
+    def recording_forgotten(self, *, entry: Entry) -> None:
+        """Tell that the journal knows it no more."""
+        log.info("forgotten", extra=_facts(entry))
+
+    def ingest_started(
+        self, *, entry: Entry, sequence: str, size_bytes: int, message_count: int | None
+    ) -> None:
+        """Tell that sending begins."""
+        facts = _facts(entry) | {"sequence": sequence, "size_bytes": size_bytes}
+        log.info("sending", extra=facts | {"messages": message_count})
+
+    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
+        """Tell what arrived; lost data is an error, whatever else went well."""
+        facts = _facts(entry) | {
+            "sequence": report.sequence,
+            "topics": sum(topic.messages_sent > 0 for topic in report.topics),
+            "messages": report.messages_sent,
+            "seconds": round(report.seconds, 2),
+            "verification": str(report.verification),
+            "unverifiable": report.messages_unverifiable,
+        }
+        lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
+        if report.replaced is not None:
+            _tell_replaced(report.replaced, facts)
+        if report.complete:
+            log.info("on the platform", extra=facts)
+            return
+        log.error(
+            "on the platform in part",
+            extra=facts | {"left_out_messages": report.messages_skipped, "lost_bytes": lost_bytes},
+        )
+        for topic in report.topics:
+            if topic.messages_unwillingly_skipped or topic.outcome == "skipped":
+                log.warning(
+                    "topic %s is not whole",
+                    topic.name,
+                    extra=_facts(entry) | {"reason": topic.reason, **topic.messages_skipped},
+                )
+
+    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
+        """Tell the failure, and when it is tried again."""
+        if failure.trouble is Trouble.OFFLINE:
+            # The gate tells; each recording repeating it would only be noise.
+            log.debug("broken off: %s", failure.message, extra=_facts(entry))
+            return
+        again = "for good" if retry_in_s is None else f"again in {retry_in_s:.0f} s"
+        level = logging.ERROR if retry_in_s is None else logging.WARNING
+        log.log(level, "failed, %s: %s", again, failure.message, extra=_facts(entry, failure))
+
+    def worker_lost(self, *, entry: Entry | None, failure: Failure) -> None:
+        """Tell how the worker ended and what it was working on."""
+        facts = _facts(entry, failure) if entry is not None else {"hint": failure.hint}
+        log.error("worker lost: %s", failure.message, extra=facts)
+
+    def gate_changed(self, *, gate: GateStatus) -> None:
+        """Tell that the way to the platform closed or opened."""
+        if gate.gate is self._gate:
+            return
+        self._gate = gate.gate
+        if gate.gate is Gate.OPEN:
+            log.info("the platform is back")
+        else:
+            self._tell_gate(gate, "now")
+
+    def disposed(self, *, entry: Entry, disposal: Disposal) -> None:
+        """Tell every source that was moved or deleted."""
+        facts = _facts(entry) | {"size_bytes": disposal.size_bytes, "target": disposal.target}
+        if disposal.mode == EMERGENCY:
+            log.error("source deleted to make room: %s", entry.reason, extra=facts)
+        else:
+            log.info("source disposed of: %s", disposal.mode, extra=facts)
+
+    def troubled(self, *, failure: Failure) -> None:
+        """Tell the trouble."""
+        log.error("%s", failure.message, extra={"error": failure.error, "hint": failure.hint})
+
+    def _tell_gate(self, gate: GateStatus, when: str) -> None:
+        self._reminded_s = self._monotonic()
+        level = logging.ERROR if gate.gate is Gate.REFUSED else logging.WARNING
+        log.log(level, "%s %s: %s", when, gate.gate, gate.reason, extra={"hint": gate.hint})
+
+
+def _tell_replaced(replaced: Replacement, facts: dict[str, Any]) -> None:
+    told = facts | {"older": replaced.sequence}
+    if replaced.removal is Removal.KEPT:
+        log.warning("the older sequence stays beside it: %s", replaced.reason, extra=told)
+    else:
+        log.info("it has taken the place of an older sequence", extra=told)
+
+
+def _facts(entry: Entry, failure: Failure | None = None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"recording": entry.path, "sequence": entry.sequence}
+    if failure is not None:
+        facts |= {"error": failure.error, "hint": failure.hint}
+    return facts

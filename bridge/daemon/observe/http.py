@@ -1,0 +1,237 @@
+"""One port for metrics, health, status and the page; reading only, loopback by default.
+
+A slow or hostile caller can neither change anything nor hold up the daemon: connections, their
+number and their patience have bounds.
+"""
+
+import ipaddress
+import logging
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.observe.answers import (
+    Answers,
+    NotificationSource,
+    Response,
+    error_response,
+    json_response,
+)
+from bridge.daemon.observe.board import StatusBoard
+from bridge.daemon.observe.health import DISK_FREE_MIN_BYTES
+from bridge.daemon.observe.metrics import Metrics
+from bridge.errors import BridgeError, ConfigError
+
+log = logging.getLogger(__name__)
+
+# A caller that sends or takes nothing for so long is cut off.
+PATIENCE_S = 10.0
+# Beyond so many at once, connections are closed unanswered.
+CONNECTIONS_MAX = 32
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class HttpServer:
+    """The server; a context manager that serves from `start` to `close`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        metrics: Metrics,
+        status: StatusBoard,
+        journal: JournalReader,
+        notifications: NotificationSource | None = None,
+        folders: Mapping[str, Path] | None = None,
+        disk_free_min_bytes: int = DISK_FREE_MIN_BYTES,
+    ) -> None:
+        """Bind the port.
+
+        Args:
+            host: Address to listen on.
+            port: Port to listen on; 0 takes a free one.
+            metrics: What `/metrics` gives.
+            status: What the daemon last reported.
+            journal: What it knows of every recording; only read.
+            notifications: The poller's, where there is one.
+            folders: By role, the folders whose disks `/readyz` wants room on.
+            disk_free_min_bytes: How much room.
+
+        Raises:
+            ConfigError: The address cannot be listened on.
+        """
+        answers = Answers(
+            metrics=metrics,
+            status=status,
+            journal=journal,
+            notifications=notifications,
+            folders=folders or {},
+            disk_free_min_bytes=disk_free_min_bytes,
+        )
+        self._thread: threading.Thread | None = None
+        try:
+            self._server = _Server(host, port, answers.to)
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {error}",
+                key="http.port",
+                hint="is another bridge running? choose another http.port, or 0 for a free one",
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.server_address[1])
+
+    @property
+    def address(self) -> str:
+        """The URL of the status page."""
+        host = str(self._server.server_address[0])
+        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+
+    def start(self) -> None:
+        """Serve from a thread of its own until `close`."""
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http"
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving and release the port; may be called again."""
+        if self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._thread = None
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    """Threads for connections, so many at once and no more."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = CONNECTIONS_MAX
+
+    def __init__(self, host: str, port: int, answer: Callable[[str], Response]) -> None:
+        self.answer = answer
+        self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+        bound = ipaddress.ip_address(str(self.server_address[0]))
+        # A web page anywhere can make a browser on this machine ask for a name that resolves to
+        # loopback; whoever is meant to reach a loopback port uses an address or these names.
+        self.names = {"localhost", host.lower()} if bound.is_loopback else None
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Take the connection if there is a slot, else close it."""
+        if self._slots.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve the connection, then give the slot back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._slots.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say so at debug level: callers that hang up are no event."""
+        del request
+        log.debug("connection of %s ended badly: %s", client_address, sys.exception())
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request; the connection is closed after it."""
+
+    timeout = PATIENCE_S
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Answer with a body."""
+        self._respond(self._answer(), body=True)
+
+    def do_HEAD(self) -> None:
+        """Answer without a body."""
+        self._respond(self._answer(), body=False)
+
+    def version_string(self) -> str:
+        """Tell callers what this is, not which Python runs it."""
+        return "mosaico-bridge"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        """Keep requests out of the log but at debug level."""
+        log.debug("%s %s", self.address_string(), format % args)
+
+    def _answer(self) -> Response:
+        if not self._is_for_us():
+            return error_response(
+                HTTPStatus.MISDIRECTED_REQUEST, "this port answers to its address or localhost"
+            )
+        try:
+            return self.server.answer(self.path)
+        except BridgeError as error:
+            return json_response(error.facts(), code=HTTPStatus.SERVICE_UNAVAILABLE)
+        except Exception:  # the caller gets an answer, the log gets the reason
+            log.exception("a request could not be answered")
+            return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "this failed; the log says why")
+
+    def _is_for_us(self) -> bool:
+        if self.server.names is None:
+            return True
+        try:
+            host = urlsplit(f"//{self.headers.get('Host', 'localhost')}").hostname or ""
+        except ValueError:
+            return False
+        return host.lower() in self.server.names or _is_address(host)
+
+    def _respond(self, response: Response, *, body: bool) -> None:
+        self.send_response(response.code)
+        self.send_header("Content-Type", response.kind)
+        self.send_header("Content-Length", str(len(response.body)))
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(response.body)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

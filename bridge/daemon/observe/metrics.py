@@ -1,0 +1,298 @@
+"""Turns what the daemon reports into metrics: the observer behind which `instruments` lives.
+
+Labels take few values by construction; where a value comes from outside (a reason, the name of an
+error) a bound holds, and the rest is counted as `other`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from bridge.daemon.events.events import Disposal, NoObserver, Progress
+from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, UplinkStatus, WatchStatus
+from bridge.daemon.journal.entry import Entry, Failure, Transition
+from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.states import IN_WORK, QUEUED, State
+from bridge.daemon.observe.instruments import BUDGET_PERIODS, Instruments
+from bridge.errors import JournalError, VerificationError
+from bridge.ingest import IngestReport, TopicReport
+
+NANOSECONDS = 1_000_000_000
+
+# Label values from outside beyond this many different ones are counted as `other`.
+LABEL_VALUES_MAX = 48
+OTHER = "other"
+
+# States in which the bridge still has something to do by itself.
+PENDING = QUEUED | IN_WORK
+# States that a recording comes into when its data has arrived, and those it may be in afterwards.
+ARRIVED = frozenset({State.FINALISED, State.PARTIAL})
+ON_PLATFORM = ARRIVED | {State.DISPOSED}
+
+
+class Metrics(NoObserver):
+    """The metrics of one daemon.
+
+    Observer calls come from the daemon's loop thread, scrapes from any other; the metrics of
+    prometheus-client may be touched from both. Everything else here belongs to the loop thread.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        *,
+        folders: Mapping[str, Path] | None = None,
+        journal: JournalReader | None = None,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Declare all metrics.
+
+        Args:
+            registry: Where to; a new one by default, never the library's global one.
+            folders: By role (`watch`, `state`, ...) the folders whose disk is measured.
+            journal: Asked at the start what there was before, so that a restart shows no empty
+                queue.
+            wall: Wall clock in seconds.
+            monotonic: Clock that never jumps, in seconds.
+        """
+        self._journal = journal
+        self._wall = wall
+        self._monotonic = monotonic
+        self._last_tick_s: float | None = None
+        self._last_success_ns = 0
+        self._swept_at_s = math.nan
+        self._pending: dict[int, Entry] = {}
+        self._classes: dict[int, dict[str, str]] = {}
+        self._label_values: dict[str, set[str]] = {}
+        self._on = on = Instruments(registry or CollectorRegistry(), folders=folders or {})
+        on.queue_recordings.set_function(lambda: len(self._pending))
+        on.queue_bytes.set_function(self._pending_bytes)
+        on.queue_age.set_function(self._oldest_age_s)
+        on.notification_sweep_age.set_function(lambda: self._wall() - self._swept_at_s)
+
+    def exposition(self) -> bytes:
+        """Give all metrics in Prometheus' text format."""
+        return self._on.exposition()
+
+    def platform_known(self, *, address: str, revision: str) -> None:
+        """Show which platform it is, once a connection has told."""
+        self._on.server_info.clear()
+        self._on.server_info.labels(address, revision).set(1)
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def started(self, *, status: DaemonStatus) -> None:
+        """Take over what the journal holds, and show what does not change any more."""
+        if self._journal is not None:
+            self._adopt(self._journal)
+        self._on.start.set(status.started_ns / NANOSECONDS)
+        self._on.embedded.set(status.embedded)
+        self._on.server_info.labels(status.server, "").set(1)
+        self.ticked(status=status)
+
+    def ticked(self, *, status: DaemonStatus) -> None:
+        """Follow the snapshot: counts, workers, the gate and how long it was closed."""
+        on = self._on
+        on.last_tick.set(status.ticked_ns / NANOSECONDS)
+        for state in State:
+            on.recordings.labels(state).set(status.counts.get(state, 0))
+        on.workers.set(len(status.workers))
+        on.worker_memory.set(sum(worker.memory_bytes for worker in status.workers))
+        on.worker_idle.set(max((worker.idle_s for worker in status.workers), default=0))
+        self.gate_changed(gate=status.gate)
+        self._show_uplink(status.uplink)
+        self._show_watch(status.watch)
+        now_s = self._monotonic()
+        if self._last_tick_s is not None and status.gate.gate is not Gate.OPEN:
+            on.gate_closed.labels(status.gate.gate).inc(now_s - self._last_tick_s)
+        self._last_tick_s = now_s
+
+    def stopped(self, *, status: DaemonStatus) -> None:
+        """Follow the last snapshot."""
+        self.ticked(status=status)
+
+    def scanned(self, *, watch: WatchStatus) -> None:
+        """Count the scan."""
+        self._on.scans.inc()
+        self._show_watch(watch)
+
+    def gate_changed(self, *, gate: GateStatus) -> None:
+        """Show whether the platform answers and lets us in."""
+        self._on.reachable.set(gate.reached and gate.gate is not Gate.OFFLINE)
+        self._on.accepting.set(gate.reached and gate.gate is Gate.OPEN)
+
+    def troubled(self, *, failure: Failure) -> None:
+        """Count trouble that belongs to no recording."""
+        self._count_error(failure)
+
+    # -- recordings ------------------------------------------------------------------------------
+
+    def recording_changed(self, *, entry: Entry, transition: Transition) -> None:
+        """Count the step and follow the queue."""
+        self._on.transitions.labels(transition.after).inc()
+        self._follow(entry)
+        if transition.after in ARRIVED:
+            self._succeeded(transition.at_ns)
+            delay_s = (transition.at_ns - entry.modified_ns) / NANOSECONDS
+            self._on.delay.observe(max(0.0, delay_s))
+
+    def recording_forgotten(self, *, entry: Entry) -> None:
+        """Take it out of the queue."""
+        self._pending.pop(entry.id, None)
+        self._classes.pop(entry.id, None)
+
+    def ingest_started(
+        self, *, entry: Entry, sequence: str, size_bytes: int, message_count: int | None
+    ) -> None:
+        """Forget the topics of an earlier attempt."""
+        del sequence, size_bytes, message_count
+        self._classes[entry.id] = {}
+
+    def topic_planned(self, *, entry: Entry, topic: TopicReport) -> None:
+        """Remember what the topic's messages are to be counted under."""
+        self._classes.setdefault(entry.id, {})[topic.name] = topic.outcome
+
+    def ingest_progressed(self, *, entry: Entry, progress: Progress) -> None:
+        """Count what was read and sent while it happens."""
+        on, classes = self._on, self._classes.get(entry.id, {})
+        on.read_bytes.inc(progress.recorded_bytes)
+        for counter, amounts in (
+            (on.sent_messages, progress.messages),
+            (on.sent_bytes, progress.arrow_bytes),
+            (on.sent_batches, progress.batches),
+        ):
+            for topic, amount in amounts.items():
+                counter.labels(classes.get(topic, OTHER)).inc(amount)
+
+    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+        """Count what went over the wire."""
+        del entry
+        self._on.wire_bytes.labels("sent").inc(sent_bytes)
+        self._on.wire_bytes.labels("received").inc(received_bytes)
+
+    def stage_finished(self, *, entry: Entry, stage: str, seconds: float) -> None:
+        """Observe the duration."""
+        del entry
+        self._on.stage_duration.labels(self._bounded("stage", stage)).observe(seconds)
+
+    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
+        """Count what is on the platform, what was left out, what was lost and what was proven."""
+        on = self._on
+        self._classes.pop(entry.id, None)
+        for topic in report.topics:
+            on.topics.labels(topic.outcome).inc()
+            if topic.messages_sent:
+                on.ingested_messages.labels(topic.outcome).inc(topic.messages_sent)
+                on.ingested_bytes.labels(topic.outcome).inc(topic.arrow_bytes)
+            for reason, messages in topic.messages_skipped.items():
+                on.skipped_messages.labels(self._bounded("reason", reason)).inc(messages)
+        on.ingested_recorded_bytes.inc(report.recorded_bytes)
+        on.ingest_duration.observe(report.seconds)
+        on.verifications.labels(report.verification).inc()
+        on.salvaged.inc(report.salvaged)
+        on.unverifiable_messages.inc(report.messages_unverifiable)
+        if report.replaced is not None:
+            on.superseded.labels(report.replaced.removal).inc()
+        on.lost_ranges.inc(len(report.losses))
+        on.lost_bytes.inc(sum(loss.end_bytes - loss.start_bytes for loss in report.losses))
+
+    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
+        """Count the failure by kind, and whether there will be another attempt."""
+        self._classes.pop(entry.id, None)
+        self._on.failures.labels(failure.trouble).inc()
+        self._count_error(failure)
+        if retry_in_s is not None:
+            self._on.retries.labels(failure.trouble).inc()
+        if failure.error == VerificationError.__name__:
+            self._on.verification_failures.inc()
+
+    def worker_lost(self, *, entry: Entry | None, failure: Failure) -> None:
+        """Count the lost worker."""
+        del entry
+        self._on.workers_lost.inc()
+        self._count_error(failure)
+
+    def disposed(self, *, entry: Entry, disposal: Disposal) -> None:
+        """Count the source that was moved or deleted."""
+        del entry
+        self._on.disposals.labels(disposal.mode).inc()
+        self._on.disposed_bytes.labels(disposal.mode).inc(disposal.size_bytes)
+
+    # -- notifications; called by the poller -----------------------------------------------------
+
+    def notification_seen(self, *, kind: str) -> None:
+        """Count a notification that was not known before."""
+        self._on.notifications.labels(self._bounded("type", kind)).inc()
+
+    def notifications_asked(self, *, succeeded: bool) -> None:
+        """Count a call that asked for notifications."""
+        self._on.notification_calls.labels("ok" if succeeded else "failed").inc()
+
+    def notifications_swept(self, *, oldest_asked_s: float) -> None:
+        """Count the age of the sweep from when that was asked about which was asked longest ago."""
+        self._swept_at_s = oldest_asked_s
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _bounded(self, label: str, value: str) -> str:
+        """Give the value, or `other` where it would be one too many for its label."""
+        known = self._label_values.setdefault(label, set())
+        if value not in known:
+            if len(known) >= LABEL_VALUES_MAX:
+                return OTHER
+            known.add(value)
+        return value
+
+    def _count_error(self, failure: Failure) -> None:
+        self._on.errors.labels(self._bounded("error", failure.error)).inc()
+
+    def _adopt(self, journal: JournalReader) -> None:
+        try:
+            pending, latest = journal.ask(
+                lambda open_journal: (
+                    open_journal.recordings(states=PENDING),
+                    open_journal.recordings(states=ON_PLATFORM, limit=1),
+                )
+            )
+        except JournalError as error:
+            self._count_error(Failure.of(error))
+            return
+        for entry in pending:
+            self._follow(entry)
+        for entry in latest:
+            self._succeeded(entry.changed_ns)
+
+    def _follow(self, entry: Entry) -> None:
+        if entry.state in PENDING:
+            self._pending[entry.id] = entry
+        else:
+            self._pending.pop(entry.id, None)
+
+    def _pending_bytes(self) -> float:
+        # Copied first, here and below: the loop thread may change it during the scrape.
+        return sum(entry.size_bytes for entry in list(self._pending.values()))
+
+    def _oldest_age_s(self) -> float:
+        found_ns = [entry.discovered_ns for entry in list(self._pending.values())]
+        return max(0.0, self._wall() - min(found_ns) / NANOSECONDS) if found_ns else 0.0
+
+    def _succeeded(self, at_ns: int) -> None:
+        self._last_success_ns = max(at_ns, self._last_success_ns)
+        self._on.last_success.set(self._last_success_ns / NANOSECONDS)
+
+    def _show_uplink(self, uplink: UplinkStatus) -> None:
+        limit = uplink.bytes_per_second_max
+        self._on.uplink_limit.set(math.inf if limit is None else limit)
+        left = {budget.period: budget.left_bytes for budget in uplink.budgets}
+        for period in BUDGET_PERIODS:
+            self._on.uplink_budget_left.labels(period).set(left.get(period, math.inf))
+
+    def _show_watch(self, watch: WatchStatus) -> None:
+        self._on.watch_readable.set(watch.readable)
+        self._on.watch_events.set(watch.events)
+        self._on.scan_duration.set(watch.last_scan_s)
+        self._on.last_scan.set(watch.last_scan_ns / NANOSECONDS)

@@ -1,0 +1,215 @@
+"""What the bridge knows, as plain JSON values: the shapes of `/api/...` (docs/operations.md).
+
+Times of day are Unix seconds, durations seconds, sizes bytes. Every text is valid UTF-8, whatever
+bytes a file name has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bridge.daemon.events.status import DaemonStatus, UplinkStatus, WatchStatus, WorkerProgress
+from bridge.daemon.journal.entry import Entry, Failure, Transition
+from bridge.daemon.journal.view import printable
+from bridge.daemon.observe.board import Board, TroubleNote
+from bridge.daemon.observe.health import Check, Disk, Verdict
+
+NANOSECONDS = 1_000_000_000
+
+
+def recording_view(entry: Entry) -> dict[str, Any]:
+    """Show one recording in a list."""
+    return {
+        "id": entry.id,
+        "name": printable(entry.name),
+        "path": printable(str(entry.path)),
+        "state": str(entry.state),
+        "reason": entry.reason,
+        "sequence": entry.sequence,
+        "size_bytes": entry.size_bytes,
+        "messages_sent": entry.messages_sent,
+        "verification": entry.verification,
+        "salvage": entry.salvage,
+        "split_of": entry.split_of,
+        "split_index": entry.split_index,
+        "attempts": entry.attempts,
+        "interruptions": entry.interruptions,
+        "modified_at": _seconds(entry.modified_ns),
+        "discovered_at": _seconds(entry.discovered_ns),
+        "changed_at": _seconds(entry.changed_ns),
+        "due_at": _seconds(entry.due_ns) if entry.due_ns else None,
+        "failure": failure_view(entry.failure) if entry.failure is not None else None,
+    }
+
+
+def recording_detail_view(
+    entry: Entry,
+    *,
+    story: Sequence[Transition],
+    report: dict[str, Any] | None,
+    duplicates: Sequence[Entry],
+) -> dict[str, Any]:
+    """Show one recording whole: its story, and the report of its last ingest topic by topic."""
+    return recording_view(entry) | {
+        "fingerprint": entry.fingerprint,
+        "supersedes": entry.supersedes,
+        "duplicate_of": entry.duplicate_of,
+        "duplicates": [printable(str(other.path)) for other in duplicates],
+        "story": [
+            {
+                "at": _seconds(step.at_ns),
+                "before": str(step.before) if step.before is not None else None,
+                "after": str(step.after),
+                "reason": step.reason,
+            }
+            for step in story
+        ],
+        "report": report,
+    }
+
+
+def failure_view(failure: Failure) -> dict[str, Any]:
+    """Show what went wrong."""
+    return {
+        "error": failure.error,
+        "message": printable(failure.message),
+        "hint": printable(failure.hint),
+        "trouble": str(failure.trouble),
+        "facts": {name: printable(value) for name, value in failure.facts.items()},
+    }
+
+
+def status_view(
+    board: Board,
+    *,
+    verdict: Verdict,
+    checks: Sequence[Check],
+    disks: Sequence[Disk],
+    lists: dict[str, list[Entry]],
+    notifications: dict[str, Any],
+    version: str,
+) -> dict[str, Any]:
+    """Show everything the status page needs at once.
+
+    Args:
+        board: What the daemon last reported.
+        verdict: The whole in one sentence.
+        checks: What must hold.
+        disks: How full they are.
+        lists: Recordings by the part of the page that lists them.
+        notifications: What the poller knows.
+        version: The version of the bridge.
+    """
+    return {
+        "version": version,
+        "now": _seconds(board.now_ns),
+        "verdict": verdict.as_json(),
+        "checks": [check.as_json() for check in checks],
+        "disks": [asdict(disk) for disk in disks],
+        "daemon": _daemon_view(board.status) if board.status is not None else None,
+        "workers": [
+            _worker_view(worker, board)
+            for worker in (board.status.workers if board.status is not None else ())
+        ],
+        "rate": asdict(board.rate),
+        "rates": [asdict(rate) for rate in board.rates],
+        "troubles": [_trouble_view(note) for note in board.troubles],
+        "recordings": {
+            name: [recording_view(entry) for entry in entries] for name, entries in lists.items()
+        },
+        "notifications": notifications,
+    }
+
+
+def _daemon_view(status: DaemonStatus) -> dict[str, Any]:
+    return {
+        "instance": status.instance_id,
+        "server": status.server,
+        "embedded": status.embedded,
+        "started_at": _seconds(status.started_ns),
+        "ticked_at": _seconds(status.ticked_ns),
+        "stopping": status.stopping,
+        "counts": status.counts,
+        "uplink": _uplink_view(status.uplink),
+        "gate": {
+            "gate": str(status.gate.gate),
+            "reason": printable(status.gate.reason),
+            "hint": status.gate.hint,
+            "since": _seconds(status.gate.since_ns) if status.gate.since_ns else None,
+            "reached": status.gate.reached,
+            "next_probe_s": status.gate.next_probe_s,
+        },
+        "watch": _watch_view(status.watch),
+        "folders": [_watch_view(folder) for folder in status.folders],
+    }
+
+
+def _watch_view(watch: WatchStatus) -> dict[str, Any]:
+    return {
+        "name": watch.name,
+        "folder": printable(str(watch.folder)),
+        "readable": watch.readable,
+        "events": watch.events,
+        "problem": printable(watch.problem),
+        "scans": watch.scans,
+        "last_scan_at": _seconds(watch.last_scan_ns),
+        "last_scan_s": watch.last_scan_s,
+        "recordings": watch.recordings,
+    }
+
+
+def _uplink_view(uplink: UplinkStatus) -> dict[str, Any]:
+    return {
+        "bytes_per_second_max": uplink.bytes_per_second_max,
+        "held": uplink.held,
+        "reason": uplink.reason,
+        "ends_at": _seconds(uplink.ends_ns) if uplink.ends_ns else None,
+        "budgets": [
+            {
+                "period": budget.period,
+                "most_bytes": budget.most_bytes,
+                "used_bytes": budget.used_bytes,
+                "left_bytes": budget.left_bytes,
+                "ends_at": _seconds(budget.ends_ns),
+            }
+            for budget in uplink.budgets
+        ],
+    }
+
+
+def _worker_view(worker: WorkerProgress, board: Board) -> dict[str, Any]:
+    planned = {topic.name: asdict(topic) for topic in board.planned.get(worker.entry_id, ())}
+    for name, sent in worker.topics.items():
+        planned.setdefault(name, {"name": name}).update(
+            messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes
+        )
+    return {
+        "worker": worker.worker,
+        "id": worker.entry_id,
+        "path": printable(str(worker.path)),
+        "sequence": worker.sequence,
+        "attempt": worker.attempt,
+        "started_at": _seconds(worker.started_ns),
+        "recorded_bytes": worker.recorded_bytes,
+        "recorded_bytes_read": worker.recorded_bytes_read,
+        "messages_recorded": worker.messages_recorded,
+        "messages_sent": worker.messages_sent,
+        "arrow_bytes": worker.arrow_bytes,
+        "memory_bytes": worker.memory_bytes,
+        "idle_s": worker.idle_s,
+        "topics": list(planned.values()),
+    }
+
+
+def _trouble_view(note: TroubleNote) -> dict[str, Any]:
+    return failure_view(note.failure) | {
+        "at": _seconds(note.at_ns),
+        "recording": printable(note.recording),
+        "id": note.entry_id,
+        "retry_in_s": note.retry_in_s,
+        "repeats": note.repeats,
+    }
+
+
+def _seconds(stamp_ns: int) -> float:
+    return stamp_ns / NANOSECONDS

@@ -1,0 +1,169 @@
+"""How much may be sent now: the rate in force, the budgets and what is left of them.
+
+What was moved is counted as workers tell it, whatever becomes of their recordings, and kept in a
+small file, so that a restart does not make a new budget. A kill may forget the last seconds; a
+file that cannot be written is written later, and counting goes on meanwhile.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+
+from bridge.config import UplinkSettings
+from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.status import BudgetStatus, UplinkStatus
+from bridge.daemon.journal.clock import Clock
+from bridge.daemon.journal.entry import Entry
+from bridge.daemon.journal.instance import replace_file
+from bridge.daemon.uplink.timetable import (
+    PAUSED,
+    day_of,
+    limit_at,
+    limit_ends,
+    local_time,
+    month_of,
+)
+
+log = logging.getLogger(__name__)
+
+UPLINK_FILE = "uplink.json"
+FORMAT_VERSION = 1
+SAVE_INTERVAL_S = 5.0
+# Periods that are remembered; more than two because clocks may jump there and back.
+PERIODS_MAX = 64
+NANOSECONDS = 1_000_000_000
+
+
+class Uplink(NoObserver):
+    """Knows how much may be sent; hears from workers what was. Used from the loop's thread only.
+
+    Args:
+        settings: Rate, timetable and budgets.
+        folder: The state folder, for the file of what was moved.
+        clock: Where the time comes from.
+    """
+
+    def __init__(self, settings: UplinkSettings, *, folder: Path, clock: Clock) -> None:
+        self._settings = settings
+        self._file = folder / UPLINK_FILE
+        self._clock = clock
+        self._moved_bytes = _read(self._file)
+        self._dirty = False
+        self._save_at_s = clock.monotonic_s()
+        self._status: UplinkStatus | None = None
+        self._status_ends_s = 0.0
+
+    def adopt(self, settings: UplinkSettings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+        self._status = None
+
+    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+        """Count what a worker has moved; both ways, because both are paid for."""
+        del entry
+        if not sent_bytes + received_bytes:
+            return
+        for key in self._keys(self._now()):
+            # Moved to the end: what was counted last is forgotten last.
+            before = self._moved_bytes.pop(key, 0)
+            self._moved_bytes[key] = before + sent_bytes + received_bytes
+        for key in list(self._moved_bytes)[:-PERIODS_MAX]:
+            del self._moved_bytes[key]
+        self._dirty = True
+        self._status = None
+
+    def share_bytes_per_second(self, workers: int) -> int | None:
+        """Give what each of so many workers may send; 0 for nothing, None without limit."""
+        limit = self.status.bytes_per_second_max
+        return max(1, limit // max(1, workers)) if limit else limit
+
+    @property
+    def status(self) -> UplinkStatus:
+        """What holds now; looked up once a second, and when something was moved."""
+        now_s = self._clock.monotonic_s()
+        if self._status is None or now_s >= self._status_ends_s:
+            self._status = self._look(self._now())
+            self._status_ends_s = now_s + 1.0
+        return self._status
+
+    def save(self, *, at_once: bool = False) -> None:
+        """Write down what was moved, every few seconds if there was anything."""
+        now_s = self._clock.monotonic_s()
+        if not self._dirty or not (at_once or now_s >= self._save_at_s):
+            return
+        self._save_at_s = now_s + SAVE_INTERVAL_S
+        plain = {"version": FORMAT_VERSION, "moved_bytes": self._moved_bytes}
+        try:
+            replace_file(self._file, json.dumps(plain, indent=2) + "\n")
+        except OSError:
+            # Its disk is full; the journal, on the same one, tells of it.
+            return
+        self._dirty = False
+
+    def _now(self) -> datetime:
+        return local_time(self._settings, self._clock.wall_ns())
+
+    def _keys(self, now: datetime) -> tuple[str, str]:
+        return _key("day", day_of(now)[0]), _key("month", month_of(self._settings, now)[0])
+
+    def _look(self, now: datetime) -> UplinkStatus:
+        limit, ends = limit_at(self._settings, now), limit_ends(self._settings, now)
+        reason = ""
+        if limit == PAUSED:
+            reason = "the uplink is paused" + (f" until {_shown(ends)}" if ends is not None else "")
+        budgets = tuple(self._budgets(now))
+        for budget in budgets:
+            if budget.left_bytes == 0:
+                ends = datetime.fromtimestamp(budget.ends_ns / NANOSECONDS, tz=now.tzinfo)
+                limit = PAUSED
+                reason = f"uplink budget of the {budget.period} used up until {_shown(ends)}"
+        return UplinkStatus(
+            bytes_per_second_max=limit,
+            reason=reason,
+            ends_ns=0 if ends is None else _nanoseconds(ends),
+            budgets=budgets,
+        )
+
+    def _budgets(self, now: datetime) -> Iterator[BudgetStatus]:
+        """Give the budgets that are set, the longest last, because it holds longest."""
+        settings = self._settings
+        for period, most_bytes, (start, end) in (
+            ("day", settings.bytes_per_day_max, day_of(now)),
+            ("month", settings.bytes_per_month_max, month_of(settings, now)),
+        ):
+            if most_bytes:
+                used_bytes = self._moved_bytes.get(_key(period, start), 0)
+                yield BudgetStatus(
+                    period=period,
+                    most_bytes=most_bytes,
+                    used_bytes=used_bytes,
+                    left_bytes=max(0, most_bytes - used_bytes),
+                    ends_ns=_nanoseconds(end),
+                )
+
+
+def _key(period: str, start: date) -> str:
+    return f"{period} {start.isoformat()}"
+
+
+def _shown(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * NANOSECONDS
+
+
+def _read(file: Path) -> dict[str, int]:
+    """Give what was counted before; nothing where there is no file, loudly if it is broken."""
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+        moved = {str(key): int(count) for key, count in plain["moved_bytes"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s cannot be read (%s): the uplink's budgets begin anew", file, error)
+        return {}
+    return moved

@@ -1,0 +1,1 @@
+"""From files in watched folders to recordings that are complete and identified."""

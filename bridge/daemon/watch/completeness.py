@@ -1,0 +1,269 @@
+"""Whether a recording is complete: one named rule decides, and says what it waits for.
+
+The rules of design 4.6, in order. The facts are gathered from the files here and now; how long
+they have been quiet is told by the caller, who watches them on the monotonic clock.
+"""
+
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from bridge.bags import End, end_of
+from bridge.daemon.watch.writers import Writer, WriterCheck, writer_of
+from bridge.model import Recording, Split
+
+METADATA_FILE = "metadata.yaml"
+STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
+COMPRESSED_SUFFIX = ".zstd"
+SIDECAR_SUFFIXES = ("-wal", "-shm", "-journal")
+SPLIT_NAME = re.compile(r".+_[0-9]+(\.[A-Za-z0-9]+)+")
+
+
+class Rule(StrEnum):
+    """Why a recording counts as complete or not; the first that fits decides."""
+
+    GONE = "gone"
+    UNREADABLE = "unreadable"
+    OPEN_FOR_WRITING = "open-for-writing"
+    STILL_ARRIVING = "still-arriving"
+    NO_PROPER_END = "no-proper-end"
+    SIDECAR_PRESENT = "sidecar-present"
+    SPLITS_MISSING = "splits-missing"
+    METADATA_MISSING = "metadata-missing"
+    CUT_OFF = "cut-off"
+    CLOSED = "closed"
+    QUIET = "quiet"
+    SETTLING = "settling"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What was seen of one storage file."""
+
+    path: Path
+    end: End
+    writer: Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What was seen of a recording.
+
+    Attributes:
+        files: Its storage files.
+        arriving: Files in its folder with the temporary names of copying programs.
+        missing: Storage files that its metadata names but that are not there.
+        wants_metadata: Whether it is a rosbag2 folder whose metadata is not there (yet).
+        may_grow: Whether it is a lone file numbered like a split, beside which others may appear.
+        followed: Whether it is one split, and the recorder has gone on to a later one.
+    """
+
+    files: Sequence[FileFacts]
+    arriving: Sequence[str]
+    missing: Sequence[str]
+    wants_metadata: bool
+    may_grow: bool
+    followed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether a recording is complete.
+
+    Attributes:
+        rule: The rule that decided.
+        complete: Whether it may be taken.
+        salvage: Whether it is taken although something of it is missing.
+        reason: The rule's finding, as a sentence.
+        wait_s: Seconds until the answer can change without any change of the files; None when
+            only a change, or whoever writes, can change it.
+    """
+
+    rule: Rule
+    complete: bool
+    salvage: bool = False
+    reason: str
+    wait_s: float | None = None
+
+
+def gather(recording: Recording, *, check: WriterCheck = writer_of) -> Facts:
+    """Look at the files of a recording.
+
+    Args:
+        recording: What is at the path now, with hints.
+        check: How to find out whether somebody writes.
+    """
+    if recording.split is not None:
+        return _gather_split(recording, recording.split, check)
+    folder = is_folder(recording.path)
+    present = {file.path.name for file in recording.files}
+    return Facts(
+        files=_look_at_files(recording, check),
+        arriving=_arriving(recording.path) if folder else [],
+        missing=[name for name in _names_in_metadata(recording) if not _there(name, present)]
+        if folder
+        else [],
+        wants_metadata=folder and not (recording.path / METADATA_FILE).is_file(),
+        may_grow=not folder and SPLIT_NAME.fullmatch(recording.path.name) is not None,
+    )
+
+
+def _gather_split(recording: Recording, split: Split, check: WriterCheck) -> Facts:
+    """Look at one split; the rest of its recording does not concern it."""
+    own = [name for name in _arriving(split.folder) if recording.path.name in name]
+    twin = recording.path.name + COMPRESSED_SUFFIX
+    if (split.folder / twin).is_file():
+        own.append(twin)
+    return Facts(
+        files=_look_at_files(recording, check),
+        arriving=own,
+        missing=[],
+        wants_metadata=False,
+        may_grow=False,
+        followed=split.followed,
+    )
+
+
+def _look_at_files(recording: Recording, check: WriterCheck) -> list[FileFacts]:
+    return [
+        FileFacts(path=file.path, end=end_of(file), writer=check(file.path))
+        for file in recording.files
+    ]
+
+
+def judge(facts: Facts, *, quiet_s: float, settle_s: float, stale_s: float) -> Verdict:
+    """Decide whether a recording is complete.
+
+    Args:
+        facts: What was seen of it just now.
+        quiet_s: For how long nothing of it has changed.
+        settle_s: Quiet time that is enough where nothing is known of writers.
+        stale_s: Quiet time after which a missing end will not come any more.
+    """
+    for finding in (_obstacle(facts), _lack(facts, quiet_s=quiet_s, stale_s=stale_s)):
+        if finding is not None:
+            return finding
+    proven = all(file.writer is Writer.NOBODY for file in facts.files)
+    if proven and not facts.may_grow:
+        return Verdict(
+            rule=Rule.CLOSED, complete=True, reason="every file has its end and nobody writes"
+        )
+    if facts.followed:
+        return Verdict(
+            rule=Rule.CLOSED,
+            complete=True,
+            reason="the split has its end, and a later one has begun",
+        )
+    if quiet_s >= settle_s:
+        return Verdict(
+            rule=Rule.QUIET,
+            complete=True,
+            reason=f"every file has its end and nothing has changed for {quiet_s:.0f} s",
+        )
+    why = "another split may follow" if proven else "it cannot be told whether somebody writes"
+    return Verdict(
+        rule=Rule.SETTLING,
+        complete=False,
+        reason=f"every file has its end; waiting until nothing has changed for {settle_s:.0f} s, "
+        f"because {why}",
+        wait_s=settle_s - quiet_s,
+    )
+
+
+def _obstacle(facts: Facts) -> Verdict | None:
+    """Find what no amount of waiting changes."""
+    for file in facts.files:
+        if file.end is End.GONE:
+            return Verdict(rule=Rule.GONE, complete=False, reason=f"{file.path.name} is gone")
+        if file.end is End.UNREADABLE:
+            return Verdict(
+                rule=Rule.UNREADABLE,
+                complete=False,
+                reason=f"{file.path.name} cannot be opened; the bridge needs the right to read it",
+            )
+        if file.writer is Writer.SOMEBODY:
+            return Verdict(
+                rule=Rule.OPEN_FOR_WRITING,
+                complete=False,
+                reason=f"{file.path.name} is open for writing",
+            )
+    return None
+
+
+def _lack(facts: Facts, *, quiet_s: float, stale_s: float) -> Verdict | None:
+    """Find what may still come, or, after `stale_s` without any change, will not any more."""
+    found = _first_lack(facts)
+    if found is None:
+        return None
+    rule, reason = found
+    if quiet_s < stale_s:
+        return Verdict(
+            rule=rule,
+            complete=False,
+            reason=f"{reason}; taken as it is once nothing has changed for {stale_s:.0f} s",
+            wait_s=stale_s - quiet_s,
+        )
+    return Verdict(
+        rule=Rule.CUT_OFF,
+        complete=True,
+        salvage=rule in {Rule.NO_PROPER_END, Rule.SIDECAR_PRESENT},
+        reason=f"{reason}, and nothing has changed for {quiet_s:.0f} s",
+    )
+
+
+def _first_lack(facts: Facts) -> tuple[Rule, str] | None:
+    if facts.arriving:
+        return Rule.STILL_ARRIVING, f"{facts.arriving[0]} is being written"
+    for file in facts.files:
+        if file.end is End.SIDECAR:
+            return Rule.SIDECAR_PRESENT, f"{file.path.name} has an open journal"
+        if file.end in {End.MISSING, End.EMPTY}:
+            return Rule.NO_PROPER_END, f"{file.path.name} has no proper end"
+    if facts.missing:
+        return Rule.SPLITS_MISSING, f"{METADATA_FILE} names {facts.missing[0]}, which is not there"
+    if facts.wants_metadata:
+        return Rule.METADATA_MISSING, f"{METADATA_FILE} is not there"
+    return None
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder itself, not a link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _arriving(folder: Path) -> list[str]:
+    """List names that copying programs make out of a storage file's name while they copy it."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
+    return [
+        name
+        for name in names
+        if any(suffix in name for suffix in STORAGE_SUFFIXES)
+        and not name.endswith(SIDECAR_SUFFIXES)
+        and (name.startswith((".", "~")) or not _is_storage(name))
+    ]
+
+
+def _is_storage(name: str) -> bool:
+    return name.removesuffix(".zstd").endswith(STORAGE_SUFFIXES)
+
+
+def _names_in_metadata(recording: Recording) -> list[str]:
+    listed = recording.hints.get("relative_file_paths")
+    if not isinstance(listed, list):
+        return []
+    # Only the last part counts, and only as a name to look for: the text may be hostile or torn.
+    return [Path(name).name for name in listed if isinstance(name, str) and Path(name).name]
+
+
+def _there(name: str, present: set[str]) -> bool:
+    # Old recorders list compressed files without their suffix.
+    return name in present or f"{name}.zstd" in present or name.removesuffix(".zstd") in present

@@ -1,0 +1,138 @@
+"""Looks at the watched folders when asked, keeps their events coming, and tells how it went."""
+
+from collections.abc import Callable, Sequence
+
+from bridge.daemon.events.status import WatchStatus
+from bridge.daemon.journal.clock import Clock
+from bridge.daemon.journal.entry import Failure
+from bridge.daemon.watch.ground import Ground
+from bridge.daemon.watch.tracker import Tracker
+from bridge.daemon.watch.watcher import Watcher
+from bridge.daemon.watch.watches import held_watches
+
+# A new folder gets its watch a moment after it is there, so a single scan proves nothing.
+SHORT_SCANS = 2
+
+
+class Lookout:
+    """All watched folders together; used from the loop's thread only. Close it when done.
+
+    Args:
+        grounds: The watched folders.
+        tracker: Takes note of what is there.
+        clock: Where the time comes from.
+        wake: Called from the watching threads when something happened; must only set a flag.
+    """
+
+    def __init__(
+        self,
+        grounds: Sequence[Ground],
+        *,
+        tracker: Tracker,
+        clock: Clock,
+        wake: Callable[[], None],
+    ) -> None:
+        self._tracker = tracker
+        self._clock = clock
+        self._watchers = {
+            ground: Watcher(ground.folder, recursive=ground.settings.watch.recursive, wake=wake)
+            for ground in grounds
+        }
+        self._folders = 0
+        # Scans in a row in which folders were without a watch.
+        self._short = 0
+        self.statuses: tuple[WatchStatus, ...] = tuple(
+            WatchStatus(name=ground.name, folder=ground.folder) for ground in grounds
+        )
+
+    @property
+    def status(self) -> WatchStatus:
+        """All folders as one: what is wrong with one is wrong with the whole."""
+        if len(self.statuses) == 1:
+            return self.statuses[0]
+        first = self.statuses[0]
+        problems = [f"{each.name}: {each.problem}" for each in self.statuses if each.problem]
+        return WatchStatus(
+            folder=first.folder,
+            readable=all(each.readable for each in self.statuses),
+            events=all(each.events for each in self.statuses),
+            problem="; ".join(problems),
+            scans=first.scans,
+            last_scan_ns=first.last_scan_ns,
+            last_scan_s=first.last_scan_s,
+            recordings=sum(each.recordings for each in self.statuses),
+        )
+
+    @property
+    def interval_s(self) -> float:
+        """Time to the next look that nobody asks for: the shortest of all folders'."""
+        return min(ground.settings.watch.rescan_interval_s for ground in self._watchers)
+
+    @property
+    def settle_s(self) -> float:
+        """The longest quiet time for which a closed recording has to wait."""
+        return max(ground.settings.watch.settle_s for ground in self._watchers)
+
+    def refresh(self) -> None:
+        """Have events come, where they do not yet or not any more."""
+        for watcher in self._watchers.values():
+            watcher.refresh()
+
+    def scan(self) -> list[tuple[str, Failure | None]]:
+        """Look at all folders.
+
+        Returns:
+            Of each folder its name, and why it could not be read, if it could not.
+
+        Raises:
+            JournalError: What was seen cannot be written; the next scan sees it again.
+        """
+        began_s = self._clock.monotonic_s()
+        before = self._folders
+        # Watch first, then look: what appears in between is seen by one of the two.
+        self.refresh()
+        closed = {path for watcher in self._watchers.values() for path in watcher.closed()}
+        self._tracker.scan(closed)
+        self._folders = sum(ground.folders for ground in self._watchers)
+        if self._folders != before or self._short:
+            self._count_watches(self._folders)
+        took_s = self._clock.monotonic_s() - began_s
+        self.statuses = tuple(
+            WatchStatus(
+                name=ground.name,
+                folder=ground.folder,
+                readable=ground.problem is None,
+                events=watcher.works and self._short < SHORT_SCANS,
+                problem=self._problem(ground, watcher),
+                scans=ground.scans,
+                last_scan_ns=self._clock.wall_ns(),
+                last_scan_s=took_s,
+                recordings=len(ground.found),
+            )
+            for ground, watcher in self._watchers.items()
+        )
+        return [
+            (ground.name, None if ground.problem is None else Failure.of(ground.problem))
+            for ground in self._watchers
+        ]
+
+    def _count_watches(self, folders: int) -> None:
+        """Take note whether every folder has its watch."""
+        held = held_watches()
+        works = all(watcher.works for watcher in self._watchers.values())
+        self._short = self._short + 1 if works and held is not None and held < folders else 0
+
+    def _problem(self, ground: Ground, watcher: Watcher) -> str:
+        if ground.problem is not None:
+            return ground.problem.message
+        if watcher.works and self._short >= SHORT_SCANS:
+            return (
+                "events from some folders only, the rest by the periodic scan: the kernel has no "
+                "watches left (fs.inotify.max_user_watches)"
+            )
+        return watcher.problem
+
+    def close(self) -> None:
+        """Stop the events; idempotent."""
+        for watcher in self._watchers.values():
+            watcher.close()

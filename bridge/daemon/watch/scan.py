@@ -1,0 +1,223 @@
+"""One look at the watched folder: which recordings are there, and how they look from outside.
+
+No file is opened. A recording's signature covers names, sizes, times and inodes of its files; as
+long as it stays the same nothing has been written. Folders that look as they did the last time
+are not searched again.
+"""
+
+import fnmatch
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.bags import recordings_in, split_up
+from bridge.daemon.watch.completeness import METADATA_FILE, SIDECAR_SUFFIXES
+from bridge.errors import RecordingError, RecordingVanishedError
+from bridge.model import Container, Recording
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A recording as a scan saw it.
+
+    Attributes:
+        recording: The recording, by names alone.
+        signature: What its files look like from outside, as one hash.
+        size_bytes: Size of its storage files.
+        modified_ns: Newest modification time of its storage files.
+    """
+
+    recording: Recording
+    signature: str
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One folder as it was seen last.
+
+    Attributes:
+        listing: What is in it, name, size, times, inode and mode of each entry, as one number: it
+            is compared often, and kept for every folder.
+        found: The recordings directly in it.
+        folders: The folders in it to look into.
+    """
+
+    listing: int
+    found: tuple[Found, ...]
+    folders: tuple[Path, ...]
+
+
+class Scanner:
+    """Looks at a folder again and again.
+
+    Args:
+        folder: The watched folder, absolute.
+        recursive: Look into subfolders too.
+        ignore: Glob patterns relative to the folder; what matches, or lies in what matches, is
+            left out.
+        by_split: Take recordings apart into their splits.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        recursive: bool,
+        ignore: Sequence[str] = (),
+        by_split: bool = False,
+    ) -> None:
+        self._folder = folder
+        self._recursive = recursive
+        self._ignore = tuple(ignore)
+        self._by_split = by_split
+        self._seen: dict[Path, Seen] = {}
+        self.changed = True
+
+    @property
+    def folders(self) -> int:
+        """How many folders the last scan looked into."""
+        return len(self._seen)
+
+    def scan(self) -> dict[Path, Found]:
+        """Look at the whole folder.
+
+        Afterwards `changed` tells whether anything is other than at the last scan.
+
+        Cost: one listing with one `stat` per entry for each folder; where that shows a change,
+        the folder's recordings are told apart anew. Folders that vanish meanwhile or may not be
+        entered are left out.
+
+        Raises:
+            RecordingError: The folder itself is not there or may not be read.
+        """
+        seen: dict[Path, Seen] = {}
+        waiting = [self._folder]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                seen[folder] = self._look_into(folder)
+            except RecordingError:
+                if folder == self._folder:
+                    raise
+                continue
+            if self._recursive:
+                waiting.extend(seen[folder].folders)
+        self.changed = seen.keys() != self._seen.keys() or any(
+            seen[folder] is not self._seen[folder] for folder in seen
+        )
+        self._seen = seen
+        return {found.recording.path: found for folder in seen.values() for found in folder.found}
+
+    def _look_into(self, folder: Path) -> Seen:
+        # Listed before it is searched: what changes in between makes the next listing differ.
+        listing = _listing(folder)
+        before = self._seen.get(folder)
+        if before is not None and before.listing == listing:
+            return before
+        recordings, folders = recordings_in(folder, is_root=folder == self._folder)
+        if self._by_split:
+            recordings = [part for recording in recordings for part in split_up(recording)]
+        looks = (
+            look_at(recording)
+            for recording in recordings
+            if not ignored(recording.path.relative_to(self._folder), self._ignore)
+        )
+        return Seen(
+            listing=listing,
+            found=tuple(found for found in looks if found is not None),
+            folders=tuple(folders),
+        )
+
+
+def _listing(folder: Path) -> int:
+    """Look at every entry of a folder; equal numbers mean that nothing has changed.
+
+    The sum of 64-bit hashes does not depend on the order in which the entries come.
+    """
+    total = 0
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                try:
+                    facts = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                # A folder's own times change with what is in it; that is seen when it is listed.
+                times = (0, 0) if stat.S_ISDIR(facts.st_mode) else _times(facts)
+                total += hash((entry.name, facts.st_size, *times, facts.st_ino, facts.st_mode))
+    except FileNotFoundError as error:
+        raise RecordingVanishedError("there is no such folder", path=folder) from error
+    except OSError as error:
+        raise RecordingError(
+            f"the folder cannot be read: {error.strerror}",
+            path=folder,
+            hint="the bridge's user needs permission to read and enter the folder",
+        ) from error
+    return total
+
+
+def _times(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def look_at(recording: Recording) -> Found | None:
+    """See what a recording looks like from outside; None if part of it is gone."""
+    identity = hashlib.sha256()
+    size_bytes = modified_ns = 0
+    try:
+        for file in recording.files:
+            facts = file.path.lstat()
+            fields = (facts.st_size, *_times(facts), facts.st_ino, facts.st_mode)
+            identity.update(repr((file.path.name, *fields)).encode())
+            size_bytes += facts.st_size
+            modified_ns = max(modified_ns, facts.st_mtime_ns)
+        for path in _companions_of(recording):
+            try:
+                facts = path.lstat()
+            except FileNotFoundError:
+                continue
+            identity.update(repr((path.name, facts.st_size, facts.st_mtime_ns)).encode())
+    except OSError:
+        return None
+    return Found(
+        recording=recording,
+        signature=identity.hexdigest(),
+        size_bytes=size_bytes,
+        modified_ns=modified_ns,
+    )
+
+
+def ignored(path: Path, patterns: Sequence[str]) -> bool:
+    """Tell whether a path, relative to the watched folder, matches a pattern or lies below one."""
+    return place(path, patterns) < len(patterns)
+
+
+def place(path: Path, patterns: Sequence[str]) -> int:
+    """Give the position of the first pattern that a path or a folder above it matches.
+
+    Args:
+        path: Relative to the watched folder.
+        patterns: Glob patterns; their number is given where none matches.
+    """
+    if not patterns:
+        return 0
+    names = [str(path), *(str(parent) for parent in path.parents)]
+    for position, pattern in enumerate(patterns):
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            return position
+    return len(patterns)
+
+
+def _companions_of(recording: Recording) -> Iterator[Path]:
+    """List files that are no storage but tell, when they change, that something goes on."""
+    for file in recording.files:
+        if file.container is Container.SQLITE3:
+            for suffix in SIDECAR_SUFFIXES:
+                yield file.path.with_name(file.path.name + suffix)
+    if recording.files and recording.files[0].path != recording.path:
+        yield recording.path / METADATA_FILE

@@ -1,0 +1,358 @@
+"""From what scans see to what is in the queue: new, growing, complete, changed, gone.
+
+Enters recordings, waits on the monotonic clock until the completeness rules let them go, and
+notices what has disappeared. Used from the loop's thread only.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bridge.bags import fingerprint, load_recording, load_split
+from bridge.config import Settings
+from bridge.daemon.journal.clock import Clock
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import IN_WORK, State
+from bridge.daemon.watch.completeness import Verdict, gather, judge
+from bridge.daemon.watch.ground import Ground, ground_of
+from bridge.daemon.watch.recognition import Recogniser
+from bridge.daemon.watch.scan import Found, look_at
+from bridge.daemon.watch.sightings import Sightings
+from bridge.daemon.watch.writers import Writer, WriterCheck, writer_of
+from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
+from bridge.model import Recording
+
+# So many new recordings are entered per scan, oldest first, so that no turn of the loop is long.
+NEW_PER_SCAN_MAX = 2000
+# Something must be missing in so many scans in a row before it counts as gone.
+MISSING_SCANS = 2
+
+PROVISIONAL = frozenset({State.DISCOVERED, State.SETTLING})
+
+
+@dataclass(slots=True, kw_only=True)
+class Candidate:
+    """A recording that is not complete yet.
+
+    Attributes:
+        entry: What the journal has of it.
+        found: What the last scan saw; None until there was one.
+        changed_s: Since when it looks like that, monotonic.
+        closed: Its files that a writer has closed since.
+    """
+
+    entry: Entry
+    found: Found | None
+    changed_s: float
+    closed: set[Path] = field(default_factory=set)
+
+
+class Tracker:
+    """Keeps the journal in step with the watched folders.
+
+    Args:
+        journal: The journal.
+        grounds: The watched folders.
+        clock: Where the time comes from.
+        check_writer: How to find out whether somebody writes.
+        on_forget: Told of entries that turned out to be content known already.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        grounds: Sequence[Ground],
+        *,
+        clock: Clock,
+        check_writer: WriterCheck = writer_of,
+        on_forget: Callable[[Entry], None] = lambda _entry: None,
+    ) -> None:
+        self._journal = journal
+        self._grounds = tuple(grounds)
+        self._clock = clock
+        self._check_writer = check_writer
+        self._sightings = Sightings(journal, on_forget=on_forget)
+        self._recogniser = Recogniser(journal, self._sightings)
+        self._missing: dict[Path, int] = {}
+        self._candidates: dict[Path, Candidate] = {}
+        self._unjudged: deque[Path] = deque()
+        # Whether another look at the same files can come to nothing new.
+        self._at_rest = False
+        self.more_to_enter = False
+        self.next_verdict_s: float | None = None
+        self._take_candidates()
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from now on; which folders are watched stays what it is."""
+        for ground in self._grounds:
+            ground.adopt(settings.watched[ground.name])
+        self._at_rest = False
+
+    def settings_for(self, path: Path) -> Settings | None:
+        """Give the settings as they hold where a path lies; None outside the watched folders."""
+        ground = ground_of(path, self._grounds)
+        return None if ground is None else ground.settings
+
+    def unchanged(self, entry: Entry) -> bool:
+        """Tell whether the files of a recording still look as they did when it was identified."""
+        return self._sightings.unchanged(entry)
+
+    def found(self, entry: Entry) -> Found | None:
+        """Give what the last scan saw of a recording."""
+        return self._sightings.found.get(entry.path)
+
+    def forget(self, entry: Entry) -> None:
+        """Take note that a recording is not in the journal any more; it may be entered again."""
+        self._at_rest = False
+        self._sightings.forget(entry)
+        self._candidates.pop(entry.path, None)
+
+    def scan(self, closed: Iterable[Path]) -> None:
+        """Look at the folders and take note of what is new, changed or gone.
+
+        Of a folder that is not there or may not be read nothing is concluded.
+
+        Args:
+            closed: Files that a writer has closed since the last scan, by events.
+
+        Raises:
+            JournalError: The journal cannot be written; everything is looked at again then.
+        """
+        for ground in self._grounds:
+            ground.scan()
+        if self._at_rest and not any(ground.changed for ground in self._grounds):
+            return
+        found: dict[Path, Found] = {}
+        for ground in self._grounds:
+            found |= ground.found
+        news = self._take_in(found)
+        for path in closed:
+            for candidate in (self._candidates.get(path), self._candidates.get(path.parent)):
+                if candidate is not None:
+                    candidate.closed.add(path)
+        self._unjudged = deque(self._candidates)
+        self.next_verdict_s = None
+        self._at_rest = not news and not self._missing and not self._candidates
+
+    def _take_in(self, found: dict[Path, Found]) -> list[Path]:
+        """Enter what is new and miss what is not there; returns what is news."""
+        news = sorted(
+            (path for path in found if self._is_news(path, found[path])),
+            key=lambda path: (found[path].modified_ns, path),
+        )
+        self.more_to_enter = len(news) > NEW_PER_SCAN_MAX
+        self._sightings.found = found
+        try:
+            with self._journal.transaction():
+                for path in news[:NEW_PER_SCAN_MAX]:
+                    self._enter(path, found[path])
+                lost = [path for path in self._candidates if path not in found]
+                for path in [*self._sightings.missing(), *lost]:
+                    self._miss(path)
+        except JournalError:
+            self._reload()
+            raise
+        for path in self._missing.keys() & found.keys():
+            del self._missing[path]
+        return news
+
+    def judge(self, *, budget_s: float) -> bool:
+        """Apply the completeness rules to what waits for them, for a bounded time.
+
+        Returns:
+            Whether some still wait.
+
+        Raises:
+            JournalError: The journal cannot be written; everything is looked at again then.
+        """
+        end_s = self._clock.monotonic_s() + budget_s
+        try:
+            with self._journal.transaction():
+                while self._unjudged and self._clock.monotonic_s() < end_s:
+                    path = self._unjudged.popleft()
+                    candidate = self._candidates.get(path)
+                    if candidate is not None and candidate.found is not None:
+                        self._judge(path, candidate, candidate.found)
+        except JournalError:
+            self._reload()
+            raise
+        return bool(self._unjudged)
+
+    # -- what is there ---------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        """Take the journal's word for everything; waiting begins anew."""
+        self._sightings.reload()
+        self._take_candidates()
+
+    def _take_candidates(self) -> None:
+        now_s = self._clock.monotonic_s()
+        self._candidates = {
+            entry.path: Candidate(entry=entry, found=None, changed_s=now_s)
+            for entry in self._journal.recordings(states=PROVISIONAL)
+        }
+        self._unjudged.clear()
+        self._at_rest = False
+
+    def _is_news(self, path: Path, found: Found) -> bool:
+        candidate = self._candidates.get(path)
+        if candidate is not None:
+            if candidate.found is None or candidate.found.signature != found.signature:
+                candidate.changed_s = self._clock.monotonic_s()
+                candidate.closed.clear()
+            candidate.found = found
+            return False
+        sighting = self._sightings.at(path)
+        return sighting is None or sighting.signature != found.signature
+
+    def _enter(self, path: Path, found: Found) -> None:
+        """Enter what is new, or looks other than when it was identified."""
+        sighting = self._sightings.at(path)
+        if sighting is not None:
+            known = self._journal.get(sighting.entry_id)
+            if known is not None and known.state in IN_WORK:
+                # The worker notices by itself; a scan after it comes back here.
+                return
+        ground = ground_of(path, self._grounds)
+        assert ground is not None, "what was found lies in a watched folder"
+        split = found.recording.split
+        entry = self._journal.discover(
+            path,
+            name=found.recording.name,
+            size_bytes=found.size_bytes,
+            modified_ns=found.modified_ns,
+            priority=ground.priority(path),
+            split_of="" if split is None else split.recording,
+            split_index=None if split is None else split.index,
+        )
+        self._candidates[path] = Candidate(
+            entry=entry, found=found, changed_s=self._clock.monotonic_s()
+        )
+
+    def _miss(self, path: Path) -> None:
+        """Take note that something was not seen; after some scans, that it is gone."""
+        ground = ground_of(path, self._grounds)
+        if ground is not None and ground.problem is not None:
+            # Nobody could look.
+            return
+        left_out = _why_left_out(path, ground)
+        self._missing[path] = self._missing.get(path, 0) + 1
+        if self._missing[path] < MISSING_SCANS and not left_out:
+            return
+        state = State.IGNORED if left_out else State.VANISHED
+        candidate = self._candidates.pop(path, None)
+        if candidate is not None:
+            reason = left_out or "disappeared before it was complete"
+            self._journal.move(candidate.entry.id, state, reason)
+        sighting = self._sightings.at(path)
+        entry = None if sighting is None else self._journal.get(sighting.entry_id)
+        if entry is not None and entry.state in IN_WORK:
+            # Its files are open; whether it can be finished shows when the worker is done.
+            return
+        self._sightings.lose(path)
+        if entry is not None and entry.path == path:
+            self._sightings.give_up(entry, state, left_out or "disappeared before it was sent")
+        del self._missing[path]
+
+    # -- what is complete ------------------------------------------------------------------------
+
+    def _judge(self, path: Path, candidate: Candidate, found: Found) -> None:
+        ground = ground_of(path, self._grounds)
+        current = look_at(found.recording)
+        if current is None or ground is None:
+            return
+        now_s = self._clock.monotonic_s()
+        if current.signature != found.signature:
+            candidate.found, candidate.changed_s = current, now_s
+            candidate.closed.clear()
+        quiet_s = now_s - candidate.changed_s
+        watch = ground.settings.watch
+
+        def check(file: Path) -> Writer:
+            writer = self._check_writer(file)
+            closed = writer is Writer.UNKNOWN and file in candidate.closed
+            return Writer.NOBODY if closed else writer
+
+        try:
+            recording = _loaded(found.recording)
+            verdict = judge(
+                gather(recording, check=check),
+                quiet_s=quiet_s,
+                settle_s=watch.settle_s,
+                stale_s=watch.stale_s,
+            )
+            if verdict.complete:
+                self._identify(recording, candidate, current, verdict, ground)
+                return
+            self._settle(candidate, verdict.reason, verdict.wait_s)
+        except RecordingVanishedError:
+            return
+        except RecordingError as error:
+            self._refuse(path, candidate, current, error, watch.stale_s - quiet_s)
+
+    def _settle(self, candidate: Candidate, reason: str, wait_s: float | None) -> None:
+        entry = candidate.entry
+        if entry.state is State.DISCOVERED:
+            candidate.entry = self._journal.move(entry.id, State.SETTLING, reason)
+        elif entry.reason != reason:
+            self._journal.note(entry.id, reason=reason)
+            candidate.entry = self._journal.get(entry.id) or entry
+        if wait_s is not None:
+            due_s = self._clock.monotonic_s() + wait_s
+            if self.next_verdict_s is None or due_s < self.next_verdict_s:
+                self.next_verdict_s = due_s
+
+    def _refuse(
+        self, path: Path, candidate: Candidate, found: Found, error: RecordingError, wait_s: float
+    ) -> None:
+        """Wait for something that is no recording (yet) to become one, then give up on it."""
+        if wait_s > 0:
+            self._settle(candidate, error.message, wait_s)
+            return
+        empty = isinstance(error, EmptyRecordingError)
+        self._journal.move(
+            candidate.entry.id,
+            State.EMPTY if empty else State.QUARANTINED,
+            error.message,
+            failure=Failure.of(error),
+        )
+        self._sightings.see(path, candidate.entry, found)
+        del self._candidates[path]
+
+    def _identify(
+        self,
+        recording: Recording,
+        candidate: Candidate,
+        found: Found,
+        verdict: Verdict,
+        ground: Ground,
+    ) -> None:
+        """Bring a complete recording into the queue, unless its content is known."""
+        content = fingerprint(recording)
+        current = look_at(found.recording)
+        if current is None or current.signature != found.signature:
+            # It changed just now; the next look decides.
+            return
+        del self._candidates[recording.path]
+        self._recogniser.settle(
+            recording,
+            candidate.entry,
+            content=content,
+            found=found,
+            ground=ground,
+            reason=verdict.reason,
+            salvage=verdict.salvage,
+        )
+
+
+def _loaded(seen: Recording) -> Recording:
+    return load_recording(seen.path) if seen.split is None else load_split(seen.path)
+
+
+def _why_left_out(path: Path, ground: Ground | None) -> str:
+    """Say which setting excludes a path; empty where none does."""
+    if ground is None:
+        return "no watched folder holds it any more"
+    return "the settings leave it out (watch.ignore, watch.recursive)" * ground.leaves_out(path)

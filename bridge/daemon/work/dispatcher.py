@@ -1,0 +1,220 @@
+"""Hands recordings to workers, as many as there is room for.
+
+Used from the loop's thread only.
+"""
+
+import itertools
+from collections.abc import Callable
+
+from bridge.config import Settings
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State
+from bridge.daemon.journal.view import INTERRUPTIONS_MAX
+from bridge.daemon.watch.tracker import Tracker
+from bridge.daemon.work.clearing import Clearing
+from bridge.daemon.work.pipe import Job, JobKind
+from bridge.daemon.work.pool import Pool
+from bridge.daemon.work.scheduler import Gatekeeper, Waiting, choose
+from bridge.daemon.work.worker import Worker
+from bridge.errors import BridgeError, OfflineError
+from bridge.ingest import Superseded
+
+Address = Callable[[], tuple[str, int]]
+
+QUEUE_LOOK = 100
+
+
+class Dispatcher:
+    """Keeps workers busy.
+
+    Args:
+        journal: The journal.
+        tracker: Knows whether a recording still looks as it did.
+        pool: The workers.
+        gate: The way to the platform.
+        waiting: When what has to wait is due.
+        clearing: Whose remains are to be cleared.
+        settings: All settings.
+        address: Gives host and port of the platform; may raise OSError or BridgeError.
+        instance_id: This bridge's own name.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        tracker: Tracker,
+        pool: Pool,
+        gate: Gatekeeper,
+        waiting: Waiting,
+        clearing: Clearing,
+        settings: Settings,
+        address: Address,
+        instance_id: str,
+    ) -> None:
+        self._journal = journal
+        self._tracker = tracker
+        self._pool = pool
+        self._gate = gate
+        self._waiting = waiting
+        self._clearing = clearing
+        self._settings = settings
+        self._address = address
+        self._instance_id = instance_id
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from now on; what is in work goes on by those it began with."""
+        self._settings = settings
+
+    @property
+    def running(self) -> list[Entry]:
+        """The recordings in work."""
+        return [
+            worker.assignment.entry
+            for worker in self._pool.busy
+            if worker.assignment is not None and worker.assignment.entry is not None
+        ]
+
+    def next_due_s(self) -> float | None:
+        """Give the seconds until a waiting recording is due; None if none waits."""
+        waiting = self._journal.queue(State.WAITING, limit=QUEUE_LOOK)
+        return min((self._waiting.left_s(entry) for entry in waiting), default=None)
+
+    def dispatch(self) -> None:
+        """Hand out as much work as there is and as workers and platform can take."""
+        while True:
+            worker = self._pool.idle()
+            if worker is None:
+                return
+            if self._gate.probe_wait_s() == 0.0:
+                if not self._probing:
+                    self._give(worker, None)
+                    continue
+                return
+            if self._gate.room(len(self._pool.busy), self._pool.count) <= 0:
+                return
+            entry = self._next()
+            if entry is not None:
+                self._give(worker, entry)
+                continue
+            remains = None if self._probing else self._clearing.due()
+            if remains is None:
+                return
+            self._clear(worker, remains)
+
+    @property
+    def _probing(self) -> bool:
+        return len(self._pool.busy) > len(self.running)
+
+    def _next(self) -> Entry | None:
+        running = self.running
+        if any(entry.deaths for entry in running):
+            # It runs alone.
+            return None
+        # In pages, because those of a folder that cannot be read now may be in front of the rest.
+        for offset in itertools.count(0, QUEUE_LOOK):
+            page = [
+                entry
+                for state in (State.WAITING, State.READY)
+                for entry in self._journal.queue(state, limit=QUEUE_LOOK, offset=offset)
+            ]
+            if not page:
+                break
+            page.sort(key=_order)
+            if (entry := choose(page, running=running, due=self._due)) is not None:
+                return entry
+        return None
+
+    def _due(self, entry: Entry) -> bool:
+        # Asked for again while its remains are cleared: its new sequence would be taken for them.
+        if any(one.assignment and one.assignment.remains_of == entry.id for one in self._pool.busy):
+            return False
+        return self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry)
+
+    def _superseded(self, entry: Entry, settings: Settings) -> Superseded | None:
+        older = self._journal.predecessor(entry)
+        if older is None or not older.sequence:
+            return None
+        return Superseded(
+            sequence=older.sequence,
+            fingerprint=older.fingerprint,
+            remove=settings.watch.on_change == "replace",
+        )
+
+    def _give(self, worker: Worker, entry: Entry | None) -> None:
+        """Give a recording, or without one a probe, to a worker."""
+        if (address := self._find()) is None:
+            return
+        host, port = address
+        if entry is None:
+            job = Job(
+                kind=JobKind.PROBE,
+                settings=self._settings,
+                host=host,
+                port=port,
+                instance_id=self._instance_id,
+            )
+        else:
+            settings = self._tracker.settings_for(entry.path) or self._settings
+            attempt = entry.attempts + entry.deaths + 1
+            entry = self._journal.move(
+                entry.id, State.SENDING, f"attempt {attempt}, worker {worker.number}"
+            )
+            job = Job(
+                kind=JobKind.INGEST,
+                settings=settings,
+                host=host,
+                port=port,
+                instance_id=self._instance_id,
+                path=entry.path,
+                fingerprint=entry.fingerprint,
+                attempt=attempt,
+                upload=entry.upload,
+                supersedes=self._superseded(entry, settings),
+                resend=entry.resend,
+                final=entry.attempts + 1 >= self._settings.retry.attempts_max,
+            )
+        try:
+            worker.assign(job, entry=entry)
+        except OSError:
+            # It died while it was idle; what it never got is not to blame.
+            self._pool.discard(worker)
+            if entry is not None:
+                self._journal.move(entry.id, State.READY, "its worker was gone")
+
+    def _find(self) -> tuple[str, int] | None:
+        """Give host and port of the platform, or close the gate."""
+        try:
+            return self._address()
+        except (OSError, BridgeError) as error:
+            self._gate.closed_by(
+                Failure.of(OfflineError(f"the server's address is not known: {error}"))
+            )
+            return None
+
+    def _clear(self, worker: Worker, entry: Entry) -> None:
+        """Let a worker clear what a recording that was given up has left on the platform."""
+        if (address := self._find()) is None:
+            return
+        host, port = address
+        job = Job(
+            kind=JobKind.CLEAR,
+            settings=self._tracker.settings_for(entry.path) or self._settings,
+            host=host,
+            port=port,
+            instance_id=self._instance_id,
+            fingerprint=entry.fingerprint,
+            upload=entry.upload,
+            reason=entry.reason,
+        )
+        try:
+            worker.assign(job, remains_of=entry.id)
+        except OSError:
+            # It died while it was idle; the next one is asked.
+            self._pool.discard(worker)
+
+
+def _order(entry: Entry) -> tuple[bool, int, int, int]:
+    often_broken_off = entry.interruptions > INTERRUPTIONS_MAX
+    return (often_broken_off, entry.priority, entry.modified_ns, entry.id)

@@ -1,0 +1,252 @@
+"""Takes in what workers say and brings what comes of it into the journal.
+
+Whatever a worker says is durable in the journal before anything follows from it. Where the
+journal cannot be written (its disk is full), the outcome is kept and tried again. Used from the
+loop's thread only.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from bridge.config import RetrySettings
+from bridge.daemon.events.events import DaemonObserver
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State, allowed
+from bridge.daemon.work.clearing import Clearing
+from bridge.daemon.work.outcome import Decision, Pause, after_failure, after_success
+from bridge.daemon.work.pipe import (
+    Failed,
+    Message,
+    Progressed,
+    StageFinished,
+    Started,
+    Succeeded,
+    TopicPlanned,
+    UploadChanged,
+    WireMoved,
+)
+from bridge.daemon.work.pool import Pool
+from bridge.daemon.work.scheduler import Gatekeeper, Waiting
+from bridge.daemon.work.worker import Assignment, Worker
+from bridge.errors import JournalError, OfflineError, Trouble
+from bridge.ingest import IngestReport, Removal
+
+Ended = Callable[[Entry, Failure | None], None]
+
+VERIFY_STAGE = "verify"
+
+
+class Listener:
+    """Hears workers out.
+
+    Args:
+        journal: The journal.
+        pool: The workers.
+        gate: The way to the platform.
+        waiting: When what has to wait is due.
+        clearing: Told what came of clearing remains.
+        retry: How often and when to try again.
+        observer: Told of everything.
+        on_end: Told when a recording has come out of work, with its failure or None.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        pool: Pool,
+        gate: Gatekeeper,
+        waiting: Waiting,
+        clearing: Clearing,
+        retry: RetrySettings,
+        observer: DaemonObserver,
+        on_end: Ended,
+    ) -> None:
+        self._journal = journal
+        self._pool = pool
+        self._gate = gate
+        self._waiting = waiting
+        self._clearing = clearing
+        self._retry = retry
+        self._observer = observer
+        self._on_end = on_end
+        # Workers that are gone while what came of their job is not in the journal yet.
+        self._gone: list[Worker] = []
+
+    def adopt(self, retry: RetrySettings) -> None:
+        """Go by other settings from the next failure on."""
+        self._retry = retry
+
+    def hear(self, worker: Worker) -> None:
+        """Take in what a worker has said.
+
+        Raises:
+            EOFError: It has ended, or says what no worker would.
+        """
+        for message in worker.hear():
+            self._take_in(worker, message)
+
+    def outlived(self, worker: Worker) -> None:
+        """Take note that a worker is gone; `settle` brings the end of its job into the journal."""
+        self._gone.append(worker)
+
+    def conclude(self, worker: Worker) -> None:
+        """Bring the end of a worker's job, if it has come, into the journal.
+
+        Raises:
+            JournalError: The journal cannot be written now; call again.
+        """
+        assignment = worker.assignment
+        if assignment is None or assignment.outcome is None:
+            return
+        match assignment.outcome:
+            case Succeeded(report=None):
+                self._gate.answered()
+                if assignment.remains_of is not None:
+                    self._clearing.done(assignment.remains_of)
+            case Succeeded(report=IngestReport() as report):
+                self._succeeded(assignment, report)
+            case Failed(failure=failure):
+                self._failed(assignment, failure)
+        # A failed ingest may have left anything behind in its process; a failed probe has not.
+        failed = isinstance(assignment.outcome, Failed) and assignment.entry is not None
+        worker.release()
+        if worker in self._gone:
+            self._gone.remove(worker)
+        elif worker in self._pool and (failed or self._pool.worn_out(worker)):
+            self._pool.discard(worker)
+
+    def settle(self) -> None:
+        """Bring all ends that could not be written before into the journal.
+
+        Raises:
+            JournalError: It still cannot be written.
+        """
+        for worker in [*self._gone, *self._pool.busy]:
+            self.conclude(worker)
+
+    def _take_in(self, worker: Worker, message: Message) -> None:
+        assignment = worker.assignment
+        entry = None if assignment is None else assignment.entry
+        if assignment is None or entry is None:
+            return
+        match message:
+            case Started():
+                self._gate.answered()
+                self._note(entry, sequence=message.sequence)
+                self._observer.ingest_started(
+                    entry=entry,
+                    sequence=message.sequence,
+                    size_bytes=message.size_bytes,
+                    message_count=message.message_count,
+                )
+            case TopicPlanned():
+                self._observer.topic_planned(entry=entry, topic=message.topic)
+            case Progressed():
+                self._observer.ingest_progressed(entry=entry, progress=message.progress)
+            case WireMoved():
+                self._observer.wire_moved(
+                    entry=entry,
+                    sent_bytes=message.sent_bytes,
+                    received_bytes=message.received_bytes,
+                )
+            case UploadChanged():
+                self._note(entry, upload=message.upload)
+            case StageFinished():
+                if message.stage == VERIFY_STAGE and entry.state is State.SENDING:
+                    # Only a milestone: without it the recording is redone, not lost.
+                    with contextlib.suppress(JournalError):
+                        assignment.entry = self._journal.move(
+                            entry.id, State.VERIFIED, "the platform has what was sent"
+                        )
+                self._observer.stage_finished(
+                    entry=entry, stage=message.stage, seconds=message.seconds
+                )
+
+    def _note(self, entry: Entry, **changes: Any) -> None:
+        """Keep what saves work later; without it the recording is redone, not lost."""
+        with contextlib.suppress(JournalError):
+            self._journal.note(entry.id, **changes)
+
+    def _succeeded(self, assignment: Assignment, report: IngestReport) -> None:
+        assert assignment.entry is not None
+        state, reason = after_success(report)
+        with self._journal.transaction():
+            self._journal.keep_report(assignment.entry.id, report.as_json())
+            entry = self._journal.move(
+                assignment.entry.id,
+                state,
+                reason,
+                sequence=report.sequence,
+                verification=str(report.verification),
+                messages_sent=report.messages_sent,
+                failure=None,
+                upload=None,
+                resend=False,
+            )
+            self._note_replaced(entry, report)
+        self._gate.proven()
+        self._observer.ingest_finished(entry=entry, report=report)
+        self._on_end(entry, None)
+
+    def _note_replaced(self, entry: Entry, report: IngestReport) -> None:
+        """Take note that the sequence of an older recording is not there any more."""
+        older = self._journal.predecessor(entry)
+        replaced = report.replaced
+        if replaced is None or replaced.removal is Removal.KEPT or older is None:
+            return
+        if allowed(older.state, State.SUPERSEDED):
+            self._journal.move(older.id, State.SUPERSEDED, f"{report.sequence} has taken its place")
+
+    def _failed(self, assignment: Assignment, failure: Failure) -> None:
+        if assignment.remains_of is not None:
+            self._not_cleared(assignment.remains_of, failure)
+            return
+        if assignment.entry is None:
+            self._probe_failed(failure)
+            return
+        decision = after_failure(
+            assignment.entry,
+            failure,
+            self._retry,
+            began=assignment.began,
+            got_on=assignment.got_on,
+        )
+        entry = self._decide(assignment.entry, failure, decision)
+        if decision.pause is not Pause.NONE:
+            self._gate.closed_by(failure, got_on=assignment.got_on)
+        elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
+            self._gate.proven()
+        self._observer.ingest_failed(entry=entry, failure=failure, retry_in_s=decision.retry_in_s)
+        self._on_end(entry, failure)
+
+    def _decide(self, entry: Entry, failure: Failure, decision: Decision) -> Entry:
+        due_ns = 0
+        if decision.retry_in_s is not None:
+            due_ns = self._waiting.wait(entry.id, decision.retry_in_s)
+        return self._journal.move(
+            entry.id,
+            decision.state,
+            decision.reason,
+            attempts=decision.attempts,
+            interruptions=decision.interruptions,
+            deaths=decision.deaths,
+            due_ns=due_ns,
+            failure=failure,
+        )
+
+    def _not_cleared(self, entry_id: int, failure: Failure) -> None:
+        """Clear what a recording left when the platform is back, or a few times more."""
+        if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+            self._gate.closed_by(failure)
+        else:
+            self._clearing.failed(entry_id, failure)
+
+    def _probe_failed(self, failure: Failure) -> None:
+        if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+            self._gate.closed_by(failure)
+        else:
+            # Whatever else goes wrong on connecting is the platform's or the network's business.
+            self._gate.closed_by(Failure.of(OfflineError(failure.message, hint=failure.hint)))

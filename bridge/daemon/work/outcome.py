@@ -1,0 +1,163 @@
+"""How it goes on after an attempt: one pure function from what happened to what follows.
+
+The kinds of trouble of design 4.4, plus the death of a worker. Nothing here touches journal,
+clock or files.
+"""
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bridge.config import RetrySettings
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.states import State
+from bridge.errors import Trouble
+from bridge.ingest import IngestReport
+
+# A worker's deaths after which its recording is blamed; the attempt after the first runs alone.
+DEATHS_MAX = 2
+JITTER = 0.2
+# Beyond this doubling has long hit `backoff_max_s`.
+DOUBLINGS_MAX = 32
+
+WORKER_DIED = "WorkerDied"
+OUT_OF_MEMORY = "OutOfMemory"
+STALLED = "Stalled"
+
+# Names of failures that count as the death of the worker.
+DEATHS = frozenset({WORKER_DIED, OUT_OF_MEMORY})
+
+# Names of failures that are about our own disk, and no attempt at anything.
+NO_ROOM = frozenset({"ScratchSpaceError"})
+
+# A failure that another bridge's work explains: looked at again when that may be over.
+BUSY_ELSEWHERE = "BusyElsewhereError"
+
+# Poison that has a state of its own.
+POISON_STATES = {
+    "EmptyRecordingError": State.EMPTY,
+    "RecordingVanishedError": State.VANISHED,
+}
+
+
+class Pause(StrEnum):
+    """What an attempt says about the way to the platform."""
+
+    NONE = "none"
+    OFFLINE = "offline"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows an attempt that failed.
+
+    Attributes:
+        state: Where the recording goes.
+        reason: Why, as a sentence.
+        attempts: Failed attempts that count, including this one.
+        interruptions: Attempts broken off by the platform going away, including this one.
+        deaths: Workers that died of it, including this one.
+        retry_in_s: When it is tried again; None when it is not, or when the gate decides.
+        pause: Whether everything else has to wait too.
+    """
+
+    state: State
+    reason: str
+    attempts: int
+    interruptions: int
+    deaths: int
+    retry_in_s: float | None = None
+    pause: Pause = Pause.NONE
+
+
+def backoff_s(failures: int, retry: RetrySettings, *, noise: float) -> float:
+    """Give the wait after so many failures: doubling, capped, with jitter.
+
+    Args:
+        failures: How many in a row, from 1.
+        retry: First and longest wait.
+        noise: Uniform in [-1, 1].
+    """
+    doubled = retry.backoff_initial_s * 2.0 ** min(failures - 1, DOUBLINGS_MAX)
+    return min(doubled, retry.backoff_max_s) * (1 + JITTER * noise)
+
+
+def after_failure(
+    entry: Entry,
+    failure: Failure,
+    retry: RetrySettings,
+    *,
+    began: bool,
+    got_on: bool = False,
+    noise: float | None = None,
+) -> Decision:
+    """Decide how to go on with a recording whose attempt failed.
+
+    Args:
+        entry: The recording as the journal has it.
+        failure: What happened.
+        retry: How often and when to try again.
+        began: Whether the attempt had got as far as sending.
+        got_on: Whether topics became whole that were not before; the count begins anew then.
+        noise: For tests, instead of a random number in [-1, 1].
+    """
+    noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
+    attempts, interruptions, deaths = entry.attempts, entry.interruptions, entry.deaths
+    state, reason, retry_in_s, pause = State.READY, failure.message, None, Pause.NONE
+    if failure.error in DEATHS:
+        deaths += 1
+        if deaths >= DEATHS_MAX:
+            state = State.QUARANTINED
+        else:
+            state, retry_in_s = State.WAITING, backoff_s(1, retry, noise=noise)
+            reason = f"{reason}; tried once more, alone"
+    elif failure.trouble is Trouble.OFFLINE:
+        pause = Pause.OFFLINE
+        interruptions += began
+    elif failure.trouble is Trouble.REFUSED:
+        pause = Pause.REFUSED
+    elif failure.error in NO_ROOM:
+        # It comes back by itself when there is room, however long that takes.
+        state, retry_in_s = State.WAITING, backoff_s(DOUBLINGS_MAX, retry, noise=noise)
+    elif failure.trouble is Trouble.REJECTED:
+        attempts += 1
+        state = State.REJECTED
+    elif failure.trouble is Trouble.POISON:
+        attempts += 1
+        state = POISON_STATES.get(failure.error, State.QUARANTINED)
+    else:
+        attempts = 1 if got_on else attempts + 1
+        if got_on or attempts < retry.attempts_max:
+            doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
+            state, retry_in_s = State.WAITING, backoff_s(doublings, retry, noise=noise)
+        else:
+            state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
+            reason = f"given up after {attempts} attempts: {reason}"
+    return Decision(
+        state=state,
+        reason=reason,
+        attempts=attempts,
+        interruptions=interruptions,
+        deaths=deaths,
+        retry_in_s=retry_in_s,
+        pause=pause,
+    )
+
+
+def after_success(report: IngestReport) -> tuple[State, str]:
+    """Tell where a recording goes that is on the platform, and why."""
+    unverifiable = report.messages_unverifiable
+    aside = f" ({unverifiable} unverifiable: no checksum in the files)" if unverifiable else ""
+    if report.complete:
+        proof = f"verified: {report.verification}"
+        return State.FINALISED, f"{report.messages_sent} messages on the platform, {proof}{aside}"
+    lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
+    parts = [f"{report.messages_sent} messages on the platform"]
+    if report.messages_skipped:
+        parts.append(f"{report.messages_skipped} left out")
+    if lost_bytes:
+        parts.append(f"{lost_bytes} bytes unreadable")
+    if not report.healthy:
+        parts.append("the recorder did not close the recording")
+    return State.PARTIAL, ", ".join(parts) + aside

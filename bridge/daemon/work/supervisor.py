@@ -1,0 +1,133 @@
+"""Ends workers that take too much, do not get on, or are not needed any more.
+
+Used from the loop's thread only.
+"""
+
+import contextlib
+import itertools
+
+from bridge.config import WorkerSettings
+from bridge.daemon.events.events import DaemonObserver
+from bridge.daemon.journal.entry import Failure
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State
+from bridge.daemon.work.listener import Listener
+from bridge.daemon.work.outcome import OUT_OF_MEMORY, STALLED, WORKER_DIED
+from bridge.daemon.work.pipe import Failed
+from bridge.daemon.work.pool import Pool
+from bridge.daemon.work.worker import Assignment, Worker, ending
+from bridge.errors import JournalError, Trouble
+
+# A worker that has used less of the processor than this share while it was silent was waiting
+# for somebody else, so its recording is not to blame.
+BUSY_SHARE = 0.05
+
+
+class Supervisor:
+    """Watches over workers.
+
+    Args:
+        journal: The journal.
+        pool: The workers.
+        listener: Told of the workers that are gone.
+        limits: What a worker may take.
+        observer: Told of workers that were lost.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        pool: Pool,
+        listener: Listener,
+        limits: WorkerSettings,
+        observer: DaemonObserver,
+    ) -> None:
+        self._journal = journal
+        self._pool = pool
+        self._listener = listener
+        self._limits = limits
+        self._observer = observer
+
+    def adopt(self, limits: WorkerSettings) -> None:
+        """Go by other limits from now on."""
+        self._limits = limits
+
+    def hear(self, worker: Worker) -> None:
+        """Take in what a worker has said, and that it has died.
+
+        Raises:
+            JournalError: How its job ended cannot be written now; that is tried again.
+        """
+        try:
+            self._listener.hear(worker)
+        except EOFError as error:
+            self._lost(worker, str(error))
+        self._listener.conclude(worker)
+
+    def watch(self) -> None:
+        """Kill workers that take too much memory or do not get on."""
+        limits = self._limits
+        for worker in itertools.chain(self._pool.busy, self._pool.overdue()):
+            if worker.assignment is None:
+                self._lost(worker, "the worker does not start")
+            elif worker.memory_bytes() > limits.memory_limit_bytes:
+                self._lost(
+                    worker,
+                    f"the worker took more than {limits.memory_limit_bytes} bytes of memory",
+                    error=OUT_OF_MEMORY,
+                )
+            elif worker.idle_s() > limits.stall_timeout_s:
+                self._stalled(worker, worker.assignment, limits.stall_timeout_s)
+            self._listener.conclude(worker)
+
+    def _stalled(self, worker: Worker, assignment: Assignment, timeout_s: float) -> None:
+        busy = worker.cpu_s() - assignment.progress_cpu_s > BUSY_SHARE * timeout_s
+        self._lost(
+            worker,
+            f"the worker made no progress for {timeout_s:.0f} s"
+            + (" although it was computing" if busy else ", waiting"),
+            error=WORKER_DIED if busy else STALLED,
+            trouble=Trouble.INTERNAL if busy else Trouble.TRANSIENT,
+        )
+
+    def _lost(
+        self,
+        worker: Worker,
+        message: str,
+        *,
+        error: str = WORKER_DIED,
+        trouble: Trouble = Trouble.INTERNAL,
+    ) -> None:
+        """Get rid of a worker; what it was doing comes back as failed, unless it was done."""
+        code = self._pool.discard(worker)
+        assignment = worker.assignment
+        if assignment is not None and assignment.outcome is not None:
+            return
+        failure = Failure(
+            error=error,
+            message=f"{message} ({ending(code)})" if error == WORKER_DIED else message,
+            hint="if this repeats, the recording breaks the reader; please report it",
+            trouble=trouble,
+            facts={"exit": str(code)},
+        )
+        self._observer.worker_lost(
+            entry=None if assignment is None else assignment.entry, failure=failure
+        )
+        if assignment is not None:
+            assignment.outcome = Failed(failure=failure)
+            self._listener.outlived(worker)
+
+    def abandon(self, reason: str) -> None:
+        """Kill all workers at once; what they were doing goes back into the queue."""
+        for worker in self._pool:
+            assignment = worker.assignment
+            self._pool.discard(worker)
+            if assignment is None or assignment.entry is None:
+                continue
+            if assignment.outcome is not None:
+                with contextlib.suppress(JournalError):
+                    self._listener.conclude(worker)
+            else:
+                with contextlib.suppress(JournalError):
+                    self._journal.move(assignment.entry.id, State.READY, reason)

@@ -1,0 +1,1 @@
+"""Queries and ordered reads over the archive."""

@@ -1,0 +1,1 @@
+"""The session generation of the protocol, revision G2d."""

@@ -1,0 +1,174 @@
+"""What GetFlightInfo, GetSchema and ListFlights tell in revision G2d (protocol.md 4.6 to 4.8)."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import flight
+
+from bridge.embedded.archive import Archive
+from bridge.embedded.names import is_sequence, is_session, is_topic
+from bridge.embedded.query.reading import Window
+from bridge.embedded.records import SequenceRecord, TopicRecord, TopicState
+from bridge.embedded.refusals import Refusal, Status
+from bridge.embedded.session.actions import find_sequence, find_topic
+from bridge.embedded.ticket import Ticket, decode_resource
+from bridge.embedded.wire import (
+    Json,
+    MalformedError,
+    Shape,
+    decode,
+    encode,
+    interval,
+)
+
+
+def command(descriptor: flight.FlightDescriptor, shape: Shape) -> dict[str, Any]:
+    """Decode the JSON of a command descriptor.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a path, or for something else than the JSON wanted.
+    """
+    if descriptor.descriptor_type != flight.DescriptorType.CMD:
+        raise Refusal(Status.INVALID_ARGUMENT, "Unsupported descriptor.")
+    try:
+        return decode(descriptor.command, shape)
+    except MalformedError as error:
+        raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {error}.") from None
+
+
+def resource(text: bytes) -> Ticket:
+    """Read a locator with an optional time window, of a ticket or a command.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for something else, or a window without room for a time.
+    """
+    try:
+        wanted = decode_resource(text)
+    except MalformedError as error:
+        raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {error}.") from None
+    start_ns, end_ns = wanted.window.start_ns, wanted.window.end_ns
+    if start_ns is not None and end_ns is not None and start_ns >= end_ns:
+        raise Refusal(
+            Status.INVALID_ARGUMENT, f"Bad request: invalid time range [{start_ns}, {end_ns})."
+        )
+    return wanted
+
+
+def list_flights(archive: Archive, criteria: bytes) -> list[flight.FlightInfo]:
+    """List every sequence.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for criteria other than the root.
+    """
+    if criteria not in {b"", b"/"}:
+        raise Refusal(Status.INVALID_ARGUMENT, "Unsupported descriptor.")
+    return [
+        flight.FlightInfo(
+            None,
+            flight.FlightDescriptor.for_path(sequence.locator),
+            [flight.FlightEndpoint(sequence.locator.encode(), [])],
+        )
+        for sequence in archive.catalogue.sequences()
+    ]
+
+
+def get_flight_info(archive: Archive, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:
+    """Describe a sequence with all its topics, or one topic.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a descriptor, locator or window that is not valid, NOT_FOUND
+            for an unknown resource.
+    """
+    if descriptor.descriptor_type != flight.DescriptorType.CMD:
+        raise Refusal(Status.INVALID_ARGUMENT, "Unsupported descriptor.")
+    wanted = resource(descriptor.command)
+    locator, window = wanted.locator, wanted.window
+    if is_session(locator):
+        raise Refusal(Status.INVALID_ARGUMENT, f"Unsupported locator: {locator}.")
+    if is_topic(locator):
+        topic = find_topic(archive, locator)
+        return flight.FlightInfo(topic.schema, descriptor, [_endpoint(archive, topic, window)])
+    if not is_sequence(locator):
+        raise Refusal(Status.INVALID_ARGUMENT, f"{locator} is not a valid locator.")
+    with archive.catalogue.transaction():
+        sequence = find_sequence(archive, locator)
+        topics = archive.catalogue.topics(sequence)
+        metadata = encode(_sequence_json(archive, sequence, topics))
+    return flight.FlightInfo(
+        pa.schema([]),
+        descriptor,
+        [_endpoint(archive, topic, window) for topic in topics],
+        app_metadata=metadata,
+    )
+
+
+def get_schema(archive: Archive, descriptor: flight.FlightDescriptor) -> flight.SchemaResult:
+    """Give the schema of a topic; without fields before its first put.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for anything but a topic's locator, NOT_FOUND for an unknown one.
+    """
+    locator = command(descriptor, {"resource_locator": str})["resource_locator"]
+    if not is_topic(locator):
+        raise Refusal(Status.INVALID_ARGUMENT, f"{locator} is not a valid topic locator.")
+    return flight.SchemaResult(find_topic(archive, locator).schema)
+
+
+def _sequence_json(archive: Archive, sequence: SequenceRecord, topics: list[TopicRecord]) -> Json:
+    return {
+        "created_at_ns": sequence.created_ns,
+        "resource_locator": sequence.locator,
+        "user_metadata": _metadata(sequence),
+        "sessions": [
+            {
+                "locator": session.locator,
+                "created_at_ns": session.created_ns,
+                "completed_at_ns": session.completed_ns,
+                "locked": session.completed_ns is not None,
+                "topics": [topic.locator for topic in topics if topic.session_id == session.id],
+            }
+            for session in archive.catalogue.sessions(sequence)
+        ],
+    }
+
+
+def _endpoint(archive: Archive, topic: TopicRecord, window: Window) -> flight.FlightEndpoint:
+    is_done = topic.state is TopicState.FINALIZED
+    described: Json = {
+        "created_at_ns": topic.created_ns,
+        "completed_at_ns": topic.completed_ns,
+        "locked": is_done,
+        "resource_locator": topic.locator,
+        "ontology_tag": topic.ontology_tag,
+        "serialization_format": topic.serialization_format,
+        "user_metadata": _metadata(topic),
+        "data_info": {
+            "interval": interval(topic.first_ns, topic.last_ns),
+            "total_row_count": topic.rows,
+            "total_bytes": topic.size_bytes,
+            "total_chunks_count": topic.chunks,
+        },
+        "time_window_info": None if window.is_open else _window_json(archive, topic, window),
+    }
+    ticket = Ticket(locator=topic.locator, window=window)
+    return flight.FlightEndpoint(ticket.encode(), [], app_metadata=encode(described))
+
+
+def _window_json(archive: Archive, topic: TopicRecord, window: Window) -> Json:
+    if topic.first_ns is None or topic.last_ns is None:
+        return {"interval": None, "row_count": 0}
+    if not window.touches(topic.first_ns, topic.last_ns):
+        return {"interval": None, "row_count": 0}
+    with archive.open(topic) as reader:
+        summary = reader.summary(window)
+    return {
+        "interval": interval(summary.first_ns, summary.last_ns),
+        "row_count": summary.rows,
+    }
+
+
+def _metadata(of: SequenceRecord | TopicRecord) -> Json:
+    # A null is legal on the wire, but the vendor's client takes it for a missing field.
+    metadata: Json = json.loads(of.user_metadata)
+    return {} if metadata is None else metadata

@@ -1,0 +1,94 @@
+"""Loading ahead: the order of the file, errors in their place, big chunks one at a time."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from bridge.bags.mcap.ahead import AHEAD, AHEAD_BYTES_MAX, load_ahead
+from bridge.bags.mcap.pieces import Piece
+from bridge.bags.mcap.scan import ChunkAt, OtherAt, Segment
+from bridge.bags.mcap.stretch import StretchAt
+from bridge.errors import RecordingChangedError
+
+
+@dataclass(slots=True)
+class Loads:
+    """Loads chunks of a given size, each of which holds its own position."""
+
+    size_bytes: int
+    fails_at: int = -1
+    begun: list[int] = field(default_factory=list)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, stretch: StretchAt) -> tuple[Piece, ...]:
+        with self.guard:
+            self.begun.append(stretch.start)
+        time.sleep(random.random() / 200)
+        if stretch.start == self.fails_at:
+            raise RecordingChangedError("shorter")
+        return (Piece(data=np.full(self.size_bytes, stretch.start % 251, np.uint8), slices=None),)
+
+
+def segments_of(count: int, size_bytes: int) -> Iterator[Segment | StretchAt]:
+    for number in range(count):
+        start = number * size_bytes
+        if number % 5 == 4:
+            yield OtherAt(start=start, end=start + 10, opcode=0x0C)
+        else:
+            end = start + size_bytes
+            yield StretchAt(chunks=(ChunkAt(start=start, end=end, index_end=end),))
+
+
+def test_chunks_come_in_the_order_of_the_file() -> None:
+    """However long each takes to load, and with other records between them."""
+    seen = list(load_ahead(segments_of(40, 100), Loads(300)))
+
+    assert [segment for segment, _ in seen] == list(segments_of(40, 100))
+    for segment, pieces in seen:
+        if isinstance(segment, StretchAt):
+            (piece,) = pieces
+            assert piece.data is not None
+            assert piece.data[0] == segment.start % 251
+        else:
+            assert pieces == ()
+
+
+def test_only_a_few_chunks_are_loaded_before_they_are_asked_for() -> None:
+    """Whoever stops asking stops the loading, too."""
+    load = Loads(300)
+    ahead = load_ahead(segments_of(40, 100), load)
+    for _ in range(3):
+        next(ahead)
+    time.sleep(0.1)
+
+    assert 3 < len(load.begun) <= 3 + AHEAD + 1
+    ahead.close()
+
+
+@pytest.mark.parametrize(
+    ("in_file_bytes", "in_memory_bytes"),
+    [(AHEAD_BYTES_MAX + 1, 300), (100, AHEAD_BYTES_MAX + 1)],
+    ids=["plain", "compressed"],
+)
+def test_big_chunks_are_loaded_one_at_a_time(in_file_bytes: int, in_memory_bytes: int) -> None:
+    """No second one is begun before the first was handed over."""
+    load = Loads(in_memory_bytes)
+    for number, (segment, _) in enumerate(load_ahead(segments_of(8, in_file_bytes), load)):
+        if isinstance(segment, StretchAt) and number:
+            assert load.begun[-1] == segment.start
+
+
+def test_an_error_comes_in_its_place() -> None:
+    """What stands before the chunk that cannot be read is still handed over."""
+    seen = []
+    with pytest.raises(RecordingChangedError):
+        for segment, _ in load_ahead(segments_of(20, 100), Loads(300, fails_at=700)):
+            seen.append(segment)
+
+    assert seen == list(segments_of(7, 100))
+    assert not [each for each in threading.enumerate() if each.name.startswith("load-chunks")]

@@ -1,0 +1,91 @@
+"""Settings: sources, strictness, and that the shipped file and page say what the code does."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge.cli import annotated_toml, reference_page
+from bridge.config import Settings, load_settings
+from bridge.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "bridge.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_shipped_file_holds_exactly_the_defaults() -> None:
+    """Somebody who copies config/bridge.toml unchanged gets what they had without a file."""
+    assert load_settings(ROOT / "config" / "bridge.toml").model_dump() == Settings().model_dump()
+
+
+def test_shipped_file_and_page_are_made_from_the_code() -> None:
+    """No setting is missing from the file or the page, and none has another meaning there."""
+    assert (ROOT / "config" / "bridge.toml").read_text(encoding="utf-8") == annotated_toml()
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == reference_page()
+
+
+def test_sources_override_each_other_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Command line beats environment beats file beats default, key by key."""
+    file = write(tmp_path, '[server]\nhost = "file"\nport = 1\ntimeout_s = 9.0\n')
+    monkeypatch.setenv("MOSAICO_BRIDGE_SERVER__HOST", "environment")
+    monkeypatch.setenv("MOSAICO_BRIDGE_SERVER__PORT", "2")
+    server = load_settings(file, {"server.host": "line", "server.tls": None}).server
+
+    assert (server.host, server.port, server.timeout_s, server.tls) == ("line", 2, 9.0, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[watch]\nfodler = "x"\n', "watch.fodler"),
+        ("[wotch]\n", "wotch"),
+        ("[server]\nport = 70000\n", "server.port"),
+        ('[ingest]\non_error = "explode"\n', "ingest.on_error"),
+        ('[topics."/a"]\nmax_hz = -1.0\n', "topics./a.max_hz"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
+    """The error names the key, so that nobody has to look for it."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, text))
+
+    assert named in caught.value.message
+    assert "bridge.toml" in caught.value.message
+
+
+def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> None:
+    """A missing file is never taken for an empty one."""
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_settings(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_settings(write(tmp_path, "[watch\n"))
+
+
+def test_an_unknown_environment_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt variable does not silently leave the default in place."""
+    monkeypatch.setenv("MOSAICO_BRIDGE_SERVE__HOST", "x")
+    with pytest.raises(ConfigError, match="MOSAICO_BRIDGE_SERVE__HOST"):
+        load_settings()
+
+
+def test_the_api_key_is_shown_nowhere(tmp_path: Path) -> None:
+    """Neither the settings' text nor an error about them holds the secret."""
+    settings = load_settings(write(tmp_path, '[server]\napi_key = "msco_secret"\n'))
+
+    assert "msco_secret" not in repr(settings) + str(settings) + settings.model_dump_json()
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, '[server]\napi_key = ["msco_secret"]\n'))
+    assert "msco_secret" not in str(caught.value.facts())
+
+
+@pytest.mark.parametrize("key", ["state.folder", "disposal.archive_folder"])
+def test_own_folders_may_not_lie_in_the_watched_one(tmp_path: Path, key: str) -> None:
+    """The bridge never finds its own files as recordings."""
+    with pytest.raises(ConfigError, match=key):
+        load_settings(None, {"watch.folder": tmp_path, key: tmp_path / "inside"})

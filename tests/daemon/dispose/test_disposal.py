@@ -1,0 +1,272 @@
+"""What becomes of sources: only what is whole, verified and unchanged is ever touched."""
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.bags import load_recording
+from bridge.config import DisposalSettings
+from bridge.daemon.dispose import disposal
+from bridge.daemon.dispose.retention import Source, due
+from bridge.daemon.events.events import Disposal, NoObserver
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State
+from tests.daemon.small_disks import fill, small_disk
+
+if TYPE_CHECKING:
+    from tests.daemon.conftest import Bridge
+
+
+class Listener(NoObserver):
+    def __init__(self) -> None:
+        self.disposals: list[Disposal] = []
+        self.troubles: list[Failure] = []
+
+    def troubled(self, *, failure: Failure) -> None:
+        self.troubles.append(failure)
+
+    def disposed(self, *, entry: Entry, disposal: Disposal) -> None:
+        assert entry.state is State.DISPOSED
+        self.disposals.append(disposal)
+
+
+def folder_recording(bridge: "Bridge", name: str) -> Path:
+    """Drop a rosbag2 folder of two splits."""
+    for number in (0, 1):
+        bridge.drop(f"{name}/{name}_{number}.mcap", bridge.mcap_bytes(f"{name}{number}"))
+    (bridge.watched / name / "metadata.yaml").write_text("rosbag2_bagfile_information: {}\n")
+    return bridge.watched / name
+
+
+def test_sources_are_kept_by_default(bridge: "Bridge") -> None:
+    """Without a choice nothing is touched."""
+    path = bridge.drop("a.mcap")
+    bridge.daemon().run_once()
+
+    assert path.exists()
+    assert bridge.entries()["a.mcap"].state is State.FINALISED
+
+
+def test_embedded_server_keeps_whatever_is_configured(bridge: "Bridge") -> None:
+    """With no platform configured the source is the only safe copy."""
+    bridge.overrides |= {"server.host": "", "disposal.mode": "delete"}
+    path = bridge.drop("a.mcap")
+    bridge.daemon().run_once()
+
+    assert path.exists()
+    assert bridge.entries()["a.mcap"].state is State.FINALISED
+
+
+def test_delete_removes_what_is_whole_and_nothing_else(bridge: "Bridge") -> None:
+    """Complete recordings go; partial, parked and poisoned ones, and foreign files, stay."""
+    bridge.overrides["disposal.mode"] = "delete"
+    gone = [bridge.drop("a.mcap"), folder_recording(bridge, "drive")]
+    stays = [bridge.drop(name) for name in ("torn_1.mcap", "rejected_1.mcap", "poison_1.mcap")]
+    with_notes = folder_recording(bridge, "notes")
+    stays.append(with_notes / "notes.txt")
+    stays[-1].write_text("rain after 12:00")
+    listener = Listener()
+    bridge.daemon(listener).run_once()
+
+    assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in stays)
+    assert [path.name for path in with_notes.iterdir()] == ["notes.txt"]
+    assert {made.path for made in listener.disposals} == {*gone, with_notes}
+    assert {made.mode for made in listener.disposals} == {"delete"}
+
+
+def test_move_keeps_the_place_below_the_folder(bridge: "Bridge") -> None:
+    """Moved recordings lie in the archive as they lay in the folder; taken names get a number."""
+    archive = bridge.folder / "archive"
+    bridge.overrides |= {"disposal.mode": "move", "disposal.archive_folder": str(archive)}
+    bridge.drop("monday/a.mcap")
+    folder_recording(bridge, "drive")
+    (archive / "monday").mkdir(parents=True)
+    (archive / "monday" / "a.mcap").write_text("in the way")
+    bridge.daemon().run_once()
+
+    assert sorted(str(path.relative_to(archive)) for path in archive.rglob("*.mcap")) == [
+        "drive/drive_0.mcap",
+        "drive/drive_1.mcap",
+        "monday/a-1.mcap",
+        "monday/a.mcap",
+    ]
+    assert (archive / "monday" / "a.mcap").read_text() == "in the way"
+    assert not list(bridge.watched.rglob("*.mcap"))
+    assert {entry.state for entry in bridge.entries().values()} == {State.DISPOSED}
+
+
+def test_move_across_file_systems_copies_first(
+    bridge: "Bridge", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a rename is impossible the copy is whole before the source goes."""
+    archive = bridge.folder / "archive"
+    archive.mkdir()
+    path = folder_recording(bridge, "drive")
+    recording = load_recording(path)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    rename = Path.rename
+
+    def refused(source: Path, target: Path) -> Path:
+        if source.is_relative_to(bridge.watched) and target.is_relative_to(archive):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    target = disposal.move(recording, bridge.watched, archive)
+
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+    assert not path.exists()
+    assert [found.name for found in archive.iterdir()] == ["drive"]
+
+
+def test_weaker_proof_than_configured_keeps_the_source(bridge: "Bridge") -> None:
+    """A recording verified below the level of disposal stays where it is."""
+    bridge.overrides |= {"disposal.mode": "delete", "disposal.verification": "readback"}
+    path = bridge.drop("a.mcap")
+    bridge.daemon().run_once()
+
+    assert bridge.entries()["a.mcap"].verification == "counts"
+    assert path.exists()
+
+
+def test_source_that_changed_meanwhile_stays(bridge: "Bridge") -> None:
+    """A file that is written again while its old content is sent is not deleted."""
+    bridge.overrides["disposal.mode"] = "delete"
+    path = bridge.drop("slow_1.mcap")
+    with bridge.running():
+        bridge.await_state("slow_1.mcap", State.SENDING)
+        with path.open("ab") as stream:
+            stream.write(b"more")
+            stream.flush()
+            (bridge.folder / "go").touch()
+            bridge.wait_for(lambda: bridge.log("arrived"))
+            bridge.wait_for(lambda: State.FINALISED in {entry.state for entry in _all(bridge)})
+            assert path.exists()
+
+
+def _all(bridge: "Bridge") -> list[Entry]:
+    with Journal.read(bridge.state) as journal:
+        return journal.recordings()
+
+
+def test_disposal_that_a_kill_cut_short_is_finished(bridge: "Bridge") -> None:
+    """A finalised recording that is still there after a restart is disposed of then."""
+    path = bridge.drop("a.mcap")
+    bridge.daemon().run_once()
+    assert path.exists()
+    bridge.overrides["disposal.mode"] = "delete"
+    bridge.daemon().run_once()
+
+    assert not path.exists()
+    assert bridge.entries()["a.mcap"].state is State.DISPOSED
+
+
+def test_recording_put_back_is_disposed_of_again(bridge: "Bridge") -> None:
+    """The same content dropped again is not sent again, and goes the same way."""
+    bridge.overrides["disposal.mode"] = "delete"
+    path = bridge.drop("a.mcap")
+    content = path.read_bytes()
+    bridge.daemon().run_once()
+    bridge.drop("again.mcap", content)
+    bridge.daemon().run_once()
+
+    assert not list(bridge.watched.iterdir())
+    assert bridge.log("arrived") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "free_bytes", "expected"),
+    [
+        ({}, 0, [1, 2, 3, 4]),
+        ({"retain_days": 2.5}, 0, [1, 2]),
+        ({"retain_days": 100}, 0, []),
+        ({"retain_count": 3}, 0, [1]),
+        ({"retain_count": 9}, 0, []),
+        ({"retain_days": 2.5, "retain_count": 3}, 0, [1]),
+        ({"retain_days": 100, "free_min_bytes": 50}, 50, []),
+        ({"retain_days": 100, "free_min_bytes": 50}, 49, [1]),
+        ({"retain_days": 100, "free_min_bytes": 50, "free_target_bytes": 75}, 49, [1, 2, 3]),
+        ({"retain_days": 2.5, "free_min_bytes": 50}, 30, [1, 2]),
+        ({"retain_days": 100, "free_min_bytes": 10**9}, 0, [1, 2, 3, 4]),
+    ],
+)
+def test_retention_keeps_by_age_number_and_space(
+    choices: dict[str, float], free_bytes: int, expected: list[int]
+) -> None:
+    """What is young or among the last stays, unless the disk fills up; the oldest go first."""
+    day_ns = 86_400 * 10**9
+    sources = [
+        Source(entry_id=number, sent_ns=number * day_ns, size_bytes=10) for number in (4, 2, 1, 3)
+    ]
+    settings = DisposalSettings(mode="delete", **choices)
+
+    assert due(sources, settings, now_ns=5 * day_ns, free_bytes=free_bytes) == expected
+
+
+def test_retained_sources_go_when_they_are_surplus(bridge: "Bridge") -> None:
+    """With a number to retain, the last sent recordings stay in the folder."""
+    bridge.overrides |= {"disposal.mode": "delete", "disposal.retain_count": 2}
+    for number in range(4):
+        path = bridge.drop(f"r{number}.mcap")
+        os.utime(path, ns=(number, number))
+    bridge.daemon().run_once()
+    bridge.daemon().run_once()
+
+    assert sorted(path.name for path in bridge.watched.iterdir()) == ["r2.mcap", "r3.mcap"]
+
+
+def test_impossible_disposal_is_told_and_costs_nothing(bridge: "Bridge") -> None:
+    """Where the archive cannot be written the recording stays, finalised, and somebody hears."""
+    listener = Listener()
+    (bridge.folder / "file").touch()
+    archive = bridge.folder / "file" / "archive"
+    bridge.overrides |= {"disposal.mode": "move", "disposal.archive_folder": str(archive)}
+    path = bridge.drop("a.mcap")
+    bridge.daemon(listener).run_once()
+
+    assert path.exists()
+    assert bridge.entries()["a.mcap"].state is State.FINALISED
+    assert {failure.error for failure in listener.troubles} == {"DisposalFailed"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_move_onto_another_disk(bridge: "Bridge", tmp_path: Path, kind: str) -> None:
+    """On a real second file system the copy is whole, and only then the source goes."""
+    path = folder_recording(bridge, "drive") if kind == "folder" else bridge.drop("drive.mcap")
+    files = path.iterdir() if kind == "folder" else [path]
+    before = {file.name: file.read_bytes() for file in files}
+    with small_disk(tmp_path / "archive", size_bytes=1 << 20) as archive:
+        target = disposal.move(load_recording(path), bridge.watched, archive)
+        found = {
+            file.name: file.read_bytes()
+            for file in (target.iterdir() if kind == "folder" else [target])
+        }
+        assert target.stat().st_dev != bridge.watched.stat().st_dev
+        assert [one.name for one in archive.iterdir()] == [path.name]
+
+    assert found == before
+    assert not path.exists()
+
+
+def test_archive_without_room_keeps_the_source(bridge: "Bridge", tmp_path: Path) -> None:
+    """A copy that does not fit is told and costs nothing; with room the next sweep moves it."""
+    listener = Listener()
+    path = bridge.drop("a.mcap", bridge.mcap_bytes("x" * 200_000, 3))
+    with small_disk(tmp_path / "archive", size_bytes=1 << 20) as archive:
+        bridge.overrides |= {"disposal.mode": "move", "disposal.archive_folder": str(archive)}
+        filler = fill(archive, leave_bytes=50_000)
+        bridge.daemon(listener).run_once()
+        assert path.exists()
+        assert bridge.entries()["a.mcap"].state is State.FINALISED
+        filler.unlink()
+        bridge.daemon(listener).run_once()
+        assert [one.name for one in archive.iterdir()] == ["a.mcap"]
+
+    assert not path.exists()
+    assert [failure.error for failure in listener.troubles] == ["DisposalFailed"]
+    assert "No space left" in listener.troubles[0].message

@@ -1,0 +1,118 @@
+"""A real Prometheus that scrapes one bridge, with the shipped rules or with impatient ones."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONFIG = Path(__file__).parents[3] / "config" / "prometheus"
+PATIENCE_S = 60.0
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# What a duration is divided by for the impatient, and the bounds of what comes out.
+IMPATIENCE = 240
+SHORTEST_S, LONGEST_S = 1, 15
+# Thresholds in seconds, as they stand in the rules, and what a test waits for instead. Ages of
+# things that happen at least once a second cannot go below three.
+THRESHOLDS = {
+    "last_tick_time_seconds > 60": "last_tick_time_seconds > 3",
+    "worker_idle_seconds > 600": "worker_idle_seconds > 3",
+    "queue_oldest_age_seconds > 7200": "queue_oldest_age_seconds > 4",
+    "queue_oldest_age_seconds > 86400": "queue_oldest_age_seconds > 8",
+    "last_success_time_seconds > 3 * 86400": "last_success_time_seconds > 6",
+    "[6h], 24 * 3600": "[6h], 600",
+}
+
+
+def program(name: str) -> str:
+    """Find a program that comes with Prometheus."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"needs {name}: apt-get install prometheus")
+    return found
+
+
+def impatient(rules: str) -> str:
+    """Shorten what rules wait for and look back at; nothing else about them changes."""
+    for patient, hasty in THRESHOLDS.items():
+        assert rules.count(patient) == 1, patient
+        rules = rules.replace(patient, hasty)
+
+    def shorter(found: re.Match[str]) -> str:
+        seconds = int(found[2]) * SECONDS[found[3]] / IMPATIENCE
+        return f"{found[1]}{round(min(LONGEST_S, max(SHORTEST_S, seconds)))}s{found[4]}"
+
+    return re.sub(r"(for: |\[)(\d+)([smhd])(\]|$)", shorter, rules, flags=re.MULTILINE)
+
+
+class Prometheus:
+    """A real Prometheus, scraping one bridge every half second.
+
+    Args:
+        folder: Where it keeps its files.
+        target: Host and port of the bridge.
+        rules: What to make of the shipped rules.
+    """
+
+    def __init__(
+        self, folder: Path, target: str, *, rules: Callable[[str], str] = lambda text: text
+    ) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        text = (CONFIG / "prometheus.yml").read_text(encoding="utf-8")
+        assert text.count('"bridge:9477"') == 1
+        text = text.replace("bridge:9477", target).replace("15s", "500ms")
+        (folder / "prometheus.yml").write_text(text, encoding="utf-8")
+        shipped = (CONFIG / "rules.yml").read_text(encoding="utf-8")
+        (folder / "rules.yml").write_text(rules(shipped), encoding="utf-8")
+        command = [
+            program("prometheus"), f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=error",
+        ]  # fmt: skip
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Give the data that a path of its API answers."""
+        query = urllib.parse.urlencode(parameters)
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Give the samples of an expression at this moment."""
+        return list(self.ask("query", query=expression)["result"])
+
+    def wait(self, expression: str, *, patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
+        """Wait until an expression has a result."""
+        give_up_at = time.monotonic() + patience_s
+        while time.monotonic() < give_up_at:
+            try:
+                if found := self.query(expression):
+                    return found
+            except OSError:
+                pass
+            time.sleep(0.2)
+        pytest.fail(f"no data for {expression}")
+
+    def firing(self) -> set[str]:
+        """Give the names of the alerts that fire at this moment."""
+        found = self.query('ALERTS{alertstate="firing"}')
+        return {sample["metric"]["alertname"] for sample in found}
+
+    def close(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(30)

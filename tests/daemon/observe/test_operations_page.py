@@ -1,0 +1,50 @@
+"""docs/operations.md says what is."""
+
+import re
+from pathlib import Path
+
+from bridge.cli.exits import Exit
+from bridge.config import Settings
+from bridge.daemon.observe.answers import ASSETS
+
+DOCS = Path(__file__).parents[3] / "docs"
+TEXT = (DOCS / "operations.md").read_text(encoding="utf-8")
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    """The table of exit codes is complete and has no others."""
+    table = TEXT.partition("## Exit codes")[2].partition("\n## ")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == set(Exit)
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    """Dotted names of settings in the text are settings."""
+    sections = Settings.model_fields
+    for section, key in re.findall(r"`([a-z]+)\.([a-z_]+)(?: = [^`]*)?`", TEXT):
+        if section in sections:
+            fields = Settings.model_fields[section].annotation
+            assert key in getattr(fields, "model_fields", {}), f"{section}.{key}"
+
+
+def test_every_alert_is_explained() -> None:
+    """Each alert that can fire is named where its runbook is, and no others are."""
+    rules = (DOCS.parent / "config/prometheus/rules.yml").read_text(encoding="utf-8")
+    alerts = set(re.findall(r"alert: (\w+)", rules))
+    assert set(re.findall(r"`(MosaicoBridge\w+)`", TEXT)) == alerts
+
+
+def test_every_path_of_the_port_is_described() -> None:
+    """The API table has the paths that the port answers."""
+    table = TEXT.partition("## The API")[2].partition("\n## ")[0]
+    described = set(re.findall(r"^\| `(/[^`]*)` \|", table, re.MULTILINE))
+    assert described == {
+        "/healthz", "/readyz", "/api/status", "/api/recordings", "/api/recordings/<id>",
+        "/metrics",
+    }  # fmt: skip
+    assert set(ASSETS) & described == set()
+
+
+def test_links_lead_somewhere() -> None:
+    """Files that the page links to exist."""
+    for target in re.findall(r"\]\(([^)#]+)", TEXT):
+        assert (DOCS / target).exists(), target

@@ -1,0 +1,366 @@
+"""The status page in a real browser: true, live, calm, and safe against hostile names."""
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.daemon.events.status import (
+    BudgetStatus,
+    Gate,
+    GateStatus,
+    TopicProgress,
+    UplinkStatus,
+    WatchStatus,
+)
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.states import State
+from bridge.daemon.observe.board import StatusBoard
+from bridge.daemon.observe.http import HttpServer
+from bridge.daemon.observe.metrics import Metrics
+from bridge.ingest import IngestReport, TopicOutcome, TopicReport
+from tests.daemon.observe.chromium import Chromium, chromium
+from tests.daemon.observe.situations import NOW_NS, entry, failure, status, worker
+
+PAGE = Path(__file__).parents[3] / "bridge" / "daemon" / "observe" / "page"
+PICTURE = Path(__file__).parents[3] / "docs" / "status-page.png"
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">\u202egnp.<script>alert(1)</script>"
+
+
+class Page:
+    """A page of a bridge whose status is set by hand."""
+
+    def __init__(self, folder: Path, browser: Chromium) -> None:
+        self.browser = browser
+        self.board = StatusBoard(wall_ns=lambda: NOW_NS, monotonic=lambda: 1000.0)
+        self.journal = Journal.own(folder / "state", wall_ns=lambda: NOW_NS)
+        self.notices: list[dict[str, object]] = []
+        self.reader = JournalReader(folder / "state")
+        self.server = HttpServer(
+            "127.0.0.1",
+            0,
+            metrics=Metrics(),
+            status=self.board,
+            journal=self.reader,
+            notifications=self,
+            folders={"state": folder},
+            disk_free_min_bytes=1,
+        )
+        self.board.ticked(status=status())
+
+    def view(self) -> dict[str, object]:
+        return {"items": self.notices, "sweep_age_s": 5.0}
+
+    def arrived(self, name: str, *, folder: str = "/data", **found: Any) -> int:
+        """Put a recording with one topic on the platform."""
+        made = self.journal.discover(
+            Path(folder) / name, name=name, size_bytes=1000, modified_ns=NOW_NS, **found
+        )
+        for state in (State.READY, State.SENDING, State.FINALISED):
+            self.journal.move(made.id, state, "a test")
+        topic = TopicReport(
+            name=f"/{name}", msgtype="sensor_msgs/msg/Imu", outcome=TopicOutcome.MAPPED,
+            ontology_tag="imu", messages_sent=4711, messages_skipped={"too short": 3},
+        )  # fmt: skip
+        report = IngestReport(recording=name, sequence=name, fingerprint="f", topics=[topic])
+        self.journal.keep_report(made.id, report.as_json())
+        return made.id
+
+    def open(self, *, width: int = 1100, dark: bool = False) -> Chromium:
+        self.browser.open(self.server.address, width=width, dark=dark)
+        return self.browser
+
+    def text(self, selector: str) -> str:
+        return str(self.browser.run(f"document.querySelector({selector!r}).innerText"))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with chromium(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture
+def page(tmp_path: Path, browser: Chromium) -> Iterator[Page]:
+    page = Page(tmp_path, browser)
+    browser.events.clear()
+    with page.server, page.reader, page.journal:
+        yield page
+
+
+def test_calm_page_says_that_all_is_well(page: Page) -> None:
+    """Somebody who glances at an idle bridge reads that all is well."""
+    page.board.ticked(status=status(counts={"finalised": 12}))
+    browser = page.open()
+    assert page.text("#headline") == "All is well"
+    assert "12 recordings on the platform" in page.text("#detail")
+    assert browser.run("document.body.dataset.level") == "fine"
+    assert browser.run("document.title").startswith("All is well")
+    assert browser.run("getComputedStyle(document.querySelector('#embedded')).display") == "none"
+    assert browser.complaints() == []
+
+
+def test_page_loads_nothing_from_elsewhere(page: Page) -> None:
+    """Every request of the page goes to the bridge itself."""
+    browser = page.open()
+    requested = browser.requested()
+    assert len(requested) >= 4
+    for url in requested - {"about:blank"}:
+        assert url.startswith((page.server.address, "data:,")), url
+
+
+def test_page_follows_without_reloading(page: Page) -> None:
+    """What changes in the bridge changes on the page, and what a person opened stays open."""
+    busy = worker(topics={"/imu": TopicProgress(messages=1000)})
+    page.board.ticked(status=status(workers=(busy,), counts={"sending": 1}))
+    browser = page.open()
+    assert "Sending 1 recording" in page.text("#headline")
+    bar = "document.querySelector('#workers [role=progressbar]')"
+    assert browser.run(f"{bar}.getAttribute('aria-valuenow')") == "50"
+    browser.run("document.querySelector('#workers details').open = true")
+    more = worker(messages_sent=1500, topics={"/imu": TopicProgress(messages=1500)})
+    page.board.ticked(status=status(workers=(more,), counts={"sending": 1}))
+    browser.wait(f"{bar}.getAttribute('aria-valuenow') === '75'")
+    assert browser.run("document.querySelector('#workers details').open") is True
+    assert "1,500" in page.text("#workers tbody")
+    page.board.ticked(status=status(counts={"finalised": 1}))
+    browser.wait("document.querySelector('#now').hidden")
+    assert browser.complaints() == []
+
+
+def test_recording_opens_to_its_topics_and_story(page: Page) -> None:
+    """A recent recording unfolds into topics, what was left out, and its steps."""
+    page.arrived("drive")
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    browser.run("document.querySelector('#recent-list summary').click()")
+    browser.wait("document.querySelector('#recent-list .story')")
+    inside = page.text("#recent-list .inside")
+    for words in ("/drive", "sensor_msgs/msg/Imu", "imu", "4,711", "3 too short", "finalised"):
+        assert words in inside
+
+
+def test_trouble_comes_with_advice(page: Page) -> None:
+    """What needs a person, what waits and what the platform notified are told with hints."""
+    broken = page.journal.discover(
+        Path("/data/broken.mcap"), name="broken.mcap", size_bytes=1, modified_ns=NOW_NS
+    )
+    page.journal.move(
+        broken.id, State.QUARANTINED, "bad",
+        failure=failure(message="torn apart", hint="look with `mosaico-bridge inspect`"),
+    )  # fmt: skip
+    page.board.ingest_failed(entry=entry(), failure=failure(hint="wait"), retry_in_s=None)
+    page.notices.append(
+        {"id": "1", "at": None, "sequence": "s", "topic": "/t", "type": "error", "message": "big"}
+    )
+    page.board.ticked(status=status(counts={"quarantined": 1}))
+    browser = page.open()
+    assert page.text("#headline") == "1 recording needs a person"
+    assert "torn apart" in page.text("#person-list")
+    assert browser.run("document.querySelector('#person-list code').innerText") == (
+        "mosaico-bridge inspect"
+    )
+    assert "the stream broke" in page.text("#troubles-list")
+    assert "wait" in page.text("#troubles-list .hint")
+    assert "big" in page.text("#notices-list")
+
+
+def test_embedded_server_is_shouted(page: Page) -> None:
+    """When data goes to the embedded server, nobody can overlook it."""
+    page.board.ticked(status=status(embedded=True))
+    page.open()
+    assert "Embedded server" in page.text("#embedded")
+    assert "server.host" in page.text("#embedded")
+
+
+@pytest.mark.parametrize(
+    ("gate", "headline", "words"),
+    [
+        (GateStatus(gate=Gate.OFFLINE, reason="nobody answers", reached=True), "Offline",
+         "Nothing is lost: 2 recordings"),
+        (GateStatus(gate=Gate.REFUSED, reason="the key expired", hint="get a new one",
+                    reached=True), "The platform refuses us", "The key expired."),
+    ],
+)  # fmt: skip
+def test_closed_gate_is_explained(page: Page, gate: GateStatus, headline: str, words: str) -> None:
+    """Offline promises that nothing is lost; a refusal gives the platform's reason."""
+    page.board.ticked(status=status(gate=gate, counts={"ready": 2}))
+    page.open()
+    assert page.text("#headline") == headline
+    assert words in page.text("#detail")
+    assert gate.hint in page.text("#hint")
+
+
+def test_several_folders_are_told_apart(page: Page) -> None:
+    """With several watched folders the page names them, and the one that each recording is in."""
+    front = WatchStatus(name="front", folder=Path("/data/front"))
+    rear = WatchStatus(name="rear", folder=Path("/data/rear"), problem="not mounted")
+    page.arrived("drive", folder="/data/rear")
+    busy = worker(path=Path("/data/front/other"))
+    page.board.ticked(
+        status=status(folders=(front, rear), workers=(busy,), counts={"finalised": 1})
+    )
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    assert "front: /data/front, rear: /data/rear → mosaico.example" in page.text("#where")
+    assert "in rear" in page.text("#recent-list .more")
+    assert "in front" in page.text("#workers .more")
+    assert browser.complaints() == []
+
+
+def test_a_single_folder_is_not_named_again_and_again(page: Page) -> None:
+    """With one folder only its path stands at the top, and no recording repeats it."""
+    page.arrived("drive")
+    page.board.ticked(status=status(folders=(WatchStatus(folder=Path("/data")),)))
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    assert page.text("#where") == "/data → mosaico.example:6726"
+    assert " in " not in page.text("#recent-list .more")
+
+
+def test_splits_tell_what_they_are_part_of(page: Page) -> None:
+    """A split that is a sequence of its own says which one of which recording it is."""
+    page.arrived("drive_3.mcap", split_of="drive", split_index=3)
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    assert "split 3 of drive" in page.text("#recent-list .more")
+
+
+def test_what_the_uplink_may_carry_is_told(page: Page) -> None:
+    """A limit, a budget and a pause are figures at the top; without any there is no figure."""
+    browser = page.open()
+    assert "Uplink" not in page.text("#figures")
+    budget = BudgetStatus(
+        period="day", most_bytes=10**9, used_bytes=3 * 10**8, left_bytes=7 * 10**8, ends_ns=NOW_NS
+    )
+    uplink = UplinkStatus(bytes_per_second_max=500_000, budgets=(budget,))
+    page.board.ticked(status=status(uplink=uplink))
+    browser.wait("document.querySelector('#figures').innerText.includes('Uplink')")
+    assert "at most 500 kB/s, 700 MB left this day" in page.text("#figures")
+    held = UplinkStatus(bytes_per_second_max=0, reason="The timetable pauses it until 18:00.")
+    page.board.ticked(status=status(uplink=held))
+    browser.wait("document.querySelector('#figures').innerText.includes('held')")
+    assert "The timetable pauses it until 18:00." in page.text("#figures")
+    assert browser.complaints() == []
+
+
+def test_hostile_names_are_only_text(page: Page) -> None:
+    """Markup in names of files and topics is shown as it is and never becomes part of the page."""
+    name = HOSTILE.replace("/", "_")
+    page.arrived(name)
+    busy = worker(path=Path("/data") / name, topics={HOSTILE: TopicProgress(messages=1)})
+    page.board.ticked(status=status(workers=(busy,), counts={"sending": 1}))
+    page.board.ingest_failed(
+        entry=entry(name=name), failure=failure(message=HOSTILE, hint=HOSTILE), retry_in_s=1
+    )
+    page.notices.append(
+        {"id": HOSTILE, "at": 1, "sequence": HOSTILE, "topic": HOSTILE, "type": HOSTILE,
+         "message": HOSTILE}
+    )  # fmt: skip
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    browser.wait("document.querySelector('#recent-list .story')")
+    assert browser.run("document.images.length") == 0
+    assert browser.run("document.scripts.length") == 1
+    assert browser.run("document.title").endswith("mosaico-bridge")
+    assert "<img" in page.text("#workers")
+    assert "<img" in page.text("#recent-list .inside")
+    assert browser.complaints() == []
+
+
+def test_lost_bridge_is_told(page: Page) -> None:
+    """When the bridge stops answering, the page says so instead of showing an old truth."""
+    browser = page.open()
+    page.server.close()
+    browser.wait("document.body.dataset.level === 'lost'")
+    assert page.text("#headline") == "No answer from the bridge"
+    assert "Last heard" in page.text("#detail")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1100])
+def test_page_fits_every_window(page: Page, width: int, *, dark: bool) -> None:
+    """Neither long names nor wide tables make the page scroll sideways, on phone or desktop."""
+    page.arrived("a" * 200)
+    busy = worker(path=Path("/data/" + "b" * 200), topics={"/" + "c" * 300: TopicProgress()})
+    page.board.ticked(status=status(workers=(busy,), counts={"sending": 1}, embedded=True))
+    browser = page.open(width=width, dark=dark)
+    browser.wait("document.querySelector('#recent-list details')")
+    browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    browser.wait("document.querySelector('#recent-list .story')")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+LUMINANCE = """
+(() => {
+  const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = (css) => {
+    const [r, g, b] = css.match(/[\\d.]+/g).map(Number);
+    return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor;
+      if (!/^rgba.*, 0\\)$/.test(color)) return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const bad = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || !element.checkVisibility()) continue;
+    const pair = [light(getComputedStyle(element).color), light(behind(element))].sort();
+    const [dim, bright] = pair[0] < pair[1] ? pair : [pair[1], pair[0]];
+    const ratio = (bright + 0.05) / (dim + 0.05);
+    if (ratio < 4.5) bad.push(`${element.className} ${element.textContent} ${ratio.toFixed(2)}`);
+  }
+  return bad;
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_can_be_read(page: Page, *, dark: bool) -> None:
+    """All text has the contrast that WCAG AA asks for, in light and dark."""
+    page.arrived("drive")
+    page.board.ingest_failed(entry=entry(), failure=failure(hint="wait"), retry_in_s=1)
+    page.board.ticked(status=status(workers=(worker(),), counts={"sending": 1}, embedded=True))
+    browser = page.open(dark=dark)
+    browser.wait("document.querySelector('#recent-list details')")
+    assert browser.run(LUMINANCE) == []
+
+
+def test_controls_have_names(page: Page) -> None:
+    """Whoever cannot see the page hears landmarks, headings and named progress bars."""
+    page.board.ticked(status=status(workers=(worker(),), counts={"sending": 1}))
+    browser = page.open()
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [node.get("role", {}).get("value") for node in nodes if not node.get("ignored")]
+    assert {"banner", "main", "contentinfo", "navigation", "heading", "progressbar"} <= set(roles)
+    for node in nodes:
+        if node.get("role", {}).get("value") in {"progressbar", "link", "image"}:
+            assert node.get("name", {}).get("value"), node
+
+
+def test_scripts_never_build_markup_from_text() -> None:
+    """The page's sources have no inline code and no way to turn text into elements."""
+    script = (PAGE / "page.js").read_text(encoding="utf-8")
+    for door in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert door not in script
+    markup = (PAGE / "page.html").read_text(encoding="utf-8")
+    assert not re.search(r"<style|<script(?![^>]*src=)|\son\w+=|\sstyle=|https?://", markup)
+
+
+def test_picture_in_the_documentation_is_small() -> None:
+    """The screenshot that the documentation shows is a PNG below 200 kB."""
+    data = PICTURE.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", data[16:24])
+    assert width >= 800
+    assert height >= 500
+    assert len(data) < 200_000

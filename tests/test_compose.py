@@ -1,0 +1,112 @@
+"""Settings become what an ingest is told: every choice of the file arrives where it acts."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge.bags import ReadLimits
+from bridge.compose import api_key, ingest_options
+from bridge.config import load_settings
+from bridge.errors import ConfigError
+from bridge.ingest import VerificationLevel
+
+FILE = """
+[ingest]
+sequence_name = "{vehicle}_{start:%Y%m%d}"
+topics = ["!/camera/debug/*"]
+topic_prefix = "/front"
+on_error = "report"
+verification = "counts"
+image_format = "png"
+
+[topics."/lidar/*"]
+ontology = "Lidar"
+every_nth = 2
+
+[topics."/camera/*"]
+image_format = "raw"
+rename = "eye"
+metadata = { lens = "wide" }
+
+[metadata]
+vehicle = "car-07"
+
+[[mappings]]
+ros_type = "my_msgs/msg/Speed"
+ontology = "Floating64"
+fields = { data = "speed.value" }
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "bridge.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_choices_of_the_file_reach_the_ingest(tmp_path: Path) -> None:
+    """Names, filters, per-topic choices, policies and custom mappings, one by one."""
+    options = ingest_options(load_settings(written(tmp_path, FILE)), instance="me", attempt=3)
+    lidar, camera = options.topic_options["/lidar/*"], options.topic_options["/camera/*"]
+
+    assert options.sequence_name == "{vehicle}_{start:%Y%m%d}"
+    assert tuple(options.topics) == ("!/camera/debug/*",)
+    assert options.topic_prefix == "/front"
+    assert options.on_error.value == "report"
+    assert options.verification is VerificationLevel.COUNTS
+    assert (lidar.ontology, lidar.every_nth, str(lidar.image_format)) == ("Lidar", 2, "png")
+    assert (camera.rename, str(camera.image_format)) == ("eye", "raw")
+    assert camera.metadata == {"lens": "wide"}
+    assert str(options.default_topic_options.image_format) == "png"
+    assert dict(options.metadata) == {"vehicle": "car-07"}
+    assert len(options.custom_mappings) == 1
+    assert (options.identity.instance, options.identity.attempt) == ("me", 3)
+
+
+def test_what_decides_about_the_data_changes_the_hash(tmp_path: Path) -> None:
+    """A sequence's metadata tells whether two were made by the same choices."""
+    first = ingest_options(load_settings(written(tmp_path, FILE)))
+    again = ingest_options(load_settings(written(tmp_path, FILE + '\n[log]\nlevel = "debug"\n')))
+    other = ingest_options(load_settings(written(tmp_path, FILE.replace("car-07", "car-08"))))
+
+    assert first.identity.config_hash == again.identity.config_hash
+    assert first.identity.config_hash != other.identity.config_hash
+
+
+def test_a_wrong_mapping_is_a_configuration_error(tmp_path: Path) -> None:
+    """It is found before anything is sent, and named."""
+    text = FILE.replace('ontology = "Floating64"', 'ontologie = "Floating64"')
+    with pytest.raises(ConfigError, match="mappings"):
+        ingest_options(load_settings(written(tmp_path, text)))
+
+
+def test_the_key_comes_from_setting_file_or_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting wins over its file, the file over what the service manager passed."""
+    (tmp_path / "api_key").write_text("from-credential\n", encoding="utf-8")
+    (tmp_path / "key").write_text("from-file\n", encoding="utf-8")
+    assert api_key(load_settings()) is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    assert api_key(load_settings()) == "from-credential"
+    named = {"server.api_key_file": tmp_path / "key"}
+    assert api_key(load_settings(None, named)) == "from-file"
+    assert api_key(load_settings(None, {**named, "server.api_key": "direct"})) == "direct"
+    with pytest.raises(ConfigError, match="missing"):
+        api_key(load_settings(None, {"server.api_key_file": tmp_path / "missing"}))
+
+
+def test_limits_of_the_file_reach_the_reader(tmp_path: Path) -> None:
+    """Every limit can be set under its own name; unset ones are those of the reader."""
+    assert ingest_options(load_settings(written(tmp_path, ""))).limits == ReadLimits()
+    text = """
+        [reading]
+        chunk_bytes_max = 2000000
+        message_bytes_max = 3
+        channels_max = 4
+        definition_bytes_max = 5
+    """
+    assert ingest_options(load_settings(written(tmp_path, text))).limits == ReadLimits(
+        chunk_bytes_max=2_000_000, message_bytes_max=3, channels_max=4, definition_bytes_max=5
+    )
