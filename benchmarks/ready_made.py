@@ -10,7 +10,7 @@ import pyarrow as pa
 from bridge.bags import load_recording, open_recording
 from bridge.ingest import Identity, IngestOptions, NoEvents
 from bridge.ingest.batches import Batcher
-from bridge.ingest.lanes import plan_lanes
+from bridge.ingest.topic_lanes import plan_lanes
 from bridge.model import MessageBlock
 
 

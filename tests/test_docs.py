@@ -148,7 +148,9 @@ def test_states_and_kinds_of_trouble_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_documents_are_about_the_product(page: Path) -> None:
     """No path of a developer's machine, no marker of unfinished work."""
-    assert not re.search(r"(?<!\w)/work/|/tmp/|/root/|/home/|\bTODO\b|\bTBD\b|\bFIXME\b", text(page))
+    assert not re.search(
+        r"(?<!\w)/work/|/tmp/|/root/|/home/|\bTODO\b|\bTBD\b|\bFIXME\b", text(page)
+    )
 
 
 @pytest.fixture(scope="module")

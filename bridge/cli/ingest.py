@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from bridge.bags import load_recording, load_split, split_up
+from bridge.cli.connect import reach
 from bridge.cli.exits import Exit, exit_code
 from bridge.cli.options import AsJson, ConfigFile, Host, ServerPort, StateFolder
 from bridge.cli.progress import progress
-from bridge.cli.reach import reach
 from bridge.cli.report import print_report
 from bridge.cli.terminal import err, print_error, print_json
 from bridge.client import MosaicoClient

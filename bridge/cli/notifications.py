@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from bridge.cli.connect import reach
 from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
-from bridge.cli.reach import reach
 from bridge.cli.status import clock_time
 from bridge.cli.terminal import cell, out, print_json, table
 from bridge.client import MosaicoClient

@@ -32,6 +32,7 @@ from bridge.daemon import (
     Gate,
     HttpServer,
     JournalReader,
+    LiveState,
     Metrics,
     NotificationPoller,
     NotificationStore,
@@ -39,7 +40,6 @@ from bridge.daemon import (
     ServiceNotifier,
     ServiceObserver,
     State,
-    StatusBoard,
     check_permissions,
     configure_logging,
 )
@@ -130,7 +130,7 @@ def compose(
         JournalReader(settings.state.folder) as journal,
         NotificationStore(settings.state.folder) as store,
     ):
-        metrics, board = Metrics(folders=folders, journal=journal), StatusBoard()
+        metrics, board = Metrics(folders=folders, journal=journal), LiveState()
         everybody = (metrics, board, EventLog(), ServiceObserver(notifier), *observers)
         daemon = Daemon(
             settings,
@@ -179,7 +179,7 @@ def _connect(settings: Settings, address: Address, metrics: Metrics) -> MosaicoC
     return client
 
 
-def _platform_is_there(board: StatusBoard) -> bool:
+def _platform_is_there(board: LiveState) -> bool:
     status = board.look().status
     return status is not None and status.gate.gate is Gate.OPEN
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from bridge.cli.connect import reach
 from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
-from bridge.cli.reach import reach
 from bridge.cli.retry import Targets, put_and_wait
 from bridge.cli.targets import find_entries
 from bridge.cli.terminal import cell, out, print_json, table

@@ -1,8 +1,8 @@
 """The client of the Mosaico platform, over Arrow Flight; all protocol generations."""
 
+from bridge.client.catalog import SessionFacts
 from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
 from bridge.client.compression import Compression
-from bridge.client.facts import SessionFacts
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
 from bridge.client.options import ConnectOptions

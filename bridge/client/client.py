@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from bridge.client.catalog import WHOLE, Dialect, Upload, Window
 from bridge.client.clusters import ClusterRequest, clusterize, intersect
 from bridge.client.compression import Compression
 from bridge.client.connection import Connection
-from bridge.client.facts import WHOLE, Dialect, Upload, Window
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.names import sequence_name as checked_sequence
 from bridge.client.names import topic_locator

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.client.catalog import Window
 from bridge.client.connection import Connection
-from bridge.client.facts import Window
 from bridge.client.query_wire import encode_conditions
 from bridge.client.results import Cluster
 from bridge.client.revisions import Revision

@@ -16,10 +16,10 @@ from pyarrow import flight
 
 from bridge.client.compression import BodyCompression
 from bridge.client.options import ConnectionOptions
+from bridge.client.stall import Peer, StallWatch, WatchedStream, resolve
 from bridge.client.streams import GetStream, PutStream
 from bridge.client.tls import tls_fault
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
-from bridge.client.watch import Peer, StallWatch, WatchedStream, resolve
 from bridge.errors import OfflineError, ProtocolError, RefusedError, ServerError, UsageError
 
 API_KEY_HEADER = "mosaico-api-key-token"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from bridge.client.catalog import WHOLE, Dialect, SequenceFacts, SessionFacts, TopicFacts, Window
 from bridge.client.connection import Connection
-from bridge.client.facts import WHOLE, Dialect, SequenceFacts, SessionFacts, TopicFacts, Window
 from bridge.client.names import split_locator, topic_locator
 from bridge.client.readers import TopicReader, merge_by_time
 

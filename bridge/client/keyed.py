@@ -12,8 +12,7 @@ from typing import Any
 
 from pyarrow import flight
 
-from bridge.client.connection import Connection, to_json
-from bridge.client.facts import (
+from bridge.client.catalog import (
     WHOLE,
     Extent,
     SequenceFacts,
@@ -23,6 +22,7 @@ from bridge.client.facts import (
     schema_facts,
     window_command,
 )
+from bridge.client.connection import Connection, to_json
 from bridge.client.names import kind_of
 from bridge.client.notifications import parse_datetime
 from bridge.client.revisions import Revision

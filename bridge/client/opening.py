@@ -7,8 +7,8 @@ from functools import partial
 
 import pyarrow as pa
 
+from bridge.client.catalog import Dialect
 from bridge.client.connection import Connection
-from bridge.client.facts import Dialect
 from bridge.client.keyed import KeyedDialect
 from bridge.client.options import ConnectionOptions
 from bridge.client.revisions import Generation, Probed, probe

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from bridge.client.watch import Peer, resolve
+from bridge.client.stall import Peer, resolve
 
 SAMPLE_INTERVAL_S = 0.25
 REPORT_INTERVAL_S = 1.0

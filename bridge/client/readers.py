@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bridge.client.catalog import Dialect, TopicFacts, Window
 from bridge.client.connection import Connection
-from bridge.client.facts import Dialect, TopicFacts, Window
 from bridge.errors import ProtocolError
 from bridge.ontology import TIMESTAMP_COLUMN
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.client.watch import WatchedStream
+from bridge.client.stall import WatchedStream
 from bridge.errors import ServerError, TransientError, UsageError
 
 _ABORT_MESSAGE = b"abort"

@@ -7,8 +7,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
+from bridge.client.catalog import Dialect, Upload
 from bridge.client.connection import Connection
-from bridge.client.facts import Dialect, Upload
 from bridge.client.names import split_locator, topic_locator
 from bridge.client.topics import BatchLimits, TopicWriter
 from bridge.errors import NotFoundError, RefusedError, ServerError, UsageError

@@ -17,21 +17,21 @@ from bridge.daemon.journal.reader import JournalReader
 from bridge.daemon.journal.requests import forget, resend, retry
 from bridge.daemon.journal.schema import LOCK_FILE
 from bridge.daemon.journal.states import MEANING, TRANSITIONS, State
-from bridge.daemon.observe.answers import PARTS
-from bridge.daemon.observe.board import StatusBoard
 from bridge.daemon.observe.event_log import EventLog
 from bridge.daemon.observe.explain import Explanation, explain
 from bridge.daemon.observe.health import Level, measure_disks
 from bridge.daemon.observe.http import HttpServer
-from bridge.daemon.observe.logs import configure_logging
+from bridge.daemon.observe.live_state import LiveState
+from bridge.daemon.observe.log import configure_logging
 from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.notification_store import STORE_FILE, Notice, NotificationStore, Target
 from bridge.daemon.observe.notifications import NotificationPoller
+from bridge.daemon.observe.page_data import recording_view
 from bridge.daemon.observe.permissions import check_permissions, too_open
+from bridge.daemon.observe.routes import PARTS
 from bridge.daemon.observe.systemd import ServiceNotifier, ServiceObserver
-from bridge.daemon.observe.views import recording_view
 from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
-from bridge.daemon.watch.writers import Writer, writer_of
+from bridge.daemon.watch.open_files import Writer, writer_of
 
 __all__ = [
     "CHANGEABLE",
@@ -56,6 +56,7 @@ __all__ = [
     "Journal",
     "JournalReader",
     "Level",
+    "LiveState",
     "Metrics",
     "NoObserver",
     "Notice",
@@ -69,7 +70,6 @@ __all__ = [
     "ServiceNotifier",
     "ServiceObserver",
     "State",
-    "StatusBoard",
     "Target",
     "TopicProgress",
     "Transition",

@@ -12,8 +12,8 @@ from bridge.daemon.events.status import DaemonStatus
 from bridge.daemon.journal.clock import Clock, SystemClock
 from bridge.daemon.loop import Loop
 from bridge.daemon.wakeup import Wakeup
-from bridge.daemon.watch.writers import WriterCheck, writer_of
-from bridge.daemon.work.worker import WORKER_COMMAND
+from bridge.daemon.watch.open_files import WriterCheck, writer_of
+from bridge.daemon.work.process import WORKER_COMMAND
 
 
 class Daemon:

@@ -23,17 +23,17 @@ from bridge.daemon.journal.requests import carry_out
 from bridge.daemon.journal.states import IN_WORK, QUEUED
 from bridge.daemon.uplink.uplink import Uplink
 from bridge.daemon.wakeup import Wakeup
-from bridge.daemon.watch.ground import ground_of, grounds_of
-from bridge.daemon.watch.lookout import Lookout
+from bridge.daemon.watch.folder_scans import FolderScans
+from bridge.daemon.watch.open_files import WriterCheck
 from bridge.daemon.watch.tracker import Tracker
-from bridge.daemon.watch.writers import WriterCheck
-from bridge.daemon.work.clearing import Clearing
+from bridge.daemon.watch.watched_folder import watched_folder_of, watched_folders_of
+from bridge.daemon.work.abandoned import AbandonedUploads
 from bridge.daemon.work.dispatcher import Address, Dispatcher
 from bridge.daemon.work.listener import Listener
 from bridge.daemon.work.pool import Pool
+from bridge.daemon.work.process import Worker
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting
 from bridge.daemon.work.supervisor import Supervisor
-from bridge.daemon.work.worker import Worker
 from bridge.errors import BridgeError, JournalError
 
 TICK_S = 1.0
@@ -90,15 +90,17 @@ class Loop:
         self._journal.recover()
         # No worker is left that could use one: each holds the journal's lock as long as it lives.
         sweep_scratch(scratch_folder(settings))
-        grounds = grounds_of(settings)
+        watched_folders = watched_folders_of(settings)
         self._tracker = Tracker(
             self._journal,
-            grounds,
+            watched_folders,
             clock=clock,
             check_writer=check_writer,
             on_forget=self._forgotten,
         )
-        self._lookout = Lookout(grounds, tracker=self._tracker, clock=clock, wake=wakeup.wake)
+        self._folder_scans = FolderScans(
+            watched_folders, tracker=self._tracker, clock=clock, wake=wakeup.wake
+        )
         self._gate = Gatekeeper(settings.retry, clock=clock, on_change=self._gate_changed)
         self._pool = Pool(
             settings.workers.count,
@@ -106,9 +108,11 @@ class Loop:
             lock=self._journal.lock,
             command=worker_command,
         )
-        self._disposers = {ground: self._make_disposer(ground.settings) for ground in grounds}
+        self._disposers = {
+            watched: self._make_disposer(watched.settings) for watched in watched_folders
+        }
         self._waiting = Waiting(settings.retry, clock=clock)
-        self._clearing = Clearing(self._journal, settings.retry, clock=clock)
+        self._abandoned = AbandonedUploads(self._journal, settings.retry, clock=clock)
         self._listener = self._make_listener()
         self._supervisor = self._make_supervisor()
         self._dispatcher = self._make_dispatcher()
@@ -124,9 +128,9 @@ class Loop:
         self._troubles: set[str] = set()
 
     def _ended(self, entry: Entry, failure: Failure | None) -> None:
-        ground = ground_of(entry.path, self._disposers)
-        if ground is not None:
-            self._disposers[ground].ended(entry, failure)
+        watched = watched_folder_of(entry.path, self._disposers)
+        if watched is not None:
+            self._disposers[watched].ended(entry, failure)
 
     def _make_disposer(self, settings: Settings) -> Disposer:
         return Disposer(
@@ -146,7 +150,7 @@ class Loop:
             pool=self._pool,
             gate=self._gate,
             waiting=self._waiting,
-            clearing=self._clearing,
+            clearing=self._abandoned,
             retry=self._settings.retry,
             observer=self._observer,
             on_end=self._ended,
@@ -168,14 +172,14 @@ class Loop:
             pool=self._pool,
             gate=self._gate,
             waiting=self._waiting,
-            clearing=self._clearing,
+            clearing=self._abandoned,
             settings=self._settings,
             address=self._address,
             instance_id=self._instance_id,
         )
 
     def __enter__(self) -> Self:
-        self._lookout.refresh()
+        self._folder_scans.refresh()
         self._observer.started(status=self.status())
         return self
 
@@ -185,7 +189,7 @@ class Loop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lookout.close()
+        self._folder_scans.close()
         self._supervisor.abandon("the bridge was stopped while this was in work")
         self._observer.stopped(status=self.status())
         self._selector.close()
@@ -216,10 +220,10 @@ class Loop:
         self._tracker.adopt(settings)
         self._gate.adopt(settings.retry)
         self._uplink.adopt(settings.uplink)
-        for ground, disposer in self._disposers.items():
-            disposer.adopt(settings.watched[ground.name].disposal)
+        for watched, disposer in self._disposers.items():
+            disposer.adopt(settings.watched[watched.name].disposal)
         self._waiting.adopt(settings.retry)
-        self._clearing.adopt(settings.retry)
+        self._abandoned.adopt(settings.retry)
         self._listener.adopt(settings.retry)
         self._supervisor.adopt(settings.workers)
         self._dispatcher.adopt(settings)
@@ -238,17 +242,17 @@ class Loop:
 
     def nothing_to_do(self) -> bool:
         """Tell whether everything that can be done now has been done."""
-        if not self._lookout.status.scans or self._judging or self._tracker.more_to_enter:
+        if not self._folder_scans.status.scans or self._judging or self._tracker.more_to_enter:
             return False
         if self._tracker.next_verdict_s is not None:
-            soon_s = self._clock.monotonic_s() + self._lookout.settle_s
+            soon_s = self._clock.monotonic_s() + self._folder_scans.settle_s
             if self._tracker.next_verdict_s <= soon_s:
                 return False
         if self._uplink.status.held or self._gate.status.gate is not Gate.OPEN:
             return not self._pool.busy
         counts = self._journal.counts()
         queued = any(counts.get(state) for state in QUEUED | IN_WORK)
-        return not queued and not self._clearing.pending
+        return not queued and not self._abandoned.pending
 
     def status(self) -> DaemonStatus:
         """Take a snapshot."""
@@ -263,8 +267,8 @@ class Loop:
             ticked_ns=self._clock.wall_ns(),
             stopping=self._wakeup.stopping,
             gate=self._gate.status,
-            watch=self._lookout.status,
-            folders=self._lookout.statuses,
+            watch=self._folder_scans.status,
+            folders=self._folder_scans.statuses,
             workers=tuple(
                 progress for worker in self._pool if (progress := worker.progress()) is not None
             ),
@@ -311,20 +315,20 @@ class Loop:
         self._uplink.save()
 
     def _scan_gap_s(self) -> float:
-        return max(SCAN_GAP_S, SCAN_GAP_FACTOR * self._lookout.status.last_scan_s)
+        return max(SCAN_GAP_S, SCAN_GAP_FACTOR * self._folder_scans.status.last_scan_s)
 
     def _scan(self) -> None:
-        for name, failure in self._lookout.scan():
+        for name, failure in self._folder_scans.scan():
             key = f"folder {name}"
             if failure is None:
                 self._well(key)
             else:
                 self._trouble(failure, key=key)
         ended_s = self._clock.monotonic_s()
-        wait_s = SCAN_GAP_S if self._tracker.more_to_enter else self._lookout.interval_s
+        wait_s = SCAN_GAP_S if self._tracker.more_to_enter else self._folder_scans.interval_s
         self._scanned_at_s = ended_s
         self._scan_at_s = ended_s + wait_s
-        self._observer.scanned(watch=self._lookout.status)
+        self._observer.scanned(watch=self._folder_scans.status)
         self._sweeping = True
 
     def _warm_up(self) -> None:

@@ -1,13 +1,13 @@
 """One recording becomes one sequence, end to end; reports to `IngestEvents`, knows no daemon."""
 
+from bridge.ingest.abandoned import clear_remains
+from bridge.ingest.earlier import Removal, Replacement, Superseded
 from bridge.ingest.events import IngestEvents, NoEvents
-from bridge.ingest.lanes import plan_topics
+from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchLimits, Identity, IngestOptions
 from bridge.ingest.pipeline import ingest
-from bridge.ingest.remains import clear_remains
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
-from bridge.ingest.superseded import Removal, Replacement, Superseded
-from bridge.ingest.upload import OpenUpload, got_on
+from bridge.ingest.topic_lanes import plan_topics
 from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [

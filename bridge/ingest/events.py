@@ -6,8 +6,8 @@ tests into lists. All calls come from the thread that runs the ingest.
 
 from typing import Protocol
 
+from bridge.ingest.open_upload import OpenUpload
 from bridge.ingest.report import IngestReport, TopicReport
-from bridge.ingest.upload import OpenUpload
 
 
 class IngestEvents(Protocol):

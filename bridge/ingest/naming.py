@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.bags import RecordingReader, Survey
-from bridge.ingest.carried import carried_metadata
+from bridge.ingest.attachments import carried_metadata
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import TopicReport
 from bridge.ingest.salvage import SALVAGED_KEY, salvage_marks

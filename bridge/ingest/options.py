@@ -9,8 +9,8 @@ from typing import Any
 from bridge.bags import ReadLimits
 from bridge.client import OnErrorPolicy
 from bridge.definitions import DefinitionSources
+from bridge.ingest.earlier import Superseded
 from bridge.ingest.report import VerificationLevel
-from bridge.ingest.superseded import Superseded
 from bridge.mapping import CustomMapping, TopicOptions
 
 

@@ -15,13 +15,13 @@ from bridge.client import MosaicoClient
 from bridge.errors import DecodeError, RecordingChangedError
 from bridge.ingest.batches import Batcher
 from bridge.ingest.events import IngestEvents
-from bridge.ingest.lanes import Lane, enter_skipped, plan_lanes
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, TopicOutcome
 from bridge.ingest.sending import Sending, enter_written
+from bridge.ingest.topic_lanes import TopicLane, enter_skipped, plan_lanes
 from bridge.model import MessageBlock
 
-Take = Callable[[Lane, pa.RecordBatch], None]
+Take = Callable[[TopicLane, pa.RecordBatch], None]
 Reopen = Callable[[], RecordingReader]
 
 
@@ -63,7 +63,7 @@ class Passes:
 
     def send_all(
         self, sending: Sending, blocks: Iterable[MessageBlock], *, check: Callable[[], None]
-    ) -> list[Lane]:
+    ) -> list[TopicLane]:
         """Send everything in one pass over the blocks, calling `check` before each batch.
 
         Returns:
@@ -73,7 +73,7 @@ class Passes:
             BridgeError: The recording cannot be read, or the platform does not take it.
         """
 
-        def take(lane: Lane, batch: pa.RecordBatch) -> None:
+        def take(lane: TopicLane, batch: pa.RecordBatch) -> None:
             check()
             sending.send(lane, batch)
 
@@ -99,7 +99,7 @@ class Passes:
         for lane in lanes:
             lane.writer = client.topic_rehearse(lane.report.platform_name, lane.plan.model)
 
-        def take(lane: Lane, batch: pa.RecordBatch) -> None:
+        def take(lane: TopicLane, batch: pa.RecordBatch) -> None:
             assert lane.writer is not None
             lane.writer.write_batch(batch)
 
@@ -119,7 +119,7 @@ class Passes:
             self.lanes[topic] = lanes[topic]
             self.topics[topic] = reports[topic]
 
-    def send_group(self, sending: Sending, group: list[int]) -> list[Lane]:
+    def send_group(self, sending: Sending, group: list[int]) -> list[TopicLane]:
         """Send some topics in a pass of their own and close them.
 
         Returns:
@@ -161,7 +161,7 @@ class Passes:
         self,
         reader: RecordingReader,
         blocks: Iterable[MessageBlock],
-        lanes: Iterable[Lane],
+        lanes: Iterable[TopicLane],
         take: Take,
         *,
         others: Callable[[MessageBlock], None] = lambda _block: None,
@@ -207,7 +207,7 @@ class Passes:
         self._check_bound(lane)
         take(lane, mapped.batch)
 
-    def _check_bound(self, lane: Lane) -> None:
+    def _check_bound(self, lane: TopicLane) -> None:
         bound = self._options.message_errors_max
         if bound is None:
             return

@@ -21,19 +21,19 @@ from bridge.errors import (
     RefusedError,
     RejectedError,
 )
-from bridge.ingest.carried import notes_on
+from bridge.ingest.attachments import notes_on
+from bridge.ingest.earlier import remove_superseded
 from bridge.ingest.events import IngestEvents, NoEvents
-from bridge.ingest.existing import Place, find_place, receipts_of
-from bridge.ingest.lanes import Lane, enter_skipped
 from bridge.ingest.naming import describe, name_of
+from bridge.ingest.on_platform import Place, find_place, receipts_of
+from bridge.ingest.open_upload import OpenUpload
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes, Reopen
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.ingest.resume import groups_of, is_whole
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import Sending
-from bridge.ingest.superseded import remove_superseded
-from bridge.ingest.upload import OpenUpload
+from bridge.ingest.topic_lanes import TopicLane, enter_skipped
 from bridge.ingest.verify import compare_existing, counted_alike, verify
 from bridge.mapping import TopicFilter
 from bridge.model import MessageBlock, Recording
@@ -105,7 +105,7 @@ def _until_told_whole(
     upload: OpenUpload | None,
     resend: bool,
 ) -> IngestReport:
-    """Begin anew as often as what is on the platform turns out to be no ground to build on.
+    """Begin anew as often as what is on the platform turns out to be no watched_folder to build on.
 
     That is at most twice: what was left there is removed once, and damage is told of once.
     """
@@ -276,7 +276,7 @@ class _Run:
 
     def _send_rest(
         self, sending: Sending, blocks: Iterator[MessageBlock], *, resumes: bool
-    ) -> list[Lane]:
+    ) -> list[TopicLane]:
         """Keep what is whole from an earlier try, and send the rest in groups.
 
         Raises:
@@ -334,7 +334,7 @@ class _Run:
             # Nothing of G1 that is locked can be deleted alone, and some keys may not delete.
             raise _StartOverError from error
 
-    def _is_kept(self, lane: Lane, held: Mapping[str, TopicReceipt]) -> bool:
+    def _is_kept(self, lane: TopicLane, held: Mapping[str, TopicReceipt]) -> bool:
         assert self.upload is not None
         name = lane.report.platform_name
         return is_whole(lane.report, held[name], self.upload.rows.get(name))

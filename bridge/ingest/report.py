@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bridge.ingest.superseded import Replacement
+from bridge.ingest.earlier import Replacement
 from bridge.model import Loss
 
 FILTERED_REASON = "filtered"

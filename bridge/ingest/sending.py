@@ -22,12 +22,12 @@ from bridge.errors import (
     RecordingError,
     Trouble,
 )
-from bridge.ingest.behind import SendBehind
 from bridge.ingest.events import IngestEvents
-from bridge.ingest.lanes import Lane, is_the_topics_fault
+from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
-from bridge.ingest.upload import OpenUpload, got_on
+from bridge.ingest.send_thread import SendThread
+from bridge.ingest.topic_lanes import TopicLane, is_the_topics_fault
 
 TOPIC_DROPPED_REASON = "topic_dropped"
 OVERSIZE_REASON = "oversize"
@@ -72,7 +72,7 @@ class Sending:
         self._options = options
         self._events = events
         self._stack = ExitStack()
-        self._behind = SendBehind(
+        self._behind = SendThread(
             calls_max=options.batches.send_queue_batches, wait_turn=options.wait_turn
         )
 
@@ -119,7 +119,7 @@ class Sending:
         """Seconds spent in writes; final after `finish`."""
         return self._behind.busy_s
 
-    def send(self, lane: Lane, batch: pa.RecordBatch) -> None:
+    def send(self, lane: TopicLane, batch: pa.RecordBatch) -> None:
         """Queue a batch; waits while the network is behind.
 
         Raises:
@@ -136,7 +136,7 @@ class Sending:
             topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=batch.nbytes
         )
 
-    def finish(self, lanes: list[Lane]) -> list[Lane]:
+    def finish(self, lanes: list[TopicLane]) -> list[TopicLane]:
         """Write what waits and close every stream.
 
         Returns:
@@ -160,7 +160,7 @@ class Sending:
                 lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
         return whole
 
-    def _end(self, lanes: list[Lane]) -> None:
+    def _end(self, lanes: list[TopicLane]) -> None:
         """End every stream, so that a slow link is waited for once, and remember what was ended.
 
         A topic that the platform locks has arrived up to its end: with its rows remembered it is
@@ -198,7 +198,7 @@ class Sending:
             parts.insert(0, "the recorder did not close this recording")
         self.writer.notify("partial: " + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
 
-    def _give_up(self, writer: SequenceWriter, lane: Lane, error: BridgeError) -> None:
+    def _give_up(self, writer: SequenceWriter, lane: TopicLane, error: BridgeError) -> None:
         report = lane.report
         report.outcome, report.reason, report.messages_sent = (
             TopicOutcome.SKIPPED,
@@ -287,7 +287,7 @@ class Sending:
         passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
         return identity.final and not passing and not got_on(self._before, self._upload)
 
-    def _open(self, lane: Lane) -> bool:
+    def _open(self, lane: TopicLane) -> bool:
         if self.writer is None:
             # Told before it is there: who dies right after creating it leaves nothing unknown.
             self._events.upload_changed(upload=OpenUpload(sequence=self._sequence))
@@ -303,13 +303,13 @@ class Sending:
         self._attempt(lane, create)
         return lane.failure is None
 
-    def _write(self, lane: Lane, batch: pa.RecordBatch) -> None:
+    def _write(self, lane: TopicLane, batch: pa.RecordBatch) -> None:
         writer = lane.writer
         assert writer is not None
         if lane.failure is None:
             self._attempt(lane, partial(writer.write_batch, batch))
 
-    def _attempt(self, lane: Lane, call: Callable[[], object]) -> None:
+    def _attempt(self, lane: TopicLane, call: Callable[[], object]) -> None:
         try:
             call()
         except BridgeError as error:
@@ -318,7 +318,7 @@ class Sending:
             lane.failure = error
 
 
-def enter_written(lane: Lane, writer: TopicWriter) -> None:
+def enter_written(lane: TopicLane, writer: TopicWriter) -> None:
     """Enter what a lane's writer has written, or has rehearsed to write, into its account."""
     lane.report.messages_sent = writer.rows_written
     lane.report.start_ns = writer.start_ns

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from bridge.client import MosaicoClient, SequenceWriter, TopicReceipt
 from bridge.errors import VerificationError
-from bridge.ingest.lanes import Lane
 from bridge.ingest.report import TopicOutcome, TopicReport, VerificationLevel
+from bridge.ingest.topic_lanes import TopicLane
 from bridge.ontology import TIMESTAMP_COLUMN
 
 NOT_ON_PLATFORM_REASON = "not_on_platform"
@@ -99,7 +99,7 @@ def compare(
     return VerificationLevel.RANGE if ranged else VerificationLevel.CLOSED
 
 
-def counted_alike(lanes: Iterable[Lane], receipts: Mapping[str, TopicReceipt]) -> bool:
+def counted_alike(lanes: Iterable[TopicLane], receipts: Mapping[str, TopicReceipt]) -> bool:
     """Take the platform's word for a sequence that it had already, where the container agrees.
 
     Args:
@@ -124,7 +124,7 @@ def counted_alike(lanes: Iterable[Lane], receipts: Mapping[str, TopicReceipt]) -
 
 
 def compare_existing(
-    lanes: Iterable[Lane], receipts: Mapping[str, TopicReceipt]
+    lanes: Iterable[TopicLane], receipts: Mapping[str, TopicReceipt]
 ) -> tuple[VerificationLevel, list[str]]:
     """Compare what the platform had already with what the recording yields.
 

@@ -4,7 +4,7 @@ from bridge.mapping.columns import absent, constant, lists, nullable, struct
 from bridge.mapping.custom import CustomMapping, custom_mappings
 from bridge.mapping.declarative import DeclarativeMapping
 from bridge.mapping.filters import TopicFilter
-from bridge.mapping.keys import clean_key, clean_keys
+from bridge.mapping.metadata_keys import clean_key, clean_keys
 from bridge.mapping.names import sequence_name, topic_name
 from bridge.mapping.options import GENERIC, ImageFormat, TopicOptions
 from bridge.mapping.pieces import (
@@ -20,7 +20,7 @@ from bridge.mapping.pieces import (
 from bridge.mapping.plan import MappedBlock, TopicPlan, plan_topic
 from bridge.mapping.plugins import ENTRY_POINT_GROUP, plugin_mappings
 from bridge.mapping.sampling import Downsampler
-from bridge.mapping.sequences import BRIDGE_KEY, fill_placeholders, sequence_metadata
+from bridge.mapping.sequence_metadata import BRIDGE_KEY, fill_placeholders, sequence_metadata
 from bridge.mapping.sidecar import Sidecar, read_sidecar
 from bridge.mapping.source import Source
 from bridge.mapping.table import ALTERNATIVES, DEFAULT_MAPPINGS, Mapping

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.mapping.keys import Renamed, clean_keys
+from bridge.mapping.metadata_keys import Renamed, clean_keys
 from bridge.model import MessageType, Topic
 
 ROS_BLOCK = "_ros_"

@@ -12,7 +12,7 @@ import typer.main
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.cli import app, running
-from bridge.daemon.observe.answers import ASSETS
+from bridge.daemon.observe.routes import ASSETS
 from tests.cli.conftest import JUNK
 
 ROOT = Path(__file__).parents[2]

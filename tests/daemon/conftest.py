@@ -19,7 +19,7 @@ from bridge.daemon.events.events import NoObserver
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
-from bridge.daemon.work.worker import WORKER_COMMAND
+from bridge.daemon.work.process import WORKER_COMMAND
 from bridge.embedded import EmbeddedServer, Revision
 from bridge.errors import JournalError
 from tests.daemon.chaos_proxy import ChaosProxy

@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from bridge.daemon.work.main import serve
 from bridge.daemon.work.pipe import Job
-from bridge.daemon.work.worker_main import serve
 from bridge.errors import (
     EmptyRecordingError,
     NotARecordingError,

@@ -13,7 +13,7 @@ from bridge.client import MosaicoClient
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.explain import explain
 from bridge.daemon.watch.completeness import Rule
-from bridge.daemon.watch.writers import Writer
+from bridge.daemon.watch.open_files import Writer
 from bridge.embedded import EmbeddedServer
 from bridge.mapping import BRIDGE_KEY
 from tests.daemon.watch.desk import Desk, whole

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.bags import find_recordings
 from bridge.cli.check.findings import Finding, fail, ok, warn
-from bridge.cli.check.kernel import may_lease, watches_max
+from bridge.cli.check.mounts import may_lease, watches_max
 from bridge.config import Settings
 from bridge.daemon import Writer, writer_of
 from bridge.errors import RecordingError

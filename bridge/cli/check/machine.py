@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bridge.cli.check.findings import Finding, fail, ok, warn
 from bridge.cli.check.folders import can_be_made, check_folders, nearest, user
-from bridge.cli.check.kernel import IN_MEMORY, OVER_NETWORK, file_system
+from bridge.cli.check.mounts import IN_MEMORY, OVER_NETWORK, file_system
 from bridge.cli.exits import Exit
 from bridge.cli.options import disk_folders
 from bridge.cli.running import ask_daemon, daemon_runs

@@ -12,7 +12,7 @@ from pathlib import Path
 from bridge.config import DisposalSettings
 from bridge.daemon.dispose.disposal import delete, move, quarantine
 from bridge.daemon.dispose.emergency import Emergency
-from bridge.daemon.dispose.leftovers import Leftovers
+from bridge.daemon.dispose.emptied_folders import Leftovers
 from bridge.daemon.dispose.retention import Source, due
 from bridge.daemon.events.events import DaemonObserver, Disposal
 from bridge.daemon.journal.clock import Clock

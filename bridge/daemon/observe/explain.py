@@ -12,9 +12,9 @@ from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import IN_WORK, MEANING, QUEUED
 from bridge.daemon.uplink.uplink import Uplink
 from bridge.daemon.watch.completeness import FileFacts, Rule, Verdict, gather, judge
-from bridge.daemon.watch.ground import Ground, ground_of, grounds_of
+from bridge.daemon.watch.open_files import WriterCheck, writer_of
 from bridge.daemon.watch.scan import look_at
-from bridge.daemon.watch.writers import WriterCheck, writer_of
+from bridge.daemon.watch.watched_folder import WatchedFolder, watched_folder_of, watched_folders_of
 from bridge.errors import JournalError, RecordingError
 from bridge.model import Recording
 
@@ -86,9 +86,9 @@ def explain(
     path = path.absolute()
     clock = clock or SystemClock()
     entry, story = _from_journal(path, settings.state.folder)
-    ground = ground_of(path, grounds_of(settings))
-    watched = ground is not None and _is_found(path, ground)
-    settings = settings if ground is None else ground.settings
+    watched = watched_folder_of(path, watched_folders_of(settings))
+    is_watched = watched is not None and _is_found(path, watched)
+    settings = settings if watched is None else watched.settings
     load = load_split if settings.ingest.unit == "split" else load_recording
     known = f"the journal says {entry.state}: {entry.reason}" if entry is not None else ""
     try:
@@ -97,7 +97,7 @@ def explain(
         return Explanation(
             path=path,
             summary="; ".join(filter(None, (f"no recording: {error.message}", known))),
-            watched=watched,
+            watched=is_watched,
             entry=entry,
             story=story,
         )
@@ -114,9 +114,9 @@ def explain(
     return Explanation(
         path=path,
         summary=_split_named(recording)
-        + _summary(verdict, entry, watched=watched)
+        + _summary(verdict, entry, watched=is_watched)
         + _uplink_reason(entry, settings, clock),
-        watched=watched,
+        watched=is_watched,
         verdict=verdict,
         files=tuple(facts.files),
         notes=recording.notes,
@@ -165,7 +165,7 @@ def _from_journal(path: Path, folder: Path) -> tuple[Entry | None, tuple[Transit
         return None, ()
 
 
-def _is_found(path: Path, ground: Ground) -> bool:
+def _is_found(path: Path, watched: WatchedFolder) -> bool:
     """Tell whether a scan would find exactly this path as a recording."""
-    ground.scan()
-    return path in ground.found
+    watched.scan()
+    return path in watched.found

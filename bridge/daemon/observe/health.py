@@ -10,7 +10,7 @@ from typing import Any
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
 from bridge.daemon.journal.states import IN_WORK, QUEUED, State
 from bridge.daemon.journal.view import printable
-from bridge.daemon.observe.board import Board
+from bridge.daemon.observe.live_state import Board
 
 # The loop makes a turn at least once a second; one that has not for so long is stuck.
 STUCK_AFTER_S = 30.0

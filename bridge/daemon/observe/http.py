@@ -19,16 +19,16 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from bridge.daemon.journal.reader import JournalReader
-from bridge.daemon.observe.answers import (
+from bridge.daemon.observe.health import DISK_FREE_MIN_BYTES
+from bridge.daemon.observe.live_state import LiveState
+from bridge.daemon.observe.metrics import Metrics
+from bridge.daemon.observe.routes import (
     Answers,
     NotificationSource,
     Response,
     error_response,
     json_response,
 )
-from bridge.daemon.observe.board import StatusBoard
-from bridge.daemon.observe.health import DISK_FREE_MIN_BYTES
-from bridge.daemon.observe.metrics import Metrics
 from bridge.errors import BridgeError, ConfigError
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class HttpServer:
         port: int,
         *,
         metrics: Metrics,
-        status: StatusBoard,
+        status: LiveState,
         journal: JournalReader,
         notifications: NotificationSource | None = None,
         folders: Mapping[str, Path] | None = None,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from bridge.bags import End, end_of
-from bridge.daemon.watch.writers import Writer, WriterCheck, writer_of
+from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
 from bridge.model import Recording, Split
 
 METADATA_FILE = "metadata.yaml"

@@ -16,11 +16,11 @@ from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import IN_WORK, State
 from bridge.daemon.watch.completeness import Verdict, gather, judge
-from bridge.daemon.watch.ground import Ground, ground_of
-from bridge.daemon.watch.recognition import Recogniser
+from bridge.daemon.watch.identify import Identifier
+from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
+from bridge.daemon.watch.paths_seen import PathsSeen
 from bridge.daemon.watch.scan import Found, look_at
-from bridge.daemon.watch.sightings import Sightings
-from bridge.daemon.watch.writers import Writer, WriterCheck, writer_of
+from bridge.daemon.watch.watched_folder import WatchedFolder, watched_folder_of
 from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
 from bridge.model import Recording
 
@@ -54,7 +54,7 @@ class Tracker:
 
     Args:
         journal: The journal.
-        grounds: The watched folders.
+        watched_folders: The watched folders.
         clock: Where the time comes from.
         check_writer: How to find out whether somebody writes.
         on_forget: Told of entries that turned out to be content known already.
@@ -63,18 +63,18 @@ class Tracker:
     def __init__(
         self,
         journal: Journal,
-        grounds: Sequence[Ground],
+        watched_folders: Sequence[WatchedFolder],
         *,
         clock: Clock,
         check_writer: WriterCheck = writer_of,
         on_forget: Callable[[Entry], None] = lambda _entry: None,
     ) -> None:
         self._journal = journal
-        self._grounds = tuple(grounds)
+        self._watched_folders = tuple(watched_folders)
         self._clock = clock
         self._check_writer = check_writer
-        self._sightings = Sightings(journal, on_forget=on_forget)
-        self._recogniser = Recogniser(journal, self._sightings)
+        self._paths_seen = PathsSeen(journal, on_forget=on_forget)
+        self._recogniser = Identifier(journal, self._paths_seen)
         self._missing: dict[Path, int] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._unjudged: deque[Path] = deque()
@@ -86,27 +86,27 @@ class Tracker:
 
     def adopt(self, settings: Settings) -> None:
         """Go by other settings from now on; which folders are watched stays what it is."""
-        for ground in self._grounds:
-            ground.adopt(settings.watched[ground.name])
+        for watched in self._watched_folders:
+            watched.adopt(settings.watched[watched.name])
         self._at_rest = False
 
     def settings_for(self, path: Path) -> Settings | None:
         """Give the settings as they hold where a path lies; None outside the watched folders."""
-        ground = ground_of(path, self._grounds)
-        return None if ground is None else ground.settings
+        watched = watched_folder_of(path, self._watched_folders)
+        return None if watched is None else watched.settings
 
     def unchanged(self, entry: Entry) -> bool:
         """Tell whether the files of a recording still look as they did when it was identified."""
-        return self._sightings.unchanged(entry)
+        return self._paths_seen.unchanged(entry)
 
     def found(self, entry: Entry) -> Found | None:
         """Give what the last scan saw of a recording."""
-        return self._sightings.found.get(entry.path)
+        return self._paths_seen.found.get(entry.path)
 
     def forget(self, entry: Entry) -> None:
         """Take note that a recording is not in the journal any more; it may be entered again."""
         self._at_rest = False
-        self._sightings.forget(entry)
+        self._paths_seen.forget(entry)
         self._candidates.pop(entry.path, None)
 
     def scan(self, closed: Iterable[Path]) -> None:
@@ -120,13 +120,13 @@ class Tracker:
         Raises:
             JournalError: The journal cannot be written; everything is looked at again then.
         """
-        for ground in self._grounds:
-            ground.scan()
-        if self._at_rest and not any(ground.changed for ground in self._grounds):
+        for watched in self._watched_folders:
+            watched.scan()
+        if self._at_rest and not any(watched.changed for watched in self._watched_folders):
             return
         found: dict[Path, Found] = {}
-        for ground in self._grounds:
-            found |= ground.found
+        for watched in self._watched_folders:
+            found |= watched.found
         news = self._take_in(found)
         for path in closed:
             for candidate in (self._candidates.get(path), self._candidates.get(path.parent)):
@@ -143,13 +143,13 @@ class Tracker:
             key=lambda path: (found[path].modified_ns, path),
         )
         self.more_to_enter = len(news) > NEW_PER_SCAN_MAX
-        self._sightings.found = found
+        self._paths_seen.found = found
         try:
             with self._journal.transaction():
                 for path in news[:NEW_PER_SCAN_MAX]:
                     self._enter(path, found[path])
                 lost = [path for path in self._candidates if path not in found]
-                for path in [*self._sightings.missing(), *lost]:
+                for path in [*self._paths_seen.missing(), *lost]:
                     self._miss(path)
         except JournalError:
             self._reload()
@@ -184,7 +184,7 @@ class Tracker:
 
     def _reload(self) -> None:
         """Take the journal's word for everything; waiting begins anew."""
-        self._sightings.reload()
+        self._paths_seen.reload()
         self._take_candidates()
 
     def _take_candidates(self) -> None:
@@ -204,26 +204,26 @@ class Tracker:
                 candidate.closed.clear()
             candidate.found = found
             return False
-        sighting = self._sightings.at(path)
+        sighting = self._paths_seen.at(path)
         return sighting is None or sighting.signature != found.signature
 
     def _enter(self, path: Path, found: Found) -> None:
         """Enter what is new, or looks other than when it was identified."""
-        sighting = self._sightings.at(path)
+        sighting = self._paths_seen.at(path)
         if sighting is not None:
             known = self._journal.get(sighting.entry_id)
             if known is not None and known.state in IN_WORK:
                 # The worker notices by itself; a scan after it comes back here.
                 return
-        ground = ground_of(path, self._grounds)
-        assert ground is not None, "what was found lies in a watched folder"
+        watched = watched_folder_of(path, self._watched_folders)
+        assert watched is not None, "what was found lies in a watched folder"
         split = found.recording.split
         entry = self._journal.discover(
             path,
             name=found.recording.name,
             size_bytes=found.size_bytes,
             modified_ns=found.modified_ns,
-            priority=ground.priority(path),
+            priority=watched.priority(path),
             split_of="" if split is None else split.recording,
             split_index=None if split is None else split.index,
         )
@@ -233,11 +233,11 @@ class Tracker:
 
     def _miss(self, path: Path) -> None:
         """Take note that something was not seen; after some scans, that it is gone."""
-        ground = ground_of(path, self._grounds)
-        if ground is not None and ground.problem is not None:
+        watched = watched_folder_of(path, self._watched_folders)
+        if watched is not None and watched.problem is not None:
             # Nobody could look.
             return
-        left_out = _why_left_out(path, ground)
+        left_out = _why_left_out(path, watched)
         self._missing[path] = self._missing.get(path, 0) + 1
         if self._missing[path] < MISSING_SCANS and not left_out:
             return
@@ -246,29 +246,29 @@ class Tracker:
         if candidate is not None:
             reason = left_out or "disappeared before it was complete"
             self._journal.move(candidate.entry.id, state, reason)
-        sighting = self._sightings.at(path)
+        sighting = self._paths_seen.at(path)
         entry = None if sighting is None else self._journal.get(sighting.entry_id)
         if entry is not None and entry.state in IN_WORK:
             # Its files are open; whether it can be finished shows when the worker is done.
             return
-        self._sightings.lose(path)
+        self._paths_seen.lose(path)
         if entry is not None and entry.path == path:
-            self._sightings.give_up(entry, state, left_out or "disappeared before it was sent")
+            self._paths_seen.give_up(entry, state, left_out or "disappeared before it was sent")
         del self._missing[path]
 
     # -- what is complete ------------------------------------------------------------------------
 
     def _judge(self, path: Path, candidate: Candidate, found: Found) -> None:
-        ground = ground_of(path, self._grounds)
+        watched = watched_folder_of(path, self._watched_folders)
         current = look_at(found.recording)
-        if current is None or ground is None:
+        if current is None or watched is None:
             return
         now_s = self._clock.monotonic_s()
         if current.signature != found.signature:
             candidate.found, candidate.changed_s = current, now_s
             candidate.closed.clear()
         quiet_s = now_s - candidate.changed_s
-        watch = ground.settings.watch
+        watch = watched.settings.watch
 
         def check(file: Path) -> Writer:
             writer = self._check_writer(file)
@@ -284,7 +284,7 @@ class Tracker:
                 stale_s=watch.stale_s,
             )
             if verdict.complete:
-                self._identify(recording, candidate, current, verdict, ground)
+                self._identify(recording, candidate, current, verdict, watched)
                 return
             self._settle(candidate, verdict.reason, verdict.wait_s)
         except RecordingVanishedError:
@@ -318,7 +318,7 @@ class Tracker:
             error.message,
             failure=Failure.of(error),
         )
-        self._sightings.see(path, candidate.entry, found)
+        self._paths_seen.see(path, candidate.entry, found)
         del self._candidates[path]
 
     def _identify(
@@ -327,7 +327,7 @@ class Tracker:
         candidate: Candidate,
         found: Found,
         verdict: Verdict,
-        ground: Ground,
+        watched: WatchedFolder,
     ) -> None:
         """Bring a complete recording into the queue, unless its content is known."""
         content = fingerprint(recording)
@@ -341,7 +341,7 @@ class Tracker:
             candidate.entry,
             content=content,
             found=found,
-            ground=ground,
+            watched=watched,
             reason=verdict.reason,
             salvage=verdict.salvage,
         )
@@ -351,8 +351,8 @@ def _loaded(seen: Recording) -> Recording:
     return load_recording(seen.path) if seen.split is None else load_split(seen.path)
 
 
-def _why_left_out(path: Path, ground: Ground | None) -> str:
+def _why_left_out(path: Path, watched: WatchedFolder | None) -> str:
     """Say which setting excludes a path; empty where none does."""
-    if ground is None:
+    if watched is None:
         return "no watched folder holds it any more"
-    return "the settings leave it out (watch.ignore, watch.recursive)" * ground.leaves_out(path)
+    return "the settings leave it out (watch.ignore, watch.recursive)" * watched.leaves_out(path)

@@ -12,11 +12,11 @@ from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.daemon.journal.view import INTERRUPTIONS_MAX
 from bridge.daemon.watch.tracker import Tracker
-from bridge.daemon.work.clearing import Clearing
+from bridge.daemon.work.abandoned import AbandonedUploads
 from bridge.daemon.work.pipe import Job, JobKind
 from bridge.daemon.work.pool import Pool
+from bridge.daemon.work.process import Worker
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting, choose
-from bridge.daemon.work.worker import Worker
 from bridge.errors import BridgeError, OfflineError
 from bridge.ingest import Superseded
 
@@ -48,7 +48,7 @@ class Dispatcher:
         pool: Pool,
         gate: Gatekeeper,
         waiting: Waiting,
-        clearing: Clearing,
+        clearing: AbandonedUploads,
         settings: Settings,
         address: Address,
         instance_id: str,
@@ -58,7 +58,7 @@ class Dispatcher:
         self._pool = pool
         self._gate = gate
         self._waiting = waiting
-        self._clearing = clearing
+        self._abandoned = clearing
         self._settings = settings
         self._address = address
         self._instance_id = instance_id
@@ -98,7 +98,7 @@ class Dispatcher:
             if entry is not None:
                 self._give(worker, entry)
                 continue
-            remains = None if self._probing else self._clearing.due()
+            remains = None if self._probing else self._abandoned.due()
             if remains is None:
                 return
             self._clear(worker, remains)

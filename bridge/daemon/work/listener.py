@@ -14,7 +14,7 @@ from bridge.daemon.events.events import DaemonObserver
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State, allowed
-from bridge.daemon.work.clearing import Clearing
+from bridge.daemon.work.abandoned import AbandonedUploads
 from bridge.daemon.work.outcome import Decision, Pause, after_failure, after_success
 from bridge.daemon.work.pipe import (
     Failed,
@@ -28,8 +28,8 @@ from bridge.daemon.work.pipe import (
     WireMoved,
 )
 from bridge.daemon.work.pool import Pool
+from bridge.daemon.work.process import Assignment, Worker
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting
-from bridge.daemon.work.worker import Assignment, Worker
 from bridge.errors import JournalError, OfflineError, Trouble
 from bridge.ingest import IngestReport, Removal
 
@@ -59,7 +59,7 @@ class Listener:
         pool: Pool,
         gate: Gatekeeper,
         waiting: Waiting,
-        clearing: Clearing,
+        clearing: AbandonedUploads,
         retry: RetrySettings,
         observer: DaemonObserver,
         on_end: Ended,
@@ -68,7 +68,7 @@ class Listener:
         self._pool = pool
         self._gate = gate
         self._waiting = waiting
-        self._clearing = clearing
+        self._abandoned = clearing
         self._retry = retry
         self._observer = observer
         self._on_end = on_end
@@ -105,7 +105,7 @@ class Listener:
             case Succeeded(report=None):
                 self._gate.answered()
                 if assignment.remains_of is not None:
-                    self._clearing.done(assignment.remains_of)
+                    self._abandoned.done(assignment.remains_of)
             case Succeeded(report=IngestReport() as report):
                 self._succeeded(assignment, report)
             case Failed(failure=failure):
@@ -242,7 +242,7 @@ class Listener:
         if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
             self._gate.closed_by(failure)
         else:
-            self._clearing.failed(entry_id, failure)
+            self._abandoned.failed(entry_id, failure)
 
     def _probe_failed(self, failure: Failure) -> None:
         if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from bridge.daemon.journal.clock import Clock
-from bridge.daemon.work.worker import WORKER_COMMAND, Worker
+from bridge.daemon.work.process import WORKER_COMMAND, Worker
 
 # A worker has loaded everything after about a second; a machine under load may take long.
 START_TIMEOUT_S = 120.0

@@ -15,7 +15,7 @@ from bridge.daemon.work.listener import Listener
 from bridge.daemon.work.outcome import OUT_OF_MEMORY, STALLED, WORKER_DIED
 from bridge.daemon.work.pipe import Failed
 from bridge.daemon.work.pool import Pool
-from bridge.daemon.work.worker import Assignment, Worker, ending
+from bridge.daemon.work.process import Assignment, Worker, ending
 from bridge.errors import JournalError, Trouble
 
 # A worker that has used less of the processor than this share while it was silent was waiting

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.check import kernel
 from bridge.cli.check import machine as check_machine
-from bridge.cli.check.kernel import file_system
+from bridge.cli.check import mounts as kernel
+from bridge.cli.check.mounts import file_system
 from bridge.embedded import EmbeddedServer
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from bridge.daemon.events.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
-from bridge.daemon.observe.board import StatusBoard
 from bridge.daemon.observe.health import STUCK_AFTER_S, Disk, Level, readiness_checks, verdict
+from bridge.daemon.observe.live_state import LiveState
 from tests.daemon.observe.situations import status, worker
 
 ROOM = Disk(role="state", folder="/state", free_bytes=2**40, size_bytes=2**41)
@@ -51,7 +51,7 @@ def test_worst_is_said_first(
 ) -> None:
     """Of several troubles the one that stops most is the headline, with its reason."""
     now_s = 0.0
-    board = StatusBoard(monotonic=lambda: now_s)
+    board = LiveState(monotonic=lambda: now_s)
     board.ticked(status=status(**changes))
     now_s = age_s
     look = board.look()
@@ -62,7 +62,7 @@ def test_worst_is_said_first(
 
 def test_outage_promises_that_nothing_is_lost() -> None:
     """Offline, the page says how many recordings wait, in the singular too."""
-    board = StatusBoard()
+    board = LiveState()
     board.ticked(status=status(gate=OFFLINE, counts={"ready": 1}))
     told = verdict(board.look(), readiness_checks(board.look()))
     assert (

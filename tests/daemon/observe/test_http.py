@@ -21,9 +21,9 @@ from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.reader import JournalReader
 from bridge.daemon.journal.states import State
-from bridge.daemon.observe.board import StatusBoard
 from bridge.daemon.observe.health import STUCK_AFTER_S
 from bridge.daemon.observe.http import CONNECTIONS_MAX, HttpServer
+from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.errors import ConfigError
 from bridge.ingest import TopicOutcome, TopicReport
@@ -37,7 +37,7 @@ class Bridge:
         self.now_s = 1000.0
         self.folder = folder
         self.metrics = Metrics()
-        self.board = StatusBoard(wall_ns=lambda: NOW_NS, monotonic=lambda: self.now_s)
+        self.board = LiveState(wall_ns=lambda: NOW_NS, monotonic=lambda: self.now_s)
         self.journal = Journal.own(folder / "state", wall_ns=lambda: NOW_NS)
         self.reader = JournalReader(folder / "state")
         self.server = HttpServer(
@@ -171,7 +171,7 @@ def test_readyz_says_what_fails(
 def test_readyz_wants_room_on_the_disk(tmp_path: Path) -> None:
     """A disk below the watermark, or gone, is named by the role of its folder."""
     with JournalReader(tmp_path) as journal:
-        board = StatusBoard()
+        board = LiveState()
         board.ticked(status=status())
         server = HttpServer(
             "127.0.0.1", 0, metrics=Metrics(), status=board, journal=journal,
@@ -382,7 +382,7 @@ def test_loopback_cannot_be_rebound(bridge: Bridge, host: str, code: int) -> Non
 def test_other_interfaces_answer_to_any_name(tmp_path: Path) -> None:
     """On all interfaces, as in a container, callers may use whatever name they have for it."""
     with JournalReader(tmp_path) as journal:
-        server = HttpServer("0.0.0.0", 0, metrics=Metrics(), status=StatusBoard(), journal=journal)
+        server = HttpServer("0.0.0.0", 0, metrics=Metrics(), status=LiveState(), journal=journal)
         with server:
             connection = http.client.HTTPConnection("127.0.0.1", server.port)
             connection.request("GET", "/metrics", headers={"Host": "bridge.example:9477"})

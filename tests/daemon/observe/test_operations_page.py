@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bridge.cli.exits import Exit
 from bridge.config import Settings
-from bridge.daemon.observe.answers import ASSETS
+from bridge.daemon.observe.routes import ASSETS
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXT = (DOCS / "operations.md").read_text(encoding="utf-8")

@@ -19,8 +19,8 @@ from bridge.daemon.events.status import (
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.reader import JournalReader
 from bridge.daemon.journal.states import State
-from bridge.daemon.observe.board import StatusBoard
 from bridge.daemon.observe.http import HttpServer
+from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport
 from tests.daemon.observe.chromium import Chromium, chromium
@@ -36,7 +36,7 @@ class Page:
 
     def __init__(self, folder: Path, browser: Chromium) -> None:
         self.browser = browser
-        self.board = StatusBoard(wall_ns=lambda: NOW_NS, monotonic=lambda: 1000.0)
+        self.board = LiveState(wall_ns=lambda: NOW_NS, monotonic=lambda: 1000.0)
         self.journal = Journal.own(folder / "state", wall_ns=lambda: NOW_NS)
         self.notices: list[dict[str, object]] = []
         self.reader = JournalReader(folder / "state")

@@ -18,8 +18,8 @@ from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Transition
 from bridge.daemon.journal.reader import JournalReader
 from bridge.daemon.journal.states import State
-from bridge.daemon.observe.board import StatusBoard
 from bridge.daemon.observe.http import HttpServer
+from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.model import Loss
@@ -180,7 +180,7 @@ class Bridge:
             "127.0.0.1",
             0,
             metrics=self.metrics,
-            status=StatusBoard(),
+            status=LiveState(),
             journal=JournalReader(folder),
         )
 

@@ -7,9 +7,9 @@ from bridge.config import Settings, load_settings
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
-from bridge.daemon.watch.ground import grounds_of
+from bridge.daemon.watch.open_files import Writer
 from bridge.daemon.watch.tracker import Tracker
-from bridge.daemon.watch.writers import Writer
+from bridge.daemon.watch.watched_folder import watched_folders_of
 
 MCAP_MAGIC = b"\x89MCAP0\r\n"
 FOOTER = b"\x02" + (20).to_bytes(8, "little") + bytes(20)
@@ -53,10 +53,10 @@ class Desk:
         return load_settings(overrides={**fixed, **self.choices})
 
     def restart(self) -> None:
-        self.grounds = grounds_of(self.settings)
+        self.watched_folders = watched_folders_of(self.settings)
         self.tracker = Tracker(
             self.journal,
-            self.grounds,
+            self.watched_folders,
             clock=self.clock,
             check_writer=lambda path: self.writers.get(
                 str(path), self.writers.get(path.name, Writer.NOBODY)
@@ -76,7 +76,7 @@ class Desk:
         self.tracker.scan(closed or set())
         while self.tracker.judge(budget_s=10.0):
             continue
-        return sum(len(ground.found) for ground in self.grounds)
+        return sum(len(watched.found) for watched in self.watched_folders)
 
     def states(self) -> dict[str, str]:
         return {entry.path.name: str(entry.state) for entry in self.journal.recordings()}

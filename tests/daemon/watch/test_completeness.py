@@ -18,7 +18,7 @@ from mcap.writer import Writer as McapWriter
 
 from bridge.bags import End, end_of
 from bridge.daemon.watch.completeness import Rule, Verdict, gather, judge
-from bridge.daemon.watch.writers import Writer, by_lease, by_proc, writer_of
+from bridge.daemon.watch.open_files import Writer, by_lease, by_proc, writer_of
 from bridge.model import Container, Recording, RecordingFile
 
 
@@ -294,7 +294,7 @@ def test_writer_in_another_process_is_seen(
 LEASE_RACE = """
 import os, signal, sys, time
 from pathlib import Path
-from bridge.daemon.watch.writers import by_lease
+from bridge.daemon.watch.open_files import by_lease
 path = Path(sys.argv[1])
 end = time.monotonic() + 1.5
 while time.monotonic() < end:

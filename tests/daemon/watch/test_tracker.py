@@ -13,7 +13,7 @@ import pytest
 
 from bridge.daemon.journal.states import State
 from bridge.daemon.watch import tracker
-from bridge.daemon.watch.writers import Writer
+from bridge.daemon.watch.open_files import Writer
 from bridge.errors import JournalError
 from tests.daemon.watch.desk import Desk, whole
 
@@ -209,10 +209,10 @@ def test_missing_folder_concludes_nothing(desk: Desk) -> None:
     desk.folder.rename(away)
     for _ in range(3):
         desk.look()
-        assert desk.grounds[0].problem is not None
+        assert desk.watched_folders[0].problem is not None
     away.rename(desk.folder)
     desk.look()
-    assert desk.grounds[0].problem is None
+    assert desk.watched_folders[0].problem is None
 
     assert desk.states() == {"a.mcap": "ready"}
 

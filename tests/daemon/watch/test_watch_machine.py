@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
-from bridge.daemon.watch.writers import Writer
+from bridge.daemon.watch.open_files import Writer
 from tests.daemon.watch.desk import Desk, whole
 
 FOLDERS = ("left", "right")
@@ -194,7 +194,9 @@ class WatchMachine(RuleBasedStateMachine):
             provisional = {State.DISCOVERED, State.SETTLING}
             assert self.journal.recordings(states=provisional) == []
             found = {
-                path: seen for ground in self.desk.grounds for path, seen in ground.found.items()
+                path: seen
+                for watched in self.desk.watched_folders
+                for path, seen in watched.found.items()
             }
             for path in found:
                 entry = self.journal.at(path)

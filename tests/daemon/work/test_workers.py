@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from bridge.daemon.journal.states import State
+from bridge.daemon.work.main import NICENESS
 from bridge.daemon.work.outcome import OUT_OF_MEMORY
-from bridge.daemon.work.worker_main import NICENESS
 from tests.daemon.processes import children, runs
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import MosaicoClient, SequenceWriter
-from bridge.client.watch import Peer, resolve
+from bridge.client.stall import Peer, resolve
 from bridge.embedded import EmbeddedServer
 from bridge.errors import BridgeError, TransientError
 from bridge.ontology import Integer64

@@ -26,9 +26,9 @@ from bridge.errors import (
     PreconditionError,
     RefusedError,
 )
+from bridge.ingest.open_upload import OpenUpload
 from bridge.ingest.options import Identity
 from bridge.ingest.salvage import SALVAGED_KEY
-from bridge.ingest.upload import OpenUpload
 from bridge.mapping import BRIDGE_KEY
 from bridge.version import __version__
 
@@ -36,7 +36,7 @@ from bridge.version import __version__
 TAKES_MAX = 9
 
 
-class Existing(StrEnum):
+class OnPlatform(StrEnum):
     """What the platform has under the name."""
 
     ABSENT = "absent"
@@ -54,7 +54,7 @@ class Finding:
         marks: What the bridge that wrote it said of itself.
     """
 
-    state: Existing
+    state: OnPlatform
     handler: SequenceHandler | None = None
     marks: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,11 +107,11 @@ def find_place(
     remains: list[tuple[str, Finding]] = []
     for sequence in (name, *(f"{name}_take{take}" for take in range(2, TAKES_MAX + 1))):
         found = find_existing(client, sequence, fingerprint=fingerprint, instance=identity.instance)
-        if found.state is Existing.WHOLE:
+        if found.state is OnPlatform.WHOLE:
             for left, _ in remains:
                 removed(client, left)
             return Place(sequence=sequence, whole=found.handler)
-        if found.state is Existing.ABSENT:
+        if found.state is OnPlatform.ABSENT:
             break
         remains.append((sequence, found))
     else:
@@ -152,7 +152,7 @@ def find_existing(
     client.clear_sequence_handlers_cache()
     handler = client.sequence_handler(sequence)
     if handler is None:
-        return Finding(state=Existing.ABSENT)
+        return Finding(state=OnPlatform.ABSENT)
     block = handler.user_metadata.get(BRIDGE_KEY)
     marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
     if marks.get("fingerprint") != fingerprint:
@@ -162,14 +162,14 @@ def find_existing(
             hint="put {id} into ingest.sequence_name, or delete the sequence",
         )
     if handler.is_locked:
-        return Finding(state=Existing.WHOLE, handler=handler, marks=marks)
+        return Finding(state=OnPlatform.WHOLE, handler=handler, marks=marks)
     if marks.get("instance") != instance:
         raise BusyElsewhereError(
             f"sequence {sequence} is being written by bridge {marks.get('instance')}",
             resource=sequence,
             hint="wait for the other bridge; if it is gone, delete the sequence and retry",
         )
-    return Finding(state=Existing.REMAINS, handler=handler, marks=marks)
+    return Finding(state=OnPlatform.REMAINS, handler=handler, marks=marks)
 
 
 def _under_another_name(client: MosaicoClient, fingerprint: str) -> SequenceHandler | None:

@@ -11,8 +11,8 @@ from typing import Any
 from bridge.daemon.events.status import DaemonStatus, UplinkStatus, WatchStatus, WorkerProgress
 from bridge.daemon.journal.entry import Entry, Failure, Transition
 from bridge.daemon.journal.view import printable
-from bridge.daemon.observe.board import Board, TroubleNote
 from bridge.daemon.observe.health import Check, Disk, Verdict
+from bridge.daemon.observe.live_state import Board, TroubleNote
 
 NANOSECONDS = 1_000_000_000
 

@@ -27,7 +27,7 @@ Choice = TypeVar("Choice")
 
 
 @dataclass(slots=True, kw_only=True)
-class Lane:
+class TopicLane:
     """One topic on its way.
 
     Attributes:
@@ -79,7 +79,7 @@ def enter_skipped(report: TopicReport, reason: str, count: int, events: IngestEv
 
 def plan_lanes(
     reader: RecordingReader, options: IngestOptions, events: IngestEvents
-) -> tuple[dict[int, Lane], list[TopicReport]]:
+) -> tuple[dict[int, TopicLane], list[TopicReport]]:
     """Decide for every topic of a recording what happens to it.
 
     Returns:
@@ -92,7 +92,7 @@ def plan_lanes(
     wanted = TopicFilter(options.topics)
     taken: set[str] = set()
     decoders = _Decoders()
-    lanes: dict[int, Lane] = {}
+    lanes: dict[int, TopicLane] = {}
     reports: list[TopicReport] = []
     for topic in reader.topics:
         report = TopicReport(
@@ -128,7 +128,7 @@ def _lane(
     taken: set[str],
     events: IngestEvents,
     decoders: "_Decoders",
-) -> Lane:
+) -> TopicLane:
     if topic.obstacle:
         raise DefinitionError(topic.obstacle, msgtype=topic.msgtype, topic=topic.name)
     if topic.definition is None:
@@ -156,7 +156,7 @@ def _lane(
     report.platform_name = topic_name(
         topic.name, taken, rename=choices.rename, prefix=options.topic_prefix
     )
-    return Lane(
+    return TopicLane(
         topic=topic,
         decoder=decoder,
         plan=plan,

@@ -109,7 +109,7 @@ class Board:
     troubles: tuple[TroubleNote, ...] = ()
 
 
-class StatusBoard(NoObserver):
+class LiveState(NoObserver):
     """Listens to the daemon and answers `look`. One lock guards everything."""
 
     def __init__(

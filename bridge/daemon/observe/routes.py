@@ -14,7 +14,6 @@ from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.reader import JournalReader
 from bridge.daemon.journal.states import AT_REST, QUEUED, State
-from bridge.daemon.observe.board import Board, StatusBoard
 from bridge.daemon.observe.health import (
     NEEDS_PERSON,
     Check,
@@ -24,8 +23,9 @@ from bridge.daemon.observe.health import (
     readiness_checks,
     verdict,
 )
+from bridge.daemon.observe.live_state import Board, LiveState
 from bridge.daemon.observe.metrics import Metrics
-from bridge.daemon.observe.views import recording_detail_view, recording_view, status_view
+from bridge.daemon.observe.page_data import recording_detail_view, recording_view, status_view
 from bridge.errors import JournalError
 from bridge.version import __version__
 
@@ -75,7 +75,7 @@ class Answers:
         self,
         *,
         metrics: Metrics,
-        status: StatusBoard,
+        status: LiveState,
         journal: JournalReader,
         notifications: NotificationSource | None,
         folders: Mapping[str, Path],

@@ -11,7 +11,7 @@ from bridge.daemon.journal.journal import Journal
 from bridge.daemon.work.outcome import backoff_s
 
 
-class Clearing:
+class AbandonedUploads:
     """Knows what recordings at rest have left, and what of it is due.
 
     What has failed is kept in memory only: a restart begins anew. Used from the loop's thread only.

@@ -5,20 +5,20 @@ from collections.abc import Callable, Sequence
 from bridge.daemon.events.status import WatchStatus
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Failure
-from bridge.daemon.watch.ground import Ground
+from bridge.daemon.watch.inotify import FolderEvents
 from bridge.daemon.watch.tracker import Tracker
-from bridge.daemon.watch.watcher import Watcher
+from bridge.daemon.watch.watched_folder import WatchedFolder
 from bridge.daemon.watch.watches import held_watches
 
 # A new folder gets its watch a moment after it is there, so a single scan proves nothing.
 SHORT_SCANS = 2
 
 
-class Lookout:
+class FolderScans:
     """All watched folders together; used from the loop's thread only. Close it when done.
 
     Args:
-        grounds: The watched folders.
+        watched_folders: The watched folders.
         tracker: Takes note of what is there.
         clock: Where the time comes from.
         wake: Called from the watching threads when something happened; must only set a flag.
@@ -26,7 +26,7 @@ class Lookout:
 
     def __init__(
         self,
-        grounds: Sequence[Ground],
+        watched_folders: Sequence[WatchedFolder],
         *,
         tracker: Tracker,
         clock: Clock,
@@ -35,14 +35,16 @@ class Lookout:
         self._tracker = tracker
         self._clock = clock
         self._watchers = {
-            ground: Watcher(ground.folder, recursive=ground.settings.watch.recursive, wake=wake)
-            for ground in grounds
+            watched: FolderEvents(
+                watched.folder, recursive=watched.settings.watch.recursive, wake=wake
+            )
+            for watched in watched_folders
         }
         self._folders = 0
         # Scans in a row in which folders were without a watch.
         self._short = 0
         self.statuses: tuple[WatchStatus, ...] = tuple(
-            WatchStatus(name=ground.name, folder=ground.folder) for ground in grounds
+            WatchStatus(name=watched.name, folder=watched.folder) for watched in watched_folders
         )
 
     @property
@@ -66,12 +68,12 @@ class Lookout:
     @property
     def interval_s(self) -> float:
         """Time to the next look that nobody asks for: the shortest of all folders'."""
-        return min(ground.settings.watch.rescan_interval_s for ground in self._watchers)
+        return min(watched.settings.watch.rescan_interval_s for watched in self._watchers)
 
     @property
     def settle_s(self) -> float:
         """The longest quiet time for which a closed recording has to wait."""
-        return max(ground.settings.watch.settle_s for ground in self._watchers)
+        return max(watched.settings.watch.settle_s for watched in self._watchers)
 
     def refresh(self) -> None:
         """Have events come, where they do not yet or not any more."""
@@ -93,27 +95,30 @@ class Lookout:
         self.refresh()
         closed = {path for watcher in self._watchers.values() for path in watcher.closed()}
         self._tracker.scan(closed)
-        self._folders = sum(ground.folders for ground in self._watchers)
+        self._folders = sum(watched.folders for watched in self._watchers)
         if self._folders != before or self._short:
             self._count_watches(self._folders)
         took_s = self._clock.monotonic_s() - began_s
         self.statuses = tuple(
             WatchStatus(
-                name=ground.name,
-                folder=ground.folder,
-                readable=ground.problem is None,
+                name=watched.name,
+                folder=watched.folder,
+                readable=watched.problem is None,
                 events=watcher.works and self._short < SHORT_SCANS,
-                problem=self._problem(ground, watcher),
-                scans=ground.scans,
+                problem=self._problem(watched, watcher),
+                scans=watched.scans,
                 last_scan_ns=self._clock.wall_ns(),
                 last_scan_s=took_s,
-                recordings=len(ground.found),
+                recordings=len(watched.found),
             )
-            for ground, watcher in self._watchers.items()
+            for watched, watcher in self._watchers.items()
         )
         return [
-            (ground.name, None if ground.problem is None else Failure.of(ground.problem))
-            for ground in self._watchers
+            (
+                watched.name,
+                None if watched.problem is None else Failure.of(watched.problem),
+            )
+            for watched in self._watchers
         ]
 
     def _count_watches(self, folders: int) -> None:
@@ -122,9 +127,9 @@ class Lookout:
         works = all(watcher.works for watcher in self._watchers.values())
         self._short = self._short + 1 if works and held is not None and held < folders else 0
 
-    def _problem(self, ground: Ground, watcher: Watcher) -> str:
-        if ground.problem is not None:
-            return ground.problem.message
+    def _problem(self, watched: WatchedFolder, watcher: FolderEvents) -> str:
+        if watched.problem is not None:
+            return watched.problem.message
         if watcher.works and self._short >= SHORT_SCANS:
             return (
                 "events from some folders only, the rest by the periodic scan: the kernel has no "

@@ -13,7 +13,7 @@ import pytest
 from watchdog.events import FileSystemEvent
 
 from bridge.daemon.journal.states import State
-from bridge.daemon.watch.watcher import Watcher
+from bridge.daemon.watch.inotify import FolderEvents
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -50,12 +50,12 @@ def test_events_lost_in_an_overflow_cost_only_time(
     """The kernel's queue overflows while files appear in a storm; a scan finds every one."""
     heard: set[str] = set()
 
-    class Listening(Watcher):
+    class Listening(FolderEvents):
         def on_any_event(self, event: FileSystemEvent) -> None:
             heard.add(Path(os.fsdecode(event.src_path)).name)
             super().on_any_event(event)
 
-    monkeypatch.setattr("bridge.daemon.watch.lookout.Watcher", Listening)
+    monkeypatch.setattr("bridge.daemon.watch.folder_scans.Watcher", Listening)
     drafts = bridge.folder / "drafts"
     drafts.mkdir()
     for number in range(FILES):

@@ -14,7 +14,7 @@ from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Transition
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.event_log import EventLog
-from bridge.daemon.observe.logs import (
+from bridge.daemon.observe.log import (
     REPEAT_KINDS_MAX,
     REPEAT_WINDOW_S,
     REPEATS_MAX,

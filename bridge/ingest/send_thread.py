@@ -14,7 +14,7 @@ from typing import Self
 WaitTurn = Callable[[threading.Event], None]
 
 
-class SendBehind:
+class SendThread:
     """Runs calls in order in a thread, at most so many waiting.
 
     Args:

@@ -2,8 +2,8 @@
 
 from bridge.client import MosaicoClient, OnErrorPolicy
 from bridge.errors import AlreadyExistsError, NotFoundError, PreconditionError, RecordingError
-from bridge.ingest.existing import Existing, find_existing, removed
-from bridge.ingest.upload import OpenUpload
+from bridge.ingest.on_platform import OnPlatform, find_existing, removed
+from bridge.ingest.open_upload import OpenUpload
 
 
 def clear_remains(
@@ -37,7 +37,7 @@ def clear_remains(
         found = find_existing(client, upload.sequence, fingerprint=fingerprint, instance=instance)
     except AlreadyExistsError:
         return
-    if found.state is not Existing.REMAINS:
+    if found.state is not OnPlatform.REMAINS:
         return
     if policy is OnErrorPolicy.Delete or not upload.begun:
         removed(client, upload.sequence)

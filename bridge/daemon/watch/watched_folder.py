@@ -11,7 +11,7 @@ from bridge.daemon.watch.scan import Found, Scanner, ignored, place
 from bridge.errors import RecordingError
 
 
-class Ground:
+class WatchedFolder:
     """A watched folder; used from the loop's thread only.
 
     Args:
@@ -93,11 +93,11 @@ class Ground:
         )
 
 
-def grounds_of(settings: Settings) -> tuple[Ground, ...]:
+def watched_folders_of(settings: Settings) -> tuple[WatchedFolder, ...]:
     """Give the watched folders of the settings."""
-    return tuple(Ground(name, each) for name, each in settings.watched.items())
+    return tuple(WatchedFolder(name, each) for name, each in settings.watched.items())
 
 
-def ground_of(path: Path, grounds: Iterable[Ground]) -> Ground | None:
+def watched_folder_of(path: Path, watched_folders: Iterable[WatchedFolder]) -> WatchedFolder | None:
     """Give the watched folder that a path lies in, or None."""
-    return next((ground for ground in grounds if ground.holds(path)), None)
+    return next((watched for watched in watched_folders if watched.holds(path)), None)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.errors import ConfigError
-from bridge.mapping.keys import clean_keys
+from bridge.mapping.metadata_keys import clean_keys
 from bridge.mapping.sidecar import Sidecar
 
 BRIDGE_KEY = "_bridge_"

@@ -45,7 +45,7 @@ CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 WORKER_COMMAND = (
     sys.executable,
     "-c",
-    "from bridge.daemon.work.worker_run import main; main()",
+    "from bridge.daemon.work.job import main; main()",
 )
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
-from bridge.daemon.watch.ground import Ground
+from bridge.daemon.watch.paths_seen import PathsSeen
 from bridge.daemon.watch.scan import Found
-from bridge.daemon.watch.sightings import Sightings
 from bridge.daemon.watch.units import files_of, sent_otherwise
+from bridge.daemon.watch.watched_folder import WatchedFolder
 from bridge.model import Recording
 
 
-class Recogniser:
+class Identifier:
     """Brings complete recordings into the queue, unless their content is known.
 
     Args:
@@ -23,9 +23,9 @@ class Recogniser:
         sightings: What stands where.
     """
 
-    def __init__(self, journal: Journal, sightings: Sightings) -> None:
+    def __init__(self, journal: Journal, sightings: PathsSeen) -> None:
         self._journal = journal
-        self._sightings = sightings
+        self._paths_seen = sightings
 
     def settle(
         self,
@@ -34,7 +34,7 @@ class Recogniser:
         *,
         content: str,
         found: Found,
-        ground: Ground,
+        watched: WatchedFolder,
         reason: str,
         salvage: bool,
     ) -> None:
@@ -45,18 +45,25 @@ class Recogniser:
             entry: What the journal has of it so far; taken out where it is known content.
             content: Its fingerprint.
             found: How it looked just before and after the fingerprint was taken.
-            ground: The watched folder it lies in.
+            watched: The watched folder it lies in.
             reason: Why it counts as complete.
             salvage: Whether it is taken although something of it is missing.
         """
         known = self._journal.with_content(content)
         if known is not None:
-            self._known(recording.path, entry, known, content=content, found=found, ground=ground)
+            self._known(
+                recording.path,
+                entry,
+                known,
+                content=content,
+                found=found,
+                watched=watched,
+            )
             return
         state, why = State.READY, reason
         if sent := sent_otherwise(recording, found, self._journal, entry):
             state, why = State.IGNORED, sent
-        elif ground.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
+        elif watched.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
             state, why = State.IGNORED, "it changed after it was sent"
         self._journal.move(
             entry.id,
@@ -68,12 +75,19 @@ class Recogniser:
             modified_ns=found.modified_ns,
             files=files_of(recording),
         )
-        self._sightings.see(recording.path, entry, found)
+        self._paths_seen.see(recording.path, entry, found)
 
     def _known(
-        self, path: Path, entry: Entry, known: Entry, *, content: str, found: Found, ground: Ground
+        self,
+        path: Path,
+        entry: Entry,
+        known: Entry,
+        *,
+        content: str,
+        found: Found,
+        watched: WatchedFolder,
     ) -> None:
-        if known.path != path and self._sightings.stands(known):
+        if known.path != path and self._paths_seen.stands(known):
             self._journal.move(
                 entry.id,
                 State.IGNORED,
@@ -81,11 +95,11 @@ class Recogniser:
                 fingerprint=content,
                 duplicate_of=known.id,
             )
-            self._sightings.see(path, entry, found)
+            self._paths_seen.see(path, entry, found)
             return
-        self._sightings.drop(entry)
+        self._paths_seen.drop(entry)
         self._journal.note(known.id, path=path)
-        self._sightings.see(path, known, found)
+        self._paths_seen.see(path, known, found)
         if known.state is State.VANISHED:
             self._journal.move(known.id, State.READY, "it is back")
         elif known.state is State.DISPOSED:
@@ -94,13 +108,13 @@ class Recogniser:
             # Its sequence is gone; now it supersedes what stood here in its place.
             supersedes = entry.supersedes if entry.supersedes != known.id else known.supersedes
             self._journal.move(known.id, State.READY, "it is back", supersedes=supersedes)
-        elif known.state is State.IGNORED and not self._stays_ignored(known, ground):
+        elif known.state is State.IGNORED and not self._stays_ignored(known, watched):
             self._journal.move(known.id, State.READY, "the settings do not leave it out any more")
 
-    def _stays_ignored(self, entry: Entry, ground: Ground) -> bool:
-        if ground.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
+    def _stays_ignored(self, entry: Entry, watched: WatchedFolder) -> bool:
+        if watched.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
             return True
-        found = self._sightings.found.get(entry.path)
+        found = self._paths_seen.found.get(entry.path)
         return found is not None and bool(
             sent_otherwise(found.recording, found, self._journal, entry)
         )

@@ -7,8 +7,8 @@ from functools import partial
 from bridge.bags import fingerprint, load_recording, load_split
 from bridge.client import OnErrorPolicy, Pacer, UplinkShare
 from bridge.compose import connect, ingest_options
+from bridge.daemon.work.main import PipeEvents, serve
 from bridge.daemon.work.pipe import Job, JobKind
-from bridge.daemon.work.worker_main import PipeEvents, serve
 from bridge.errors import RecordingChangedError
 from bridge.ingest import IngestReport, clear_remains, ingest
 

@@ -16,7 +16,7 @@ from bridge.daemon.watch.scan import Found, look_at
 NEEDS_SOURCE = frozenset({State.READY, State.WAITING, State.REJECTED})
 
 
-class Sightings:
+class PathsSeen:
     """Remembers what stands where.
 
     Args:

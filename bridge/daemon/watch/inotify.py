@@ -26,7 +26,7 @@ CLOSED_PATHS_MAX = 100_000
 STOP_TIMEOUT_S = 5.0
 
 
-class Watcher(FileSystemEventHandler):
+class FolderEvents(FileSystemEventHandler):
     """Watches one folder; `refresh` sets it up and keeps it going. Close it when done.
 
     Args:

@@ -8,7 +8,7 @@ from bridge.bags import load_recording
 from bridge.client import MosaicoClient
 from bridge.embedded import EmbeddedServer
 from bridge.ingest import Identity, IngestOptions, ingest
-from bridge.ingest.carried import ATTACHMENTS_MAX, RECORDS_BYTES_MAX, carried_metadata
+from bridge.ingest.attachments import ATTACHMENTS_MAX, RECORDS_BYTES_MAX, carried_metadata
 from bridge.mapping import BRIDGE_KEY
 
 
