@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from bridge.bags.formats import FORMATS
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
 from bridge.model import Container, RecordingFile
@@ -37,12 +38,12 @@ ROSBAG1_MAGIC = b"#ROSBAG V2.0\n"
 ROSBAG1_HEAD_BYTES = 4096
 ROSBAG1_INDEX_POSITION = b"index_pos="
 
+SQLITE_LOGS = next(form.logs for form in FORMATS if form.container is Container.SQLITE3)
 SQLITE_HEADER_BYTES = 100
 SQLITE_PAGE_SIZE = struct.Struct(">16xH")
 SQLITE_PAGE_COUNT = struct.Struct(">28xI")
 # In the page size field 1 stands for 65536, which does not fit it.
 SQLITE_PAGE_SIZE_OF_ONE = 65536
-SQLITE_SIDECARS = ("-wal", "-journal")
 
 ZSTD_MAGIC = 0xFD2FB528
 ZSTD_SKIPPABLE_MAGIC = 0x184D2A50
@@ -118,7 +119,7 @@ def _sqlite_ends(handle: int, size_bytes: int) -> bool:
 
 
 def _has_sidecar(path: Path) -> bool:
-    for suffix in SQLITE_SIDECARS:
+    for suffix in SQLITE_LOGS:
         try:
             if path.with_name(path.name + suffix).lstat().st_size > 0:
                 return True

@@ -1,6 +1,6 @@
 """Identity of a recording by its content: not by path, inode or time.
 
-Sizes, first and last 64 KiB of each storage file tell recordings apart without reading them; the
+Sizes, first and last 64 KiB of each storage file distinguish recordings without reading them; the
 hash of everything is taken while reading. `metadata.yaml` has no part in it: the recorder writes it
 late, and tools rewrite it.
 """
