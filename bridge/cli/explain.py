@@ -12,8 +12,8 @@ from bridge.cli.terminal import cell, out, print_json, table
 from bridge.config import load_settings
 from bridge.daemon import PARTS, Explanation, State
 from bridge.daemon import explain as explain_path
+from bridge.units import SECOND_NS
 
-NANOSECONDS = 1_000_000_000
 ARRIVED = frozenset({State.FINALISED, State.DISPOSED})
 
 
@@ -65,7 +65,7 @@ def _print(found: Explanation) -> None:
             out.print(f"[bold]hint:[/] {cell(entry.failure.hint)}", soft_wrap=True)
     made = table([("when", "left"), ("state", "left"), ("why", "left")])
     for step in found.story:
-        made.add_row(clock_time(step.at_ns / NANOSECONDS), str(step.after), cell(step.reason))
+        made.add_row(clock_time(step.at_ns / SECOND_NS), str(step.after), cell(step.reason))
     out.print(f"story of recording {entry.id}" + _sequence(entry.sequence), soft_wrap=True)
     out.print(made)
 

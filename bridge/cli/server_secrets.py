@@ -7,8 +7,7 @@ from typing import Any
 
 from bridge.embedded import ApiKey, Permission
 from bridge.errors import ConfigError
-
-_NS_PER_S = 1_000_000_000
+from bridge.units import SECOND_NS
 
 
 def certificates(certificate: Path | None, key: Path | None) -> list[tuple[bytes, bytes]]:
@@ -65,5 +64,5 @@ def _api_key(entry: Any, where: str) -> ApiKey:
         )
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
-    expires_ns = None if expires is None else int(expires.timestamp()) * _NS_PER_S
+    expires_ns = None if expires is None else int(expires.timestamp()) * SECOND_NS
     return ApiKey(permission=known[table["permission"]], expires_ns=expires_ns)

@@ -24,14 +24,13 @@ from bridge.bags.rosbag1.records import (
 )
 from bridge.bags.rosbag1.walk import Gap, walk
 from bridge.bags.source import BytesSource
+from bridge.units import SECOND_NS
 
 Integers = NDArray[np.int64]
 """int64, shape (n,): positions in a chunk, times or ids."""
 
 LAYOUTS_MAX = 8
 """Ways of writing a message's header that are read in one go; a writer has one."""
-
-_SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +167,7 @@ def _columns(array: NDArray[np.uint8], offsets: Integers) -> MessageColumns | No
     starts = lengths_at + LENGTH_BYTES
     return MessageColumns(
         connections=values[:, 0],
-        times_ns=values[:, 1] * _SECOND_NS + values[:, 2],
+        times_ns=values[:, 1] * SECOND_NS + values[:, 2],
         starts=starts,
         ends=starts + _lengths(array, lengths_at),
     )

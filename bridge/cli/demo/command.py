@@ -19,6 +19,7 @@ from bridge.config import load_settings
 from bridge.daemon import Entry, Failure, NoObserver
 from bridge.errors import UsageError
 from bridge.ingest import IngestReport
+from bridge.units import SECOND_NS
 
 MARKER = ".mosaico-bridge-demo"
 INGEST_TIMEOUT_S = 300.0
@@ -89,8 +90,8 @@ def _show(parts: Composition, outcome: _Outcome, watched: Path, duration_s: floa
         f"the bridge watches {watched} and sends to the embedded server on {parts.address}",
         soft_wrap=True,
     )
-    start_ns = time.time_ns() - round(duration_s * 1e9)
-    name = time.strftime("drive_%Y%m%dT%H%M%SZ", time.gmtime(start_ns / 1e9))
+    start_ns = time.time_ns() - round(duration_s * SECOND_NS)
+    name = time.strftime("drive_%Y%m%dT%H%M%SZ", time.gmtime(start_ns / SECOND_NS))
     bag = write_drive(watched, name=name, start_ns=start_ns, duration_s=duration_s)
     err.print(
         f"a recorder has written {bag}: {len(list(bag.glob('*.mcap')))} MCAP files", soft_wrap=True

@@ -11,10 +11,10 @@ from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
 from bridge.daemon.journal.states import IN_WORK, QUEUED, State
 from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.live_state import Board
+from bridge.units import MEBIBYTE
 
 # The loop makes a turn at least once a second; one that has not for so long is stuck.
 STUCK_AFTER_S = 30.0
-MEBIBYTE = 1024 * 1024
 DISK_FREE_MIN_BYTES = 256 * MEBIBYTE
 
 # What stays as it is until a person does something.

@@ -19,11 +19,11 @@ from bridge.daemon.journal.reader import JournalReader
 from bridge.daemon.observe.metrics import ON_PLATFORM, Metrics
 from bridge.daemon.observe.notification_store import Notice, NotificationStore, Target
 from bridge.errors import BridgeError, NotFoundError, Trouble
+from bridge.units import SECOND_NS
 
 log = logging.getLogger(__name__)
 
 SECONDS_PER_DAY = 86_400.0
-NANOSECONDS = 1_000_000_000
 # Waits double after trouble up to so many intervals.
 BACKOFF_INTERVALS_MAX = 16
 # Older recordings than the latest so many are not asked about, however short their age.
@@ -200,7 +200,7 @@ class NotificationPoller:
 
     def _targets(self, journal: Journal) -> list[Target]:
         """List what to ask about: sequences of the window, and the topics sent into each."""
-        since_ns = int((self._wall() - self._window_s) * NANOSECONDS)
+        since_ns = int((self._wall() - self._window_s) * SECOND_NS)
         targets: list[Target] = []
         topics: dict[tuple[int, int], tuple[str, ...]] = {}
         for entry in journal.recordings(states=ON_PLATFORM, limit=RECORDINGS_MAX):
