@@ -5,7 +5,6 @@ https://www.sqlite.org/fileformat2.html
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +21,13 @@ _ONE = 9
 _BLOB = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text of a row, undecoded."""
+class Text(bytes):
+    """A value that was stored as TEXT; the bytes are those of the text, undecoded."""
 
-    data: bytes
+    __slots__ = ()
 
 
-Value = int | float | bytes | Text | None
+Value = int | float | bytes | None
 
 
 def pointers_of(file: PageFile, number: int, data: bytes) -> NDArray[np.int64] | None:

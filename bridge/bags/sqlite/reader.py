@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Self
 
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.sqlite.cells import Text
 from bridge.bags.sqlite.copy import TROUBLE, Database, open_database
 from bridge.bags.sqlite.pages import MAGIC, is_cut, is_outgrown
-from bridge.bags.sqlite.rows import Row, RowBatch, Text, blocks_of, fill
+from bridge.bags.sqlite.rows import Row, RowBatch, blocks_of, fill
 from bridge.bags.sqlite.salvage import CUT, salvaged_rows, salvaged_schema
 from bridge.bags.sqlite.schema import Schema, read_schema
 from bridge.bags.sqlite.seen import SeenRows

@@ -22,7 +22,6 @@ from bridge.bags.sqlite.pages import (
     read_header,
 )
 from bridge.bags.sqlite.rows import Row
-from bridge.bags.sqlite.rows import Text as TextPayload
 from bridge.bags.sqlite.schema import ENCODINGS, Schema, TopicRow, check_topics, schema_of
 from bridge.bags.sqlite.seen import SeenRows
 from bridge.definitions import normal_msgtype
@@ -134,8 +133,6 @@ def _message(rowid: int, values: list[Value]) -> Row | None:
     match values:
         case [None | int(), int() as topic_id, int() as time_ns, bytes() as payload]:
             return rowid, topic_id, time_ns, payload
-        case [None | int(), int() as topic_id, int() as time_ns, Text(data)]:
-            return rowid, topic_id, time_ns, TextPayload(data)
         case _:
             return None
 
@@ -191,7 +188,7 @@ def _small_rows(file: PageFile, free: NDArray[np.bool_]) -> Iterator[tuple[int, 
 
 def _word(value: Value) -> Any:
     """Decode a text; other values stay as they are."""
-    return value.data.decode("utf-8", "replace") if isinstance(value, Text) else value
+    return value.decode("utf-8", "replace") if isinstance(value, Text) else value
 
 
 def _lost_pages(file: PageFile, path: Path) -> list[Loss]:
