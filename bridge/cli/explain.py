@@ -5,15 +5,13 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile, StateFolder, WatchFolder
 from bridge.cli.status import clock_time
-from bridge.cli.terminal import cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, table
 from bridge.config import load_settings
 from bridge.daemon import PARTS, WHOLE_ON_PLATFORM, Explanation
 from bridge.daemon import explain as explain_path
-
-NANOSECONDS = 1_000_000_000
+from bridge.units import SECOND_NS
 
 
 def explain(
@@ -23,10 +21,10 @@ def explain(
     state: StateFolder = None,
     json: AsJson = False,
 ) -> int:
-    """Say which completeness rule a recording meets, what it waits for, and its story so far.
+    """Show which completeness rule a recording meets, what it waits for, and its story so far.
 
     Exits with 0 when it is on the platform whole, 3 while it waits or when it is there in part,
-    65 when it is no recording or needs a person.
+    65 when it is no recording or needs attention.
     """
     settings = load_settings(config, {"watch.folder": folder, "state.folder": state})
     found = explain_path(path, settings)
@@ -40,7 +38,7 @@ def explain(
 def _exit(found: Explanation) -> Exit:
     if found.entry is None:
         return Exit.BAD_RECORDING if found.verdict is None else Exit.PARTIAL
-    if found.entry.state in PARTS["needs_person"]:
+    if found.entry.state in PARTS["needs_attention"]:
         return Exit.BAD_RECORDING
     return Exit.OK if found.entry.state in WHOLE_ON_PLATFORM else Exit.PARTIAL
 
@@ -64,7 +62,7 @@ def _print(found: Explanation) -> None:
             out.print(f"[bold]hint:[/] {cell(entry.failure.hint)}", soft_wrap=True)
     made = table([("when", "left"), ("state", "left"), ("why", "left")])
     for step in found.story:
-        made.add_row(clock_time(step.at_ns / NANOSECONDS), str(step.after), cell(step.reason))
+        made.add_row(clock_time(step.at_ns / SECOND_NS), str(step.after), cell(step.reason))
     out.print(f"story of recording {entry.id}" + _sequence(entry.sequence), soft_wrap=True)
     out.print(made)
 

@@ -12,12 +12,13 @@ from typing import Any
 from bridge.config import Settings
 from bridge.daemon import INSTANCE_FILE, LOCK_FILE
 from bridge.errors import JournalError
+from bridge.units import MEBIBYTE
 
 PATIENCE_S = 3.0
 # Workers of a daemon that was killed end by themselves, within this time.
 HANDOVER_S = 5.0
 LOOK_S = 0.1
-ANSWER_BYTES_MAX = 64 * 1024 * 1024
+ANSWER_BYTES_MAX = 64 * MEBIBYTE
 # Addresses to listen on everywhere, and where one then finds the listener.
 ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
 
@@ -31,7 +32,7 @@ def daemon_runs(folder: Path) -> bool | None:
     except OSError:
         return None
     try:
-        # Shared and given up at once: whoever starts in this instant waits longer than that.
+        # Shared and given up at once: a bridge that starts in this instant waits longer than that.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

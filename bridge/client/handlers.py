@@ -10,8 +10,7 @@ from bridge.client.catalog import WHOLE, Dialect, SequenceFacts, SessionFacts, T
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
 from bridge.client.readers import TopicReader, merge_by_time
-
-_NS_PER_S = 1_000_000_000
+from bridge.units import SECOND_NS
 
 
 class TopicHandler:
@@ -250,5 +249,5 @@ def utc(time_ns: int | None) -> datetime | None:
     """Give nanoseconds since the epoch as a datetime; finer than 1 us is cut."""
     if time_ns is None:
         return None
-    seconds, rest_ns = divmod(time_ns, _NS_PER_S)
+    seconds, rest_ns = divmod(time_ns, SECOND_NS)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ns // 1000)

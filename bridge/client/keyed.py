@@ -27,6 +27,7 @@ from bridge.client.names import kind_of
 from bridge.client.notifications import parse_datetime
 from bridge.client.revisions import Revision
 from bridge.errors import NotFoundError, PreconditionError
+from bridge.units import SECOND_NS
 
 _Json = Mapping[str, Any]
 _LOCATION_SCHEME = "mosaico:"
@@ -228,4 +229,4 @@ def _nanoseconds(text: Any) -> int | None:
         elapsed = parse_datetime(str(text)) - _EPOCH
     except ValueError:
         return None
-    return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000_000 + elapsed.microseconds * 1000
+    return (elapsed.days * 86_400 + elapsed.seconds) * SECOND_NS + elapsed.microseconds * 1000

@@ -35,6 +35,7 @@ from bridge.daemon.work.process import Worker
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting
 from bridge.daemon.work.supervisor import Supervisor
 from bridge.errors import BridgeError, JournalError
+from bridge.units import DAY_NS
 
 TICK_S = 1.0
 # Short, because workers wait for their next job meanwhile.
@@ -45,7 +46,6 @@ SCAN_GAP_S = 0.1
 SCAN_GAP_FACTOR = 10.0
 JOURNAL_RETRY_S = 2.0
 PRUNE_INTERVAL_S = 3600.0
-NANOSECONDS_PER_DAY = 86_400 * 10**9
 
 
 class Loop:
@@ -355,7 +355,7 @@ class Loop:
 
     def _prune(self) -> None:
         self._prune_at_s = self._clock.monotonic_s() + PRUNE_INTERVAL_S
-        keep_ns = int(self._settings.state.keep_days * NANOSECONDS_PER_DAY)
+        keep_ns = int(self._settings.state.keep_days * DAY_NS)
         for entry in self._journal.prune(before_ns=self._clock.wall_ns() - keep_ns):
             self._forgotten(entry)
 

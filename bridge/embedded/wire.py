@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from bridge.units import SECOND_NS
+
 Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 FORMATS = frozenset({"default", "ragged", "image"})
@@ -103,7 +105,7 @@ def utc_text(time_ns: int) -> str:
 
     The fraction has 3, 6 or 9 digits, and is absent when it is zero.
     """
-    seconds, fraction_ns = divmod(time_ns, 1_000_000_000)
+    seconds, fraction_ns = divmod(time_ns, SECOND_NS)
     text = datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
     digits = f"{fraction_ns:09d}"
     while digits.endswith("000"):

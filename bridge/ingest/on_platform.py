@@ -262,7 +262,7 @@ def clear_remains(
         return
     if found.state is not OnPlatform.REMAINS:
         return
-    if policy is OnErrorPolicy.Delete or not upload.begun:
+    if policy is OnErrorPolicy.Delete or not upload.started:
         removed(client, upload.sequence)
         return
     writer = client.sequence_resume(

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from bridge.mapping.columns import absent, as_numpy, lengths, lists, struct
 from bridge.mapping.source import Source
 from bridge.ontology import Header, Pose, Quaternion, Time, Vector3d, Velocity
+from bridge.units import SECOND_NS
 
 Columns = dict[str, pa.Array]
 Build = Callable[[Source], Columns]
 
-NANOSECONDS_PER_SECOND = 1_000_000_000
 
 COVARIANCE_TYPE = pa.list_(pa.float64())
 
@@ -30,7 +30,7 @@ def stamp_columns(source: Source) -> Columns:
     """Map sec and nanosec; messages whose nanoseconds are a second or more are dropped."""
     seconds = source.column("sec", pa.int32())
     nanoseconds = source.column("nanosec", pa.uint32())
-    source.reject(as_numpy(nanoseconds) >= NANOSECONDS_PER_SECOND, BAD_STAMP)
+    source.reject(as_numpy(nanoseconds) >= SECOND_NS, BAD_STAMP)
     return {"seconds": seconds, "nanoseconds": nanoseconds}
 
 

@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.mapping.options import TopicOptions
-
-NANOSECONDS_PER_SECOND = 1_000_000_000
+from bridge.mapping.choices import TopicOptions
+from bridge.units import SECOND_NS
 
 
 class Downsampler:
@@ -24,7 +23,7 @@ class Downsampler:
         self._every_nth = options.every_nth
         self._period_ns: int | None = None
         if options.max_hz is not None:
-            self._period_ns = max(1, round(NANOSECONDS_PER_SECOND / options.max_hz))
+            self._period_ns = max(1, round(SECOND_NS / options.max_hz))
         self._position = 0
         self._period: int | None = None
         self.filtered = 0

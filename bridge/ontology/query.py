@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from bridge.errors import UsageError
+from bridge.units import SECOND_NS
 
 
 class QueryError(UsageError, ValueError):
@@ -237,7 +238,7 @@ def plain_value(value: object) -> Any:
             raise QueryError(f"{value} has no time zone")
         elapsed = value - datetime(1970, 1, 1, tzinfo=UTC)
         whole_s = elapsed.days * 86_400 + elapsed.seconds
-        return whole_s * 1_000_000_000 + elapsed.microseconds * 1000
+        return whole_s * SECOND_NS + elapsed.microseconds * 1000
     unwrapped = value.item() if hasattr(value, "item") else value
     if isinstance(unwrapped, list | tuple):
         return tuple(plain_value(element) for element in unwrapped)

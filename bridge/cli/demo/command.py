@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 
 from bridge.cli.demo.drive import write_drive
-from bridge.cli.exits import Exit
 from bridge.cli.options import HttpPort
 from bridge.cli.report import print_report
 from bridge.cli.run import Composition, compose
-from bridge.cli.terminal import err, out
+from bridge.cli.terminal import Exit, err, out
 from bridge.config import load_settings
 from bridge.daemon import Entry, Failure, NoObserver
 from bridge.errors import UsageError
 from bridge.ingest import IngestReport
+from bridge.units import SECOND_NS
 
 MARKER = ".mosaico-bridge-demo"
 INGEST_TIMEOUT_S = 300.0
@@ -89,8 +89,8 @@ def _show(parts: Composition, outcome: _Outcome, watched: Path, duration_s: floa
         f"the bridge watches {watched} and sends to the embedded server on {parts.address}",
         soft_wrap=True,
     )
-    start_ns = time.time_ns() - round(duration_s * 1e9)
-    name = time.strftime("drive_%Y%m%dT%H%M%SZ", time.gmtime(start_ns / 1e9))
+    start_ns = time.time_ns() - round(duration_s * SECOND_NS)
+    name = time.strftime("drive_%Y%m%dT%H%M%SZ", time.gmtime(start_ns / SECOND_NS))
     bag = write_drive(watched, name=name, start_ns=start_ns, duration_s=duration_s)
     err.print(
         f"a recorder has written {bag}: {len(list(bag.glob('*.mcap')))} MCAP files", soft_wrap=True
@@ -114,7 +114,7 @@ def _show(parts: Composition, outcome: _Outcome, watched: Path, duration_s: floa
 
 def _wait_for_interrupt(parts: Composition, thread: threading.Thread) -> None:
     try:
-        # Inside, since whoever reads this line may press it at once.
+        # Inside, since a reader of this line may press it at once.
         out.print("running until Ctrl-C", soft_wrap=True)
         thread.join()
     except KeyboardInterrupt:

@@ -20,8 +20,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from bridge.errors import UsageError
+from bridge.units import SECOND_NS
 
-SECOND_NS = 1_000_000_000
 IMAGE_WIDTH, IMAGE_HEIGHT = 320, 240
 LIDAR_RINGS, LIDAR_COLUMNS = 16, 512
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bridge.config import DisposalSettings
-
-NANOSECONDS_PER_DAY = 86_400 * 10**9
+from bridge.units import DAY_NS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ def due(
     """
     oldest_first = sorted(sources, key=lambda source: (source.sent_ns, source.entry_id))
     counted = len(oldest_first) - settings.retain_count
-    young_ns = now_ns - int(settings.retain_days * NANOSECONDS_PER_DAY)
+    young_ns = now_ns - int(settings.retain_days * DAY_NS)
     gone: list[int] = []
     kept: list[Source] = []
     for position, source in enumerate(oldest_first):

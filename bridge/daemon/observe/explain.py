@@ -17,6 +17,7 @@ from bridge.daemon.watch.scan import look_at
 from bridge.daemon.watch.watched_folder import WatchedFolder, watched_folder_of, watched_folders_of
 from bridge.errors import JournalError, RecordingError
 from bridge.model import Recording
+from bridge.units import SECOND_NS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ def explain(
     found = look_at(recording)
     facts = gather(recording, check=check_writer)
     modified_ns = 0 if found is None else found.modified_ns
-    quiet_s = max(0.0, (clock.wall_ns() - modified_ns) / 1e9)
+    quiet_s = max(0.0, (clock.wall_ns() - modified_ns) / SECOND_NS)
     verdict = judge(
         facts,
         quiet_s=quiet_s,

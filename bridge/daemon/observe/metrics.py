@@ -19,8 +19,7 @@ from bridge.daemon.journal.states import DELIVERED, IN_WORK, ON_PLATFORM, QUEUED
 from bridge.daemon.observe.instruments import BUDGET_PERIODS, Instruments
 from bridge.errors import JournalError, VerificationError
 from bridge.ingest import IngestReport, TopicReport
-
-NANOSECONDS = 1_000_000_000
+from bridge.units import SECOND_NS
 
 # Label values from outside beyond this many different ones are counted as `other`.
 LABEL_VALUES_MAX = 48
@@ -76,7 +75,7 @@ class Metrics(NoObserver):
         return self._on.exposition()
 
     def platform_known(self, *, address: str, revision: str) -> None:
-        """Show which platform it is, once a connection has told."""
+        """Show which platform it is, once a connection has shown it."""
         self._on.server_info.clear()
         self._on.server_info.labels(address, revision).set(1)
 
@@ -86,7 +85,7 @@ class Metrics(NoObserver):
         """Take over what the journal holds, and show what does not change any more."""
         if self._journal is not None:
             self._adopt(self._journal)
-        self._on.start.set(status.started_ns / NANOSECONDS)
+        self._on.start.set(status.started_ns / SECOND_NS)
         self._on.embedded.set(status.embedded)
         self._on.server_info.labels(status.server, "").set(1)
         self.ticked(status=status)
@@ -94,7 +93,7 @@ class Metrics(NoObserver):
     def ticked(self, *, status: DaemonStatus) -> None:
         """Follow the snapshot: counts, workers, the gate and how long it was closed."""
         on = self._on
-        on.last_tick.set(status.ticked_ns / NANOSECONDS)
+        on.last_tick.set(status.ticked_ns / SECOND_NS)
         for state in State:
             on.recordings.labels(state).set(status.counts.get(state, 0))
         on.workers.set(len(status.workers))
@@ -134,7 +133,7 @@ class Metrics(NoObserver):
         self._follow(entry)
         if transition.after in DELIVERED:
             self._succeeded(transition.at_ns)
-            delay_s = (transition.at_ns - entry.modified_ns) / NANOSECONDS
+            delay_s = (transition.at_ns - entry.modified_ns) / SECOND_NS
             self._on.delay.observe(max(0.0, delay_s))
 
     def recording_forgotten(self, *, entry: Entry) -> None:
@@ -275,11 +274,11 @@ class Metrics(NoObserver):
 
     def _oldest_age_s(self) -> float:
         found_ns = [entry.discovered_ns for entry in list(self._pending.values())]
-        return max(0.0, self._wall() - min(found_ns) / NANOSECONDS) if found_ns else 0.0
+        return max(0.0, self._wall() - min(found_ns) / SECOND_NS) if found_ns else 0.0
 
     def _succeeded(self, at_ns: int) -> None:
         self._last_success_ns = max(at_ns, self._last_success_ns)
-        self._on.last_success.set(self._last_success_ns / NANOSECONDS)
+        self._on.last_success.set(self._last_success_ns / SECOND_NS)
 
     def _show_uplink(self, uplink: UplinkStatus) -> None:
         limit = uplink.bytes_per_second_max
@@ -292,4 +291,4 @@ class Metrics(NoObserver):
         self._on.watch_readable.set(watch.readable)
         self._on.watch_events.set(watch.events)
         self._on.scan_duration.set(watch.last_scan_s)
-        self._on.last_scan.set(watch.last_scan_ns / NANOSECONDS)
+        self._on.last_scan.set(watch.last_scan_ns / SECOND_NS)

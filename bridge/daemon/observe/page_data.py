@@ -13,8 +13,7 @@ from bridge.daemon.journal.entry import Entry, Failure, Transition
 from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.health import Check, Disk, Verdict
 from bridge.daemon.observe.live_state import Board, TroubleNote
-
-NANOSECONDS = 1_000_000_000
+from bridge.units import SECOND_NS
 
 
 def recording_view(entry: Entry) -> dict[str, Any]:
@@ -212,4 +211,4 @@ def _trouble_view(note: TroubleNote) -> dict[str, Any]:
 
 
 def _seconds(stamp_ns: int) -> float:
-    return stamp_ns / NANOSECONDS
+    return stamp_ns / SECOND_NS

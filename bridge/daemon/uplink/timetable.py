@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from bridge.config import MINUTES_PER_DAY, UplinkSettings, UplinkSpan, minute_of_day, weekdays
+from bridge.units import SECOND_NS
 
 # A timetable repeats after a week.
 DAYS_AHEAD = 8
@@ -22,7 +23,7 @@ def local_time(settings: UplinkSettings, wall_ns: int) -> datetime:
     """
     zone: tzinfo | None = ZoneInfo(settings.timezone) if settings.timezone else None
     try:
-        return datetime.fromtimestamp(wall_ns / 1e9, tz=zone).astimezone(zone)
+        return datetime.fromtimestamp(wall_ns / SECOND_NS, tz=zone).astimezone(zone)
     except (OverflowError, ValueError, OSError):
         return datetime.fromtimestamp(0, tz=zone).astimezone(zone)
 

@@ -25,6 +25,7 @@ from bridge.daemon.uplink.timetable import (
     local_time,
     month_of,
 )
+from bridge.units import SECOND_NS
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ FORMAT_VERSION = 1
 SAVE_INTERVAL_S = 5.0
 # Periods that are remembered; more than two because clocks may jump there and back.
 PERIODS_MAX = 64
-NANOSECONDS = 1_000_000_000
 
 
 class Uplink(NoObserver):
@@ -116,7 +116,7 @@ class Uplink(NoObserver):
         budgets = tuple(self._budgets(now))
         for budget in budgets:
             if budget.left_bytes == 0:
-                ends = datetime.fromtimestamp(budget.ends_ns / NANOSECONDS, tz=now.tzinfo)
+                ends = datetime.fromtimestamp(budget.ends_ns / SECOND_NS, tz=now.tzinfo)
                 limit = PAUSED
                 reason = f"uplink budget of the {budget.period} used up until {_shown(ends)}"
         return UplinkStatus(
@@ -153,7 +153,7 @@ def _shown(moment: datetime) -> str:
 
 
 def _nanoseconds(moment: datetime) -> int:
-    return int(moment.timestamp()) * NANOSECONDS
+    return int(moment.timestamp()) * SECOND_NS
 
 
 def _read(file: Path) -> dict[str, int]:

@@ -14,6 +14,7 @@ from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
 from bridge.daemon.work.outcome import backoff_s
 from bridge.errors import Trouble
+from bridge.units import SECOND_NS
 
 
 class Gatekeeper:
@@ -140,7 +141,7 @@ class Waiting:
     def wait(self, entry_id: int, wait_s: float) -> int:
         """Let a recording wait; returns the time of day at which it is due, in nanoseconds."""
         self._due_s[entry_id] = self._clock.monotonic_s() + wait_s
-        return self._clock.wall_ns() + int(wait_s * 1e9)
+        return self._clock.wall_ns() + int(wait_s * SECOND_NS)
 
     def left_s(self, entry: Entry) -> float:
         """Give the seconds until a recording is due; 0 for those that do not wait."""
@@ -148,7 +149,7 @@ class Waiting:
             self._due_s.pop(entry.id, None)
             return 0.0
         if entry.id not in self._due_s:
-            told_s = (entry.due_ns - self._clock.wall_ns()) / 1e9
+            told_s = (entry.due_ns - self._clock.wall_ns()) / SECOND_NS
             left_s = min(max(told_s, 0.0), self._longest_s)
             self._due_s[entry.id] = self._clock.monotonic_s() + left_s
         return max(0.0, self._due_s[entry.id] - self._clock.monotonic_s())
