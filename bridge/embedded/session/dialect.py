@@ -13,7 +13,6 @@ from bridge.embedded.query import clusters, query
 from bridge.embedded.refusals import Refusal, Status, not_found
 from bridge.embedded.session import actions as session
 from bridge.embedded.session import flights as session_flights
-from bridge.embedded.session import streams as session_streams
 from bridge.embedded.wire import Format, Json, Shape, envelope
 
 
@@ -162,7 +161,7 @@ SESSION = Dialect(
     list_flights=session_flights.list_flights,
     get_flight_info=session_flights.get_flight_info,
     get_schema=session_flights.get_schema,
-    put=session_streams.put,
-    get=session_streams.get,
+    put=session_flights.put,
+    get=session_flights.get,
     body_options=pa.ipc.IpcWriteOptions(compression="lz4"),
 )

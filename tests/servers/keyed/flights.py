@@ -9,7 +9,7 @@ from bridge.embedded.archive import Archive
 from bridge.embedded.query.nulls import as_declared
 from bridge.embedded.query.reading import Window
 from bridge.embedded.records import TopicRecord, TopicState
-from bridge.embedded.ticket import Ticket, decode_resource
+from bridge.embedded.session.flights import Ticket, decode_resource
 from bridge.embedded.uploads import BrokenStreamError, NoDataError, take, timestamp_fault
 from bridge.embedded.wire import Json, MalformedError, Shape, decode, encode
 from tests.servers.keyed.actions import cleaned, find_topic
