@@ -178,7 +178,7 @@ class QueryOntologyCatalog(QueryPart):
 
     Attributes:
         include_timestamp_range: Whether to ask for the time range of the matching rows, where the
-            revision can tell it (G1.1 to G2b; later ones have temporal clusters instead).
+            revision reports it (G1.1 to G2b; later ones have temporal clusters instead).
     """
 
     subject = Subject.ONTOLOGY

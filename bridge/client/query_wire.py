@@ -42,7 +42,7 @@ def encode_query(query: Query, revision: Revision) -> dict[str, Any]:
         if isinstance(part, QueryOntologyCatalog) and part.include_timestamp_range:
             if not revision.query_ranges:
                 raise QueryError(
-                    f"{revision.name} does not tell time ranges in queries",
+                    f"{revision.name} does not report time ranges in queries",
                     hint="ask for temporal clusters instead" if revision.clusters else "",
                 )
             section["include_timestamp_range"] = True

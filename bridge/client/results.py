@@ -32,7 +32,7 @@ class FoundTopic:
     Attributes:
         name: Its name, with the leading slash.
         ontology_tag: Its tag; empty before G2c.
-        timestamp_range: First and last matching row, where asked for and told.
+        timestamp_range: First and last matching row, where asked for and reported.
     """
 
     name: str
@@ -108,18 +108,18 @@ def parse_response(items: Sequence[Mapping[str, Any]]) -> QueryResponse:
     return QueryResponse(tuple(sorted(found, key=lambda item: item.sequence.name)))
 
 
-def _item(told: Mapping[str, Any]) -> QueryResponseItem:
-    topics = [_topic(topic) for topic in told["topics"]]
+def _item(answer: Mapping[str, Any]) -> QueryResponseItem:
+    topics = [_topic(topic) for topic in answer["topics"]]
     return QueryResponseItem(
-        sequence=FoundSequence(name=told["sequence"]),
+        sequence=FoundSequence(name=answer["sequence"]),
         topics=tuple(sorted(topics, key=lambda topic: topic.name)),
     )
 
 
-def _topic(told: Mapping[str, Any]) -> FoundTopic:
-    span = told.get("timestamp_range")
+def _topic(answer: Mapping[str, Any]) -> FoundTopic:
+    span = answer.get("timestamp_range")
     return FoundTopic(
-        name=split_locator(told["locator"])[1],
-        ontology_tag=told.get("ontology_tag", ""),
+        name=split_locator(answer["locator"])[1],
+        ontology_tag=answer.get("ontology_tag", ""),
         timestamp_range=TimestampRange(start=int(span[0]), end=int(span[1])) if span else None,
     )

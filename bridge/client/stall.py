@@ -1,4 +1,4 @@
-"""Sees to it that a stream call makes progress, and cuts the connection when it does not.
+"""Makes sure that stream calls make progress, and cuts the connection when one does not.
 
 A Flight stream call blocks inside gRPC without a deadline, closing its `FlightClient` does not wake
 it, and keepalive only finds a dead link, not a server that answers pings but has stopped reading.

@@ -58,13 +58,13 @@ class PutStream:
         return chosen
 
     def end(self) -> None:
-        """Tell the server that nothing follows, without waiting for its verdict; idempotent."""
+        """Signal the end of the data without waiting for the server's verdict; idempotent."""
         if not self.ended:
             with suppress(ServerError):  # The verdict will say so, too.
                 self.watched.call(self.writer.done_writing)
 
     def finish(self) -> None:
-        """End the stream and hear the server's verdict.
+        """End the stream and wait for the server's verdict.
 
         Raises:
             ServerError: The topic is not whole on the server.

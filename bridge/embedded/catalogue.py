@@ -99,7 +99,7 @@ _SEGMENT = "number, chunks, rows, size_bytes, first_ns, last_ns"
 class Catalogue:
     """What the server holds, durable and consistent.
 
-    The connection belongs to whoever holds the lock; every method takes it.
+    The connection belongs to the thread that holds the lock; every method takes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -227,7 +227,7 @@ class Catalogue:
         return SessionRecord(*rows[0]) if rows else None  # type: ignore[arg-type]
 
     def complete_session(self, session: SessionRecord) -> None:
-        """Mark a session as finalized, for good."""
+        """Mark a session as finalized, permanently."""
         self._rows("UPDATE sessions SET completed_ns = ? WHERE id = ?", time.time_ns(), session.id)
 
     def delete_session(self, session: SessionRecord) -> None:

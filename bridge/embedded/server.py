@@ -8,21 +8,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import ClassVar, Self
 
 import pyarrow as pa
 
 from bridge.embedded.access import Access, ApiKey, Permission, form_fault
 from bridge.embedded.archive import Archive
-from bridge.embedded.dialect import Dialect
-from bridge.embedded.keyed_dialect import KEYED
 from bridge.embedded.service import Service
-from bridge.embedded.session.dialect import SESSION
+from bridge.embedded.session.dialect import SESSION, Dialect
 from bridge.errors import ConfigError, UsageError
-
-Revision = Literal["G2d", "G1.2"]
-
-DIALECTS: Mapping[str, Dialect] = {"G2d": SESSION, "G1.2": KEYED}
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +36,14 @@ class EmbeddedServer:
     finalized is still there when it starts again on the same folder.
     """
 
+    dialect: ClassVar[Dialect] = SESSION
+
     def __init__(
         self,
         root: Path,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        revision: Revision = "G2d",
         tls_certificates: Sequence[tuple[bytes, bytes]] | None = None,
         tls_client_roots: bytes = b"",
         api_keys: Mapping[str, ApiKey | Permission | str] | None = None,
@@ -60,7 +55,6 @@ class EmbeddedServer:
             root: The folder that holds its data; made if it does not exist.
             host: The address to listen on.
             port: The port to listen on; 0 takes a free one.
-            revision: The revision of the protocol to speak.
             tls_certificates: PEM certificate and private key; without them nothing is encrypted.
             tls_client_roots: PEM of the certificates that clients' own must be signed by, for
                 mutual TLS; without them no client needs one.
@@ -69,23 +63,13 @@ class EmbeddedServer:
             message_bytes_max: The largest record batch that a put may send.
 
         Raises:
-            ConfigError: An unknown permission or revision, or settings that exclude each other.
+            ConfigError: An unknown permission, or settings that exclude each other.
         """
-        if revision not in DIALECTS:
-            raise ConfigError(
-                f"the embedded server does not speak revision {revision}",
-                hint=f"Use one of {', '.join(DIALECTS)}.",
-            )
-        if revision == "G1.2" and (api_keys is not None or tls_certificates):
-            raise ConfigError(
-                "revision G1.2 has neither API keys nor TLS", hint="Use revision G2d."
-            )
         if tls_client_roots and not tls_certificates:
             raise ConfigError(
                 "clients cannot show certificates without TLS",
                 hint="Give the server a certificate of its own.",
             )
-        self._dialect = DIALECTS[revision]
         self._root = root
         self._host = host
         self._wanted_port = port
@@ -113,7 +97,7 @@ class EmbeddedServer:
             try:
                 service = Service(
                     archive,
-                    dialect=self._dialect,
+                    dialect=self.dialect,
                     access=self._access,
                     location=f"{scheme}://{host}:{self._wanted_port}",
                     tls_certificates=self._tls_certificates,

@@ -11,8 +11,8 @@ from pyarrow import flight
 
 from bridge.embedded.access import MIDDLEWARE, Access, Permission, TokenReader, token_of
 from bridge.embedded.archive import Archive, TopicGoneError
-from bridge.embedded.dialect import Dialect
 from bridge.embedded.refusals import Refusal, Status, as_flight_error, too_large
+from bridge.embedded.session.dialect import Dialect
 from bridge.embedded.wire import MalformedError, decode
 
 _log = logging.getLogger(__name__)

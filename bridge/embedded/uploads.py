@@ -98,6 +98,6 @@ def _received(
         if archive.is_closing.is_set():
             raise BrokenStreamError("the server shuts down")
         yield message.data
-    # To pyarrow a client that died looks like the end of its stream; only this tells.
+    # To pyarrow a client that died looks like the end of its stream; only this shows it.
     if context.is_cancelled():
         raise BrokenStreamError("the client went away")

@@ -16,7 +16,7 @@ from bridge.errors import OfflineError, RefusedError, RejectedError, UsageError
 from bridge.ontology import Integer64
 from tests.client.conftest import integers
 
-# Tokens as protocol.md 4.1 describes them: a payload and its CRC-32.
+# Tokens as the platform wants them: a payload and its CRC-32.
 WRITE_KEY = "msco_vrfeceju4lqivysxgaseefa3tsxs0vrl_1b676530"
 READ_KEY = f"msco_{'r' * 32}_{zlib.crc32(b'r' * 32):08x}"
 

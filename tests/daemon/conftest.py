@@ -20,10 +20,11 @@ from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.daemon.work.process import WORKER_COMMAND
-from bridge.embedded import EmbeddedServer, Revision
+from bridge.embedded import EmbeddedServer
 from bridge.errors import JournalError
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.watch.desk import Desk
+from tests.servers.served import Revision, embedded_server
 
 ROOT = Path(__file__).parent.parent.parent
 WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"))
@@ -106,7 +107,7 @@ class Bridge:
     @contextlib.contextmanager
     def platform(self, revision: Revision = "G2d") -> Iterator[EmbeddedServer]:
         """Let real workers send to a real server."""
-        with EmbeddedServer(self.folder / "platform", revision=revision) as server:
+        with embedded_server(self.folder / "platform", revision) as server:
             self.send_to(server.port)
             yield server
 

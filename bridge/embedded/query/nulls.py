@@ -1,7 +1,7 @@
 """Nulls where a schema allows none: how they are found, and how Parquet is kept from losing rows.
 
 The platform judges a batch when it decodes it: a null in a required field breaks the stream, unless
-the struct around it is null itself, for then nobody can see it (protocol.md 5.1 asks nothing else
+the struct around it is null itself, for then nobody can see it (the platform asks nothing else
 of a schema). Parquet has the same view of things except in one place: a required list of fixed size
 inside a null struct is written, but cannot be read back. Such lists are stored as optional ones.
 """

@@ -1,4 +1,4 @@
-"""Queries: which topics of which sequences meet all conditions (protocol.md 3.12, 4.12).
+"""Queries: which topics of which sequences meet all conditions.
 
 Names and metadata are compared in the catalogue, contents in the stored columns: row groups whose
 statistics rule a match out are not read, and of the others only the columns asked for.

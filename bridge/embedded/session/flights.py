@@ -1,18 +1,28 @@
-"""What GetFlightInfo, GetSchema and ListFlights tell in revision G2d (protocol.md 4.6 to 4.8)."""
+"""The five calls about data in revision G2d: what is listed and described, put and got."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
 
 from bridge.embedded.archive import Archive
-from bridge.embedded.names import is_sequence, is_session, is_topic
+from bridge.embedded.names import (
+    find_sequence,
+    find_topic,
+    is_sequence,
+    is_session,
+    is_topic,
+    require_uuid,
+)
+from bridge.embedded.query.nulls import as_declared
 from bridge.embedded.query.reading import Window
 from bridge.embedded.records import SequenceRecord, TopicRecord, TopicState
-from bridge.embedded.refusals import Refusal, Status
-from bridge.embedded.session.actions import find_sequence, find_topic
-from bridge.embedded.ticket import Ticket, decode_resource
+from bridge.embedded.refusals import Refusal, Status, never_put, still_uploading
+from bridge.embedded.session.actions import ENCODE_BYTES_TARGET
+from bridge.embedded.uploads import BrokenStreamError, NoDataError, take, timestamp_fault
 from bridge.embedded.wire import (
     Json,
     MalformedError,
@@ -20,7 +30,40 @@ from bridge.embedded.wire import (
     decode,
     encode,
     interval,
+    optional_int64,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A resource and a window of it; its bytes are opaque to clients."""
+
+    locator: str
+    window: Window
+
+    def encode(self) -> bytes:
+        """Write it as the bytes of a Flight ticket."""
+        return encode(
+            {
+                "resource_locator": self.locator,
+                "timestamp_ns_start": self.window.start_ns,
+                "timestamp_ns_end": self.window.end_ns,
+            }
+        )
+
+
+def decode_resource(text: bytes) -> Ticket:
+    """Read a locator with an optional time window, of a ticket or a command.
+
+    Raises:
+        MalformedError: It is not that.
+    """
+    wanted = decode(text, {"resource_locator": str})
+    window = Window(
+        start_ns=optional_int64(wanted, "timestamp_ns_start"),
+        end_ns=optional_int64(wanted, "timestamp_ns_end"),
+    )
+    return Ticket(locator=wanted["resource_locator"], window=window)
 
 
 def command(descriptor: flight.FlightDescriptor, shape: Shape) -> dict[str, Any]:
@@ -172,3 +215,65 @@ def _metadata(of: SequenceRecord | TopicRecord) -> Json:
     # A null is legal on the wire, but the vendor's client takes it for a missing field.
     metadata: Json = json.loads(of.user_metadata)
     return {} if metadata is None else metadata
+
+
+def put(
+    archive: Archive,
+    context: flight.ServerCallContext,
+    descriptor: flight.FlightDescriptor,
+    reader: flight.MetadataRecordBatchReader,
+) -> None:
+    """Take the data of a topic, and lock it if the stream ends cleanly.
+
+    Raises:
+        Refusal: The first check that fails, or the way in which the stream broke.
+        TopicGoneError: The topic was deleted meanwhile.
+    """
+    request = command(descriptor, {"resource_locator": str, "topic_uuid": str})
+    try:
+        schema = reader.schema
+    except pa.ArrowException:
+        raise Refusal(Status.INVALID_ARGUMENT, "Missing schema.") from None
+    if fault := timestamp_fault(schema):
+        raise Refusal(Status.INVALID_ARGUMENT, f"Unsupported schema: {fault}.")
+    with archive.catalogue.transaction():
+        topic = find_topic(archive, request["resource_locator"])
+        if require_uuid(request["topic_uuid"]) != topic.uuid:
+            raise Refusal(
+                Status.PERMISSION_DENIED,
+                "Unauthorized: received uuid does not match the topic uuid.",
+            )
+        _require_empty(topic)
+        archive.catalogue.begin_upload(topic, schema_bytes=schema.serialize().to_pybytes())
+    try:
+        take(archive, topic, context, reader)
+    except BrokenStreamError as error:
+        raise Refusal(Status.CANCELLED, f"Stream error: {error}.") from None
+    except NoDataError:
+        raise Refusal(Status.ABORTED, "Unsupported stream message, stream aborted.") from None
+
+
+def _require_empty(topic: TopicRecord) -> None:
+    if topic.state is TopicState.UPLOADING:
+        raise still_uploading(topic.locator)
+    if topic.state is TopicState.FINALIZED:
+        raise Refusal(
+            Status.FAILED_PRECONDITION,
+            f"Topic `{topic.locator}` has already been uploaded and finalized.",
+        )
+
+
+def get(archive: Archive, ticket: flight.Ticket) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Read a topic, or a time window of it, by ascending time.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a ticket of somebody else, NOT_FOUND for a topic that is
+            gone, FAILED_PRECONDITION for one that was never put.
+        TopicGoneError: It was deleted just now.
+    """
+    wanted = resource(ticket)
+    topic = find_topic(archive, wanted.locator)
+    if topic.state is TopicState.EMPTY:
+        raise never_put(topic.locator)
+    batches = archive.open(topic).batches(wanted.window, bytes_target=ENCODE_BYTES_TARGET)
+    return topic.schema, as_declared(batches, topic.schema)
