@@ -6,8 +6,7 @@ import pyarrow as pa
 
 import bridge.ontology as to
 from bridge.mapping.cameras import camera_info, compressed_image, image, image_as_png, region
-from bridge.mapping.cloud_columns import cloud_columns
-from bridge.mapping.clouds import point_cloud
+from bridge.mapping.clouds import cloud_columns, point_cloud
 from bridge.mapping.geometry import (
     frame_transform,
     inertia,

@@ -1,7 +1,7 @@
 """The structs that models are made of: time, header, vectors, poses and their like.
 
 Every name here is a tuple of Arrow fields in wire order. A piece that is also a topic-level model
-of its own gets its tag in `geometry.py` or `scalars.py`. Two pieces of the platform that differ
+of its own gets its tag in `models.py`. Two pieces of the platform that differ
 only in name (Point3d and Vector3d, Velocity and Acceleration) are one tuple here.
 """
 
