@@ -228,6 +228,10 @@ class WireListener(NoObserver):
         self.received += received_bytes
 
 
+# Longer than a machine under load may hold a server up, shorter than the pauses here.
+SERVER_STALL_S, WORKER_STALL_S = 4.0, 4.5
+
+
 class Link:
     """A daemon with real workers before a real server, whose uplink settings can be changed."""
 
@@ -237,9 +241,8 @@ class Link:
         bridge.overrides |= {
             "server.host": "127.0.0.1",
             "server.port": port,
-            # Longer than a machine under load may hold a server up, shorter than the pauses here.
-            "server.stall_timeout_s": 4.0,
-            "workers.stall_timeout_s": 4.5,
+            "server.stall_timeout_s": SERVER_STALL_S,
+            "workers.stall_timeout_s": WORKER_STALL_S,
             "ingest.max_batch_size_bytes": 200_000,
         }
         self.daemon = Daemon(
@@ -293,9 +296,9 @@ def test_rate_and_pause_reach_a_worker_that_is_sending(bridge: "Bridge") -> None
         before = -1
         while up.wire.sent != before:
             before = up.wire.sent
-            time.sleep(2.0)
+            bridge.turns(up.daemon)
         bridge.drop("b.mcap", noise(bridge, 10))
-        time.sleep(5.0)
+        time.sleep(WORKER_STALL_S + 0.5)
         assert up.wire.sent == pytest.approx(before, abs=5_000)
         assert before < 3_000_000
         bridge.await_state("b.mcap", State.READY)
@@ -316,7 +319,7 @@ def test_budget_holds_everything_back_until_there_is_more(bridge: "Bridge") -> N
         bridge.await_state("a.mcap", State.FINALISED)
         bridge.drop("b.mcap", noise(bridge, 100))
         bridge.await_state("b.mcap", State.READY)
-        time.sleep(1.0)
+        bridge.turns(up.daemon)
         status = up.daemon.status
         assert status is not None
         assert "uplink budget of the day used up until" in status.uplink.reason
