@@ -81,13 +81,14 @@ WIRED_ON_TOP = {"daemon"}
 # Small files with one importer or none that are files all the same, and why.
 KINDS: dict[str, str] = {
     "cli/check/command.py": "a command",
-    "cli/config.py": "a command",
     "cli/explain.py": "a command",
-    "daemon/work/job.py": "an entry: python -m bridge.daemon.work.job, one for each recording",
+    "daemon/dispose/emptied_folders.py": "a way to lose data, kept where it can be read alone",
+    "daemon/uplink/timetable.py": "a language of the settings",
+    "daemon/work/job.py": "an entry: what the process of one recording runs",
+    "definitions/interfaces.py": "a format of definitions",
+    "ingest/send_thread.py": "a thread and what it shares",
     "mapping/api.py": "what plug-ins import; none of ours does",
     "mapping/generic.py": "a way of mapping, beside the table and the declarative one",
-    "mapping/geometry.py": "a family of types",
-    "mapping/navigation.py": "a family of types",
     "mapping/png.py": "a file format",
 }
 

@@ -4,9 +4,11 @@ from bridge.mapping.choices import GENERIC, ImageFormat, TopicFilter, TopicOptio
 from bridge.mapping.declarative import DeclarativeMapping
 from bridge.mapping.metadata import (
     BRIDGE_KEY,
+    Sidecar,
     clean_key,
     clean_keys,
     fill_placeholders,
+    read_sidecar,
     sequence_metadata,
 )
 from bridge.mapping.names import sequence_name, topic_name
@@ -18,7 +20,6 @@ from bridge.mapping.plugins import (
     plugin_mappings,
 )
 from bridge.mapping.sampling import Downsampler
-from bridge.mapping.sidecar import Sidecar, read_sidecar
 from bridge.mapping.table import ALTERNATIVES, DEFAULT_MAPPINGS
 
 __all__ = [

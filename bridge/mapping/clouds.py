@@ -204,7 +204,7 @@ def _bytes_of(
 
 
 def _fit(values: NDArray[Any], target: np.dtype[Any]) -> tuple[NDArray[Any], Mask]:
-    """Convert numbers, and tell which survive it: whole numbers must stay what they are."""
+    """Convert numbers, and find which survive it: whole numbers must stay what they are."""
     with np.errstate(invalid="ignore", over="ignore"):
         fitted = values.astype(target)
         if target.kind == "f":

@@ -107,7 +107,7 @@ class DeclarativeMapping:
 
         Args:
             table: `ros_type`, `ontology` and `fields`.
-            key: Where in the settings it stands, for errors.
+            key: Its key in the settings, for errors.
 
         Raises:
             ConfigError: A key is unknown, missing or of the wrong type, or the platform's model

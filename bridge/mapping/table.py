@@ -9,13 +9,17 @@ from bridge.mapping.cameras import camera_info, compressed_image, image, image_a
 from bridge.mapping.clouds import cloud_columns, point_cloud
 from bridge.mapping.geometry import (
     frame_transform,
+    grid_cells,
     inertia,
+    map_metadata,
+    occupancy_grid,
+    odometry,
+    path,
     polygon,
     transform,
     transform_stamped,
     wrench,
 )
-from bridge.mapping.navigation import grid_cells, map_metadata, occupancy_grid, odometry, path
 from bridge.mapping.pieces import (
     Build,
     header_columns,
