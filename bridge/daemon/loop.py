@@ -13,7 +13,18 @@ from bridge.bags import sweep_scratch
 from bridge.compose import scratch_folder
 from bridge.config import Settings
 from bridge.daemon.dispose.disposer import Disposer
-from bridge.daemon.events.events import DaemonObserver, Observers
+from bridge.daemon.events.events import (
+    DaemonObserver,
+    GateChanged,
+    Observers,
+    RecordingChanged,
+    RecordingForgotten,
+    Scanned,
+    Started,
+    Stopped,
+    Ticked,
+    Troubled,
+)
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure, Transition
@@ -180,7 +191,7 @@ class Loop:
 
     def __enter__(self) -> Self:
         self._folder_scans.refresh()
-        self._observer.started(status=self.status())
+        self._observer.hear(Started(status=self.status()))
         return self
 
     def __exit__(
@@ -191,7 +202,7 @@ class Loop:
     ) -> None:
         self._folder_scans.close()
         self._supervisor.abandon("the bridge was stopped while this was in work")
-        self._observer.stopped(status=self.status())
+        self._observer.hear(Stopped(status=self.status()))
         self._selector.close()
         self._pool.close()
         self._uplink.save(at_once=True)
@@ -211,7 +222,7 @@ class Loop:
             self._journal.relieve()
             self._trouble(Failure.of(error))
         status = self.status()
-        self._observer.ticked(status=status)
+        self._observer.hear(Ticked(status=status))
         return status
 
     def adopt(self, settings: Settings) -> None:
@@ -328,7 +339,7 @@ class Loop:
         wait_s = SCAN_GAP_S if self._tracker.more_to_enter else self._folder_scans.interval_s
         self._scanned_at_s = ended_s
         self._scan_at_s = ended_s + wait_s
-        self._observer.scanned(watch=self._folder_scans.status)
+        self._observer.hear(Scanned(watch=self._folder_scans.status))
         self._sweeping = True
 
     def _warm_up(self) -> None:
@@ -405,21 +416,21 @@ class Loop:
 
     def _changed(self, entry: Entry, transition: Transition) -> None:
         self._counts = None
-        self._observer.recording_changed(entry=entry, transition=transition)
+        self._observer.hear(RecordingChanged(entry=entry, transition=transition))
 
     def _forgotten(self, entry: Entry) -> None:
         self._counts = None
-        self._observer.recording_forgotten(entry=entry)
+        self._observer.hear(RecordingForgotten(entry=entry))
 
     def _gate_changed(self, gate: GateStatus) -> None:
-        self._observer.gate_changed(gate=gate)
+        self._observer.hear(GateChanged(gate=gate))
 
     def _trouble(self, failure: Failure, *, key: str = "") -> None:
         """Tell of a trouble once, until it is over."""
         key = key or failure.error
         if key not in self._troubles:
             self._troubles.add(key)
-            self._observer.troubled(failure=failure)
+            self._observer.hear(Troubled(failure=failure))
 
     def _well(self, key: str) -> None:
         self._troubles.discard(key)

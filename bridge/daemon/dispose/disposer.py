@@ -14,7 +14,7 @@ from bridge.daemon.dispose.disposal import delete, move, quarantine
 from bridge.daemon.dispose.emergency import Emergency
 from bridge.daemon.dispose.emptied_folders import Leftovers
 from bridge.daemon.dispose.retention import Source, due
-from bridge.daemon.events.events import DaemonObserver, Disposal
+from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
@@ -148,14 +148,13 @@ class Disposer:
         done = "deleted" if target is None else f"moved to {target}"
         entry = self._journal.move(entry.id, State.DISPOSED, done)
         self._leftovers.note(entry)
-        self._observer.disposed(
-            entry=entry,
-            disposal=Disposal(
+        self._observer.hear(
+            Disposed(
+                entry=entry,
                 mode=self._settings.mode,
-                path=entry.path,
                 target=target,
                 size_bytes=found.size_bytes,
-            ),
+            )
         )
 
     def _is_enough(self, verification: str) -> bool:
@@ -196,11 +195,13 @@ class Disposer:
         if (entry.id, message) in self._complaints:
             return
         self._complaints.add((entry.id, message))
-        self._observer.troubled(
-            failure=Failure(
-                error="DisposalFailed",
-                message=message,
-                hint="the bridge needs write permission to both folders",
-                facts={"path": str(entry.path)},
+        self._observer.hear(
+            Troubled(
+                failure=Failure(
+                    error="DisposalFailed",
+                    message=message,
+                    hint="the bridge needs write permission to both folders",
+                    facts={"path": str(entry.path)},
+                )
             )
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from bridge.config import DisposalSettings
 from bridge.daemon.dispose.disposal import delete
 from bridge.daemon.dispose.retention import Source, making_room
-from bridge.daemon.events.events import DaemonObserver, Disposal
+from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State, allowed
@@ -108,17 +108,18 @@ class Emergency:
         else:
             self._journal.note(entry.id, reason=f"{entry.reason}; {reason}")
             entry = self._journal.get(entry.id) or entry
-        self._observer.disposed(
-            entry=entry,
-            disposal=Disposal(mode=MODE, path=entry.path, target=None, size_bytes=found.size_bytes),
+        self._observer.hear(
+            Disposed(entry=entry, mode=MODE, target=None, size_bytes=found.size_bytes)
         )
         if not arrived:
-            self._observer.troubled(
-                failure=Failure(
-                    error="EmergencyDeletion",
-                    message=f"{entry.path} was deleted although it is not whole on the platform: "
-                    f"only {free_bytes} bytes were free",
-                    hint="make room on the disk, or let recordings leave it faster",
-                    facts={"path": str(entry.path), "reason": entry.reason},
+            self._observer.hear(
+                Troubled(
+                    failure=Failure(
+                        error="EmergencyDeletion",
+                        message=f"{entry.path} was deleted although it is not whole on the "
+                        f"platform: only {free_bytes} bytes were free",
+                        hint="make room on the disk, or let recordings leave it faster",
+                        facts={"path": str(entry.path), "reason": entry.reason},
+                    )
                 )
             )

@@ -12,10 +12,9 @@ from datetime import date, datetime
 from pathlib import Path
 
 from bridge.config import UplinkSettings
-from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.events import Event, WireMoved
 from bridge.daemon.events.status import BudgetStatus, UplinkStatus
 from bridge.daemon.journal.clock import Clock
-from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.instance import replace_file
 from bridge.daemon.uplink.timetable import (
     PAUSED,
@@ -36,7 +35,7 @@ SAVE_INTERVAL_S = 5.0
 PERIODS_MAX = 64
 
 
-class Uplink(NoObserver):
+class Uplink:
     """Knows how much may be sent; hears from workers what was. Used from the loop's thread only.
 
     Args:
@@ -60,15 +59,21 @@ class Uplink(NoObserver):
         self._settings = settings
         self._status = None
 
-    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+    def hear(self, event: Event) -> None:
         """Count what a worker has moved; both ways, because both are paid for."""
-        del entry
-        if not sent_bytes + received_bytes:
+        match event:
+            case WireMoved(sent_bytes=sent_bytes, received_bytes=received_bytes):
+                self._count(sent_bytes + received_bytes)
+            case _:
+                pass
+
+    def _count(self, moved_bytes: int) -> None:
+        if not moved_bytes:
             return
         for key in self._keys(self._now()):
             # Moved to the end: what was counted last is forgotten last.
             before = self._moved_bytes.pop(key, 0)
-            self._moved_bytes[key] = before + sent_bytes + received_bytes
+            self._moved_bytes[key] = before + moved_bytes
         for key in list(self._moved_bytes)[:-PERIODS_MAX]:
             del self._moved_bytes[key]
         self._dirty = True

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 
 from bridge.config import WorkerSettings
-from bridge.daemon.events.events import DaemonObserver
+from bridge.daemon.events.events import DaemonObserver, WorkerLost
 from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
@@ -111,8 +111,8 @@ class Supervisor:
             trouble=trouble,
             facts={"exit": str(code)},
         )
-        self._observer.worker_lost(
-            entry=None if assignment is None else assignment.entry, failure=failure
+        self._observer.hear(
+            WorkerLost(entry=None if assignment is None else assignment.entry, failure=failure)
         )
         if assignment is not None:
             assignment.outcome = Failed(failure=failure)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config import RetrySettings
-from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.events import Event, GateChanged, IngestFailed, Troubled, WorkerLost
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RETRY = RetrySettings(attempts_max=3, backoff_initial_s=1.0, backoff_max_s=10.0)
 
 
-class Listener(NoObserver):
+class Listener:
     """Keeps what matters here."""
 
     def __init__(self) -> None:
@@ -39,17 +39,18 @@ class Listener(NoObserver):
         self.lost: list[tuple[str, Failure]] = []
         self.troubles: list[Failure] = []
 
-    def gate_changed(self, *, gate: GateStatus) -> None:
-        self.gates.append(gate)
-
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        self.failures.append((entry.path.name, failure, retry_in_s))
-
-    def worker_lost(self, *, entry: Entry | None, failure: Failure) -> None:
-        self.lost.append(("" if entry is None else entry.path.name, failure))
-
-    def troubled(self, *, failure: Failure) -> None:
-        self.troubles.append(failure)
+    def hear(self, event: Event) -> None:
+        match event:
+            case GateChanged(gate=gate):
+                self.gates.append(gate)
+            case IngestFailed(entry=entry, failure=failure):
+                self.failures.append((entry.path.name, failure, event.retry_in_s))
+            case WorkerLost(entry=lost, failure=failure):
+                self.lost.append(("" if lost is None else lost.path.name, failure))
+            case Troubled(failure=failure):
+                self.troubles.append(failure)
+            case _:
+                pass
 
 
 def entry(**changes: object) -> Entry:
