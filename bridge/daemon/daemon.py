@@ -78,7 +78,7 @@ class Daemon:
                 self._take_settings(loop)
 
     def run_once(self) -> DaemonStatus:
-        """Work until nothing is left that can be done now, then tell how things stand.
+        """Work until nothing is left that can be done now, then return how things are.
 
         Recordings that somebody still writes, and all of them while the platform is away, are
         left for another time; what waits for a retry is waited for.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 
-from bridge.config import UplinkSettings
+from bridge.config import LiveSettings, UplinkSettings
 from bridge.daemon.events.events import Event, WireMoved
 from bridge.daemon.events.status import BudgetStatus, UplinkStatus
 from bridge.daemon.journal.clock import Clock
@@ -39,25 +39,25 @@ class Uplink:
     """Knows how much may be sent; hears from workers what was. Used from the loop's thread only.
 
     Args:
-        settings: Rate, timetable and budgets.
+        live: Rate, timetable and budgets in force.
         folder: The state folder, for the file of what was moved.
         clock: Where the time comes from.
     """
 
-    def __init__(self, settings: UplinkSettings, *, folder: Path, clock: Clock) -> None:
-        self._settings = settings
+    def __init__(self, live: LiveSettings, *, folder: Path, clock: Clock) -> None:
+        self._live = live
         self._file = folder / UPLINK_FILE
         self._clock = clock
         self._moved_bytes = _read(self._file)
         self._dirty = False
         self._save_at_s = clock.monotonic_s()
         self._status: UplinkStatus | None = None
+        self._looked_with = self._settings
         self._status_ends_s = 0.0
 
-    def adopt(self, settings: UplinkSettings) -> None:
-        """Go by other settings from now on."""
-        self._settings = settings
-        self._status = None
+    @property
+    def _settings(self) -> UplinkSettings:
+        return self._live.now.uplink
 
     def hear(self, event: Event) -> None:
         """Count what a worker has moved; both ways, because both are paid for."""
@@ -88,7 +88,9 @@ class Uplink:
     def status(self) -> UplinkStatus:
         """What holds now; looked up once a second, and when something was moved."""
         now_s = self._clock.monotonic_s()
-        if self._status is None or now_s >= self._status_ends_s:
+        reloaded = self._looked_with is not self._settings
+        if self._status is None or reloaded or now_s >= self._status_ends_s:
+            self._looked_with = self._settings
             self._status = self._look(self._now())
             self._status_ends_s = now_s + 1.0
         return self._status
@@ -169,6 +171,6 @@ def _read(file: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s cannot be read (%s): the uplink's budgets begin anew", file, error)
+        log.warning("%s cannot be read (%s): the uplink's budgets start again", file, error)
         return {}
     return moved

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from bridge.config import RetrySettings
+from bridge.config import LiveSettings
 from bridge.daemon.events import events
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
@@ -47,7 +47,7 @@ class Listener:
         gate: The way to the platform.
         waiting: When what has to wait is due.
         clearing: Told what came of clearing remains.
-        retry: How often and when to try again.
+        live: The settings in force: how often and when to try again.
         observer: Told of everything.
         on_end: Told when a recording has come out of work, with its failure or None.
     """
@@ -60,7 +60,7 @@ class Listener:
         gate: Gatekeeper,
         waiting: Waiting,
         clearing: AbandonedUploads,
-        retry: RetrySettings,
+        live: LiveSettings,
         observer: events.DaemonObserver,
         on_end: Ended,
     ) -> None:
@@ -69,15 +69,11 @@ class Listener:
         self._gate = gate
         self._waiting = waiting
         self._abandoned = clearing
-        self._retry = retry
+        self._live = live
         self._observer = observer
         self._on_end = on_end
         # Workers that are gone while what came of their job is not in the journal yet.
         self._gone: list[Worker] = []
-
-    def adopt(self, retry: RetrySettings) -> None:
-        """Go by other settings from the next failure on."""
-        self._retry = retry
 
     def hear(self, worker: Worker) -> None:
         """Take in what a worker has said.
@@ -214,7 +210,7 @@ class Listener:
         decision = after_failure(
             assignment.entry,
             failure,
-            self._retry,
+            self._live.now.retry,
             began=assignment.began,
             got_on=assignment.got_on,
         )

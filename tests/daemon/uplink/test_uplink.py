@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.config import UplinkSettings, load_settings
+from bridge.config import LiveSettings, Settings, UplinkSettings, load_settings
 from bridge.daemon.daemon import Daemon
 from bridge.daemon.events.events import Event, WireMoved
 from bridge.daemon.journal.states import State
@@ -35,6 +35,10 @@ ENTRY: Any = None
 
 def settings(**choices: object) -> UplinkSettings:
     return UplinkSettings(**{"timezone": "Europe/Berlin", **choices})
+
+
+def in_force(**choices: object) -> Settings:
+    return load_settings().model_copy(update={"uplink": settings(**choices)})
 
 
 def berlin(text: str) -> datetime:
@@ -159,7 +163,7 @@ def test_wrong_uplink_settings_are_refused(wrong: dict[str, object]) -> None:
 def test_budget_outlives_restarts_and_ends_with_its_period(tmp_path: "Path") -> None:
     """What was moved counts until the day, or the month, is over; whoever restarts meanwhile."""
     clock = Wall("2026-11-20T10:00")
-    choices = settings(bytes_per_day_max=1000, bytes_per_month_max=2500)
+    choices = LiveSettings(in_force(bytes_per_day_max=1000, bytes_per_month_max=2500))
     first = Uplink(choices, folder=tmp_path, clock=clock)
     first.hear(WireMoved(entry=ENTRY, sent_bytes=900, received_bytes=50))
     assert [budget.left_bytes for budget in first.status.budgets] == [50, 1550]
@@ -186,8 +190,8 @@ def test_broken_budget_file_is_told_and_counting_goes_on(
     """A file that cannot be read begins the budgets anew, loudly; one it cannot write waits."""
     (tmp_path / UPLINK_FILE).write_text('{"moved')
     clock = Wall("2026-11-20T10:00")
-    uplink = Uplink(settings(bytes_per_day_max=10), folder=tmp_path, clock=clock)
-    assert "begin anew" in caplog.text
+    uplink = Uplink(LiveSettings(in_force(bytes_per_day_max=10)), folder=tmp_path, clock=clock)
+    assert "start again" in caplog.text
     (tmp_path / UPLINK_FILE).unlink()
     (tmp_path / UPLINK_FILE).mkdir()
     uplink.hear(WireMoved(entry=ENTRY, sent_bytes=10, received_bytes=0))
@@ -202,14 +206,13 @@ def test_broken_budget_file_is_told_and_counting_goes_on(
 
 def test_workers_share_the_rate(tmp_path: "Path") -> None:
     """The limit is that of all workers together."""
-    uplink = Uplink(
-        settings(bytes_per_second_max=900), folder=tmp_path, clock=Wall("2026-11-20T10:00")
-    )
+    live = LiveSettings(in_force(bytes_per_second_max=900))
+    uplink = Uplink(live, folder=tmp_path, clock=Wall("2026-11-20T10:00"))
 
     assert [uplink.share_bytes_per_second(workers) for workers in (0, 1, 3)] == [900, 900, 300]
-    uplink.adopt(settings())
+    live.adopt(in_force())
     assert uplink.share_bytes_per_second(3) is None
-    uplink.adopt(settings(bytes_per_second_max="pause"))
+    live.adopt(in_force(bytes_per_second_max="pause"))
     assert uplink.share_bytes_per_second(3) == 0
 
 

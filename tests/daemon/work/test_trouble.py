@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.config import RetrySettings
+from bridge.config import LiveSettings, RetrySettings, load_settings
 from bridge.daemon.events.events import Event, GateChanged, IngestFailed, Troubled, WorkerLost
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Entry, Failure
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
 
 RETRY = RetrySettings(attempts_max=3, backoff_initial_s=1.0, backoff_max_s=10.0)
+LIVE = LiveSettings(load_settings().model_copy(update={"retry": RETRY}))
 
 
 class Listener:
@@ -121,7 +122,7 @@ def test_second_death_is_blamed_on_the_recording(error: str) -> None:
 def test_line_that_carries_something_is_not_left_unused_for_long() -> None:
     """Waits grow while nothing gets through, and begin anew when something did."""
     clock = Jumping()
-    gate = Gatekeeper(RETRY, clock=clock, on_change=lambda _: None)
+    gate = Gatekeeper(LIVE, clock=clock, on_change=lambda _: None)
     broken = Failure(error="BrokenLinkError", message="m", trouble=Trouble.OFFLINE)
     waits_s = []
     for got_on in (False, False, False, True, False):
@@ -168,13 +169,13 @@ class Jumping:
 def test_clock_that_jumps_changes_no_wait(jump_ns: int) -> None:
     """A wait is kept when the time of day changes by decades, and bounded after a restart."""
     clock = Jumping()
-    waiting = Waiting(RETRY, clock=clock)
+    waiting = Waiting(LIVE, clock=clock)
     due_ns = waiting.wait(1, 5.0)
     clock.wall += jump_ns
     told = entry(id=1, state=State.WAITING, due_ns=due_ns)
 
     assert waiting.left_s(told) == 5.0
-    assert Waiting(RETRY, clock=clock).left_s(told) <= 2 * RETRY.backoff_max_s
+    assert Waiting(LIVE, clock=clock).left_s(told) <= 2 * RETRY.backoff_max_s
     clock.now_s += 5.0
     assert waiting.left_s(told) == 0.0
 
