@@ -15,7 +15,6 @@ from bridge.config import LiveSettings, UplinkSettings
 from bridge.daemon.events.events import Event, WireMoved
 from bridge.daemon.events.status import BudgetStatus, UplinkStatus
 from bridge.daemon.journal.clock import Clock
-from bridge.daemon.journal.instance import replace_file
 from bridge.daemon.uplink.timetable import (
     PAUSED,
     day_of,
@@ -24,6 +23,7 @@ from bridge.daemon.uplink.timetable import (
     local_time,
     month_of,
 )
+from bridge.files import replace_file
 from bridge.units import SECOND_NS
 
 log = logging.getLogger(__name__)
