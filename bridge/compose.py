@@ -112,7 +112,7 @@ def ingest_options(
 
     Args:
         settings: All settings.
-        instance: Who sends.
+        instance: The sending bridge's name.
         attempt: Which try at the recording this is, from 1.
         final: Whether giving up follows when this try fails.
 

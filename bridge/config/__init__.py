@@ -6,6 +6,7 @@ wherever they come from.
 """
 
 from bridge.config.folders import FolderSettings
+from bridge.config.live import LiveSettings
 from bridge.config.load import CONFIG_FILE_VARIABLE, load_settings
 from bridge.config.sections import (
     DefinitionSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "FolderSettings",
     "HttpSettings",
     "IngestSettings",
+    "LiveSettings",
     "LogSettings",
     "NotificationSettings",
     "ReadingSettings",

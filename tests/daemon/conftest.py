@@ -14,7 +14,7 @@ from mcap.writer import Writer as McapWriter
 
 from bridge.config import Settings, load_settings
 from bridge.daemon.daemon import Daemon
-from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.events import DaemonObserver
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
@@ -79,7 +79,7 @@ class Bridge:
     def settings(self) -> Settings:
         return load_settings(overrides=self.overrides)
 
-    def daemon(self, observer: NoObserver | None = None) -> Daemon:
+    def daemon(self, observer: DaemonObserver | None = None) -> Daemon:
         return Daemon(
             self.settings,
             server=self.server,
@@ -108,7 +108,7 @@ class Bridge:
             yield proxy
 
     @contextlib.contextmanager
-    def running(self, observer: NoObserver | None = None) -> Iterator[Daemon]:
+    def running(self, observer: DaemonObserver | None = None) -> Iterator[Daemon]:
         """Run a daemon in a thread; what it raises, this raises."""
         daemon = self.daemon(observer)
         errors: list[BaseException] = []

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from mcap.writer import Writer as McapWriter
 
-from bridge.daemon.events.events import NoObserver
-from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.events.events import Event, IngestFailed, Troubled
+from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.states import State
 from bridge.embedded import EmbeddedServer
 from tests.bags.sqlite.sqlite_files import create, insert
@@ -24,17 +24,19 @@ MEBIBYTE = 1 << 20
 TURNS_WHILE_FULL = 3
 
 
-class Listener(NoObserver):
+class Listener:
     def __init__(self) -> None:
         self.troubles: list[Failure] = []
         self.failures: list[Failure] = []
 
-    def troubled(self, *, failure: Failure) -> None:
-        self.troubles.append(failure)
-
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        del entry, retry_in_s
-        self.failures.append(failure)
+    def hear(self, event: Event) -> None:
+        match event:
+            case Troubled(failure=failure):
+                self.troubles.append(failure)
+            case IngestFailed(failure=failure):
+                self.failures.append(failure)
+            case _:
+                pass
 
 
 def noisy_bytes(name: str, messages: int) -> bytes:
