@@ -145,6 +145,32 @@ def test_states_and_kinds_of_trouble_are_those_of_the_code() -> None:
     assert set(kinds) - {"kind"} == {str(trouble) for trouble in Trouble}
 
 
+@pytest.mark.parametrize("page", [DOCS / "architecture.md", DOCS / "contributing.md"], ids=page_id)
+def test_places_that_are_named_exist(page: Path) -> None:
+    """A file or folder that the page names is there, from the root or in the package."""
+    prose = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
+    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|toml|yml|html|js)))(?:::\w+)?`", prose)
+    assert named
+    for place in named:
+        places = (ROOT / place, ROOT / "bridge" / place)
+        assert any(found.exists() for found in places), place
+
+
+def test_parts_and_rooms_are_drawn() -> None:
+    """The picture and the table of the architecture have every part, the picture every room."""
+    page = text(DOCS / "architecture.md")
+    picture = page.split("```")[1]
+    parts = {
+        file.stem
+        for file in (ROOT / "bridge").iterdir()
+        if not file.stem.startswith("__") and file.suffix in {"", ".py"}
+    }
+    rooms = {file.parent.name for file in (ROOT / "bridge").glob("*/*/__init__.py")}
+    assert parts | rooms <= set(re.findall(r"[a-z]\w+", picture))
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert listed == parts - {"version"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_documents_are_about_the_product(page: Path) -> None:
     """No path of a developer's machine, no marker of unfinished work."""
