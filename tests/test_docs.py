@@ -72,7 +72,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_document_can_be_found() -> None:
-    """Whoever starts at the README gets to every file in docs by links."""
+    """A reader who starts at the README gets to every file in docs by links."""
     seen: set[Path] = set()
     ahead = [ROOT / "README.md"]
     while ahead:
@@ -169,6 +169,14 @@ def test_parts_and_rooms_are_drawn() -> None:
     assert parts | rooms <= set(re.findall(r"[a-z]\w+", picture))
     listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     assert listed == parts - {"version"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_lines_fit_a_screen(page: Path) -> None:
+    """Lines of text have less than 130 characters; rows of tables cannot be broken."""
+    prose = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
+    long = [line for line in prose.splitlines() if len(line) >= 130 and not line.startswith("|")]
+    assert not long or page.name == "configuration.md"  # which a command writes
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
