@@ -64,6 +64,7 @@ _WATCHING = {"journal", "events"}
 ROOMS: dict[str, dict[str, set[str]]] = {
     "bags": {"mcap": set(), "sqlite": set(), "rosbag1": set()},
     "cli": {"check": set(), "demo": set()},
+    "client": {"query": set()},
     "daemon": {
         "journal": set(),
         "events": {"journal"},
@@ -82,7 +83,6 @@ WIRED_ON_TOP = {"daemon"}
 KINDS: dict[str, str] = {
     "cli/check/command.py": "a command",
     "cli/explain.py": "a command",
-    "daemon/dispose/emptied_folders.py": "a way to lose data, kept where it can be read alone",
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
     "definitions/interfaces.py": "a format of definitions",

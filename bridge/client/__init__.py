@@ -7,7 +7,7 @@ from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
 from bridge.client.options import ConnectOptions
 from bridge.client.pacing import Pacer, UplinkShare, Wire
-from bridge.client.query import (
+from bridge.client.query.parts import (
     Query,
     QueryOntologyCatalog,
     QuerySequence,
@@ -15,8 +15,7 @@ from bridge.client.query import (
     Sequence,
     Topic,
 )
-from bridge.client.readers import TopicReader
-from bridge.client.results import (
+from bridge.client.query.results import (
     Cluster,
     FoundSequence,
     FoundTopic,
@@ -24,6 +23,7 @@ from bridge.client.results import (
     QueryResponseItem,
     TimestampRange,
 )
+from bridge.client.readers import TopicReader
 from bridge.client.topics import TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import (

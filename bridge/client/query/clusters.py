@@ -6,8 +6,8 @@ from typing import Any
 
 from bridge.client.catalog import Window
 from bridge.client.connection import Connection
-from bridge.client.query_wire import encode_conditions
-from bridge.client.results import Cluster
+from bridge.client.query.results import Cluster
+from bridge.client.query.wire import encode_conditions
 from bridge.client.revisions import Revision
 from bridge.errors import ProtocolError
 from bridge.ontology import Condition, QueryError

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.client.names import split_locator
-from bridge.client.query import QuerySequence, QueryTopic, Topic
-from bridge.client.query import Sequence as SequenceFields
+from bridge.client.query.parts import QuerySequence, QueryTopic, Topic
+from bridge.client.query.parts import Sequence as SequenceFields
 from bridge.errors import ProtocolError
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from bridge.client.query import Query, QueryOntologyCatalog
+from bridge.client.query.parts import Query, QueryOntologyCatalog
 from bridge.client.revisions import Revision
 from bridge.ontology import Condition, Operator, QueryError, Subject
 

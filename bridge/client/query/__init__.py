@@ -1,0 +1,1 @@
+"""Queries: what is asked for, how each revision spells it, and what is found."""
