@@ -297,7 +297,7 @@ class Sending:
 
         def create() -> None:
             lane.writer = writer.topic_create(
-                lane.report.platform_name, lane.plan.user_metadata, lane.plan.model
+                lane.report.platform_name, lane.metadata, lane.plan.model
             )
 
         self._attempt(lane, create)
