@@ -82,7 +82,6 @@ WIRED_ON_TOP = {"daemon"}
 KINDS: dict[str, str] = {
     "cli/check/command.py": "a command",
     "cli/explain.py": "a command",
-    "daemon/dispose/emptied_folders.py": "a way to lose data, kept where it can be read alone",
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
     "definitions/interfaces.py": "a format of definitions",

@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 
-from bridge.ontology.model import Model, SerializationFormat
 from bridge.ontology.pieces import (
     COVARIANT,
     GPS_STATUS,
@@ -19,6 +18,8 @@ from bridge.ontology.pieces import (
     VECTOR2,
     VECTOR3,
     VECTOR4,
+    Model,
+    SerializationFormat,
     optional,
     required,
 )
