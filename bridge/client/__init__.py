@@ -7,6 +7,7 @@ from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
 from bridge.client.options import ConnectOptions
 from bridge.client.pacing import Pacer, UplinkShare, Wire
+from bridge.client.parallel import Parallel, settle
 from bridge.client.query import (
     Query,
     QueryOntologyCatalog,
@@ -48,6 +49,7 @@ __all__ = [
     "NotifyType",
     "OnErrorPolicy",
     "Pacer",
+    "Parallel",
     "Query",
     "QueryOntologyCatalog",
     "QueryResponse",
@@ -70,4 +72,5 @@ __all__ = [
     "TopicWriter",
     "UplinkShare",
     "Wire",
+    "settle",
 ]

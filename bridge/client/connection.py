@@ -16,6 +16,7 @@ from pyarrow import flight
 
 from bridge.client.compression import BodyCompression
 from bridge.client.options import ConnectionOptions
+from bridge.client.parallel import Parallel
 from bridge.client.stall import Peer, StallWatch, WatchedStream, resolve
 from bridge.client.streams import GetStream, PutStream
 from bridge.client.tls import tls_fault
@@ -84,6 +85,7 @@ class Connection:
     _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _parallel: dict[str, Parallel] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         options = self.options
@@ -131,6 +133,10 @@ class Connection:
         """Refuse to go on after `close`."""
         if self.closed:
             raise UsageError("the client is closed", hint="connect again")
+
+    def parallel(self, kind: str) -> Parallel:
+        """Give what makes calls of one kind many at a time; how many is learned for each kind."""
+        return self._parallel.setdefault(kind, Parallel())
 
     def _call_options(self, timeout_s: float | None = None) -> Any:
         return flight.FlightCallOptions(timeout=timeout_s or self.options.call_timeout_s)

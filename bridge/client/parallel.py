@@ -1,0 +1,186 @@
+"""Calls to one server, many at a time: how many is found by trial.
+
+Over a link with a long round trip, calls that do not depend on each other must not wait for each
+other. How many the platform stands at once nobody knows beforehand: it has 10 to 19 connections to
+its database, and the end of a topic holds one. So it starts with a few, grows while answers stay
+quick, and halves when the platform reports trouble of its own.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from bridge.errors import BrokenLinkError, TransientError
+
+AT_ONCE_START, AT_ONCE_MAX = 8, 64
+"""Calls at a time, at the start and at most: as many as streams share one connection."""
+
+TRIES_MAX = 4
+"""How often a call is made that may be made again."""
+
+_PAUSE_S = 0.1
+# What counts as quick: up to twice the best answer so far, and what a busy machine adds.
+_QUICK_FACTOR, _QUICK_MARGIN_S = 2.0, 0.05
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Call(Generic[Result]):
+    make: Callable[[], Result]
+    turn: Hashable
+    tries: int
+    future: "Future[Result]" = field(default_factory=Future)
+
+
+class AtOnce:
+    """How many calls run at once; not thread-safe, its owner guards it.
+
+    Each quick answer adds one, so that a round of answers doubles it; after the first trouble a
+    whole round adds one. Trouble halves it, once for all calls that were under way.
+    """
+
+    def __init__(self) -> None:
+        self._limit = float(AT_ONCE_START)
+        self._best_s = float("inf")
+        self._halved_s = float("-inf")
+
+    @property
+    def limit(self) -> int:
+        """Calls that may run at once, at least one."""
+        return int(self._limit)
+
+    def answered(self, seconds: float) -> None:
+        """Take note of an answer and how long it took."""
+        self._best_s = min(self._best_s, seconds)
+        if seconds <= _QUICK_FACTOR * self._best_s + _QUICK_MARGIN_S:
+            more = 1.0 if self._halved_s == float("-inf") else 1.0 / self._limit
+            self._limit = min(self._limit + more, float(AT_ONCE_MAX))
+
+    def in_trouble(self, *, started_s: float, now_s: float) -> None:
+        """Take note of trouble that the server had with a call."""
+        if started_s >= self._halved_s:
+            self._limit, self._halved_s = max(1.0, self._limit / 2), now_s
+
+
+class Parallel:
+    """Makes calls in threads of its own, which exist only while there are calls.
+
+    May be used from several threads. Calls start in the order in which they were submitted, except
+    that those of one turn follow each other.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # All below is guarded by the lock.
+        self._at_once = AtOnce()
+        self._waiting: deque[_Call[object]] = deque()
+        self._turns: set[Hashable] = set()
+        self._running = 0
+
+    def submit(
+        self, make: Callable[[], Result], *, turn: Hashable = None, repeatable: bool = False
+    ) -> "Future[Result]":
+        """Make a call as soon as there is room.
+
+        Args:
+            make: The call.
+            turn: Calls of the same turn are made one after the other; None for no turn.
+            repeatable: Whether it may be made again when the server had trouble with it; up to
+                `TRIES_MAX` times in all.
+
+        Returns:
+            Its result or error, later. Cancelling works while the call waits.
+        """
+        call = _Call(make=make, turn=turn, tries=TRIES_MAX if repeatable else 1)
+        with self._lock:
+            self._waiting.append(call)  # type: ignore[arg-type]  # results differ from call to call
+            self._start()
+        return call.future
+
+    def map(
+        self, calls: Iterable[Callable[[], Result]], *, repeatable: bool = False
+    ) -> list[Result]:
+        """Make calls and give their results in the same order.
+
+        Raises:
+            ServerError: The error of the first that failed; those that wait are not made then.
+        """
+        futures = [self.submit(call, repeatable=repeatable) for call in calls]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            settle(futures)
+
+    def _start(self) -> None:
+        """Start threads for what waits, as far as there is room; the lock is held."""
+        while self._running < self._at_once.limit and (call := self._next()) is not None:
+            self._running += 1
+            threading.Thread(
+                target=self._work, args=(call,), name="mosaico-parallel", daemon=True
+            ).start()
+
+    def _next(self) -> _Call[object] | None:
+        """Take the first call that waits and whose turn is free; the lock is held."""
+        kept: list[_Call[object]] = []
+        found = None
+        while self._waiting and found is None:
+            call = self._waiting.popleft()
+            if call.turn is not None and call.turn in self._turns:
+                kept.append(call)
+            elif call.future.set_running_or_notify_cancel():
+                found = call
+        self._waiting.extendleft(reversed(kept))
+        if found is not None and found.turn is not None:
+            self._turns.add(found.turn)
+        return found
+
+    def _work(self, first: _Call[object]) -> None:
+        call: _Call[object] | None = first
+        while call is not None:
+            try:
+                result, error = self._made(call), None
+            except BaseException as raised:  # noqa: BLE001 - handed over by the future
+                result, error = None, raised
+            with self._lock:
+                self._turns.discard(call.turn)
+                done, call = call, None
+                if self._running <= self._at_once.limit:
+                    call = self._next()
+                if call is None:
+                    self._running -= 1
+                self._start()
+            if error is None:
+                done.future.set_result(result)
+            else:
+                done.future.set_exception(error)
+
+    def _made(self, call: _Call[object]) -> object:
+        """Make a call, again where that is allowed and the server itself had trouble."""
+        for number in range(1, call.tries + 1):
+            started_s = time.monotonic()
+            try:
+                result = call.make()
+            except TransientError as error:
+                if isinstance(error, BrokenLinkError):
+                    raise
+                with self._lock:
+                    self._at_once.in_trouble(started_s=started_s, now_s=time.monotonic())
+                if number == call.tries:
+                    raise
+                time.sleep(_PAUSE_S * 2 ** (number - 1))
+            else:
+                with self._lock:
+                    self._at_once.answered(time.monotonic() - started_s)
+                return result
+        raise AssertionError("a call is made at least once")
+
+
+def settle(futures: "Iterable[Future[Result]]") -> None:
+    """Cancel the calls that wait, and wait for those under way; their errors are left alone."""
+    for future in [future for future in futures if not future.cancel()]:
+        future.exception()
