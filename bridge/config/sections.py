@@ -91,7 +91,7 @@ class ServerSettings(Section):
     keepalive_s: Seconds = Field(
         300.0,
         description="Silence after which the link is probed; 0 for never. gRPC servers hang up on "
-        "more frequent probes unless told otherwise. What stalls is found sooner by itself.",
+        "more frequent probes unless configured otherwise. A stall is found sooner anyway.",
     )
     keepalive_timeout_s: PositiveSeconds = Field(
         20.0, description="A link whose probe is not answered for this long is given up."
@@ -102,9 +102,6 @@ class EmbeddedSettings(Section):
     """The server that is started when no platform is configured."""
 
     port: Port = Field(0, description="Port to listen on; 0 takes a free one.")
-    revision: Literal["G2d", "G1.2"] = Field(
-        "G2d", description="Revision of the platform's protocol to speak, for older clients G1.2."
-    )
 
 
 class IngestSettings(Section):

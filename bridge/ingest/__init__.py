@@ -1,8 +1,8 @@
 """One recording becomes one sequence, end to end; reports to `IngestEvents`, knows no daemon."""
 
-from bridge.ingest.abandoned import clear_remains
 from bridge.ingest.earlier import Removal, Replacement, Superseded
 from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
 from bridge.ingest.pipeline import ingest

@@ -1,0 +1,145 @@
+"""The files of a recording put together: their channels become topics, their metadata one table."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.bags.container import Channel
+from bridge.model import Definition, Topic
+
+Resolve = Callable[[str], Definition | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicTable:
+    """The topics of a recording, and where each file's channels belong.
+
+    Attributes:
+        topics: In order of their first channel.
+        by_file: For each file, the topic's index for each of its channels.
+    """
+
+    topics: tuple[Topic, ...]
+    by_file: tuple[tuple[int, ...], ...]
+
+
+def merge_channels(files: Iterable[tuple[Iterable[Channel], Resolve]]) -> TopicTable:
+    """Group channels that can be one stream: same name, type, definition and serialisation.
+
+    Args:
+        files: For each file its channels, and how to find a definition that it does not hold.
+    """
+    groups: dict[tuple[object, ...], list[Channel]] = {}
+    definitions: dict[tuple[object, ...], Definition | None] = {}
+    keys_by_file: list[list[tuple[object, ...]]] = []
+    for channels, resolve in files:
+        keys: list[tuple[object, ...]] = []
+        for channel in channels:
+            definition = channel.definition
+            if definition is None and channel.msgtype and not channel.obstacle:
+                definition = resolve(channel.msgtype)
+            text = definition and (definition.encoding, definition.text)
+            key = (channel.topic, channel.msgtype, text, channel.serialization, channel.obstacle)
+            groups.setdefault(key, []).append(channel)
+            definitions.setdefault(key, definition)
+            keys.append(key)
+        keys_by_file.append(keys)
+    index_of = {key: index for index, key in enumerate(groups)}
+    return TopicTable(
+        topics=tuple(
+            _topic(index_of[key], group, definitions[key]) for key, group in groups.items()
+        ),
+        by_file=tuple(tuple(index_of[key] for key in keys) for keys in keys_by_file),
+    )
+
+
+def _topic(index: int, group: list[Channel], definition: Definition | None) -> Topic:
+    first = group[0]
+    counts = [channel.message_count for channel in group]
+    known = [count for count in counts if count is not None]
+    return Topic(
+        index=index,
+        name=first.topic,
+        msgtype=first.msgtype,
+        serialization=first.serialization,
+        definition=definition,
+        message_count=sum(known) if len(known) == len(counts) else None,
+        qos=next((channel.qos for channel in group if channel.qos), ""),
+        type_hash=next((channel.type_hash for channel in group if channel.type_hash), ""),
+        obstacle=first.obstacle,
+    )
+
+
+ATTACHMENTS_MAX = 256
+"""More attachments than this are not listed."""
+
+ROSBAG2_RECORD = "rosbag2"
+"""The name of the MCAP metadata record in which rosbag2 speaks of itself."""
+
+
+def distro_of(hints: Mapping[str, Any], metadata: Mapping[str, object]) -> str:
+    """Name the ROS distribution of one storage file, or give an empty text.
+
+    Args:
+        hints: What `metadata.yaml` says.
+        metadata: What the storage file says, as its reader gives it.
+    """
+    for value in (metadata.get("ros_distro"), _record(metadata).get("ROS_DISTRO")):
+        if isinstance(value, str) and value:
+            return value
+    for text in _embedded_documents(metadata):
+        for line in text.splitlines():
+            key, _, value = line.partition(":")
+            if key == "ros_distro" and value.strip():
+                return value.strip().strip("'\"")
+    named = hints.get("ros_distro")
+    return named if isinstance(named, str) else ""
+
+
+def merged_metadata(
+    hints: Mapping[str, Any], files: Iterable[tuple[str, Mapping[str, object]]]
+) -> dict[str, object]:
+    """Put together what the files and `metadata.yaml` say; what the first file says counts.
+
+    Args:
+        hints: What `metadata.yaml` says.
+        files: Name and metadata of each storage file, in order.
+
+    Returns:
+        `ros_distro`, `custom_data` (from `metadata.yaml`), `attachments` (file, name, media type
+        and size of each) and whatever else the containers hold, all only where there is any.
+    """
+    merged: dict[str, object] = {}
+    attachments: list[object] = []
+    for name, metadata in files:
+        for key, value in metadata.items():
+            if key == "attachments" and isinstance(value, list):
+                attachments.extend({"file": name, **attachment} for attachment in value)
+            elif value and key not in merged:
+                merged[key] = value
+        if "ros_distro" not in merged and (distro := distro_of(hints, metadata)):
+            merged["ros_distro"] = distro
+    custom_data = hints.get("custom_data")
+    if isinstance(custom_data, dict) and custom_data:
+        merged["custom_data"] = custom_data
+    if attachments:
+        merged["attachments"] = attachments[:ATTACHMENTS_MAX]
+    return merged
+
+
+def _record(metadata: Mapping[str, object]) -> Mapping[str, str]:
+    records = metadata.get("metadata")
+    record = records.get(ROSBAG2_RECORD) if isinstance(records, dict) else None
+    return record if isinstance(record, dict) else {}
+
+
+def _embedded_documents(metadata: Mapping[str, object]) -> Iterable[str]:
+    """Give the copies of `metadata.yaml` that rosbag2 keeps in the storage file itself."""
+    serialized = _record(metadata).get("serialized_metadata")
+    if serialized:
+        yield serialized
+    notes = metadata.get("rosbag2")
+    if isinstance(notes, str):
+        yield notes
+    elif isinstance(notes, list | tuple):
+        yield from (note for note in notes if isinstance(note, str))
