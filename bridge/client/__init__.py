@@ -6,7 +6,6 @@ from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
 from bridge.client.options import Compression, ConnectOptions
 from bridge.client.pacing import Pacer, UplinkShare, Wire
-from bridge.client.parallel import Parallel, settle
 from bridge.client.query import (
     Query,
     QueryOntologyCatalog,
@@ -48,7 +47,6 @@ __all__ = [
     "NotifyType",
     "OnErrorPolicy",
     "Pacer",
-    "Parallel",
     "Query",
     "QueryOntologyCatalog",
     "QueryResponse",
@@ -71,5 +69,4 @@ __all__ = [
     "TopicWriter",
     "UplinkShare",
     "Wire",
-    "settle",
 ]

@@ -12,7 +12,6 @@ from typing import Any, Self
 from bridge.client.catalog import Dialect, Upload
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
-from bridge.client.parallel import settle
 from bridge.client.revisions import Generation
 from bridge.client.topics import SendLimits, TopicWriter
 from bridge.errors import (
@@ -23,6 +22,7 @@ from bridge.errors import (
     UsageError,
 )
 from bridge.ontology import Model
+from bridge.parallel import settle
 
 ABANDONED = "abandoned, not deleted for want of permission"
 """What the notification begins with on a sequence that should be gone and is not."""

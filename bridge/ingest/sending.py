@@ -21,7 +21,6 @@ from bridge.client import (
     SequenceWriter,
     TopicReceipt,
     TopicWriter,
-    settle,
 )
 from bridge.errors import (
     AlreadyExistsError,
@@ -35,8 +34,8 @@ from bridge.ingest.events import IngestEvents
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
-from bridge.ingest.send_thread import SendThread
 from bridge.ingest.topic_lanes import TopicLane, is_the_topics_fault
+from bridge.parallel import OrderedCalls, settle
 
 TOPIC_DROPPED_REASON = "topic_dropped"
 OVERSIZE_REASON = "oversize"
@@ -84,7 +83,7 @@ class Sending:
         self._stack = ExitStack()
         self._expected: dict[int, TopicLane] = {}
         self._under_way: list[Future[Any]] = []
-        self._behind = SendThread(
+        self._behind = OrderedCalls(
             calls_max=options.batches.send_queue_batches, wait_turn=options.wait_turn
         )
 

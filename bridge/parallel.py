@@ -1,18 +1,20 @@
-"""Calls to one server, many at a time: how many is found by trial.
+"""Calls in other threads: in order behind the thread that decodes, or many at a time.
 
 Over a link with a long round trip, calls that do not depend on each other must not wait for each
-other. How many the platform stands at once nobody knows beforehand: it has 10 to 19 connections to
-its database, and the end of a topic holds one. So it starts with a few, grows while answers stay
+other. How many the platform stands at once is not known beforehand: it has 10 to 19 connections to
+its database, and the end of a topic holds one. So the number starts small, grows while answers stay
 quick, and halves when the platform reports trouble of its own.
 """
 
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 from bridge.errors import BrokenLinkError, TransientError
 
@@ -27,6 +29,8 @@ _PAUSE_S = 0.1
 _QUICK_FACTOR, _QUICK_MARGIN_S = 2.0, 0.05
 
 Result = TypeVar("Result")
+
+WaitTurn = Callable[[threading.Event], None]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -67,7 +71,7 @@ class AtOnce:
             self._limit, self._halved_s = max(1.0, self._limit / 2), now_s
 
 
-class Parallel:
+class ParallelCalls:
     """Makes calls in threads of its own, which exist only while there are calls.
 
     May be used from several threads. Calls start in the order in which they were submitted, except
@@ -184,3 +188,71 @@ def settle(futures: "Iterable[Future[Result]]") -> None:
     """Cancel the calls that wait, and wait for those under way; their errors are left alone."""
     for future in [future for future in futures if not future.cancel()]:
         future.exception()
+
+
+class OrderedCalls:
+    """Runs calls in order in a thread, at most so many waiting.
+
+    Args:
+        calls_max: Calls that may wait; at the bound `submit` waits.
+        wait_turn: Called before each, to wait for as long as it must; None for no waiting. It
+            gets an event that is set when nothing is to be sent any more.
+
+    Attributes:
+        busy_s: Seconds the thread spent in calls; final after `drain`.
+    """
+
+    def __init__(self, *, calls_max: int, wait_turn: WaitTurn | None = None) -> None:
+        self.busy_s = 0.0
+        self._wait_turn = wait_turn
+        self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(calls_max)
+        # Written by the thread before `_failed` is set, read by others after.
+        self._error: BaseException | None = None
+        self._failed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="send-behind", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let waiting calls go after an error, then wait for the thread."""
+        if error is not None:
+            self._failed.set()
+        self._calls.put(None)
+        self._thread.join()
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Hand over a call; raises what an earlier call raised."""
+        self._raise_failure()
+        self._calls.put(call)
+
+    def drain(self) -> None:
+        """Wait until all calls are done; raises what one of them raised."""
+        self._calls.join()
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failed.is_set() and self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            if self._wait_turn is not None:
+                self._wait_turn(self._failed)
+            if not self._failed.is_set():
+                started = time.perf_counter()
+                try:
+                    call()
+                except BaseException as raised:  # noqa: BLE001 - handed over by submit or drain
+                    self._error = raised
+                    self._failed.set()
+                self.busy_s += time.perf_counter() - started
+            self._calls.task_done()
+        self._calls.task_done()
