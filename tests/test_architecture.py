@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "units": set(),
     "errors": set(),
     "model": {"errors"},
+    "parallel": {"errors"},
     "config": {"units", "errors"},
     "ontology": {"units", "errors"},
     "files": {"errors"},
@@ -37,22 +38,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bags": {"units", "errors", "model", "files", "definitions"},
     "cdr": {"errors", "model", "definitions"},
     "mapping": {"units", "errors", "model", "ontology"},
-    "client": {"units", "errors", "ontology", "version"},
+    "client": {"units", "errors", "parallel", "ontology", "version"},
     "embedded": {"units", "errors", "ontology", "client", "version"},
     "ingest": {
-        "units", "errors", "model", "ontology", "definitions", "bags", "cdr", "mapping", "client",
-        "version",
+        "units", "errors", "model", "parallel", "ontology", "definitions", "bags", "cdr", "mapping",
+        "client", "version",
     },
     "compose": {
         "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
     },
     "daemon": {
-        "units", "errors", "config", "model", "files", "definitions", "bags", "client", "ingest",
-        "compose", "version",
+        "units", "errors", "config", "model", "files", "parallel", "definitions", "bags", "client",
+        "ingest", "compose", "version",
     },
     "cli": {
-        "units", "errors", "config", "model", "files", "definitions", "ontology", "bags", "cdr",
-        "mapping", "client", "ingest", "compose", "daemon", "embedded", "version",
+        "units", "errors", "config", "model", "files", "parallel", "definitions", "ontology",
+        "bags", "cdr", "mapping", "client", "ingest", "compose", "daemon", "embedded", "version",
     },
     "__main__": {"cli"},
     "__init__": {"client", "errors", "ontology", "version"},
@@ -64,7 +65,6 @@ _WATCHING = {"journal", "events"}
 ROOMS: dict[str, dict[str, set[str]]] = {
     "bags": {"mcap": set(), "sqlite": set(), "rosbag1": set()},
     "cli": {"check": set(), "demo": set()},
-    "client": {"query": set()},
     "daemon": {
         "journal": set(),
         "events": {"journal"},
@@ -86,7 +86,6 @@ KINDS: dict[str, str] = {
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
     "definitions/interfaces.py": "a format of definitions",
-    "ingest/send_thread.py": "a thread and what it shares",
     "mapping/api.py": "what plug-ins import; none of ours does",
     "mapping/generic.py": "a way of mapping, beside the table and the declarative one",
     "mapping/png.py": "a file format",

@@ -2,12 +2,11 @@
 
 from bridge.client.catalog import SessionFacts
 from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
-from bridge.client.compression import Compression
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
-from bridge.client.options import ConnectOptions
+from bridge.client.options import Compression, ConnectOptions
 from bridge.client.pacing import Pacer, UplinkShare, Wire
-from bridge.client.query.parts import (
+from bridge.client.query import (
     Query,
     QueryOntologyCatalog,
     QuerySequence,
@@ -15,7 +14,8 @@ from bridge.client.query.parts import (
     Sequence,
     Topic,
 )
-from bridge.client.query.results import (
+from bridge.client.readers import TopicReader
+from bridge.client.results import (
     Cluster,
     FoundSequence,
     FoundTopic,
@@ -23,7 +23,6 @@ from bridge.client.query.results import (
     QueryResponseItem,
     TimestampRange,
 )
-from bridge.client.readers import TopicReader
 from bridge.client.topics import TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import (

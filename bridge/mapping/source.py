@@ -165,6 +165,10 @@ class Source:
             raise self._misfit(name, f"is {array.type}, not a message")
         return Source(array, f"{self.path}.{name}", self._ledger, self._report)
 
+    def within(self, array: pa.StructArray, name: str) -> "Source":
+        """Go into messages that were taken out of a field, one for each row."""
+        return Source(array, f"{self.path}.{name}", self._ledger, self._report)
+
     def items(self, name: str) -> tuple["Source", NDArray[np.int32]]:
         """Go into the elements of a sequence of messages.
 
