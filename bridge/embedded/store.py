@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 
 from bridge.embedded.catalogue import SegmentRecord, TopicRecord
 
-
 # The platform judges a batch when it decodes it: a null in a required field breaks the stream,
 # unless the struct around it is null itself, for then nobody can see it (the platform asks nothing
 # else of a schema). Parquet has the same view except in one place: a required list of fixed size

@@ -8,9 +8,11 @@ from bridge.files.disk import (
     sync_file,
     sync_folder,
 )
+from bridge.files.folders import OpenFolder
 from bridge.files.opening import open_regular, version_of
 
 __all__ = [
+    "OpenFolder",
     "file_system",
     "is_network_kind",
     "is_on_network",

@@ -165,6 +165,7 @@ class RequestKind(StrEnum):
 
     RETRY = "retry"
     RESEND = "resend"
+    DOUBT = "doubt"
     FORGET = "forget"
 
 

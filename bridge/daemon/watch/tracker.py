@@ -78,6 +78,8 @@ class Tracker:
         self._missing: dict[Path, int] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._unjudged: deque[Path] = deque()
+        # What is being moved or deleted: half gone it would look like another recording.
+        self._held: dict[object, frozenset[Path]] = {}
         # Whether another look at the same files can come to nothing new.
         self._at_rest = False
         self.more_to_enter = False
@@ -90,8 +92,19 @@ class Tracker:
         return None if watched is None else watched.settings
 
     def unchanged(self, entry: Entry) -> bool:
-        """Say whether the files of a recording still look as they did when it was identified."""
-        return self._paths_seen.unchanged(entry)
+        """Say whether the files of a recording still look as they did when it was identified.
+
+        Of what is being moved or deleted they do not.
+        """
+        return not self._is_held(entry.path) and self._paths_seen.unchanged(entry)
+
+    def hold(self, holder: object, paths: Iterable[Path]) -> None:
+        """Conclude nothing about these paths until the same holder names others, or none."""
+        self._held[holder] = frozenset(paths)
+        self._at_rest = False
+
+    def _is_held(self, path: Path) -> bool:
+        return any(path in paths for paths in self._held.values())
 
     def found(self, entry: Entry) -> Found | None:
         """Give what the last scan saw of a recording."""
@@ -144,7 +157,8 @@ class Tracker:
                     self._enter(path, found[path])
                 lost = [path for path in self._candidates if path not in found]
                 for path in [*self._paths_seen.missing(), *lost]:
-                    self._miss(path)
+                    if not self._is_held(path):
+                        self._miss(path)
         except JournalError:
             self._reload()
             raise
@@ -191,6 +205,8 @@ class Tracker:
         self._at_rest = False
 
     def _is_news(self, path: Path, found: Found) -> bool:
+        if self._is_held(path):
+            return False
         candidate = self._candidates.get(path)
         if candidate is not None:
             if candidate.found is None or candidate.found.signature != found.signature:

@@ -33,7 +33,7 @@ from bridge.daemon.work.scheduler import Gatekeeper, Waiting
 from bridge.errors import JournalError, OfflineError, Trouble
 from bridge.ingest import IngestReport, Removal
 
-Ended = Callable[[Entry, Failure | None], None]
+Ended = Callable[[Entry], None]
 
 VERIFY_STAGE = "verify"
 
@@ -49,7 +49,7 @@ class Listener:
         clearing: Told what came of clearing remains.
         live: The settings in force: how often and when to try again.
         observer: Told of everything.
-        on_end: Told when a recording has come out of work, with its failure or None.
+        on_end: Told when a recording has come out of work.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class Listener:
             self._note_replaced(entry, report)
         self._gate.proven()
         self._observer.hear(events.IngestFinished(entry=entry, report=report))
-        self._on_end(entry, None)
+        self._on_end(entry)
 
     def _note_replaced(self, entry: Entry, report: IngestReport) -> None:
         """Take note that the sequence of an older recording is not there any more."""
@@ -222,7 +222,7 @@ class Listener:
         self._observer.hear(
             events.IngestFailed(entry=entry, failure=failure, retry_in_s=decision.retry_in_s)
         )
-        self._on_end(entry, failure)
+        self._on_end(entry)
 
     def _decide(self, entry: Entry, failure: Failure, decision: Decision) -> Entry:
         due_ns = 0
