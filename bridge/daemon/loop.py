@@ -171,6 +171,7 @@ class Loop:
             live=self._live,
             observer=self._observer,
             on_end=self._ended,
+            clock=self._clock,
         )
 
     def _make_supervisor(self) -> Supervisor:

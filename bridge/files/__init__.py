@@ -9,7 +9,7 @@ from bridge.files.disk import (
     sync_folder,
 )
 from bridge.files.folders import OpenFolder
-from bridge.files.opening import open_regular, version_of
+from bridge.files.opening import open_regular, require_readable, version_of
 
 __all__ = [
     "OpenFolder",
@@ -18,6 +18,7 @@ __all__ = [
     "is_on_network",
     "open_regular",
     "replace_file",
+    "require_readable",
     "sync_file",
     "sync_folder",
     "version_of",

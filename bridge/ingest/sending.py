@@ -21,6 +21,8 @@ from bridge.errors import (
     NotFoundError,
     RecordingError,
     Trouble,
+    UploadGoneError,
+    VerificationError,
 )
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.open_upload import OpenUpload, got_on
@@ -248,6 +250,8 @@ class Sending:
     ) -> None:
         if error is not None:
             self._end_badly(error)
+            if isinstance(error, NotFoundError):
+                raise self._gone() from error
             return
         assert self.writer is not None
         try:
@@ -255,7 +259,16 @@ class Sending:
         except BaseException as late:
             # Whether the platform has heard of the commit, the next try finds out.
             self._end_badly(late)
+            if isinstance(late, NotFoundError):
+                raise self._gone() from late
             raise
+
+    def _gone(self) -> UploadGoneError:
+        return UploadGoneError(
+            f"{self._sequence} was deleted on the platform while it was sent",
+            resource=self._sequence,
+            hint="it is sent again from its start",
+        )
 
     def _end_badly(self, error: BaseException) -> None:
         writer = self.writer
@@ -272,8 +285,9 @@ class Sending:
         return (
             self._options.identity.resumes
             and isinstance(error, BridgeError)
-            # Where the recording is the trouble, the next try is about other content.
-            and not isinstance(error, RecordingError)
+            # Where the recording is the trouble, the next try is about other content. Where the
+            # platform holds something else than was sent, nothing of it can be built on.
+            and not isinstance(error, RecordingError | VerificationError)
             and not self._gives_up(error)
         )
 
@@ -282,6 +296,8 @@ class Sending:
         identity = self._options.identity
         if not identity.resumes:
             return identity.final
+        if isinstance(error, NotFoundError):
+            return False
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
         passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}

@@ -21,13 +21,22 @@ from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
 from bridge.daemon.watch.paths_seen import PathsSeen
 from bridge.daemon.watch.scan import Found, look_at
 from bridge.daemon.watch.watched_folder import WatchedFolder, watched_folder_of
-from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
+from bridge.errors import (
+    EmptyRecordingError,
+    JournalError,
+    RecordingError,
+    RecordingVanishedError,
+    UnreadableStorageError,
+)
 from bridge.model import Recording
 
 # So many new recordings are entered per scan, oldest first, so that no turn of the loop is long.
 NEW_PER_SCAN_MAX = 2000
 # Something must be missing in so many scans in a row before it counts as gone.
 MISSING_SCANS = 2
+
+# So long after a disk gave no bytes it is asked again.
+UNREADABLE_AGAIN_S = 5.0
 
 PROVISIONAL = frozenset({State.DISCOVERED, State.SETTLING})
 
@@ -299,6 +308,9 @@ class Tracker:
             self._settle(candidate, verdict.reason, verdict.wait_s)
         except RecordingVanishedError:
             return
+        except UnreadableStorageError as error:
+            # The disk's trouble is not the recording's, however long it lasts.
+            self._settle(candidate, error.message, UNREADABLE_AGAIN_S)
         except RecordingError as error:
             self._refuse(path, candidate, current, error, watch.stale_s - quiet_s)
 
