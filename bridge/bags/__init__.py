@@ -3,7 +3,7 @@
 from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
 from bridge.bags.discovery import find_recordings, recordings_in
 from bridge.bags.endings import End, end_of
-from bridge.bags.fingerprint import fingerprint
+from bridge.bags.fingerprint import Content, content_of, fingerprint
 from bridge.bags.formats import COMPRESSION_SUFFIX, SIDECAR_SUFFIXES, STORAGE_SUFFIXES
 from bridge.bags.metadata import METADATA_FILE, read_hints
 from bridge.bags.reader import RecordingReader, open_recording
@@ -18,11 +18,13 @@ __all__ = [
     "NOWHERE",
     "SIDECAR_SUFFIXES",
     "STORAGE_SUFFIXES",
+    "Content",
     "End",
     "ReadLimits",
     "ReadTally",
     "RecordingReader",
     "Survey",
+    "content_of",
     "end_of",
     "find_recordings",
     "fingerprint",

@@ -168,42 +168,45 @@ def test_compressed_twin_is_the_same_split(splits: Desk) -> None:
     assert "before its recorder compressed it" in splits.entry("drive_1.mcap.zstd").reason
 
 
-def test_other_unit_sends_nothing_twice(desk: Desk) -> None:
+@pytest.mark.parametrize("first", ["recording", "split"])
+def test_other_unit_sends_nothing_twice(bridge: "Bridge", first: str) -> None:
     """What was sent whole is not sent in splits, nor the other way round; later splits are."""
-    desk.put("drive/drive_0.mcap")
-    desk.put("drive/drive_1.mcap")
-    described = desk.put("drive/metadata.yaml", metadata([]).encode())
-    desk.look()
-    assert desk.states() == {"drive": "ready"}
-    desk.send("drive")
-    desk.choices["ingest.unit"] = "split"
-    desk.restart()
-    desk.look()
-    for name in ("drive_2.mcap", "drive_3.mcap"):
-        desk.put(f"drive/{name}")
-    desk.look()
-    desk.look()
-    assert desk.states() == {
-        "drive": "finalised",
-        "drive_0.mcap": "ignored",
-        "drive_1.mcap": "ignored",
-        "drive_2.mcap": "ready",
-        "drive_3.mcap": "ready",
-    }
-    for name in ("drive_2.mcap", "drive_3.mcap"):
-        desk.send(name)
-    for name in ("drive_0.mcap", "drive_1.mcap"):
-        (desk.folder / "drive" / name).unlink()
-    desk.choices["ingest.unit"] = "recording"
-    desk.restart()
-    desk.look()
+    second = "split" if first == "recording" else "recording"
+    with bridge.platform() as server:
+        for index in (0, 1):
+            bridge.drop(f"drive/drive_{index}.mcap")
+        bridge.drop("drive/metadata.yaml", metadata(["drive_0.mcap", "drive_1.mcap"]).encode())
+        bridge.overrides["ingest.unit"] = first
+        with bridge.running():
+            bridge.wait_for(lambda: finished(bridge) and rows(server.port) == 6)
+        bridge.drop("drive/drive_2.mcap")
+        bridge.drop("drive/metadata.yaml", metadata([f"drive_{n}.mcap" for n in range(3)]).encode())
+        bridge.overrides["ingest.unit"] = second
+        with bridge.running():
+            bridge.wait_for(lambda: finished(bridge) and rows(server.port) == 9)
 
-    whole_now = desk.journal.at(described.parent)
-    assert whole_now is not None
-    assert (whole_now.state, whole_now.reason) == (
-        State.IGNORED,
-        "its 2 splits were sent one by one",
-    )
+        assert rows(server.port) == 9
+    if second == "recording":
+        assert "2 of 3 parts were sent before, as" in bridge.entries()["drive"].reason
+
+
+def finished(bridge: "Bridge") -> bool:
+    """Tell whether everything that is there was dealt with."""
+    states = {entry.state for entry in bridge.entries().values()}
+    return bool(states) and states <= {State.FINALISED, State.VANISHED}
+
+
+def rows(port: int) -> int:
+    """Count everything on the platform."""
+    with MosaicoClient.connect("127.0.0.1", port) as client:
+        handlers = [client.sequence_handler(name) for name in client.list_sequences()]
+        return sum(
+            batch.num_rows
+            for handler in handlers
+            if handler is not None and handler.is_locked
+            for topic in handler.topics
+            for batch in handler.topic_handler(topic).batches()
+        )
 
 
 RECORDER = """

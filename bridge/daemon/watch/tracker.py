@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.bags import fingerprint, load_recording, load_split
+from bridge.bags import content_of, load_recording, load_split
 from bridge.config import Settings
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
@@ -210,11 +210,12 @@ class Tracker:
     def _enter(self, path: Path, found: Found) -> None:
         """Enter what is new, or looks other than when it was identified."""
         sighting = self._paths_seen.at(path)
-        if sighting is not None:
-            known = self._journal.get(sighting.entry_id)
-            if known is not None and known.state in IN_WORK:
-                # The worker notices by itself; a scan after it comes back here.
-                return
+        known = None if sighting is None else self._journal.get(sighting.entry_id)
+        if known is not None and known.state in IN_WORK:
+            # The worker notices by itself; a scan after it comes back here.
+            return
+        # Of what was disposed of nothing was here that could have changed: only its name came back.
+        older = None if known is None or known.state is State.DISPOSED else known
         watched = watched_folder_of(path, self._watched_folders)
         assert watched is not None, "what was found is in a watched folder"
         split = found.recording.split
@@ -226,6 +227,7 @@ class Tracker:
             priority=watched.priority(path),
             split_of="" if split is None else split.recording,
             split_index=None if split is None else split.index,
+            supersedes=None if older is None else older.id,
         )
         self._candidates[path] = Candidate(
             entry=entry, found=found, changed_s=self._clock.monotonic_s()
@@ -330,7 +332,7 @@ class Tracker:
         watched: WatchedFolder,
     ) -> None:
         """Bring a complete recording into the queue, unless its content is known."""
-        content = fingerprint(recording)
+        content = content_of(recording)
         current = look_at(found.recording)
         if current is None or current.signature != found.signature:
             # It changed just now; the next look decides.

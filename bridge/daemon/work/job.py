@@ -41,6 +41,7 @@ def run(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
             events=events,
             upload=job.upload,
             resend=job.resend,
+            remembered=job.remembered,
         )
 
 

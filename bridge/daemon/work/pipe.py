@@ -21,6 +21,7 @@ from bridge.ingest import (
     IngestReport,
     OpenUpload,
     Replacement,
+    SequenceContent,
     Superseded,
     TopicOutcome,
     TopicReport,
@@ -60,6 +61,7 @@ class Job:
         supersedes: The sequence that the recording's older content became, or None.
         reason: Why it was given up, for `CLEAR`.
         resend: Whether the platform's sequence is replaced where it differs from the recording.
+        remembered: Where parts of it are on the platform by the journal.
     """
 
     kind: JobKind
@@ -75,6 +77,7 @@ class Job:
     supersedes: Superseded | None = None
     reason: str = ""
     resend: bool = False
+    remembered: tuple[SequenceContent, ...] = ()
 
     def encoded(self) -> bytes:
         """Give the job as a line."""
@@ -92,6 +95,7 @@ class Job:
             "supersedes": None if self.supersedes is None else self.supersedes.as_json(),
             "reason": self.reason,
             "resend": self.resend,
+            "remembered": [content.as_json() for content in self.remembered],
         }
         return json.dumps(plain, default=_revealed).encode() + b"\n"
 
@@ -113,6 +117,7 @@ class Job:
             supersedes=None if plain["supersedes"] is None else Superseded(**plain["supersedes"]),
             reason=plain["reason"],
             resend=plain["resend"],
+            remembered=tuple(SequenceContent.from_json(each) for each in plain["remembered"]),
         )
 
 
@@ -325,6 +330,10 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         seconds=plain["seconds"],
         notes=list(plain["notes"]),
         replaced=Replacement.from_json(plain["replaced"]),
+        contents=[SequenceContent.from_json(each) for each in plain.get("contents", ())],
+        parts=plain.get("parts", 0),
+        parts_before=plain.get("parts_before", 0),
+        missing=list(plain.get("missing", ())),
     )
 
 
