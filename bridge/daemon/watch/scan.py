@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.bags import METADATA_FILE, SIDECAR_SUFFIXES, recordings_in, split_up
+from bridge.bags import METADATA_FILE, SIDECAR_SUFFIXES, look_into, recordings_in, split_up
+from bridge.daemon.watch.metadata_lists import ListUnreadError, MetadataLists
 from bridge.errors import RecordingError, RecordingVanishedError
 from bridge.model import Container, Recording
 
@@ -41,12 +42,12 @@ class Seen:
 
     Attributes:
         listing: What is in it, name, size, times, inode and mode of each entry, as one number: it
-            is compared often, and kept for every folder.
+            is compared often, and kept for every folder. None to look again in any case.
         found: The recordings directly in it.
         folders: The folders in it to look into.
     """
 
-    listing: int
+    listing: int | None
     found: tuple[Found, ...]
     folders: tuple[Path, ...]
 
@@ -60,6 +61,7 @@ class Scanner:
         ignore: Glob patterns relative to the folder; what matches, or is in what matches, is
             left out.
         by_split: Split recordings into their splits.
+        lists: Reads which files a `metadata.yaml` lists.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class Scanner:
         recursive: bool,
         ignore: Sequence[str] = (),
         by_split: bool = False,
+        lists: MetadataLists | None = None,
     ) -> None:
         self._folder = folder
         self._recursive = recursive
         self._ignore = tuple(ignore)
         self._by_split = by_split
+        self._lists = MetadataLists() if lists is None else lists
         self._seen: dict[Path, Seen] = {}
         self.changed = True
 
@@ -96,6 +100,7 @@ class Scanner:
         """
         seen: dict[Path, Seen] = {}
         waiting = [self._folder]
+        self._lists.begin()
         while waiting:
             folder = waiting.pop()
             try:
@@ -110,6 +115,7 @@ class Scanner:
             seen[folder] is not self._seen[folder] for folder in seen
         )
         self._seen = seen
+        self._lists.keep(seen)
         return {found.recording.path: found for folder in seen.values() for found in folder.found}
 
     def _look_into(self, folder: Path) -> Seen:
@@ -118,7 +124,18 @@ class Scanner:
         before = self._seen.get(folder)
         if before is not None and before.listing == listing:
             return before
-        recordings, folders = recordings_in(folder, is_root=folder == self._folder)
+        try:
+            recordings, folders = recordings_in(
+                folder, is_root=folder == self._folder, listed_in=self._lists.listed_in
+            )
+        except ListUnreadError:
+            # The next look comes as soon as it is read; until then nothing has changed.
+            folders = [folder / name for name in look_into(folder).folders]
+            return Seen(
+                listing=None,
+                found=() if before is None else before.found,
+                folders=tuple(folders),
+            )
         if self._by_split:
             recordings = [part for recording in recordings for part in split_up(recording)]
         looks = (

@@ -181,6 +181,7 @@ class Dispatcher:
             )
         else:
             settings = self._tracker.settings_for(entry.path) or self._live.now
+            found = self._tracker.found(entry)
             attempt = entry.attempts + entry.deaths + 1
             entry = self._journal.move(
                 entry.id, State.SENDING, f"attempt {attempt}, worker {worker.number}"
@@ -192,6 +193,7 @@ class Dispatcher:
                 port=port,
                 instance_id=self._instance_id,
                 path=entry.path,
+                seen=None if found is None else found.recording,
                 fingerprint=entry.fingerprint,
                 attempt=attempt,
                 upload=entry.upload,

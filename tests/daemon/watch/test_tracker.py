@@ -241,7 +241,7 @@ def test_temporary_hidden_linked_and_ignored_are_left_out(desk: Desk) -> None:
     outside.write_bytes(whole("outside"))
     (desk.folder / "link.mcap").symlink_to(outside)
     for name in (
-        ".a.mcap.Xb3kQ9", "a.mcap.part", "a.bag.active", ".hidden/a.mcap", "notes.txt",
+        ".a.mcap.Xb3kQ9", "a.mcap.part", "a.mcap.active", ".hidden/a.mcap", "notes.txt",
         "old/a.mcap", "old/deep/a.mcap", "scratch_1.mcap",
     ):  # fmt: skip
         desk.put(name)
