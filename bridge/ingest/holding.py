@@ -188,26 +188,29 @@ def receipts_of(
     Raises:
         ServerError: The platform cannot be asked.
     """
-    told = handler.topic_facts
-    receipts = {}
-    for name in told if topics is None else told.keys() & set(topics):
-        facts = told[name]
-        if facts.data.row_count is not None:
-            receipts[name] = TopicReceipt(
+    wanted = handler.topic_facts
+    if topics is not None:
+        wanted = {name: facts for name, facts in wanted.items() if name in topics}
+    if all(facts.data.row_count is not None for facts in wanted.values()):
+        return {
+            name: TopicReceipt(
                 row_count=facts.data.row_count,
                 start_ns=facts.data.start_ns,
                 end_ns=facts.data.end_ns,
                 locked=facts.locked,
                 size_bytes=facts.size_bytes,
             )
-            continue
-        # Most revisions tell the rows of a topic only by itself, or not at all.
-        topic = handler.topic_handler(name)
-        receipts[name] = TopicReceipt(
+            for name, facts in wanted.items()
+        }
+    # Most revisions tell the rows of a topic only by itself, or not at all.
+    return {
+        name: TopicReceipt(
             row_count=topic.row_count,
             start_ns=topic.timestamp_ns_min,
             end_ns=topic.timestamp_ns_max,
             locked=topic.is_locked,
             size_bytes=topic.total_size_bytes,
         )
-    return receipts
+        for name, topic in handler.topic_handlers().items()
+        if name in wanted
+    }

@@ -87,12 +87,7 @@ def describe(
         # Topic names are no keys that the platform accepts.
         "messages_recorded": [{"topic": name, "messages": count} for name, count in counts.items()],
     }
-    block |= _links(reader.recording, options)
-    if follows:
-        block["follows"] = list(follows)
-    if reader.recording.missing:
-        missing = reader.recording.missing.items()
-        block["missing"] = [{"file": name, "reason": why} for name, why in missing]
+    block |= _links(reader.recording, options, follows)
     carried = carried_metadata(reader.metadata)
     if carried:
         block["recorded"] = carried
@@ -107,8 +102,8 @@ def describe(
     )
 
 
-def _links(recording: Recording, options: IngestOptions) -> dict[str, Any]:
-    """Name what the sequence belongs with: the other splits of its recording, its older version."""
+def _links(recording: Recording, options: IngestOptions, follows: Sequence[str]) -> dict[str, Any]:
+    """Name what the sequence belongs with: other splits and parts, and what is missing."""
     links: dict[str, Any] = {}
     split = recording.split
     if split is not None:
@@ -119,6 +114,11 @@ def _links(recording: Recording, options: IngestOptions) -> dict[str, Any]:
         }
     if options.supersedes is not None:
         links["supersedes"] = options.supersedes.as_metadata()
+    if follows:
+        links["follows"] = list(follows)
+    if recording.missing:
+        missing = recording.missing.items()
+        links["missing"] = [{"file": name, "reason": why} for name, why in missing]
     return links
 
 

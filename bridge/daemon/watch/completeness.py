@@ -2,10 +2,11 @@
 
 The rules are applied in order; `docs/reliability.md` lists them. The facts are gathered from the
 files here and now; the caller, which has the monotonic clock, says how long they have been quiet.
+`inspect` does it all for one recording, and computes what it is when it is complete.
 """
 
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,12 +16,18 @@ from bridge.bags import (
     METADATA_FILE,
     SIDECAR_SUFFIXES,
     STORAGE_SUFFIXES,
+    Content,
     End,
+    content_of,
     end_of,
     is_split_of_ros1,
     is_storage_name,
+    load_seen,
 )
+from bridge.config import WatchSettings
 from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
+from bridge.daemon.watch.scan import Found, look_at
+from bridge.errors import RecordingError
 from bridge.model import Recording, Split
 
 
@@ -249,3 +256,66 @@ def _arriving(folder: Path) -> list[str]:
         and not name.endswith(SIDECAR_SUFFIXES)
         and not is_storage_name(name)
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What came of a look.
+
+    Attributes:
+        found: How the recording looked from outside before it was opened.
+        recording: The recording, opened; None where it is none.
+        verdict: Whether it is complete; None where it is no recording.
+        content: What it is, where it is complete and did not change while that was computed.
+        error: Why it is no recording, or none yet.
+    """
+
+    found: Found
+    recording: Recording | None = None
+    verdict: Verdict | None = None
+    content: Content | None = None
+    error: RecordingError | None = None
+
+
+def inspect(
+    found: Found,
+    *,
+    quiet_s: float,
+    watch: WatchSettings,
+    check_writer: WriterCheck,
+    closed: Collection[Path],
+) -> Inspection:
+    """Look into a recording.
+
+    Args:
+        found: How it looks from outside.
+        quiet_s: For how long it has looked so.
+        watch: Settings of its folder.
+        check_writer: How to find out whether somebody writes.
+        closed: Its files that a writer has closed since it looks so.
+    """
+    try:
+        recording = load_seen(found.recording)
+        facts = gather(recording, check=_or_closed(check_writer, closed))
+        verdict = judge(facts, quiet_s=quiet_s, settle_s=watch.settle_s, stale_s=watch.stale_s)
+        if not verdict.complete:
+            return Inspection(found=found, recording=recording, verdict=verdict)
+        content = content_of(recording)
+    except RecordingError as error:
+        return Inspection(found=found, error=error)
+    current = look_at(found.recording)
+    unchanged = current is not None and current.signature == found.signature
+    return Inspection(
+        found=found,
+        recording=recording,
+        verdict=verdict,
+        content=content if unchanged else None,
+    )
+
+
+def _or_closed(check_writer: WriterCheck, closed: Collection[Path]) -> Callable[[Path], Writer]:
+    def check(file: Path) -> Writer:
+        writer = check_writer(file)
+        return Writer.NOBODY if writer is Writer.UNKNOWN and file in closed else writer
+
+    return check

@@ -1,20 +1,29 @@
 """One look at the watched folder: which recordings are there, and how they look from outside.
 
-No file is opened. A recording's signature covers names, sizes, times and inodes of its files; as
-long as it stays the same nothing has been written. Folders that look as they did the last time
-are not searched again.
+No file is opened but `metadata.yaml`, and that in a thread of its own. A recording's signature
+covers names, sizes, times and inodes of its files; as long as it stays the same nothing has been
+written. Folders that look as they did the last time are not searched again.
 """
 
 import fnmatch
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bridge.bags import METADATA_FILE, SIDECAR_SUFFIXES, look_into, recordings_in, split_up
-from bridge.daemon.watch.metadata_lists import ListUnreadError, MetadataLists
+from bridge.bags import (
+    METADATA_FILE,
+    SIDECAR_SUFFIXES,
+    listed_names,
+    look_into,
+    recordings_in,
+    split_up,
+)
+from bridge.daemon.watch.aside import Aside
 from bridge.errors import RecordingError, RecordingVanishedError
 from bridge.model import Container, Recording
 
@@ -50,6 +59,68 @@ class Seen:
     listing: int | None
     found: tuple[Found, ...]
     folders: tuple[Path, ...]
+
+
+LISTS_PATIENCE_S = 0.2
+"""So long one scan waits for all lists together."""
+
+Stamp = tuple[int, int, int, int]
+
+
+class ListUnreadError(Exception):
+    """A folder's list is still being read; no error for anybody but the scan."""
+
+
+class MetadataLists:
+    """Which files the `metadata.yaml` of each folder lists, read beside the loop.
+
+    A scan goes by names alone, but which of them belong together is said in a file that may hold
+    anything. Reading that is waited for a moment, as it usually takes no longer; a scan that finds
+    it unread leaves the folder as it was, and the next one finds it. Used from the loop's thread.
+    """
+
+    def __init__(self) -> None:
+        self._aside: Aside[tuple[Path, Stamp], Sequence[str]] = Aside()
+        self._known: dict[Path, tuple[Stamp, Sequence[str]]] = {}
+        self._asked: set[tuple[Path, Stamp]] = set()
+        self._end_s = 0.0
+
+    def begin(self) -> None:
+        """Start a scan, which may wait for a moment."""
+        self._end_s = time.monotonic() + LISTS_PATIENCE_S
+
+    def keep(self, folders: Collection[Path]) -> None:
+        """Forget all folders but these."""
+        for folder in self._known.keys() - set(folders):
+            del self._known[folder]
+
+    def listed_in(self, folder: Path) -> Sequence[str]:
+        """Give the files that the `metadata.yaml` of a folder lists; none where it is unusable.
+
+        Raises:
+            ListUnreadError: It is still being read.
+        """
+        stamp = _stamp(folder / METADATA_FILE)
+        key = (folder, stamp)
+        if key not in self._asked and self._known.get(folder, (None, ()))[0] != stamp:
+            self._asked.add(key)
+            self._aside.ask(key, partial(listed_names, folder))
+        while key in self._asked:
+            left_s = self._end_s - time.monotonic()
+            for (read, then), names in self._aside.answers(wait_s=max(0.0, left_s)).items():
+                self._asked.discard((read, then))
+                self._known[read] = (then, names)
+            if left_s <= 0 and key in self._asked:
+                raise ListUnreadError
+        return self._known[folder][1]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return (0, 0, 0, 0)
+    return (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 class Scanner:

@@ -17,8 +17,8 @@ from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import IN_WORK, State
 from bridge.daemon.watch.aside import Aside
+from bridge.daemon.watch.completeness import Inspection, inspect
 from bridge.daemon.watch.identify import Identifier
-from bridge.daemon.watch.inspection import Inspection, inspect
 from bridge.daemon.watch.open_files import WriterCheck, writer_of
 from bridge.daemon.watch.paths_seen import PathsSeen
 from bridge.daemon.watch.scan import Found, look_at
