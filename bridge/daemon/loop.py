@@ -95,7 +95,7 @@ class Loop:
     ) -> None:
         self._live = live = LiveSettings(settings)
         self._address = address
-        self._prove = prove or PlatformProof(live, address)
+        self._prove = prove
         self._uplink = Uplink(live, folder=settings.state.folder, clock=clock)
         self._observer = observer = Observers((self._uplink, observer))
         self._clock = clock
@@ -137,10 +137,8 @@ class Loop:
         self._selector.register(wakeup, selectors.EVENT_READ)
         self._heard: set[Worker] = set()
         self._scan_at_s = self._pause_until_s = clock.monotonic_s()
-        self._scanned_at_s = self._scan_at_s
-        self._prune_at_s = self._scan_at_s
-        self._judging = False
-        self._sweeping = False
+        self._scanned_at_s = self._prune_at_s = self._scan_at_s
+        self._judging = self._sweeping = False
         self._drain_until_s: float | None = None
         self._troubles: set[str] = set()
 
@@ -157,7 +155,7 @@ class Loop:
             instance_id=self._instance_id,
             observer=self._observer,
             clock=self._clock,
-            prove=self._prove,
+            prove=self._prove or PlatformProof(self._live, self._address),
             wake=self._wakeup.wake,
         )
 

@@ -17,7 +17,7 @@ from bridge.config import DisposalSettings
 from bridge.daemon.dispose.background import Background
 from bridge.daemon.dispose.disposal import Source, finish_folder
 from bridge.daemon.dispose.emergency import Emergency
-from bridge.daemon.dispose.proof import LEVELS, Proof, Prove
+from bridge.daemon.dispose.proof import LEVELS, PlatformProof, Proof, Prove
 from bridge.daemon.dispose.remover import Batch, Ending, Outcome, Remover, Task
 from bridge.daemon.dispose.retention import Retained, Room, due
 from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
@@ -76,6 +76,7 @@ class Disposer:
         self._emptied = EmptiedFolders(journal, watched=watched.folder)
         self._room = Room()
         self._hand: Background[Outcome] = Background("disposal", wake=wake)
+        self._prove = prove
         self._remover = Remover(self._hand, prove=prove, free_bytes=self._free_bytes)
         self._emergency = Emergency(
             journal,
@@ -145,6 +146,8 @@ class Disposer:
         """End the threads; what they have not done yet is found again at the next start."""
         self._hand.close()
         self._emergency.close()
+        if isinstance(self._prove, PlatformProof):
+            self._prove.close()
         self._settle()
 
     # -- deciding --------------------------------------------------------------------------------

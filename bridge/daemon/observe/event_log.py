@@ -43,6 +43,7 @@ LOUDNESS = {
     State.EMPTY: logging.WARNING,
     State.QUARANTINED: logging.ERROR,
     State.REJECTED: logging.ERROR,
+    State.LOST: logging.ERROR,
     State.VANISHED: logging.WARNING,
     State.IGNORED: logging.INFO,
     State.SUPERSEDED: logging.INFO,

@@ -7,6 +7,7 @@ journal, clock or files.
 import random
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from bridge.config import RetrySettings
 from bridge.daemon.journal.entry import Entry, Failure
@@ -110,14 +111,15 @@ def after_failure(
         began: Whether the attempt had got as far as sending.
         got_on: Whether topics became whole that were not before; the count starts again then.
         unreadable: How often its disk gave no bytes, times close to each other counted once.
-        noise: For tests, instead of a random number in [-1, 1].
+        noise: For tests; else random in [-1, 1].
     """
     noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
+    wait_s = partial(backoff_s, retry=retry, noise=noise)
     attempts, interruptions, deaths = entry.attempts, entry.interruptions, entry.deaths
     state, reason, retry_in_s, pause = State.READY, failure.message, None, Pause.NONE
     if failure.error in DEATHS:
         deaths += 1
-        state, retry_in_s, reason = _after_death(deaths, reason, backoff_s(1, retry, noise=noise))
+        state, retry_in_s, reason = _after_death(deaths, reason, wait_s(1))
     elif failure.trouble is Trouble.OFFLINE:
         pause = Pause.OFFLINE
         interruptions += began
@@ -125,25 +127,19 @@ def after_failure(
         pause = Pause.REFUSED
     elif failure.error in NO_ROOM:
         # It comes back by itself when there is room, however long that takes.
-        state, retry_in_s = State.WAITING, backoff_s(DOUBLINGS_MAX, retry, noise=noise)
+        state, retry_in_s = State.WAITING, wait_s(DOUBLINGS_MAX)
     elif failure.error in BEGIN_AGAIN:
         interruptions += 1
-        if unreadable >= UNREADABLE_MAX:
-            state = State.QUARANTINED
-            reason = f"{reason}; so it was {unreadable} times, minutes apart"
-        else:
-            state, retry_in_s = State.WAITING, backoff_s(interruptions, retry, noise=noise)
-    elif failure.trouble is Trouble.REJECTED:
+        state, retry_in_s, reason = _again(unreadable, reason, wait_s(interruptions))
+    elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
         attempts += 1
-        state = State.REJECTED
-    elif failure.trouble is Trouble.POISON:
-        attempts += 1
-        state = POISON_STATES.get(failure.error, State.QUARANTINED)
+        poison = POISON_STATES.get(failure.error, State.QUARANTINED)
+        state = State.REJECTED if failure.trouble is Trouble.REJECTED else poison
     else:
         attempts = 1 if got_on else attempts + 1
         if got_on or attempts < retry.attempts_max:
             doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
-            state, retry_in_s = State.WAITING, backoff_s(doublings, retry, noise=noise)
+            state, retry_in_s = State.WAITING, wait_s(doublings)
         else:
             state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
             reason = f"given up after {attempts} attempts: {reason}"
@@ -162,6 +158,12 @@ def _after_death(deaths: int, reason: str, wait_s: float) -> tuple[State, float 
     if deaths >= DEATHS_MAX:
         return State.QUARANTINED, None, reason
     return State.WAITING, wait_s, f"{reason}; tried once more, alone"
+
+
+def _again(unreadable: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:
+    if unreadable >= UNREADABLE_MAX:
+        return State.QUARANTINED, None, f"{reason}; so it was {unreadable} times, minutes apart"
+    return State.WAITING, wait_s, reason
 
 
 def after_success(report: IngestReport) -> tuple[State, str]:

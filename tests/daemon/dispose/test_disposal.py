@@ -17,6 +17,7 @@ from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.daemon.watch.scan import look_at
+from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.small_disks import fill, small_disk
 
 if TYPE_CHECKING:
@@ -181,14 +182,16 @@ def test_disposal_that_a_kill_cut_short_is_finished(bridge: "Bridge") -> None:
 def test_recording_put_back_is_disposed_of_again(bridge: "Bridge") -> None:
     """The same content dropped again is not sent again, and goes the same way."""
     bridge.overrides["disposal.mode"] = "delete"
-    path = bridge.drop("a.mcap")
-    content = path.read_bytes()
-    bridge.daemon().run_once()
-    bridge.drop("again.mcap", content)
-    bridge.daemon().run_once()
+    content = bridge.mcap_bytes("drive", 5)
+    with bridge.platform() as server:
+        bridge.drop("drive.mcap", content)
+        bridge.daemon().run_once()
+        bridge.drop("again.mcap", content)
+        bridge.daemon().run_once()
+        arrived = rows_on(server.port)
 
     assert not list(bridge.watched.iterdir())
-    assert bridge.log("arrived") == ["a"]
+    assert arrived == chatter({"drive": 5})
 
 
 @pytest.mark.parametrize(
