@@ -137,9 +137,10 @@ class Sending:
     def expect(self, lane: TopicLane) -> None:
         """Have a lane's topic created ahead of its first batch; does not wait.
 
-        Nothing is created before some lane has a batch. A topic that gets none is taken back.
+        Nothing is created before some lane has a batch. A topic that gets none is taken back. One
+        whose metadata says what its messages are like waits for the first of them.
         """
-        if lane.opening is None:
+        if lane.opening is None and not lane.plan.mapping.observes:
             self._expected[lane.topic.index] = lane
             if self.writer is not None:
                 self._open_expected(self.writer)
@@ -377,7 +378,7 @@ class Sending:
         for lane in expected.values():
             if lane.opening is None:
                 lane.opening = writer.topic_create_ahead(
-                    lane.report.platform_name, lane.plan.user_metadata, lane.plan.model
+                    lane.report.platform_name, lane.metadata, lane.plan.model
                 )
                 self._under_way.append(lane.opening)
 
