@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.local_server import platform
+from bridge.cli.platform import platform
 from bridge.client import MosaicoClient
 from bridge.compose import connect
 from bridge.config import load_settings

@@ -20,7 +20,7 @@ def test_status_of_a_running_bridge_names_what_needs_a_person(arrived: Any, comm
     done = command("status", "-c", arrived.config)
 
     assert done.code == 3
-    assert done.out.startswith("1 recording needs a person")
+    assert done.out.startswith("1 recording needs attention")
     assert "from the running bridge" in done.out
     assert str(arrived.drive) in done.out
     assert "the file is text" in done.out

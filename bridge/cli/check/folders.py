@@ -64,17 +64,17 @@ def _lease(folder: Path, found: list[Recording]) -> Finding:
         known = may_lease() or folder.stat().st_uid == os.geteuid()
         tried = "there is no file yet to try it on"
     if known:
-        return ok("writers", f"it can be told who has a file open for writing ({tried})")
+        return ok("writers", f"the kernel says who has a file open for writing ({tried})")
     return warn(
         "writers",
-        f"it cannot be told who has a file open for writing ({tried}); recordings wait for "
+        f"the kernel does not say who has a file open for writing ({tried}); recordings wait for "
         "watch.settle_s",
         hint="grant CAP_LEASE (the systemd unit does), or run as the owner of the recordings",
     )
 
 
 def _future(found: list[Recording]) -> Iterator[Finding]:
-    """Tell of files from the future, which only a clock that is or was wrong can make."""
+    """Report files from the future, which only a clock that is or was wrong can make."""
     stamps_s = [(file.stat().st_mtime, file) for file in _files(found) if file.exists()]
     newest_s, file = max(stamps_s, default=(0.0, Path()))
     ahead_s = newest_s - time.time()

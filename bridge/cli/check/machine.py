@@ -10,10 +10,9 @@ from pathlib import Path
 from bridge.cli.check.findings import Finding, fail, ok, warn
 from bridge.cli.check.folders import can_be_made, check_folders, nearest, user
 from bridge.cli.check.mounts import IN_MEMORY, OVER_NETWORK, file_system
-from bridge.cli.exits import Exit
 from bridge.cli.options import disk_folders
 from bridge.cli.running import ask_daemon, daemon_runs
-from bridge.cli.terminal import size
+from bridge.cli.terminal import Exit, size
 from bridge.compose import api_key, ingest_options
 from bridge.config import Settings
 from bridge.daemon import Journal, measure_disks, too_open

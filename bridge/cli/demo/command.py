@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 
 from bridge.cli.demo.drive import write_drive
-from bridge.cli.exits import Exit
 from bridge.cli.options import HttpPort
 from bridge.cli.report import print_report
 from bridge.cli.run import Composition, compose
-from bridge.cli.terminal import err, out
+from bridge.cli.terminal import Exit, err, out
 from bridge.config import load_settings
 from bridge.daemon import Entry, Failure, NoObserver
 from bridge.errors import UsageError
@@ -115,7 +114,7 @@ def _show(parts: Composition, outcome: _Outcome, watched: Path, duration_s: floa
 
 def _wait_for_interrupt(parts: Composition, thread: threading.Thread) -> None:
     try:
-        # Inside, since whoever reads this line may press it at once.
+        # Inside, since a reader of this line may press it at once.
         out.print("running until Ctrl-C", soft_wrap=True)
         thread.join()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The notice board: what the daemon last reported, kept for whoever looks from another thread.
+"""What the daemon last reported, kept for readers in other threads.
 
 An observer like the metrics, for the status page instead of a time series: the latest snapshot,
 the throughput of the last minutes, the topics of what is in work, and the latest trouble.

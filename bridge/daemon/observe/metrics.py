@@ -78,7 +78,7 @@ class Metrics(NoObserver):
         return self._on.exposition()
 
     def platform_known(self, *, address: str, revision: str) -> None:
-        """Show which platform it is, once a connection has told."""
+        """Show which platform it is, once a connection has shown it."""
         self._on.server_info.clear()
         self._on.server_info.labels(address, revision).set(1)
 

@@ -188,5 +188,5 @@ def status_line(status: DaemonStatus) -> str:
         parts.append(f"{status.gate.gate}: {status.gate.reason}")
     parts += [f"{len(status.workers)} sending", f"{waiting} waiting", f"{arrived} on the platform"]
     if stuck:
-        parts.append(f"{stuck} need a person")
+        parts.append(f"{stuck} need attention")
     return ", ".join(parts)

@@ -454,7 +454,7 @@ FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
         ("DiskFilling", filling_disk),
         ("Emergency", emergency),
         ("FolderUnreadable", missing_folder),
-        ("NeedsPerson", junk),
+        ("NeedsAttention", junk),
         ("RecordingPartial Salvaged", cut_recording),
         ("VerificationFailed", lossy_platform),
         ("Notified", notification),

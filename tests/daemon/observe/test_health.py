@@ -35,7 +35,7 @@ USED_UP = UplinkStatus(
         ({"counts": {"ready": 1}}, ROOM, 0, Level.WAITING, "1 recording waiting"),
         ({"workers": (worker(), worker(worker=2))}, ROOM, 0, Level.BUSY, "Sending 2 recordings"),
         ({"counts": {"quarantined": 1, "rejected": 1}}, ROOM, 0, Level.ATTENTION,
-         "2 recordings need a person"),
+         "2 recordings need attention"),
         ({"gate": GateStatus(gate=Gate.OPEN)}, ROOM, 0, Level.WAITING, "Connecting"),
         ({"gate": OFFLINE}, ROOM, 0, Level.ATTENTION, "Offline"),
         ({"stopping": True, "gate": OFFLINE}, ROOM, 0, Level.WAITING, "Stopping"),

@@ -145,7 +145,7 @@ def test_recording_opens_to_its_topics_and_story(page: Page) -> None:
 
 
 def test_trouble_comes_with_advice(page: Page) -> None:
-    """What needs a person, what waits and what the platform notified are told with hints."""
+    """What needs attention, what waits and what the platform notified are told with hints."""
     broken = page.journal.discover(
         Path("/data/broken.mcap"), name="broken.mcap", size_bytes=1, modified_ns=NOW_NS
     )
@@ -159,9 +159,9 @@ def test_trouble_comes_with_advice(page: Page) -> None:
     )
     page.board.ticked(status=status(counts={"quarantined": 1}))
     browser = page.open()
-    assert page.text("#headline") == "1 recording needs a person"
-    assert "torn apart" in page.text("#person-list")
-    assert browser.run("document.querySelector('#person-list code').innerText") == (
+    assert page.text("#headline") == "1 recording needs attention"
+    assert "torn apart" in page.text("#attention-list")
+    assert browser.run("document.querySelector('#attention-list code').innerText") == (
         "mosaico-bridge inspect"
     )
     assert "the stream broke" in page.text("#troubles-list")

@@ -126,7 +126,7 @@ def test_daemon_feeds_the_manager(manager: socket.socket) -> None:
         now_s = 15.0
         observer.ticked(status=status(counts={"finalised": 2, "ready": 1, "quarantined": 1}))
         assert received(manager) == [
-            "STATUS=0 sending, 1 waiting, 2 on the platform, 1 need a person"
+            "STATUS=0 sending, 1 waiting, 2 on the platform, 1 need attention"
         ]
         observer.stopped(status=status(stopping=True))
         assert received(manager) == [
