@@ -5,7 +5,7 @@ from typing import Any
 
 
 def pieces_of(stream: Any, size_bytes: int) -> Iterator[bytes]:
-    """Yield what a stream holds in pieces of one size, the last one apart.
+    """Yield what a stream holds in pieces of one size; only the last may be shorter.
 
     A stream's own `read` never frees the bytes it was to fill when it raises (pyarrow 26), which
     costs so much for each damaged message. Reading into a buffer of ours costs a copy instead.

@@ -9,11 +9,9 @@ from bridge.cli.options import AsJson, ConfigFile, StateFolder, WatchFolder
 from bridge.cli.status import clock_time
 from bridge.cli.terminal import Exit, cell, out, print_json, table
 from bridge.config import load_settings
-from bridge.daemon import PARTS, Explanation, State
+from bridge.daemon import PARTS, WHOLE_ON_PLATFORM, Explanation
 from bridge.daemon import explain as explain_path
 from bridge.units import SECOND_NS
-
-ARRIVED = frozenset({State.FINALISED, State.DISPOSED})
 
 
 def explain(
@@ -42,7 +40,7 @@ def _exit(found: Explanation) -> Exit:
         return Exit.BAD_RECORDING if found.verdict is None else Exit.PARTIAL
     if found.entry.state in PARTS["needs_attention"]:
         return Exit.BAD_RECORDING
-    return Exit.OK if found.entry.state in ARRIVED else Exit.PARTIAL
+    return Exit.OK if found.entry.state in WHOLE_ON_PLATFORM else Exit.PARTIAL
 
 
 def _print(found: Explanation) -> None:

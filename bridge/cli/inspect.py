@@ -32,7 +32,7 @@ def inspect(
     recording = load_recording(path)
     with open_recording(
         recording,
-        limits=options.limits,
+        limits=options.reading,
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
     ) as reader:

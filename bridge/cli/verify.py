@@ -13,12 +13,11 @@ from bridge.cli.retry import Targets, find_entries, put_and_wait
 from bridge.cli.terminal import Exit, cell, out, print_json, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
-from bridge.daemon import Entry, Journal, State
+from bridge.daemon import ON_PLATFORM, Entry, Journal
 from bridge.daemon import resend as ask_to_resend
 from bridge.errors import NotFoundError, UsageError
 from bridge.mapping import BRIDGE_KEY
 
-ON_PLATFORM = frozenset({State.FINALISED, State.DISPOSED, State.PARTIAL})
 Report = Mapping[str, Any]
 
 

@@ -12,11 +12,10 @@ from bridge.daemon.events.status import (
 )
 from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Transition
 from bridge.daemon.journal.instance import INSTANCE_FILE, instance_id
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.requests import forget, resend, retry
 from bridge.daemon.journal.schema import LOCK_FILE
-from bridge.daemon.journal.states import MEANING, TRANSITIONS, State
+from bridge.daemon.journal.states import MEANING, ON_PLATFORM, TRANSITIONS, WHOLE_ON_PLATFORM, State
 from bridge.daemon.observe.event_log import EventLog
 from bridge.daemon.observe.explain import Explanation, explain
 from bridge.daemon.observe.health import Level, measure_disks
@@ -38,9 +37,11 @@ __all__ = [
     "INSTANCE_FILE",
     "LOCK_FILE",
     "MEANING",
+    "ON_PLATFORM",
     "PARTS",
     "STORE_FILE",
     "TRANSITIONS",
+    "WHOLE_ON_PLATFORM",
     "Change",
     "Daemon",
     "DaemonObserver",

@@ -1,12 +1,11 @@
 """From decoded ROS fields to the platform's ontology: one plan per topic, pure functions inside."""
 
+from bridge.mapping.choices import GENERIC, ImageFormat, TopicFilter, TopicOptions
 from bridge.mapping.columns import absent, constant, lists, nullable, struct
 from bridge.mapping.custom import CustomMapping, custom_mappings
 from bridge.mapping.declarative import DeclarativeMapping
-from bridge.mapping.filters import TopicFilter
 from bridge.mapping.metadata_keys import clean_key, clean_keys
 from bridge.mapping.names import sequence_name, topic_name
-from bridge.mapping.options import GENERIC, ImageFormat, TopicOptions
 from bridge.mapping.pieces import (
     covariance,
     header,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bridge.bags.container import NOWHERE, ChannelBlock, ReadTally
+from bridge.bags.sqlite.cells import Text
 from bridge.bags.sqlite.schema import Schema
 
 BLOCK_BYTES = 8 << 20
@@ -25,12 +26,6 @@ TOO_LONG = "payload is over the size limit"
 TEXT_PAYLOADS = "payloads stored as text, read as bytes"
 
 Row = tuple[int, object, object, object]
-
-
-class Text(bytes):
-    """A value that was stored as TEXT; the bytes are those of the text."""
-
-    __slots__ = ()
 
 
 @dataclass(slots=True)

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bridge.bags import METADATA_FILE, SIDECAR_SUFFIXES
 from bridge.daemon.journal.instance import replace_file, sync_folder
-from bridge.daemon.watch.completeness import METADATA_FILE, SIDECAR_SUFFIXES, is_folder
+from bridge.daemon.watch.completeness import is_folder
 from bridge.model import Recording
 
 REPORT_SUFFIX = ".report.json"

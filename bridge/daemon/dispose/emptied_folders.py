@@ -7,13 +7,12 @@ from the loop's thread only.
 
 from pathlib import Path
 
-from bridge.bags import look_into, read_hints
+from bridge.bags import METADATA_FILE, STORAGE_SUFFIXES, look_into, read_hints
 from bridge.config import DisposalSettings
 from bridge.daemon.dispose.disposal import finish_folder
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
-from bridge.daemon.watch.completeness import METADATA_FILE, STORAGE_SUFFIXES
 from bridge.errors import RecordingError
 
 

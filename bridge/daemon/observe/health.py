@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
-from bridge.daemon.journal.states import IN_WORK, QUEUED, State
+from bridge.daemon.journal.states import IN_WORK, ON_PLATFORM, QUEUED, State
 from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.live_state import Board
 from bridge.units import MEBIBYTE
@@ -28,8 +28,6 @@ BLAME = (
     ("disk_", "The disk is full"),
     ("journal", "The journal cannot be read"),
 )
-
-ON_PLATFORM = (State.FINALISED, State.DISPOSED, State.PARTIAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import JournalReader
 from bridge.daemon.observe.health import DISK_FREE_MIN_BYTES
 from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics

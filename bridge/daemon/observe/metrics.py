@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from bridge.daemon.events.events import Disposal, NoObserver, Progress
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from bridge.daemon.journal.entry import Entry, Failure, Transition
-from bridge.daemon.journal.reader import JournalReader
-from bridge.daemon.journal.states import IN_WORK, QUEUED, State
+from bridge.daemon.journal.journal import JournalReader
+from bridge.daemon.journal.states import DELIVERED, IN_WORK, ON_PLATFORM, QUEUED, State
 from bridge.daemon.observe.instruments import BUDGET_PERIODS, Instruments
 from bridge.errors import JournalError, VerificationError
 from bridge.ingest import IngestReport, TopicReport
@@ -27,9 +27,6 @@ OTHER = "other"
 
 # States in which the bridge still has something to do by itself.
 PENDING = QUEUED | IN_WORK
-# States that a recording comes into when its data has arrived, and those it may be in afterwards.
-ARRIVED = frozenset({State.FINALISED, State.PARTIAL})
-ON_PLATFORM = ARRIVED | {State.DISPOSED}
 
 
 class Metrics(NoObserver):
@@ -134,7 +131,7 @@ class Metrics(NoObserver):
         """Count the step and follow the queue."""
         self._on.transitions.labels(transition.after).inc()
         self._follow(entry)
-        if transition.after in ARRIVED:
+        if transition.after in DELIVERED:
             self._succeeded(transition.at_ns)
             delay_s = (transition.at_ns - entry.modified_ns) / SECOND_NS
             self._on.delay.observe(max(0.0, delay_s))

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from bridge.client import Notified
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
-from bridge.daemon.observe.metrics import ON_PLATFORM, Metrics
+from bridge.daemon.journal.journal import Journal, JournalReader
+from bridge.daemon.journal.states import ON_PLATFORM
+from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.notification_store import Notice, NotificationStore, Target
 from bridge.errors import BridgeError, NotFoundError, Trouble
 from bridge.units import SECOND_NS

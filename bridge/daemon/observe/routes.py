@@ -11,8 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from bridge.daemon.journal.entry import Entry
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import AT_REST, QUEUED, State
 from bridge.daemon.observe.health import (
     NEEDS_ATTENTION,

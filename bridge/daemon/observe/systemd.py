@@ -14,10 +14,7 @@ from typing import Self
 
 from bridge.daemon.events.events import NoObserver
 from bridge.daemon.events.status import DaemonStatus, Gate
-from bridge.daemon.journal.states import QUEUED, State
-
-# States of recordings whose data is on the platform.
-ARRIVED = (State.FINALISED, State.DISPOSED, State.PARTIAL)
+from bridge.daemon.journal.states import ON_PLATFORM, QUEUED, State
 
 MICROSECONDS = 1_000_000
 # Longer status texts are cut; `systemctl status` shows one line.
@@ -178,7 +175,7 @@ class ServiceObserver(NoObserver):
 
 def status_line(status: DaemonStatus) -> str:
     """Say in one line how things are, for `systemctl status`."""
-    arrived = sum(status.counts.get(state, 0) for state in ARRIVED)
+    arrived = sum(status.counts.get(state, 0) for state in ON_PLATFORM)
     waiting = sum(status.counts.get(state, 0) for state in QUEUED)
     stuck = sum(status.counts.get(state, 0) for state in (State.QUARANTINED, State.REJECTED))
     parts = ["stopping"] if status.stopping else []

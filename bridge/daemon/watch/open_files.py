@@ -34,7 +34,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 
 def writer_of(path: Path) -> Writer:
-    """Tell whether anybody has a file open for writing, by whatever means is at hand."""
+    """Say whether anybody has a file open for writing, by whatever means is at hand."""
     found = by_lease(path)
     return by_proc(path) if found is Writer.UNKNOWN else found
 

@@ -1,6 +1,6 @@
 """One watched folder: where it is, which settings hold in it, what the last scan saw.
 
-A path belongs to at most one of them, for the settings refuse folders that lie in each other.
+A path belongs to at most one of them, for the settings refuse folders inside each other.
 """
 
 from collections.abc import Iterable
@@ -65,11 +65,11 @@ class WatchedFolder:
         return self._scanner.folders
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a path lies in the folder."""
+        """Say whether a path is in the folder."""
         return path.is_relative_to(self.folder)
 
     def leaves_out(self, path: Path) -> bool:
-        """Tell whether the settings exclude a path in the folder, whatever is there."""
+        """Say whether the settings exclude a path in the folder, whatever is there."""
         watch = self.settings.watch
         too_deep = not watch.recursive and path.parent != self.folder
         return too_deep or ignored(path.relative_to(self.folder), watch.ignore)
@@ -99,5 +99,5 @@ def watched_folders_of(settings: Settings) -> tuple[WatchedFolder, ...]:
 
 
 def watched_folder_of(path: Path, watched_folders: Iterable[WatchedFolder]) -> WatchedFolder | None:
-    """Give the watched folder that a path lies in, or None."""
+    """Give the watched folder that a path is in, or None."""
     return next((watched for watched in watched_folders if watched.holds(path)), None)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from bridge.bags.mcap.ahead import AHEAD, AHEAD_BYTES_MAX, load_ahead
-from bridge.bags.mcap.pieces import Piece
+from bridge.bags.mcap.chunk import Piece
 from bridge.bags.mcap.scan import ChunkAt, OtherAt, Segment
-from bridge.bags.mcap.stretch import StretchAt
+from bridge.bags.mcap.stretch import AHEAD, AHEAD_BYTES_MAX, StretchAt, load_ahead
 from bridge.errors import RecordingChangedError
 
 

@@ -18,8 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.daemon.events.events import Progress
 from bridge.daemon.events.status import Gate, GateStatus, TopicProgress, WatchStatus
 from bridge.daemon.journal.entry import Entry
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.health import STUCK_AFTER_S
 from bridge.daemon.observe.http import CONNECTIONS_MAX, HttpServer

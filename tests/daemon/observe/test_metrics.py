@@ -11,8 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.daemon.events.events import DaemonObserver, Disposal, Progress
 from bridge.daemon.events.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from bridge.daemon.journal.entry import Transition
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.metrics import LABEL_VALUES_MAX, OTHER, Metrics
 from bridge.errors import Trouble

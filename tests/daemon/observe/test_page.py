@@ -16,8 +16,7 @@ from bridge.daemon.events.status import (
     UplinkStatus,
     WatchStatus,
 )
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.http import HttpServer
 from bridge.daemon.observe.live_state import LiveState

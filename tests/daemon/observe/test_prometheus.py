@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from bridge.daemon.events.events import Disposal, Progress
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Transition
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.http import HttpServer
 from bridge.daemon.observe.live_state import LiveState
