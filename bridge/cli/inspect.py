@@ -8,7 +8,7 @@ import typer
 from bridge.bags import RecordingReader, Survey, load_recording, open_recording, survey
 from bridge.cli.options import AsJson, ConfigFile
 from bridge.cli.report import OUTCOME_STYLES
-from bridge.cli.terminal import Exit, cell, out, print_json, size, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, size, table
 from bridge.compose import ingest_options
 from bridge.config import load_settings
 from bridge.ingest import TopicReport, plan_topics
@@ -74,7 +74,7 @@ def _print(
             cell(topic.ontology_tag) or "-",
             f"[{style}]{topic.outcome}[/]" + (f" ({cell(topic.reason)})" if topic.reason else ""),
         )
-    out.print(made)
+    show(made)
     for note in recording.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
     for loss in reader.tally.losses:

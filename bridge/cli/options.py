@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bridge.config import CONFIG_FILE_VARIABLE, Settings
+from bridge.errors import UsageError
 
 ConfigFile = Annotated[
     Path | None,
@@ -20,15 +21,43 @@ StateFolder = Annotated[
     Path | None,
     typer.Option("--state", help="Folder for the bridge's own files.", metavar="DIR"),
 ]
-Host = Annotated[
-    str | None,
-    typer.Option("--host", help="Platform to send to; without one an embedded server is used."),
+Host = Annotated[str | None, typer.Option("--host", help="Platform to send to.")]
+Embedded = Annotated[
+    bool,
+    typer.Option(
+        "--embedded", help="Send to a local server in the state folder, to try things out."
+    ),
 ]
 ServerPort = Annotated[int | None, typer.Option("--port", help="Port of the platform.")]
 HttpPort = Annotated[
     int | None, typer.Option("--http-port", help="Port for metrics, health and status.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def destination(host: str | None, *, embedded: bool) -> str | None:
+    """Give the value for `server.host`: as the options say, or None to leave it to the settings.
+
+    Raises:
+        UsageError: Both options are given.
+    """
+    if host and embedded:
+        raise UsageError("--host and --embedded are two different destinations; give one of them")
+    return "" if embedded else host
+
+
+def require_destination(settings: Settings, *, embedded: bool) -> None:
+    """Refuse to send to the embedded server unless that was asked for.
+
+    Raises:
+        UsageError: No platform is configured, and none was named.
+    """
+    if settings.uses_embedded_server and not embedded:
+        raise UsageError(
+            "no platform is configured, so there is nowhere to send to",
+            hint="name one with --host, or in the settings (server.host); --embedded sends to a "
+            "local server, to try things out",
+        )
 
 
 def disk_folders(settings: Settings) -> dict[str, Path]:

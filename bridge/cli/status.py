@@ -15,7 +15,7 @@ from rich.text import Text
 
 from bridge.cli.options import AsJson, ConfigFile, HttpPort, StateFolder
 from bridge.cli.running import ask_daemon, daemon_runs
-from bridge.cli.terminal import Exit, cell, out, print_json, printable, size, table
+from bridge.cli.terminal import Exit, cell, out, print_json, printable, show, size, table
 from bridge.config import Settings, load_settings
 from bridge.daemon import PARTS, Journal, Level, State, recording_view
 from bridge.version import __version__
@@ -58,7 +58,7 @@ def status(
     if json:
         print_json(seen)
     else:
-        out.print(_shown(seen))
+        show(_shown(seen))
     return _exit(seen)
 
 
@@ -149,7 +149,7 @@ def _watch(settings: Settings, *, every_s: float, json: bool) -> int:
                 sys.stdout.write(json_text.dumps(seen, default=str) + "\n")
                 sys.stdout.flush()
             else:
-                out.print(_shown(seen))
+                show(_shown(seen))
                 out.print()
     except KeyboardInterrupt:
         return Exit.OK

@@ -16,7 +16,7 @@ from bridge.cli.options import (
     StateFolder,
     WatchFolder,
 )
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, print_json, show, table
 from bridge.config import Settings, load_settings
 from bridge.errors import ConfigError
 
@@ -76,4 +76,4 @@ def _print(findings: list[Finding]) -> None:
             cell(finding.name),
             cell(finding.detail) + hint,
         )
-    out.print(made)
+    show(made)
