@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from bridge.cli.running import daemon_runs
 from bridge.config import CONFIG_FILE_VARIABLE, Settings
-from bridge.errors import UsageError
+from bridge.errors import ConfigError, UsageError
 
 ConfigFile = Annotated[
     Path | None,
@@ -47,17 +48,35 @@ def destination(host: str | None, *, embedded: bool) -> str | None:
 
 
 def require_destination(settings: Settings, *, embedded: bool) -> None:
-    """Refuse to send to the embedded server unless that was asked for.
+    """Refuse to send to the embedded server unless that was asked for, or a bridge runs with it.
 
     Raises:
         UsageError: No platform is configured, and none was named.
     """
-    if settings.uses_embedded_server and not embedded:
+    if not settings.uses_embedded_server or embedded:
+        return
+    if not daemon_runs(settings.state.folder):
         raise UsageError(
             "no platform is configured, so there is nowhere to send to",
             hint="name one with --host, or in the settings (server.host); --embedded sends to a "
             "local server, to try things out",
         )
+
+
+def require_folders(settings: Settings) -> None:
+    """Refuse to look for recordings in a folder that is not there, before anything is created.
+
+    Raises:
+        ConfigError: A watched folder does not exist.
+    """
+    for name, inside in settings.watched.items():
+        if not inside.watch.folder.is_dir():
+            key = f"folders.{name}.path" if name else "watch.folder"
+            raise ConfigError(
+                f"the folder {inside.watch.folder} is not there",
+                key=key,
+                hint=f"is it mounted? name another one with --folder, or in the settings ({key})",
+            )
 
 
 def disk_folders(settings: Settings) -> dict[str, Path]:

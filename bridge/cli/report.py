@@ -21,7 +21,17 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from bridge.cli.terminal import cell, err, is_interactive, out, printable, show, size, table
+from bridge.cli.terminal import (
+    cell,
+    err,
+    has_room,
+    is_interactive,
+    out,
+    printable,
+    show,
+    size,
+    table,
+)
 from bridge.errors import BridgeError
 from bridge.ingest import IngestReport, NoEvents, TopicOutcome, TopicReport
 
@@ -184,10 +194,12 @@ class ProgressLines(NoEvents):
 
     def finished(self, *, report: IngestReport) -> None:
         """Say that it is done."""
-        self._say(
-            f"{printable(report.sequence)}: {report.messages_sent} messages in "
-            f"{report.seconds:.2f} s, verified: {report.verification}"
+        how = (
+            f"was there already, {report.messages_sent:,} messages"
+            if report.already_there
+            else f"{report.messages_sent:,} messages in {report.seconds:.2f} s"
         )
+        self._say(f"{printable(report.sequence)}: {how}, verified: {report.verification}")
 
     def _say(self, line: str) -> None:
         err.print(line, markup=False, soft_wrap=True)
@@ -214,9 +226,10 @@ OUTCOME_STYLES = {
 def print_report(report: IngestReport) -> None:
     """Print what arrived: one line for each topic, then the sum."""
     out.print(f"{cell(report.recording)} → [bold]{cell(report.sequence)}[/]", soft_wrap=True)
+    roomy = has_room()
     made = table([
-        ("topic", "left"), ("type", "left"), ("ontology", "left"), ("messages", "right"),
-        ("skipped", "right"), ("size", "right"), ("outcome", "fold"),
+        ("topic", "left"), *([("type", "left")] if roomy else []), ("ontology", "left"),
+        ("messages", "right"), ("skipped", "right"), ("size", "right"), ("outcome", "fold"),
     ])  # fmt: skip
     for topic in report.topics:
         skipped = sum(topic.messages_skipped.values())
@@ -225,7 +238,7 @@ def print_report(report: IngestReport) -> None:
         style = OUTCOME_STYLES[topic.outcome]
         made.add_row(
             cell(topic.name),
-            cell(topic.msgtype.replace("/msg/", "/")),
+            *([cell(topic.msgtype)] if roomy else []),
             cell(topic.ontology_tag) or "-",
             f"{topic.messages_sent:,}",
             f"{skipped:,}" if skipped else "-",

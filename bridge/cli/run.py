@@ -11,12 +11,16 @@ from typing import Any
 
 from bridge.cli.options import (
     ConfigFile,
+    Embedded,
     Host,
     HttpPort,
     ServerPort,
     StateFolder,
     WatchFolder,
+    destination,
     disk_folders,
+    require_destination,
+    require_folders,
 )
 from bridge.cli.platform import Address, platform
 from bridge.cli.running import require_alone
@@ -90,13 +94,18 @@ def once(
     state: StateFolder = None,
     host: Host = None,
     port: ServerPort = None,
+    embedded: Embedded = False,
 ) -> int:
     """Ingest what is in the folder now, wait for retries, then exit.
 
-    Exits with 0 when every recording arrived whole, 3 when some arrived in part or wait for
-    something, 1 when some cannot be ingested.
+    Without a platform in the settings, --host or --embedded names the destination. Exits with 0
+    when every recording arrived whole, 3 when some arrived in part or wait for something, 1 when
+    some cannot be ingested.
     """
+    host = destination(host, embedded=embedded)
     settings = load_settings(config, _overrides(folder, state, host, port, 0))
+    require_destination(settings, embedded=embedded)
+    require_folders(settings)
     with compose(settings, file=config) as parts:
         status = parts.daemon.run_once()
     return _verdict(status)

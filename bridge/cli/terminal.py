@@ -64,6 +64,7 @@ err = _console(stderr=True)
 KILOBYTE = 1000
 # A column that folds keeps so much of a narrow terminal.
 FOLDED_WIDTH_MIN = 16
+ROOMY_WIDTH = 110
 
 
 def is_interactive() -> bool:
@@ -130,6 +131,11 @@ def table(columns: Sequence[tuple[str, str]]) -> Table:
             min_width=FOLDED_WIDTH_MIN if folds else None,
         )
     return made
+
+
+def has_room() -> bool:
+    """Tell whether a table of standard output has room for columns that one could do without."""
+    return out.width >= ROOMY_WIDTH
 
 
 def show(what: RenderableType) -> None:
