@@ -15,11 +15,9 @@ from bridge.cli.options import (
     Host,
     ServerPort,
     StateFolder,
-    destination,
-    require_destination,
 )
 from bridge.cli.paths import find_named
-from bridge.cli.platform import reach
+from bridge.cli.platform import destination, reach, require_destination
 from bridge.cli.report import print_report, print_summary, progress
 from bridge.cli.terminal import Exit, err, exit_code, print_error, print_json
 from bridge.client import MosaicoClient

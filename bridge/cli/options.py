@@ -5,14 +5,57 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.running import daemon_runs
-from bridge.config import CONFIG_FILE_VARIABLE, Settings
-from bridge.errors import ConfigError, UsageError
+from bridge.cli.terminal import err
+from bridge.config import (
+    CONFIG_FILE_VARIABLE,
+    PLATFORM_VARIABLE,
+    SERVICE_FOLDER,
+    Settings,
+    find_settings_file,
+    service_is_closed_to_us,
+    vendor_server,
+)
+
+
+def _found(given: Path | None) -> Path | None:
+    """Give the settings file that holds: the named one, the working folder's, the service's."""
+    if given is not None:
+        return given
+    found = find_settings_file()
+    if found is None and service_is_closed_to_us():
+        err.print(
+            f"note: the service's settings in {SERVICE_FOLDER} may not be read by this user; "
+            "these are the defaults (sudo -u mosaico-bridge reads them)",
+            markup=False,
+            soft_wrap=True,
+        )
+    return found
+
+
+def source(config: Path | None, settings: Settings) -> str:
+    """Say where settings came from."""
+    said = f"settings from {config.absolute()}" if config else "settings: defaults and environment"
+    return f"{said}, {vendor}" if (vendor := vendor_note(settings)) else said
+
+
+def vendor_note(settings: Settings) -> str:
+    """Say that the platform is that of the vendor's variables; empty where it is not."""
+    server = vendor_server()
+    same = server.get("host") == settings.server.host
+    if not server or not same or server.get("port", settings.server.port) != settings.server.port:
+        return ""
+    return f"platform {settings.server.host}:{settings.server.port} from {PLATFORM_VARIABLE}"
+
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", envvar=CONFIG_FILE_VARIABLE, help="Settings file (TOML).", metavar="FILE"
+        "--config",
+        "-c",
+        envvar=CONFIG_FILE_VARIABLE,
+        help="Settings file (TOML); else bridge.toml here, else the service's.",
+        metavar="FILE",
+        callback=_found,
     ),
 ]
 WatchFolder = Annotated[
@@ -34,49 +77,6 @@ HttpPort = Annotated[
     int | None, typer.Option("--http-port", help="Port for metrics, health and status.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
-
-def destination(host: str | None, *, embedded: bool) -> str | None:
-    """Give the value for `server.host`: as the options say, or None to leave it to the settings.
-
-    Raises:
-        UsageError: Both options are given.
-    """
-    if host and embedded:
-        raise UsageError("--host and --embedded are two different destinations; give one of them")
-    return "" if embedded else host
-
-
-def require_destination(settings: Settings, *, embedded: bool) -> None:
-    """Refuse to send to the embedded server unless that was asked for, or a bridge runs with it.
-
-    Raises:
-        UsageError: No platform is configured, and none was named.
-    """
-    if not settings.uses_embedded_server or embedded:
-        return
-    if not daemon_runs(settings.state.folder):
-        raise UsageError(
-            "no platform is configured, so there is nowhere to send to",
-            hint="name one with --host, or in the settings (server.host); --embedded sends to a "
-            "local server, to try things out",
-        )
-
-
-def require_folders(settings: Settings) -> None:
-    """Refuse to look for recordings in a folder that is not there, before anything is created.
-
-    Raises:
-        ConfigError: A watched folder does not exist.
-    """
-    for name, inside in settings.watched.items():
-        if not inside.watch.folder.is_dir():
-            key = f"folders.{name}.path" if name else "watch.folder"
-            raise ConfigError(
-                f"the folder {inside.watch.folder} is not there",
-                key=key,
-                hint=f"is it mounted? name another one with --folder, or in the settings ({key})",
-            )
 
 
 def disk_folders(settings: Settings) -> dict[str, Path]:

@@ -17,12 +17,16 @@ from bridge.cli.options import (
     ServerPort,
     StateFolder,
     WatchFolder,
-    destination,
     disk_folders,
+    source,
+)
+from bridge.cli.platform import (
+    Address,
+    destination,
+    platform,
     require_destination,
     require_folders,
 )
-from bridge.cli.platform import Address, platform
 from bridge.cli.running import require_alone
 from bridge.cli.terminal import Exit, err, is_interactive
 from bridge.client import MosaicoClient
@@ -83,6 +87,7 @@ def run(
     overrides = _overrides(folder, state, host, port, http_port)
     settings = load_settings(config, overrides)
     with compose(settings, file=config, overrides=overrides) as parts:
+        err.print(source(config, settings), markup=False, soft_wrap=True)
         _announce(parts)
         parts.daemon.run()
     return Exit.OK

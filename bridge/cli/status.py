@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bridge.cli.options import AsJson, ConfigFile, HttpPort, StateFolder
+from bridge.cli.options import AsJson, ConfigFile, HttpPort, StateFolder, source
 from bridge.cli.running import ask_daemon, daemon_runs
-from bridge.cli.terminal import Exit, cell, out, print_json, printable, show, size, table
+from bridge.cli.terminal import Exit, cell, err, out, print_json, printable, show, size, table
 from bridge.config import Settings, load_settings
 from bridge.daemon import PARTS, Journal, Level, State, recording_view
 from bridge.version import __version__
@@ -43,6 +43,9 @@ def status(
     every_s: Annotated[
         float, typer.Option("--every", help="Seconds between looks.", min=0.1, metavar="SECONDS")
     ] = 1.0,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say which settings file was read, too.")
+    ] = False,
     json: AsJson = False,
 ) -> int:
     """Show what the bridge is doing, what waits and why, and what has arrived.
@@ -52,6 +55,8 @@ def status(
     the bridge is down or does not run.
     """
     settings = load_settings(config, {"state.folder": state, "http.port": http_port})
+    if verbose:
+        err.print(source(config, settings), markup=False, soft_wrap=True)
     if watch:
         return _watch(settings, every_s=every_s, json=json)
     seen = look(settings)

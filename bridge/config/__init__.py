@@ -6,7 +6,13 @@ wherever they come from.
 """
 
 from bridge.config.folders import FolderSettings
-from bridge.config.load import CONFIG_FILE_VARIABLE, load_settings
+from bridge.config.load import (
+    CONFIG_FILE_VARIABLE,
+    SERVICE_FOLDER,
+    find_settings_file,
+    load_settings,
+    service_is_closed_to_us,
+)
 from bridge.config.sections import (
     DefinitionSettings,
     DisposalSettings,
@@ -31,11 +37,14 @@ from bridge.config.uplink import (
     minute_of_day,
     weekdays,
 )
+from bridge.config.vendor import PLATFORM_VARIABLE, vendor_server
 
 __all__ = [
     "CONFIG_FILE_VARIABLE",
     "ENVIRONMENT_PREFIX",
     "MINUTES_PER_DAY",
+    "PLATFORM_VARIABLE",
+    "SERVICE_FOLDER",
     "DefinitionSettings",
     "DisposalSettings",
     "EmbeddedSettings",
@@ -54,7 +63,10 @@ __all__ = [
     "UplinkSpan",
     "WatchSettings",
     "WorkerSettings",
+    "find_settings_file",
     "load_settings",
     "minute_of_day",
+    "service_is_closed_to_us",
+    "vendor_server",
     "weekdays",
 ]

@@ -15,6 +15,7 @@ from bridge.cli.options import (
     ServerPort,
     StateFolder,
     WatchFolder,
+    source,
 )
 from bridge.cli.terminal import Exit, cell, print_json, show, table
 from bridge.config import Settings, load_settings
@@ -62,7 +63,7 @@ def _findings(config: Path | None, overrides: dict[str, object]) -> Iterator[Fin
     except ConfigError as error:
         yield fail("configuration", error.message, hint=error.hint, code=Exit.BAD_CONFIG)
         return
-    yield ok("configuration", f"read from {config}" if config else "defaults and environment")
+    yield ok("configuration", source(config, settings))
     yield from check_machine(settings, file=config)
     yield from check_server(settings)
 
