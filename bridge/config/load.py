@@ -125,11 +125,8 @@ def _as_the_service_has_it(values: dict[str, Any], file: Path) -> dict[str, Any]
     """
     state = values.get("state", {})
     own = state.get("folder", "state") if isinstance(state, dict) else ""
-    if (
-        file.absolute().parent != SERVICE_FOLDER
-        or own != "state"
-        or not os.path.isdir(SERVICE_STATE)
-    ):  # noqa: PTH112
+    service = file.absolute().parent == SERVICE_FOLDER and os.access(SERVICE_STATE, os.F_OK)
+    if not service or own != "state":
         return values
     folder = SERVICE_STATE if file.name == SETTINGS_FILE else SERVICE_STATE / file.stem
     return values | {"state": {**state, "folder": str(folder)}}
