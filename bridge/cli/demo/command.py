@@ -19,7 +19,7 @@ from bridge.cli.report import print_report
 from bridge.cli.run import Composition, compose
 from bridge.cli.terminal import Exit, err, out
 from bridge.config import load_settings
-from bridge.daemon import Entry, Failure, NoObserver
+from bridge.daemon import Event, Failure, IngestFailed, IngestFinished
 from bridge.errors import BridgeError, ConfigError
 from bridge.ingest import IngestReport
 from bridge.units import SECOND_NS
@@ -28,22 +28,24 @@ MARKER = ".mosaico-bridge-demo"
 INGEST_TIMEOUT_S = 300.0
 
 
-class _Outcome(NoObserver):
+class _Outcome:
     """Waits for one recording to end, well or badly; others may come and go meanwhile."""
 
     def __init__(self, recording: Path) -> None:
         self.ended: queue.SimpleQueue[IngestReport | Failure] = queue.SimpleQueue()
         self._recording = recording.absolute()
 
-    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
-        """Note the report."""
-        if entry.path == self._recording:
-            self.ended.put(report)
-
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        """Note the failure, unless it is tried again."""
-        if retry_in_s is None and entry.path == self._recording:
-            self.ended.put(failure)
+    def hear(self, event: Event) -> None:
+        """Note the report, or a failure that is not followed by another attempt."""
+        match event:
+            case IngestFinished(entry=entry, report=report) if entry.path == self._recording:
+                self.ended.put(report)
+            case IngestFailed(entry=entry, failure=failure, retry_in_s=None) if (
+                entry.path == self._recording
+            ):
+                self.ended.put(failure)
+            case _:
+                pass
 
 
 def demo(
