@@ -36,8 +36,8 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("config/grafana", "share/mosaico-bridge/grafana"),
     ("docs", "share/doc/mosaico-bridge"),
 )
-DOCUMENTATION = "https://github.com/mosaico-labs/mosaico-bridge/blob/main/docs"
-"""Where the project's documentation is, as alert rules name it."""
+DOCUMENTATION = "http://{{ $labels.instance }}/docs"
+"""Where alert rules find their documentation: the bridge that they are about serves it."""
 
 PROGRAM_LINE = re.compile(rb"^ExecStart=\S+", re.MULTILINE)
 
@@ -79,7 +79,7 @@ def install_files(
         typer.Option(
             "--runbooks",
             help="Where alerts find their documentation: the address of a folder that holds "
-            "operations.md; by default the project's.",
+            "operations.md; by default the bridge itself.",
             metavar="URL",
         ),
     ] = DOCUMENTATION,

@@ -7,12 +7,15 @@ wherever they come from.
 
 from bridge.config.load import (
     CONFIG_FILE_VARIABLE,
+    PLATFORM_VARIABLE,
     SERVICE_FOLDER,
     find_settings_file,
     load_settings,
     service_is_closed_to_us,
+    vendor_server,
 )
 from bridge.config.sections import (
+    MINUTES_PER_DAY,
     DefinitionSettings,
     DisposalSettings,
     EmbeddedSettings,
@@ -25,18 +28,14 @@ from bridge.config.sections import (
     ServerSettings,
     StateSettings,
     TopicSettings,
-    WatchSettings,
-    WorkerSettings,
-)
-from bridge.config.settings import ENVIRONMENT_PREFIX, FolderSettings, LiveSettings, Settings
-from bridge.config.uplink import (
-    MINUTES_PER_DAY,
     UplinkSettings,
     UplinkSpan,
+    WatchSettings,
+    WorkerSettings,
     minute_of_day,
     weekdays,
 )
-from bridge.config.vendor import PLATFORM_VARIABLE, vendor_server
+from bridge.config.settings import ENVIRONMENT_PREFIX, FolderSettings, LiveSettings, Settings
 
 __all__ = [
     "CONFIG_FILE_VARIABLE",

@@ -8,13 +8,13 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from bridge.config.faults import explained, unknown_variables
 from bridge.config.settings import ENVIRONMENT_PREFIX, Settings
-from bridge.config.vendor import vendor_server
 from bridge.errors import ConfigError
 
 CONFIG_FILE_VARIABLE = "MOSAICO_BRIDGE_CONFIG"
@@ -23,6 +23,12 @@ SERVICE_FOLDER = Path("/etc/mosaico-bridge")
 """Where the units of systemd look for settings: `bridge.toml`, `<instance>.toml`."""
 SERVICE_STATE = Path("/var/lib/mosaico-bridge")
 """What those units set as state.folder; an instance has a folder of its own in it."""
+# By these the vendor's command line hands the platform of its profile on to `mosaico-NAME`.
+PLATFORM_VARIABLE = "MOSAICO_DAEMON_URL"
+KEY_VARIABLE = "MOSAICO_API_KEY"
+TLS_VARIABLE = "MOSAICO_TLS"
+CERTIFICATE_VARIABLE = "MOSAICO_CERT_PATH"
+TRUE = frozenset({"1", "true", "yes", "on"})
 
 
 def find_settings_file(folder: Path | None = None) -> Path | None:
@@ -155,3 +161,42 @@ def _names_a_platform(*tables: Mapping[str, Any]) -> bool:
         return True
     servers = [table.get("server") for table in tables]
     return any(isinstance(server, Mapping) and "host" in server for server in servers)
+
+
+def vendor_server(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Give the table [server] that the vendor's variables describe; empty without a platform.
+
+    The four belong together, and are weaker than every setting of our own: where those name a
+    platform, none of the four is used, so that a key never goes to another platform than its own.
+
+    Args:
+        environment: That of the process by default.
+
+    Raises:
+        ConfigError: The platform's variable names no host.
+    """
+    given = os.environ if environment is None else environment
+    url = given.get(PLATFORM_VARIABLE, "").strip()
+    if not url:
+        return {}
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise ConfigError(
+            f"{PLATFORM_VARIABLE} names no platform: {url:.200}",
+            key=PLATFORM_VARIABLE,
+            hint="it is a host, or host:port",
+        )
+    server: dict[str, Any] = {"host": host}
+    if port is not None:
+        server["port"] = port
+    if key := given.get(KEY_VARIABLE, "").strip():
+        server["api_key"] = key
+    if given.get(TLS_VARIABLE, "").strip().lower() in TRUE:
+        server["tls"] = True
+        if certificate := given.get(CERTIFICATE_VARIABLE, "").strip():
+            server["tls_ca_file"] = certificate
+    return server

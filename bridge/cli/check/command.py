@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bridge.cli.check.findings import Finding, Grade, fail, ok, worst
+from bridge.cli.check import Finding, Grade, fail, ok, worst
 from bridge.cli.check.machine import check_machine
 from bridge.cli.check.server import check_server
 from bridge.cli.options import (

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
-from bridge.daemon.journal.states import IN_WORK, ON_PLATFORM, QUEUED, State
+from bridge.daemon.journal.states import IN_WORK, ON_PLATFORM, QUEUED
 from bridge.daemon.journal.view import printable
-from bridge.daemon.observe.live_state import Board
+from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board
 from bridge.units import MEBIBYTE
 
 # The loop makes a turn at least once a second; one that has not for so long is stuck.
 STUCK_AFTER_S = 30.0
 DISK_FREE_MIN_BYTES = 256 * MEBIBYTE
 
-# What stays as it is until somebody does something.
-NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED)
 # Failed checks that stop everything, in the order in which they are blamed, by start of their name.
 BLAME = (
     ("loop", "The bridge is stuck"),

@@ -206,6 +206,7 @@ def _trouble_view(note: TroubleNote) -> dict[str, Any]:
         "recording": printable(note.recording),
         "id": note.entry_id,
         "retry_in_s": note.retry_in_s,
+        "final": note.final,
         "repeats": note.repeats,
     }
 

@@ -1,20 +1,24 @@
-"""What each path of the HTTP port answers: made from snapshots and journal, changing nothing."""
+"""What each path of the HTTP port answers: snapshots, journal, documents; changes nothing."""
 
+import html
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
-from importlib.resources import files
+from importlib.resources import as_file, files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
+
+from markdown_it import MarkdownIt
 
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import AT_REST, QUEUED, State
 from bridge.daemon.observe.health import (
-    NEEDS_ATTENTION,
     Check,
     Disk,
     loop_check,
@@ -22,7 +26,7 @@ from bridge.daemon.observe.health import (
     readiness_checks,
     verdict,
 )
-from bridge.daemon.observe.live_state import Board, LiveState
+from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board, LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.page_data import recording_detail_view, recording_view, status_view
 from bridge.errors import JournalError
@@ -57,11 +61,12 @@ class NotificationSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An answer before it is sent."""
+    """An answer before it is sent; `allow` lists the methods that a refused one may be."""
 
     body: bytes
     kind: str = JSON
     code: HTTPStatus = HTTPStatus.OK
+    allow: str = ""
 
 
 Query = Mapping[str, list[str]]
@@ -114,6 +119,8 @@ class Routes:
         folder, _, name = parts.path.rpartition("/")
         if folder == "/api/recordings" and name.isascii() and name.isdecimal():
             return self._api_recording(name)
+        if folder == "/docs" and (found := document(name)) is not None:
+            return Response(body=found[0], kind=found[1])
         return error_response(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def _healthz(self) -> Response:
@@ -230,3 +237,71 @@ def _number(query: Query, name: str, default: int, *, least: int, most: int) -> 
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004 - digits of 2**63, so that parsing stays cheap
         raise ValueError(f"{name}={text[:40]!r} is not a number from {least} to {most}")
     return int(text)
+
+
+TEXT = re.compile(r"[a-z][a-z-]*\.md")
+PICTURE = re.compile(r"[a-z][a-z-]*\.png")
+FRAME = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title} · mosaico-bridge</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/page.css">
+</head>
+<body class="document">
+<nav><a href="/">status</a> <a href="/docs/operations.md">operations</a> \
+<a href="/docs/commands.md">commands</a> <a href="/docs/configuration.md">configuration</a> \
+<a href="/docs/metrics.md">metrics</a></nav>
+<main>
+{body}</main>
+</body>
+</html>
+"""
+
+
+def document(name: str) -> tuple[bytes, str] | None:
+    """Give a document's bytes and media type; None where there is no such document.
+
+    Args:
+        name: Its file name, as a caller spelt it.
+    """
+    folder = _folder()
+    if folder is None:
+        return None
+    if TEXT.fullmatch(name) and (folder / name).is_file():
+        return _page(folder / name), "text/html; charset=utf-8"
+    if PICTURE.fullmatch(name) and (folder / name).is_file():
+        return (folder / name).read_bytes(), "image/png"
+    return None
+
+
+@cache
+def _folder() -> Path | None:
+    with as_file(files("bridge")) as package:
+        for folder in (package / "data" / "docs", package.parent / "docs"):
+            if (folder / "operations.md").is_file():
+                return folder
+    return None
+
+
+@cache
+def _page(file: Path) -> bytes:
+    """Write one document as HTML, with the anchors that code hosts give its headings."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(file.read_text(encoding="utf-8"))
+    title = file.stem
+    for opening, inline in pairwise(tokens):
+        if opening.type == "heading_open":
+            opening.attrSet("id", anchor(inline.content))
+            title = inline.content if opening.tag == "h1" else title
+    body = parser.renderer.render(tokens, parser.options, {})
+    return FRAME.format(title=html.escape(title), body=body).encode()
+
+
+def anchor(heading: str) -> str:
+    """Give the anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

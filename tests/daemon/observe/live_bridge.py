@@ -428,7 +428,7 @@ Fault = Callable[[LiveBridge], contextlib.AbstractContextManager[Any]]
 FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
     (frozenset(f"MosaicoBridge{name}" for name in names.split()), fault)
     for names, fault in (
-        ("Down", killed),
+        ("Down Silent", killed),
         ("Stalled", locked_journal),
         ("WorkerStalled", swallowing_line),
         ("WorkersLost", killed_workers),
@@ -440,7 +440,7 @@ FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
         ("Emergency", emergency),
         ("FolderUnreadable", missing_folder),
         ("NeedsAttention", junk),
-        ("RecordingPartial Salvaged", cut_recording),
+        ("RecordingPartial", cut_recording),
         ("VerificationFailed", lossy_platform),
         ("Notified", notification),
         ("NoRecordings", nothing_recorded),

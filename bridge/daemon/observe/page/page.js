@@ -343,8 +343,8 @@ function fillRow(item, row) {
 
 function showTroubles(data) {
   const rows = data.troubles.map((one) => ({
-    key: `${one.id}/${one.error}/${one.message}`, tone: one.retry_in_s === null ? "bad" : "warn",
-    sign: one.retry_in_s === null ? "×" : "!", name: one.message,
+    key: `${one.id}/${one.error}/${one.message}`, tone: one.final ? "bad" : "warn",
+    sign: one.final ? "×" : "!", name: one.message,
     aside: [ago(one.at, data.now), one.repeats && `${one.repeats + 1} times`].filter(Boolean).join(" · "),
     more: [one.recording, one.error].filter(Boolean).join(" · "), hint: one.hint,
   }));
