@@ -3,7 +3,7 @@
 import html
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from http import HTTPStatus
@@ -28,13 +28,20 @@ from bridge.daemon.observe.health import (
 )
 from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board, LiveState
 from bridge.daemon.observe.metrics import Metrics
-from bridge.daemon.observe.page_data import recording_detail_view, recording_view, status_view
+from bridge.daemon.observe.page_data import (
+    recording_detail_view,
+    recording_view,
+    status_view,
+    why_waiting,
+)
 from bridge.errors import JournalError
 from bridge.version import __version__
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 500
 LIST_LENGTH = 20
+TEXT_CHARACTERS_MAX = 200
+ORDERS = ("changed", "queue")
 
 JSON = "application/json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -146,7 +153,7 @@ class Routes:
         disks = measure_disks(self._folders)
         checks = self._checks(board, disks)
         try:
-            lists = self._journal.ask(_lists)
+            lists = self._journal.ask(partial(part_lists, now_ns=board.now_ns))
         except JournalError as error:
             lists = {name: [] for name in PARTS}
             hint = error.hint
@@ -169,19 +176,33 @@ class Routes:
             limit = _number(query, "limit", PAGE_SIZE, least=1, most=PAGE_SIZE_MAX)
             offset = _number(query, "offset", 0, least=0, most=2**53)
             states = frozenset(State(name) for name in query.get("state", ())) or None
+            order = _one_of(query, "order", ORDERS)
         except ValueError as error:
             return error_response(HTTPStatus.BAD_REQUEST, str(error))
-        found, counts = self._journal.ask(
-            lambda journal: (
-                journal.recordings(states=states, limit=limit, offset=offset),
-                journal.counts(),
+        board = self._status.look()
+        text = query.get("text", [""])[-1][:TEXT_CHARACTERS_MAX]
+        found, total = self._journal.ask(
+            partial(
+                Journal.browse,
+                states=states,
+                text=text,
+                queue_at_ns=board.now_ns if order == "queue" else None,
+                limit=limit,
+                offset=offset,
             )
         )
-        total = sum(count for state, count in counts.items() if states is None or state in states)
+        # Among what was picked by a word, places in the whole queue are not known.
+        placed = order == "queue" and not text
+        shown = [
+            recording_view(
+                entry, why=why_waiting(entry, board, position=number if placed else None)
+            )
+            for number, entry in enumerate(found, start=offset + 1)
+        ]
         after = offset + len(found)
         return json_response(
             {
-                "recordings": [recording_view(entry) for entry in found],
+                "recordings": shown,
                 "total": total,
                 "next_offset": after if found and after < total else None,
             }
@@ -198,9 +219,13 @@ class Routes:
         return json_response(detail)
 
 
-def _lists(journal: Journal) -> dict[str, list[Entry]]:
+def part_lists(journal: Journal, *, now_ns: int) -> dict[str, list[Entry]]:
+    """Give the start of each list of the status page; what waits in the order in which it goes."""
     return {
-        name: journal.recordings(states=states, limit=LIST_LENGTH) for name, states in PARTS.items()
+        name: journal.browse(
+            states=states, queue_at_ns=now_ns if name == "waiting" else None, limit=LIST_LENGTH
+        )[0]
+        for name, states in PARTS.items()
     }
 
 
@@ -230,6 +255,13 @@ def _judged(plain: Mapping[str, Any], *, good: bool) -> Response:
 def error_response(code: HTTPStatus, message: str) -> Response:
     """Answer with what went wrong."""
     return json_response({"error": code.phrase, "message": message}, code=code)
+
+
+def _one_of(query: Query, name: str, known: Sequence[str]) -> str:
+    text = query.get(name, [known[0]])[-1]
+    if text not in known:
+        raise ValueError(f"{name}={text[:40]!r} is none of {', '.join(known)}")
+    return text
 
 
 def _number(query: Query, name: str, default: int, *, least: int, most: int) -> int:
