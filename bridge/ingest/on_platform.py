@@ -143,7 +143,7 @@ def find_existing(
     """Ask the platform about a name.
 
     Returns:
-        `ABSENT`: free. `WHOLE`: this very content, finished, whoever sent it. `REMAINS`: this
+        `ABSENT`: free. `WHOLE`: this very content, finished, sent by any bridge. `REMAINS`: this
         content, left unfinished by this bridge; may be removed.
 
     Raises:
@@ -197,7 +197,7 @@ def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:
     Raises:
         ServerError: The platform cannot be asked.
     """
-    topics = {name: handler.topic_handler(name) for name in handler.topics}
+    topics = handler.topic_handlers()
     return {
         name: TopicReceipt(
             row_count=topic.row_count,
