@@ -127,9 +127,8 @@ class ProgressBars(NoEvents):
         """Advance by bytes read."""
         self._bytes.advance(self._task, recorded_bytes)
 
-    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
-        """Count messages."""
-        del arrow_bytes
+    def messages_read(self, *, topic: str, messages: int) -> None:
+        """Advance the topic, whose batch may still wait."""
         self._messages += messages
         self._bytes.update(self._task, messages=self._messages)
         if topic in self._tasks:
@@ -187,9 +186,9 @@ class ProgressLines(NoEvents):
                 f"{self._messages} messages"
             )
 
-    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
+    def messages_read(self, *, topic: str, messages: int) -> None:
         """Count messages."""
-        del topic, arrow_bytes
+        del topic
         self._messages += messages
 
     def finished(self, *, report: IngestReport) -> None:

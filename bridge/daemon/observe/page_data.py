@@ -220,7 +220,7 @@ def _worker_view(worker: WorkerProgress, board: Board) -> dict[str, Any]:
     planned = {topic.name: asdict(topic) for topic in board.planned.get(worker.entry_id, ())}
     for name, sent in worker.topics.items():
         planned.setdefault(name, {"name": name}).update(
-            messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes
+            messages_read=sent.read, messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes
         )
     return {
         "worker": worker.worker,

@@ -236,6 +236,7 @@ def encode(message: Message) -> bytes:
                 "kind": "progress",
                 "recorded_bytes": progress.recorded_bytes,
                 "messages": dict(progress.messages),
+                "read": dict(progress.read),
                 "arrow_bytes": dict(progress.arrow_bytes),
                 "batches": dict(progress.batches),
                 "skipped": [[*who, count] for who, count in progress.skipped.items()],
@@ -281,6 +282,7 @@ def _progressed(plain: Mapping[str, Any]) -> Message:
         progress=Progress(
             recorded_bytes=plain["recorded_bytes"],
             messages=plain["messages"],
+            read=plain["read"],
             arrow_bytes=plain["arrow_bytes"],
             batches=plain["batches"],
             skipped={(topic, why): count for topic, why, count in plain["skipped"]},
