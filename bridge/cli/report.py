@@ -247,7 +247,7 @@ def print_report(report: IngestReport) -> None:
     show(made)
     out.print(_sum_line(report), soft_wrap=True)
     if not report.complete:
-        out.print(f"[yellow]in part:[/] {cell('; '.join(report.missing))}", soft_wrap=True)
+        out.print(f"[yellow]in part:[/] {cell('; '.join(report.shortfalls))}", soft_wrap=True)
     if report.messages_unverifiable:
         out.print(
             f"[dim]unverifiable: {report.messages_unverifiable:,} messages; the recorder wrote no "
@@ -298,7 +298,7 @@ def print_summary(
             size(report.recorded_bytes),
             f"[green]{whole}[/]"
             if report.complete
-            else f"[yellow]in part[/]: {cell('; '.join(report.missing))}",
+            else f"[yellow]in part[/]: {cell('; '.join(report.shortfalls))}",
         )
     for path, error in failures:
         results["failed"] += 1

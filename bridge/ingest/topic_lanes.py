@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
@@ -70,7 +70,16 @@ class TopicLane:
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
+        for note, counts in mapped.notes.items():
+            noted = self.report.noted.setdefault(str(note), {})
+            for text, count in counts.items():
+                noted[text] = noted.get(text, 0) + count
         return mapped
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The topic's metadata on the platform, with what is known of its messages so far."""
+        return self.plan.metadata(self.report.noted)
 
     def skip(self, reason: str, count: int) -> None:
         """Enter messages that are left out."""

@@ -176,7 +176,7 @@ def _log_report(entry: Entry, report: IngestReport) -> None:
         | {
             "left_out_messages": report.messages_skipped,
             "lost_bytes": lost_bytes,
-            "why": "; ".join(report.missing),
+            "why": "; ".join(report.shortfalls),
         },
     )
     for topic in report.topics:
