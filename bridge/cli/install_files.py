@@ -86,9 +86,8 @@ def install_files(
 ) -> int:
     """Write units, settings, examples, monitoring, documents, and the schema of the settings.
 
-    A settings file that is there already is kept; everything else is replaced. Units and
-    folders name the places under the prefix. Prints one line for each file: written, unchanged
-    or kept.
+    A settings file that is there already is kept; everything else is replaced. The units name
+    the places under the prefix. Prints one line for each file: written, unchanged or kept.
     """
     prefix = prefix.absolute()
     started = (program or Path(sys.executable).with_name("mosaico-bridge")).absolute()
@@ -137,7 +136,7 @@ def _plan(prefix: Path, program: Path, runbooks: str) -> Iterator[Placed]:
     for name, place in PLACES:
         for file in _files(source / name):
             content = file.read_bytes()
-            if name.startswith("systemd/"):
+            if file.suffix == ".service":
                 for ours, theirs in places.items():
                     content = content.replace(ours, theirs)
                 content = PROGRAM_LINE.sub(b"ExecStart=" + bytes(program), content)
