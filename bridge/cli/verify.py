@@ -10,7 +10,7 @@ import typer
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
 from bridge.cli.platform import reach
 from bridge.cli.retry import Targets, find_entries, put_and_wait
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import ON_PLATFORM, Entry, Journal, State, doubt
@@ -230,6 +230,6 @@ def _print(findings: list[dict[str, Any]]) -> None:
             str(finding["topics"]),
             "\n".join(lines) or "[green]as it was sent[/]",
         )
-    out.print(made)
+    show(made)
     wrong = sum(bool(finding["differences"]) for finding in findings)
     out.print(f"{len(findings):,} compared, {wrong:,} differ")

@@ -14,6 +14,10 @@ CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON})
 """Reasons for which messages are left out because the settings say so."""
 
 
+MISSING_TOPICS_MAX = 3
+"""So many topics are named in the reason why a recording is not whole; the rest is counted."""
+
+
 class TopicOutcome(StrEnum):
     """What became of a topic."""
 
@@ -169,6 +173,7 @@ class IngestReport:
         notes: Whatever else an operator should know, one sentence each.
         replaced: What became of the sequence that this one takes the place of; None where it
             takes none's.
+        already_there: Whether the platform had it whole before, so that nothing was sent.
         contents: What the platform must hold of the recording from now on, sequence by sequence.
         parts_before: How many of its parts were on the platform already.
         parts: How many parts it has.
@@ -190,6 +195,7 @@ class IngestReport:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     replaced: Replacement | None = None
+    already_there: bool = False
     contents: list[SequenceContent] = field(default_factory=list)
     parts_before: int = 0
     parts: int = 0
@@ -221,6 +227,22 @@ class IngestReport:
         lacks = self.salvaged or undecided or self.messages_skipped or self.missing
         return not lacks
 
+    @property
+    def shortfalls(self) -> list[str]:
+        """Why it is not complete, one phrase each; empty where it is."""
+        by_topic = [phrase for topic in self.topics if (phrase := _missing_of(topic))]
+        more = len(by_topic) - MISSING_TOPICS_MAX
+        found = by_topic[:MISSING_TOPICS_MAX]
+        if more > 0:
+            found.append(f"{more:,} more topics are not whole")
+        if self.losses:
+            lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in self.losses)
+            places = "place" if len(self.losses) == 1 else "places"
+            found.append(f"{lost_bytes:,} bytes unreadable in {len(self.losses):,} {places}")
+        if not self.healthy:
+            found.append("the recorder did not close the recording")
+        return found + self.missing
+
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
         plain = asdict(self)
@@ -231,4 +253,22 @@ class IngestReport:
             "messages_skipped": self.messages_skipped,
             "salvaged": self.salvaged,
             "complete": self.complete,
+            "shortfalls": self.shortfalls,
         }
+
+
+def _missing_of(topic: TopicReport) -> str:
+    """Say what of a topic is not on the platform as it was recorded; empty where all is."""
+    if topic.outcome is TopicOutcome.SKIPPED and topic.messages_recorded != 0:
+        return f"{topic.name} not sent: {topic.reason or 'no reason given'}"
+    parts = []
+    if topic.messages_unwillingly_skipped:
+        reasons = ", ".join(
+            f"{count:,} {reason}"
+            for reason, count in topic.messages_skipped.items()
+            if reason not in CHOSEN_REASONS
+        )
+        parts.append(f"{topic.messages_unwillingly_skipped:,} messages left out ({reasons})")
+    if topic.messages_leftover:
+        parts.append(f"{topic.messages_leftover:,} messages longer than their definition")
+    return f"{topic.name}: {', '.join(parts)}" if parts else ""
