@@ -93,6 +93,7 @@ class RecordingReader:
                 topic = NOWHERE if channel == NOWHERE else topic_of[channel]
                 tally.skipped[topic, reason] += count
             tally.extras += opened.container.tally.extras
+            tally.contradictions += opened.container.tally.contradictions
             tally.unverified_messages += opened.container.tally.unverified_messages
         return tally
 
@@ -113,8 +114,16 @@ class RecordingReader:
         )
 
     @property
+    def misled(self) -> bool:
+        """Whether messages were left out since a file's claim about its channels was wrong.
+
+        Opened `thorough`, the recording gives them.
+        """
+        return any(opened.container.misled for opened in self._files)
+
+    @property
     def message_count(self) -> int | None:
-        """Messages in all files, where every file knows without being read, else None."""
+        """Messages in all files as the files count them, None where one does not; for progress."""
         counts = [topic.message_count for topic in self.topics]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
@@ -195,6 +204,7 @@ def open_recording(
     limits: ReadLimits | None = None,
     definitions: DefinitionSources | None = None,
     scratch_dir: Path | None = None,
+    thorough: bool = False,
 ) -> RecordingReader:
     """Open all files of a recording and learn its topics.
 
@@ -205,6 +215,8 @@ def open_recording(
         limits: What files may claim; None for the defaults.
         definitions: Where to look for definitions that the files do not hold; None for nowhere.
         scratch_dir: Where working copies may be made; None for the system's temporary folder.
+        thorough: Whether to look for topics in the data themselves, at the cost of decompressing
+            everything twice, and not to believe what summaries and indexes say of them.
 
     Raises:
         RecordingError: No file can be read (the error of the first), or too many are open.
@@ -216,10 +228,11 @@ def open_recording(
     files: list[StorageFile] = []
     errors: list[RecordingError] = []
     allow_descriptors(len(recording.files))
+    opening = partial(_open, limits=limits, scratch_dir=scratch_dir, thorough=thorough)
     with ExitStack() as stack:
         for file in recording.files:
             try:
-                files.append(_open(file, limits=limits, scratch_dir=scratch_dir, stack=stack))
+                files.append(opening(file, stack=stack))
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -250,13 +263,20 @@ def _with_hints(recording: Recording) -> Recording:
 
 
 def _open(
-    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None, stack: ExitStack
+    file: RecordingFile,
+    *,
+    limits: ReadLimits,
+    scratch_dir: Path | None,
+    thorough: bool,
+    stack: ExitStack,
 ) -> StorageFile:
     """Open one file by what its bytes show; nothing stays open when that fails."""
     container, compression = sniff(file.path, storage_name(file.path.name))
     known = replace(file, container=container, compression=compression)
     with ExitStack() as attempt:
-        opened = open_storage_file(known, limits=limits, scratch_dir=scratch_dir, stack=attempt)
+        opened = open_storage_file(
+            known, limits=limits, scratch_dir=scratch_dir, thorough=thorough, stack=attempt
+        )
         stack.push(attempt.pop_all())
     return opened
 

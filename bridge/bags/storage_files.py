@@ -60,12 +60,24 @@ def is_lack_of_descriptors(error: BaseException) -> bool:
 
 
 def open_storage_file(
-    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None, stack: ExitStack
+    file: RecordingFile,
+    *,
+    limits: ReadLimits,
+    scratch_dir: Path | None,
+    thorough: bool,
+    stack: ExitStack,
 ) -> StorageFile:
     """Open a storage file; whatever is opened is closed by the stack.
 
     A compressed MCAP file is read as a stream, twice: once to find its end. The other formats need
     to be read here and there and are expanded into scratch space.
+
+    Args:
+        file: The file, with the format that its bytes show.
+        limits: What it may claim.
+        scratch_dir: Where a working copy may be made.
+        thorough: Whether the file's claims about its channels are not to be believed.
+        stack: Takes over what is opened.
 
     Raises:
         RecordingError: The file cannot be read at all; see the readers of the formats.
@@ -79,14 +91,16 @@ def open_storage_file(
         if file.container is Container.MCAP:
             content = ZstdSource(source, limits=limits) if file.compression else source
             torn = content.torn
-            container: ContainerReader = McapReader(content, limits=limits)
+            container: ContainerReader = McapReader(content, limits=limits, thorough=thorough)
         else:
             if file.compression:
                 expanded = stack.enter_context(
                     expand_file(file, limits=limits, scratch_dir=scratch_dir)
                 )
                 plain, torn = expanded.file, expanded.torn
-            container = _open_plain(plain, limits=limits, scratch_dir=scratch_dir)
+            container = _open_plain(
+                plain, limits=limits, scratch_dir=scratch_dir, thorough=thorough
+            )
     except RecordingError as error:
         # A working copy means nothing to a user.
         error.path = file.path
@@ -96,8 +110,8 @@ def open_storage_file(
 
 
 def _open_plain(
-    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None
+    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None, thorough: bool
 ) -> ContainerReader:
     if file.container is Container.SQLITE3:
         return open_sqlite3(file, limits=limits, scratch_dir=scratch_dir)
-    return open_rosbag1(file, limits=limits)
+    return open_rosbag1(file, limits=limits, thorough=thorough)
