@@ -108,11 +108,11 @@ def config_hash(settings: Settings) -> str:
 def ingest_options(
     settings: Settings, *, instance: str = "", attempt: int = 1, final: bool = True
 ) -> IngestOptions:
-    """Give what an ingest is told.
+    """Give the options of an ingest.
 
     Args:
         settings: All settings.
-        instance: Who sends.
+        instance: The sending bridge's name.
         attempt: Which try at the recording this is, from 1.
         final: Whether giving up follows when this try fails.
 

@@ -55,7 +55,7 @@ def platform(settings: Settings) -> Iterator[Address]:
         yield Address(host=settings.server.host, port=settings.server.port, embedded=False)
         return
     folder = settings.state.folder / EMBEDDED_FOLDER
-    child = _Child(folder, settings.embedded.port, settings.embedded.revision)
+    child = _Child(folder, settings.embedded.port)
     with child:
         yield Address(host=EMBEDDED_HOST, port=child.port, embedded=True)
 
@@ -63,10 +63,9 @@ def platform(settings: Settings) -> Iterator[Address]:
 class _Child:
     """Keeps one embedded server running, on the same port after a crash."""
 
-    def __init__(self, folder: Path, port: int, revision: str) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self.port = port
         self._folder = folder
-        self._revision = revision
         self._stopping = threading.Event()
         # Owned by the thread that starts, then by the keeper.
         self._process: subprocess.Popen[str] | None = None
@@ -84,7 +83,6 @@ class _Child:
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "bridge", "serve", "--until-stdin-closes"]
         command += ["--folder", str(self._folder), "--port", str(self.port)]
-        command += ["--revision", self._revision]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

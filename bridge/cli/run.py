@@ -133,11 +133,10 @@ def compose(
         NotificationStore(settings.state.folder) as store,
     ):
         metrics, board = Metrics(folders=folders, journal=journal), LiveState()
-        everybody = (metrics, board, EventLog(), ServiceObserver(notifier), *observers)
         daemon = Daemon(
             settings,
             server=(address.host, address.port),
-            observer=Observers(everybody),
+            observer=Observers([metrics, board, EventLog(), ServiceObserver(notifier), *observers]),
             # From a terminal SIGHUP means that it is gone, and the daemon with it.
             reload=None
             if is_interactive()

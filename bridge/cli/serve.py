@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli.terminal import Exit, err
-from bridge.embedded import ApiKey, EmbeddedServer, Permission, Revision
+from bridge.embedded import ApiKey, EmbeddedServer, Permission
 from bridge.errors import ConfigError
 
 READ_BYTES = 4096
@@ -20,9 +20,6 @@ READ_BYTES = 4096
 SIGNAL_CHECK_INTERVAL_S = 0.2
 
 
-ProtocolRevision = Annotated[
-    Revision, typer.Option("--revision", help="Revision of the protocol to speak.")
-]
 CertificateFile = Annotated[
     Path | None,
     typer.Option("--tls-certificate", help="PEM file; encrypts with --tls-key.", metavar="FILE"),
@@ -64,7 +61,6 @@ def serve(
     ] = Path("mosaico-data"),
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.")] = 6726,
-    revision: ProtocolRevision = "G2d",
     tls_certificate: CertificateFile = None,
     tls_key: KeyFile = None,
     tls_client_ca: ClientAuthorities = None,
@@ -87,7 +83,6 @@ def serve(
         folder,
         host=host,
         port=port,
-        revision=revision,
         tls_certificates=certificates(tls_certificate, tls_key),
         tls_client_roots=read_pem(tls_client_ca),
         api_keys=read_api_keys(api_keys) if api_keys is not None else None,

@@ -1,4 +1,4 @@
-"""What a server tells about its resources, in one form for all protocol revisions."""
+"""What a server reports about its resources, in one form for all protocol revisions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ WHOLE = Window()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much data there is; None where the revision does not tell or there is none.
+    """How much data there is; None where the revision does not report it or there is none.
 
     Attributes:
         row_count: Rows.
@@ -51,7 +51,7 @@ class TopicFacts:
         completed_ns: When its upload ended, or None.
         locked: Whether its upload has ended cleanly.
         data: The whole topic.
-        window: The part in the window that was asked for, where the revision tells it apart.
+        window: The part in the window that was asked for, where the revision reports it separately.
         size_bytes: Stored bytes, or None.
         chunks: Stored chunks, or None.
         schema: The columns as stored; None where not asked for.
@@ -121,7 +121,7 @@ class Upload:
 
     Attributes:
         sequence: The sequence written to.
-        uuid: The write token; the server tells it only once.
+        uuid: The write token; the server reports it only once.
         locator: The session's locator; empty on G1 and G2a.
     """
 

@@ -7,20 +7,24 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from bridge.client.catalog import WHOLE, Dialect, Upload, Window
-from bridge.client.clusters import ClusterRequest, clusterize, intersect
-from bridge.client.compression import Compression
 from bridge.client.connection import Connection
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.names import sequence_name as checked_sequence
 from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
 from bridge.client.opening import open_connection
-from bridge.client.options import ConnectOptions, connection_options
-from bridge.client.query import Query, QueryPart
-from bridge.client.query_wire import encode_query
-from bridge.client.results import Cluster, QueryResponse, parse_response
+from bridge.client.options import Compression, ConnectOptions, connection_options
+from bridge.client.query import Query, QueryPart, encode_query
+from bridge.client.results import (
+    Cluster,
+    ClusterRequest,
+    QueryResponse,
+    clusterize,
+    intersect,
+    parse_response,
+)
 from bridge.client.revisions import Probed
-from bridge.client.topics import BatchLimits, Nowhere, TopicWriter
+from bridge.client.topics import Nowhere, SendLimits, TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import OnErrorPolicy, SequenceWriter
 from bridge.errors import NotFoundError, ServerError, UsageError
@@ -54,7 +58,7 @@ class MosaicoClient:
 
     Attributes:
         revision: The protocol revision spoken, `G1.0` to `G2d`.
-        server_version: The server's version; empty where it does not tell (G1).
+        server_version: The server's version; empty where it does not report one (G1).
         limits: What the server accepts.
     """
 
@@ -156,12 +160,12 @@ class MosaicoClient:
     ) -> SequenceWriter:
         """Prepare to go on with a sequence whose session was left open.
 
-        The writer's `receipts` tell which topics are whole (`locked`); the others are to be removed
-        by `topic_delete` and created anew, because the platform does not take up a broken stream.
+        The writer's `receipts` show which topics are whole (`locked`); the others are to be removed
+        by `topic_delete` and created again, because the platform does not resume a broken stream.
 
         Args:
             sequence_name: Its name.
-            session_uuid: `SequenceWriter.session_uuid` of the writer that began.
+            session_uuid: `SequenceWriter.session_uuid` of the writer that started it.
             session: Its `SequenceWriter.session`; empty where that was.
             on_error: As for `sequence_create`.
             max_batch_size_bytes: As for `sequence_create`.
@@ -182,10 +186,10 @@ class MosaicoClient:
         )
 
     def topic_rehearse(self, topic_name: str, ontology_type: Model) -> TopicWriter:
-        """Make a writer that sends nothing, to learn what a real one would count.
+        """Make a writer that sends nothing, to find out what a real one would count.
 
         It splits, counts and drops rows as `SequenceWriter.topic_create`'s does without limits of
-        its own; the server hears nothing of it.
+        its own; nothing reaches the server.
 
         Args:
             topic_name: The topic's name.
@@ -214,10 +218,10 @@ class MosaicoClient:
         for locator in [key for key in self._topics if key.startswith(f"{name}/")]:
             self._topics.pop(locator, None)
 
-    def _batch_limits(self, bytes_max: int | None, records_max: int | None) -> BatchLimits:
+    def _batch_limits(self, bytes_max: int | None, records_max: int | None) -> SendLimits:
         accepted = self.limits.message_bytes_max
         target = int(_BATCH_SHARE * accepted)
-        return BatchLimits(
+        return SendLimits(
             bytes_target=min(bytes_max or target, target),
             bytes_max=max(accepted - _BATCH_OVERHEAD_BYTES, target),
             records_max=records_max or _BATCH_RECORDS_MAX,
@@ -303,7 +307,7 @@ class MosaicoClient:
         self._dialect.notify(topic_locator(sequence_name, topic_name), message)
 
     def list_sequence_notify(self, sequence_name: str) -> list[Notified]:
-        """List the notifications on a sequence itself; those on its topics are apart.
+        """List the notifications on a sequence itself; those on its topics are separate.
 
         Raises:
             NotFoundError: There is none of that name; on G1 that is an empty list.
@@ -381,8 +385,8 @@ class MosaicoClient:
             topic_name: The topic.
             conditions: What must hold in a row, in terms of the topic's model.
             gap_ns: Rows further apart are different clusters; 0 for a single one.
-            start_ns: Where to begin.
-            end_ns: Where to end.
+            start_ns: First record time to look at.
+            end_ns: First record time no longer to look at.
 
         Raises:
             QueryError: The server's revision has no clusters or cannot evaluate a condition.

@@ -14,16 +14,12 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from bridge.client.compression import BodyCompression
-from bridge.client.options import ConnectionOptions
-from bridge.client.stall import Peer, StallWatch, WatchedStream, resolve
-from bridge.client.streams import GetStream, PutStream
-from bridge.client.tls import tls_fault
+from bridge.client.options import BodyCompression, ConnectionOptions
+from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
-from bridge.errors import OfflineError, ProtocolError, RefusedError, ServerError, UsageError
+from bridge.errors import ProtocolError, ServerError, UsageError
 
 API_KEY_HEADER = "mosaico-api-key-token"
-_TLS_STEP_S = 2.0
 # What gRPC keeps of each call, to send it again where a server turned it away before it began:
 # enough for control calls and the beginning of a put, whose schema may have 6 KiB. By default it is
 # 256 KiB, of every stream for as long as it is open.
@@ -333,20 +329,6 @@ class Connection:
                 client.close()
             except FLIGHT_ERRORS:
                 continue
-
-    def unreachable(self, error: ServerError) -> OfflineError | RefusedError:
-        """Say that nobody answered, with what was last heard, or that TLS stands in the way."""
-        if fault := tls_fault(self.options, timeout_s=_TLS_STEP_S):
-            return RefusedError(
-                f"no TLS connection to {self.options.address}: {fault}",
-                address=self.options.address,
-                hint="check the TLS settings of both sides; a proxy without its server looks alike",
-            )
-        return OfflineError(
-            f"no Mosaico server answers at {self.options.address}: {error.message}",
-            address=self.options.address,
-            hint="check that the server runs and can be reached",
-        )
 
 
 def to_json(value: Any) -> bytes:

@@ -83,17 +83,17 @@ class TopicHandler:
 
     @property
     def row_count(self) -> int | None:
-        """Rows; None where the revision does not tell."""
+        """Rows; None where the revision does not report them."""
         return self._facts.data.row_count
 
     @property
     def timestamp_ns_min(self) -> int | None:
-        """First record time, nanoseconds; None without rows or where not told."""
+        """First record time, nanoseconds; None without rows or where not reported."""
         return self._facts.data.start_ns
 
     @property
     def timestamp_ns_max(self) -> int | None:
-        """Last record time, inclusive, nanoseconds; None without rows or where not told."""
+        """Last record time, inclusive, nanoseconds; None without rows or where not reported."""
         return self._facts.data.end_ns
 
     def reader(self, *, start_ns: int | None = None, end_ns: int | None = None) -> TopicReader:
@@ -174,13 +174,13 @@ class SequenceHandler:
 
     @property
     def timestamp_ns_min(self) -> int | None:
-        """First record time of any topic; None without rows or where not told."""
+        """First record time of any topic; None without rows or where not reported."""
         starts = [topic.data.start_ns for topic in self._facts.topics]
         return min((start for start in starts if start is not None), default=None)
 
     @property
     def timestamp_ns_max(self) -> int | None:
-        """Last record time of any topic, inclusive; None without rows or where not told."""
+        """Last record time of any topic, inclusive; None without rows or where not reported."""
         ends = [topic.data.end_ns for topic in self._facts.topics]
         return max((end for end in ends if end is not None), default=None)
 

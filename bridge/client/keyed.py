@@ -1,8 +1,8 @@
-"""The keyed generation (G1.0 to G1.2): its calls and its JSON, nowhere else known.
+"""The keyed generation (G1.0 to G1.2): its calls and its JSON, known nowhere else.
 
-A sequence is written with a key that only its creation tells; a topic has a key of its own. There
-are no sessions, so an upload is the sequence itself, and discarding it deletes the sequence. Sizes,
-locks and creation times come from actions, the rest from GetFlightInfo.
+A sequence is written with a key that only its creation gives out; a topic has a key of its own.
+There are no sessions, so an upload is the sequence itself, and discarding it deletes the sequence.
+Sizes, locks and creation times come from actions, the rest from GetFlightInfo.
 """
 
 from collections.abc import Mapping, Sequence
@@ -126,8 +126,8 @@ class KeyedDialect:
     def topic_facts(self, locator: str, window: Window) -> TopicFacts:
         """Read flight info and system info of a topic.
 
-        Before G1.2 the flight info of a topic without data is an error of the server's; what the
-        system info tells is all there is then.
+        Before G1.2 the flight info of a topic without data is an error of the server's; the
+        system info is all there is then.
         """
         facts = self._with_system_info(TopicFacts(locator=locator))
         if not facts.chunks and not self.revision.endpoint_facts:
@@ -136,11 +136,11 @@ class KeyedDialect:
             self._descriptor(locator, window), resource=locator
         )
         properties, user_metadata = schema_facts(info.schema)
-        told = self._topic(endpoint)
+        answer = self._topic(endpoint)
         return replace(
             facts,
-            data=told.data,
-            ticket=told.ticket,
+            data=answer.data,
+            ticket=answer.ticket,
             schema=info.schema.remove_metadata(),
             ontology_tag=str(properties.get("ontology_tag", "")),
             serialization_format=str(properties.get("serialization_format", "")),
@@ -206,12 +206,12 @@ class KeyedDialect:
         else:
             uris = [location.uri.decode() for location in endpoint.locations]
             locator = uris[0].removeprefix(_LOCATION_SCHEME).lstrip("/") if uris else ""
-        told = (
+        answer = (
             self._connection.parse(endpoint.app_metadata, resource=locator)
             if self.revision.endpoint_facts and endpoint.app_metadata
             else {}
         )
-        span = told.get("timestamp") or {}
+        span = answer.get("timestamp") or {}
         return TopicFacts(
             locator=locator,
             data=Extent(start_ns=span.get("min"), end_ns=span.get("max")),

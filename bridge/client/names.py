@@ -29,7 +29,7 @@ def topic_name(name: str) -> str:
     """
     bare = name.removeprefix("/")
     if bare.startswith("/") or bare.endswith("/") or "//" in bare:
-        raise _rejected(name, "slashes only stand between the parts of a topic name")
+        raise _rejected(name, "slashes are only allowed between the parts of a topic name")
     return "/" + _checked(bare, name)
 
 
@@ -45,7 +45,7 @@ def split_locator(locator: str) -> tuple[str, str]:
 
 
 def kind_of(locator: str) -> str:
-    """Tell what a locator names, as the names of actions begin: `topic` or `sequence`."""
+    """Give the kind of resource that a locator names, as in actions: `topic` or `sequence`."""
     return "topic" if "/" in locator else "sequence"
 
 

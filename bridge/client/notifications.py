@@ -26,7 +26,7 @@ class Notified:
         topic_name: The topic concerned, with its leading slash, or None.
         notify_type: Its kind.
         message: What happened.
-        created_datetime: When it was created, in UTC; some revisions only tell the minute.
+        created_datetime: When it was created, in UTC; some revisions only give the minute.
     """
 
     sequence_name: str
@@ -36,23 +36,23 @@ class Notified:
     created_datetime: datetime
 
 
-def parse_notification(told: Mapping[str, Any]) -> Notified:
+def parse_notification(answer: Mapping[str, Any]) -> Notified:
     """Read one entry of a notification list.
 
     Args:
-        told: `name` (a locator), `type`, `msg` and `created_datetime` as the server gave them.
+        answer: `name` (a locator), `type`, `msg` and `created_datetime` as the server gave them.
 
     Raises:
         ProtocolError: The entry is no notification.
     """
-    sequence, topic = split_locator(str(told.get("name", "")))
+    sequence, topic = split_locator(str(answer.get("name", "")))
     try:
         return Notified(
             sequence_name=sequence,
             topic_name=topic or None,
-            notify_type=NotifyType(str(told.get("type"))),
-            message=str(told.get("msg", "")),
-            created_datetime=parse_datetime(str(told.get("created_datetime", ""))),
+            notify_type=NotifyType(str(answer.get("type"))),
+            message=str(answer.get("msg", "")),
+            created_datetime=parse_datetime(str(answer.get("created_datetime", ""))),
         )
     except ValueError as error:
         raise ProtocolError(

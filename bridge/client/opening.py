@@ -1,9 +1,14 @@
 """Opens a connection and finds out what the server on the other side is able to do."""
 
 import logging
+import os
 import secrets
+import socket
+import ssl
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -13,8 +18,16 @@ from bridge.client.keyed import KeyedDialect
 from bridge.client.options import ConnectionOptions
 from bridge.client.revisions import Generation, Probed, probe
 from bridge.client.session import SessionDialect
-from bridge.errors import OfflineError, ProtocolError, RefusedError, ServerError
+from bridge.errors import (
+    OfflineError,
+    ProtocolError,
+    RefusedError,
+    ServerError,
+    TransientError,
+)
 
+_TLS_STEP_S = 2.0
+_OWN_DESCRIPTORS = Path("/proc/self/fd")
 _log = logging.getLogger(__name__)
 
 _DIALECTS: dict[Generation, type[KeyedDialect] | type[SessionDialect]] = {
@@ -61,9 +74,79 @@ def _probed(options: ConnectionOptions, *, timeout_s: float) -> tuple[Connection
     connection = Connection(options)
     try:
         return connection, probe(connection, timeout_s=timeout_s)
+    except (OfflineError, TransientError) as error:
+        connection.close()
+        raise _unreachable(options, error) from error
     except BaseException:
         connection.close()
         raise
+
+
+def _unreachable(options: ConnectionOptions, error: ServerError) -> OfflineError | RefusedError:
+    """Say that nobody answered, with what was last heard, or that TLS is in the way."""
+    if fault := tls_fault(options, timeout_s=_TLS_STEP_S):
+        return RefusedError(
+            f"no TLS connection to {options.address}: {fault}",
+            address=options.address,
+            hint="check the TLS settings of both sides; a proxy without its server looks alike",
+        )
+    return OfflineError(
+        f"no Mosaico server answers at {options.address}: {error.message}",
+        address=options.address,
+        hint="check that the server runs and can be reached",
+    )
+
+
+def tls_fault(options: ConnectionOptions, *, timeout_s: float) -> str:
+    """Say what the server, or our side, does not like about TLS; empty when nothing is known.
+
+    With TLS 1.3 a server judges the client's certificate after the handshake is over for the
+    client. gRPC then only sees a connection that closes, like that of a server that stops, and
+    would wait for it for ever. So when a TLS server has not answered in time, one handshake is
+    made without gRPC.
+
+    Args:
+        options: How the server is reached.
+        timeout_s: How long the server may take for each step.
+    """
+    if not options.tls:
+        return ""
+    try:
+        context = _context(options)
+        with (
+            socket.create_connection((options.host, options.port), timeout=timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=options.host) as encrypted,
+        ):
+            # An HTTP/2 server speaks first. One that hangs up instead has just seen who we are.
+            if encrypted.recv(1):
+                return ""
+    except ssl.SSLError as error:
+        return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    except OSError:
+        return ""  # no TLS question: nobody there, or nobody who answers
+    if options.tls_client_cert:
+        return "the server hangs up on our certificate"
+    return "the server hangs up: it wants a client certificate"
+
+
+def _context(options: ConnectionOptions) -> ssl.SSLContext:
+    roots = options.tls_root_certs.decode() or None
+    context = ssl.create_default_context(cadata=roots)
+    context.set_alpn_protocols(["h2"])
+    if options.tls_client_cert:
+        # The library only reads files; these are in memory, so that the key touches no disk.
+        with ExitStack() as opened:
+            certificate = _in_memory(options.tls_client_cert, opened)
+            key = _in_memory(options.tls_client_key.value.encode(), opened)
+            context.load_cert_chain(certificate, key)
+    return context
+
+
+def _in_memory(content: bytes, opened: ExitStack) -> Path:
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    opened.callback(os.close, descriptor)
+    os.write(descriptor, content)
+    return _OWN_DESCRIPTORS / str(descriptor)
 
 
 def _takes(connection: Connection, dialect: Dialect, codec: str) -> bool:

@@ -8,7 +8,7 @@ is finished, what comes after it waits. A wait is between stream calls, so that 
 progress does not see it.
 
 The counters are the kernel's own (`TCP_INFO`), hence payload of TCP, after compression and with
-encryption, retransmissions included.
+encryption. What TCP sends again does not count: it says how bad the line is, not how much was sent.
 """
 
 import os
@@ -34,10 +34,10 @@ UNSENT_BYTES_MIN, UNSENT_BYTES_MAX = 16 << 10, 1 << 30
 
 _SO_MAX_PACING_RATE = 47
 _NO_PACING = struct.pack("@L", 2 ** (8 * struct.calcsize("@L")) - 1)
-_TCP_INFO_BYTES = 208
-# `tcpi_bytes_acked` and `_received` since Linux 4.1, `tcpi_bytes_sent` since 4.19.
+_TCP_INFO_BYTES = 216
+# `tcpi_bytes_acked` and `_received` since Linux 4.1, `tcpi_bytes_sent` and `_retrans` since 4.19.
 _ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
-_SENT = struct.Struct("=200xQ")
+_TRANSMITTED_AND_AGAIN = struct.Struct("=200xQQ")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Wire:
     """Bytes moved over the wire.
 
     Attributes:
-        sent: To the peer, retransmissions included.
+        sent: To the peer, without what TCP sends again.
         received: From the peer.
     """
 
@@ -58,8 +58,8 @@ class UplinkShare:
     """How much a process may send, changed by one thread while others send.
 
     Attributes:
-        bytes_per_second: The most; 0 holds everything back, None is without limit. Written by
-            whoever decides, read by the pacers; an assignment is all there is to it.
+        bytes_per_second: The most; 0 holds everything back, None is without limit. Assigned by
+            the thread that decides, read by the pacers, without a lock.
     """
 
     bytes_per_second: int | None = None
@@ -68,14 +68,14 @@ class UplinkShare:
 class Pacer:
     """Paces and counts the connections of this process to a peer; a context manager.
 
-    To be made before the connections are, and entered after, so that all of them count, but none
-    that was left by somebody else.
+    To be made before the connections are, and entered after, so that all of them count, but no
+    connection of before.
 
     Args:
         host: The peer's name or address.
         port: Its port.
         share: How much may be sent; looked at again and again.
-        report: Told about once a second, and at the end, of the bytes moved since, and whether
+        report: Called about once a second, and at the end, with the bytes moved since, and whether
             something waits because nothing may be sent. Called from a thread of the pacer's own.
     """
 
@@ -145,7 +145,7 @@ class Pacer:
                 self._tell()
 
     def _look(self) -> bool:
-        """Count, pace by the present share, and tell whether a batch may be sent now."""
+        """Count, pace by the present share, and say whether a batch may be sent now."""
         rate = self._share.bytes_per_second
         with self._lock:
             self._sample(rate)
@@ -173,15 +173,17 @@ class Pacer:
         for opened in self._peer.connections():
             number = os.fstat(opened.fileno()).st_ino
             known = self._connections.get(number) or _Connection()
-            sent, received = _counters(opened)
+            transmitted, again, received = _counters(opened)
             # Numbers of closed sockets are used again; counters that go back are another's.
-            if sent < known.sent or received < known.received:
+            if transmitted < known.transmitted or received < known.received:
                 known = _Connection()
-            busy += sent > known.sent
+            busy += transmitted > known.transmitted
+            # A retransmission that fails inside the kernel counts as one, but not as transmitted.
+            sent = max(known.sent, transmitted - again)
             self._total.sent += sent - known.sent
             self._total.received += received - known.received
-            known.sent, known.received = sent, received
-            # What is under way when everything is held back ends at the rate it began with.
+            known.transmitted, known.sent, known.received = transmitted, sent, received
+            # What is under way when everything is held back ends at the rate it started with.
             if share not in (0, known.paced):
                 _pace(opened, share)
                 known.paced = share
@@ -204,23 +206,28 @@ class Pacer:
 class _Connection:
     """What is known of one connection: its counters so far, and the rate it is paced at."""
 
+    transmitted: int = 0
     sent: int = 0
     received: int = 0
     paced: int | None = None
 
 
-def _counters(connection: socket.socket) -> tuple[int, int]:
-    """Give bytes sent and received; zeros where the kernel is too old to tell."""
+def _counters(connection: socket.socket) -> tuple[int, int, int]:
+    """Give bytes transmitted, those that were retransmissions, and bytes received.
+
+    Zeros where the kernel is too old to say.
+    """
     try:
         raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
-        return 0, 0
+        return 0, 0, 0
     if len(raw) < _ACKED_AND_RECEIVED.size:
-        return 0, 0
-    sent, received = _ACKED_AND_RECEIVED.unpack_from(raw)
-    if len(raw) >= _SENT.size:
-        (sent,) = _SENT.unpack_from(raw)
-    return sent, received
+        return 0, 0, 0
+    acked, received = _ACKED_AND_RECEIVED.unpack_from(raw)
+    if len(raw) < _TRANSMITTED_AND_AGAIN.size:
+        return acked, 0, received
+    transmitted, again = _TRANSMITTED_AND_AGAIN.unpack_from(raw)
+    return transmitted, again, received
 
 
 def _pace(connection: socket.socket, rate: int | None) -> None:

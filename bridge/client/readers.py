@@ -103,7 +103,7 @@ def merge_by_time(
     """
     names = list(readers)
     sources = [reader.batches() for reader in readers.values()]
-    # Entries are (next record time, position of the topic); batches and offsets stand aside.
+    # Entries are (next record time, position of the topic); batches are kept separately.
     heap: list[tuple[int, int]] = []
     current: dict[int, pa.RecordBatch] = {}
 
@@ -140,7 +140,7 @@ def _rows_before(batch: pa.RecordBatch, rival: tuple[int, int], index: int) -> i
 
 
 def _known_empty(facts: TopicFacts) -> bool:
-    """Tell whether the server says that there is nothing to read, which not all let us ask for."""
+    """Whether the server says that there is nothing to read; some refuse to read such a topic."""
     if not facts.locked:
         return False
     extent = facts.window or facts.data

@@ -1,4 +1,4 @@
-"""The platform's protocol revisions as data, and the probe that tells which one a server speaks."""
+"""The platform's protocol revisions as data, and the probe that finds a server's revision."""
 
 import re
 import time
@@ -28,7 +28,7 @@ class Generation(StrEnum):
 
 
 class Counts(StrEnum):
-    """Where a revision tells how many rows a topic has."""
+    """Where a revision reports how many rows a topic has."""
 
     NOWHERE = "nowhere"
     GET_SCHEMA = "get_schema"
@@ -48,7 +48,7 @@ class Revision:
         facts_without_schema: Whether user metadata, tag and format travel in that JSON instead of
             in the schema's metadata (G2d).
         session_locators: Whether sessions have locators, by which they are deleted (from G2b).
-        counts: Where row counts are told.
+        counts: Where row counts are reported.
         time_windows: Whether a read can be limited to a time window (from G1.1).
         query_name: The query field for names of sequences and topics.
         query_created: The query field for creation times.
@@ -162,7 +162,7 @@ class Probed:
 
     Attributes:
         revision: The protocol revision it speaks.
-        server_version: Its version; empty where it has none to tell (G1).
+        server_version: Its version; empty where it reports none (G1).
         message_bytes_max: The largest message it accepts.
     """
 
@@ -179,7 +179,7 @@ def probe(connection: Connection, *, timeout_s: float) -> Probed:
         timeout_s: How long to wait for an answer.
 
     Raises:
-        OfflineError: Nobody answered in time.
+        OfflineError, TransientError: Nobody answered in time; the last try's own error.
         RefusedError: The server wants another API key or other TLS settings.
         ProtocolError: It speaks a protocol that we do not.
     """
@@ -188,9 +188,9 @@ def probe(connection: Connection, *, timeout_s: float) -> Probed:
         left_s = max(deadline_s - time.monotonic(), _RETRY_PAUSE_S)
         try:
             return _ask(connection, timeout_s=left_s)
-        except (OfflineError, TransientError) as error:
+        except (OfflineError, TransientError):
             if time.monotonic() + _RETRY_PAUSE_S >= deadline_s:
-                raise connection.unreachable(error) from error
+                raise
             time.sleep(_RETRY_PAUSE_S)
 
 
@@ -244,7 +244,7 @@ def _session_revision(version: dict[str, Any]) -> Revision:
 
 
 def _keyed_revision(connection: Connection) -> Revision:
-    """Tell the keyed revisions apart by how they treat descriptors and endpoints.
+    """Distinguish the keyed revisions by how they treat descriptors and endpoints.
 
     G1.1 and G1.2 differ only in what endpoints carry, so an existing topic is looked at; without
     any on the server G1.2 is assumed, which is safe because they differ only in what can be read.

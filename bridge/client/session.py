@@ -1,4 +1,4 @@
-"""The session generation (G2a to G2d): its calls and its JSON, nowhere else known."""
+"""The session generation (G2a to G2d): its calls and its JSON, known nowhere else."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -124,18 +124,18 @@ class SessionDialect:
     def sequence_facts(self, name: str, window: Window) -> SequenceFacts:
         """Read the sequence's own JSON and that of each endpoint."""
         info = self._connection.flight_info(window_command(name, window), resource=name)
-        told = self._connection.parse(info.app_metadata, resource=name)
-        sessions = tuple(self._session(entry) for entry in told.get("sessions") or ())
+        answer = self._connection.parse(info.app_metadata, resource=name)
+        sessions = tuple(self._session(entry) for entry in answer.get("sessions") or ())
         topics = tuple(self._topic(endpoint, name) for endpoint in info.endpoints)
         user_metadata = (
-            told.get("user_metadata")
+            answer.get("user_metadata")
             if self.revision.facts_without_schema
             else schema_facts(info.schema)[1]
         )
         return SequenceFacts(
             name=name,
             user_metadata=user_metadata or {},
-            created_ns=told.get("created_at_ns"),
+            created_ns=answer.get("created_at_ns"),
             locked=bool(sessions) and all(session.locked for session in sessions),
             size_bytes=sum(topic.size_bytes or 0 for topic in topics),
             sessions=sessions,
@@ -199,26 +199,26 @@ class SessionDialect:
     def _act(self, action: str, resource: str, **request: Any) -> Any:
         return self._connection.action(action, request, resource=resource)
 
-    def _session(self, told: _Json) -> SessionFacts:
+    def _session(self, answer: _Json) -> SessionFacts:
         return SessionFacts(
-            locator=str(told.get("locator") or told.get("uuid") or ""),
-            created_ns=told.get("created_at_ns"),
-            completed_ns=told.get("completed_at_ns"),
-            locked=bool(told.get("locked")),
-            topics=tuple(told.get("topics") or ()),
+            locator=str(answer.get("locator") or answer.get("uuid") or ""),
+            created_ns=answer.get("created_at_ns"),
+            completed_ns=answer.get("completed_at_ns"),
+            locked=bool(answer.get("locked")),
+            topics=tuple(answer.get("topics") or ()),
         )
 
     def _topic(self, endpoint: Any, resource: str) -> TopicFacts:
-        told = self._connection.parse(endpoint.app_metadata, resource=resource)
+        answer = self._connection.parse(endpoint.app_metadata, resource=resource)
         facts = TopicFacts(
-            locator=self._connection.text(told, "resource_locator", resource=resource),
-            created_ns=told.get("created_at_ns"),
-            completed_ns=told.get("completed_at_ns"),
-            locked=bool(told.get("locked")),
+            locator=self._connection.text(answer, "resource_locator", resource=resource),
+            created_ns=answer.get("created_at_ns"),
+            completed_ns=answer.get("completed_at_ns"),
+            locked=bool(answer.get("locked")),
             ticket=endpoint.ticket,
         )
         if not self.revision.facts_without_schema:
-            info = told.get("info") or {}
+            info = answer.get("info") or {}
             span = info.get("timestamp") or {}
             return replace(
                 facts,
@@ -226,13 +226,13 @@ class SessionDialect:
                 size_bytes=info.get("total_bytes"),
                 chunks=info.get("chunks_number"),
             )
-        data = told.get("data_info") or {}
-        window = told.get("time_window_info")
+        data = answer.get("data_info") or {}
+        window = answer.get("time_window_info")
         return replace(
             facts,
-            ontology_tag=str(told.get("ontology_tag", "")),
-            serialization_format=str(told.get("serialization_format", "")),
-            user_metadata=told.get("user_metadata") or {},
+            ontology_tag=str(answer.get("ontology_tag", "")),
+            serialization_format=str(answer.get("serialization_format", "")),
+            user_metadata=answer.get("user_metadata") or {},
             data=_extent(data, "total_row_count"),
             window=_extent(window, "row_count") if window is not None else None,
             size_bytes=data.get("total_bytes"),
@@ -240,7 +240,7 @@ class SessionDialect:
         )
 
     def _counted(self, facts: TopicFacts) -> TopicFacts:
-        """Add the row count, which G2c tells in the schema that a read begins with."""
+        """Add the row count, which G2c puts into the schema that a read starts with."""
         if not facts.locked or facts.data.start_ns is None:
             return replace(facts, data=Extent(row_count=0)) if facts.locked else facts
         try:
@@ -258,10 +258,10 @@ class SessionDialect:
         return replace(facts, data=data)
 
 
-def _extent(told: _Json, count_key: str) -> Extent:
-    interval = told.get("interval") or {}
+def _extent(answer: _Json, count_key: str) -> Extent:
+    interval = answer.get("interval") or {}
     return Extent(
-        row_count=told.get(count_key),
+        row_count=answer.get(count_key),
         start_ns=interval.get("start_ns"),
         end_ns=interval.get("end_ns"),
     )

@@ -21,7 +21,7 @@ _FEW_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchLimits:
+class SendLimits:
     """How large what we send may be.
 
     Attributes:
@@ -42,7 +42,7 @@ class RowStream(Protocol):
         """Take a batch."""
 
     def end(self) -> None:
-        """Say that nothing follows."""
+        """End the data; nothing follows."""
 
     def finish(self) -> None:
         """End well."""
@@ -55,16 +55,16 @@ class Nowhere:
     """A stream that takes everything and sends nothing."""
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Ignore."""
+        """Take a batch and forget it."""
 
     def end(self) -> None:
-        """Ignore."""
+        """Do nothing: nobody waits for the end."""
 
     def finish(self) -> None:
-        """Ignore."""
+        """Do nothing: there is no verdict to wait for."""
 
     def abort(self) -> None:
-        """Ignore."""
+        """Do nothing: nothing was sent."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -88,13 +88,13 @@ class TopicWriter:
         end_ns: Last record time among them, inclusive; likewise.
         oversize: Rows that were too large for the server; dropped, counted and reported to it.
         ended: Whether it was said that nothing follows.
-        closed: Whether the topic is whole on the server, as far as its verdict tells.
+        closed: Whether the topic is whole on the server, by its verdict.
         aborted: Whether it was given up.
     """
 
     name: str
     model: Model
-    limits: BatchLimits
+    limits: SendLimits
     stream: RowStream
     report: Callable[[str], None]
     drop: Callable[[Exception], bool] = field(default=lambda _: False)
@@ -156,10 +156,10 @@ class TopicWriter:
             self._flush()
 
     def end(self) -> None:
-        """Send what is buffered and say that nothing follows; `close` then hears the verdict.
+        """Send what is buffered and end the data; `close` then waits for the verdict.
 
-        Whoever has several topics to close ends them all first: the server then works them off
-        at the same time, and a slow link is waited for once instead of once for each.
+        To close several topics, end them all first: the server then works on all of them at the
+        same time, and a slow link is waited for once instead of once for each.
 
         Raises:
             UsageError: The writer is closed.
@@ -171,7 +171,7 @@ class TopicWriter:
         self.stream.end()
 
     def close(self) -> None:
-        """Send what is buffered, end the stream and hear the server's verdict; idempotent.
+        """Send what is buffered, end the stream and wait for the server's verdict; idempotent.
 
         Raises:
             ServerError: The topic is not whole on the server.

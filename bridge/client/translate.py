@@ -1,9 +1,9 @@
 """The one place where errors of pyarrow, Flight and gRPC become errors of our tree.
 
 pyarrow spreads one server's answers over `ValueError`, `KeyError`, `OSError` and three trees of its
-own, so nothing outside this file catches or names them. Connection states are told by class; what
-a server says is told by its words first (the platform's older generations answer everything with
-the status INTERNAL) and by class where the words are unknown.
+own, so nothing outside this file catches or names them. Connection states are recognised by class;
+what a server says is recognised by its words first (the platform's older generations answer
+everything with the status INTERNAL) and by class where the words are unknown.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ _LINK: tuple[_Told, ...] = (
 
 # What servers say, in the order in which it is looked for; the first match decides.
 _WORDS: tuple[_Told, ...] = (
-    # Before all others, because what it could not parse may stand in it: frame sizes, for one.
+    # Before all others, because it may quote what it could not parse: frame sizes, for one.
     (
         (
             "failed parsing http/2",
@@ -204,7 +204,7 @@ class Secret:
     __str__ = __repr__
 
     def scrub(self, text: str) -> str:
-        """Replace the secret by stars wherever it stands in *text*."""
+        """Replace the secret by stars wherever it occurs in *text*."""
         return text.replace(self.value, "***") if self.value else text
 
 

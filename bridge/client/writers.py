@@ -10,7 +10,7 @@ from typing import Any, Self
 from bridge.client.catalog import Dialect, Upload
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
-from bridge.client.topics import BatchLimits, TopicWriter
+from bridge.client.topics import SendLimits, TopicWriter
 from bridge.errors import NotFoundError, RefusedError, ServerError, UsageError
 from bridge.ontology import Model
 
@@ -46,11 +46,11 @@ class TopicReceipt:
     """What the server says it holds of a topic.
 
     Attributes:
-        row_count: Rows; None where the revision does not tell.
-        start_ns: First record time, nanoseconds; None without rows or where not told.
+        row_count: Rows; None where the revision does not report it.
+        start_ns: First record time, nanoseconds; None without rows or where not reported.
         end_ns: Last record time, inclusive; likewise.
         locked: Whether the topic's upload ended cleanly: the topic is whole.
-        size_bytes: Stored bytes; None where not told.
+        size_bytes: Stored bytes; None where not reported.
     """
 
     row_count: int | None
@@ -79,7 +79,7 @@ class SequenceWriter:
     on_error: OnErrorPolicy
     connection: Connection = field(repr=False)
     dialect: Dialect = field(repr=False)
-    limits: BatchLimits
+    limits: SendLimits
     metadata: Mapping[str, Any] = field(repr=False)
     resumed: Upload | None = field(default=None, repr=False)
     on_change: Callable[[str], None] = field(default=lambda _: None, repr=False)
@@ -152,7 +152,7 @@ class SequenceWriter:
     def topic_delete(self, topic_name: str) -> None:
         """Abort a topic if it is open and delete what the server has of it.
 
-        The name is free again afterwards: this is how a resumed writer makes room for resending.
+        The name is free again afterwards, so that a resumed writer can send the topic again.
         """
         self._require_upload()
         locator = topic_locator(self.name, topic_name)
@@ -162,7 +162,7 @@ class SequenceWriter:
         self.dialect.topic_delete(locator)
 
     def topic_drop(self, topic_name: str, reason: str) -> None:
-        """Give a topic up for good: delete it, and say so in a notification on the sequence."""
+        """Give a topic up: delete it, and say so in a notification on the sequence."""
         self.topic_delete(topic_name)
         self.notify(f"the topic {topic_name} was dropped: {reason}")
 
@@ -268,7 +268,7 @@ class SequenceWriter:
             self._clean(self.dialect.upload_delete, self._upload)
             self._clean(self.dialect.sequence_delete, self.name)
             if any(isinstance(left, RefusedError) for left in self.cleanup_errors):
-                # Whoever may delete, or asks why this is unfinished, finds it by its mark.
+                # Its mark shows why this is unfinished, and that it may be deleted.
                 mark = f"{ABANDONED}: {type(error).__name__}: {error}"
                 self._clean(self.dialect.notify, self.name, mark)
         else:
@@ -306,7 +306,7 @@ class SequenceWriter:
         for topic in self._topics.values():
             with suppress(ServerError):
                 if topic.ended and not topic.aborted:
-                    # Too late for that: the server takes it for complete, or has said why not.
+                    # Too late for that: the server takes it for complete, or has refused it.
                     topic.close()
                 else:
                     topic.abort()

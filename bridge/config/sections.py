@@ -102,9 +102,6 @@ class EmbeddedSettings(Section):
     """The server that is started when no platform is configured."""
 
     port: Port = Field(0, description="Port to listen on; 0 takes a free one.")
-    revision: Literal["G2d", "G1.2"] = Field(
-        "G2d", description="Revision of the platform's protocol to speak, for older clients G1.2."
-    )
 
 
 class IngestSettings(Section):

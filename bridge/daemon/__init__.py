@@ -1,7 +1,13 @@
 """Keep doing it: watch, journal, schedule, run workers, retry, dispose, and tell how it goes."""
 
 from bridge.daemon.daemon import Daemon
-from bridge.daemon.events.events import DaemonObserver, Disposal, NoObserver, Observers, Progress
+from bridge.daemon.events.events import (
+    DaemonObserver,
+    Event,
+    IngestFailed,
+    IngestFinished,
+    Observers,
+)
 from bridge.daemon.events.status import (
     DaemonStatus,
     Gate,
@@ -46,25 +52,25 @@ __all__ = [
     "Daemon",
     "DaemonObserver",
     "DaemonStatus",
-    "Disposal",
     "Entry",
+    "Event",
     "EventLog",
     "Explanation",
     "Failure",
     "Gate",
     "GateStatus",
     "HttpServer",
+    "IngestFailed",
+    "IngestFinished",
     "Journal",
     "JournalReader",
     "Level",
     "LiveState",
     "Metrics",
-    "NoObserver",
     "Notice",
     "NotificationPoller",
     "NotificationStore",
     "Observers",
-    "Progress",
     "Reload",
     "Request",
     "RequestKind",

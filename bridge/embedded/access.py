@@ -85,7 +85,7 @@ def form_fault(token: str) -> str:
     header, payload, fingerprint = parts
     rules = (
         (header == "msco", "bad header"),
-        (len(payload) == 32 and len(fingerprint) == 8, "bad length"),  # noqa: PLR2004 - protocol.md 4.1
+        (len(payload) == 32 and len(fingerprint) == 8, "bad length"),  # noqa: PLR2004 - the form of tokens
         (re.fullmatch("[a-z0-9]*", payload), "bad payload"),
         (re.fullmatch("[0-9a-f]*", fingerprint), "bad fingerprint"),
         (fingerprint == f"{zlib.crc32(payload.encode()):08x}", "fingerprint mismatch"),

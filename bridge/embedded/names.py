@@ -5,7 +5,9 @@ import secrets
 import time
 import uuid
 
-from bridge.embedded.refusals import Refusal, Status
+from bridge.embedded.archive import Archive
+from bridge.embedded.catalogue import SequenceRecord, TopicRecord
+from bridge.embedded.refusals import Refusal, Status, not_found
 from bridge.embedded.wire import Json
 
 _FORBIDDEN = frozenset("!\"'*£$%&. :")
@@ -90,3 +92,27 @@ def new_ulid() -> str:
     """Make a ULID: 48 bits of milliseconds and 80 random bits, as 26 letters that sort by time."""
     number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def find_sequence(archive: Archive, locator: str) -> SequenceRecord:
+    """Find a sequence.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a bad locator, NOT_FOUND for an unknown one.
+    """
+    sequence = archive.catalogue.sequence(locator=require_sequence(locator))
+    if sequence is None:
+        raise not_found(locator)
+    return sequence
+
+
+def find_topic(archive: Archive, locator: str) -> TopicRecord:
+    """Find a topic.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a bad locator, NOT_FOUND for an unknown one.
+    """
+    topic = archive.catalogue.topic(require_topic(locator))
+    if topic is None:
+        raise not_found(locator)
+    return topic

@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.platform import platform
 from bridge.client import MosaicoClient
-from bridge.compose import connect
-from bridge.config import load_settings
 from bridge.embedded import EmbeddedServer
 from bridge.errors import RefusedError
 from tests.certificates import authority, signed
-from tests.client.old_servers import KeyedServer
+from tests.servers.old.keyed import KeyedServer
 
 
 def token(letter: str) -> str:
@@ -68,15 +65,6 @@ def test_server_is_guarded_by_certificates_and_keys(tmp_path: Path) -> None:
                 assert connected.list_sequences() == []
         with pytest.raises(RefusedError, match="expired"):
             connect("x")
-
-
-def test_server_speaks_the_older_generation(tmp_path: Path) -> None:
-    """The same server serves clients of G1.2."""
-    with (
-        serving("--folder", tmp_path, "--revision", "G1.2") as port,
-        MosaicoClient.connect("localhost", port) as client,
-    ):
-        assert client.revision == "G1.2"
 
 
 @pytest.mark.parametrize(
@@ -163,10 +151,3 @@ def test_check_tells_which_compression_is_not_taken(config: Path, command: Any) 
     )  # fmt: skip
     grade, detail = found(done)["message compression"]
     assert (grade, detail) == ("warn", "the platform takes no messages compressed by gzip")
-
-
-def test_embedded_server_of_the_bridge_speaks_the_revision_that_is_set(tmp_path: Path) -> None:
-    """`embedded.revision` reaches the child process."""
-    settings = load_settings(None, {"embedded.revision": "G1.2", "state.folder": tmp_path})
-    with platform(settings) as at, connect(settings, at.host, at.port) as client:
-        assert (at.embedded, client.revision) == (True, "G1.2")

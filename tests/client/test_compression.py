@@ -12,7 +12,9 @@ from bridge.client import Compression, MosaicoClient
 from bridge.embedded import EmbeddedServer
 from bridge.errors import ProtocolError
 from bridge.ontology import Integer64
-from tests.client.old_servers import KeyedServer, SessionServer
+from tests.servers.old.keyed import KeyedServer
+from tests.servers.old.session import SessionServer
+from tests.servers.served import KeyedEmbeddedServer
 
 ROWS = 100_000
 PLAIN_BYTES = 16 * ROWS
@@ -50,7 +52,7 @@ def test_session_servers_are_known_to_take_it(tmp_path: Path, codec: str) -> Non
 def test_keyed_servers_are_tried(tmp_path: Path) -> None:
     """Before G2a the first put finds out, in a sequence of its own that is gone afterwards."""
     with (
-        EmbeddedServer(tmp_path, revision="G1.2") as server,
+        KeyedEmbeddedServer(tmp_path) as server,
         MosaicoClient.connect("127.0.0.1", server.port, compression="lz4") as client,
     ):
         assert client.compression == Compression(body=None, grpc="")

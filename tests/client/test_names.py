@@ -31,6 +31,6 @@ def test_bad_sequence_names_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "/", "a//b", "a/", "//a", "/a.b", "/a b", "/a:b"])
 def test_bad_topic_names_are_refused(name: str) -> None:
-    """Slashes only stand between the parts of a topic's name."""
+    """Slashes are only allowed between the parts of a topic's name."""
     with pytest.raises(RejectedError):
         topic_name(name)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bridge.client import MosaicoClient
-from tests.client.old_servers import SessionServer
+from tests.servers.old.session import SessionServer
 
 SCRIPT = Path(__file__).with_name("older_sdk.py")
 

@@ -21,7 +21,9 @@ from bridge.errors import (
 )
 from bridge.ontology import Integer64, QueryError, String
 from tests.client.conftest import integers
-from tests.client.old_servers import KeyedServer, OldServer, SessionServer
+from tests.servers.old.keyed import KeyedServer
+from tests.servers.old.server import OldServer
+from tests.servers.old.session import SessionServer
 
 KEYED = ("G1.0", "G1.1", "G1.2")
 SESSION = ("G2a", "G2b", "G2c")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bridge.client import MosaicoClient
+from bridge.client.opening import tls_fault
 from bridge.client.options import connection_options
-from bridge.client.tls import tls_fault
 from bridge.compose import connect
 from bridge.config import load_settings
 from bridge.embedded import EmbeddedServer

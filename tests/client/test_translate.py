@@ -99,7 +99,7 @@ INTERNAL = "Flight returned internal error, with message: "
 @pytest.mark.parametrize(
     ("original", "expected"),
     [
-        # The session generation, protocol.md 4.1 and 4.13.
+        # The session generation.
         (
             pa.ArrowInvalid(INVALID + "Bad request: no available action for string `info`."),
             UnknownActionError,
@@ -160,7 +160,7 @@ INTERNAL = "Flight returned internal error, with message: "
             RejectedError,
         ),
         (pa.ArrowInvalid("Destination already closed"), TransientError),
-        # The keyed generation, where everything is INTERNAL, protocol.md 3.13.
+        # The keyed generation, where everything is INTERNAL.
         (
             flight.FlightInternalError(
                 INTERNAL + "action error :: no available action for string `info`"

@@ -37,7 +37,7 @@ from bridge import (
     Topic,
     TopicWriter,
 )
-from bridge.embedded import EmbeddedServer
+from tests.servers.served import embedded_server
 
 
 def connect(url: str) -> MosaicoClient:
@@ -57,7 +57,7 @@ def server_url(
         yield url
         return
     folder = tmp_path_factory.mktemp("api")
-    with EmbeddedServer(folder, revision=request.param) as server:
+    with embedded_server(folder, request.param) as server:
         yield f"grpc://{server.address}"
 
 

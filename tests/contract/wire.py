@@ -18,7 +18,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-# What pyarrow makes of each status, protocol.md 6.1. A pyarrow server cannot send ALREADY_EXISTS,
+# What pyarrow makes of each status. A pyarrow server cannot send ALREADY_EXISTS,
 # FAILED_PRECONDITION or OUT_OF_RANGE, so for these the common base, or what a client sees anyway,
 # must do.
 CLASSES: dict[str, type[Exception]] = {

@@ -1,6 +1,6 @@
 """How much was proven is shown wherever a recording is, and what was not proven is not believed."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,7 @@ from bridge.daemon.journal.states import State
 from bridge.daemon.observe.metrics import Metrics
 from bridge.embedded import EmbeddedServer
 from bridge.embedded.store import TopicData
+from tests.servers.served import Revision, embedded_server
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -27,11 +28,11 @@ def run_once(bridge: "Bridge", server: EmbeddedServer) -> str:
 
 @pytest.mark.parametrize(("revision", "level"), [("G1.2", "range"), ("G2d", "counts")])
 def test_level_is_what_the_platform_can_prove(
-    bridge: "Bridge", revision: Literal["G1.2", "G2d"], level: str
+    bridge: "Bridge", revision: Revision, level: str
 ) -> None:
     """Journal, story, report and metrics show the level proven, not the level asked for."""
     bridge.drop("a.mcap")
-    with EmbeddedServer(bridge.folder / "platform", revision=revision) as server:
+    with embedded_server(bridge.folder / "platform", revision) as server:
         metrics = run_once(bridge, server)
     entry = bridge.entries()["a.mcap"]
     with Journal.read(bridge.state) as journal:

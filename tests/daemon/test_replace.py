@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bridge.client import MosaicoClient
+from bridge.daemon.events.events import IngestFinished
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.event_log import EventLog
@@ -18,6 +19,7 @@ from bridge.ingest import IngestReport, Removal, Replacement
 from bridge.mapping import BRIDGE_KEY
 from tests.daemon.observe.situations import entry
 from tests.daemon.watch.desk import Desk, whole
+from tests.servers.served import KeyedEmbeddedServer
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -113,7 +115,7 @@ def test_without_replacing_both_stay_and_are_linked(bridge: "Bridge") -> None:
 
 def test_keyed_platform_keeps_what_is_finalised(bridge: "Bridge") -> None:
     """Where finalised sequences can never be deleted, both stay and the report says why."""
-    with EmbeddedServer(bridge.folder / "platform", revision="G1.2") as server:
+    with KeyedEmbeddedServer(bridge.folder / "platform") as server:
         place = Place(bridge, server)
         first = place.send("one")
         second = place.send("two")
@@ -238,7 +240,7 @@ def test_replacements_are_counted_and_told(
     )  # fmt: skip
     with caplog.at_level("INFO"):
         for observer in (metrics, EventLog()):
-            observer.ingest_finished(entry=entry(), report=report)
+            observer.hear(IngestFinished(entry=entry(), report=report))
     counted = [
         line
         for line in metrics.exposition().decode().splitlines()

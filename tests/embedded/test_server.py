@@ -9,10 +9,11 @@ import pytest
 from pyarrow import flight
 
 from bridge.client import MosaicoClient
-from bridge.embedded import EmbeddedServer, Revision
+from bridge.embedded import EmbeddedServer
 from bridge.errors import ConfigError, TransientError, UsageError
 from bridge.ontology import Integer64
 from tests.contract.wire import Wire, batch
+from tests.servers.served import Revision, embedded_server
 
 
 def test_folder_belongs_to_one_server(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_failure_of_the_server_is_internal_and_worth_another_try(
 ) -> None:
     """What goes wrong in the server is told in the platform's words, without its code."""
     with (
-        EmbeddedServer(tmp_path, revision=revision) as server,
+        embedded_server(tmp_path, revision) as server,
         MosaicoClient.connect("127.0.0.1", server.port) as client,
     ):
         with client.sequence_create("run", {}) as writer:

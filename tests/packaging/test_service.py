@@ -11,7 +11,8 @@ import pytest
 from bridge.cli import write_drive
 from bridge.config import Settings
 from tests.packaging.conftest import ROOT, Packages, made_once
-from tests.packaging.machine import DEPENDENCIES, PYTHON, Machine, booted, wait_for
+from tests.packaging.machine import DEPENDENCIES, PYTHON, Machine, booted
+from tests.waiting import wait_for
 
 UNIT = "mosaico-bridge.service"
 PROBE = "/opt/probe.py"

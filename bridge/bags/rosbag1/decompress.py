@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from bridge.bags.codec_stream import pieces_of
+from bridge.bags.compression import pieces_of
 from bridge.bags.frames import LZ4_MAGIC, decode_frames
 
 COMPRESSIONS = frozenset({"none", "bz2", "lz4"})

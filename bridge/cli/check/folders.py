@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bridge.bags import find_recordings
 from bridge.cli.check.findings import Finding, fail, ok, warn
-from bridge.cli.check.mounts import may_lease, watches_max
 from bridge.config import Settings
 from bridge.daemon import Writer, writer_of
 from bridge.errors import RecordingError
@@ -17,6 +16,9 @@ from bridge.model import Recording
 WATCHES_SHARE = 0.8
 # Files cannot be younger than now; clocks of recorder and bridge may differ by so much.
 FUTURE_S = 24 * 3600.0
+WATCHES_MAX = Path("/proc/sys/fs/inotify/max_user_watches")
+PROCESS_STATUS = Path("/proc/self/status")
+CAP_LEASE = 28
 
 
 def check_folders(settings: Settings) -> Iterator[Finding]:
@@ -156,3 +158,21 @@ def can_be_made(folder: Path) -> bool:
 def user() -> str:
     """Name the user that this runs as."""
     return f"user {os.geteuid()}"
+
+
+def watches_max() -> int | None:
+    """Give how many folders all programs of one user may watch; None where that is not known."""
+    try:
+        return int(WATCHES_MAX.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def may_lease() -> bool:
+    """Tell whether this process has CAP_LEASE, as root does."""
+    try:
+        lines = PROCESS_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    held = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
+    return bool(int(held, 16) >> CAP_LEASE & 1)

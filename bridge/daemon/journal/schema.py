@@ -12,8 +12,8 @@ import sqlite3
 import time
 from pathlib import Path
 
-from bridge.daemon.journal.instance import sync_folder
 from bridge.errors import JournalError
+from bridge.files import sync_folder
 
 JOURNAL_FILE = "journal.db"
 LOCK_FILE = "journal.lock"

@@ -200,7 +200,8 @@ class Instruments:
         )
 
         self.wire_bytes = self._counter(
-            "wire_bytes_total", "Bytes that workers moved over the wire, after compression.",
+            "wire_bytes_total",
+            "Bytes that workers moved over the wire, after compression, without retransmissions.",
             "direction", ("sent", "received"),
         )  # fmt: skip
         self.uplink_limit = self._gauge(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.events import Event, Stopped, Ticked
 from bridge.daemon.events.status import DaemonStatus, Gate
 from bridge.daemon.journal.states import ON_PLATFORM, QUEUED, State
 
@@ -137,7 +137,7 @@ class ServiceNotifier:
         return True
 
 
-class ServiceObserver(NoObserver):
+class ServiceObserver:
     """Feeds the service manager from the daemon's loop: readiness, progress, status, the end.
 
     Ready means that the folder has been scanned once. The watchdog is fed by turns of the loop, so
@@ -153,7 +153,17 @@ class ServiceObserver(NoObserver):
         self._fed_s = float("-inf")
         self._shown = ""
 
-    def ticked(self, *, status: DaemonStatus) -> None:
+    def hear(self, event: Event) -> None:
+        """Follow the turns of the loop, and announce its end."""
+        match event:
+            case Ticked(status=status):
+                self._ticked(status)
+            case Stopped(status=status):
+                self._notifier.stopping(status_line(status))
+            case _:
+                pass
+
+    def _ticked(self, status: DaemonStatus) -> None:
         """Feed the watchdog when it is time, and show the status line when it has changed."""
         if not self._ready and status.watch.scans > 0:
             self._ready = self._notifier.ready()
@@ -167,10 +177,6 @@ class ServiceObserver(NoObserver):
             tell = self._notifier.stopping if status.stopping else self._notifier.status
             tell(line)
             self._shown = line
-
-    def stopped(self, *, status: DaemonStatus) -> None:
-        """Announce the end."""
-        self._notifier.stopping(status_line(status))
 
 
 def status_line(status: DaemonStatus) -> str:

@@ -84,12 +84,6 @@ class Tracker:
         self.next_verdict_s: float | None = None
         self._take_candidates()
 
-    def adopt(self, settings: Settings) -> None:
-        """Go by other settings from now on; which folders are watched stays what it is."""
-        for watched in self._watched_folders:
-            watched.adopt(settings.watched[watched.name])
-        self._at_rest = False
-
     def settings_for(self, path: Path) -> Settings | None:
         """Give the settings as they hold where a path lies; None outside the watched folders."""
         watched = watched_folder_of(path, self._watched_folders)

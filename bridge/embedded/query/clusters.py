@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bridge.embedded.archive import Archive
+from bridge.embedded.catalogue import TopicRecord
+from bridge.embedded.names import find_topic
 from bridge.embedded.query.query import SESSION_RULES, matching_times, parse_contents
 from bridge.embedded.query.reading import Window
-from bridge.embedded.records import TopicRecord
 from bridge.embedded.refusals import Refusal, Status
-from bridge.embedded.session.actions import find_topic
 from bridge.embedded.wire import Json, MalformedError, decode_fields
 
 CLUSTERIZE_SHAPE = {"locator": str, "clustering_dt_ns": int, "ontology": dict}

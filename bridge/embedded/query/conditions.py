@@ -39,7 +39,7 @@ class Condition:
     Attributes:
         operator: The comparison.
         operands: One value for most, two for the ranges, any number for `$in`, none for existence;
-            for `$match` the regular expression that the pattern stands for.
+            for `$match` the regular expression that the pattern means.
         compares_lists: Whether the operands are the elements of one list to compare with.
     """
 

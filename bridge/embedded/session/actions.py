@@ -1,11 +1,14 @@
-"""The actions of the session generation, revision G2d (protocol.md 4.4, 4.5, 4.13)."""
+"""The actions of the session generation, revision G2d."""
 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bridge.embedded.archive import Archive
+from bridge.embedded.catalogue import SequenceRecord, SessionRecord, TopicRecord, TopicState
 from bridge.embedded.names import (
+    find_sequence,
+    find_topic,
     is_session,
     new_ulid,
     new_uuid,
@@ -14,7 +17,6 @@ from bridge.embedded.names import (
     require_topic,
     require_uuid,
 )
-from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord, TopicState
 from bridge.embedded.refusals import (
     Refusal,
     Status,
@@ -75,7 +77,7 @@ def sequence_delete(archive: Archive, request: Request) -> Iterator[Json]:
 
 
 def session_create(archive: Archive, request: Request) -> Iterator[Json]:
-    """Open a session on a sequence; its uuid is told here only.
+    """Open a session on a sequence; only this answer has its uuid.
 
     Raises:
         Refusal: NOT_FOUND.
@@ -127,7 +129,7 @@ def session_delete(archive: Archive, request: Request) -> Iterator[Json]:
 
 
 def topic_create(archive: Archive, request: Request) -> Iterator[Json]:
-    """Create a topic in an open session; its uuid is told here only.
+    """Create a topic in an open session; only this answer has its uuid.
 
     The order of the checks is the platform's.
 
@@ -244,30 +246,6 @@ def _notifications(archive: Archive, on: SequenceRecord | TopicRecord) -> Iterat
             for notification in archive.catalogue.notifications(on)
         ]
     }
-
-
-def find_sequence(archive: Archive, locator: str) -> SequenceRecord:
-    """Find a sequence.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT for a bad locator, NOT_FOUND for an unknown one.
-    """
-    sequence = archive.catalogue.sequence(locator=require_sequence(locator))
-    if sequence is None:
-        raise not_found(locator)
-    return sequence
-
-
-def find_topic(archive: Archive, locator: str) -> TopicRecord:
-    """Find a topic.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT for a bad locator, NOT_FOUND for an unknown one.
-    """
-    topic = archive.catalogue.topic(require_topic(locator))
-    if topic is None:
-        raise not_found(locator)
-    return topic
 
 
 def _open_session(archive: Archive, uuid: str) -> SessionRecord:

@@ -1,18 +1,82 @@
-"""The session generation, revision G2d, in one table (protocol.md 4)."""
+"""What a revision of the protocol is to the service, and the one it speaks, G2d, as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import pyarrow as pa
+from pyarrow import flight
 
 from bridge.embedded.access import Permission
-from bridge.embedded.actions import Action
-from bridge.embedded.dialect import Dialect
+from bridge.embedded.archive import Archive
 from bridge.embedded.query import clusters, query
 from bridge.embedded.refusals import Refusal, Status, not_found
 from bridge.embedded.session import actions as session
 from bridge.embedded.session import flights as session_flights
-from bridge.embedded.session import streams as session_streams
-from bridge.embedded.wire import Format, envelope
+from bridge.embedded.wire import Format, Json, Shape, envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One action of a revision.
+
+    Attributes:
+        needs: The permission of the key.
+        shape: The required fields of the request.
+        run: Does it, and gives the responses.
+        streams: Whether there are any number of responses, a line each, instead of one.
+    """
+
+    needs: Permission
+    run: Callable[[Archive, Mapping[str, Any]], Iterator[Json]]
+    shape: Shape = field(default_factory=dict)
+    streams: bool = False
+
+
+Put: TypeAlias = Callable[
+    [
+        Archive,
+        flight.ServerCallContext,
+        flight.FlightDescriptor,
+        flight.MetadataRecordBatchReader,
+    ],
+    None,
+]
+Get: TypeAlias = Callable[[Archive, bytes], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One revision, as the service calls it.
+
+    Attributes:
+        actions: Its actions by name.
+        envelope: Wraps a response of an action, given the action's name.
+        unknown_action: Refuses an action it does not have, given the name.
+        malformed: Refuses a body that is not the request wanted, given the reason.
+        gone: Refuses because a topic was deleted during the call, given its locator.
+        failed: Refuses because of the server's own failure, given what failed.
+        list_flights: Answers ListFlights, given the criteria.
+        get_flight_info: Answers GetFlightInfo.
+        get_schema: Answers GetSchema; None where the revision has no such call.
+        put: Takes a DoPut.
+        get: Gives the schema and batches of a DoGet, given its ticket.
+        body_options: How the bodies of a DoGet are compressed.
+    """
+
+    actions: Mapping[str, Action]
+    envelope: Callable[[str, Json], bytes]
+    unknown_action: Callable[[str], Refusal]
+    malformed: Callable[[str], Refusal]
+    gone: Callable[[str], Refusal]
+    failed: Callable[[str], Refusal]
+    list_flights: Callable[[Archive, bytes], list[flight.FlightInfo]]
+    get_flight_info: Callable[[Archive, flight.FlightDescriptor], flight.FlightInfo]
+    get_schema: Callable[[Archive, flight.FlightDescriptor], flight.SchemaResult] | None
+    put: Put
+    get: Get
+    body_options: pa.ipc.IpcWriteOptions
+
 
 _LOCATOR = {"locator": str}
 _NOTIFICATION = {"locator": str, "notification_type": str, "msg": str}
@@ -97,7 +161,7 @@ SESSION = Dialect(
     list_flights=session_flights.list_flights,
     get_flight_info=session_flights.get_flight_info,
     get_schema=session_flights.get_schema,
-    put=session_streams.put,
-    get=session_streams.get,
+    put=session_flights.put,
+    get=session_flights.get,
     body_options=pa.ipc.IpcWriteOptions(compression="lz4"),
 )

@@ -1,18 +1,27 @@
-"""What GetFlightInfo, GetSchema and ListFlights tell in revision G2d (protocol.md 4.6 to 4.8)."""
+"""The five calls about data in revision G2d: what is listed and described, put and got."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
 
-from bridge.embedded.archive import Archive
-from bridge.embedded.names import is_sequence, is_session, is_topic
+from bridge.embedded.archive import Archive, TopicGoneError
+from bridge.embedded.catalogue import SegmentRecord, SequenceRecord, TopicRecord, TopicState
+from bridge.embedded.names import (
+    find_sequence,
+    find_topic,
+    is_sequence,
+    is_session,
+    is_topic,
+    require_uuid,
+)
 from bridge.embedded.query.reading import Window
-from bridge.embedded.records import SequenceRecord, TopicRecord, TopicState
-from bridge.embedded.refusals import Refusal, Status
-from bridge.embedded.session.actions import find_sequence, find_topic
-from bridge.embedded.ticket import Ticket, decode_resource
+from bridge.embedded.refusals import Refusal, Status, never_put, still_uploading, too_large
+from bridge.embedded.session.actions import ENCODE_BYTES_TARGET
+from bridge.embedded.store import TIMESTAMP, TopicData, as_declared, null_fault
 from bridge.embedded.wire import (
     Json,
     MalformedError,
@@ -20,7 +29,131 @@ from bridge.embedded.wire import (
     decode,
     encode,
     interval,
+    optional_int64,
 )
+
+
+class BrokenStreamError(Exception):
+    """A stream ended in another way than by its client's will; the message says how."""
+
+
+class NoDataError(Exception):
+    """A message had metadata only, which is how a client gives up a topic."""
+
+
+def timestamp_fault(schema: pa.Schema) -> str:
+    """Say what is wrong with the one column that every topic must have; empty if nothing is."""
+    index = schema.get_field_index(TIMESTAMP)
+    if index < 0:
+        return "missing timestamp field in schema"
+    if schema.field(index).type != pa.int64():
+        return "wrong timestamp field type, expected int64"
+    return ""
+
+
+def take(
+    archive: Archive,
+    topic: TopicRecord,
+    context: flight.ServerCallContext,
+    reader: flight.MetadataRecordBatchReader,
+) -> None:
+    """Store the batches of a stream, then lock the topic: on disk first, then in the catalogue.
+
+    What arrived of a stream that fails stays, but its topic is never locked.
+
+    Raises:
+        BrokenStreamError: The client went away, a message is too big or has a null in a required
+            field, or the server stops.
+        NoDataError: The client gave the topic up.
+        TopicGoneError: The topic was deleted meanwhile.
+    """
+    try:
+        with archive.store.write(topic, reader.schema) as data:
+            try:
+                for batch in _received(archive, context, reader):
+                    data.append(batch)
+                    if data.is_full:
+                        _note(archive, topic, data.seal())
+            except (BrokenStreamError, NoDataError):
+                _note(archive, topic, data.seal())
+                raise
+            _lock(archive, topic, data)
+    except FileNotFoundError:
+        raise TopicGoneError(topic.locator) from None  # its folder went with it
+
+
+def _lock(archive: Archive, topic: TopicRecord, data: TopicData) -> None:
+    segment = data.seal()
+    with archive.catalogue.transaction():
+        _note(archive, topic, segment)
+        if not archive.catalogue.complete_topic(topic):
+            raise TopicGoneError(topic.locator)
+
+
+def _note(archive: Archive, topic: TopicRecord, segment: SegmentRecord | None) -> None:
+    if segment is not None and not archive.catalogue.add_segment(topic, segment):
+        archive.store.remove([topic])
+        raise TopicGoneError(topic.locator)
+
+
+def _received(
+    archive: Archive,
+    context: flight.ServerCallContext,
+    reader: flight.MetadataRecordBatchReader,
+) -> Iterator[pa.RecordBatch]:
+    """Give the batches of a stream, and end normally only if the client ended it."""
+    while True:
+        try:
+            message = reader.read_chunk()
+        except StopIteration:
+            break
+        except pa.ArrowException as error:
+            raise BrokenStreamError(str(error)) from None
+        if message.data is None:
+            raise NoDataError
+        size_bytes = pa.ipc.get_record_batch_size(message.data)
+        if size_bytes > archive.message_bytes_max:
+            raise BrokenStreamError(too_large(size_bytes, archive.message_bytes_max))
+        if path := null_fault(message.data):
+            raise BrokenStreamError(f"field '{path}' is declared non-nullable but contains nulls")
+        if archive.is_closing.is_set():
+            raise BrokenStreamError("the server shuts down")
+        yield message.data
+    # To pyarrow a client that died looks like the end of its stream; only this shows it.
+    if context.is_cancelled():
+        raise BrokenStreamError("the client went away")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A resource and a window of it; its bytes are opaque to clients."""
+
+    locator: str
+    window: Window
+
+    def encode(self) -> bytes:
+        """Write it as the bytes of a Flight ticket."""
+        return encode(
+            {
+                "resource_locator": self.locator,
+                "timestamp_ns_start": self.window.start_ns,
+                "timestamp_ns_end": self.window.end_ns,
+            }
+        )
+
+
+def decode_resource(text: bytes) -> Ticket:
+    """Read a locator with an optional time window, of a ticket or a command.
+
+    Raises:
+        MalformedError: It is not that.
+    """
+    wanted = decode(text, {"resource_locator": str})
+    window = Window(
+        start_ns=optional_int64(wanted, "timestamp_ns_start"),
+        end_ns=optional_int64(wanted, "timestamp_ns_end"),
+    )
+    return Ticket(locator=wanted["resource_locator"], window=window)
 
 
 def command(descriptor: flight.FlightDescriptor, shape: Shape) -> dict[str, Any]:
@@ -172,3 +305,65 @@ def _metadata(of: SequenceRecord | TopicRecord) -> Json:
     # A null is legal on the wire, but the vendor's client takes it for a missing field.
     metadata: Json = json.loads(of.user_metadata)
     return {} if metadata is None else metadata
+
+
+def put(
+    archive: Archive,
+    context: flight.ServerCallContext,
+    descriptor: flight.FlightDescriptor,
+    reader: flight.MetadataRecordBatchReader,
+) -> None:
+    """Take the data of a topic, and lock it if the stream ends cleanly.
+
+    Raises:
+        Refusal: The first check that fails, or the way in which the stream broke.
+        TopicGoneError: The topic was deleted meanwhile.
+    """
+    request = command(descriptor, {"resource_locator": str, "topic_uuid": str})
+    try:
+        schema = reader.schema
+    except pa.ArrowException:
+        raise Refusal(Status.INVALID_ARGUMENT, "Missing schema.") from None
+    if fault := timestamp_fault(schema):
+        raise Refusal(Status.INVALID_ARGUMENT, f"Unsupported schema: {fault}.")
+    with archive.catalogue.transaction():
+        topic = find_topic(archive, request["resource_locator"])
+        if require_uuid(request["topic_uuid"]) != topic.uuid:
+            raise Refusal(
+                Status.PERMISSION_DENIED,
+                "Unauthorized: received uuid does not match the topic uuid.",
+            )
+        _require_empty(topic)
+        archive.catalogue.begin_upload(topic, schema_bytes=schema.serialize().to_pybytes())
+    try:
+        take(archive, topic, context, reader)
+    except BrokenStreamError as error:
+        raise Refusal(Status.CANCELLED, f"Stream error: {error}.") from None
+    except NoDataError:
+        raise Refusal(Status.ABORTED, "Unsupported stream message, stream aborted.") from None
+
+
+def _require_empty(topic: TopicRecord) -> None:
+    if topic.state is TopicState.UPLOADING:
+        raise still_uploading(topic.locator)
+    if topic.state is TopicState.FINALIZED:
+        raise Refusal(
+            Status.FAILED_PRECONDITION,
+            f"Topic `{topic.locator}` has already been uploaded and finalized.",
+        )
+
+
+def get(archive: Archive, ticket: flight.Ticket) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Read a topic, or a time window of it, by ascending time.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for a ticket of somebody else, NOT_FOUND for a topic that is
+            gone, FAILED_PRECONDITION for one that was never put.
+        TopicGoneError: It was deleted just now.
+    """
+    wanted = resource(ticket)
+    topic = find_topic(archive, wanted.locator)
+    if topic.state is TopicState.EMPTY:
+        raise never_put(topic.locator)
+    batches = archive.open(topic).batches(wanted.window, bytes_target=ENCODE_BYTES_TARGET)
+    return topic.schema, as_declared(batches, topic.schema)

@@ -17,18 +17,18 @@ from mcap.writer import Writer as McapWriter
 from bridge.client import MosaicoClient
 from bridge.daemon.daemon import Daemon
 from bridge.daemon.journal.states import State
-from bridge.embedded import Revision
 from bridge.embedded.catalogue import Catalogue
 from bridge.embedded.store import TopicData
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.platforms import rows_on
+from tests.servers.served import Revision
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from bridge.daemon.events.status import WorkerProgress
     from bridge.daemon.journal.entry import Entry
-    from bridge.embedded.records import TopicRecord
+    from bridge.embedded.catalogue import TopicRecord
     from tests.daemon.conftest import Bridge
 
 HERE = Path(__file__).parents[1]

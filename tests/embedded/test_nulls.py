@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.embedded import EmbeddedServer
-from bridge.embedded.query.nulls import null_fault, storable
+from bridge.embedded.store import null_fault, storable
 from bridge.errors import RejectedError
 from bridge.ontology import IMU, Model
+from tests.servers.served import embedded_server
 
 POINT = pa.struct(
     [
@@ -50,7 +50,7 @@ def rows(*wanted: dict[str, Any]) -> pa.RecordBatch:
 @pytest.fixture(params=["G2d", "G1.2"])
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MosaicoClient]:
     with (
-        EmbeddedServer(tmp_path, revision=request.param) as server,
+        embedded_server(tmp_path, request.param) as server,
         MosaicoClient.connect("127.0.0.1", server.port) as connected,
     ):
         yield connected

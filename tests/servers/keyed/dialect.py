@@ -1,4 +1,4 @@
-"""The keyed generation, revision G1.2, in one table (protocol.md 3).
+"""The keyed generation, revision G1.2, in one table.
 
 It has no API keys, so the permissions are those of the corresponding session actions and are never
 short. Layers, which nothing else in the protocol refers to, are left out.
@@ -8,13 +8,12 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from bridge.embedded import keyed_actions as keyed
-from bridge.embedded import keyed_flights, keyed_query
 from bridge.embedded.access import Permission
-from bridge.embedded.actions import Action
-from bridge.embedded.dialect import Dialect
-from bridge.embedded.keyed_refusals import no_rows, refuse
+from bridge.embedded.session.dialect import Action, Dialect
 from bridge.embedded.wire import Format, Json, encode
+from tests.servers.keyed import actions as keyed
+from tests.servers.keyed import flights, query
+from tests.servers.keyed.refusals import no_rows, refuse
 
 _NAME = {"name": str}
 _NAME_AND_KEY = {"name": str, "key": str}
@@ -59,7 +58,7 @@ ACTIONS: Mapping[str, Action] = {
     "topic_notify_create": Action(needs=Permission.WRITE, shape=_NOTIFY, run=keyed.notify_topic),
     "topic_notify_list": Action(needs=Permission.READ, shape=_NAME, run=keyed.topic_notifications),
     "topic_notify_purge": Action(needs=Permission.DELETE, shape=_NAME, run=keyed.purge_topic),
-    "query": Action(needs=Permission.READ, run=keyed_query.query),
+    "query": Action(needs=Permission.READ, run=query.query),
 }
 
 
@@ -77,10 +76,10 @@ KEYED = Dialect(
     malformed=lambda reason: refuse(f"action error :: body deserialization error: {reason}"),
     gone=lambda _: no_rows(),
     failed=lambda what: refuse(f"facade error :: {what}"),
-    list_flights=keyed_flights.list_flights,
-    get_flight_info=keyed_flights.get_flight_info,
+    list_flights=flights.list_flights,
+    get_flight_info=flights.get_flight_info,
     get_schema=None,
-    put=keyed_flights.put,
-    get=keyed_flights.get,
+    put=flights.put,
+    get=flights.get,
     body_options=pa.ipc.IpcWriteOptions(),
 )

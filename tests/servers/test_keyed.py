@@ -11,9 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from bridge.embedded import EmbeddedServer
-from bridge.errors import ConfigError
 from tests.contract.wire import SCHEMA, batch, command, refused
+from tests.servers.served import KeyedEmbeddedServer
 
 NO_ROWS = "backend error :: no rows returned by a query that expected to return at least one row"
 
@@ -73,7 +72,7 @@ class Keyed:
 
 @pytest.fixture
 def keyed(tmp_path: Path) -> Iterator[Keyed]:
-    with EmbeddedServer(tmp_path, revision="G1.2") as server:
+    with KeyedEmbeddedServer(tmp_path) as server:
         connected = Keyed(f"grpc://{server.address}")
         yield connected
         connected.client.close()
@@ -326,25 +325,3 @@ def test_operators_of_later_revisions_are_refused(keyed: Keyed, request_: dict[s
     """What only later revisions have is refused, not evaluated."""
     with refused("INTERNAL", "marshal error :: deserialization error :: "):
         keyed.do("query", **request_)
-
-
-def test_both_generations_share_the_data(tmp_path: Path) -> None:
-    """A folder written in one revision can be served in the other."""
-    with EmbeddedServer(tmp_path, revision="G1.2") as server:
-        keyed = Keyed(f"grpc://{server.address}")
-        keyed.recorded("old", imu=batch(2, 1))
-        keyed.client.close()
-    with EmbeddedServer(tmp_path) as server:
-        client = flight.FlightClient(f"grpc://{server.address}")
-        info = client.get_flight_info(command(resource_locator="old"))
-        (session,) = json.loads(info.app_metadata)["sessions"]
-        assert session["locked"] is True
-        table = client.do_get(info.endpoints[0].ticket).read_all()
-        assert table.column("timestamp_ns").to_pylist() == [1, 2]
-        client.close()
-
-
-def test_keys_and_tls_do_not_exist_here(tmp_path: Path) -> None:
-    """Asking for protection that the revision cannot give is a configuration error."""
-    with pytest.raises(ConfigError, match=r"G1\.2 has neither"):
-        EmbeddedServer(tmp_path, revision="G1.2", api_keys={})

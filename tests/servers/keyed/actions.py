@@ -1,4 +1,4 @@
-"""The actions of the keyed generation, revision G1.2 (protocol.md 3.3 to 3.5).
+"""The actions of the keyed generation, revision G1.2.
 
 Both generations share one catalogue. A keyed sequence has one session, whose uuid is the
 sequence's key; a sequence counts as locked once it has sessions and all of them are finalized.
@@ -9,7 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bridge.embedded.archive import Archive
-from bridge.embedded.keyed_refusals import (
+from bridge.embedded.catalogue import SequenceRecord, SessionRecord, TopicRecord, TopicState
+from bridge.embedded.names import new_ulid, new_uuid
+from bridge.embedded.wire import Json, utc_text
+from tests.servers.keyed.refusals import (
     locked,
     no_rows,
     parse_key,
@@ -17,9 +20,6 @@ from bridge.embedded.keyed_refusals import (
     require_key,
     sequence_is_locked,
 )
-from bridge.embedded.names import new_ulid, new_uuid
-from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord, TopicState
-from bridge.embedded.wire import Json, utc_text
 
 Request = Mapping[str, Any]
 

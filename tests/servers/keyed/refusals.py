@@ -1,4 +1,4 @@
-"""How the keyed generation says no: nearly everything is INTERNAL (protocol.md 3.13)."""
+"""How the keyed generation says no: nearly everything is INTERNAL."""
 
 import uuid
 

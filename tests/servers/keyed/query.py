@@ -1,4 +1,4 @@
-"""The query of revision G1.2 (protocol.md 3.12): fewer operators, substrings, time ranges."""
+"""The query of revision G1.2: fewer operators, substrings, time ranges."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow.compute as pc
 
 from bridge.embedded.archive import Archive, TopicGoneError
-from bridge.embedded.keyed_refusals import undecodable
+from bridge.embedded.catalogue import TopicRecord
 from bridge.embedded.query.conditions import FieldKind, Operator, containing_like
 from bridge.embedded.query.query import Content, Rules, find, matching_times, parse_contents
 from bridge.embedded.query.reading import Window
-from bridge.embedded.records import TopicRecord
 from bridge.embedded.refusals import Refusal
 from bridge.embedded.wire import Json
+from tests.servers.keyed.refusals import undecodable
 
 _EXISTENCE = frozenset({Operator.EX, Operator.NEX})
 _ORDER = frozenset({Operator.LT, Operator.LEQ, Operator.GT, Operator.GEQ, Operator.BETWEEN})

@@ -1,4 +1,4 @@
-"""ListFlights, GetFlightInfo, DoGet and DoPut of revision G1.2 (protocol.md 3.6 to 3.9)."""
+"""ListFlights, GetFlightInfo, DoGet and DoPut of revision G1.2."""
 
 from collections.abc import Iterator
 
@@ -6,19 +6,25 @@ import pyarrow as pa
 from pyarrow import flight
 
 from bridge.embedded.archive import Archive
-from bridge.embedded.keyed_actions import cleaned, find_topic
-from bridge.embedded.keyed_refusals import (
+from bridge.embedded.catalogue import TopicRecord, TopicState
+from bridge.embedded.query.reading import Window
+from bridge.embedded.session.flights import (
+    BrokenStreamError,
+    NoDataError,
+    Ticket,
+    decode_resource,
+    take,
+    timestamp_fault,
+)
+from bridge.embedded.store import as_declared
+from bridge.embedded.wire import Json, MalformedError, Shape, decode, encode
+from tests.servers.keyed.actions import cleaned, find_topic
+from tests.servers.keyed.refusals import (
     locked,
     refuse,
     require_key,
     undecodable,
 )
-from bridge.embedded.query.nulls import as_declared
-from bridge.embedded.query.reading import Window
-from bridge.embedded.records import TopicRecord, TopicState
-from bridge.embedded.ticket import Ticket, decode_resource
-from bridge.embedded.uploads import BrokenStreamError, NoDataError, take, timestamp_fault
-from bridge.embedded.wire import Json, MalformedError, Shape, decode, encode
 
 BYTES_TARGET = 2_097_152
 """The encoder of the platform splits what it sends at about this size."""

@@ -1,0 +1,193 @@
+"""What the servers of older protocol revisions share: data, reading, notifications.
+
+They are written from the protocol's description, keep their data in the store of the embedded
+server and know nothing of the client's own tables.
+"""
+
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import flight
+
+from tests.servers.old.shelf import Shelf
+
+Json = dict[str, Any]
+
+PROPERTIES = ("serialization_format", "ontology_tag")
+
+
+class OldServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is untyped
+    """What both generations share: the shelf, reading, and the notifications."""
+
+    notification_word: str
+    message_list_word: str
+    locator_word: str
+    actions: dict[str, Callable[[Json], Any]]
+
+    def __init__(self, revision: str) -> None:
+        super().__init__("grpc://127.0.0.1:0")
+        self._kept = tempfile.TemporaryDirectory()
+        self.folder = Path(self._kept.name)
+        self.revision = revision
+        self.sequences: dict[str, Json] = {}
+        self.topics: dict[str, Json] = {}
+        self.notifications: list[Json] = []
+        self.queries: list[Json] = []
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._kept.cleanup()
+
+    def fail(self, kind: str, text: str) -> Any:
+        raise NotImplementedError
+
+    def sequence(self, name: str) -> Json:
+        if name not in self.sequences:
+            raise self.fail("not found", "sequence")
+        return self.sequences[name]
+
+    def topic(self, locator: str) -> Json:
+        if locator not in self.topics:
+            raise self.fail("not found", "topic")
+        return self.topics[locator]
+
+    def topics_of(self, name: str) -> dict[str, Json]:
+        return {key: topic for key, topic in self.topics.items() if key.startswith(f"{name}/")}
+
+    def new_topic(self, request: Json, locator: str, **more: Any) -> Json:
+        if locator in self.topics:
+            raise self.fail("already exists", f"topic `{locator}` already exists")
+        topic = {
+            "key": str(uuid.uuid4()),
+            "created_ns": time.time_ns(),
+            "completed_ns": None,
+            "locked": False,
+            "metadata": request["user_metadata"],
+            "properties": {key: request[key] for key in PROPERTIES},
+            "batches": Shelf(self.folder),
+            **more,
+        }
+        self.topics[locator] = topic
+        return topic
+
+    def span(self, topic: Json) -> tuple[int, int] | None:
+        if not topic["batches"]:
+            return None
+        times = pa.Table.from_batches(topic["batches"]).column("timestamp_ns")
+        return pc.min(times).as_py(), pc.max(times).as_py()
+
+    def size(self, topic: Json) -> int:
+        return sum(int(batch.nbytes) for batch in topic["batches"])
+
+    def schema_metadata(self, context: str, resource: Json) -> Json:
+        told = {
+            "mosaico:context": context,
+            "mosaico:user_metadata": json.dumps(resource["metadata"]),
+        }
+        if context == "topic":
+            told["mosaico:properties"] = json.dumps(resource["properties"])
+        return told
+
+    def notify(self, request: Json) -> None:
+        if request[f"{self.notification_word}_type"] != "error":
+            raise self.fail("invalid", "invalid notification type")
+        self.notifications.append(
+            {
+                "name": request[self.locator_word],
+                f"{self.notification_word}_type": "error",
+                "msg": request["msg"],
+                "created_datetime": self.clock_text(),
+            }
+        )
+
+    def clock_text(self) -> str:
+        raise NotImplementedError
+
+    def list_notifications(self, request: Json) -> Json:
+        name = request[self.locator_word]
+        return {self.message_list_word: [n for n in self.notifications if n["name"] == name]}
+
+    def purge_notifications(self, request: Json) -> None:
+        name = request[self.locator_word]
+        self.notifications = [n for n in self.notifications if n["name"] != name]
+
+    def notification_actions(self) -> dict[str, Callable[[Json], Any]]:
+        calls = {
+            "create": self.notify,
+            "list": self.list_notifications,
+            "purge": self.purge_notifications,
+        }
+        return {
+            f"{kind}_{self.notification_word}_{verb}": call
+            for kind in ("sequence", "topic")
+            for verb, call in calls.items()
+        }
+
+    def list_flights(self, _context: Any, criteria: bytes) -> Iterator[flight.FlightInfo]:
+        assert criteria in {b"", b"/"}
+        for name in self.sequences:
+            endpoint = flight.FlightEndpoint(name.encode(), [])
+            yield flight.FlightInfo(None, flight.FlightDescriptor.for_path(name), [endpoint])
+
+    def read(self, locator: str, start_ns: int | None, end_ns: int | None) -> Any:
+        """Stream rows as the server does: sorted, texts as views, metadata of its own."""
+        topic = self.topic(locator)
+        if not topic["batches"]:
+            raise self.fail("no data", locator)
+        table = pa.Table.from_batches(topic["batches"]).sort_by("timestamp_ns")
+        times = table.column("timestamp_ns")
+        keep = pc.and_(
+            pc.greater_equal(times, -(2**63) if start_ns is None else start_ns),
+            pc.less(times, 2**63 - 1 if end_ns is None else end_ns),
+        )
+        table = table.filter(keep)
+        views = {pa.string(): pa.string_view(), pa.binary(): pa.binary_view()}
+        fields = [field.with_type(views.get(field.type, field.type)) for field in table.schema]
+        metadata = self.schema_metadata("topic", topic) | self.more_schema_metadata(topic, table)
+        schema = pa.schema(fields, metadata=metadata)
+        return flight.RecordBatchStream(table.cast(schema))
+
+    def more_schema_metadata(self, _topic: Json, _table: pa.Table) -> Json:
+        return {}
+
+    def receive(self, context: Any, topic: Json, reader: Any, empty_message: str) -> None:
+        field = reader.schema.field("timestamp_ns")
+        assert field.type == pa.int64()
+        for chunk in reader:
+            if chunk.data is None:
+                raise self.fail("aborted", empty_message)
+            topic["batches"].append(chunk.data)
+        if not context.is_cancelled():
+            topic["locked"] = True
+            topic["completed_ns"] = time.time_ns()
+
+    def found(self, request: Json, name_field: str) -> dict[str, list[str]]:
+        """Evaluate the equality of names and `$gt` on top-level columns, which tests need."""
+        self.queries.append(request)
+        wanted = request.get("sequence", {}).get(name_field, {}).get("$eq")
+        conditions = request.get("ontology", {})
+        result: dict[str, list[str]] = {}
+        for locator, topic in self.topics.items():
+            name = locator.partition("/")[0]
+            if wanted in {None, name} and self.matches(topic, conditions):
+                result.setdefault(name, []).append(locator)
+        return result
+
+    def matches(self, topic: Json, conditions: Json) -> bool:
+        for path, operand in conditions.items():
+            if not isinstance(operand, dict):
+                continue
+            tag, column = path.split(".", maxsplit=1)
+            if topic["properties"]["ontology_tag"] != tag or not topic["batches"]:
+                return False
+            values = pa.Table.from_batches(topic["batches"]).column(column)
+            if not pc.any(pc.greater(values, operand["$gt"])).as_py():
+                return False
+        return True
