@@ -34,7 +34,6 @@ from bridge.model import (
     Topic,
 )
 
-
 DESCRIPTORS_PER_FILE = 4
 """The file itself, and what SQLite or a working copy add to it."""
 

@@ -260,9 +260,19 @@ def print_report(report: IngestReport) -> None:
         )
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
+    print_contradictions(report)
     for loss in report.losses:
         out.print(
             f"[yellow]lost:[/] bytes {loss.start_bytes:,} to {loss.end_bytes:,} of "
             f"{cell(loss.path.name)}: {cell(loss.reason)}",
             soft_wrap=True,
+        )
+
+
+def print_contradictions(report: IngestReport) -> None:
+    """Print the claims of the recorder that the data contradict."""
+    for claim, count in report.contradictions.items():
+        often = f" ({count:,} times)" if count > 1 else ""
+        out.print(
+            f"[dim]wrong claim: {cell(claim)}{often}; the data were believed[/]", soft_wrap=True
         )

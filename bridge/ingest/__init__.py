@@ -5,12 +5,19 @@ from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
+from bridge.ingest.passes import dry_run, plan_topics
 from bridge.ingest.pipeline import ingest
-from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
-from bridge.ingest.topic_lanes import plan_topics
+from bridge.ingest.report import (
+    CHOSEN_REASONS,
+    IngestReport,
+    TopicOutcome,
+    TopicReport,
+    VerificationLevel,
+)
 from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
+    "CHOSEN_REASONS",
     "BatchTargets",
     "Identity",
     "IngestEvents",
@@ -27,6 +34,7 @@ __all__ = [
     "VerificationLevel",
     "clear_remains",
     "custom_mappings",
+    "dry_run",
     "got_on",
     "ingest",
     "plan_topics",

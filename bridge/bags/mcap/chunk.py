@@ -128,7 +128,7 @@ def expand(
             data = at_once
         if not broken and len(data) != head.uncompressed_bytes:
             contradictions.append(WRONG_SIZE)
-    altered = not broken and head.crc and crc32(data.data) != head.crc
+    altered = not (broken or torn) and head.crc and crc32(data.data) != head.crc
     if not limits.keep_doubtful_chunks and (altered or (broken and not torn)):
         raise DamagedRecordingError(f"{BROKEN}: {broken}" if broken else CHECKSUM_WRONG)
     return Expanded(
