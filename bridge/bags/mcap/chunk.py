@@ -114,7 +114,10 @@ def expand(
         contradictions.append(WRONG_CODEC)
     broken = ""
     if not codec:
-        data: Bytes = np.frombuffer(content[: head.records_bytes], dtype=np.uint8)
+        size_bytes = _plain_bytes(head, content)
+        if size_bytes != head.records_bytes:
+            contradictions = [WRONG_LENGTH]
+        data: Bytes = np.frombuffer(content[:size_bytes], dtype=np.uint8)
     else:
         at_once = _expand_at_once(head, content[: head.records_bytes], codec, limits=limits)
         if at_once is None:
@@ -140,6 +143,15 @@ def expand(
     )
 
 
+def _plain_bytes(head: ChunkHead, content: memoryview) -> int:
+    """Measure plain records: as the chunk says, unless its checksum says otherwise."""
+    if head.crc and head.spare_bytes:
+        for size_bytes in (head.records_bytes, head.uncompressed_bytes, len(content)):
+            if size_bytes <= len(content) and crc32(content[:size_bytes]) == head.crc:
+                return size_bytes
+    return head.records_bytes
+
+
 def _codec_and_start(head: ChunkHead, content: memoryview) -> tuple[str, int]:
     """Find what the records are compressed with, and where they start behind the head."""
     codec = codec_of(content[:4]) or head.compression
@@ -159,6 +171,11 @@ def is_dubious(head: ChunkHead) -> bool:
     return head.spare_bytes > 0 and (
         not head.records_bytes or head.records_bytes != head.uncompressed_bytes
     )
+
+
+def _goes_on(head: ChunkHead, slices: Slices, size_bytes: int) -> bool:
+    """Tell whether plain records seem to go on behind the length that their chunk says."""
+    return is_dubious(head) or (slices.end < size_bytes and head.spare_bytes > 0)
 
 
 def _over_limit(size_bytes: int, limits: ReadLimits) -> RecordingLimitError:
@@ -330,7 +347,8 @@ def _piece_of(
     slices = slice_by_index(data, offsets) if offsets is not None and not broken else None
     if slices is None:
         slices = slice_by_walk(data, 0, len(data))
-    if expanded.plain and (is_dubious(head) or (slices.end < len(data) and head.spare_bytes)):
+    unproven = not head.crc or expanded.doubt
+    if unproven and expanded.plain and _goes_on(head, slices, len(data)):
         # The records go on behind the length that the chunk says.
         data = np.frombuffer(content, dtype=np.uint8)
         slices = slice_by_walk(data, 0, len(data))

@@ -19,8 +19,10 @@ from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, index_offse
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
     EXPANSION_MAX,
+    HEAD_BYTES,
     ChunkIndex,
     parse_chunk_head,
+    parse_head,
 )
 from bridge.bags.mcap.scan import ChunkAt, Segment
 from bridge.bags.mcap.slicing import Bytes, Offsets, slice_by_index
@@ -77,7 +79,12 @@ def chunk_at(source: Source, index: ChunkIndex, *, end: int) -> ChunkAt | None:
         head = parse_chunk_head(raw, record_bytes=index.length)
     except DamagedRecordingError:
         return None
-    if head.compression not in EXPANSION_MAX:
+    _, length = parse_head(raw)
+    inner_bytes = head.records_start + head.records_bytes
+    if head.compression not in EXPANSION_MAX or index.length not in {
+        HEAD_BYTES + length,
+        inner_bytes,
+    }:
         return None
     return ChunkAt(
         start=index.start,
