@@ -79,12 +79,13 @@ def chunk_at(source: Source, index: ChunkIndex, *, end: int) -> ChunkAt | None:
         head = parse_chunk_head(raw, record_bytes=index.length)
     except DamagedRecordingError:
         return None
-    _, length = parse_head(raw)
-    inner_bytes = head.records_start + head.records_bytes
-    if head.compression not in EXPANSION_MAX or index.length not in {
-        HEAD_BYTES + length,
-        inner_bytes,
-    }:
+    # One of the chunk's own two lengths must agree with the index.
+    lengths = (
+        HEAD_BYTES + parse_head(raw)[1],
+        head.records_start
+        + int.from_bytes(raw[head.records_start - 8 : head.records_start], "little"),
+    )
+    if head.compression not in EXPANSION_MAX or index.length not in lengths:
         return None
     return ChunkAt(
         start=index.start,
