@@ -24,7 +24,7 @@ from bridge.client.results import (
     QueryResponseItem,
     TimestampRange,
 )
-from bridge.client.topics import TopicWriter
+from bridge.client.topics import TopicReceipt, TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import (
     ABANDONED,
@@ -32,7 +32,6 @@ from bridge.client.writers import (
     SequenceStatus,
     SequenceWriter,
     TopicErrorPolicy,
-    TopicReceipt,
 )
 
 __all__ = [

@@ -199,6 +199,11 @@ class MosaicoClient:
             report=lambda _message: None,
         )
 
+    def can_read_rows_of(self, size_bytes: int) -> bool:
+        """Whether rows of such a size can be read; below 0.7 larger ones would end the server."""
+        most_bytes = self._dialect.revision.row_bytes_readable
+        return most_bytes is None or size_bytes <= most_bytes
+
     def _writer(self, name: str, **details: Any) -> SequenceWriter:
         return SequenceWriter(
             name=name,
@@ -303,7 +308,7 @@ class MosaicoClient:
         self._dialect.notify(topic_locator(sequence_name, topic_name), message)
 
     def list_sequence_notify(self, sequence_name: str) -> list[Notified]:
-        """List the notifications on a sequence itself; those on its topics are separate.
+        """List the notifications on a sequence itself, by time; those on its topics are separate.
 
         Raises:
             NotFoundError: There is none of that name; on G1 that is an empty list.
@@ -312,7 +317,7 @@ class MosaicoClient:
         return self._notified(checked_sequence(sequence_name))
 
     def list_topic_notify(self, sequence_name: str, topic_name: str) -> list[Notified]:
-        """List the notifications on a topic.
+        """List the notifications on a topic, by time.
 
         Raises:
             NotFoundError: There is none of that name; on G1 that is an empty list.
@@ -339,7 +344,8 @@ class MosaicoClient:
         self._dialect.notifications_clear(topic_locator(sequence_name, topic_name))
 
     def _notified(self, locator: str) -> list[Notified]:
-        return [parse_notification(told) for told in self._dialect.notifications(locator)]
+        found = [parse_notification(entry) for entry in self._dialect.notifications(locator)]
+        return sorted(found, key=lambda one: one.created_datetime)
 
     def query(self, *queries: QueryPart, query: Query | None = None) -> QueryResponse | None:
         """Find topics by conditions on sequences, topics and data.

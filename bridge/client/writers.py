@@ -4,14 +4,22 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from bridge.client.catalog import Dialect, Upload
+from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
-from bridge.client.topics import SendLimits, TopicWriter
-from bridge.errors import NotFoundError, RefusedError, ServerError, UsageError
+from bridge.client.topics import SendLimits, TopicReceipt, TopicWriter
+from bridge.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    PreconditionError,
+    RefusedError,
+    ServerError,
+    UsageError,
+)
 from bridge.ontology import Model
 
 ABANDONED = "abandoned, not deleted for want of permission"
@@ -39,25 +47,6 @@ class SequenceStatus(StrEnum):
     Pending = "pending"
     Finalized = "finalized"
     Error = "error"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicReceipt:
-    """What the server says it holds of a topic.
-
-    Attributes:
-        row_count: Rows; None where the revision does not report it.
-        start_ns: First record time, nanoseconds; None without rows or where not reported.
-        end_ns: Last record time, inclusive; likewise.
-        locked: Whether the topic's upload ended cleanly: the topic is whole.
-        size_bytes: Stored bytes; None where not reported.
-    """
-
-    row_count: int | None
-    start_ns: int | None
-    end_ns: int | None
-    locked: bool
-    size_bytes: int | None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -127,13 +116,22 @@ class SequenceWriter:
         upload = self._require_upload()
         locator = topic_locator(self.name, topic_name)
         name = split_locator(locator)[1]
-        token = self.dialect.topic_create(
+        create = partial(
+            self.dialect.topic_create,
             upload,
             locator,
             ontology_tag=ontology_type.tag,
             serialization_format=ontology_type.serialization_format.value,
             metadata=metadata,
         )
+        try:
+            token = create()
+        except AlreadyExistsError:
+            if name in self._topics or not self._is_unused(locator):
+                raise
+            # The answer to an earlier call was lost, and with it the only copy of its token.
+            self.dialect.topic_delete(locator)
+            token = create()
         writer = TopicWriter(
             name=name,
             model=ontology_type,
@@ -144,22 +142,38 @@ class SequenceWriter:
                 resource=locator,
             ),
             report=lambda message: self.dialect.notify(locator, message),
+            ask=lambda: TopicReceipt.of(self.dialect.topic_facts(locator, WHOLE)),
+            empty_batch=self.dialect.revision.empty_batch,
             drop=lambda error: on_error is TopicErrorPolicy.Drop and self._dropped(name, error),
         )
         self._topics[name] = writer
         return writer
 
+    def _is_unused(self, locator: str) -> bool:
+        """Whether a topic of this upload was created and nothing of it was ever put."""
+        found = self.dialect.upload_topics(self._known_upload())
+        return any(
+            not (facts.locked or facts.chunks or facts.data.row_count)
+            for facts in found
+            if facts.locator == locator
+        )
+
     def topic_delete(self, topic_name: str) -> None:
-        """Abort a topic if it is open and delete what the server has of it.
+        """Abort a topic if it is open and delete what the server has of it, if anything.
 
         The name is free again afterwards, so that a resumed writer can send the topic again.
+
+        Raises:
+            NestedTopicError: The data of topics below it would be deleted, too (G1).
+            ServerError: The server did not delete it.
         """
         self._require_upload()
         locator = topic_locator(self.name, topic_name)
         writer = self._topics.pop(split_locator(locator)[1], None)
         if writer is not None:
             writer.abort()
-        self.dialect.topic_delete(locator)
+        with suppress(NotFoundError):
+            self.dialect.topic_delete(locator)
 
     def topic_drop(self, topic_name: str, reason: str) -> None:
         """Give a topic up: delete it, and say so in a notification on the sequence."""
@@ -192,13 +206,7 @@ class SequenceWriter:
             ServerError: The call failed.
         """
         return {
-            split_locator(facts.locator)[1]: TopicReceipt(
-                row_count=facts.data.row_count,
-                start_ns=facts.data.start_ns,
-                end_ns=facts.data.end_ns,
-                locked=facts.locked,
-                size_bytes=facts.size_bytes,
-            )
+            split_locator(facts.locator)[1]: TopicReceipt.of(facts)
             for facts in self.dialect.upload_topics(self._known_upload())
         }
 
@@ -217,9 +225,23 @@ class SequenceWriter:
                 topic.end()
         for topic in open_topics:
             topic.close()
-        self.dialect.upload_finalize(upload)
+        try:
+            self.dialect.upload_finalize(upload)
+        except ServerError:
+            if not self._is_committed(upload):
+                raise
         self.status = SequenceStatus.Finalized
         self.on_change(self.name)
+
+    def _is_committed(self, upload: Upload) -> bool:
+        """Whether the commit took effect all the same: what failed may be only its answer."""
+        try:
+            self.dialect.upload_check(upload)
+        except PreconditionError:
+            return True
+        except ServerError:
+            return False
+        return False
 
     def abandon(self) -> None:
         """Leave everything as it is, without the error policy, to be resumed later; idempotent.
@@ -281,14 +303,16 @@ class SequenceWriter:
         """Keep what is whole, remove what is not, and say on the sequence what happened."""
         whole: list[str] = []
         self._clean(self._sort_out, whole)
+        sorted_out = not self.cleanup_errors
         self._clean(self.dialect.notify, self.name, f"{type(error).__name__}: {error}")
-        if whole:
+        if whole and sorted_out:  # or what is not whole would be final, too
             self._clean(self.dialect.upload_finalize, self._upload)
 
     def _sort_out(self, whole: list[str]) -> None:
         """Delete the topics that are not whole, and list the others in *whole*."""
         broken_here = {name for name, topic in self._topics.items() if not topic.closed}
-        for name, receipt in self.receipts().items():
+        # From the end, so that topics below another go first, where it takes their data with it.
+        for name, receipt in sorted(self.receipts().items(), reverse=True):
             if receipt.locked and name not in broken_here:
                 whole.append(name)
             else:

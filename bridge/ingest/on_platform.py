@@ -196,16 +196,7 @@ def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:
         ServerError: The platform cannot be asked.
     """
     topics = {name: handler.topic_handler(name) for name in handler.topics}
-    return {
-        name: TopicReceipt(
-            row_count=topic.row_count,
-            start_ns=topic.timestamp_ns_min,
-            end_ns=topic.timestamp_ns_max,
-            locked=topic.is_locked,
-            size_bytes=topic.total_size_bytes,
-        )
-        for name, topic in topics.items()
-    }
+    return {name: topic.receipt for name, topic in topics.items()}
 
 
 def _same_terms(found: Finding, identity: Identity, *, tells: bool) -> bool:

@@ -6,6 +6,7 @@ The decisions are here; reading and converting are in `passes`, the platform's s
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 
@@ -221,7 +222,8 @@ class _Run:
             PreconditionError: The platform does not let it be deleted.
         """
         try:
-            self.client.sequence_delete(sequence)
+            with suppress(NotFoundError):
+                self.client.sequence_delete(sequence)
         except (RejectedError, RefusedError) as error:
             raise PreconditionError(
                 f"{sequence} differs from the recording and cannot be removed ({error.message}): "
@@ -266,6 +268,7 @@ class _Run:
                 sending.writer,
                 [lane.report for lane in whole],
                 self.options.verification,
+                notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
             self._enter_rest(report)
@@ -371,6 +374,12 @@ class _Run:
         report.losses = list(tally.losses)
         report.messages_unverifiable = tally.unverified_messages
         report.notes += notes_on(tally.extras)
+        report.notes += [
+            f"{topic.texts_changed} texts of {topic.name} hold U+0000, which the platform cannot "
+            "keep; it got U+FFFD there"
+            for topic in self.topics
+            if topic.texts_changed
+        ]
 
     def _idle_patterns(self) -> list[str]:
         wanted = TopicFilter(self.options.topics)

@@ -5,7 +5,7 @@ finalise an empty session and a topic without rows says nothing.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -18,9 +18,10 @@ from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
-    NotFoundError,
+    PlatformBusyError,
     RecordingError,
     Trouble,
+    VerificationError,
 )
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.open_upload import OpenUpload, got_on
@@ -109,9 +110,9 @@ class Sending:
             ServerError: The platform does not let them be deleted.
         """
         assert self.writer is not None
-        for name in names:
-            with suppress(NotFoundError):
-                self.writer.topic_delete(name)
+        # From the end, so that topics below another go first: on G1 it would take their data along.
+        for name in sorted(names, reverse=True):
+            self.writer.topic_delete(name)
         self._remember(dict.fromkeys(names))
 
     @property
@@ -264,6 +265,10 @@ class Sending:
             writer.abandon()
             return
         given_up = isinstance(error, BridgeError) and self._gives_up(error)
+        if isinstance(error, VerificationError) and not given_up:
+            # Also where it cannot be removed: the next try must not take it up.
+            self._upload = OpenUpload(sequence=self._sequence)
+            self._events.upload_changed(upload=self._upload)
         writer.on_error = self._options.on_error if given_up else OnErrorPolicy.Delete
         writer.__exit__(type(error), error, error.__traceback__)
 
@@ -274,6 +279,8 @@ class Sending:
             and isinstance(error, BridgeError)
             # Where the recording is the trouble, the next try is about other content.
             and not isinstance(error, RecordingError)
+            # What the platform holds is in doubt, so nothing may be built on it.
+            and not isinstance(error, VerificationError)
             and not self._gives_up(error)
         )
 
@@ -285,6 +292,7 @@ class Sending:
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
         passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
+        passing = passing or isinstance(error, PlatformBusyError)
         return identity.final and not passing and not got_on(self._before, self._upload)
 
     def _open(self, lane: TopicLane) -> bool:
@@ -323,4 +331,6 @@ def enter_written(lane: TopicLane, writer: TopicWriter) -> None:
     lane.report.messages_sent = writer.rows_written
     lane.report.start_ns = writer.start_ns
     lane.report.end_ns = writer.end_ns
+    lane.report.texts_changed = writer.texts_changed
+    lane.report.row_bytes_max = writer.row_bytes_max
     lane.skip(OVERSIZE_REASON, writer.oversize)
