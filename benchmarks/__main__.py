@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import client, daemon, embedded, formats, ingest, mapping, memory, startup
-from benchmarks.options import Options
+from benchmarks.scope import Scope
 from benchmarks.tables import machine
 from bridge.daemon.work.memory import ENVIRONMENT
 
-SUITES: dict[str, Callable[[Options], str]] = {
+SUITES: dict[str, Callable[[Scope], str]] = {
     "ingest": ingest.run,
     "formats": formats.run,
     "mapping": mapping.run,
@@ -34,14 +34,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{machine()}\n", flush=True)
     for name in arguments.suites or SUITES:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.folder) as folder:
-            options = Options(
+            scope = Scope(
                 folder=Path(folder),
                 quick=arguments.quick,
                 runs=1 if arguments.quick else arguments.runs,
                 scale=arguments.scale,
                 names=frozenset(arguments.cases.split(",") if arguments.cases else ()),
             )
-            print(SUITES[name](options), flush=True)
+            print(SUITES[name](scope), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,8 +2,8 @@
 
 Writing goes to the null sink, which counts rows and bytes of both; reading comes from the embedded
 server, whose rows are counted by both. The two take turns in one process, each going first every
-other time, and medians count. Beside the clock stands the CPU time of this process, which says
-something on a busy machine as well.
+other time, and medians count. The CPU time of this process is given beside the clock, because
+it means something on a busy machine as well.
 """
 
 import json
@@ -18,16 +18,15 @@ from pyarrow import flight
 
 from benchmarks.cases import stream
 from benchmarks.messages import START_NS, imu
-from benchmarks.options import Options
 from benchmarks.ready_made import mapped_batches
 from benchmarks.recordings import write_mcap
 from benchmarks.relay import CountingRelay
+from benchmarks.scope import Scope
 from benchmarks.served import served
 from benchmarks.sink import RunningSink, running_sink
 from benchmarks.subjects import open_put
 from benchmarks.tables import MEBIBYTE, table
-from benchmarks.timing import clocked
-from benchmarks.turns import FIGURES, Spent, in_turns, spent
+from benchmarks.timing import FIGURES, Spent, clocked, in_turns, spent
 from bridge.client import MosaicoClient
 from bridge.ontology import IMU, CompressedImage
 
@@ -38,13 +37,13 @@ IMU_RATE_HZ = 200.0
 TURNS_MIN = 10
 
 
-def run(options: Options) -> str:
+def run(scope: Scope) -> str:
     """Measure writing by batch size, reading, and bytes on the wire by compression."""
-    total_bytes = QUICK_TOTAL_BYTES if options.quick else int(TOTAL_BYTES * options.scale)
-    turns = 2 if options.quick else max(TURNS_MIN, options.runs)
+    total_bytes = QUICK_TOTAL_BYTES if scope.quick else int(TOTAL_BYTES * scope.scale)
+    turns = 2 if scope.quick else max(TURNS_MIN, scope.runs)
     parts = []
     with running_sink() as sink:
-        options.say("client: writing")
+        scope.say("client: writing")
         rows = [_writing(sink, size, total_bytes, turns) for size in SIZES_BYTES]
         parts.append(
             table(
@@ -53,16 +52,16 @@ def run(options: Options) -> str:
                 rows,
             )
         )
-        options.say("client: wire")
-        rows_wanted = QUICK_IMU_ROWS if options.quick else int(IMU_ROWS * options.scale)
-        measured = motions(options.folder, rows_wanted)
+        scope.say("client: wire")
+        rows_wanted = QUICK_IMU_ROWS if scope.quick else int(IMU_ROWS * scope.scale)
+        measured = motions(scope.folder, rows_wanted)
         wire = _wire(sink, measured)
-    options.say("client: reading")
+    scope.say("client: reading")
     parts.append(
         table(
             "`TopicHandler.batches` against bare Flight, embedded server",
             ("topic", "MiB", *FIGURES),
-            _reading(options, measured, total_bytes // 2, turns),
+            _reading(scope, measured, total_bytes // 2, turns),
         )
     )
     parts.append(
@@ -164,7 +163,7 @@ def _wire(sink: RunningSink, batches: list[pa.RecordBatch]) -> list[tuple[Any, .
 
 
 def _reading(
-    options: Options, measured: list[pa.RecordBatch], total_bytes: int, turns: int
+    scope: Scope, measured: list[pa.RecordBatch], total_bytes: int, turns: int
 ) -> list[tuple[Any, ...]]:
     one_mib = 1 << 20
     topics = {
@@ -173,7 +172,7 @@ def _reading(
     }
     found = []
     with (
-        served(options.folder / "server") as port,
+        served(scope.folder / "server") as port,
         MosaicoClient.connect("127.0.0.1", port) as client,
     ):
         with client.sequence_create("reading", {}) as sequence:

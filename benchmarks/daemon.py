@@ -13,8 +13,8 @@ from pathlib import Path
 
 from benchmarks import messages as of
 from benchmarks.cases import stream
-from benchmarks.options import Options
 from benchmarks.recordings import write_mcap
+from benchmarks.scope import Scope
 from benchmarks.served import served
 from benchmarks.tables import MEBIBYTE, table
 from benchmarks.timing import pss_bytes
@@ -48,22 +48,22 @@ def running_daemon(folder: Path, port: int) -> Iterator[int]:
             process.wait(30)
 
 
-def latency(options: Options) -> str:
+def latency(scope: Scope) -> str:
     """Time from the close of a recording of 1 MB to its finalised sequence."""
-    options.say("memory: latency")
-    folder = options.folder / "latency"
+    scope.say("memory: latency")
+    folder = scope.folder / "latency"
     folder.mkdir()
     each = stream("/imu", "sensor_msgs/msg/Imu", of.imu, RATE_HZ)
     found_s = []
     with (
-        served(options.folder / "latency_server") as port,
+        served(scope.folder / "latency_server") as port,
         running_daemon(folder, port) as _,
         MosaicoClient.connect("127.0.0.1", port) as client,
     ):
         draft = folder / "draft.mcap"
         # Names that end in a number would be taken for splits of one recording.
         # The first one warms the daemon up and is not counted.
-        for number in range(1 + (QUICK_RECORDINGS if options.quick else RECORDINGS)):
+        for number in range(1 + (QUICK_RECORDINGS if scope.quick else RECORDINGS)):
             # Of different lengths, because the same content again would be recognised.
             seconds = SECONDS_OF_1_MB + number / RATE_HZ
             write_mcap(draft, [each], seconds)
@@ -104,11 +104,11 @@ def _await_rows(client: MosaicoClient, prefix: str, rows: int) -> None:
     raise SystemExit(f"{prefix}: not finalised within {PATIENCE_S:.0f} s")
 
 
-def idle(options: Options) -> str:
+def idle(scope: Scope) -> str:
     """Measure the daemon at rest over recordings that it has sent long ago."""
-    count = QUICK_OLD if options.quick else OLD
-    options.say(f"idle: over {count} recordings")
-    folder = options.folder / "idle"
+    count = QUICK_OLD if scope.quick else OLD
+    scope.say(f"idle: over {count} recordings")
+    folder = scope.folder / "idle"
     watched = folder / "watched"
     watched.mkdir(parents=True)
     each = stream("/imu", "sensor_msgs/msg/Imu", of.imu, RATE_HZ)
@@ -117,9 +117,9 @@ def idle(options: Options) -> str:
     for number in range(count):
         shutil.copyfile(original, watched / f"drive_{number}_of_old.mcap")
     _enter_as_sent(folder)
-    seconds = QUICK_IDLE_S if options.quick else IDLE_S
-    with served(options.folder / "idle_server") as port, running_daemon(folder, port) as pid:
-        time.sleep(QUICK_SETTLED_AFTER_S if options.quick else SETTLED_AFTER_S)
+    seconds = QUICK_IDLE_S if scope.quick else IDLE_S
+    with served(scope.folder / "idle_server") as port, running_daemon(folder, port) as pid:
+        time.sleep(QUICK_SETTLED_AFTER_S if scope.quick else SETTLED_AFTER_S)
         before_s, started = _cpu_s(pid), time.monotonic()
         time.sleep(seconds)
         passed_s = time.monotonic() - started

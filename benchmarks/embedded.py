@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from benchmarks.cases import CASES
 from benchmarks.ingest import write_case
 from benchmarks.messages import START_NS
-from benchmarks.options import Options
+from benchmarks.scope import Scope
 from benchmarks.served import served
 from benchmarks.sink import running_sink
 from benchmarks.subjects import ours
@@ -32,14 +32,14 @@ ASKED_VEHICLE = 10  # one that is hot
 ROWS = 10
 
 
-def run(options: Options) -> str:
+def run(scope: Scope) -> str:
     """Measure ingest and reading for a few cases, and queries over many sequences."""
     rows = []
     for case in CASES:
-        if case.name in CASE_NAMES and options.wants(case.name):
-            options.say(f"embedded: {case.name}")
-            share = QUICK_SHARE if options.quick else SHARE * options.scale
-            rows.append(_through(case.name, case.seconds * share, options))
+        if case.name in CASE_NAMES and scope.wants(case.name):
+            scope.say(f"embedded: {case.name}")
+            share = QUICK_SHARE if scope.quick else SHARE * scope.scale
+            rows.append(_through(case.name, case.seconds * share, scope))
     parts = [
         table(
             "Embedded server",
@@ -50,24 +50,22 @@ def run(options: Options) -> str:
             rows,
         )
     ]  # fmt: skip
-    if options.wants("query"):
-        options.say("embedded: query")
-        count = QUICK_SEQUENCES if options.quick else SEQUENCES
+    if scope.wants("query"):
+        scope.say("embedded: query")
+        count = QUICK_SEQUENCES if scope.quick else SEQUENCES
         title = f"Queries over {count:,} sequences, 2 topics each"
-        parts.append(
-            table(title, ("query", "found", "ms", "x round trip"), _queries(options, count))
-        )
+        parts.append(table(title, ("query", "found", "ms", "x round trip"), _queries(scope, count)))
     return "\n".join(parts)
 
 
-def _through(name: str, seconds: float, options: Options) -> tuple[Any, ...]:
+def _through(name: str, seconds: float, scope: Scope) -> tuple[Any, ...]:
     case = next(case for case in CASES if case.name == name)
-    path = write_case(case, options.folder, name, seconds)
+    path = write_case(case, scope.folder, name, seconds)
     rows = sum(case.counts(seconds).values())
-    root = options.folder / f"{name}_server"
+    root = scope.folder / f"{name}_server"
     kept, null = [], []
     with running_sink() as sink, served(root) as port:
-        for number in range(options.runs):
+        for number in range(scope.runs):
             # The same content is sent only once to a server, so each run has its own name.
             kept.append(timed(ours, path, port, f"run_{number}"))
             null.append(timed(ours, path, sink.port, f"run_{number}"))
@@ -80,12 +78,12 @@ def _through(name: str, seconds: float, options: Options) -> tuple[Any, ...]:
             counted: list[int] = []
             read_s = min(
                 clocked(lambda: counted.append(sum(b.num_rows for b in handler.batches())))
-                for _ in range(options.runs + 1)
+                for _ in range(scope.runs + 1)
             )
-    files = _parquet_of(root, options.runs)
+    files = _parquet_of(root, scope.runs)
     bare_s = min(
         clocked(lambda: counted.append(sum(_parquet_rows(file) for file in files)))
-        for _ in range(options.runs + 1)
+        for _ in range(scope.runs + 1)
     )
     if set(counted) != {rows}:
         raise SystemExit(f"embedded: read {set(counted)} of {rows} rows")
@@ -107,9 +105,9 @@ def _parquet_rows(file: Path) -> int:
     return sum(batch.num_rows for batch in pq.ParquetFile(file).iter_batches())
 
 
-def _queries(options: Options, count: int) -> list[tuple[Any, ...]]:
+def _queries(scope: Scope, count: int) -> list[tuple[Any, ...]]:
     with (
-        served(options.folder / "query_server") as port,
+        served(scope.folder / "query_server") as port,
         MosaicoClient.connect("127.0.0.1", port) as client,
     ):
         for number in range(count):

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import DRIVE
-from benchmarks.decoding import decode_ours, decode_rosbags, differences
-from benchmarks.options import Options
 from benchmarks.recordings import (
     size_of,
     write_bag,
@@ -19,6 +17,7 @@ from benchmarks.recordings import (
     write_db3,
     write_mcap,
 )
+from benchmarks.scope import Scope
 from benchmarks.tables import MEBIBYTE, table
 from benchmarks.timing import Timing, median_s, timed
 
@@ -27,6 +26,7 @@ PREFIX_SECONDS, QUICK_PREFIX_SECONDS = 0.3, 0.1
 CUT_AT = 0.6
 
 Write = Callable[[Path, float], None]
+Counts = dict[str, int]
 
 FORMATS: tuple[tuple[str, str, str], ...] = (
     ("mcap", ".mcap", ""),
@@ -46,19 +46,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run(options: Options) -> str:
+def run(scope: Scope) -> str:
     """Measure every format, and the salvage of a cut file."""
-    seconds = QUICK_SECONDS if options.quick else SECONDS * options.scale
-    prefix_seconds = min(seconds, QUICK_PREFIX_SECONDS if options.quick else PREFIX_SECONDS)
+    seconds = QUICK_SECONDS if scope.quick else SECONDS * scope.scale
+    prefix_seconds = min(seconds, QUICK_PREFIX_SECONDS if scope.quick else PREFIX_SECONDS)
     rows = []
     for name, suffix, compression in FORMATS:
-        if options.wants(name):
-            options.say(f"formats: {name}")
+        if scope.wants(name):
+            scope.say(f"formats: {name}")
             write = partial(_write, name=name, compression=compression)
-            rows.append(_measure(name, suffix, write, options, seconds, prefix_seconds))
-    if options.wants("mcap cut"):
-        options.say("formats: mcap cut")
-        rows.append(_salvage(options, seconds))
+            rows.append(_measure(name, suffix, write, scope, seconds, prefix_seconds))
+    if scope.wants("mcap cut"):
+        scope.say("formats: mcap cut")
+        rows.append(_salvage(scope, seconds))
     return table("Reading and decoding", COLUMNS, rows)
 
 
@@ -79,16 +79,16 @@ def _write(path: Path, seconds: float, *, name: str, compression: str) -> None:
 
 
 def _measure(
-    name: str, suffix: str, write: Write, options: Options, seconds: float, prefix_seconds: float
+    name: str, suffix: str, write: Write, scope: Scope, seconds: float, prefix_seconds: float
 ) -> tuple[object, ...]:
     stem = name.replace(" ", "_")
-    whole, prefix = options.folder / f"{stem}{suffix}", options.folder / f"{stem}_prefix{suffix}"
+    whole, prefix = scope.folder / f"{stem}{suffix}", scope.folder / f"{stem}_prefix{suffix}"
     write(whole, seconds)
     write(prefix, prefix_seconds)
     theirs_reads, different = timed(differences, prefix).result
     if different:
         raise SystemExit(f"{name}: decoded differently: {different}")
-    ours = [timed(decode_ours, whole) for _ in range(options.runs)]
+    ours = [timed(decode_ours, whole) for _ in range(scope.runs)]
     _verify(name, ours[0], _expected(seconds))
     rate = ours[0].result["messages"] / median_s(ours)
     ratio = None
@@ -99,15 +99,15 @@ def _measure(
     return _row(name, whole, ours, ratio)
 
 
-def _salvage(options: Options, seconds: float) -> tuple[object, ...]:
+def _salvage(scope: Scope, seconds: float) -> tuple[object, ...]:
     """Measure a file that lost its end; what it holds up to there is recovered."""
-    path = options.folder / "cut.mcap"
+    path = scope.folder / "cut.mcap"
     write_mcap(path, DRIVE, seconds)
     whole = timed(decode_ours, path)
     cut_bytes = int(path.stat().st_size * CUT_AT)
     with path.open("r+b") as file:
         file.truncate(cut_bytes)
-    ours = [timed(decode_ours, path) for _ in range(options.runs)]
+    ours = [timed(decode_ours, path) for _ in range(scope.runs)]
     share = ours[0].result["payload_bytes"] / whole.result["payload_bytes"]
     lost_bytes_max = 2 << 20  # what a chunk may hold, with its index
     if not CUT_AT - lost_bytes_max / path.stat().st_size <= share <= CUT_AT + 0.01:
@@ -136,3 +136,93 @@ def _expected(seconds: float) -> int:
 def _verify(name: str, run: Timing, messages: int) -> None:
     if run.result["messages"] != messages:
         raise SystemExit(f"{name}: {run.result['messages']} of {messages} messages")
+
+
+def decode_ours(path: Path) -> Callable[[], Counts]:
+    """Read and decode with this project, in batches as an ingest does."""
+    from benchmarks.ready_made import due
+    from bridge.bags import load_recording, open_recording
+    from bridge.ingest import BatchTargets
+    from bridge.ingest.batches import Batcher
+
+    def call() -> Counts:
+        messages = payload_bytes = 0
+        with open_recording(load_recording(path)) as reader:
+            decoders = {topic.index: _decoder(topic) for topic in reader.topics}
+            for block in due(reader.blocks(), Batcher(BatchTargets())):
+                messages += len(decoders[block.topic].decode(block).log_times_ns)
+                payload_bytes += int((block.ends - block.starts).sum())
+        return {"messages": messages, "payload_bytes": payload_bytes}
+
+    return call
+
+
+def decode_rosbags(path: Path) -> Callable[[], Counts]:
+    """Read and decode with rosbags."""
+    from rosbags.highlevel import AnyReader
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_JAZZY)
+
+    def call() -> Counts:
+        messages = payload_bytes = 0
+        with AnyReader([path], default_typestore=store) as reader:
+            for connection, _, data in reader.messages():
+                reader.deserialize(data, connection.msgtype)
+                messages += 1
+                payload_bytes += len(data)
+        return {"messages": messages, "payload_bytes": payload_bytes}
+
+    return call
+
+
+def differences(path: Path) -> Callable[[], tuple[bool, list[str]]]:
+    """Compare what both decode.
+
+    Returns:
+        Whether rosbags can read the file, and the topics that differ.
+    """
+    from rosbags.highlevel import AnyReader, AnyReaderError
+    from rosbags.typesys import Stores, get_typestore
+
+    from bridge.bags import load_recording, open_recording
+
+    def call() -> tuple[bool, list[str]]:
+        with open_recording(load_recording(path)) as reader:
+            decoders = {topic.index: _decoder(topic) for topic in reader.topics}
+            ours: dict[str, list[Any]] = {topic.name: [] for topic in reader.topics}
+            for block in reader.blocks():
+                decoded = decoders[block.topic].decode(block)
+                rows = zip(decoded.log_times_ns.tolist(), decoded.messages.to_pylist(), strict=True)
+                ours[reader.topics[block.topic].name] += rows
+        try:
+            theirs = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+            theirs.open()
+        except AnyReaderError:
+            return False, []
+        judged: dict[str, list[Any]] = {topic: [] for topic in ours}
+        for connection, time_ns, data in theirs.messages():
+            message = theirs.deserialize(data, connection.msgtype)
+            judged[connection.topic].append((time_ns, _plain(message)))
+        theirs.close()
+        return True, [topic for topic in ours if ours[topic] != judged[topic]]
+
+    return call
+
+
+def _decoder(topic: Any) -> Any:
+    from bridge.cdr import Decoder
+    from bridge.definitions import parse_definition
+
+    message_type = parse_definition(topic.msgtype, topic.definition)
+    return Decoder(message_type, serialization=topic.serialization)
+
+
+def _plain(value: Any) -> Any:
+    """Turn a message of rosbags into dictionaries and lists, without its constants."""
+    if hasattr(value, "__dataclass_fields__"):
+        names = (name for name in value.__dataclass_fields__ if not name.isupper())
+        return {name: _plain(getattr(value, name)) for name in names if name != "__msgtype__"}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -10,9 +10,9 @@ from typing import Any
 
 from benchmarks.cases import CASES, Case
 from benchmarks.messages import START_NS
-from benchmarks.options import Options
 from benchmarks.ready_made import write_ready_made
 from benchmarks.recordings import size_of, write_bag, write_db3, write_mcap
+from benchmarks.scope import Scope
 from benchmarks.sink import RunningSink, running_sink, times_sum
 from benchmarks.subjects import limit, ours, vendor
 from benchmarks.tables import MEBIBYTE, table
@@ -27,14 +27,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run(options: Options) -> str:
+def run(scope: Scope) -> str:
     """Measure all cases, or those chosen."""
     rows = []
     with running_sink() as sink:
         for case in CASES:
-            if options.wants(case.name):
-                options.say(f"ingest: {case.name}")
-                rows.append(_measure(case, sink, options))
+            if scope.wants(case.name):
+                scope.say(f"ingest: {case.name}")
+                rows.append(_measure(case, sink, scope))
     return table("Whole ingest", COLUMNS, rows)
 
 
@@ -54,19 +54,17 @@ def write_case(case: Case, folder: Path, name: str, seconds: float) -> Path:
     return path
 
 
-def _measure(case: Case, sink: RunningSink, options: Options) -> tuple[object, ...]:
-    seconds = case.seconds * options.scale * (QUICK_SHARE if options.quick else 1)
-    vendor_seconds = min(
-        seconds, case.vendor_seconds * (QUICK_VENDOR_SHARE if options.quick else 1)
-    )
+def _measure(case: Case, sink: RunningSink, scope: Scope) -> tuple[object, ...]:
+    seconds = case.seconds * scope.scale * (QUICK_SHARE if scope.quick else 1)
+    vendor_seconds = min(seconds, case.vendor_seconds * (QUICK_VENDOR_SHARE if scope.quick else 1))
     counts, vendor_counts = case.counts(seconds), case.counts(vendor_seconds)
-    whole = write_case(case, options.folder, case.name, seconds)
-    prefix = write_case(case, options.folder, f"{case.name}_prefix", vendor_seconds)
-    batches = options.folder / "ready_made"
+    whole = write_case(case, scope.folder, case.name, seconds)
+    prefix = write_case(case, scope.folder, f"{case.name}_prefix", vendor_seconds)
+    batches = scope.folder / "ready_made"
     arrow_bytes, lz4_bytes = write_ready_made(whole, batches)
 
     runs: dict[str, list[Any]] = {"ours": [], "vendor": [], "limit": []}
-    for number in range(options.runs):
+    for number in range(scope.runs):
         runs["ours"].append(timed(ours, whole, sink.port, f"ours_{number}"))
         _verify(case, sink, counts)
         runs["vendor"].append(timed(vendor, prefix, sink.port, f"vendor_{number}"))

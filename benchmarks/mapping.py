@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.messages import START_NS
-from benchmarks.options import Options
+from benchmarks.scope import Scope
 from benchmarks.tables import table
 from benchmarks.timing import clocked, timed
 
@@ -22,10 +22,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run(options: Options) -> str:
+def run(scope: Scope) -> str:
     """Measure all types of the table, in one process of its own."""
-    options.say("mapping")
-    rows = timed(_every_type, options.quick, max(3, options.runs), options.names).result
+    scope.say("mapping")
+    rows = timed(_every_type, scope.quick, max(3, scope.runs), scope.names).result
     rows.sort(key=lambda row: (row[5] is None, row[5]))
     return table("Mapping by type, slowest against the vendor first", COLUMNS, rows)
 

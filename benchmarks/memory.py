@@ -10,8 +10,8 @@ from benchmarks import messages as of
 from benchmarks.cases import DRIVE, DRIVE_SECONDS, Stream, stream
 from benchmarks.daemon import latency
 from benchmarks.messages import START_NS
-from benchmarks.options import Options
 from benchmarks.recordings import size_of, write_mcap
+from benchmarks.scope import Scope
 from benchmarks.sink import RunningSink, running_sink, times_sum
 from benchmarks.subjects import ours
 from benchmarks.tables import MEBIBYTE, table
@@ -27,40 +27,40 @@ Figures = tuple[str, float, int, float, float]
 """A recording's name, size in MiB, messages, seconds and peak in MiB."""
 
 
-def run(options: Options) -> str:
+def run(scope: Scope) -> str:
     """Measure whatever of the four is wanted."""
     parts = []
     with running_sink() as sink:
-        if options.wants("size"):
-            parts.append(_by_size(sink, options))
-        if options.wants("topics"):
-            parts.append(_by_topics(sink, options))
-        if options.wants("pair"):
-            parts.append(_pair(sink, options))
-    if options.wants("latency"):
-        parts.append(latency(options))
+        if scope.wants("size"):
+            parts.append(_by_size(sink, scope))
+        if scope.wants("topics"):
+            parts.append(_by_topics(sink, scope))
+        if scope.wants("pair"):
+            parts.append(_pair(sink, scope))
+    if scope.wants("latency"):
+        parts.append(latency(scope))
     return "\n".join(parts)
 
 
-def _by_size(sink: RunningSink, options: Options) -> str:
-    scale = options.scale * (QUICK_SHARE if options.quick else 1)
+def _by_size(sink: RunningSink, scope: Scope) -> str:
+    scale = scope.scale * (QUICK_SHARE if scope.quick else 1)
     rows = []
     for seconds in (DRIVE_SECONDS / SIZE_STEP * scale, DRIVE_SECONDS * scale):
-        options.say(f"memory: a drive of {seconds:.1f} s")
-        rows.append(_ingested(sink, options, DRIVE, seconds, "zstd"))
+        scope.say(f"memory: a drive of {seconds:.1f} s")
+        rows.append(_ingested(sink, scope, DRIVE, seconds, "zstd"))
     return _compared("Peak PSS by size: mixed drive, zstd", rows)
 
 
-def _by_topics(sink: RunningSink, options: Options) -> str:
-    messages = QUICK_TOPICS_MESSAGES if options.quick else TOPICS_MESSAGES * options.scale
+def _by_topics(sink: RunningSink, scope: Scope) -> str:
+    messages = QUICK_TOPICS_MESSAGES if scope.quick else TOPICS_MESSAGES * scope.scale
     rows: list[Figures] = []
     for topics in (FEW_TOPICS, MANY_TOPICS):
-        options.say(f"memory: {topics} topics")
+        scope.say(f"memory: {topics} topics")
         streams = [
             stream(f"/imu_{number}", "sensor_msgs/msg/Imu", of.imu, 200) for number in range(topics)
         ]
         seconds = messages / topics / 200
-        _, mebibytes, count, taken_s, peak = _ingested(sink, options, streams, seconds, "none")
+        _, mebibytes, count, taken_s, peak = _ingested(sink, scope, streams, seconds, "none")
         rows.append((f"{topics} topics", mebibytes, count, taken_s, peak))
     return _compared("Peak PSS by number of topics: IMU, as many messages", rows)
 
@@ -78,15 +78,15 @@ def _compared(title: str, rows: list[Figures]) -> str:
 
 def _ingested(
     sink: RunningSink,
-    options: Options,
+    scope: Scope,
     streams: Sequence[Stream],
     seconds: float,
     compression: str,
 ) -> Figures:
-    path = options.folder / "memory.mcap"
+    path = scope.folder / "memory.mcap"
     write_mcap(path, streams, seconds, compression=compression)
     runs = []
-    for number in range(min(options.runs, 2)):
+    for number in range(min(scope.runs, 2)):
         runs.append(timed(ours, path, sink.port, f"run_{number}"))
         _verify(sink, streams, seconds)
     recorded = size_of(path) / MEBIBYTE
@@ -105,19 +105,19 @@ def _verify(sink: RunningSink, streams: Sequence[Stream], seconds: float, copies
         raise SystemExit(f"memory: {len(arrived)} topics arrived other than written")
 
 
-def _pair(sink: RunningSink, options: Options) -> str:
+def _pair(sink: RunningSink, scope: Scope) -> str:
     """Time two recordings at once against the same two one after the other."""
     kinds = {"imu": ("sensor_msgs/msg/Imu", of.imu, 1.0), "tf": (
         "tf2_msgs/msg/TFMessage", of.transforms, 0.2)}  # fmt: skip
     rows = []
     for name, (msgtype, make, share) in kinds.items():
-        options.say(f"memory: two of {name}")
-        messages = QUICK_PAIR_MESSAGES if options.quick else PAIR_MESSAGES * options.scale
+        scope.say(f"memory: two of {name}")
+        messages = QUICK_PAIR_MESSAGES if scope.quick else PAIR_MESSAGES * scope.scale
         streams, seconds = [stream(f"/{name}", msgtype, make, 200)], messages * share / 200
-        path = options.folder / f"{name}.mcap"
+        path = scope.folder / f"{name}.mcap"
         write_mcap(path, streams, seconds)
         after_s, at_once_s = [], []
-        for number in range(options.runs):
+        for number in range(scope.runs):
             names = (f"first_{number}", f"second_{number}")
             after_s.append(sum(timed(ours, path, sink.port, each).seconds for each in names))
             _verify(sink, streams, seconds, copies=2)

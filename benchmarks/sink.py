@@ -167,7 +167,7 @@ def _serve(pipe: Connection) -> None:
             name: (topic.rows, topic.times_sum, topic.arrow_bytes, topic.batches)
             for name, topic in sink.topics.items()
         }
-        # Before the answer: whoever gets it may create the next topic at once.
+        # Before the answer: the client may create the next topic at once.
         sink.topics.clear()
         sink.sequences.clear()
         pipe.send(sums)
@@ -183,7 +183,7 @@ class RunningSink:
         self.pid = pid
 
     def sums(self) -> dict[str, tuple[int, int, int, int]]:
-        """Give rows, sum of record times, Arrow bytes and batches by topic, and start anew."""
+        """Give rows, sum of record times, Arrow bytes and batches by topic, and reset them."""
         self._pipe.send("sums")
         return dict(self._pipe.recv())
 
@@ -207,7 +207,7 @@ def running_sink() -> Iterator[RunningSink]:
 
 
 def _warm_up(sink: RunningSink) -> None:
-    """Put one row, so that whoever comes first does not pay for what the sink loads lately."""
+    """Put one row, so that the first subject does not pay for what the sink loads late."""
     client = flight.FlightClient(f"grpc://127.0.0.1:{sink.port}")
     body = {"locator": "warm/up", "ontology_tag": "x", "serialization_format": "default"}
     list(client.do_action(flight.Action("topic_create", json.dumps(body).encode())))

@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks.options import Options
+from benchmarks.scope import Scope
 from benchmarks.tables import table
 from benchmarks.timing import clocked
 
@@ -34,13 +34,13 @@ CASES: dict[str, tuple[list[str], dict[str, str], bytes]] = {
 }
 
 
-def run(options: Options) -> str:
+def run(scope: Scope) -> str:
     """Start each in turn, and give medians and their ratios to a bare start."""
-    options.say("startup")
+    scope.say("startup")
     wall_s: dict[str, list[float]] = {name: [] for name in CASES}
     busy_s: dict[str, list[float]] = {name: [] for name in CASES}
     # The first turn only fills caches.
-    for turn in range(1 + (QUICK_TURNS if options.quick else max(TURNS, options.runs))):
+    for turn in range(1 + (QUICK_TURNS if scope.quick else max(TURNS, scope.runs))):
         for name in CASES:
             before_s = _busy_s()
             taken_s = clocked(partial(_start, name))

@@ -11,7 +11,7 @@ from bridge.config import Settings, TopicSettings
 from bridge.definitions import DefinitionSources
 from bridge.errors import ConfigError, UsageError
 from bridge.ingest import (
-    BatchLimits,
+    BatchTargets,
     Identity,
     IngestOptions,
     TopicOptions,
@@ -108,11 +108,11 @@ def config_hash(settings: Settings) -> str:
 def ingest_options(
     settings: Settings, *, instance: str = "", attempt: int = 1, final: bool = True
 ) -> IngestOptions:
-    """Give what an ingest is told.
+    """Give the options of an ingest.
 
     Args:
         settings: All settings.
-        instance: Who sends.
+        instance: The sending bridge's name.
         attempt: Which try at the recording this is, from 1.
         final: Whether giving up follows when this try fails.
 
@@ -139,16 +139,16 @@ def ingest_options(
         environment=dict(os.environ),
         hostname=socket.gethostname(),
         on_error=OnErrorPolicy(ingest.on_error),
-        fail_on_topic_error=ingest.topic_errors == "fail",
+        topic_errors=ingest.topic_errors,
         message_errors_max=ingest.message_errors_max,
         verification=VerificationLevel(ingest.verification),
         hash_files=ingest.hash_files,
-        batches=BatchLimits(
-            batch_bytes_max=ingest.max_batch_size_bytes,
-            batch_rows_max=ingest.max_batch_size_records,
+        batches=BatchTargets(
+            max_batch_size_bytes=ingest.max_batch_size_bytes,
+            max_batch_size_records=ingest.max_batch_size_records,
             memory_budget_bytes=ingest.memory_budget_bytes,
         ),
-        limits=ReadLimits(**settings.reading.model_dump()),
+        reading=ReadLimits(**settings.reading.model_dump()),
         definitions=DefinitionSources(
             folders=definitions.folders, distro=definitions.distro, ament_prefix_path=ament
         ),

@@ -99,7 +99,7 @@ def test_the_key_comes_from_setting_file_or_credential(
 
 def test_limits_of_the_file_reach_the_reader(tmp_path: Path) -> None:
     """Every limit can be set under its own name; unset ones are those of the reader."""
-    assert ingest_options(load_settings(written(tmp_path, ""))).limits == ReadLimits()
+    assert ingest_options(load_settings(written(tmp_path, ""))).reading == ReadLimits()
     text = """
         [reading]
         chunk_bytes_max = 2000000
@@ -107,6 +107,6 @@ def test_limits_of_the_file_reach_the_reader(tmp_path: Path) -> None:
         channels_max = 4
         definition_bytes_max = 5
     """
-    assert ingest_options(load_settings(written(tmp_path, text))).limits == ReadLimits(
+    assert ingest_options(load_settings(written(tmp_path, text))).reading == ReadLimits(
         chunk_bytes_max=2_000_000, message_bytes_max=3, channels_max=4, definition_bytes_max=5
     )

@@ -1,7 +1,9 @@
 """Compression around a container and inside its payloads; that of chunks is the container's own.
 
 Rosbag2 can compress a file when it is closed (mode FILE: `bag_0.db3.zstd`) or every payload by
-itself (mode MESSAGE: the name does not tell, `metadata.yaml` does, and so do the first bytes).
+itself (mode MESSAGE: `metadata.yaml` and the first bytes show it, the name does not).
+
+Layout of a zstd frame: RFC 8878, section 3.1.1.
 """
 
 import os
@@ -16,10 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bridge.bags.codec_stream import pieces_of
 from bridge.bags.container import ChannelBlock, ReadLimits
 from bridge.bags.scratch import check_free, scratch_folder
-from bridge.bags.zstd_frame import HEADER_BYTES_MAX, content_size, is_frame
 from bridge.errors import (
     DamagedRecordingError,
     NotARecordingError,
@@ -27,8 +27,63 @@ from bridge.errors import (
     RecordingLimitError,
     ScratchSpaceError,
 )
-from bridge.files import open_regular
+from bridge.files import open_regular, version_of
 from bridge.model import RecordingFile
+
+
+def pieces_of(stream: Any, size_bytes: int) -> Iterator[bytes]:
+    """Yield what a stream holds in pieces of one size; only the last may be shorter.
+
+    A stream's own `read` never frees the bytes it was to fill when it raises (pyarrow 26), which
+    costs so much for each damaged message. Reading into a buffer of ours costs a copy instead.
+
+    Raises:
+        OSError: The stream breaks off or is damaged; nothing of that piece can be had.
+        pyarrow.ArrowException: Likewise.
+    """
+    buffer = bytearray(size_bytes)
+    view = memoryview(buffer)
+    while got := stream.readinto(buffer):
+        yield bytes(view[:got])
+
+
+MAGIC = b"\x28\xb5\x2f\xfd"
+"""How a zstd frame starts."""
+
+HEADER_BYTES_MAX = 18
+
+# Sizes in bytes of the fields of a frame header, by the flags of its descriptor.
+_DICTIONARY_ID_BYTES = (0, 1, 2, 4)
+_CONTENT_SIZE_BYTES = (0, 2, 4, 8)
+
+# A content size of two bytes starts to count here, for smaller ones fit into one.
+_TWO_BYTES_START = 256
+
+
+def is_frame(head: bytes) -> bool:
+    """Tell whether bytes start like a zstd frame."""
+    return head.startswith(MAGIC)
+
+
+def content_size(head: bytes) -> int | None:
+    """Read how many bytes a frame claims to hold; None where it does not say.
+
+    Args:
+        head: The first `HEADER_BYTES_MAX` bytes of the frame, or all where it has fewer.
+    """
+    if not is_frame(head) or len(head) <= len(MAGIC):
+        return None
+    descriptor = head[len(MAGIC)]
+    single_segment = bool(descriptor & 0x20)
+    size_bytes = _CONTENT_SIZE_BYTES[descriptor >> 6]
+    if single_segment and size_bytes == 0:
+        size_bytes = 1
+    start = len(MAGIC) + 1 + (not single_segment) + _DICTIONARY_ID_BYTES[descriptor & 3]
+    field = head[start : start + size_bytes]
+    if size_bytes == 0 or len(field) < size_bytes:
+        return None
+    return int.from_bytes(field, "little") + (_TWO_BYTES_START if size_bytes == 2 else 0)  # noqa: PLR2004
+
 
 RATIO_MAX = 1000
 """A file that claims to expand by more is a bomb, unless a single chunk could be as big."""
@@ -49,7 +104,7 @@ class ExpandedFile:
     """The decompressed copy of a compressed file.
 
     Attributes:
-        file: The copy, in a scratch folder; its path means nothing to a person.
+        file: The copy, in a scratch folder; its path means nothing to a user.
         torn: Why the copy lacks its end; empty where it is whole.
     """
 
@@ -80,20 +135,20 @@ def expand_file(
     """
     descriptor = open_regular(file.path)
     try:
-        before = os.fstat(descriptor)
+        before = version_of(descriptor)
+        file_bytes, _ = before
         claimed_bytes = _claimed(os.pread(descriptor, HEADER_BYTES_MAX, 0), file)
-        bytes_max = max(limits.chunk_bytes_max, RATIO_MAX * before.st_size)
+        bytes_max = max(limits.chunk_bytes_max, RATIO_MAX * file_bytes)
         if claimed_bytes > bytes_max:
             raise RecordingLimitError(
-                f"{before.st_size} compressed bytes claim to become {claimed_bytes}",
+                f"{file_bytes} compressed bytes claim to become {claimed_bytes}",
                 path=file.path,
                 hint="if it is trusted, raise reading.chunk_bytes_max to its full size",
             )
-        with scratch_folder(scratch_dir, needed_bytes=max(claimed_bytes, before.st_size)) as folder:
+        with scratch_folder(scratch_dir, needed_bytes=max(claimed_bytes, file_bytes)) as folder:
             copy = folder / f"expanded.{file.container}"
             torn = _expand(descriptor, copy, bytes_max=bytes_max, path=file.path)
-            after = os.fstat(descriptor)
-            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            if version_of(descriptor) != before:
                 raise RecordingChangedError(
                     "the file was written to while it was expanded", path=file.path
                 )

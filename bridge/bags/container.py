@@ -88,8 +88,8 @@ class ReadTally:
             of the channel where a container counts and of the topic where a recording does;
             `NOWHERE` for messages that belong to none that is declared.
         extras: Records that are no messages, by kind (attachments, metadata), counted.
-        unverified_messages: Messages yielded from parts of MCAP files without a checksum; the other
-            formats never carry one, and the reader above counts all of theirs.
+        unverified_messages: Messages yielded whose bytes no checksum guards; all of them in formats
+            that have none.
     """
 
     losses: list[Loss] = field(default_factory=list)
@@ -108,6 +108,10 @@ class ContainerReader(Protocol):
     @property
     def channels(self) -> Sequence[Channel]:
         """All channels, in order of `Channel.index`."""
+
+    @property
+    def bytes_read(self) -> int:
+        """How far reading has come, for progress; at most the size of the file's content."""
 
     @property
     def tally(self) -> ReadTally:

@@ -1,4 +1,4 @@
-"""Whether a storage file has a proper end, told from a few bytes at its edges.
+"""Whether a storage file has a proper end, read from a few bytes at its edges.
 
 A proper end is what a recorder writes last: the footer and magic of MCAP, the index position of
 a ROS 1 bag, the last frame of a zstd file, a sqlite3 file without journal whose length is what
@@ -6,14 +6,16 @@ its header says. It does not prove that the middle is sound; reading does that.
 """
 
 import os
-import stat
 import struct
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from bridge.bags.formats import FORMATS
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
+from bridge.errors import RecordingError, RecordingVanishedError
+from bridge.files import open_regular
 from bridge.model import Container, RecordingFile
 
 
@@ -37,12 +39,12 @@ ROSBAG1_MAGIC = b"#ROSBAG V2.0\n"
 ROSBAG1_HEAD_BYTES = 4096
 ROSBAG1_INDEX_POSITION = b"index_pos="
 
+SQLITE_LOGS = next(form.logs for form in FORMATS if form.container is Container.SQLITE3)
 SQLITE_HEADER_BYTES = 100
 SQLITE_PAGE_SIZE = struct.Struct(">16xH")
 SQLITE_PAGE_COUNT = struct.Struct(">28xI")
-# In the page size field 1 stands for 65536, which does not fit it.
+# In the page size field 1 means 65536, which does not fit.
 SQLITE_PAGE_SIZE_OF_ONE = 65536
-SQLITE_SIDECARS = ("-wal", "-journal")
 
 ZSTD_MAGIC = 0xFD2FB528
 ZSTD_SKIPPABLE_MAGIC = 0x184D2A50
@@ -59,10 +61,10 @@ def end_of(file: RecordingFile) -> End:
     Cost: a few reads of some bytes; for zstd one per block of 128 KiB.
     """
     try:
-        handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
+        handle = open_regular(file.path)
+    except RecordingVanishedError:
         return End.GONE
-    except OSError:
+    except RecordingError:
         return End.UNREADABLE
     try:
         return _end_of_open(handle, file)
@@ -74,8 +76,6 @@ def end_of(file: RecordingFile) -> End:
 
 def _end_of_open(handle: int, file: RecordingFile) -> End:
     facts = os.fstat(handle)
-    if not stat.S_ISREG(facts.st_mode):
-        return End.UNREADABLE
     if facts.st_size == 0:
         return End.EMPTY
     if not file.compression and file.container is Container.SQLITE3 and _has_sidecar(file.path):
@@ -118,7 +118,7 @@ def _sqlite_ends(handle: int, size_bytes: int) -> bool:
 
 
 def _has_sidecar(path: Path) -> bool:
-    for suffix in SQLITE_SIDECARS:
+    for suffix in SQLITE_LOGS:
         try:
             if path.with_name(path.name + suffix).lstat().st_size > 0:
                 return True

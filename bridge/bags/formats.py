@@ -1,4 +1,4 @@
-"""Telling storage formats by name and by first bytes; the bytes decide."""
+"""The storage formats, and how to recognise them by name and first bytes; the bytes decide."""
 
 import os
 import re
@@ -9,20 +9,49 @@ from bridge.errors import EmptyRecordingError, NotARecordingError
 from bridge.files import open_regular
 from bridge.model import Container
 
-SUFFIXES = {".mcap": Container.MCAP, ".db3": Container.SQLITE3, ".bag": Container.ROSBAG1}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageFormat:
+    """What distinguishes a storage format; `endings` has how its files end.
+
+    Attributes:
+        container: The format.
+        suffix: The end of its files' names.
+        magic: What its files begin with, whatever their version.
+        logs: Endings of files beside a storage file that hold a part of its content while it is
+            open.
+        sidecars: Endings of all files that belong to a storage file, `logs` among them.
+    """
+
+    container: Container
+    suffix: str
+    magic: bytes
+    logs: tuple[str, ...] = ()
+    sidecars: tuple[str, ...] = ()
+
+
+FORMATS = (
+    StorageFormat(container=Container.MCAP, suffix=".mcap", magic=b"\x89MCAP0\r\n"),
+    StorageFormat(
+        container=Container.SQLITE3,
+        suffix=".db3",
+        magic=b"SQLite format 3\x00",
+        logs=("-wal", "-journal"),
+        sidecars=("-wal", "-shm", "-journal"),
+    ),
+    StorageFormat(container=Container.ROSBAG1, suffix=".bag", magic=b"#ROSBAG V"),
+)
+
+STORAGE_SUFFIXES = tuple(form.suffix for form in FORMATS)
+SIDECAR_SUFFIXES = tuple(suffix for form in FORMATS for suffix in form.sidecars)
+CONTAINERS = {form.suffix: form.container for form in FORMATS}
 
 COMPRESSION_SUFFIX = ".zstd"
 COMPRESSION = "zstd"
 COMPRESSION_MAGIC = b"\x28\xb5\x2f\xfd"
 
-MAGICS = {
-    b"\x89MCAP0\r\n": Container.MCAP,
-    b"SQLite format 3\x00": Container.SQLITE3,
-    b"#ROSBAG V": Container.ROSBAG1,
-}
-
 PRINTABLE = frozenset(b"\t\n\r\f" + bytes(range(0x20, 0x7F)))
-"""What texts consist of; no storage format begins with nothing but these."""
+"""What texts consist of; every storage format has other bytes near its start."""
 
 HEAD_BYTES = 256
 """How much of a file is looked at."""
@@ -31,8 +60,8 @@ SPLIT = re.compile(r"(?P<base>.+)_(?P<number>[0-9]{1,9})")
 """How the recorder names splits: the recording's name and a number without padding."""
 
 TEMPORARY_SUFFIXES = (
-    ".active", ".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download",
-    "-wal", "-shm", "-journal", "~",
+    ".active", ".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", "~",
+    *SIDECAR_SUFFIXES,
 )  # fmt: skip
 """Ends of names that recorders and copying programs give to what is not finished."""
 
@@ -42,7 +71,7 @@ TEMPORARY_PREFIXES = (".", "~", "#")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageName:
-    """What the name of a storage file tells.
+    """What the name of a storage file says.
 
     Attributes:
         name: The file's name.
@@ -62,7 +91,7 @@ class StorageName:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell names of files that something else is still working on, or that nobody should see."""
+    """Say whether a name is that of an unfinished or hidden file."""
     return name.startswith(TEMPORARY_PREFIXES) or name.lower().endswith(TEMPORARY_SUFFIXES)
 
 
@@ -76,7 +105,7 @@ def storage_name(name: str) -> StorageName | None:
         compression = COMPRESSION
         plain = plain[: -len(COMPRESSION_SUFFIX)]
     stem, suffix = os.path.splitext(plain)  # noqa: PTH122 - ten times a path's, and every scan asks
-    container = SUFFIXES.get(suffix.lower())
+    container = CONTAINERS.get(suffix.lower())
     if container is None:
         return None
     split = SPLIT.fullmatch(stem)
@@ -91,11 +120,11 @@ def storage_name(name: str) -> StorageName | None:
 
 
 def sniff(path: Path, named: StorageName | None) -> tuple[Container, str]:
-    """Tell container and compression of a file by its first bytes.
+    """Recognise container and compression of a file by its first bytes.
 
     Args:
         path: The file.
-        named: What its name tells; decides where the bytes say nothing, since a damaged file may
+        named: What its name says; decides where the bytes say nothing, since a damaged file may
             have lost its first bytes and still hold messages.
 
     Raises:
@@ -114,9 +143,9 @@ def sniff(path: Path, named: StorageName | None) -> tuple[Container, str]:
             path=path,
             hint="the recorder was stopped before it wrote anything, or a copy failed",
         )
-    for magic, container in MAGICS.items():
-        if head.startswith(magic):
-            return container, ""
+    for form in FORMATS:
+        if head.startswith(form.magic):
+            return form.container, ""
     if head.startswith(COMPRESSION_MAGIC):
         if named is not None:
             return named.container, COMPRESSION

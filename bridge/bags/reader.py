@@ -11,18 +11,16 @@ from typing import Self
 
 from bridge.bags.compression import decompress_messages, is_compressed
 from bridge.bags.container import NOWHERE, ChannelBlock, ReadLimits, ReadTally
-from bridge.bags.file_hashes import FileHashes
+from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
-from bridge.bags.mcap.reader import McapReader
+from bridge.bags.merging import Resolve, distro_of, merge_channels, merged_metadata
 from bridge.bags.metadata import read_hints
-from bridge.bags.recording_metadata import distro_of, merged_metadata
 from bridge.bags.storage_files import (
     StorageFile,
     allow_descriptors,
     is_lack_of_descriptors,
     open_storage_file,
 )
-from bridge.bags.topics import Resolve, merge_channels
 from bridge.definitions import DefinitionSources
 from bridge.errors import RecordingChangedError, RecordingError
 from bridge.model import Loss, MessageBlock, Recording, RecordingFile, Serialization, Topic
@@ -35,7 +33,7 @@ class RecordingReader:
     are read to their end.
 
     Attributes:
-        recording: What is read, with the formats that the files' bytes tell.
+        recording: What is read, with the formats that the files' bytes show.
         topics: All topics; final before the first block.
         metadata: What the recording says of itself; see `merged_metadata` for the names.
         recorded_bytes: Size of all files.
@@ -63,8 +61,6 @@ class RecordingReader:
         self._compressed_messages = mode.upper() == "MESSAGE"
         self._done_bytes = 0
         self._current: StorageFile | None = None
-        self._payload_bytes = 0
-        self._unguarded_messages = 0
         self.recorded_bytes = sum(opened.source.size_bytes for opened in files)
         self.metadata: Mapping[str, object] = MappingProxyType(
             merged_metadata(
@@ -85,7 +81,6 @@ class RecordingReader:
         tally = ReadTally(
             losses=[*self._losses, *self._late_losses],
             skipped=self._undecompressed.copy(),
-            unverified_messages=self._unguarded_messages,
         )
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             # Readers of working copies know those by their own names.
@@ -129,9 +124,9 @@ class RecordingReader:
         """How far reading has come, out of `recorded_bytes`."""
         if self._current is None:
             return self._done_bytes
-        container = self._current.container
-        within = container.bytes_read if isinstance(container, McapReader) else self._payload_bytes
-        return self._done_bytes + min(within, self._current.source.size_bytes)
+        # The content of a compressed file is longer than the file.
+        within = min(self._current.container.bytes_read, self._current.source.size_bytes)
+        return self._done_bytes + within
 
     def blocks(self) -> Iterator[MessageBlock]:
         """Yield the intact messages of all files, file after file, each in its own order.
@@ -144,12 +139,9 @@ class RecordingReader:
                 believed.
         """
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
-            self._current, self._payload_bytes = opened, 0
+            self._current = opened
             try:
                 for block in opened.container.blocks():
-                    if not isinstance(opened.container, McapReader):
-                        self._payload_bytes += int((block.ends - block.starts).sum())
-                        self._unguarded_messages += len(block.starts)
                     yield from self._messages(block, topic_of[block.channel])
             except RecordingChangedError:
                 raise
@@ -160,7 +152,7 @@ class RecordingReader:
             self._done_bytes += opened.source.size_bytes
 
     def _messages(self, block: ChannelBlock, topic: int) -> Iterator[MessageBlock]:
-        """Decompress payloads where each is compressed by itself, which no name tells."""
+        """Decompress payloads where each is compressed by itself, which no name shows."""
         plain: Iterable[ChannelBlock] = (block,)
         if self.topics[topic].serialization is Serialization.CDR and (
             self._compressed_messages or is_compressed(block)
@@ -181,7 +173,7 @@ class RecordingReader:
             self._undecompressed[topic, reason] += count
 
     def hash_files(self) -> FileHashes:
-        """Begin taking the SHA-256 of every file in the background; closing gives it up."""
+        """Start taking the SHA-256 of every file in the background; closing gives it up."""
         hashes = FileHashes({opened.file.path: opened.source for opened in self._files})
         self._stack.callback(hashes.stop)
         return hashes
@@ -260,7 +252,7 @@ def _with_hints(recording: Recording) -> Recording:
 def _open(
     file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None, stack: ExitStack
 ) -> StorageFile:
-    """Open one file by what its bytes tell; nothing stays open when that fails."""
+    """Open one file by what its bytes show; nothing stays open when that fails."""
     container, compression = sniff(file.path, storage_name(file.path.name))
     known = replace(file, container=container, compression=compression)
     with ExitStack() as attempt:

@@ -155,7 +155,7 @@ def _load_file(path: Path) -> Recording:
 
 
 def load_storage_file(path: Path) -> Recording:
-    """Load one storage file by itself, whatever lies beside it.
+    """Load one storage file by itself, whatever else is in its folder.
 
     Raises:
         NotARecordingError: The name or the bytes are those of something else.

@@ -1,8 +1,8 @@
 """Private scratch folders: checked against free space first, removed afterwards.
 
 Everything the readers write goes here and nowhere else: copies of databases that need recovery,
-and expanded files. Whoever uses a folder holds a lock on it, which ends with the process; so what
-a killed process left behind can be told from what is in use.
+and expanded files. Each folder is locked by its user, and the lock ends with the process; so a
+folder that a killed process left behind can be distinguished from one in use.
 """
 
 import fcntl

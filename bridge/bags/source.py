@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bridge.errors import DamagedRecordingError, RecordingChangedError
-from bridge.files import open_regular
+from bridge.files import open_regular, version_of
 
 
 class Source(Protocol):
@@ -64,9 +64,8 @@ class FileSource:
         self.torn = ""
         self.seekable = True
         self._descriptor = open_regular(path)
-        status = os.fstat(self._descriptor)
-        self.size_bytes = status.st_size
-        self._mtime_ns = status.st_mtime_ns
+        self._version = version_of(self._descriptor)
+        self.size_bytes, _ = self._version
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Read bytes; see `Source.read_at`. One copy from the page cache."""
@@ -93,11 +92,11 @@ class FileSource:
 
     def check_unchanged(self) -> None:
         """Compare size and modification time with those at opening; see `Source`."""
-        status = os.fstat(self._descriptor)
-        if (status.st_size, status.st_mtime_ns) != (self.size_bytes, self._mtime_ns):
+        version = version_of(self._descriptor)
+        if version != self._version:
             raise RecordingChangedError(
                 f"the file changed while it was read: {self.size_bytes} bytes became "
-                f"{status.st_size}, or its modification time moved",
+                f"{version[0]}, or its modification time moved",
                 path=self.path,
                 hint="it is read again once nobody writes to it any more",
             )

@@ -19,7 +19,7 @@ INDEX_DIGITS = 5
 
 
 def split_up(recording: Recording) -> list[Recording]:
-    """Take a recording apart into its storage files.
+    """Split a recording into its storage files.
 
     Of a compressed file and its plain twin the plain one is given: its compression is under way.
     A recording of a single file without a number is no part of anything and stays as it is.
@@ -36,7 +36,7 @@ def split_up(recording: Recording) -> list[Recording]:
     for file in _without_twins(recording.files):
         index = indexes[file.path]
         split = Split(
-            # A lone file is named after itself as long as no other stands beside it.
+            # A lone file is named after itself as long as no other is beside it.
             recording=_base_of(file) if lone else recording.name,
             folder=file.path.parent,
             index=index,

@@ -88,7 +88,7 @@ def open_storage_file(
                 plain, torn = expanded.file, expanded.torn
             container = _open_plain(plain, limits=limits, scratch_dir=scratch_dir)
     except RecordingError as error:
-        # A working copy means nothing to a person.
+        # A working copy means nothing to a user.
         error.path = file.path
         raise
     stack.callback(container.close)

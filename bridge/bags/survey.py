@@ -1,7 +1,7 @@
 """Reading a recording to its end without keeping anything, to learn what can be had of it.
 
-What is lost inside of a file shows only when it is read. Where that has to be known beforehand
-(what is told of a sequence when it is created can never be changed), the recording is read twice:
+A loss inside a file shows only when the file is read. Where that has to be known beforehand
+(a sequence's metadata can never be changed once it is created), the recording is read twice:
 once here, and once for its messages.
 """
 
@@ -23,7 +23,7 @@ class Survey:
         messages: Messages that can be read, by index of the topic.
         skipped: Messages that were found but cannot be used, by index of the topic (`NOWHERE` for
             those of none) and reason.
-        unverified_messages: How many of the messages no checksum stands behind.
+        unverified_messages: How many of the messages no checksum covers.
     """
 
     healthy: bool
@@ -45,7 +45,7 @@ def survey(reader: RecordingReader, *, progress: Callable[[int], None] | None = 
 
     Args:
         reader: Open, nothing of it read yet.
-        progress: Told of more bytes of the files that were read.
+        progress: Called with the number of bytes read since the last call.
 
     Raises:
         RecordingChangedError: A file changed meanwhile.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.bags.codec_stream import pieces_of
+from bridge.bags.compression import pieces_of
 from bridge.bags.container import ReadLimits
 from bridge.bags.source import FileSource
 from bridge.errors import RecordingLimitError
@@ -25,7 +25,7 @@ BLOCKS_KEPT = 16
 """How many blocks behind the reading position are kept."""
 
 BLOCKS_KEPT_OF_END = 4
-"""How many of the last blocks are kept for good: the summary is there."""
+"""How many of the last blocks are kept permanently: the summary is there."""
 
 EXPANSION_MAX = 1000
 """A file that expands by more is a bomb, unless a single chunk could be as large."""

@@ -1,7 +1,7 @@
-"""One cursor per message, as arrays: where every message of a batch stands while it is walked.
+"""One cursor per message, as arrays: the position in every message of a batch while it is walked.
 
 A walk never raises on bad payloads. A cursor that left its payload keeps going over whatever bytes
-lie there, and since cursors only move forward, comparing them with the ends at the very end finds
+follow, and since cursors only move forward, comparing them with the ends at the very end finds
 every message that was too short, whatever happened in between.
 """
 

@@ -20,8 +20,8 @@ from bridge.cdr.layout import (
     Wide,
 )
 from bridge.cdr.plan import Plan, compile_plan
-from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Source
+from bridge.cdr.steps import Rejects
 from bridge.definitions import WIDE
 from bridge.errors import DecodeError
 from bridge.model import (

@@ -61,7 +61,7 @@ class Wide(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a plan must know about the serialisation, byte order apart.
+    """What a plan must know about the serialisation, except the byte order.
 
     Attributes:
         header_bytes: Bytes before the first field that do not count for alignment.

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from bridge.cdr.assembly import Shape, list_array
 from bridge.cdr.cursor import LOST, Cursor, Lone, lone_of
-from bridge.cdr.rejects import Rejects
 from bridge.cdr.repeated import LocatedRepeated, is_built_alike, is_repeated, may_repeat
 from bridge.cdr.sequences import Count
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.steps import Located, Step
+from bridge.cdr.steps import Located, Rejects, Shape, Step, list_array
 
 TOGETHER_ROWS_MIN = 10
 """Fewer rows than this are walked one by one (measured: arrays win from about a dozen on)."""
@@ -34,7 +32,7 @@ class Scattered:
     """A collection of elements of varying size.
 
     Attributes:
-        count: How the number of elements is told.
+        count: How the number of elements is known.
         steps: The way through one element.
         element: How the leaves of the steps make an element.
         type: The Arrow list type of the column.
@@ -61,13 +59,13 @@ class Scattered:
         """Step behind the collection and remember where its elements' parts lay."""
         counts = self.count.take(cursor)
         if self._may_repeat(cursor, counts):
-            begin, lone = int(cursor.at[0]), lone_of(cursor, 0)
+            start, lone = int(cursor.at[0]), lone_of(cursor, 0)
             noted = walk_alone(self.steps, lone, int(counts[0]))
-            firsts = np.array(noted, dtype=np.int64) - begin
-            lengths_at = np.array(lone.lengths_at, dtype=np.int64) - begin
-            size_bytes = lone.at - begin
+            firsts = np.array(noted, dtype=np.int64) - start
+            lengths_at = np.array(lone.lengths_at, dtype=np.int64) - start
+            size_bytes = lone.at - start
             if is_repeated(cursor, size_bytes):
-                row = self._located(cursor.row(0), counts[:1], firsts + begin)
+                row = self._located(cursor.row(0), counts[:1], firsts + start)
                 cursor.at += size_bytes
                 return LocatedRepeated(first=row, rows=len(cursor))
             if is_built_alike(cursor, size_bytes, lengths_at):

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from bridge.cdr.assembly import Shape
 from bridge.cdr.cursor import Cursor, Move
 from bridge.cdr.fixed import Absent, FixedLeaf, FixedRun
 from bridge.cdr.layout import LENGTH_BYTES, Primitive, Rules, primitive
 from bridge.cdr.nested import Scattered
 from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
-from bridge.cdr.steps import Step
-from bridge.cdr.text import Text
-from bridge.cdr.wide import WideText
+from bridge.cdr.steps import Shape, Step
+from bridge.cdr.text import TextStep
+from bridge.cdr.wide import WideTextStep
 from bridge.definitions import DUMMY_MEMBER, STRINGS
 from bridge.errors import DefinitionError
 from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
@@ -182,9 +181,11 @@ class _Builder:
         self._close_run()
         move = self._align(LENGTH_BYTES)
         if kind.name == "wstring":
-            self.steps.append(WideText(move=move, bound=kind.bound, layout=self.rules.wide))
+            self.steps.append(WideTextStep(move=move, bound=kind.bound, layout=self.rules.wide))
         else:
-            self.steps.append(Text(move=move, bound=kind.bound, terminated=self.rules.terminated))
+            self.steps.append(
+                TextStep(move=move, bound=kind.bound, terminated=self.rules.terminated)
+            )
         self.bytes_min += LENGTH_BYTES
         self._behind_anything(1)
         return Shape(type=pa.string())

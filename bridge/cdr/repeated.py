@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from bridge.cdr.cursor import Cursor
-from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import SLAB_BYTES, Positions, Source
-from bridge.cdr.steps import Located
+from bridge.cdr.steps import Located, Rejects
 
 REPEATED_ROWS_MIN = 64
 """Fewer rows than this are not worth a look whether they are all alike."""

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from bridge.cdr.assembly import Shape, list_array
 from bridge.cdr.cursor import LOST, Cursor, Lone, Move
-from bridge.cdr.fixed import FixedLeaf, FixedRun, gather_leaves, split_records, wrap_leaf
-from bridge.cdr.rejects import Rejects
+from bridge.cdr.fixed import FixedLeaf, FixedRun, gather_leaves, split_records, view_of, wrap_leaf
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.values import view_of
+from bridge.cdr.steps import Rejects, Shape, list_array
 
 WEIGHTLESS_ELEMENTS_MAX = 64
 """The most elements of a sequence whose elements take no bytes (ROS 1 sequences of Empty)."""
@@ -18,7 +16,7 @@ WEIGHTLESS_ELEMENTS_MAX = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """How a collection tells its number of elements.
+    """How the number of elements of a collection is known.
 
     Attributes:
         move: The padding before the length of a sequence; unused for an array.
@@ -77,7 +75,7 @@ class Packed:
     """A sequence of elements of fixed size without gaps between them: one ragged copy.
 
     Attributes:
-        count: How the number of elements is told.
+        count: How the number of elements is known.
         alignment: What the first element is aligned to, where there is one.
         element_bytes: Size of an element.
         leaves: The fields of an element; one that covers it all for a number.
@@ -148,7 +146,7 @@ class Strided:
     differently; all others begin where one like them ended, so they repeat with one stride.
 
     Attributes:
-        count: How the number of elements is told.
+        count: How the number of elements is known.
         runs: The runs of an element.
         stride_bytes: From the end of one element to the end of the next.
         element: How the fields make an element.

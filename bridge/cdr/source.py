@@ -67,8 +67,8 @@ class Source:
     def lengths_at(self, where: Positions) -> Positions:
         """Read the unsigned 32-bit lengths at positions, as int64, shape (n,).
 
-        Positions behind the buffer read its last bytes instead: whoever asked for them has left
-        its payload, which is found when cursors are compared with the payloads' ends.
+        Positions behind the buffer read its last bytes instead: such a cursor has left its
+        payload, which is found when cursors are compared with the payloads' ends.
         """
         np.minimum(where, len(self.data) - LENGTH_BYTES, out=where)
         lengths: NDArray[np.uint32] = self.window(LENGTH_BYTES)[where].view(np.uint32)

@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bridge.cdr.cursor import LOST, Cursor, Lone, Move
-from bridge.cdr.rejects import Rejects
 from bridge.cdr.repeated import LocatedRepeated, is_repeated, may_repeat
 from bridge.cdr.source import Positions, Source
+from bridge.cdr.steps import Rejects, offsets_of
 
 INVALID_UTF8 = "invalid_utf8"
 
@@ -30,12 +30,12 @@ _SECOND_MAX[0xED], _SECOND_MAX[0xF4] = 0x9F, 0x8F
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class TextStep:
     """A `string`: a length, then that many bytes of UTF-8, in CDR with a NUL behind them.
 
     Attributes:
         move: The padding before the length.
-        bound: The most bytes allowed, terminator aside, or 0.
+        bound: The most bytes allowed, without the terminator, or 0.
         terminated: Whether the length includes a NUL. A length of 0 and a missing NUL are
             tolerated as Fast-CDR does when it reads.
     """
@@ -89,7 +89,7 @@ class Text:
 class LocatedText:
     """A string's bytes in every row: starts and lengths (terminators included), shape (n,)."""
 
-    text: Text
+    text: TextStep
     starts: Positions
     lengths: Positions
 
@@ -126,13 +126,6 @@ def _binary_array(source: Source, starts: Positions, lengths: Positions) -> pa.A
         count,
         [None, pa.py_buffer(offsets_of(lengths)), source.ragged(starts, lengths)],
     )
-
-
-def offsets_of(lengths: Positions) -> NDArray[np.int32]:
-    """Give the Arrow offsets of rows with these lengths, shape (n,) -> shape (n + 1,)."""
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
 
 
 def invalid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -7,11 +7,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bridge.cdr.cursor import LOST, Cursor, Lone, Move
+from bridge.cdr.fixed import view_of
 from bridge.cdr.layout import WideLayout
-from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.text import offsets_of
-from bridge.cdr.values import view_of
+from bridge.cdr.steps import Rejects, offsets_of
 
 INVALID_UTF16 = "invalid_utf16"
 
@@ -20,7 +19,7 @@ _TWO_BYTES, _THREE_BYTES, _FOUR_BYTES, _BEHIND_UNICODE = 0x80, 0x800, 0x10000, 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WideText:
+class WideTextStep:
     """A `wstring`: a length, then code units.
 
     Attributes:
@@ -72,7 +71,7 @@ class WideText:
 class LocatedWideText:
     """A wide string's code units in every row: starts and numbers of units, shape (n,)."""
 
-    text: WideText
+    text: WideTextStep
     starts: Positions
     units: Positions
 

@@ -5,21 +5,21 @@ What is offered here is loaded on first use: most commands need little of it, `-
 
 from importlib import import_module
 
-from bridge.cli.entry import main
+from bridge.cli.commands import main
 
 # Type checkers take this name for what it is in `typing`, which takes its time to import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bridge.cli.config_text import annotated_toml, reference_page
+    from bridge.cli.config import annotated_toml, reference_page
     from bridge.cli.demo.drive import write_drive
     from bridge.cli.program import app
 
 __all__ = ["annotated_toml", "app", "main", "reference_page", "write_drive"]
 
 _HOMES = {
-    "annotated_toml": "bridge.cli.config_text",
+    "annotated_toml": "bridge.cli.config",
     "app": "bridge.cli.program",
-    "reference_page": "bridge.cli.config_text",
+    "reference_page": "bridge.cli.config",
     "write_drive": "bridge.cli.demo.drive",
 }
 

@@ -1,8 +1,13 @@
-"""Every command, where its code is, and the help page that lists them all.
+"""Every command, where its code is, the help page that lists them, and the program's start.
 
 Nothing is imported here, so that `mosaico-bridge --help` costs little more than Python itself, and
 a command only what it uses. Tests hold the page against the commands and options that there are.
 """
+
+import sys
+from importlib import import_module
+
+from bridge.version import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": (
@@ -27,11 +32,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "explain": (
         "bridge.cli.explain:explain",
-        "Say which completeness rule a recording meets",
+        "Show which completeness rule a recording meets",
     ),
     "retry": (
         "bridge.cli.retry:retry",
-        "Put recordings back into the queue, with all their attempts",
+        "Put recordings back into the queue, with all attempts",
     ),
     "forget": (
         "bridge.cli.retry:forget",
@@ -59,14 +64,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "notifications": (
         "bridge.cli.notifications:notifications",
-        "Show what the platform has notified this bridge of",
+        "Show the notifications of the platform",
     ),
     "config": (
         "bridge.cli.config:config",
         "Show the settings in force, or everything that can be set",
     ),
 }
-"""Name of the command -> module and name of its function, and how the function's help begins."""
+"""Name of the command -> module and name of its function, and the first words of its help."""
 
 OPTIONS = {
     "--version": "Show the version.",
@@ -100,3 +105,14 @@ def help_page() -> str:
 def _columns(rows: dict[str, str]) -> list[str]:
     width = max(map(len, rows))
     return [f"  {name:<{width}}  {text}" for name, text in rows.items()]
+
+
+def main() -> None:
+    """Run the command line and exit with a code that means something."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        sys.stdout.write(help_page() + "\n")
+    elif sys.argv[1:] == ["--version"]:
+        sys.stdout.write(__version__ + "\n")
+    else:
+        import_module("bridge.cli.program").main()
+    sys.exit(0)

@@ -5,16 +5,13 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile, StateFolder, WatchFolder
 from bridge.cli.status import clock_time
-from bridge.cli.terminal import cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, table
 from bridge.config import load_settings
-from bridge.daemon import PARTS, Explanation, State
+from bridge.daemon import PARTS, WHOLE_ON_PLATFORM, Explanation
 from bridge.daemon import explain as explain_path
 from bridge.units import SECOND_NS
-
-ARRIVED = frozenset({State.FINALISED, State.DISPOSED})
 
 
 def explain(
@@ -24,10 +21,10 @@ def explain(
     state: StateFolder = None,
     json: AsJson = False,
 ) -> int:
-    """Say which completeness rule a recording meets, what it waits for, and its story so far.
+    """Show which completeness rule a recording meets, what it waits for, and its story so far.
 
     Exits with 0 when it is on the platform whole, 3 while it waits or when it is there in part,
-    65 when it is no recording or needs a person.
+    65 when it is no recording or needs attention.
     """
     settings = load_settings(config, {"watch.folder": folder, "state.folder": state})
     found = explain_path(path, settings)
@@ -41,9 +38,9 @@ def explain(
 def _exit(found: Explanation) -> Exit:
     if found.entry is None:
         return Exit.BAD_RECORDING if found.verdict is None else Exit.PARTIAL
-    if found.entry.state in PARTS["needs_person"]:
+    if found.entry.state in PARTS["needs_attention"]:
         return Exit.BAD_RECORDING
-    return Exit.OK if found.entry.state in ARRIVED else Exit.PARTIAL
+    return Exit.OK if found.entry.state in WHOLE_ON_PLATFORM else Exit.PARTIAL
 
 
 def _print(found: Explanation) -> None:

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from bridge.bags import load_recording, load_split, split_up
-from bridge.cli.connect import reach
-from bridge.cli.exits import Exit, exit_code
 from bridge.cli.options import AsJson, ConfigFile, Host, ServerPort, StateFolder
-from bridge.cli.progress import progress
-from bridge.cli.report import print_report
-from bridge.cli.terminal import err, print_error, print_json
+from bridge.cli.platform import reach
+from bridge.cli.report import print_report, progress
+from bridge.cli.terminal import Exit, err, exit_code, print_error, print_json
 from bridge.client import MosaicoClient
 from bridge.compose import ingest_options
 from bridge.config import Settings, load_settings

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from bridge.bags import RecordingReader, Survey, load_recording, open_recording, survey
-from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile
 from bridge.cli.report import OUTCOME_STYLES
-from bridge.cli.terminal import cell, out, print_json, size, table
+from bridge.cli.terminal import Exit, cell, out, print_json, size, table
 from bridge.compose import ingest_options
 from bridge.config import load_settings
 from bridge.ingest import TopicReport, plan_topics
@@ -33,7 +32,7 @@ def inspect(
     recording = load_recording(path)
     with open_recording(
         recording,
-        limits=options.limits,
+        limits=options.reading,
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
     ) as reader:

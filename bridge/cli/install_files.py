@@ -14,8 +14,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.exits import Exit
-from bridge.cli.terminal import err
+from bridge.cli.terminal import Exit, err
 from bridge.config import Settings
 from bridge.errors import BridgeError, ConfigError
 

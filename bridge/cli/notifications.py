@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.connect import reach
-from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
+from bridge.cli.platform import reach
 from bridge.cli.status import clock_time
-from bridge.cli.terminal import cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
@@ -17,7 +16,7 @@ from bridge.errors import NotFoundError, UsageError
 SHOWN_MAX = 100_000
 
 notifications = typer.Typer(
-    help="Show what the platform has notified this bridge of, or clear it there.",
+    help="Show the notifications of the platform, or clear them there.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

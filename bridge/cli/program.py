@@ -11,8 +11,7 @@ import typer.core
 import typer.main
 
 from bridge.cli.commands import COMMANDS, help_page
-from bridge.cli.exits import Exit, exit_code
-from bridge.cli.terminal import err, print_error
+from bridge.cli.terminal import Exit, err, exit_code, print_error
 from bridge.errors import BridgeError
 from bridge.version import __version__
 
@@ -61,7 +60,7 @@ class Program(typer.core.TyperGroup):
         return help_page()
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """Offer the commands that begin so, from the table; options come from typer."""
+        """Offer the commands with this beginning, from the table; options come from typer."""
         offered = [
             typer.core.CompletionItem(name, help=summary)  # type: ignore[attr-defined]
             for name, (_, summary) in COMMANDS.items()
@@ -108,7 +107,7 @@ def main() -> NoReturn:
         err.print("interrupted")
         sys.exit(Exit.INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output went away, as `head` does; there is nobody to tell.
+        # The reader of our output went away, as `head` does; nobody is left to read it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.FAILED)
     sys.exit(code or Exit.OK)

@@ -1,7 +1,202 @@
-"""Prints what became of one recording: a line for each topic, the sums, and what was lost."""
+"""Shows an ingest: bars or lines while it runs, afterwards a line for each topic and the sums."""
 
-from bridge.cli.terminal import cell, out, size, table
-from bridge.ingest import IngestReport, TopicOutcome
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from bridge.cli.terminal import cell, err, is_interactive, out, printable, size, table
+from bridge.ingest import IngestReport, NoEvents, TopicOutcome, TopicReport
+
+LINE_INTERVAL_S = 5.0
+REFRESHES_PER_S = 8
+# More topics than a screen has room for are counted in the sum alone.
+TOPIC_BARS_MAX = 12
+
+
+class ProgressBars(NoEvents):
+    """Events of one or several ingests, one after the other, as bars: files, bytes, topics.
+
+    Args:
+        files: How many recordings there are; the bar of files is for more than one.
+    """
+
+    def __init__(self, files: int) -> None:
+        self._files = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err
+        )
+        self._count = self._files.add_task("recordings", total=files, visible=files > 1)
+        self._begun = 0
+        self._bytes = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[messages]:,} messages"),
+            console=err,
+        )
+        self._task = self._bytes.add_task("", visible=False, messages=0)
+        self._topics = Progress(
+            TextColumn("  {task.description}", style="dim"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed:,.0f}{task.fields[of]} messages", style="dim"),
+            console=err,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._messages = 0
+        self._live = Live(
+            Group(self._files, self._bytes, self._topics),
+            console=err,
+            transient=True,
+            refresh_per_second=REFRESHES_PER_S,
+        )
+
+    def __enter__(self) -> Self:
+        """Show the bars."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Remove the bars."""
+        self._live.stop()
+
+    def started(
+        self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
+    ) -> None:
+        """Start the bars of bytes and topics again, for one more recording."""
+        del recording, message_count
+        self._files.update(self._count, completed=self._begun)
+        self._begun += 1
+        self._messages = 0
+        for task in self._tasks.values():
+            self._topics.remove_task(task)
+        self._tasks.clear()
+        self._bytes.reset(
+            self._task,
+            total=size_bytes,
+            description=escape(printable(sequence)),
+            visible=True,
+            messages=0,
+        )
+
+    def topic_planned(self, *, topic: TopicReport) -> None:
+        """Give a topic that will be sent its bar; so many bars, the rest only count in the sum."""
+        if topic.outcome not in {TopicOutcome.MAPPED, TopicOutcome.GENERIC}:
+            return
+        if topic.name in self._tasks or len(self._tasks) >= TOPIC_BARS_MAX:
+            return
+        total = topic.messages_recorded
+        self._tasks[topic.name] = self._topics.add_task(
+            escape(printable(topic.name)), total=total, of="" if total is None else f" of {total:,}"
+        )
+
+    def read(self, *, recorded_bytes: int) -> None:
+        """Advance by bytes read."""
+        self._bytes.advance(self._task, recorded_bytes)
+
+    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
+        """Count messages."""
+        del arrow_bytes
+        self._messages += messages
+        self._bytes.update(self._task, messages=self._messages)
+        if topic in self._tasks:
+            self._topics.advance(self._tasks[topic], messages)
+
+    def finished(self, *, report: IngestReport) -> None:
+        """One more recording has arrived."""
+        del report
+        self._files.update(self._count, completed=self._begun)
+
+
+class ProgressLines(NoEvents):
+    """Events of ingests as plain lines: at the start, every few seconds, at the end."""
+
+    def __init__(self) -> None:
+        self._sequence = ""
+        self._size_bytes = 0
+        self._read_bytes = 0
+        self._messages = 0
+        self._last_line_s = 0.0
+
+    def __enter__(self) -> Self:
+        """Nothing to set up."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to tear down."""
+
+    def started(
+        self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
+    ) -> None:
+        """Say what is sent now."""
+        del message_count
+        self._sequence, self._size_bytes = printable(sequence), size_bytes
+        self._read_bytes = self._messages = 0
+        self._last_line_s = time.monotonic()
+        self._say(f"{printable(recording)}: sending {size(size_bytes)} as {self._sequence}")
+
+    def read(self, *, recorded_bytes: int) -> None:
+        """Say now and then how far it is; before the start, damage is being located."""
+        if not self._sequence:
+            return
+        self._read_bytes += recorded_bytes
+        now_s = time.monotonic()
+        if now_s - self._last_line_s >= LINE_INTERVAL_S:
+            self._last_line_s = now_s
+            share = self._read_bytes / self._size_bytes if self._size_bytes else 1.0
+            self._say(
+                f"{self._sequence}: {share:.0%} ({size(self._read_bytes)}), "
+                f"{self._messages} messages"
+            )
+
+    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
+        """Count messages."""
+        del topic, arrow_bytes
+        self._messages += messages
+
+    def finished(self, *, report: IngestReport) -> None:
+        """Say that it is done."""
+        self._say(
+            f"{printable(report.sequence)}: {report.messages_sent} messages in "
+            f"{report.seconds:.2f} s, verified: {report.verification}"
+        )
+
+    def _say(self, line: str) -> None:
+        err.print(line, markup=False, soft_wrap=True)
+
+
+def progress(files: int) -> ProgressBars | ProgressLines:
+    """Pick bars for a terminal and lines for a pipe or a log.
+
+    Args:
+        files: How many recordings there are.
+    """
+    return ProgressBars(files) if is_interactive() else ProgressLines()
+
 
 OUTCOME_STYLES = {
     TopicOutcome.MAPPED: "green",
@@ -60,7 +255,7 @@ def print_report(report: IngestReport) -> None:
     if report.messages_unverifiable:
         out.print(
             f"[dim]unverifiable: {report.messages_unverifiable:,} messages; the recorder wrote no "
-            "checksums that could tell damage[/]",
+            "checksums that would show damage[/]",
             soft_wrap=True,
         )
     for note in report.notes:

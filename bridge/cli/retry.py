@@ -1,22 +1,55 @@
-"""`mosaico-bridge retry` and `forget`: asking the bridge to try again, or to know nothing."""
+"""`mosaico-bridge retry` and `forget`: ask the bridge to try recordings again, or to drop them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile, StateFolder
-from bridge.cli.targets import TARGETS_HELP, find_entries
-from bridge.cli.terminal import cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, table
 from bridge.config import load_settings
 from bridge.daemon import Entry, Journal, Request, State
 from bridge.daemon import forget as ask_to_forget
 from bridge.daemon import resend as ask_to_resend
 from bridge.daemon import retry as ask_to_retry
 from bridge.errors import UsageError
+
+TARGETS_HELP = "Recordings: paths, or numbers as `status` shows them."
+# SQLite's numbers end at 2**63; longer ones name nothing.
+DIGITS_MAX = 18
+
+
+def find_entries(journal: Journal, targets: Sequence[str]) -> list[Entry]:
+    """Give the recordings that are meant, each once, in the order they were named.
+
+    A target of digits is a number where the journal has one; `./17` is always a path.
+
+    Raises:
+        UsageError: The journal knows no such recording.
+    """
+    found: dict[int, Entry] = {}
+    for target in targets:
+        entry = _find(journal, target)
+        if entry is None:
+            raise UsageError(
+                f"the journal knows no recording {target}",
+                hint="`status` lists numbers and paths; a path must be spelt as the bridge "
+                "found it, below watch.folder",
+            )
+        found[entry.id] = entry
+    return list(found.values())
+
+
+def _find(journal: Journal, target: str) -> Entry | None:
+    if target.isascii() and target.isdecimal() and len(target) <= DIGITS_MAX:
+        entry = journal.get(int(target))
+        if entry is not None:
+            return entry
+    path = Path(target)
+    return journal.at(path.absolute()) or journal.at(path.resolve())
+
 
 # What `--all` means: everything that went wrong, and what waits for its next attempt.
 FAILED = frozenset({State.QUARANTINED, State.REJECTED, State.WAITING})
@@ -48,7 +81,7 @@ def retry(
     state: StateFolder = None,
     json: AsJson = False,
 ) -> int:
-    """Put recordings back into the queue, with all their attempts.
+    """Put recordings back into the queue, with all attempts.
 
     A running bridge takes them up at once; where none runs, they are in the queue when it starts.
     Exits with 0 when all are in the queue, 3 when some are not; each line says why.
@@ -58,20 +91,20 @@ def retry(
         entries = _chosen(journal, targets or [], everything=everything)
     refused = {entry.id: reason for entry in entries if (reason := _hindrance(entry, resend))}
     wanted = [entry for entry in entries if entry.id not in refused]
-    # What could not even be identified has no place in the queue: it is looked at afresh.
-    afresh = [entry for entry in wanted if not entry.fingerprint and entry.state in UNIDENTIFIED]
-    queued = [entry.id for entry in wanted if entry not in afresh]
+    # What could not even be identified has no place in the queue: it is examined again.
+    unknown = [entry for entry in wanted if not entry.fingerprint and entry.state in UNIDENTIFIED]
+    queued = [entry.id for entry in wanted if entry not in unknown]
     again = put_and_wait(folder, ask_to_resend if resend else ask_to_retry, queued)
-    anew = put_and_wait(folder, ask_to_forget, [entry.id for entry in afresh])
+    forgotten = put_and_wait(folder, ask_to_forget, [entry.id for entry in unknown])
     rows = [_row(entry, refused[entry.id], done=False) for entry in entries if entry.id in refused]
     with Journal.read(folder) as journal:
         rows += [
             _row(entry, request.answer or NO_ANSWER, done=_queued_again(journal, request))
             for entry, request in _paired(entries, again)
         ]
-        for entry, request in _paired(entries, anew):
+        for entry, request in _paired(entries, forgotten):
             gone = journal.get(entry.id) is None
-            answer = "it is looked at afresh" if gone else request.answer or NO_ANSWER
+            answer = "it is examined again" if gone else request.answer or NO_ANSWER
             rows.append(_row(entry, answer, done=gone))
     return _report(rows, json=json)
 
@@ -84,7 +117,7 @@ def forget(
 ) -> int:
     """Take recordings out of the journal; files and platform are left as they are.
 
-    What is still in the watched folder is found again and starts afresh; where the platform has
+    What is still in the watched folder is found again and handled as new; where the platform has
     the same content, nothing is sent twice. Exits with 0 when all are forgotten, else 3.
     """
     folder = load_settings(config, {"state.folder": state}).state.folder
@@ -164,7 +197,7 @@ def _report(rows: list[dict[str, Any]], *, json: bool) -> Exit:
     elif not rows:
         out.print("there is nothing to do")
     else:
-        made = table([("id", "right"), ("recording", "left"), ("what became of it", "left")])
+        made = table([("id", "right"), ("recording", "left"), ("result", "left")])
         for row in rows:
             style = "green" if row["done"] else "yellow"
             answer = f"[{style}]{cell(row['answer'])}[/]"

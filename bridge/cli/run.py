@@ -1,14 +1,14 @@
-"""`mosaico-bridge run` and `once`: the daemon, for good or for one pass."""
+"""`mosaico-bridge run` and `once`: the daemon, until it is stopped or for one pass."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bridge.cli.exits import Exit
-from bridge.cli.local_server import Address, platform
 from bridge.cli.options import (
     ConfigFile,
     Host,
@@ -18,11 +18,11 @@ from bridge.cli.options import (
     WatchFolder,
     disk_folders,
 )
-from bridge.cli.reload import Reloader
+from bridge.cli.platform import Address, platform
 from bridge.cli.running import require_alone
-from bridge.cli.terminal import err, is_interactive
+from bridge.cli.terminal import Exit, err, is_interactive
 from bridge.client import MosaicoClient
-from bridge.compose import connect, secrets
+from bridge.compose import connect, ingest_options, secrets
 from bridge.config import Settings, load_settings
 from bridge.daemon import (
     Daemon,
@@ -42,7 +42,9 @@ from bridge.daemon import (
     State,
     check_permissions,
     configure_logging,
+    plan_reload,
 )
+from bridge.errors import BridgeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +133,10 @@ def compose(
         NotificationStore(settings.state.folder) as store,
     ):
         metrics, board = Metrics(folders=folders, journal=journal), LiveState()
-        everybody = (metrics, board, EventLog(), ServiceObserver(notifier), *observers)
         daemon = Daemon(
             settings,
             server=(address.host, address.port),
-            observer=Observers(everybody),
+            observer=Observers([metrics, board, EventLog(), ServiceObserver(notifier), *observers]),
             # From a terminal SIGHUP means that it is gone, and the daemon with it.
             reload=None
             if is_interactive()
@@ -220,3 +221,73 @@ def _overrides(
         "server.port": port,
         "http.port": http_port,
     }
+
+
+log = logging.getLogger(__name__)
+
+
+class Reloader:
+    """Called by the daemon between two turns of its loop; keeps the settings in force.
+
+    Args:
+        settings: The settings in force.
+        file: The settings file, or None for the environment alone.
+        overrides: What the command line said, which still wins.
+        notifier: The service manager, which hears of start and end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        file: Path | None,
+        overrides: Mapping[str, Any],
+        notifier: ServiceNotifier,
+    ) -> None:
+        self._settings = settings
+        self._file = file
+        self._overrides = dict(overrides)
+        self._notifier = notifier
+
+    def __call__(self) -> Settings | None:
+        """Read, check and compare the settings; log what changed and what cannot.
+
+        Returns:
+            The settings to go on with; None where everything stays as it was.
+        """
+        self._notifier.reloading()
+        try:
+            return self._read()
+        finally:
+            self._notifier.ready()
+
+    def _read(self) -> Settings | None:
+        try:
+            found = load_settings(self._file, self._overrides)
+            # What is wrong with these shows only in use.
+            ingest_options(found)
+            hidden = secrets(found)
+            plan = plan_reload(self._settings, found)
+        except BridgeError as error:
+            reason, hint = error.message, error.hint
+            log.error("settings not reloaded: %s", reason, extra={"hint": hint})  # noqa: TRY400 - an operator's mistake, no bug
+            return None
+        except ValueError as error:
+            log.error("settings not reloaded: %s", error)  # noqa: TRY400 - see above
+            return None
+        for change in plan.refused:
+            log.warning(
+                "setting %s cannot change while the bridge runs; restart it", change.key,
+                extra={"in_force": change.before, "read": change.after},
+            )  # fmt: skip
+        if not plan.applied:
+            log.info("settings read again: nothing changes")
+            return None
+        for change in plan.applied:
+            facts = {"before": change.before, "after": change.after}
+            log.info("setting %s changed", change.key, extra=facts)
+        if plan.settings.log != self._settings.log:
+            configure_logging(plan.settings.log.level, plan.settings.log.format, secrets=hidden)
+        log.info("settings reloaded", extra={"changed": len(plan.applied)})
+        self._settings = plan.settings
+        return plan.settings

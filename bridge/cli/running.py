@@ -32,7 +32,7 @@ def daemon_runs(folder: Path) -> bool | None:
     except OSError:
         return None
     try:
-        # Shared and given up at once: whoever starts in this instant waits longer than that.
+        # Shared and given up at once: a bridge that starts in this instant waits longer than that.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -4,15 +4,16 @@ import os
 import signal
 import sys
 import threading
+import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bridge.cli.exits import Exit
-from bridge.cli.server_secrets import certificates, read_api_keys, read_pem
-from bridge.cli.terminal import err
-from bridge.embedded import EmbeddedServer
+from bridge.cli.terminal import Exit, err
+from bridge.embedded import ApiKey, EmbeddedServer, Permission
+from bridge.errors import ConfigError
 
 READ_BYTES = 4096
 
@@ -20,16 +21,19 @@ SIGNAL_CHECK_INTERVAL_S = 0.2
 
 
 CertificateFile = Annotated[
-    Path | None, typer.Option("--tls-certificate", help="PEM file; encrypts with --tls-key.")
+    Path | None,
+    typer.Option("--tls-certificate", help="PEM file; encrypts with --tls-key.", metavar="FILE"),
 ]
 KeyFile = Annotated[
-    Path | None, typer.Option("--tls-key", help="PEM file with the certificate's key.")
+    Path | None,
+    typer.Option("--tls-key", help="PEM file with the certificate's key.", metavar="FILE"),
 ]
 ClientAuthorities = Annotated[
     Path | None,
     typer.Option(
         "--tls-client-ca",
         help="PEM file; clients must show a certificate that one of these has signed.",
+        metavar="FILE",
     ),
 ]
 ApiKeyFile = Annotated[
@@ -38,6 +42,7 @@ ApiKeyFile = Annotated[
         "--api-keys",
         help="TOML file with a permission by key: read, write, delete or manage; or a table "
         "of permission and expires.",
+        metavar="FILE",
     ),
 ]
 UntilStdinCloses = Annotated[
@@ -99,3 +104,64 @@ def _wait_for_end(stop: threading.Event) -> None:
     while os.read(sys.stdin.fileno(), READ_BYTES):
         pass
     stop.set()
+
+
+_NS_PER_S = 1_000_000_000
+
+
+def certificates(certificate: Path | None, key: Path | None) -> list[tuple[bytes, bytes]]:
+    """Give the server's certificate with its key; empty without both.
+
+    Raises:
+        ConfigError: One comes without the other, or cannot be read.
+    """
+    if (certificate is None) is not (key is None):
+        raise ConfigError("--tls-certificate and --tls-key only work together")
+    return [(read_pem(certificate), read_pem(key))] if certificate is not None else []
+
+
+def read_pem(file: Path | None) -> bytes:
+    """Read a file; empty where none is given.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        return file.read_bytes() if file is not None else b""
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+
+
+def read_api_keys(file: Path) -> dict[str, ApiKey]:
+    """Read the API keys: `token = "write"`, or `token = {permission = "write", expires = <time>}`.
+
+    Raises:
+        ConfigError: The file cannot be read, or an entry is something else; no message shows a key.
+    """
+    try:
+        entries = tomllib.loads(read_pem(file).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    return {
+        token: _api_key(entry, f"{file}, entry {number}")
+        for number, (token, entry) in enumerate(entries.items(), start=1)
+    }
+
+
+def _api_key(entry: Any, where: str) -> ApiKey:
+    table = entry if isinstance(entry, dict) else {"permission": entry}
+    known = {permission.name.lower(): permission for permission in Permission}
+    expires = table.get("expires")
+    if (
+        table.keys() - {"permission", "expires"}
+        or table.get("permission") not in known
+        or not isinstance(expires, datetime | None)
+    ):
+        raise ConfigError(
+            f"{where}: not a permission, nor a table of permission and expires",
+            hint=f"permissions are {', '.join(known)}; expires is like 2027-01-31T00:00:00Z",
+        )
+    if expires is not None and expires.tzinfo is None:
+        expires = expires.replace(tzinfo=UTC)
+    expires_ns = None if expires is None else int(expires.timestamp()) * _NS_PER_S
+    return ApiKey(permission=known[table["permission"]], expires_ns=expires_ns)

@@ -13,10 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile, HttpPort, StateFolder
 from bridge.cli.running import ask_daemon, daemon_runs
-from bridge.cli.terminal import cell, out, print_json, printable, size, table
+from bridge.cli.terminal import Exit, cell, out, print_json, printable, size, table
 from bridge.config import Settings, load_settings
 from bridge.daemon import PARTS, Journal, Level, State, recording_view
 from bridge.version import __version__
@@ -49,7 +48,7 @@ def status(
     """Show what the bridge is doing, what waits and why, and what has arrived.
 
     Asks the running bridge on its HTTP port; where none answers, reads the journal. Exits with 0
-    when a bridge runs and gets on, 3 when something needs a person or the platform is away, 1 when
+    when a bridge runs and gets on, 3 when something needs attention or the platform is away, 1 when
     the bridge is down or does not run.
     """
     settings = load_settings(config, {"state.folder": state, "http.port": http_port})
@@ -189,7 +188,7 @@ def _shown(seen: dict[str, Any]) -> RenderableType:
         parts.append(Text(uplink))
     sections = {
         "In work": _in_work(seen.get("workers") or lists.get("in_work") or []),
-        "Needs a person": _needs_person(lists["needs_person"]),
+        "Needs attention": _needs_attention(lists["needs_attention"]),
         "Waiting": _waiting(lists["waiting"], seen["now"]),
         "Last finished": _recent(lists["recent"]),
     }
@@ -240,7 +239,7 @@ def _in_work(workers: list[dict[str, Any]]) -> Table:
     return made
 
 
-def _needs_person(recordings: list[dict[str, Any]]) -> Table:
+def _needs_attention(recordings: list[dict[str, Any]]) -> Table:
     columns = [("id", "right"), ("state", "left"), ("recording", "left"), ("why", "left")]
     made = table(columns)
     for one in recordings:

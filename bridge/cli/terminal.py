@@ -1,8 +1,9 @@
-"""What all commands share in talking to people: consoles, errors, numbers, tables."""
+"""What all commands answer with: exit codes, consoles, errors, numbers, tables."""
 
 import json
 import sys
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +11,35 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, ConfigError, RecordingError, ServerError, Trouble
+
+
+class Exit(IntEnum):
+    """The exit codes of all commands; from 64 on as in sysexits.h."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    PARTIAL = 3
+    BAD_RECORDING = 65
+    SERVER_UNAVAILABLE = 69
+    INTERNAL = 70
+    REFUSED = 77
+    BAD_CONFIG = 78
+    INTERRUPTED = 130
+
+
+def exit_code(error: BridgeError) -> Exit:
+    """Give the exit code of an error."""
+    if isinstance(error, ConfigError):
+        return Exit.BAD_CONFIG
+    if isinstance(error, RecordingError):
+        return Exit.BAD_RECORDING
+    if isinstance(error, ServerError):
+        refused = error.trouble in {Trouble.REFUSED, Trouble.REJECTED}
+        return Exit.REFUSED if refused else Exit.SERVER_UNAVAILABLE
+    return Exit.FAILED
+
 
 PIPED_WIDTH = 200
 

@@ -7,25 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.cli.connect import reach
-from bridge.cli.exits import Exit
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
-from bridge.cli.retry import Targets, put_and_wait
-from bridge.cli.targets import find_entries
-from bridge.cli.terminal import cell, out, print_json, table
+from bridge.cli.platform import reach
+from bridge.cli.retry import Targets, find_entries, put_and_wait
+from bridge.cli.terminal import Exit, cell, out, print_json, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
-from bridge.daemon import Entry, Journal, State
+from bridge.daemon import ON_PLATFORM, Entry, Journal
 from bridge.daemon import resend as ask_to_resend
 from bridge.errors import NotFoundError, UsageError
 from bridge.mapping import BRIDGE_KEY
 
-ON_PLATFORM = frozenset({State.FINALISED, State.DISPOSED, State.PARTIAL})
 Report = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Comparison:
     """What the platform has of one recording.
 
     Attributes:
@@ -71,7 +68,7 @@ def verify(
 
     Whole means that every topic has the rows and the time range that were sent. Reads only, except
     with --resend: then what is missing is sent again, and a sequence that differs from its
-    recording is removed and sent anew, where the platform lets it be removed. Exits with 0 when
+    recording is removed and sent again, where the platform allows that. Exits with 0 when
     everything is as it should be, 3 when something differs.
     """
     settings = load_settings(
@@ -96,7 +93,7 @@ def verify(
     return Exit.PARTIAL if any(finding.differences for finding in findings) else Exit.OK
 
 
-def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Finding:
+def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Comparison:
     """Compare one recording with what the platform says of it now.
 
     Args:
@@ -127,7 +124,7 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Findi
             differences += _topic_differences(client, entry.sequence, topic)
         if report is None:
             differences.append("the journal kept no report to compare with")
-    return Finding(
+    return Comparison(
         id=entry.id,
         path=str(entry.path),
         sequence=entry.sequence,
@@ -172,12 +169,12 @@ def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[E
         if entry.state not in ON_PLATFORM or not entry.sequence:
             raise UsageError(
                 f"recording {entry.id} is {entry.state}, not on the platform",
-                hint="`explain` tells its story",
+                hint="`explain` shows its story",
             )
     return entries
 
 
-def _resend(folder: Path, entries: list[Entry], findings: list[Finding]) -> dict[int, str]:
+def _resend(folder: Path, entries: list[Entry], findings: list[Comparison]) -> dict[int, str]:
     """Put back what differs where its files are still there; say what became of each."""
     answers: dict[int, str] = {}
     wanted: list[int] = []

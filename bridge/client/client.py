@@ -7,18 +7,22 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from bridge.client.catalog import WHOLE, Dialect, Upload, Window
-from bridge.client.clusters import ClusterRequest, clusterize, intersect
-from bridge.client.compression import Compression
 from bridge.client.connection import Connection
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.names import sequence_name as checked_sequence
 from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
 from bridge.client.opening import open_connection
-from bridge.client.options import ConnectOptions, connection_options
-from bridge.client.query import Query, QueryPart
-from bridge.client.query_wire import encode_query
-from bridge.client.results import Cluster, QueryResponse, parse_response
+from bridge.client.options import Compression, ConnectOptions, connection_options
+from bridge.client.query import Query, QueryPart, encode_query
+from bridge.client.results import (
+    Cluster,
+    ClusterRequest,
+    QueryResponse,
+    clusterize,
+    intersect,
+    parse_response,
+)
 from bridge.client.revisions import Probed
 from bridge.client.topics import Nowhere, SendLimits, TopicWriter
 from bridge.client.translate import Secret

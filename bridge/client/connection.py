@@ -14,10 +14,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from bridge.client.compression import BodyCompression
-from bridge.client.options import ConnectionOptions
-from bridge.client.stall import Peer, StallWatch, WatchedStream, resolve
-from bridge.client.streams import GetStream, PutStream
+from bridge.client.options import BodyCompression, ConnectionOptions
+from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
 from bridge.client.text import clean_json
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
 from bridge.errors import ProtocolError, ServerError, UsageError

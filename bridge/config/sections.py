@@ -91,7 +91,7 @@ class ServerSettings(Section):
     keepalive_s: Seconds = Field(
         300.0,
         description="Silence after which the link is probed; 0 for never. gRPC servers hang up on "
-        "more frequent probes unless told otherwise. What stalls is found sooner by itself.",
+        "more frequent probes unless configured otherwise. A stall is found sooner anyway.",
     )
     keepalive_timeout_s: PositiveSeconds = Field(
         20.0, description="A link whose probe is not answered for this long is given up."

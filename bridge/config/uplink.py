@@ -21,8 +21,8 @@ ByteRate = Annotated[int, Field(ge=0)] | Literal["pause"]
 class UplinkSpan(Section):
     """A part of the week with a limit of its own."""
 
-    days: str = Field("mon-sun", description="Days on which it begins: mon-fri, or sat,sun.")
-    start: str = Field("00:00", description="When it begins, as HH:MM.")
+    days: str = Field("mon-sun", description="Days on which it starts: mon-fri, or sat,sun.")
+    start: str = Field("00:00", description="When it starts, as HH:MM.")
     end: str = Field(
         "24:00", description="When it ends; not after the start means on the next day."
     )
@@ -69,7 +69,7 @@ class UplinkSettings(Section):
     )
     bytes_per_month_max: int = Field(0, ge=0, description="The same for a month.")
     month_starts_on: int = Field(
-        1, ge=1, le=MONTH_DAY_MAX, description="Day of the month on which its budget begins."
+        1, ge=1, le=MONTH_DAY_MAX, description="Day of the month on which its budget starts."
     )
 
     @field_validator("timezone")

@@ -1,7 +1,13 @@
 """Keep doing it: watch, journal, schedule, run workers, retry, dispose, and tell how it goes."""
 
 from bridge.daemon.daemon import Daemon
-from bridge.daemon.events.events import DaemonObserver, Disposal, NoObserver, Observers, Progress
+from bridge.daemon.events.events import (
+    DaemonObserver,
+    Event,
+    IngestFailed,
+    IngestFinished,
+    Observers,
+)
 from bridge.daemon.events.status import (
     DaemonStatus,
     Gate,
@@ -12,11 +18,10 @@ from bridge.daemon.events.status import (
 )
 from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Transition
 from bridge.daemon.journal.instance import INSTANCE_FILE, instance_id
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.requests import forget, resend, retry
 from bridge.daemon.journal.schema import LOCK_FILE
-from bridge.daemon.journal.states import MEANING, TRANSITIONS, State
+from bridge.daemon.journal.states import MEANING, ON_PLATFORM, TRANSITIONS, WHOLE_ON_PLATFORM, State
 from bridge.daemon.observe.event_log import EventLog
 from bridge.daemon.observe.explain import Explanation, explain
 from bridge.daemon.observe.health import Level, measure_disks
@@ -38,32 +43,34 @@ __all__ = [
     "INSTANCE_FILE",
     "LOCK_FILE",
     "MEANING",
+    "ON_PLATFORM",
     "PARTS",
     "STORE_FILE",
     "TRANSITIONS",
+    "WHOLE_ON_PLATFORM",
     "Change",
     "Daemon",
     "DaemonObserver",
     "DaemonStatus",
-    "Disposal",
     "Entry",
+    "Event",
     "EventLog",
     "Explanation",
     "Failure",
     "Gate",
     "GateStatus",
     "HttpServer",
+    "IngestFailed",
+    "IngestFinished",
     "Journal",
     "JournalReader",
     "Level",
     "LiveState",
     "Metrics",
-    "NoObserver",
     "Notice",
     "NotificationPoller",
     "NotificationStore",
     "Observers",
-    "Progress",
     "Reload",
     "Request",
     "RequestKind",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from bridge.config import Settings
-from bridge.daemon.events.events import DaemonObserver, NoObserver
+from bridge.daemon.events.events import DaemonObserver, Observers
 from bridge.daemon.events.status import DaemonStatus
 from bridge.daemon.journal.clock import Clock, SystemClock
 from bridge.daemon.loop import Loop
@@ -44,7 +44,7 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._server = server
-        self._observer = observer or NoObserver()
+        self._observer = observer or Observers()
         self._clock = clock or SystemClock()
         self._worker_command = tuple(worker_command)
         self._check_writer = check_writer
@@ -78,7 +78,7 @@ class Daemon:
                 self._take_settings(loop)
 
     def run_once(self) -> DaemonStatus:
-        """Work until nothing is left that can be done now, then tell how things stand.
+        """Work until nothing is left that can be done now, then return how things are.
 
         Recordings that somebody still writes, and all of them while the platform is away, are
         left for another time; what waits for a retry is waited for.

@@ -11,9 +11,20 @@ from typing import Self
 
 from bridge.bags import sweep_scratch
 from bridge.compose import scratch_folder
-from bridge.config import Settings
+from bridge.config import LiveSettings, Settings
 from bridge.daemon.dispose.disposer import Disposer
-from bridge.daemon.events.events import DaemonObserver, Observers
+from bridge.daemon.events.events import (
+    DaemonObserver,
+    GateChanged,
+    Observers,
+    RecordingChanged,
+    RecordingForgotten,
+    Scanned,
+    Started,
+    Stopped,
+    Ticked,
+    Troubled,
+)
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure, Transition
@@ -26,7 +37,11 @@ from bridge.daemon.wakeup import Wakeup
 from bridge.daemon.watch.folder_scans import FolderScans
 from bridge.daemon.watch.open_files import WriterCheck
 from bridge.daemon.watch.tracker import Tracker
-from bridge.daemon.watch.watched_folder import watched_folder_of, watched_folders_of
+from bridge.daemon.watch.watched_folder import (
+    WatchedFolder,
+    watched_folder_of,
+    watched_folders_of,
+)
 from bridge.daemon.work.abandoned import AbandonedUploads
 from bridge.daemon.work.dispatcher import Address, Dispatcher
 from bridge.daemon.work.listener import Listener
@@ -75,9 +90,9 @@ class Loop:
         check_writer: WriterCheck,
         wakeup: Wakeup,
     ) -> None:
-        self._settings = settings
+        self._live = live = LiveSettings(settings)
         self._address = address
-        self._uplink = Uplink(settings.uplink, folder=settings.state.folder, clock=clock)
+        self._uplink = Uplink(live, folder=settings.state.folder, clock=clock)
         self._observer = observer = Observers((self._uplink, observer))
         self._clock = clock
         self._wakeup = wakeup
@@ -90,7 +105,7 @@ class Loop:
         self._journal.recover()
         # No worker is left that could use one: each holds the journal's lock as long as it lives.
         sweep_scratch(scratch_folder(settings))
-        watched_folders = watched_folders_of(settings)
+        watched_folders = watched_folders_of(live)
         self._tracker = Tracker(
             self._journal,
             watched_folders,
@@ -101,18 +116,16 @@ class Loop:
         self._folder_scans = FolderScans(
             watched_folders, tracker=self._tracker, clock=clock, wake=wakeup.wake
         )
-        self._gate = Gatekeeper(settings.retry, clock=clock, on_change=self._gate_changed)
+        self._gate = Gatekeeper(live, clock=clock, on_change=self._gate_changed)
         self._pool = Pool(
             settings.workers.count,
             clock=clock,
             lock=self._journal.lock,
             command=worker_command,
         )
-        self._disposers = {
-            watched: self._make_disposer(watched.settings) for watched in watched_folders
-        }
-        self._waiting = Waiting(settings.retry, clock=clock)
-        self._abandoned = AbandonedUploads(self._journal, settings.retry, clock=clock)
+        self._disposers = {watched: self._make_disposer(watched) for watched in watched_folders}
+        self._waiting = Waiting(live, clock=clock)
+        self._abandoned = AbandonedUploads(self._journal, live, clock=clock)
         self._listener = self._make_listener()
         self._supervisor = self._make_supervisor()
         self._dispatcher = self._make_dispatcher()
@@ -132,13 +145,11 @@ class Loop:
         if watched is not None:
             self._disposers[watched].ended(entry, failure)
 
-    def _make_disposer(self, settings: Settings) -> Disposer:
+    def _make_disposer(self, watched: WatchedFolder) -> Disposer:
         return Disposer(
             self._journal,
             tracker=self._tracker,
-            settings=settings.disposal,
-            folder=settings.watch.folder,
-            embedded=self._settings.uses_embedded_server,
+            watched=watched,
             instance_id=self._instance_id,
             observer=self._observer,
             clock=self._clock,
@@ -151,7 +162,7 @@ class Loop:
             gate=self._gate,
             waiting=self._waiting,
             clearing=self._abandoned,
-            retry=self._settings.retry,
+            live=self._live,
             observer=self._observer,
             on_end=self._ended,
         )
@@ -161,7 +172,7 @@ class Loop:
             self._journal,
             pool=self._pool,
             listener=self._listener,
-            limits=self._settings.workers,
+            live=self._live,
             observer=self._observer,
         )
 
@@ -173,14 +184,14 @@ class Loop:
             gate=self._gate,
             waiting=self._waiting,
             clearing=self._abandoned,
-            settings=self._settings,
+            live=self._live,
             address=self._address,
             instance_id=self._instance_id,
         )
 
     def __enter__(self) -> Self:
         self._folder_scans.refresh()
-        self._observer.started(status=self.status())
+        self._observer.hear(Started(status=self.status()))
         return self
 
     def __exit__(
@@ -191,7 +202,7 @@ class Loop:
     ) -> None:
         self._folder_scans.close()
         self._supervisor.abandon("the bridge was stopped while this was in work")
-        self._observer.stopped(status=self.status())
+        self._observer.hear(Stopped(status=self.status()))
         self._selector.close()
         self._pool.close()
         self._uplink.save(at_once=True)
@@ -200,7 +211,7 @@ class Loop:
     # -- turning ---------------------------------------------------------------------------------
 
     def turn(self) -> DaemonStatus:
-        """Do what is to be done now, wait for the next thing to happen, and tell the status."""
+        """Do what can be done now, wait for the next thing to happen, and return the status."""
         try:
             if self._clock.monotonic_s() >= self._pause_until_s:
                 self._work()
@@ -211,37 +222,27 @@ class Loop:
             self._journal.relieve()
             self._trouble(Failure.of(error))
         status = self.status()
-        self._observer.ticked(status=status)
+        self._observer.hear(Ticked(status=status))
         return status
 
     def adopt(self, settings: Settings) -> None:
         """Go by other settings from the next turn on; see `reload` for those that may differ."""
-        self._settings = settings
-        self._tracker.adopt(settings)
-        self._gate.adopt(settings.retry)
-        self._uplink.adopt(settings.uplink)
-        for watched, disposer in self._disposers.items():
-            disposer.adopt(settings.watched[watched.name].disposal)
-        self._waiting.adopt(settings.retry)
-        self._abandoned.adopt(settings.retry)
-        self._listener.adopt(settings.retry)
-        self._supervisor.adopt(settings.workers)
-        self._dispatcher.adopt(settings)
+        self._live.adopt(settings)
         self._scan_at_s = self._clock.monotonic_s()
 
     def finished(self) -> bool:
-        """Tell whether the loop was stopped and has drained."""
+        """Return whether the loop was stopped and has drained."""
         if not self._wakeup.stopping:
             return False
         if not self._wakeup.drain or not self._pool.busy:
             return True
         now_s = self._clock.monotonic_s()
         if self._drain_until_s is None:
-            self._drain_until_s = now_s + self._settings.workers.drain_timeout_s
+            self._drain_until_s = now_s + self._live.now.workers.drain_timeout_s
         return now_s >= self._drain_until_s
 
     def nothing_to_do(self) -> bool:
-        """Tell whether everything that can be done now has been done."""
+        """Return whether everything that can be done now has been done."""
         if not self._folder_scans.status.scans or self._judging or self._tracker.more_to_enter:
             return False
         if self._tracker.next_verdict_s is not None:
@@ -262,7 +263,7 @@ class Loop:
         return DaemonStatus(
             instance_id=self._instance_id,
             server=self._server_name(),
-            embedded=self._settings.uses_embedded_server,
+            embedded=self._live.now.uses_embedded_server,
             started_ns=self._started_ns,
             ticked_ns=self._clock.wall_ns(),
             stopping=self._wakeup.stopping,
@@ -307,7 +308,7 @@ class Loop:
             self._prune()
 
     def _share_uplink(self) -> None:
-        """Tell every worker with a job its part of what may be sent."""
+        """Send every worker with a job its share of the rate."""
         busy = self._pool.busy
         share = self._uplink.share_bytes_per_second(len(busy))
         for worker in busy:
@@ -328,7 +329,7 @@ class Loop:
         wait_s = SCAN_GAP_S if self._tracker.more_to_enter else self._folder_scans.interval_s
         self._scanned_at_s = ended_s
         self._scan_at_s = ended_s + wait_s
-        self._observer.scanned(watch=self._folder_scans.status)
+        self._observer.hear(Scanned(watch=self._folder_scans.status))
         self._sweeping = True
 
     def _warm_up(self) -> None:
@@ -355,7 +356,7 @@ class Loop:
 
     def _prune(self) -> None:
         self._prune_at_s = self._clock.monotonic_s() + PRUNE_INTERVAL_S
-        keep_ns = int(self._settings.state.keep_days * DAY_NS)
+        keep_ns = int(self._live.now.state.keep_days * DAY_NS)
         for entry in self._journal.prune(before_ns=self._clock.wall_ns() - keep_ns):
             self._forgotten(entry)
 
@@ -401,25 +402,25 @@ class Loop:
     def _keys(self, worker: Worker) -> Iterator[selectors.SelectorKey]:
         return iter([key for key in self._selector.get_map().values() if key.data is worker])
 
-    # -- telling ---------------------------------------------------------------------------------
+    # -- reporting ---------------------------------------------------------------------------------
 
     def _changed(self, entry: Entry, transition: Transition) -> None:
         self._counts = None
-        self._observer.recording_changed(entry=entry, transition=transition)
+        self._observer.hear(RecordingChanged(entry=entry, transition=transition))
 
     def _forgotten(self, entry: Entry) -> None:
         self._counts = None
-        self._observer.recording_forgotten(entry=entry)
+        self._observer.hear(RecordingForgotten(entry=entry))
 
     def _gate_changed(self, gate: GateStatus) -> None:
-        self._observer.gate_changed(gate=gate)
+        self._observer.hear(GateChanged(gate=gate))
 
     def _trouble(self, failure: Failure, *, key: str = "") -> None:
-        """Tell of a trouble once, until it is over."""
+        """Report a trouble once, until it is over."""
         key = key or failure.error
         if key not in self._troubles:
             self._troubles.add(key)
-            self._observer.troubled(failure=failure)
+            self._observer.hear(Troubled(failure=failure))
 
     def _well(self, key: str) -> None:
         self._troubles.discard(key)

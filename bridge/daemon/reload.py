@@ -1,7 +1,7 @@
 """Which settings may change while the daemon runs: one literal table, the documentation's too.
 
-What is left out is bound to something that was opened at the start: the journal, the folder's
-watch, the port, the connection to the platform, the worker processes.
+A setting that is left out is bound to something that was opened at the start: the journal, the
+folder's watch, the port, the connection to the platform, the worker processes.
 """
 
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ class Reload:
 
 
 def plan_reload(before: Settings, after: Settings) -> Reload:
-    """Tell what of new settings can be taken over by a running daemon.
+    """Decide which new settings can be taken over by a running daemon.
 
     Args:
         before: The settings in force.

@@ -35,7 +35,7 @@ class Wakeup:
         self.wake()
 
     def taken(self) -> bool:
-        """Tell, once, whether somebody woke the loop since the last call."""
+        """Return, once, whether somebody woke the loop since the last call."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._read, 4096):
                 continue

@@ -1,4 +1,4 @@
-"""What a recording says of itself beside its messages, and how much of it travels along.
+"""What a recording says about itself besides its messages, and how much of it travels along.
 
 MCAP files can hold metadata records and attachments. Small records go into the sequence's metadata;
 of large ones, and of attachments, it has the names and sizes.

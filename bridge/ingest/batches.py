@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bridge.cdr import join_blocks, lie_together, merge_blocks
-from bridge.ingest.options import BatchLimits
+from bridge.ingest.options import BatchTargets
 from bridge.model import MessageBlock
 
 
@@ -26,15 +26,15 @@ class Batcher:
     """Collects the blocks of all topics of one recording.
 
     Args:
-        limits: Size of a batch and the common budget.
+        targets: Size of a batch and the common budget.
 
     Attributes:
         payload_bytes: Bytes of all payloads that wait.
         buffer_bytes: Bytes of the buffers that waiting blocks keep alive.
     """
 
-    def __init__(self, limits: BatchLimits) -> None:
-        self._limits = limits
+    def __init__(self, targets: BatchTargets) -> None:
+        self._targets = targets
         self._topics: dict[int, _Waiting] = {}
         # How many waiting blocks keep a buffer alive, by its identity.
         self._holders: Counter[int] = Counter()
@@ -46,7 +46,7 @@ class Batcher:
         waiting = self._topics.setdefault(block.topic, _Waiting())
         if (
             waiting.blocks
-            and waiting.payload_bytes >= self._limits.batch_bytes_max // 2
+            and waiting.payload_bytes >= self._targets.max_batch_size_bytes // 2
             and waiting.blocks[-1].data is not block.data
             and lie_together(waiting.blocks)
         ):
@@ -61,11 +61,11 @@ class Batcher:
         self._hold(block)
 
         if (
-            waiting.payload_bytes >= self._limits.batch_bytes_max
-            or waiting.rows >= self._limits.batch_rows_max
+            waiting.payload_bytes >= self._targets.max_batch_size_bytes
+            or waiting.rows >= self._targets.max_batch_size_records
         ):
             yield self._take(block.topic)
-        if self.buffer_bytes > self._limits.memory_budget_bytes:
+        if self.buffer_bytes > self._targets.memory_budget_bytes:
             yield from self._send_biggest_early()
             self._compact()
 
@@ -84,7 +84,7 @@ class Batcher:
         # Half of the budget, so that small topics still make few and big batches.
         by_size = sorted(self._topics, key=lambda topic: -self._topics[topic].payload_bytes)
         for topic in by_size:
-            if self.payload_bytes <= self._limits.memory_budget_bytes // 2:
+            if self.payload_bytes <= self._targets.memory_budget_bytes // 2:
                 return
             yield self._take(topic)
 

@@ -29,7 +29,7 @@ class Superseded:
     remove: bool = False
 
     def as_metadata(self) -> dict[str, str]:
-        """Give the link as it stands in the newer sequence's metadata."""
+        """Give the link as it is in the newer sequence's metadata."""
         return {"sequence": self.sequence, "fingerprint": self.fingerprint}
 
     def as_json(self) -> dict[str, Any]:

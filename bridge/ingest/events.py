@@ -16,10 +16,10 @@ class IngestEvents(Protocol):
     def started(
         self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
     ) -> None:
-        """An ingest begins; `message_count` is None where the files do not tell."""
+        """An ingest starts; `message_count` is None where the files do not tell."""
 
     def topic_planned(self, *, topic: TopicReport) -> None:
-        """It is decided what happens to a topic: mapped, generic, filtered or skipped."""
+        """What happens to a topic is decided: mapped, generic, filtered or skipped."""
 
     def read(self, *, recorded_bytes: int) -> None:
         """So many more bytes of the files have been read."""
@@ -28,12 +28,12 @@ class IngestEvents(Protocol):
         """A batch was handed to the platform's stream."""
 
     def skipped(self, *, topic: str, reason: str, messages: int) -> None:
-        """Messages were left out; an empty `topic` means the file could not tell whose."""
+        """Messages were left out; an empty `topic` means that the topic is unknown."""
 
     def upload_changed(self, *, upload: OpenUpload) -> None:
-        """An upload is about to begin, was begun or got on.
+        """An upload is about to start, was started or got on.
 
-        Whoever keeps the last that was told can have it taken up again, or its remains cleared.
+        A listener that keeps the last one can have it resumed, or its remains cleared.
         """
 
     def stage_finished(self, *, stage: str, seconds: float) -> None:
@@ -44,30 +44,30 @@ class IngestEvents(Protocol):
 
 
 class NoEvents:
-    """Listens to nothing."""
+    """Ignores everything."""
 
     def started(
         self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
     ) -> None:
-        """Ignore."""
+        """Do nothing."""
 
     def topic_planned(self, *, topic: TopicReport) -> None:
-        """Ignore."""
+        """Do nothing."""
 
     def read(self, *, recorded_bytes: int) -> None:
-        """Ignore."""
+        """Do nothing."""
 
     def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
-        """Ignore."""
+        """Do nothing."""
 
     def skipped(self, *, topic: str, reason: str, messages: int) -> None:
-        """Ignore."""
+        """Do nothing."""
 
     def upload_changed(self, *, upload: OpenUpload) -> None:
-        """Ignore."""
+        """Do nothing."""
 
     def stage_finished(self, *, stage: str, seconds: float) -> None:
-        """Ignore."""
+        """Do nothing."""
 
     def finished(self, *, report: IngestReport) -> None:
-        """Ignore."""
+        """Do nothing."""

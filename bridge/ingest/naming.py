@@ -57,7 +57,7 @@ def describe(
         reader: The recording, open.
         identity: Its fingerprint.
         topics: What becomes of its topics.
-        options: Holds the constants, and who sends.
+        options: Holds the constants, and the sender.
         survey: What can be had of it, where it is not whole; None for a recording that is.
 
     Raises:

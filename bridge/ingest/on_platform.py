@@ -14,6 +14,7 @@ from typing import Any
 from bridge.client import (
     ABANDONED,
     MosaicoClient,
+    OnErrorPolicy,
     QuerySequence,
     Sequence,
     SequenceHandler,
@@ -24,6 +25,7 @@ from bridge.errors import (
     BusyElsewhereError,
     NotFoundError,
     PreconditionError,
+    RecordingError,
     RefusedError,
 )
 from bridge.ingest.open_upload import OpenUpload
@@ -32,7 +34,7 @@ from bridge.ingest.salvage import SALVAGED_KEY
 from bridge.mapping import BRIDGE_KEY
 from bridge.version import __version__
 
-# How often a recording is begun under another name because remains cannot be deleted.
+# How often a recording is started under another name because remains cannot be deleted.
 TAKES_MAX = 9
 
 
@@ -45,7 +47,7 @@ class OnPlatform(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Existing:
     """What was found under a name.
 
     Attributes:
@@ -67,7 +69,7 @@ class Place:
         sequence: The sequence's name.
         whole: What is there already, finished; None when it is to be sent.
         resumes: Whether an upload there is to be taken up.
-        salvaged: Whether that upload tells that the recording is not whole.
+        salvaged: Whether that upload says that the recording is not whole.
     """
 
     sequence: str
@@ -94,9 +96,9 @@ def find_place(
         client: The platform.
         name: The name wanted.
         fingerprint: What the recording holds.
-        identity: Who sends.
+        identity: The sender.
         upload: An upload of an earlier try that may be taken up; None for none.
-        salvaged: Whether the sequence must tell that the recording is not whole.
+        salvaged: Whether the sequence must say that the recording is not whole.
 
     Raises:
         AlreadyExistsError: The name belongs to other content.
@@ -104,7 +106,7 @@ def find_place(
         PreconditionError: Too many takes are there already.
         ServerError: The platform cannot be asked.
     """
-    remains: list[tuple[str, Finding]] = []
+    remains: list[tuple[str, Existing]] = []
     for sequence in (name, *(f"{name}_take{take}" for take in range(2, TAKES_MAX + 1))):
         found = find_existing(client, sequence, fingerprint=fingerprint, instance=identity.instance)
         if found.state is OnPlatform.WHOLE:
@@ -126,10 +128,10 @@ def find_place(
         if whole is not None:
             return Place(sequence=whole.name, whole=whole)
     for left, finding in reversed(remains):
-        tells = SALVAGED_KEY in finding.marks
+        says_salvaged = SALVAGED_KEY in finding.marks
         named = upload is not None and upload.sequence == left
-        if named and _same_terms(finding, identity, tells=tells or not salvaged):
-            return Place(sequence=left, resumes=True, salvaged=tells)
+        if named and _same_terms(finding, identity, says_enough=says_salvaged or not salvaged):
+            return Place(sequence=left, resumes=True, salvaged=says_salvaged)
         if removed(client, left):
             sequence = left
     return Place(sequence=sequence)
@@ -137,11 +139,11 @@ def find_place(
 
 def find_existing(
     client: MosaicoClient, sequence: str, *, fingerprint: str, instance: str
-) -> Finding:
+) -> Existing:
     """Ask the platform about a name.
 
     Returns:
-        `ABSENT`: free. `WHOLE`: this very content, finished, whoever sent it. `REMAINS`: this
+        `ABSENT`: free. `WHOLE`: this very content, finished, sent by any bridge. `REMAINS`: this
         content, left unfinished by this bridge; may be removed.
 
     Raises:
@@ -152,7 +154,7 @@ def find_existing(
     client.clear_sequence_handlers_cache()
     handler = client.sequence_handler(sequence)
     if handler is None:
-        return Finding(state=OnPlatform.ABSENT)
+        return Existing(state=OnPlatform.ABSENT)
     block = handler.user_metadata.get(BRIDGE_KEY)
     marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
     if marks.get("fingerprint") != fingerprint:
@@ -162,21 +164,21 @@ def find_existing(
             hint="put {id} into ingest.sequence_name, or delete the sequence",
         )
     if handler.is_locked:
-        return Finding(state=OnPlatform.WHOLE, handler=handler, marks=marks)
+        return Existing(state=OnPlatform.WHOLE, handler=handler, marks=marks)
     if marks.get("instance") != instance:
         raise BusyElsewhereError(
             f"sequence {sequence} is being written by bridge {marks.get('instance')}",
             resource=sequence,
             hint="wait for the other bridge; if it is gone, delete the sequence and retry",
         )
-    return Finding(state=OnPlatform.REMAINS, handler=handler, marks=marks)
+    return Existing(state=OnPlatform.REMAINS, handler=handler, marks=marks)
 
 
 def _under_another_name(client: MosaicoClient, fingerprint: str) -> SequenceHandler | None:
     """Find a finished sequence of this content, whatever it is called.
 
-    For a file that was renamed while nobody's journal knew it. Who sends one recording by hand
-    under a name of his choice means that name, and is not asked here.
+    For a file that was renamed while no journal knew it. A person who sends one recording by hand
+    under a chosen name means that name; then this is not asked.
     """
     mark = Sequence.Q.user_metadata[f"{BRIDGE_KEY}.fingerprint"].eq(fingerprint)
     for item in client.query(QuerySequence().with_expression(mark)) or ():
@@ -190,7 +192,7 @@ def _under_another_name(client: MosaicoClient, fingerprint: str) -> SequenceHand
 
 
 def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:
-    """Tell what the platform holds of a finished sequence, by the platform's names of topics.
+    """Give what the platform holds of a finished sequence, by the platform's names of topics.
 
     Raises:
         ServerError: The platform cannot be asked.
@@ -199,10 +201,10 @@ def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:
     return {name: topic.receipt for name, topic in topics.items()}
 
 
-def _same_terms(found: Finding, identity: Identity, *, tells: bool) -> bool:
-    """Tell whether what is there was made as it would be made now, and tells what it must."""
+def _same_terms(found: Existing, identity: Identity, *, says_enough: bool) -> bool:
+    """Say whether what is there was made as it would be made now, and says what it must."""
     made_by = (found.marks.get("config_hash"), found.marks.get("version"))
-    return tells and made_by == (identity.config_hash, __version__)
+    return says_enough and made_by == (identity.config_hash, __version__)
 
 
 def removed(client: MosaicoClient, sequence: str) -> bool:
@@ -216,3 +218,51 @@ def removed(client: MosaicoClient, sequence: str) -> bool:
             client.sequence_notify(sequence, f"{ABANDONED}: {error.message}")
         return False
     return True
+
+
+def clear_remains(
+    client: MosaicoClient,
+    upload: OpenUpload,
+    *,
+    fingerprint: str,
+    instance: str,
+    policy: OnErrorPolicy,
+    reason: str,
+) -> None:
+    """Do to an unfinished upload what the policy says at a give-up.
+
+    For recordings whose last try ended by the death of its process, or that changed or disappeared
+    before the next. What is finished, gone or another's by now is left alone, so that doing it
+    twice does no harm.
+
+    Args:
+        client: The platform.
+        upload: The last that was heard of the upload.
+        fingerprint: What the recording holds.
+        instance: This bridge's own name.
+        policy: Whether everything goes, or what is whole stays. Of an upload that is not known to
+            have started, nothing is.
+        reason: Why the recording was given up.
+
+    Raises:
+        ServerError: The platform cannot be asked, or does not do it.
+    """
+    try:
+        found = find_existing(client, upload.sequence, fingerprint=fingerprint, instance=instance)
+    except AlreadyExistsError:
+        return
+    if found.state is not OnPlatform.REMAINS:
+        return
+    if policy is OnErrorPolicy.Delete or not upload.started:
+        removed(client, upload.sequence)
+        return
+    writer = client.sequence_resume(
+        upload.sequence, upload.session_uuid, upload.session, on_error=policy
+    )
+    try:
+        writer.__enter__()
+    except (NotFoundError, PreconditionError):
+        removed(client, upload.sequence)
+        return
+    error = RecordingError(reason)
+    writer.__exit__(type(error), error, None)

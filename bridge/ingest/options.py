@@ -1,10 +1,10 @@
-"""What an ingest is told: plain values, no settings file, no environment."""
+"""All choices of an ingest: plain values, no settings file, no environment."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bridge.bags import ReadLimits
 from bridge.client import OnErrorPolicy
@@ -19,12 +19,12 @@ class Identity:
     """Who sends, which is written into every sequence so that nobody removes another's work.
 
     Attributes:
-        instance: Names this bridge for good; stays the same over restarts.
+        instance: Names this bridge permanently; stays the same over restarts.
         attempt: Counts the tries at this recording, from 1.
         final: Whether giving up follows when this try fails; only then `on_error` decides what
             stays on the platform, before that everything is removed.
         config_hash: Identifies the settings that were in force.
-        resumes: Whether a try that fails is followed by another that gets told of its upload, so
+        resumes: Whether a try that fails is followed by another that gets its `OpenUpload`, so
             that what it leaves is kept for that one. No other follows a content that is rejected or
             poison; one does, in spite of `final`, while the platform is away or refuses, and after
             a try that brought topics to their end.
@@ -38,19 +38,19 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchLimits:
+class BatchTargets:
     """When a topic's messages are sent.
 
     Attributes:
-        batch_bytes_max: Payload bytes of one batch.
-        batch_rows_max: Rows of one batch.
+        max_batch_size_bytes: Payload bytes of one batch.
+        max_batch_size_records: Rows of one batch.
         memory_budget_bytes: Payload bytes that wait in all topics together; at the bound the
             biggest topics are sent early.
         send_queue_batches: Batches that wait for the network; at the bound decoding waits.
     """
 
-    batch_bytes_max: int = 8 << 20
-    batch_rows_max: int = 100_000
+    max_batch_size_bytes: int = 8 << 20
+    max_batch_size_records: int = 100_000
     memory_budget_bytes: int = 32 << 20
     send_queue_batches: int = 2
 
@@ -72,16 +72,16 @@ class IngestOptions:
         environment: Variables for the placeholders.
         hostname: Name of this machine, for placeholders and names.
         on_error: What stays on the platform at the final give-up.
-        fail_on_topic_error: Whether one topic that cannot be sent fails the recording.
+        topic_errors: Whether a topic that cannot be sent is dropped or fails the recording.
         message_errors_max: The most skipped messages before the recording fails; None for any.
         verification: How much is proven before the sequence is finalised, as far as the platform's
-            revision tells enough.
+            revision reports enough.
         hash_files: Whether to take the SHA-256 of every file for the report.
         batches: When messages are sent.
-        limits: What a file may claim.
+        reading: What a file may claim.
         definitions: Where to look for definitions that the recording does not carry.
         scratch_dir: Where private copies may be made; None for the system's choice.
-        wait_turn: Called by the sending thread before each batch, to wait for as long as it must;
+        wait_turn: Called by the sending thread before each batch, to wait as long as it must;
             see `bridge.client.Pacer`. None for no waiting.
     """
 
@@ -97,12 +97,12 @@ class IngestOptions:
     environment: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
     on_error: OnErrorPolicy = OnErrorPolicy.Delete
-    fail_on_topic_error: bool = False
+    topic_errors: Literal["drop", "fail"] = "drop"
     message_errors_max: int | None = None
     verification: VerificationLevel = VerificationLevel.COUNTS
     hash_files: bool = False
-    batches: BatchLimits = field(default_factory=BatchLimits)
-    limits: ReadLimits = field(default_factory=ReadLimits)
+    batches: BatchTargets = field(default_factory=BatchTargets)
+    reading: ReadLimits = field(default_factory=ReadLimits)
     definitions: DefinitionSources | None = None
     scratch_dir: Path | None = None
     wait_turn: Callable[[threading.Event], None] | None = None

@@ -31,8 +31,8 @@ class Passes:
     Args:
         reader: The recording, opened; what it skips and loses is what counts.
         options: All choices.
-        events: Told what happens.
-        reopen: Opens the recording anew, for passes after the first.
+        events: Receives what happens.
+        reopen: Opens the recording again, for passes after the first.
 
     Attributes:
         lanes: The topics that are sent, by `Topic.index`.
@@ -85,7 +85,7 @@ class Passes:
     ) -> None:
         """Measure all topics, and convert some of them as if they were sent.
 
-        The accounts of the topics that were converted tell afterwards what the recording yields.
+        Afterwards the accounts of the topics that were converted hold what the recording yields.
 
         Args:
             client: Knows how large what is sent may be.
@@ -112,7 +112,7 @@ class Passes:
             assert lane.writer is not None
             enter_written(lane, lane.writer)
 
-    def begin_anew(self, topics: Iterable[int]) -> None:
+    def reset(self, topics: Iterable[int]) -> None:
         """Forget what a rehearsal found of some topics, so that they can be sent."""
         lanes, reports = plan_lanes(self.reader, self._options, self._events)
         for topic in topics:

@@ -27,11 +27,10 @@ from bridge.ingest.earlier import remove_superseded
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.naming import describe, name_of
 from bridge.ingest.on_platform import Place, find_place, receipts_of
-from bridge.ingest.open_upload import OpenUpload
+from bridge.ingest.open_upload import OpenUpload, groups_of, is_whole
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes, Reopen
 from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
-from bridge.ingest.resume import groups_of, is_whole
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import Sending
 from bridge.ingest.topic_lanes import TopicLane, enter_skipped
@@ -52,16 +51,16 @@ def ingest(
     """Put a recording onto the platform as one sequence, verified and finalised.
 
     If the platform already holds this very content whole, nothing is sent. What an earlier try of
-    this bridge left is taken up where `upload` says how, and removed otherwise.
+    this bridge left is resumed where `upload` says how, and removed otherwise.
 
     Args:
         recording: What to ingest.
         client: Connected to the platform.
         options: All choices.
-        events: Told what happens.
-        upload: The last that `IngestEvents.upload_changed` told of an earlier try; None for none.
+        events: Receives what happens.
+        upload: The last that an earlier try passed to `IngestEvents.upload_changed`; None for none.
         resend: Whether a finished sequence that differs from the recording is removed and sent
-            anew; otherwise it is left alone, and the report says what it lacks.
+            again; otherwise it is left alone, and the report says what it lacks.
 
     Returns:
         What became of every topic and message.
@@ -73,11 +72,11 @@ def ingest(
     """
     started = time.perf_counter()
     listener = events if events is not None else NoEvents()
-    known = upload if upload is not None and upload.begun else None
+    known = upload if upload is not None and upload.started else None
     reopen = partial(
         open_recording,
         recording,
-        limits=options.limits,
+        limits=options.reading,
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
     )
@@ -106,9 +105,9 @@ def _until_told_whole(
     upload: OpenUpload | None,
     resend: bool,
 ) -> IngestReport:
-    """Begin anew as often as what is on the platform turns out to be no watched_folder to build on.
+    """Start again as often as what is on the platform cannot be built on.
 
-    That is at most twice: what was left there is removed once, and damage is told of once.
+    That is at most twice: what was left there is removed once, and damage is announced once.
     """
     takes_up = upload is not None
     found: Survey | None = None
@@ -163,7 +162,7 @@ class _Run:
 
         Raises:
             _StartOverError: What was found on the platform is to be replaced.
-            UnannouncedDamageError: The recording is damaged, which is to be told beforehand.
+            UnannouncedDamageError: The recording is damaged, which its metadata must say.
         """
         blocks = iter(self.reader.blocks())
         first = next(blocks, None)
@@ -297,7 +296,7 @@ class _Run:
         self._check_sound(sending)
         kept = [index for index in candidates if self._is_kept(lanes[index], held)]
         self._make_room(sending, set(held) - {lanes[index].report.platform_name for index in kept})
-        self.passes.begin_anew(set(candidates) - set(kept))
+        self.passes.reset(set(candidates) - set(kept))
         whole = [lanes[index] for index in kept]
         self.passes.show_read(kept)
         sizes = self.passes.sizes_bytes
@@ -308,10 +307,10 @@ class _Run:
         return whole + sending.finish(silent)
 
     def _check_sound(self, sending: Sending) -> None:
-        """Begin anew where damage has shown up that the sequence cannot tell of any more.
+        """Start again where damage has shown up that the sequence's metadata does not mention.
 
-        Where the key may not delete what was sent so far, it goes on as it is, and a notification
-        at the end says what is lost.
+        Where the key may not delete what was sent so far, the upload goes on as it is, and a
+        notification at the end says what is lost.
 
         Raises:
             UnannouncedDamageError: What was sent so far is to be removed.
@@ -402,7 +401,7 @@ class _Run:
                 f"{message}: {story}", msgtype=left_out[0].msgtype, path=path, hint=hint
             )
         if losses := self.reader.tally.losses:
-            # Not empty: what was in it is lost, and a person may want to look.
+            # Not empty: what was in it is lost, and somebody may want to look.
             return DamagedRecordingError(f"{message}: {losses[0].reason}", path=path, hint=hint)
         return EmptyRecordingError(
             f"{message}: {story}" if story else message, path=path, hint=hint

@@ -10,7 +10,7 @@ from bridge.model import Loss
 FILTERED_REASON = "filtered"
 DOWNSAMPLED_REASON = "downsampled"
 CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON})
-"""Reasons for which messages are left out because somebody wanted it so."""
+"""Reasons for which messages are left out because the settings say so."""
 
 
 class TopicOutcome(StrEnum):
@@ -116,11 +116,11 @@ class IngestReport:
         losses: Byte ranges that could not be read.
         healthy: Whether the recorder closed every file properly.
         messages_unverifiable: Messages that were read from places without a checksum, sent or not:
-            nobody could tell whether these are what was recorded.
+            whether these are what was recorded is unknown.
         verification: How much of what arrived was proven.
         recorded_bytes: Size of the files.
         seconds: How long it took.
-        notes: Whatever else a person should know, one sentence each.
+        notes: Whatever else an operator should know, one sentence each.
         replaced: What became of the sequence that this one takes the place of; None where it
             takes none's.
     """
@@ -165,7 +165,7 @@ class IngestReport:
         return not self.salvaged and not undecided and self.messages_skipped == 0
 
     def as_json(self) -> dict[str, Any]:
-        """Give the report as plain JSON values."""
+        """Return the report as plain JSON values."""
         plain = asdict(self)
         plain["losses"] = [{**asdict(loss), "path": str(loss.path)} for loss in self.losses]
         return plain | {

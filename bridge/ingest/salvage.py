@@ -1,9 +1,9 @@
-"""Telling of damage before anything of it is final.
+"""Reporting damage before anything of it is final.
 
 What a sequence's metadata says can never be changed, so that a recording is salvaged has to be
 known when its sequence is created. A recording that is unhealthy when it is opened is therefore
-surveyed first. One that was closed properly and is damaged inside shows that only while it is read;
-then what was sent of it so far is removed, it is surveyed, and sent anew. Healthy recordings are
+surveyed first. One that was closed properly and is damaged inside shows it only while it is read;
+then what was sent of it so far is removed, it is surveyed, and sent again. Healthy recordings are
 read once.
 """
 
@@ -27,7 +27,7 @@ LOST_RANGES_MAX = 20
 class UnannouncedDamageError(Exception):
     """The recording turned out to be damaged, and what is on the platform of it says nothing.
 
-    No error for anybody but the ingest itself: what was sent is removed, and it begins anew.
+    No error for anybody but the ingest itself: what was sent is removed, and it starts again.
     """
 
 

@@ -20,7 +20,7 @@ class SendThread:
     Args:
         calls_max: Calls that may wait; at the bound `submit` waits.
         wait_turn: Called before each, to wait for as long as it must; None for no waiting. It
-            gets an event that tells it when nothing is to be sent any more.
+            gets an event that is set when nothing is to be sent any more.
 
     Attributes:
         busy_s: Seconds the thread spent in calls; final after `drain`.

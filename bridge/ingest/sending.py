@@ -1,7 +1,7 @@
 """The platform's side of an ingest: opens sequence and topics when first needed, writes behind.
 
 Nothing is created on the platform before there is a message to send, because the platform cannot
-finalise an empty session and a topic without rows says nothing.
+finalise an empty session and a topic without rows means nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,8 +47,8 @@ class Sending:
         sequence: Name of the sequence.
         metadata: Makes the sequence's metadata when it is created.
         options: All choices.
-        events: Told about batches, and what is needed to take the upload up again.
-        upload: What is known of earlier tries: taken up where it is of this sequence.
+        events: Receives batches, and what is needed to resume the upload.
+        upload: What is known of earlier tries: resumed where it is of this sequence.
 
     Attributes:
         writer: The sequence, once something was sent.
@@ -104,7 +104,7 @@ class Sending:
         return self.writer.receipts()
 
     def make_room(self, names: list[str]) -> None:
-        """Delete topics of an earlier try, so that they can be sent anew.
+        """Delete topics of an earlier try, so that they can be sent again.
 
         Raises:
             ServerError: The platform does not let them be deleted.
@@ -178,7 +178,7 @@ class Sending:
             self._remember(ended)
 
     def notify(self, report: IngestReport) -> None:
-        """Tell the platform what only the end of reading knows, if it is not nothing."""
+        """Send the platform what only the end of reading knows, if it is not nothing."""
         if report.complete or self.writer is None:
             return
         parts = [
@@ -233,7 +233,7 @@ class Sending:
         self._events.upload_changed(upload=self._upload)
 
     def _remember(self, rows: Mapping[str, int | None]) -> None:
-        """Tell what is whole by now; None for what is not any more."""
+        """Report what is whole by now; None for what is not any more."""
         if self._upload is None or not rows:
             return
         known = {**self._upload.rows, **rows}
@@ -273,7 +273,7 @@ class Sending:
         writer.__exit__(type(error), error, error.__traceback__)
 
     def _goes_on(self, error: BaseException) -> bool:
-        """Tell whether the next try can take up what this one leaves."""
+        """Return whether the next try can resume what this one leaves."""
         return (
             self._options.identity.resumes
             and isinstance(error, BridgeError)
@@ -285,7 +285,7 @@ class Sending:
         )
 
     def _gives_up(self, error: BridgeError) -> bool:
-        """Tell whether no try follows this error: the caller's rules, as `Identity` states them."""
+        """Return whether no try follows this error, by the rules that `Identity` states."""
         identity = self._options.identity
         if not identity.resumes:
             return identity.final
@@ -297,7 +297,7 @@ class Sending:
 
     def _open(self, lane: TopicLane) -> bool:
         if self.writer is None:
-            # Told before it is there: who dies right after creating it leaves nothing unknown.
+            # Reported before it exists: if the process dies right after creating it, it is known.
             self._events.upload_changed(upload=OpenUpload(sequence=self._sequence))
             self._begin(self._client.sequence_create(self._sequence, self._metadata()))
         writer = self.writer
@@ -321,7 +321,7 @@ class Sending:
         try:
             call()
         except BridgeError as error:
-            if self._options.fail_on_topic_error or not is_the_topics_fault(error):
+            if self._options.topic_errors == "fail" or not is_the_topics_fault(error):
                 raise
             lane.failure = error
 

@@ -36,7 +36,7 @@ class TopicLane:
         plan: The mapping chosen.
         report: The topic's account.
         sampler: Leaves out messages by choice.
-        events: Told what is left out.
+        events: Receives what is left out.
         messages_read: Messages that came out of the files.
         writer: The stream to the platform, once there was something to send.
         failure: Why the topic was given up, or None; set by the thread that sends, too.
@@ -71,7 +71,7 @@ class TopicLane:
 
 
 def enter_skipped(report: TopicReport, reason: str, count: int, events: IngestEvents) -> None:
-    """Enter messages that are left out into a topic's account and tell the listener."""
+    """Enter messages that are left out into a topic's account and report them."""
     if count:
         report.messages_skipped[reason] = report.messages_skipped.get(reason, 0) + count
         events.skipped(topic=report.name, reason=reason, messages=count)
@@ -111,7 +111,7 @@ def plan_lanes(
         try:
             lane = _lane(topic, report, reader, options, taken, events, decoders)
         except DefinitionError as error:
-            if options.fail_on_topic_error:
+            if options.topic_errors == "fail":
                 raise
             report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
             continue
@@ -173,7 +173,7 @@ class _Decoders:
         self._made: dict[tuple[str, Definition, Serialization], Decoder] = {}
 
     def of(self, msgtype: str, definition: Definition, serialization: Serialization) -> Decoder:
-        """Give the decoder of a type.
+        """Return the decoder of a type.
 
         Raises:
             DefinitionError: The definition cannot be understood.
@@ -202,7 +202,7 @@ def _first_match(name: str, by_pattern: Mapping[str, Choice]) -> Choice | None:
 
 
 def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
-    """Tell what would become of every topic, without sending anything.
+    """Return what would become of every topic, without sending anything.
 
     Raises:
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
@@ -212,5 +212,5 @@ def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicRe
 
 
 def is_the_topics_fault(error: BridgeError) -> bool:
-    """Tell whether an error concerns one topic's content rather than the connection."""
+    """Return whether an error concerns one topic's content rather than the connection."""
     return isinstance(error, RejectedError | DefinitionError)

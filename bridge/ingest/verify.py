@@ -82,11 +82,11 @@ def verify(
 def compare(
     topic: TopicReport, receipt: TopicReceipt | None, level: VerificationLevel
 ) -> VerificationLevel | Difference:
-    """Compare one topic as far as the platform tells without being read.
+    """Compare one topic as far as is possible without reading it back.
 
     Args:
         topic: What was sent, or what the recording yields.
-        receipt: What the platform says; None where it knows no such topic.
+        receipt: What the platform says; None where there is no such topic.
         level: How far to go; weaker levels are included.
 
     Returns:
@@ -144,7 +144,7 @@ def compare_existing(
     Rows that the platform lacks are entered into the accounts as left out.
 
     Args:
-        lanes: Rehearsed: their accounts tell what would be sent.
+        lanes: Rehearsed: their accounts hold what would be sent.
         receipts: What the platform holds, by its names of the topics.
 
     Returns:

@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 
 from bridge.errors import ConfigError, DefinitionError
 from bridge.mapping import table
+from bridge.mapping.choices import GENERIC, ImageFormat, TopicOptions
 from bridge.mapping.columns import absent, zeros
-from bridge.mapping.custom import CustomMapping
 from bridge.mapping.generic import generic_mapping
-from bridge.mapping.options import GENERIC, ImageFormat, TopicOptions
+from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
+from bridge.mapping.plugins import CustomMapping
 from bridge.mapping.sampling import Downsampler
 from bridge.mapping.source import Rejects, Source
-from bridge.mapping.topic_metadata import topic_metadata
 from bridge.model import DecodedBlock, MessageType, Topic
 from bridge.ontology import ENVELOPE, Model
+
+ROS_BLOCK = "_ros_"
+"""The platform's reserved key for what the ROS side knew; readers rebuild messages from it."""
 
 Kind = Literal["mapped", "generic"]
 
@@ -126,7 +129,7 @@ def plan_topic(
         kind=kind,
         reason="; ".join(reasons),
         mapping=mapping,
-        user_metadata=topic_metadata(
+        user_metadata=_topic_metadata(
             topic,
             message_type,
             msgdef=msgdef,
@@ -135,6 +138,44 @@ def plan_topic(
             extra=options.metadata,
         ),
     )
+
+
+def _topic_metadata(
+    topic: Topic,
+    message_type: MessageType,
+    *,
+    msgdef: str,
+    source_file: str,
+    mapping: Mapping[str, Any],
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Assemble the user metadata of a topic.
+
+    Args:
+        topic: The topic as recorded.
+        message_type: Its parsed definition; the constants of its top level become `enums`.
+        msgdef: The canonical text of the definition.
+        source_file: Name of the file or folder it comes from.
+        mapping: How it was mapped: `kind`, and whatever a reader needs to undo it.
+        extra: The user's own metadata for this topic; a `_ros_` among it gives way.
+    """
+    block: dict[str, Any] = {
+        "msgtype": message_type.name,
+        "enums": {constant.name: constant.value for constant in message_type.constants},
+        "msgdef": msgdef,
+        "source_file": source_file,
+        "topic": topic.name,
+        "message_encoding": topic.serialization.value,
+        "definition_source": "" if topic.definition is None else topic.definition.source,
+        "type_hash": topic.type_hash,
+        "qos": topic.qos,
+        "mapping": dict(mapping),
+    }
+    renamed: Renamed
+    cleaned, renamed = clean_keys({**extra, ROS_BLOCK: block})
+    if renamed:
+        cleaned[ROS_BLOCK]["renamed_keys"] = renamed
+    return cleaned
 
 
 def _choose(

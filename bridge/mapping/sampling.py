@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.mapping.options import TopicOptions
+from bridge.mapping.choices import TopicOptions
 from bridge.units import SECOND_NS
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ingest
-from benchmarks.options import Options
+from benchmarks.scope import Scope
 from benchmarks.sink import times_sum
 from benchmarks.tables import table
 
@@ -87,7 +87,7 @@ def test_a_wrong_arrival_fails_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path
     )
 
     with pytest.raises(SystemExit, match="written"):
-        ingest.run(Options(folder=tmp_path, quick=True, runs=1, names=frozenset({"imu"})))
+        ingest.run(Scope(folder=tmp_path, quick=True, runs=1, names=frozenset({"imu"})))
 
 
 def test_tables_are_markdown() -> None:

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.cdr import Decoder, join_blocks, merge_blocks
+from bridge.cdr.fixed import values_array
 from bridge.cdr.layout import PRIMITIVES
-from bridge.cdr.rejects import Rejects
 from bridge.cdr.source import Source
+from bridge.cdr.steps import Rejects
 from bridge.cdr.text import INVALID_UTF8, text_array
-from bridge.cdr.values import values_array
+from bridge.definitions.names import NUMBERS
 from bridge.model import ArrayType, MessageBlock, MessageType, PrimitiveType, SequenceType
 from tests.cdr.blocks import block_of
 
@@ -238,3 +239,8 @@ def test_blocks_of_two_topics_are_not_merged() -> None:
     for put_together in (merge_blocks, join_blocks):
         with pytest.raises(ValueError, match="exactly one topic"):
             put_together([one, other])
+
+
+def test_every_number_of_the_interface_languages_has_a_layout() -> None:
+    """The table of layouts covers exactly the numbers that definitions may use."""
+    assert set(PRIMITIVES) == NUMBERS

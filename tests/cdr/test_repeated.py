@@ -9,9 +9,9 @@ import pytest
 from rosbags.typesys import Stores, get_typestore
 
 from bridge.cdr import Decoder, nested, source, text
-from bridge.cdr.rejects import Rejects
 from bridge.cdr.repeated import REPEATED_ROWS_MIN
 from bridge.cdr.source import Positions, Source
+from bridge.cdr.steps import Rejects
 from bridge.definitions import parse_definition
 from bridge.model import Definition
 from tests.cdr.blocks import block_of

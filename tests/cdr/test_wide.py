@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.cdr import Decoder
-from bridge.cdr.rejects import Rejects
+from bridge.cdr.steps import Rejects
 from bridge.cdr.wide import INVALID_UTF16, utf8_array
 from bridge.definitions import parse_definition
 from bridge.model import Definition, MessageType, PrimitiveType

@@ -24,7 +24,7 @@ ENDPOINTS: dict[str, tuple[str, ...]] = {
     "/page.js": ("/api/status",),
     "/healthz": ('"alive": true',),
     "/readyz": ('"ready": true', '"failing": []'),
-    "/api/status": ('"headline": "1 recording needs a person"', '"embedded": true', '"workers"'),
+    "/api/status": ('"headline": "1 recording needs attention"', '"embedded": true', '"workers"'),
     "/api/recordings": ('"total": 2', '"state": "finalised"', '"state": "quarantined"'),
     "/api/recordings/<id>": ('"story"', '"topics"', '"fingerprint"'),
     "/metrics": ('mosaico_bridge_recordings{state="finalised"} 1.0',),
@@ -91,7 +91,7 @@ def test_the_list_of_commands_is_whole() -> None:
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_every_endpoint_answers(arrived: Any, path: str) -> None:
-    """A running bridge tells the same truth on each path: one arrived, one needs a person."""
+    """A running bridge tells the same truth on each path: one arrived, one needs attention."""
     listed = json.loads(get(arrived.http_port, "/api/recordings?state=finalised")[1])
     number = str(listed["recordings"][0]["id"])
     code, text = get(arrived.http_port, path.replace("<id>", number))

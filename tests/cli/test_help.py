@@ -92,7 +92,7 @@ finally:
         ours = {name for name in done.stderr.split() if name.startswith("bridge")}
 
         assert ours == {
-            "bridge", "bridge.version", "bridge.cli", "bridge.cli.entry", "bridge.cli.commands",
+            "bridge", "bridge.version", "bridge.cli", "bridge.cli.commands",
         }  # fmt: skip
         assert not set(done.stderr.split()) & {"typing", "typer", "rich", "re", "pyarrow"}
 

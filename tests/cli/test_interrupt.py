@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bridge.cli.exits import Exit
+from bridge.cli.terminal import Exit
 
 TIMEOUT_S = 60.0
 

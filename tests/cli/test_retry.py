@@ -74,13 +74,13 @@ def test_retry_sends_again_through_the_running_bridge(arrived: Any, command: Any
     assert entry["state"] == "finalised"
 
 
-def test_retry_looks_afresh_at_what_could_not_be_identified(arrived: Any, command: Any) -> None:
+def test_retry_examines_again_what_could_not_be_identified(arrived: Any, command: Any) -> None:
     """A file that was no recording has no place in the queue, but may have become one."""
     bad = next(arrived.folder.glob("junk*"))
     done = command("retry", bad, "-c", arrived.config)
 
     assert done.code == 0
-    assert "looked at afresh" in done.out
+    assert "examined again" in done.out
     arrived.await_states(command, finalised=1, quarantined=1)
 
 
@@ -94,7 +94,7 @@ def test_forget_takes_a_recording_out_of_the_journal(tmp_path: Path, command: An
     assert entry.path.exists()
 
 
-def test_forget_through_the_running_bridge_starts_afresh(arrived: Any, command: Any) -> None:
+def test_forget_through_the_running_bridge_handles_it_as_new(arrived: Any, command: Any) -> None:
     """What is still in the folder is found again under a new number, and not sent twice."""
     (before,) = command("status", "-c", arrived.config, "--json").json["recordings"]["recent"]
     done = command("forget", str(before["id"]), "-c", arrived.config)

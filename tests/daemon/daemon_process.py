@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 from bridge.config import load_settings
-from bridge.daemon import Daemon, Entry, Failure, NoObserver, Progress, Transition
-from bridge.ingest import IngestReport, TopicReport
+from bridge.daemon import Daemon, Event
+from bridge.daemon.events import events
 
 
-class Killer(NoObserver):
+class Killer:
     """Ends the process at the given point."""
 
     def __init__(self, point: str) -> None:
@@ -27,34 +27,24 @@ class Killer(NoObserver):
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def recording_changed(self, *, entry: Entry, transition: Transition) -> None:  # noqa: ARG002 - a protocol
-        self.reach(str(transition.after))
-
-    def ingest_started(
-        self, *, entry: Entry, sequence: str, size_bytes: int, message_count: int | None
-    ) -> None:
-        del entry, sequence, size_bytes, message_count
-        self.reach("started")
-
-    def topic_planned(self, *, entry: Entry, topic: TopicReport) -> None:
-        del entry, topic
-        self.reach("planned")
-
-    def ingest_progressed(self, *, entry: Entry, progress: Progress) -> None:
-        del entry, progress
-        self.reach("progress")
-
-    def stage_finished(self, *, entry: Entry, stage: str, seconds: float) -> None:
-        del entry, seconds
-        self.reach(f"stage-{stage}")
-
-    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
-        del entry, report
-        self.reach("finished")
-
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        del entry, failure, retry_in_s
-        self.reach("failed")
+    def hear(self, event: Event) -> None:
+        match event:
+            case events.RecordingChanged(transition=transition):
+                self.reach(str(transition.after))
+            case events.IngestStarted():
+                self.reach("started")
+            case events.TopicPlanned():
+                self.reach("planned")
+            case events.IngestProgressed():
+                self.reach("progress")
+            case events.StageFinished(stage=stage):
+                self.reach(f"stage-{stage}")
+            case events.IngestFinished():
+                self.reach("finished")
+            case events.IngestFailed():
+                self.reach("failed")
+            case _:
+                pass
 
 
 settings = load_settings(Path(sys.argv[1]))

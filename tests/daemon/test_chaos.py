@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.events import Event, GateChanged, Troubled
 from bridge.daemon.events.status import GateStatus
 from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.states import State
@@ -20,16 +20,19 @@ if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
 
 
-class Listener(NoObserver):
+class Listener:
     def __init__(self) -> None:
         self.gates: list[GateStatus] = []
         self.troubles: list[Failure] = []
 
-    def gate_changed(self, *, gate: GateStatus) -> None:
-        self.gates.append(gate)
-
-    def troubled(self, *, failure: Failure) -> None:
-        self.troubles.append(failure)
+    def hear(self, event: Event) -> None:
+        match event:
+            case GateChanged(gate=gate):
+                self.gates.append(gate)
+            case Troubled(failure=failure):
+                self.troubles.append(failure)
+            case _:
+                pass
 
 
 def open_files() -> int:
@@ -94,7 +97,7 @@ def test_bad_line_delivers_everything_once(bridge: "Bridge") -> None:
                     proxy.thaw()
                 case 3:
                     proxy.cut_after_bytes = 300_000
-                    time.sleep(1.0)
+                    time.sleep(chance.uniform(0.1, 1.0))
                     proxy.cut_after_bytes = None
         bridge.wait_for(
             lambda: (

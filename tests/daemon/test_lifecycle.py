@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.events import Event, Troubled
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.requests import forget, retry
@@ -150,9 +150,10 @@ def test_missing_folder_is_told_once_and_healed(bridge: "Bridge") -> None:
     """Without its folder the daemon lives, says so once, and goes on when it appears."""
     troubles: list[Failure] = []
 
-    class Listener(NoObserver):
-        def troubled(self, *, failure: Failure) -> None:
-            troubles.append(failure)
+    class Listener:
+        def hear(self, event: Event) -> None:
+            if isinstance(event, Troubled):
+                troubles.append(event.failure)
 
     bridge.watched.rmdir()
     with bridge.running(Listener()) as daemon:

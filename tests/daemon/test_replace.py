@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bridge.client import MosaicoClient
+from bridge.daemon.events.events import IngestFinished
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.event_log import EventLog
@@ -239,7 +240,7 @@ def test_replacements_are_counted_and_told(
     )  # fmt: skip
     with caplog.at_level("INFO"):
         for observer in (metrics, EventLog()):
-            observer.ingest_finished(entry=entry(), report=report)
+            observer.hear(IngestFinished(entry=entry(), report=report))
     counted = [
         line
         for line in metrics.exposition().decode().splitlines()

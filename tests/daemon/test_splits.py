@@ -70,7 +70,7 @@ def test_next_split_proves_that_the_last_is_closed(splits: Desk, place: str) -> 
     splits.look()
 
     assert splits.states() == {"drive_0.mcap": "ready", "drive_1.mcap": "settling"}
-    assert "a later one has begun" in splits.entry("drive_0.mcap").reason
+    assert "a later one has been started" in splits.entry("drive_0.mcap").reason
     splits.look(after_s=5.0)
     assert splits.states()["drive_1.mcap"] == "ready"
 
@@ -129,7 +129,7 @@ def test_oldest_splits_may_be_deleted_by_their_recorder(splits: Desk) -> None:
 
 
 def test_file_without_number_is_a_recording(splits: Desk) -> None:
-    """Whoever records without splits gets sequences named as before."""
+    """A recording without splits becomes a sequence named as before."""
     splits.put("lone.mcap")
     splits.put("drive/drive.mcap")
     (splits.folder / "drive" / "metadata.yaml").write_text(metadata([]))

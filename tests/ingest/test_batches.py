@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.cdr import merge_blocks
-from bridge.ingest import BatchLimits, batches
+from bridge.ingest import BatchTargets, batches
 from bridge.ingest.batches import Batcher
 from bridge.model import MessageBlock
 
-LIMITS = BatchLimits(batch_bytes_max=400, batch_rows_max=20, memory_budget_bytes=1000)
+LIMITS = BatchTargets(max_batch_size_bytes=400, max_batch_size_records=20, memory_budget_bytes=1000)
 
 
 def chunk_blocks(chunk: list[tuple[int, bytes]], first_ns: int) -> list[MessageBlock]:
@@ -80,8 +80,8 @@ def test_a_topic_leaves_when_its_batch_is_full() -> None:
 
 
 def test_the_smallest_batches_are_single_blocks() -> None:
-    """Whoever asks for batches of a byte gets every block by itself, empty payloads too."""
-    batcher = Batcher(BatchLimits(batch_bytes_max=1))
+    """With batches of a byte every block is sent by itself, empty payloads too."""
+    batcher = Batcher(BatchTargets(max_batch_size_bytes=1))
     left = []
     for number, payload in enumerate([b"a", b"", b"b"]):
         for block in chunk_blocks([(0, payload)], number):
@@ -114,7 +114,9 @@ def test_what_lies_in_one_buffer_leaves_without_a_copy() -> None:
 
 def test_under_pressure_big_topics_leave_first() -> None:
     """Small topics go on collecting, so that they make few chunks on the platform."""
-    limits = BatchLimits(batch_bytes_max=10_000, batch_rows_max=1000, memory_budget_bytes=1000)
+    limits = BatchTargets(
+        max_batch_size_bytes=10_000, max_batch_size_records=1000, memory_budget_bytes=1000
+    )
     batcher = Batcher(limits)
     left = []
     for number in range(40):
@@ -136,7 +138,9 @@ def test_many_topics_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(batches, "merge_blocks", counting)
     monkeypatch.setattr("bridge.cdr.blocks.merge_blocks", counting)
     batcher = Batcher(
-        BatchLimits(batch_bytes_max=1 << 20, batch_rows_max=10_000, memory_budget_bytes=20_000)
+        BatchTargets(
+            max_batch_size_bytes=1 << 20, max_batch_size_records=10_000, memory_budget_bytes=20_000
+        )
     )
     came = went = peak = 0
     for number in range(200):

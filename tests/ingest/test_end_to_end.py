@@ -266,7 +266,7 @@ def test_other_content_under_the_name_is_left_alone(
 
 
 def test_remains_of_an_earlier_try_are_replaced(client: MosaicoClient, tmp_path: Path) -> None:
-    """A sequence that this bridge left half written is removed and sent anew, once."""
+    """A sequence that this bridge left half written is removed and sent again, once."""
     bag = write_drive(tmp_path, name="again", start_ns=START_NS + 2, duration_s=1.0, splits=1)
     report = send(client, bag)
     handler = client.sequence_handler(report.sequence)
@@ -329,7 +329,7 @@ def test_filtered_and_thinned_topics_are_accounted_for(
 def test_the_hashes_of_the_files_are_reported_on_request(
     client: MosaicoClient, tmp_path: Path
 ) -> None:
-    """Every file's SHA-256 stands in the report by its name, and only where it was asked for."""
+    """Every file's SHA-256 is in the report by its name, and only where it was asked for."""
     bag = write_drive(tmp_path, name="hashed", start_ns=START_NS + 7, duration_s=1.0, splits=2)
     options = IngestOptions(identity=Identity(instance="test"), hash_files=True)
 

@@ -92,7 +92,7 @@ def test_the_policy_acts_at_the_give_up_and_only_there(
 
     monkeypatch.setattr(TopicWriter, "end", breaking)
     kept = Kept()
-    chosen = replace(options(policy, final=final), fail_on_topic_error=True)
+    chosen = replace(options(policy, final=final), topic_errors="fail")
     with platform(revision, tmp_path) as client:
         for _ in range(1 + fruitless):
             with pytest.raises(type(error)):
@@ -161,7 +161,9 @@ def test_a_topic_that_is_rejected_is_dropped_or_fails_the_recording(
         return create(writer, name, *rest)
 
     monkeypatch.setattr(SequenceWriter, "topic_create", refusing)
-    chosen = replace(options(OnErrorPolicy.Delete, final=False), fail_on_topic_error=fails)
+    chosen = replace(
+        options(OnErrorPolicy.Delete, final=False), topic_errors="fail" if fails else "drop"
+    )
     with platform(revision, tmp_path) as client:
         if fails:
             with pytest.raises(RejectedError):

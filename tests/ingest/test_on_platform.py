@@ -53,7 +53,7 @@ def test_what_is_there_whole_is_proven_as_far_as_the_platform_tells(
 def test_what_differs_is_replaced_on_request_or_told(
     revision: str, level: VerificationLevel, drive: Path, tmp_path: Path
 ) -> None:
-    """Without a request it stays and is told; with one it is replaced, if it may be removed."""
+    """Without a request it stays and is reported; with one it is replaced, if it may be removed."""
     with platform(revision, tmp_path) as client:
         ingest(load_recording(drive), client=client, options=THINNED)
         told = ingest(load_recording(drive), client=client, options=OPTIONS)

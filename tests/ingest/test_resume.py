@@ -22,7 +22,7 @@ from bridge.ingest import (
     TopicReport,
     ingest,
 )
-from bridge.ingest.resume import GROUP_BYTES_MIN, groups_of, is_whole
+from bridge.ingest.open_upload import GROUP_BYTES_MIN, groups_of, is_whole
 from bridge.ontology import MODELS
 from tests.ingest.platforms import EVERY_REVISION, platform
 
@@ -47,7 +47,7 @@ class Kept(NoEvents):
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def created(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The topics that were created on the platform, in order."""
     names: list[str] = []
     create = SequenceWriter.topic_create
@@ -102,7 +102,7 @@ def yields(report: IngestReport) -> dict[str, int | None]:
 
 @pytest.mark.parametrize("revision", EVERY_REVISION)
 def test_a_commit_that_broke_sends_nothing_again(
-    revision: str, drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+    revision: str, drive: Path, tmp_path: Path, created: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With every topic whole only the commit is left, on every revision of the platform."""
     kept = Kept()
@@ -110,20 +110,20 @@ def test_a_commit_that_broke_sends_nothing_again(
     with platform(revision, tmp_path) as client:
         with pytest.raises(TransientError):
             send(client, drive, kept)
-        before = len(begun)
+        before = len(created)
         report = send(client, drive, kept)
 
-        assert len(begun) == before
+        assert len(created) == before
         assert report.complete
         assert rows(client, report.sequence) == yields(report)
         assert client.list_sequences() == [report.sequence]
 
 
 @pytest.mark.parametrize("revision", EVERY_REVISION)
-def test_a_sequence_whose_creation_was_not_heard_of_is_created_anew(
+def test_a_sequence_whose_creation_was_not_heard_of_is_created_again(
     revision: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told of before it is there; the next try finds nothing to take up, and starts over."""
+    """It is reported before it exists; the next try finds nothing to resume, and starts over."""
     kept = Kept()
     enter = SequenceWriter.__enter__
 
@@ -136,7 +136,7 @@ def test_a_sequence_whose_creation_was_not_heard_of_is_created_anew(
             patch.setattr(SequenceWriter, "__enter__", entering)
             send(client, drive, kept)
         assert kept.upload is not None
-        assert not kept.upload.begun
+        assert not kept.upload.started
         assert client.list_sequences() == [kept.upload.sequence]
         report = send(client, drive, kept)
 
@@ -147,7 +147,7 @@ def test_a_sequence_whose_creation_was_not_heard_of_is_created_anew(
 
 @pytest.mark.parametrize("revision", ["G1.2", "G2a", "G2d"])
 def test_only_what_is_not_whole_is_sent_again(
-    revision: str, drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+    revision: str, drive: Path, tmp_path: Path, created: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A break while topics are ended costs those that were not, and the accounts come out even."""
     kept = Kept()
@@ -156,11 +156,11 @@ def test_only_what_is_not_whole_is_sent_again(
         with pytest.raises(TransientError):
             send(client, drive, kept)
         assert kept.upload is not None
-        whole, before = set(kept.upload.rows), len(begun)
+        whole, before = set(kept.upload.rows), len(created)
         report = send(client, drive, kept)
 
         assert len(whole) == 3
-        assert not whole & set(begun[before:])
+        assert not whole & set(created[before:])
         assert report.complete
         assert rows(client, report.sequence) == yields(report)
         assert client.list_sequences() == [report.sequence]
@@ -170,7 +170,7 @@ def test_only_what_is_not_whole_is_sent_again(
 
 
 def test_a_topic_with_other_rows_is_sent_again_alone(
-    drive: Path, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+    drive: Path, tmp_path: Path, created: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A closed stream is not believed: the platform's count has to be the recording's."""
     kept = Kept()
@@ -193,21 +193,21 @@ def test_a_topic_with_other_rows_is_sent_again_alone(
                 topic.write_batch(batch.slice(1).cast(model.schema))
             writer.abandon()
             raise ZeroDivisionError
-        before = len(begun)
+        before = len(created)
         report = send(client, drive, kept)
 
-        assert begun[before:] == ["/odom"]
+        assert created[before:] == ["/odom"]
         assert rows(client, report.sequence) == yields(report)
 
 
 @pytest.mark.parametrize(
     "change", [{"config_hash": "other settings"}, {"instance": "test"}], ids=["settings", "same"]
 )
-def test_other_settings_start_anew(
+def test_other_settings_start_again(
     change: dict[str, str],
     drive: Path,
     tmp_path: Path,
-    begun: list[str],
+    created: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Topics made by other settings are not mixed with those made by the present ones."""
@@ -216,16 +216,16 @@ def test_other_settings_start_anew(
     with platform("G2d", tmp_path) as client:
         with pytest.raises(TransientError):
             send(client, drive, kept)
-        before = len(begun)
+        before = len(created)
         report = send(client, drive, kept, **change)
 
-        assert (len(begun) == 2 * before) == ("config_hash" in change)
+        assert (len(created) == 2 * before) == ("config_hash" in change)
         assert rows(client, report.sequence) == yields(report)
         assert client.list_sequences() == [report.sequence]
 
 
 @pytest.mark.parametrize("revision", ["G1.2", "G2d"])
-def test_a_session_that_is_gone_starts_anew(
+def test_a_session_that_is_gone_starts_again(
     revision: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What somebody deleted meanwhile is not waited for."""

@@ -1,4 +1,4 @@
-"""Damaged recordings: what is intact arrives, and the sequence itself tells of the rest."""
+"""Damaged recordings: what is intact arrives, and the sequence itself describes the rest."""
 
 import zlib
 from collections import Counter
@@ -15,7 +15,7 @@ from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicWri
 from bridge.embedded import EmbeddedServer
 from bridge.errors import TransientError
 from bridge.ingest import (
-    BatchLimits,
+    BatchTargets,
     Identity,
     IngestOptions,
     IngestReport,
@@ -33,7 +33,9 @@ MESSAGES = 400
 TOKEN = f"msco_{'w' * 32}_{zlib.crc32(b'w' * 32):08x}"
 
 # Small batches, so that a good part is on the platform before the damage is met.
-OPTIONS = IngestOptions(identity=Identity(instance="test"), batches=BatchLimits(batch_rows_max=20))
+OPTIONS = IngestOptions(
+    identity=Identity(instance="test"), batches=BatchTargets(max_batch_size_records=20)
+)
 
 
 def string(text: str) -> bytes:
@@ -74,7 +76,7 @@ def damage(path: Path, share: float) -> Counter[int]:
 
 
 class Heard(NoEvents):
-    """Remembers which stages were told of, how often, and the last upload."""
+    """Remembers which stages were reported, how often, and the last upload."""
 
     def __init__(self) -> None:
         self.stages: Counter[str] = Counter()
@@ -163,7 +165,7 @@ def test_messages_without_a_checksum_are_told(tmp_path: Path) -> None:
 
 
 def test_cut_recording_is_surveyed_before_anything_is_sent(tmp_path: Path) -> None:
-    """A recorder that lost its power: the sequence tells, and nothing has to be replaced."""
+    """A recorder that lost its power: the sequence says so, and nothing has to be replaced."""
     path = write(tmp_path / "drive.mcap")
     placed = place_messages(path.read_bytes())
     cut = placed[MESSAGES // 2].end + 3
@@ -193,7 +195,7 @@ def test_key_that_may_not_delete_goes_on_and_notifies(tmp_path: Path) -> None:
 def test_broken_upload_of_a_salvaged_recording_is_taken_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session that tells of the damage is kept; what is whole in it is not sent again."""
+    """The session that mentions the damage is kept; what is whole in it is not sent again."""
     path = write(tmp_path / "drive.mcap")
     intact = damage(path, 0.5)
     created: list[str] = []

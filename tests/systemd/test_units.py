@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.cli.exits import Exit
+from bridge.cli.terminal import Exit
 from bridge.config import Settings, load_settings
 
 UNITS = Path(__file__).parent.parent.parent / "systemd"

@@ -98,7 +98,7 @@ class ChannelTable:
         """Make the channels final and go back to what ids mean at the start of the file.
 
         Args:
-            counts: Messages by channel id where the file's statistics tell, else None.
+            counts: Messages by channel id where the file's statistics give them, else None.
         """
         times_declared = Counter(record.id for record in self._records)
         channels = []
@@ -120,7 +120,7 @@ class ChannelTable:
 
 
 def _key(record: ChannelRecord, schema: Schema | None) -> tuple[object, ...]:
-    """Tell channels apart by what makes messages decode differently."""
+    """Identify a channel by what makes messages decode differently."""
     told_by = record.schema_id if schema is None else schema
     return (record.id, record.topic, record.message_encoding, told_by)
 

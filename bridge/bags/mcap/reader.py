@@ -1,11 +1,12 @@
 """Reading MCAP files of every kind into blocks.
 
-Where a trusted summary tells all channels and chunks, opening reads the end of the file and nothing
+Where a trusted summary lists all channels and chunks, opening reads the end of the file and nothing
 else; whatever lies outside of the chunks it lists is scanned when its turn comes. Every other file
 is scanned once at opening, so that its channels are known before the first block.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Self
@@ -14,27 +15,106 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
-from bridge.bags.mcap.ahead import load_ahead
 from bridge.bags.mcap.blocks import BlockCutter
 from bridge.bags.mcap.channels import ChannelTable
-from bridge.bags.mcap.checksum import check_data_section
-from bridge.bags.mcap.extras import Extras, keep_record, read_header
-from bridge.bags.mcap.pieces import Piece, load_run, scan_declarations
-from bridge.bags.mcap.records import LAYOUTS, MAGIC, MESSAGE_HEAD, Opcode
+from bridge.bags.mcap.chunk import Piece, load_run, scan_declarations
+from bridge.bags.mcap.records import (
+    HEAD_BYTES,
+    LAYOUTS,
+    MAGIC,
+    MESSAGE_HEAD,
+    Fields,
+    Opcode,
+    parse_attachment_head,
+    parse_head,
+    parse_metadata,
+)
 from bridge.bags.mcap.scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
-from bridge.bags.mcap.stretch import StretchAt, chunk_at, load_stretch, stretches
-from bridge.bags.mcap.summary import Summary, read_summary
+from bridge.bags.mcap.stretch import StretchAt, chunk_at, load_ahead, load_stretch, stretches
+from bridge.bags.mcap.summary import Summary, check_data_section, read_summary
 from bridge.bags.source import Source
-from bridge.errors import NotARecordingError
+from bridge.errors import DamagedRecordingError, NotARecordingError
 from bridge.model import Loss
 
-DATA_ALTERED = "the data section's checksum is wrong: something is altered, and nothing tells what"
+METADATA_BYTES_MAX = 64 << 10
+"""Larger metadata records are counted, not kept."""
+
+RECORDS_KEPT_MAX = 256
+"""More metadata records or attachments than this are counted, not kept."""
+
+HEADER_BYTES_MAX = 4096
+
+
+@dataclass(slots=True, kw_only=True)
+class Extras:
+    """What an MCAP file holds besides messages; small things are kept, large ones only counted.
+
+    Attributes:
+        profile: `ros2`, `ros1`, another, or empty.
+        library: What wrote the file.
+        metadata: The entries of metadata records by their names; the last of a name counts.
+        attachments: Name, media type and size of each attachment.
+    """
+
+    profile: str = ""
+    library: str = ""
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    attachments: list[dict[str, object]] = field(default_factory=list)
+
+    def as_metadata(self) -> dict[str, object]:
+        """Give everything under the names that recordings use for it."""
+        return {
+            "profile": self.profile,
+            "library": self.library,
+            "metadata": dict(self.metadata),
+            "attachments": list(self.attachments),
+        }
+
+
+def read_header(source: Source, extras: Extras) -> None:
+    """Take profile and library from the file's first record; a damaged one leaves them empty."""
+    raw = source.read_at(len(MAGIC), HEADER_BYTES_MAX)
+    if len(raw) < HEAD_BYTES:
+        return
+    opcode, length = parse_head(raw)
+    if opcode != Opcode.HEADER:
+        return
+    fields = Fields(raw[HEAD_BYTES : HEAD_BYTES + length])
+    try:
+        extras.profile = fields.text()
+        extras.library = fields.text()
+    except DamagedRecordingError:
+        return
+
+
+def keep_record(source: Source, start: int, extras: Extras) -> None:
+    """Keep what is small of the metadata record or attachment at a position; ignore others."""
+    head = source.read_at(start, HEAD_BYTES)
+    if len(head) < HEAD_BYTES:
+        return
+    opcode, length = parse_head(head)
+    content = source.read_at(start + HEAD_BYTES, min(length, METADATA_BYTES_MAX))
+    try:
+        if opcode == Opcode.METADATA and length <= METADATA_BYTES_MAX:
+            name, entries = parse_metadata(content)
+            if name in extras.metadata or len(extras.metadata) < RECORDS_KEPT_MAX:
+                extras.metadata[name] = entries
+        elif opcode == Opcode.ATTACHMENT and len(extras.attachments) < RECORDS_KEPT_MAX:
+            name, media_type, size_bytes = parse_attachment_head(content)
+            extras.attachments.append(
+                {"name": name, "media_type": media_type, "size_bytes": size_bytes}
+            )
+    except DamagedRecordingError:
+        return
+
+
+DATA_ALTERED = "the data section's checksum is wrong: something is altered, and nothing shows what"
 
 COUNTED_OPCODES: Mapping[int, str] = {
     Opcode.ATTACHMENT: "attachments",
     Opcode.METADATA: "metadata records",
 }
-"""The records besides messages that a person may miss."""
+"""The records besides messages that a user may miss."""
 
 
 class McapReader:
@@ -162,7 +242,7 @@ class McapReader:
         for chunk in self._summary.chunks:
             found = chunk_at(self._source, chunk)
             if found is None:
-                # Either the chunk's head or the summary is damaged: the rest is told by a scan.
+                # Either the chunk's head or the summary is damaged: a scan finds the rest.
                 break
             if position < chunk.start:
                 yield from scan(self._source, position, chunk.start, known=self._known)

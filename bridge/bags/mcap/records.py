@@ -65,7 +65,7 @@ LAYOUTS: Mapping[int, tuple[int, ...]] = {
 """Of what each record but a message consists: plain bytes (how many), or one of the above."""
 
 RECORD_HEAD = np.dtype([("opcode", "u1"), ("length", "<u8")])
-"""What every record starts with; packed, 9 bytes."""
+"""The start of every record; packed, 9 bytes."""
 
 MESSAGE_HEAD = np.dtype(
     [
@@ -91,11 +91,17 @@ DATA_END_BYTES = HEAD_BYTES + 4
 CHUNK_HEAD_BYTES_MAX = 128
 """Enough to parse everything of a chunk record before its records, for every known compression."""
 
+EXPANSION_MAX = {"": 1, "lz4": 256, "zstd": 1 << 20}
+"""How many bytes one compressed byte can become at the most, by compression.
+
+LZ4 spends a byte per 255 of a run. Zstandard spends 3 bytes and a header on a block of 128 KiB.
+"""
+
 HEAD = struct.Struct("<BQ")
 """Opcode and length, as `RECORD_HEAD`, for one record at a time."""
 
 _CHUNK_HEAD = struct.Struct("<BQ16xQI")
-"""What a chunk record begins with: opcode, length, times (left out), uncompressed size and CRC."""
+"""The start of a chunk record: opcode, length, times (left out), uncompressed size and CRC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +133,7 @@ class ChunkHead:
         uncompressed_bytes: What its records claim to be after decompression.
         crc: CRC-32 of the decompressed records, or 0 for none.
         compression: Empty, `lz4` or `zstd`.
-        records_start: Where the (compressed) records begin, counted from the record's opcode.
+        records_start: Where the (compressed) records start, counted from the record's opcode.
         records_bytes: How long they are.
     """
 
@@ -356,7 +362,7 @@ def parse_attachment_head(content: bytes | memoryview) -> tuple[str, str, int]:
 
 
 def fields_length(opcode: int, content: bytes | memoryview) -> int:
-    """Compute from the begin of a record's content how long its fields say that it is.
+    """Compute from the start of a record's content how long its fields say that it is.
 
     Args:
         opcode: A key of `LAYOUTS`.

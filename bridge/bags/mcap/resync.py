@@ -1,4 +1,4 @@
-"""Telling records from other bytes: whether a record is sound, and where the next one begins.
+"""Telling records from other bytes: whether a record is sound, and where the next one starts.
 
 Used after damage only. Candidates are picked with arrays over whole windows (the opcode, the upper
 half of the length, the channel id), so that megabytes of payload without any record in them cost
@@ -8,9 +8,9 @@ milliseconds; the few that remain are looked at one by one.
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.bags.mcap.chunk import EXPANSION_MAX
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
+    EXPANSION_MAX,
     HEAD_BYTES,
     LAYOUTS,
     MESSAGE_CONTENT_BYTES_MIN,
@@ -51,14 +51,14 @@ ANCHORS = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.CHUNK)
 
 
 def find_record(source: Source, start: int, end: int, *, known: NDArray[np.bool_]) -> int | None:
-    """Find the first position where a record begins beyond reasonable doubt.
+    """Find the first position where a record starts beyond reasonable doubt.
 
     Cost: reads each byte of the range up to there once.
 
     Args:
         source: The file.
-        start: Where to begin searching.
-        end: Where the range ends; records must end there or before, torn chunks apart.
+        start: Where to start searching.
+        end: Where the range ends; records must end there or before, except torn chunks.
         known: bool, shape (65536,): the channel ids that messages may have; where there is none,
             its declaration is lost, and any id will do.
     """
@@ -78,7 +78,7 @@ def is_sound(source: Source, opcode: int, start: int, record_end: int, *, end: i
     Args:
         source: The file.
         opcode: The record's opcode.
-        start: Where it begins.
+        start: Where it starts.
         record_end: Where it ends by its own length.
         end: Where the range ends in which it was found.
     """
@@ -98,7 +98,7 @@ def is_sound(source: Source, opcode: int, start: int, record_end: int, *, end: i
 
 
 def _candidates(raw: bytes, *, room: int, known: NDArray[np.bool_]) -> list[int]:
-    """Pick the positions of a window that could begin a record, by arrays alone."""
+    """Pick the positions of a window that could start a record, by arrays alone."""
     count = min(len(raw) - LOOKAHEAD_BYTES, WINDOW_BYTES) if room > len(raw) else len(raw)
     padded = np.frombuffer(raw + bytes(LOOKAHEAD_BYTES), dtype=np.uint8)
     opcodes = padded[:count]

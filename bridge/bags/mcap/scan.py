@@ -3,10 +3,10 @@
 A scan turns a range of bytes into segments in file order: chunks, runs of messages, other records,
 and what was lost. It reads heads only; chunks are not decompressed here.
 
-What carries its own proof is held against it: a chunk and a message index have two lengths that
-must agree, declarations must be filled by their fields exactly. A message proves nothing, so when
-the way is lost behind a message, and records are found inside of what it claims to be its payload,
-then its length lied and it is lost, too.
+Records that carry their own proof are held against it: a chunk and a message index have two lengths
+that must agree, declarations must be filled by their fields exactly. A message proves nothing, so
+when the way is lost behind a message, and records are found inside of what it claims to be its
+payload, then its length lied and it is lost, too.
 """
 
 from collections.abc import Callable, Iterator
@@ -104,7 +104,7 @@ def scan(source: Source, start: int, end: int, *, known: KnownIds) -> Iterator[S
 
     Args:
         source: The file.
-        start: Where a record should begin.
+        start: Where a record should start.
         end: Where the range ends.
         known: Which channel ids were declared so far.
     """
@@ -228,10 +228,10 @@ def _recover(
     pending: Segment | None,
     known: NDArray[np.bool_],
 ) -> tuple[int, Segment | None, list[Segment]]:
-    """Decide what is lost at a position where no record begins, and where to go on.
+    """Decide what is lost at a position where no record starts, and where to go on.
 
     Returns:
-        Where to go on, what is left of the segment before, and what stands in between.
+        Where to go on, what is left of the segment before, and what is in between.
     """
     if _is_torn_chunk(source, position, end):
         return end, pending, [ChunkAt(start=position, end=end, index_end=end, torn=True)]
@@ -267,7 +267,7 @@ def _is_closing_magic(source: Source, position: int, end: int) -> bool:
 
 
 def _is_torn_chunk(source: Source, position: int, end: int) -> bool:
-    """Tell whether a chunk begins here that agrees with itself but is longer than the range."""
+    """Tell whether a chunk starts here that agrees with itself but is longer than the range."""
     head = source.read_at(position, CHUNK_HEAD_BYTES_MAX)
     try:
         parse_chunk_head(head)
@@ -277,7 +277,7 @@ def _is_torn_chunk(source: Source, position: int, end: int) -> bool:
 
 
 def _is_torn_record(source: Source, position: int, end: int) -> bool:
-    """Tell whether what begins here could be a record that is longer than the range."""
+    """Tell whether the bytes here could be a record that is longer than the range."""
     head = source.read_at(position, HEAD_BYTES)
     if len(head) < HEAD_BYTES:
         return True

@@ -1,6 +1,6 @@
 """Finding the records in a piece of MCAP held in memory, with arrays wherever possible.
 
-A message index tells where messages start; everything else about a message is read from its own
+A message index says where messages start; everything else about a message is read from its own
 head, so that a lying index cannot alter anything. Offsets are believed when the messages they
 point to, and what lies between them, fill the piece without gap or overlap. Where there is no
 index, or it lies, the records are walked one head at a time: the one loop per message there is.
@@ -50,7 +50,7 @@ def slice_by_index(data: Bytes, offsets: Offsets, bounds: Offsets | None = None)
         data: uint8, shape (m,): the records of one chunk, or of several with other bytes between.
         offsets: int64, shape (n,): where the index says messages start, in any order.
         bounds: int64, shape (chunks, 2): where the records of each chunk start and end, ascending
-            and apart from each other; None where `data` is the records of one chunk.
+            and disjoint; None where `data` is the records of one chunk.
     """
     size = len(data)
     bounds = np.array([[0, size]]) if bounds is None else bounds

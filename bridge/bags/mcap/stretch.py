@@ -1,19 +1,21 @@
-"""Uncompressed chunks of few topics that lie side by side, read in one go into one buffer.
+"""Loading chunks of MCAP: small neighbours in one read, and a few ahead of what is being cut.
 
-What shares a buffer becomes one batch without another copy, and one read of some megabytes costs
-less than many small ones. Where many topics share the chunks, each has only a little in a buffer,
-and buffers of megabytes would merely be kept longer.
+Uncompressed chunks of few topics that are side by side go into one buffer in one read. Messages
+that share a buffer become one batch without another copy, and one read of some megabytes costs less
+than many small ones. Where many topics share the chunks, each has only a little in a buffer, and
+buffers of megabytes would merely be kept longer.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
-from bridge.bags.mcap.chunk import check_claims, expand, index_offsets
-from bridge.bags.mcap.pieces import Piece, load_chunk
+from bridge.bags.mcap.chunk import Piece, check_claims, expand, index_offsets, load_chunk
 from bridge.bags.mcap.records import CHUNK_HEAD_BYTES_MAX, ChunkIndex, parse_chunk_head
 from bridge.bags.mcap.scan import ChunkAt, Segment
 from bridge.bags.mcap.slicing import Bytes, Offsets, slice_by_index
@@ -114,7 +116,7 @@ def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> 
             offsets.append(found + base)
             verified.add(bool(head.crc))
     except (DamagedRecordingError, RecordingLimitError):
-        # What is lost, and where, the chunks tell one by one.
+        # Loading the chunks one by one shows what is lost, and where.
         return None
     slices = slice_by_index(data, np.concatenate(offsets), np.array(bounds))
     if slices is None or len(verified) > 1:
@@ -131,3 +133,60 @@ def _continues(together: list[ChunkAt], segment: Segment) -> bool:
         and segment.start == together[-1].index_end
         and segment.index_end - together[0].start <= STRETCH_BYTES_MAX
     )
+
+
+LOADERS = 2
+"""Threads that load; the codecs and checksums release the interpreter lock."""
+
+AHEAD = 3
+"""How many segments may wait behind the one that is asked for."""
+
+AHEAD_BYTES_MAX = 4 << 20
+"""A segment of more bytes than this, compressed or not, is not loaded ahead."""
+
+Pieces = tuple[Piece, ...]
+
+
+def load_ahead(
+    segments: Iterable[Segment | StretchAt], load: Callable[[StretchAt], Pieces]
+) -> Generator[tuple[Segment | StretchAt, Pieces], None, None]:
+    """Yield the segments in order, stretches of chunks with their content.
+
+    Threads load a few stretches ahead, so that codecs and checksums run beside the cutting. Order
+    stays that of the file. Big chunks, and stretches of many, are loaded one at a time, so that no
+    more of a file is in memory than some megabytes beyond what is being cut.
+
+    Args:
+        segments: In file order.
+        load: Loads a stretch; called by several threads at once.
+    """
+    with ThreadPoolExecutor(LOADERS, thread_name_prefix="load-chunks") as loaders:
+        waiting: deque[tuple[Segment | StretchAt, Future[Pieces] | None]] = deque()
+        depth = 0
+        for segment in segments:
+            room = depth if segment.end - segment.start <= AHEAD_BYTES_MAX else 0
+            while len(waiting) > room:
+                first, loading = waiting.popleft()
+                pieces = () if loading is None else loading.result()
+                depth = _depth_after(pieces) if pieces else depth
+                yield first, pieces
+            if not isinstance(segment, StretchAt):
+                waiting.append((segment, None))
+            elif room:
+                waiting.append((segment, loaders.submit(load, segment)))
+            else:
+                # Another thread would only be waited for.
+                pieces = load(segment)
+                depth = _depth_after(pieces)
+                yield segment, pieces
+        for first, loading in waiting:
+            yield first, () if loading is None else loading.result()
+
+
+def _depth_after(pieces: Pieces) -> int:
+    """Tell how many more may wait, by how much memory a stretch takes; a shared buffer counts once.
+
+    How much chunks hold is known when the first is loaded; those of a file are much alike.
+    """
+    sizes = {id(piece.data): len(piece.data) for piece in pieces if piece.data is not None}
+    return AHEAD if sum(sizes.values()) <= AHEAD_BYTES_MAX else 0

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from isal.isal_zlib import crc32
 
 from bridge.bags.mcap.records import (
+    CHUNK_HEAD_BYTES_MAX,
+    DATA_END_BYTES,
     FOOTER_CONTENT_BYTES,
     HEAD_BYTES,
     MAGIC,
@@ -21,6 +23,7 @@ from bridge.bags.mcap.records import (
     Schema,
     Statistics,
     parse_channel,
+    parse_chunk_head,
     parse_chunk_index,
     parse_footer,
     parse_head,
@@ -48,7 +51,7 @@ class Summary:
         statistics: What the writer counted, where it says so.
         metadata_offsets: Where metadata records are.
         attachment_offsets: Where attachments are.
-        damage: What is wrong with it; then nothing of it is kept but `data_end`.
+        damage: What is wrong with it; then only `data_end` is kept.
     """
 
     data_end: int
@@ -152,3 +155,43 @@ def _records(data: bytes) -> Iterator[tuple[int, memoryview]]:
             raise DamagedRecordingError("a record reaches past its end")
         yield opcode, view[position : position + length]
         position += length
+
+
+PIECE_BYTES = 4 << 20
+"""How much is read at once for the checksum of the data section."""
+
+
+def check_data_section(source: Source, summary: Summary) -> bool | None:
+    """Check the data section as a whole where that is the only check there is.
+
+    Few writers leave this checksum. Chunks with checksums of their own need no second look, so the
+    file is read once more only where it has the checksum and its messages have none.
+
+    Returns:
+        Whether the checksum is right; None where it is absent or not needed.
+    """
+    end = summary.data_end - DATA_END_BYTES
+    record = source.read_at(end, DATA_END_BYTES) if end > 0 else b""
+    if len(record) < DATA_END_BYTES or parse_head(record) != (
+        Opcode.DATA_END,
+        DATA_END_BYTES - HEAD_BYTES,
+    ):
+        return None
+    expected = int.from_bytes(record[HEAD_BYTES:], "little")
+    if not expected or _chunks_have_checksums(source, summary):
+        return None
+    found = 0
+    for offset in range(0, end, PIECE_BYTES):
+        found = crc32(source.read_at(offset, min(PIECE_BYTES, end - offset)), found)
+    return found == expected
+
+
+def _chunks_have_checksums(source: Source, summary: Summary) -> bool:
+    """Tell by the first chunk whether the writer guards each of them."""
+    if not summary.chunks:
+        return False
+    try:
+        head = source.read_at(summary.chunks[0].start, CHUNK_HEAD_BYTES_MAX)
+        return bool(parse_chunk_head(head).crc)
+    except DamagedRecordingError:
+        return False

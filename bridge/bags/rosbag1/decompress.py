@@ -4,7 +4,7 @@ import bz2
 
 import pyarrow as pa
 
-from bridge.bags.codec_stream import pieces_of
+from bridge.bags.compression import pieces_of
 
 COMPRESSIONS = frozenset({"none", "bz2", "lz4"})
 
@@ -25,7 +25,7 @@ def decompress(data: bytes, *, compression: str, size_bytes: int) -> tuple[bytes
         size_bytes: How big the chunk claims to be.
 
     Returns:
-        What could be decompressed, and why that is not all; empty where it is.
+        The decompressed part, and why it is not all; an empty reason where it is.
     """
     content, reason = _DECOMPRESS[compression](data, size_bytes)
     if not reason and len(content) != size_bytes:
@@ -69,7 +69,7 @@ def _lz4(data: bytes, size_bytes: int) -> tuple[bytes, str]:
     stream = pa.CompressedInputStream(pa.BufferReader(data), "lz4")
     done = bytearray()
     try:
-        # One byte more than there should be: the end of a frame is where its checksum stands.
+        # One byte more than there should be: the checksum is at the end of a frame.
         for piece in pieces_of(stream, min(_READ_BYTES, size_bytes + 1)):
             done += piece
             if len(done) > size_bytes:

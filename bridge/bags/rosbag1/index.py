@@ -15,7 +15,7 @@ from bridge.errors import RecordingLimitError
 from bridge.model import Definition, Serialization
 
 NO_TYPE = "*"
-"""What a recorder writes for a topic whose type nobody told it."""
+"""The type that a recorder writes for a topic of unknown type."""
 
 REDECLARED = "connections declared twice with different content, the first is used"
 
@@ -27,7 +27,7 @@ class Connections:
     Attributes:
         limits: How many there may be, and how long their definitions.
         channels: Channel by connection id, in the order of their first declaration.
-        counts: Messages by connection id, where an index or a scan has told.
+        counts: Messages by connection id, where an index or a scan has found them.
         extras: Counts what is odd.
     """
 
@@ -55,7 +55,7 @@ class Connections:
             self.extras[REDECLARED] += 1
 
     def forget_counts(self) -> None:
-        """Begin to count anew."""
+        """Start counting again."""
         self.counts.clear()
 
     def count(self, connections: NDArray[np.int64]) -> None:
@@ -90,8 +90,8 @@ class BagHeader:
     """The first record of a bag.
 
     Attributes:
-        index_pos: Where the index section begins; 0 where the bag was never closed.
-        chunk_count: How many chunks the index section tells of.
+        index_pos: Where the index section starts; 0 where the bag was never closed.
+        chunk_count: How many chunks the index section lists.
         encryptor: The plugin that encrypted the bag; empty for all bags that can be read.
         end: Where the first record ends.
     """

@@ -1,6 +1,6 @@
 """Reading ROS 1 bags of format 2.0 into blocks, whole, unindexed or damaged.
 
-One walk over the file's own records serves all three. The index section at the end tells topics and
+One walk over the file's own records serves all three. The index section at the end gives topics and
 counts at once; a bag without a usable one (its recorder was killed, or its end is cut) is walked
 twice, the first time to learn what it holds.
 """
@@ -13,9 +13,8 @@ from typing import Self
 import numpy as np
 
 from bridge.bags.container import NOWHERE, Channel, ChannelBlock, ReadLimits, ReadTally
-from bridge.bags.rosbag1.chunk import Chunk
+from bridge.bags.rosbag1.chunk import Chunk, ChunkReader
 from bridge.bags.rosbag1.index import BagHeader, Connections, read_header, read_index
-from bridge.bags.rosbag1.pieces import ChunkReader
 from bridge.bags.rosbag1.records import MAGIC
 from bridge.bags.source import FileSource, Source
 from bridge.errors import (
@@ -49,6 +48,7 @@ class Rosbag1Reader:
         self._indexed = healthy
         self._limits = limits
         self._tally = ReadTally()
+        self._bytes_read = 0
         self._chunks = ChunkReader(
             source,
             start=header.end if header else len(MAGIC),
@@ -67,6 +67,11 @@ class Rosbag1Reader:
     def channels(self) -> Sequence[Channel]:
         """One channel per connection, in order of their first declaration."""
         return self._channels
+
+    @property
+    def bytes_read(self) -> int:
+        """Payload bytes that were yielded."""
+        return self._bytes_read
 
     @property
     def tally(self) -> ReadTally:
@@ -131,6 +136,8 @@ class Rosbag1Reader:
             if len(kept) < len(rows):
                 self._tally.skipped[channel.index, TOO_LONG] += len(rows) - len(kept)
             if len(kept):
+                self._tally.unverified_messages += len(kept)
+                self._bytes_read += int((messages.ends[kept] - messages.starts[kept]).sum())
                 yield ChannelBlock(
                     channel=channel.index,
                     log_times_ns=messages.times_ns[kept],

@@ -36,7 +36,7 @@ def walk(
 
     Args:
         source: The bytes.
-        start: Where the first record begins.
+        start: Where the first record starts.
         stop: Where the last one ends.
         chunk_bytes_max: How big a chunk may be to be decompressed where nothing else can tell
             whether its length is right; 0 inside a chunk, where there are none.
@@ -63,7 +63,7 @@ def walk(
 
 
 def _gap(source: Source, start: int, stop: int) -> Gap:
-    """Give up on what begins here, up to the next record."""
+    """Give up on the bytes from here to the next record."""
     found = next_record(source, start + 1, stop)
     return Gap(start=start, end=stop if found is None else found.start, reason="no valid record")
 
@@ -75,14 +75,15 @@ def _checked(
     followed: bool,  # noqa: FBT001 (private)
     chunk_bytes_max: int,
 ) -> Record | Gap:
-    """Believe the length of a record, or cut it where the next record begins."""
+    """Believe the length of a record, or cut it where the next record starts."""
     agrees = _agrees(record)
     if agrees is False or (agrees and record.op is Op.CHUNK and not followed):
         # What an uncompressed chunk holds can be walked as well without it.
         return _gap(source, record.start, stop)
     if followed or (record.end < stop and _expands(source, record, chunk_bytes_max)):
         return record
-    # Compressed data may hold messages to the letter; only what stands beside a chunk ends it.
+    # Compressed data may hold messages to the letter; only a record that belongs beside a chunk
+    # ends it.
     ops = _BESIDE_CHUNKS if record.op is Op.CHUNK else frozenset(Op)
     found = next_record(source, record.start + 1, stop, ops=ops)
     end = min(record.end, stop) if found is None else min(found.start, record.end)

@@ -5,7 +5,6 @@ https://www.sqlite.org/fileformat2.html
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from bridge.bags.sqlite.pages import FILE_HEADER_BYTES, Damaged, PageFile
 
 _LEAF_HEADER_BYTES = 8
 
-# Sizes in bytes of the integers that serial types 0 to 9 stand for; 7 is a float.
+# Sizes in bytes of the integers of serial types 0 to 9; 7 is a float.
 _INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
 _FLOAT = 7
 _ZERO = 8
@@ -22,18 +21,17 @@ _ONE = 9
 _BLOB = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text of a row, undecoded."""
+class Text(bytes):
+    """A value that was stored as TEXT; the bytes are those of the text, undecoded."""
 
-    data: bytes
+    __slots__ = ()
 
 
-Value = int | float | bytes | Text | None
+Value = int | float | bytes | None
 
 
 def pointers_of(file: PageFile, number: int, data: bytes) -> NDArray[np.int64] | None:
-    """Read where the cells of a leaf begin; None where there is no room for so many pointers.
+    """Read where the cells of a leaf start; None where there is no room for so many pointers.
 
     Returns:
         int64, shape (cells,): positions in the page, not checked.
@@ -47,7 +45,7 @@ def pointers_of(file: PageFile, number: int, data: bytes) -> NDArray[np.int64] |
 
 
 def is_sound(file: PageFile, number: int, data: bytes) -> bool:
-    """Tell whether all cells of a leaf begin behind its pointers and within its page."""
+    """Tell whether all cells of a leaf start behind its pointers and within its page."""
     pointers = pointers_of(file, number, data)
     if pointers is None or not len(pointers):
         return False
@@ -56,7 +54,7 @@ def is_sound(file: PageFile, number: int, data: bytes) -> bool:
 
 
 def _first_cell(number: int, count: int) -> int:
-    """Tell where the first cell of a leaf can begin at the earliest."""
+    """Tell where the first cell of a leaf can start at the earliest."""
     return (FILE_HEADER_BYTES if number == 1 else 0) + _LEAF_HEADER_BYTES + 2 * count
 
 
@@ -82,7 +80,7 @@ def cells(file: PageFile, number: int, data: bytes) -> Iterator[tuple[int, list[
 def _cell(
     file: PageFile, data: bytes, start: int, stop: int, *, first: int
 ) -> tuple[int, list[Value]]:
-    """Read a cell of a table leaf, whose cells begin at `first` or behind."""
+    """Read a cell of a table leaf, whose cells start at `first` or behind."""
     if start < first:
         raise Damaged("cell among the pointers")
     size, position = _varint(data, start, stop)
@@ -132,7 +130,7 @@ def _followed(file: PageFile, number: int, size: int, chain: list[int]) -> bytes
 
 
 def _values(record: bytes) -> list[Value]:
-    """Read a record: its header tells the types of its values, which fill the rest exactly."""
+    """Read a record: its header gives the types of its values, which fill the rest exactly."""
     header_end, position = _varint(record, 0, len(record))
     if header_end > len(record):
         raise Damaged("header is longer than its record")
@@ -176,7 +174,7 @@ def _varint(data: bytes, position: int, stop: int) -> tuple[int, int]:
         if index == 8:  # noqa: PLR2004 (the ninth)
             return value << 8 | byte, position
         value = value << 7 | byte & 0x7F
-        if byte < 0x80:  # noqa: PLR2004 (the high bit tells that more follow)
+        if byte < 0x80:  # noqa: PLR2004 (the high bit means that more follow)
             break
     return value, position
 

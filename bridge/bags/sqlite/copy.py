@@ -14,12 +14,12 @@ from pathlib import Path
 
 from bridge.bags.scratch import scratch_folder
 from bridge.errors import RecordingChangedError, RecordingVanishedError, ScratchSpaceError
-from bridge.files import open_regular
+from bridge.files import open_regular, version_of
 
 SIDECARS = ("-wal", "-journal")
 
 TROUBLE = (sqlite3.Error, UnicodeError)
-"""What a damaged database raises: SQLite's messages may quote bytes that are no text."""
+"""The errors of a damaged database: SQLite's messages may quote bytes that are no text."""
 
 _COPY_BYTES = 1 << 20
 
@@ -113,26 +113,20 @@ def _copy(
     # The log is copied and then written once more, into the database.
     needed_bytes = sum(sizes.values()) + sizes.get("-wal", 0)
     folder = cleanup.enter_context(scratch_folder(scratch_dir, needed_bytes=needed_bytes))
-    before = {ending: _version(descriptor) for ending, descriptor in parts.items()}
+    before = {ending: version_of(descriptor) for ending, descriptor in parts.items()}
     for ending, descriptor in parts.items():
         with (folder / f"copy.db3{ending}").open("xb") as target:
             offset = 0
             while data := os.pread(descriptor, _COPY_BYTES, offset):
                 target.write(data)
                 offset += len(data)
-    if before != {ending: _version(descriptor) for ending, descriptor in parts.items()}:
+    if before != {ending: version_of(descriptor) for ending, descriptor in parts.items()}:
         raise RecordingChangedError(
             "the database was written to while it was copied",
             path=path,
             hint="it is read again once its recorder has closed it",
         )
     return folder / "copy.db3"
-
-
-def _version(descriptor: int) -> tuple[int, int]:
-    """Tell what changes whenever a file is written."""
-    status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns
 
 
 def _recover(copy: Path) -> None:

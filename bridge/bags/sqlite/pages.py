@@ -40,14 +40,14 @@ class Damaged(Exception):  # noqa: N818 (never leaves this part; it is no error 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileHeader:
-    """What of a file's header is needed to read its pages; zeros where the header is damaged.
+    """The part of a file's header that reading its pages needs; zeros where the header is damaged.
 
     Attributes:
         page_bytes: The size of a page.
         pages: How many pages there are.
         first_free: The first page of the list of free pages.
         free_pages: How many are free.
-        has_parents: Whether some pages tell others' parents (in files that shrink by themselves).
+        has_parents: Whether some pages name others' parents (in files that shrink by themselves).
     """
 
     page_bytes: int = 0
@@ -85,7 +85,7 @@ class PageFile:
         size_bytes: Its size.
         page_bytes: The size of a page.
         pages: How many whole pages there are; they count from 1.
-        told_pages: How many the file's header tells of; 0 where it does not say.
+        told_pages: How many the file's header counts; 0 where it does not say.
         row_bytes_max: The longest row that is read.
         claimed: bool, shape (pages + 1,): pages whose purpose is known.
     """
@@ -99,7 +99,7 @@ class PageFile:
     claimed: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin with no page claimed."""
+        """Start with no page claimed."""
         self.claimed = np.zeros(self.pages + 1, dtype=np.bool_)
         self.claimed[0] = True
 
@@ -150,7 +150,7 @@ class PageFile:
 
 
 def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -> PageFile:
-    """Look at a file as pages of the size that the header tells, which may be a guess."""
+    """Look at a file as pages of the size that the header gives, which may be a guess."""
     page_bytes = header.page_bytes
     size_bytes = os.fstat(descriptor).st_size
     file = PageFile(
@@ -161,7 +161,7 @@ def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -
         told_pages=header.pages,
         row_bytes_max=row_bytes_max,
     )
-    # Two kinds of pages hold neither rows nor trees: the one that locks use, and those that tell
+    # Two kinds of pages hold neither rows nor trees: the one that locks use, and those that name
     # others' parents.
     file.claimed[LOCK_BYTE // page_bytes + 1 :][:1] = True
     if header.has_parents:
@@ -170,7 +170,7 @@ def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -
 
 
 def is_outgrown(descriptor: int) -> bool:
-    """Tell whether a file has pages behind those that its header tells of."""
+    """Tell whether a file has pages behind those that its header counts."""
     header = read_header(descriptor)
     size_bytes = os.fstat(descriptor).st_size
     return bool(header.pages) and size_bytes > header.pages * header.page_bytes

@@ -12,16 +12,16 @@ from types import MappingProxyType
 from typing import Self
 
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.sqlite.cells import Text
 from bridge.bags.sqlite.copy import TROUBLE, Database, open_database
 from bridge.bags.sqlite.pages import MAGIC, is_cut, is_outgrown
-from bridge.bags.sqlite.rows import Row, RowBatch, Text, blocks_of, fill
+from bridge.bags.sqlite.rows import Row, RowBatch, SeenRows, blocks_of, fill
 from bridge.bags.sqlite.salvage import CUT, salvaged_rows, salvaged_schema
 from bridge.bags.sqlite.schema import Schema, read_schema
-from bridge.bags.sqlite.seen import SeenRows
 from bridge.errors import DamagedRecordingError, NotARecordingError, RecordingLimitError
 from bridge.model import RecordingFile
 
-# The length of a blob stands in the header of its row: asking for it first keeps a payload over the
+# The length of a blob is in the header of its row: asking for it first keeps a payload over the
 # limit from ever being built; the number that comes instead is what it is counted by.
 ROWS = (
     "SELECT rowid, topic_id, timestamp,"
@@ -49,6 +49,7 @@ class SqliteReader:
         self._schema = schema
         self._limits = limits
         self._tally = ReadTally()
+        self._bytes_read = 0
         self._damage = damage
         self._outgrown = is_outgrown(database.descriptor)
         self._healthy = not (damage or self._outgrown or database.sidecars or not schema.closed)
@@ -59,11 +60,16 @@ class SqliteReader:
         """The topics in order of their ids.
 
         Without counts: there is no index by topic, so that counting means reading every leaf of the
-        table, which for small messages is the file. What recorders note is no help: their totals
+        table, which for small messages is the file. The recorders' notes are no help: their totals
         are of the whole recording up to then, not of this file, and a wrong zero would leave a
         topic out.
         """
         return self._schema.channels
+
+    @property
+    def bytes_read(self) -> int:
+        """Payload bytes that were yielded."""
+        return self._bytes_read
 
     @property
     def tally(self) -> ReadTally:
@@ -93,11 +99,17 @@ class SqliteReader:
         if not self._damage:
             for batch in self._queried():
                 seen.add_new(batch.rowids)
-                yield from blocks_of(batch, schema=self._schema, tally=self._tally)
+                yield from self._blocks_of(batch)
         if self._damage or self._lacks_rows(len(seen)):
             self._healthy = False
             for batch in self._salvaged(seen):
-                yield from blocks_of(batch, schema=self._schema, tally=self._tally)
+                yield from self._blocks_of(batch)
+
+    def _blocks_of(self, batch: RowBatch) -> Iterator[ChannelBlock]:
+        for block in blocks_of(batch, schema=self._schema, tally=self._tally):
+            self._bytes_read += int((block.ends - block.starts).sum())
+            self._tally.unverified_messages += len(block.starts)
+            yield block
 
     def _queried(self) -> Iterator[RowBatch]:
         """Read rows through SQLite, as far as it can."""
@@ -121,7 +133,7 @@ class SqliteReader:
         """Ask whether there is more in the file than SQLite gave.
 
         Its index of times is a tree of its own that knows every row. And a recorder that was killed
-        while it wrote leaves pages behind the end that the header tells of.
+        while it wrote leaves pages behind the end that the header gives.
         """
         try:
             told = self._database.connection.execute("SELECT count(*) FROM messages").fetchone()
@@ -224,7 +236,7 @@ def _read_schema(database: Database, path: Path, limits: ReadLimits) -> tuple[Sc
 
 
 def _structural_damage(database: Database) -> str:
-    """Let SQLite check its trees, and tell the first thing that is wrong with them.
+    """Let SQLite check its trees, and return the first thing that is wrong with them.
 
     A whole reading of the file, at about 1 GB/s from memory. So it is left out where the recorder
     itself has noted that it closed the file.

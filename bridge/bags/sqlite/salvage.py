@@ -1,6 +1,6 @@
 """Salvaging a sqlite3 file page by page: every row whose own bytes are intact, each once.
 
-Tables are told apart by the shape of their rows, for the list of tables may be what is damaged.
+Tables are recognised by the shape of their rows, since the list of tables may be damaged itself.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,8 @@ from bridge.bags.sqlite.pages import (
     open_pages,
     read_header,
 )
-from bridge.bags.sqlite.rows import Row
-from bridge.bags.sqlite.rows import Text as TextPayload
+from bridge.bags.sqlite.rows import Row, SeenRows
 from bridge.bags.sqlite.schema import ENCODINGS, Schema, TopicRow, check_topics, schema_of
-from bridge.bags.sqlite.seen import SeenRows
 from bridge.definitions import normal_msgtype
 from bridge.model import Definition, Loss
 
@@ -47,14 +45,14 @@ def probed_pages(descriptor: int, *, row_bytes_max: int) -> tuple[PageFile, NDAr
     header = read_header(descriptor)
     sizes = dict.fromkeys(size for size in (header.page_bytes, *PAGE_SIZES) if size)
     guesses = [replace(header, page_bytes=size) for size in sizes]
-    # What the header tells comes first, and so wins where others do as well.
+    # The size in the header comes first, and so wins a draw.
     best = max(guesses, key=lambda guess: _score(open_pages(descriptor, guess)))
     file = open_pages(descriptor, best, row_bytes_max=row_bytes_max)
     return file, claim_free_pages(file, header)
 
 
 def _score(file: PageFile) -> int:
-    """Count the leaves at the file's begin whose cells all begin within them.
+    """Count the leaves at the file's start whose cells all start within them.
 
     In the same bytes for every size of pages. A size too small has the cells at the end of a page
     outside of it; a size too big sees fewer pages.
@@ -134,8 +132,6 @@ def _message(rowid: int, values: list[Value]) -> Row | None:
     match values:
         case [None | int(), int() as topic_id, int() as time_ns, bytes() as payload]:
             return rowid, topic_id, time_ns, payload
-        case [None | int(), int() as topic_id, int() as time_ns, Text(data)]:
-            return rowid, topic_id, time_ns, TextPayload(data)
         case _:
             return None
 
@@ -191,11 +187,11 @@ def _small_rows(file: PageFile, free: NDArray[np.bool_]) -> Iterator[tuple[int, 
 
 def _word(value: Value) -> Any:
     """Decode a text; other values stay as they are."""
-    return value.data.decode("utf-8", "replace") if isinstance(value, Text) else value
+    return value.decode("utf-8", "replace") if isinstance(value, Text) else value
 
 
 def _lost_pages(file: PageFile, path: Path) -> list[Loss]:
-    """Tell the pages that turned out to be nothing, and what is missing at the end."""
+    """List the pages that belong to nothing, and the bytes that are missing at the end."""
     edges = np.flatnonzero(np.diff(file.claimed, prepend=True, append=True))
     lost = [
         _loss(path, file, int(start), int(end), UNCLAIMED) for start, end in edges.reshape(-1, 2)

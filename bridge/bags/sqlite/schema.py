@@ -1,6 +1,6 @@
 """What the small tables of a rosbag2 sqlite3 file say: topics, definitions, the recorder's notes.
 
-Versions of the layout, told apart by what is there:
+Versions of the layout, recognised by their tables and columns:
 
 | version | recorder | topics | definitions |
 |---|---|---|---|
@@ -20,7 +20,7 @@ from bridge.definitions import interface_of, normal_msgtype
 from bridge.errors import RecordingLimitError
 from bridge.model import Definition, Serialization
 
-# What the recorder writes as starting time for as long as there is no message.
+# The starting time that the recorder writes as long as there is no message.
 NO_TIME_NS = 2**63 - 1
 
 # Recorders leave a note when they open a file and another when they close it. The Python library

@@ -7,7 +7,6 @@ from pathlib import Path
 from bridge.cli.check.findings import Finding, Grade, fail, ok, worst
 from bridge.cli.check.machine import check_machine
 from bridge.cli.check.server import check_server
-from bridge.cli.exits import Exit
 from bridge.cli.options import (
     AsJson,
     ConfigFile,
@@ -17,7 +16,7 @@ from bridge.cli.options import (
     StateFolder,
     WatchFolder,
 )
-from bridge.cli.terminal import cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, table
 from bridge.config import Settings, load_settings
 from bridge.errors import ConfigError
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bridge.cli.exits import Exit
+from bridge.cli.terminal import Exit
 
 # Which exit code wins where several things fail.
 GRAVITY = (Exit.BAD_CONFIG, Exit.REFUSED, Exit.SERVER_UNAVAILABLE, Exit.FAILED)

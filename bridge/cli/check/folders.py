@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bridge.bags import find_recordings
 from bridge.cli.check.findings import Finding, fail, ok, warn
-from bridge.cli.check.mounts import may_lease, watches_max
 from bridge.config import Settings
 from bridge.daemon import Writer, writer_of
 from bridge.errors import RecordingError
@@ -17,6 +16,9 @@ from bridge.model import Recording
 WATCHES_SHARE = 0.8
 # Files cannot be younger than now; clocks of recorder and bridge may differ by so much.
 FUTURE_S = 24 * 3600.0
+WATCHES_MAX = Path("/proc/sys/fs/inotify/max_user_watches")
+PROCESS_STATUS = Path("/proc/self/status")
+CAP_LEASE = 28
 
 
 def check_folders(settings: Settings) -> Iterator[Finding]:
@@ -64,17 +66,17 @@ def _lease(folder: Path, found: list[Recording]) -> Finding:
         known = may_lease() or folder.stat().st_uid == os.geteuid()
         tried = "there is no file yet to try it on"
     if known:
-        return ok("writers", f"it can be told who has a file open for writing ({tried})")
+        return ok("writers", f"the kernel says who has a file open for writing ({tried})")
     return warn(
         "writers",
-        f"it cannot be told who has a file open for writing ({tried}); recordings wait for "
+        f"the kernel does not say who has a file open for writing ({tried}); recordings wait for "
         "watch.settle_s",
         hint="grant CAP_LEASE (the systemd unit does), or run as the owner of the recordings",
     )
 
 
 def _future(found: list[Recording]) -> Iterator[Finding]:
-    """Tell of files from the future, which only a clock that is or was wrong can make."""
+    """Report files from the future, which only a clock that is or was wrong can make."""
     stamps_s = [(file.stat().st_mtime, file) for file in _files(found) if file.exists()]
     newest_s, file = max(stamps_s, default=(0.0, Path()))
     ahead_s = newest_s - time.time()
@@ -156,3 +158,21 @@ def can_be_made(folder: Path) -> bool:
 def user() -> str:
     """Name the user that this runs as."""
     return f"user {os.geteuid()}"
+
+
+def watches_max() -> int | None:
+    """Give how many folders all programs of one user may watch; None where that is not known."""
+    try:
+        return int(WATCHES_MAX.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def may_lease() -> bool:
+    """Tell whether this process has CAP_LEASE, as root does."""
+    try:
+        lines = PROCESS_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    held = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
+    return bool(int(held, 16) >> CAP_LEASE & 1)

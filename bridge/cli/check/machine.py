@@ -9,19 +9,19 @@ from pathlib import Path
 
 from bridge.cli.check.findings import Finding, fail, ok, warn
 from bridge.cli.check.folders import can_be_made, check_folders, nearest, user
-from bridge.cli.check.mounts import IN_MEMORY, OVER_NETWORK, file_system
-from bridge.cli.exits import Exit
 from bridge.cli.options import disk_folders
 from bridge.cli.running import ask_daemon, daemon_runs
-from bridge.cli.terminal import size
+from bridge.cli.terminal import Exit, size
 from bridge.compose import api_key, ingest_options
 from bridge.config import Settings
 from bridge.daemon import Journal, measure_disks, too_open
 from bridge.errors import BridgeError, ConfigError, JournalError
+from bridge.files import file_system, is_network_kind
 from bridge.mapping import fill_placeholders, sequence_name
 
 # A clock before this was never set; one after will be wrong for long after we are gone.
 YEARS = range(2025, 2100)
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
 def check_machine(settings: Settings, *, file: Path | None) -> Iterator[Finding]:
@@ -94,7 +94,7 @@ def _state(settings: Settings) -> Iterator[Finding]:
             "has to be asked for again",
             hint="put state.folder on a disk",
         )
-    if kind in OVER_NETWORK:
+    if is_network_kind(kind):
         yield warn(
             "state.folder",
             f"{folder} is on a network file system ({kind}), on which SQLite's locks and logs "

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from bridge.cli.check.findings import Finding, fail, ok, warn
-from bridge.cli.exits import Exit, exit_code
-from bridge.cli.terminal import size
+from bridge.cli.terminal import Exit, exit_code, size
 from bridge.client import MosaicoClient
 from bridge.compose import api_key, connect
 from bridge.config import Settings
@@ -79,7 +78,7 @@ def _compression(client: MosaicoClient, settings: Settings) -> Iterator[Finding]
 def _permissions(client: MosaicoClient) -> Iterator[Finding]:
     """Find out what the key permits by calls about a sequence that does not exist.
 
-    The platform checks permissions before it looks for the sequence, so being told that there is
+    The platform checks permissions before it looks for the sequence, so the answer that there is
     none means that the call was permitted.
     """
     absent = f"no_such_sequence_{uuid.uuid4().hex}"
@@ -101,11 +100,11 @@ def _permissions(client: MosaicoClient) -> Iterator[Finding]:
             else:
                 yield warn(
                     name,
-                    "the key may not delete: failed attempts leave their remains on the platform",
+                    "the key may not delete: failed attempts stay on the platform unfinished",
                     hint="use a key that may delete",
                 )
         except ServerError as error:
-            yield warn(name, f"could not be found out: {error.message}")
+            yield warn(name, f"not known: {error.message}")
         else:
             yield ok(name, "permitted")
 

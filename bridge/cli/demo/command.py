@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from bridge.cli.demo.drive import write_drive
-from bridge.cli.exits import Exit
 from bridge.cli.options import HttpPort
 from bridge.cli.report import print_report
 from bridge.cli.run import Composition, compose
-from bridge.cli.terminal import err, out
+from bridge.cli.terminal import Exit, err, out
 from bridge.config import load_settings
-from bridge.daemon import Entry, Failure, NoObserver
+from bridge.daemon import Event, Failure, IngestFailed, IngestFinished
 from bridge.errors import UsageError
 from bridge.ingest import IngestReport
 from bridge.units import SECOND_NS
@@ -25,22 +24,21 @@ MARKER = ".mosaico-bridge-demo"
 INGEST_TIMEOUT_S = 300.0
 
 
-class _Outcome(NoObserver):
+class _Outcome:
     """Waits for the first recording to end, well or badly."""
 
     def __init__(self) -> None:
         self.ended: queue.SimpleQueue[IngestReport | Failure] = queue.SimpleQueue()
 
-    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
-        """Note the report."""
-        del entry
-        self.ended.put(report)
-
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        """Note the failure, unless it is tried again."""
-        del entry
-        if retry_in_s is None:
-            self.ended.put(failure)
+    def hear(self, event: Event) -> None:
+        """Note the report, or a failure that is not followed by another attempt."""
+        match event:
+            case IngestFinished(report=report):
+                self.ended.put(report)
+            case IngestFailed(failure=failure, retry_in_s=None):
+                self.ended.put(failure)
+            case _:
+                pass
 
 
 def demo(
@@ -115,7 +113,7 @@ def _show(parts: Composition, outcome: _Outcome, watched: Path, duration_s: floa
 
 def _wait_for_interrupt(parts: Composition, thread: threading.Thread) -> None:
     try:
-        # Inside, since whoever reads this line may press it at once.
+        # Inside, since a reader of this line may press it at once.
         out.print("running until Ctrl-C", soft_wrap=True)
         thread.join()
     except KeyboardInterrupt:

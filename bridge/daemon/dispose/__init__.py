@@ -1,1 +1,1 @@
-"""What becomes of a source that is on the platform."""
+"""Sources after the upload: kept, moved, deleted, quarantined."""

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.daemon.journal.instance import replace_file, sync_folder
-from bridge.daemon.watch.completeness import METADATA_FILE, SIDECAR_SUFFIXES, is_folder
+from bridge.bags import METADATA_FILE, SIDECAR_SUFFIXES
+from bridge.daemon.watch.completeness import is_folder
+from bridge.files import replace_file, sync_file, sync_folder
 from bridge.model import Recording
 
 REPORT_SUFFIX = ".report.json"
@@ -169,22 +170,14 @@ def _copy_over(source: Path, target: Path) -> None:
         shutil.copytree(source, draft, symlinks=True)
         for path in draft.rglob("*"):
             if path.is_file() and not path.is_symlink():
-                _sync_file(path)
+                sync_file(path)
         sync_folder(draft)
     else:
         shutil.copy2(source, draft, follow_symlinks=False)
-        _sync_file(draft)
+        sync_file(draft)
     draft.rename(target)
     sync_folder(target.parent)
     if is_folder(source):
         shutil.rmtree(source)
     else:
         source.unlink()
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,18 +9,19 @@ import shutil
 import sys
 from pathlib import Path
 
+from bridge.bags import METADATA_FILE, STORAGE_SUFFIXES, look_into, read_hints
 from bridge.config import DisposalSettings
-from bridge.daemon.dispose.disposal import delete, move, quarantine
+from bridge.daemon.dispose.disposal import delete, finish_folder, move, quarantine
 from bridge.daemon.dispose.emergency import Emergency
-from bridge.daemon.dispose.emptied_folders import Leftovers
 from bridge.daemon.dispose.retention import Source, due
-from bridge.daemon.events.events import DaemonObserver, Disposal
+from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.daemon.watch.tracker import Tracker
-from bridge.errors import Trouble
+from bridge.daemon.watch.watched_folder import WatchedFolder
+from bridge.errors import RecordingError, Trouble
 from bridge.ingest import VerificationLevel
 
 LEVELS = tuple(VerificationLevel)
@@ -33,9 +34,7 @@ class Disposer:
     Args:
         journal: The journal.
         tracker: Knows whether a recording still looks as it did.
-        settings: What to do.
-        folder: The watched folder.
-        embedded: Whether the platform is the embedded server; nothing is disposed of then.
+        watched: The watched folder, with the settings in force in it.
         instance_id: This bridge's own name, for reports.
         observer: Told of what was done.
         clock: Where the time comes from.
@@ -46,39 +45,38 @@ class Disposer:
         journal: Journal,
         *,
         tracker: Tracker,
-        settings: DisposalSettings,
-        folder: Path,
-        embedded: bool,
+        watched: WatchedFolder,
         instance_id: str,
         observer: DaemonObserver,
         clock: Clock,
     ) -> None:
         self._journal = journal
         self._tracker = tracker
-        self._settings = settings
-        self._folder = folder.absolute()
-        self._embedded = embedded
-        self._keeps = embedded or settings.mode == "keep"
+        self._watched = watched
+        self._folder = watched.folder
+        # Fixed at the start: the embedded server lives on this disk, so nothing is disposed of.
+        self._embedded = watched.settings.uses_embedded_server
         self._instance_id = instance_id
         self._observer = observer
         self._clock = clock
         self._complaints: set[tuple[int, str]] = set()
-        self._leftovers = Leftovers(journal, watched=self._folder)
+        self._emptied = EmptiedFolders(journal, watched=self._folder)
         self._emergency = Emergency(
             journal,
             tracker=tracker,
-            settings=settings,
-            folder=self._folder,
+            watched=watched,
             free_bytes=self._free_bytes,
             observer=observer,
             complain=self._complain,
         )
 
-    def adopt(self, settings: DisposalSettings) -> None:
-        """Go by other settings from the next recording on."""
-        self._settings = settings
-        self._keeps = self._embedded or settings.mode == "keep"
-        self._emergency.adopt(settings)
+    @property
+    def _settings(self) -> DisposalSettings:
+        return self._watched.settings.disposal
+
+    @property
+    def _keeps(self) -> bool:
+        return self._embedded or self._settings.mode == "keep"
 
     def sweep(self) -> None:
         """Dispose of what is finalised and still there; also what a kill left half done.
@@ -92,7 +90,7 @@ class Disposer:
                     self._quarantine(entry, entry.failure)
         if not self._keeps:
             self._dispose_of_what_is_due()
-            self._leftovers.sweep(self._settings)
+            self._emptied.sweep(self._settings)
         if not self._embedded:
             self._emergency.sweep()
 
@@ -147,19 +145,18 @@ class Disposer:
             return
         done = "deleted" if target is None else f"moved to {target}"
         entry = self._journal.move(entry.id, State.DISPOSED, done)
-        self._leftovers.note(entry)
-        self._observer.disposed(
-            entry=entry,
-            disposal=Disposal(
+        self._emptied.note(entry)
+        self._observer.hear(
+            Disposed(
+                entry=entry,
                 mode=self._settings.mode,
-                path=entry.path,
                 target=target,
                 size_bytes=found.size_bytes,
-            ),
+            )
         )
 
     def _is_enough(self, verification: str) -> bool:
-        """Tell whether a level of proof lets a source go."""
+        """Return whether a level of proof lets a source go."""
         if verification not in LEVELS:
             return False
         needed = VerificationLevel(self._settings.verification)
@@ -192,15 +189,69 @@ class Disposer:
         self._journal.note(entry.id, reason=f"{entry.reason}; moved to {target}")
 
     def _complain(self, entry: Entry, message: str) -> None:
-        """Tell of what cannot be done; the next sweep tries again, without telling again."""
+        """Report once what cannot be done; the next sweep tries again."""
         if (entry.id, message) in self._complaints:
             return
         self._complaints.add((entry.id, message))
-        self._observer.troubled(
-            failure=Failure(
-                error="DisposalFailed",
-                message=message,
-                hint="the bridge needs write permission to both folders",
-                facts={"path": str(entry.path)},
+        self._observer.hear(
+            Troubled(
+                failure=Failure(
+                    error="DisposalFailed",
+                    message=message,
+                    hint="the bridge needs write permission to both folders",
+                    facts={"path": str(entry.path)},
+                )
             )
         )
+
+
+class EmptiedFolders:
+    """Knows the folders that splits were taken out of, and clears those that are done.
+
+    A recording's metadata.yaml goes last, and only when the recorder is done with it: it is there,
+    none of the files that it lists is there any more, and nothing else in the folder looks like a
+    recording or the copy of one.
+
+    Args:
+        journal: Names the splits that were disposed of before the start.
+        watched: The watched folder, absolute.
+    """
+
+    def __init__(self, journal: Journal, *, watched: Path) -> None:
+        self._watched = watched
+        self._folders: set[Path] = set()
+        for entry in journal.recordings(states={State.DISPOSED}):
+            self.note(entry)
+
+    def note(self, entry: Entry) -> None:
+        """Take note that a recording was disposed of."""
+        if entry.split_of and entry.path.is_relative_to(self._watched):
+            self._folders.add(entry.path.parent)
+
+    def sweep(self, settings: DisposalSettings) -> None:
+        """Clear the folders that are done; what cannot be cleared is tried again."""
+        archive = settings.archive_folder if settings.mode == "move" else None
+        for folder in tuple(self._folders):
+            try:
+                if _is_done(folder):
+                    finish_folder(folder, self._watched, archive and archive.absolute())
+            except OSError:
+                continue
+            if not (folder / METADATA_FILE).exists() and not folder.is_dir():
+                self._folders.discard(folder)
+
+
+def _is_done(folder: Path) -> bool:
+    try:
+        content = look_into(folder)
+    except RecordingError:
+        return False
+    if not content.has_metadata or content.storage or content.folders:
+        return False
+    hints, flaws = read_hints(folder)
+    listed = hints.get("relative_file_paths")
+    # A torn list may lack the split that comes next.
+    if flaws or not isinstance(listed, list) or not listed:
+        return False
+    names = [path.name for path in folder.iterdir()]
+    return not any(suffix in name for name in names for suffix in STORAGE_SUFFIXES)

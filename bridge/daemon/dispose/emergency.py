@@ -2,21 +2,20 @@
 
 Only where `disposal.emergency` says so, only below its own watermark, and only as much as it
 takes, so that the recorder does not stop. What arrived goes first, then what arrived in part, then
-the oldest of what did not. What somebody still writes, what a worker reads and what was left alone
-by choice stays. Used from the loop's thread only.
+the oldest of what did not. A recording that is still written, that a worker
+reads or that was left alone by choice stays. Used from the loop's thread only.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
-from bridge.config import DisposalSettings
 from bridge.daemon.dispose.disposal import delete
 from bridge.daemon.dispose.retention import Source, making_room
-from bridge.daemon.events.events import DaemonObserver, Disposal
+from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State, allowed
 from bridge.daemon.watch.tracker import Tracker
+from bridge.daemon.watch.watched_folder import WatchedFolder
 
 MODE = "emergency"
 # Least loss first.
@@ -34,8 +33,7 @@ class Emergency:
     Args:
         journal: The journal.
         tracker: Knows whether a recording still looks as it did.
-        settings: Whether, and below what.
-        folder: The watched folder, absolute.
+        watched: The watched folder, with the settings in force in it.
         free_bytes: Measures the free space of its disk.
         observer: Told of every deletion.
         complain: Told of what cannot be deleted.
@@ -46,29 +44,24 @@ class Emergency:
         journal: Journal,
         *,
         tracker: Tracker,
-        settings: DisposalSettings,
-        folder: Path,
+        watched: WatchedFolder,
         free_bytes: Callable[[], int],
         observer: DaemonObserver,
         complain: Callable[[Entry, str], None],
     ) -> None:
         self._journal = journal
         self._tracker = tracker
-        self._settings = settings
-        self._folder = folder
+        self._watched = watched
         self._free_bytes = free_bytes
         self._observer = observer
         self._complain = complain
 
-    def adopt(self, settings: DisposalSettings) -> None:
-        """Go by other settings from the next sweep on."""
-        self._settings = settings
-
     def sweep(self) -> None:
         """Delete as much as it takes, if there is an emergency."""
-        if not self._settings.emergency:
+        settings = self._watched.settings.disposal
+        if not settings.emergency:
             return
-        free_bytes, target_bytes = self._free_bytes(), self._settings.emergency_free_min_bytes
+        free_bytes, target_bytes = self._free_bytes(), settings.emergency_free_min_bytes
         if free_bytes >= target_bytes:
             return
         by_id = {entry.id: entry for entry in self._candidates()}
@@ -86,7 +79,7 @@ class Emergency:
         entries = [
             entry
             for entry in self._journal.recordings(states=set(rank))
-            if entry.path.is_relative_to(self._folder)
+            if self._watched.holds(entry.path)
             and self._tracker.found(entry) is not None
             and self._tracker.unchanged(entry)
         ]
@@ -108,17 +101,18 @@ class Emergency:
         else:
             self._journal.note(entry.id, reason=f"{entry.reason}; {reason}")
             entry = self._journal.get(entry.id) or entry
-        self._observer.disposed(
-            entry=entry,
-            disposal=Disposal(mode=MODE, path=entry.path, target=None, size_bytes=found.size_bytes),
+        self._observer.hear(
+            Disposed(entry=entry, mode=MODE, target=None, size_bytes=found.size_bytes)
         )
         if not arrived:
-            self._observer.troubled(
-                failure=Failure(
-                    error="EmergencyDeletion",
-                    message=f"{entry.path} was deleted although it is not whole on the platform: "
-                    f"only {free_bytes} bytes were free",
-                    hint="make room on the disk, or let recordings leave it faster",
-                    facts={"path": str(entry.path), "reason": entry.reason},
+            self._observer.hear(
+                Troubled(
+                    failure=Failure(
+                        error="EmergencyDeletion",
+                        message=f"{entry.path} was deleted although it is not whole on the "
+                        f"platform: only {free_bytes} bytes were free",
+                        hint="make room on the disk, or let recordings leave it faster",
+                        facts={"path": str(entry.path), "reason": entry.reason},
+                    )
                 )
             )

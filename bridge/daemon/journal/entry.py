@@ -13,7 +13,7 @@ from bridge.ingest import OpenUpload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an attempt, or the look at a recording, came to nothing.
+    """Why an attempt, or the look at a recording, failed.
 
     Attributes:
         error: Name of the error's class, or what became of the worker (`WorkerDied`).
@@ -72,8 +72,8 @@ class Entry:
         fingerprint: Identity of its content; empty until it is complete.
         path: Where it was last seen.
         name: The recording's name.
-        state: Where it stands.
-        reason: Why it stands there, as a sentence.
+        state: Its state.
+        reason: Why it is in that state, as a sentence.
         size_bytes: Size of its files when last looked at.
         modified_ns: Newest modification time of its files, wall clock; the oldest goes first.
         priority: Its place by the settings' patterns; lower goes first.
@@ -88,11 +88,11 @@ class Entry:
         verification: The level at which its arrival was proven; empty until then.
         messages_sent: Rows on the platform.
         failure: The last failure, or None.
-        supersedes: The id of an older recording that stood at the same path, or None.
+        supersedes: The id of an older recording that was at the same path, or None.
         duplicate_of: The id of the recording with the same content that is treated instead, or
             None.
-        upload: The last that was heard of an upload of it that is not finished, to take it up or
-            clear its remains; None where the platform holds nothing unfinished.
+        upload: The last news of an unfinished upload of it, to resume it or clear its remains;
+            None where the platform holds nothing unfinished.
         resend: Whether a person asked to send it again where the platform has less than it.
         split_of: Name of the recording that it is one split of; empty for a whole one.
         split_index: The recorder's number for the split, or None.
@@ -170,7 +170,7 @@ class RequestKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Something a person asked for, carried through the journal to whoever owns it.
+    """Something a person asked for, carried through the journal to its owner.
 
     Attributes:
         id: The journal's number for it.

@@ -2,24 +2,28 @@
 
 One daemon owns a journal (by lock) and alone moves entries; any process may read it and leave
 requests. Every change of state is checked against the table of `states`, written with time and
-reason, and durable before anybody hears of it.
+reason, and durable before it is reported.
 """
 
 import contextlib
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from bridge.daemon.journal.entry import Entry, Failure, RequestKind, Transition
 from bridge.daemon.journal.schema import LockedError, connect, take_lock
 from bridge.daemon.journal.states import AT_REST, IN_WORK, State, allowed
 from bridge.daemon.journal.view import JournalView, printable, translated
+from bridge.errors import JournalError
 from bridge.ingest import OpenUpload
+
+Answer = TypeVar("Answer")
 
 OnChange = Callable[[Entry, Transition], None]
 
@@ -68,7 +72,7 @@ class Journal(JournalView):
         Args:
             folder: The state folder.
             wall_ns: The clock for stamps that people read.
-            on_change: Told of every change of state once it is durable.
+            on_change: Called for every change of state once it is durable.
             patience_s: How long to wait for a dying predecessor to let go.
 
         Raises:
@@ -163,7 +167,7 @@ class Journal(JournalView):
     ) -> Entry:
         """Enter a recording that was not there before.
 
-        A recording that stood at the same path before is linked as superseded.
+        A recording that was at the same path before is linked as superseded.
         """
         now = self._wall_ns()
         with self.transaction():
@@ -331,6 +335,56 @@ class Journal(JournalView):
         news, self._news = self._news, []
         for entry, transition in news:
             self._on_change(entry, transition)
+
+
+class JournalReader:
+    """Reads the journal beside the daemon that owns it, from any thread, whenever it is there.
+
+    It opens a connection of its own at the first question and again after trouble. The daemon makes
+    the journal when it starts; until then, questions raise. The lock guards the connection, which
+    is used by one question at a time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare for the journal of a state folder, which need not exist yet."""
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._journal: Journal | None = None
+
+    def ask(self, question: Callable[[Journal], Answer]) -> Answer:
+        """Put a question to the journal.
+
+        Raises:
+            JournalError: There is no journal yet, or it cannot be read.
+        """
+        with self._lock:
+            if self._journal is None:
+                self._journal = Journal.read(self._folder)
+            try:
+                return question(self._journal)
+            except JournalError:
+                # The next question starts afresh: the file may have been replaced.
+                self._journal.close()
+                self._journal = None
+                raise
+
+    def close(self) -> None:
+        """Release the connection; may be called again."""
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def _stored(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What people ask for: trying a recording again, sending it again, forgetting one.
 
-A running daemon finds requests in the journal and answers them there; where none runs, whoever
-asks takes the journal and acts directly.
+A running daemon finds requests in the journal and answers them there; where none runs, the asking
+process takes the journal and acts directly.
 """
 
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 Survives a kill and a power cut at any point: WAL with synchronous=FULL makes each commit durable
 before it is reported. A file that is no sound database any more is set aside, not deleted; the
-platform's own sequence metadata then tells what is there already.
+metadata of the platform's sequences then says what is there already.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ import sqlite3
 import time
 from pathlib import Path
 
-from bridge.daemon.journal.instance import sync_folder
 from bridge.errors import JournalError
+from bridge.files import sync_folder
 
 JOURNAL_FILE = "journal.db"
 LOCK_FILE = "journal.lock"
@@ -167,7 +167,7 @@ def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
 
 
 def _owned(path: Path) -> sqlite3.Connection:
-    """Open it for its one owner: made if missing, set aside and made anew if broken."""
+    """Open it for its one owner: made if missing, set aside and replaced if broken."""
     if not path.exists():
         _make(path)
     try:
@@ -183,7 +183,7 @@ def _owned(path: Path) -> sqlite3.Connection:
 def _make(path: Path) -> None:
     """Make an empty journal beside its place and put it there whole.
 
-    Whoever looks meanwhile sees none, instead of one that is half made.
+    A reader meanwhile sees none, instead of one that is half made.
     """
     draft = path.with_name(f".{path.name}.tmp")
     # What a kill has left of a draft, and of a journal that somebody removed: SQLite would take

@@ -1,14 +1,14 @@
 """The states of a recording and which may follow which: one literal table, the documentation's too.
 
-The usual way is down the first seven. The rest are where a recording waits or stays when something
-is the matter with it. `docs/reliability.md` carries the same table; a test compares the two.
+A recording usually passes the first seven in order. In the others it waits or stays because
+something is wrong with it. `docs/reliability.md` carries the same table; a test compares the two.
 """
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a recording stands."""
+    """The state of a recording."""
 
     DISCOVERED = "discovered"
     SETTLING = "settling"
@@ -38,8 +38,8 @@ MEANING: dict[State, str] = {
     State.WAITING: "failed for a passing reason; tried again at a known time",
     State.PARTIAL: "what could be saved is on the platform, not all of it; the source stays",
     State.EMPTY: "nothing in it can become a topic",
-    State.QUARANTINED: "cannot be read, or breaks whatever reads it; needs a person",
-    State.REJECTED: "the platform will not take it, or was tried too often; needs a person",
+    State.QUARANTINED: "cannot be read, or breaks whatever reads it; needs attention",
+    State.REJECTED: "the platform will not take it, or was tried too often; needs attention",
     State.VANISHED: "disappeared before it was on the platform",
     State.IGNORED: "left alone by choice",
     State.SUPERSEDED: "was on the platform until newer content took its place",
@@ -88,13 +88,20 @@ IN_WORK = frozenset({State.SENDING, State.VERIFIED})
 # A recording in one of these can be taken by a worker, now or when its time has come.
 QUEUED = frozenset({State.READY, State.WAITING})
 
-# What could be saved of a recording in one of these is on the platform.
-ARRIVED = frozenset({State.FINALISED, State.PARTIAL, State.DISPOSED})
+# An attempt that brings a recording onto the platform, all of it or what could be saved, ends in
+# one of these.
+DELIVERED = frozenset({State.FINALISED, State.PARTIAL})
+
+# A recording in one of these is on the platform, all of it or what could be saved.
+ON_PLATFORM = DELIVERED | {State.DISPOSED}
+
+# A recording in one of these is on the platform with every message.
+WHOLE_ON_PLATFORM = frozenset({State.FINALISED, State.DISPOSED})
 
 # Nothing more happens to a recording in one of these unless somebody asks or it changes.
 AT_REST = frozenset(State) - IN_WORK - QUEUED - {State.DISCOVERED, State.SETTLING}
 
 
 def allowed(before: State, after: State) -> bool:
-    """Tell whether a recording may go from one state to another."""
+    """Say whether a recording may go from one state to another."""
     return after in TRANSITIONS[before]

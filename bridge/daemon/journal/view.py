@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Sighting, Transition
-from bridge.daemon.journal.states import ARRIVED, AT_REST, State
+from bridge.daemon.journal.states import AT_REST, ON_PLATFORM, State
 from bridge.errors import JournalError
 from bridge.ingest import OpenUpload
 
@@ -119,7 +119,7 @@ class JournalView:
         return self._one("WHERE path = ? ORDER BY id DESC LIMIT 1", os.fsencode(path))
 
     def at(self, path: Path) -> Entry | None:
-        """Give the recording that scans have seen at a path, or the last that stood there."""
+        """Give the recording that scans have seen at a path, or the last that was there."""
         seen = self._one(
             "WHERE id = (SELECT entry_id FROM sightings WHERE path = ?)", os.fsencode(path)
         )
@@ -149,7 +149,7 @@ class JournalView:
             found = self.get(older.supersedes)
             if found is None or found.path != entry.path:
                 return None
-            if found.state in ARRIVED:
+            if found.state in ON_PLATFORM:
                 return found
             older = found
         return None
@@ -167,7 +167,7 @@ class JournalView:
         return dict(self._all("SELECT state, COUNT(*) FROM entries GROUP BY state"))
 
     def transitions(self, entry_id: int) -> list[Transition]:
-        """Tell a recording's story, first step first."""
+        """List the transitions of a recording, first one first."""
         rows = self._all(
             "SELECT entry_id, before, after, at_ns, reason FROM transitions"
             " WHERE entry_id = ? ORDER BY id",

@@ -10,9 +10,24 @@ from collections.abc import Callable
 from typing import Any
 
 from bridge.daemon.dispose.emergency import MODE as EMERGENCY
-from bridge.daemon.events.events import Disposal, NoObserver
+from bridge.daemon.events.events import (
+    Disposed,
+    Event,
+    GateChanged,
+    IngestFailed,
+    IngestFinished,
+    IngestStarted,
+    RecordingChanged,
+    RecordingForgotten,
+    Scanned,
+    Started,
+    Stopped,
+    Ticked,
+    Troubled,
+    WorkerLost,
+)
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, WatchStatus
-from bridge.daemon.journal.entry import Entry, Failure, Transition
+from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
 from bridge.errors import Trouble
 from bridge.ingest import IngestReport, Removal, Replacement
@@ -35,7 +50,7 @@ LOUDNESS = {
 }
 
 
-class EventLog(NoObserver):
+class EventLog:
     """Listens to one daemon; all calls come from its loop thread."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +59,27 @@ class EventLog(NoObserver):
         self._reminded_s = 0.0
         self._watch_problem = ""
 
-    def started(self, *, status: DaemonStatus) -> None:
+    def hear(self, event: Event) -> None:
+        """Write what matters of an event."""
+        match event:
+            case Started(status=status):
+                self._started(status)
+            case Ticked(status=status):
+                self._ticked(status)
+            case Stopped(status=status):
+                left = {name: count for name, count in status.counts.items() if count}
+                log.info("stopped", extra=left)
+            case Scanned(watch=watch):
+                self._scanned(watch)
+            case GateChanged(gate=gate):
+                self._gate_changed(gate)
+            case Troubled(failure=failure):
+                facts = {"error": failure.error, "hint": failure.hint}
+                log.error("%s", failure.message, extra=facts)
+            case _:
+                _log_recording(event)
+
+    def _started(self, status: DaemonStatus) -> None:
         """Say what is watched and where it goes; loudly so when that is the embedded server."""
         facts = {"folder": status.watch.folder, "server": status.server}
         if status.embedded:
@@ -54,17 +89,13 @@ class EventLog(NoObserver):
             )
         log.info("started", extra=facts | {"instance": status.instance_id})
 
-    def ticked(self, *, status: DaemonStatus) -> None:
+    def _ticked(self, status: DaemonStatus) -> None:
         """Remind once a minute that the platform is away."""
         closed = status.gate.gate is not Gate.OPEN
         if closed and self._monotonic() - self._reminded_s >= OFFLINE_REMINDER_S:
             self._tell_gate(status.gate, "still")
 
-    def stopped(self, *, status: DaemonStatus) -> None:
-        """Say how things were left."""
-        log.info("stopped", extra={name: count for name, count in status.counts.items() if count})
-
-    def scanned(self, *, watch: WatchStatus) -> None:
+    def _scanned(self, watch: WatchStatus) -> None:
         """Tell a problem with the folder when it comes and when it goes."""
         if watch.problem == self._watch_problem:
             return
@@ -75,73 +106,7 @@ class EventLog(NoObserver):
         else:
             log.info("watching the folder works again", extra=facts)
 
-    def recording_changed(self, *, entry: Entry, transition: Transition) -> None:
-        """Tell the step and why."""
-        level = LOUDNESS.get(transition.after, logging.DEBUG)
-        hint = entry.failure.hint if entry.failure is not None and level >= logging.ERROR else ""
-        log.log(
-            level,
-            "%s: %s",
-            transition.after,
-            transition.reason,
-            extra=_facts(entry) | {"hint": hint},
-        )
-
-    def recording_forgotten(self, *, entry: Entry) -> None:
-        """Tell that the journal knows it no more."""
-        log.info("forgotten", extra=_facts(entry))
-
-    def ingest_started(
-        self, *, entry: Entry, sequence: str, size_bytes: int, message_count: int | None
-    ) -> None:
-        """Tell that sending begins."""
-        facts = _facts(entry) | {"sequence": sequence, "size_bytes": size_bytes}
-        log.info("sending", extra=facts | {"messages": message_count})
-
-    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
-        """Tell what arrived; lost data is an error, whatever else went well."""
-        facts = _facts(entry) | {
-            "sequence": report.sequence,
-            "topics": sum(topic.messages_sent > 0 for topic in report.topics),
-            "messages": report.messages_sent,
-            "seconds": round(report.seconds, 2),
-            "verification": str(report.verification),
-            "unverifiable": report.messages_unverifiable,
-        }
-        lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
-        if report.replaced is not None:
-            _tell_replaced(report.replaced, facts)
-        if report.complete:
-            log.info("on the platform", extra=facts)
-            return
-        log.error(
-            "on the platform in part",
-            extra=facts | {"left_out_messages": report.messages_skipped, "lost_bytes": lost_bytes},
-        )
-        for topic in report.topics:
-            if topic.messages_unwillingly_skipped or topic.outcome == "skipped":
-                log.warning(
-                    "topic %s is not whole",
-                    topic.name,
-                    extra=_facts(entry) | {"reason": topic.reason, **topic.messages_skipped},
-                )
-
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        """Tell the failure, and when it is tried again."""
-        if failure.trouble is Trouble.OFFLINE:
-            # The gate tells; each recording repeating it would only be noise.
-            log.debug("broken off: %s", failure.message, extra=_facts(entry))
-            return
-        again = "for good" if retry_in_s is None else f"again in {retry_in_s:.0f} s"
-        level = logging.ERROR if retry_in_s is None else logging.WARNING
-        log.log(level, "failed, %s: %s", again, failure.message, extra=_facts(entry, failure))
-
-    def worker_lost(self, *, entry: Entry | None, failure: Failure) -> None:
-        """Tell how the worker ended and what it was working on."""
-        facts = _facts(entry, failure) if entry is not None else {"hint": failure.hint}
-        log.error("worker lost: %s", failure.message, extra=facts)
-
-    def gate_changed(self, *, gate: GateStatus) -> None:
+    def _gate_changed(self, gate: GateStatus) -> None:
         """Tell that the way to the platform closed or opened."""
         if gate.gate is self._gate:
             return
@@ -151,22 +116,89 @@ class EventLog(NoObserver):
         else:
             self._tell_gate(gate, "now")
 
-    def disposed(self, *, entry: Entry, disposal: Disposal) -> None:
-        """Tell every source that was moved or deleted."""
-        facts = _facts(entry) | {"size_bytes": disposal.size_bytes, "target": disposal.target}
-        if disposal.mode == EMERGENCY:
-            log.error("source deleted to make room: %s", entry.reason, extra=facts)
-        else:
-            log.info("source disposed of: %s", disposal.mode, extra=facts)
-
-    def troubled(self, *, failure: Failure) -> None:
-        """Tell the trouble."""
-        log.error("%s", failure.message, extra={"error": failure.error, "hint": failure.hint})
-
     def _tell_gate(self, gate: GateStatus, when: str) -> None:
         self._reminded_s = self._monotonic()
         level = logging.ERROR if gate.gate is Gate.REFUSED else logging.WARNING
         log.log(level, "%s %s: %s", when, gate.gate, gate.reason, extra={"hint": gate.hint})
+
+
+def _log_recording(event: Event) -> None:
+    match event:
+        case RecordingChanged():
+            _log_change(event)
+        case RecordingForgotten(entry=entry):
+            log.info("forgotten", extra=_facts(entry))
+        case IngestStarted(entry=entry):
+            facts = {"sequence": event.sequence, "size_bytes": event.size_bytes}
+            log.info("sending", extra=_facts(entry) | facts | {"messages": event.message_count})
+        case IngestFinished(entry=entry, report=report):
+            _log_report(entry, report)
+        case IngestFailed():
+            _log_failure(event)
+        case WorkerLost(entry=lost, failure=failure):
+            facts = _facts(lost, failure) if lost is not None else {"hint": failure.hint}
+            log.error("worker lost: %s", failure.message, extra=facts)
+        case Disposed():
+            _log_disposal(event)
+        case _:
+            pass
+
+
+def _log_change(event: RecordingChanged) -> None:
+    entry, transition = event.entry, event.transition
+    level = LOUDNESS.get(transition.after, logging.DEBUG)
+    hint = entry.failure.hint if entry.failure is not None and level >= logging.ERROR else ""
+    facts = _facts(entry) | {"hint": hint}
+    log.log(level, "%s: %s", transition.after, transition.reason, extra=facts)
+
+
+def _log_report(entry: Entry, report: IngestReport) -> None:
+    """Write what arrived; lost data is an error, whatever else went well."""
+    facts = _facts(entry) | {
+        "sequence": report.sequence,
+        "topics": sum(topic.messages_sent > 0 for topic in report.topics),
+        "messages": report.messages_sent,
+        "seconds": round(report.seconds, 2),
+        "verification": str(report.verification),
+        "unverifiable": report.messages_unverifiable,
+    }
+    lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
+    if report.replaced is not None:
+        _tell_replaced(report.replaced, facts)
+    if report.complete:
+        log.info("on the platform", extra=facts)
+        return
+    log.error(
+        "on the platform in part",
+        extra=facts | {"left_out_messages": report.messages_skipped, "lost_bytes": lost_bytes},
+    )
+    for topic in report.topics:
+        if topic.messages_unwillingly_skipped or topic.outcome == "skipped":
+            log.warning(
+                "topic %s is not whole",
+                topic.name,
+                extra=_facts(entry) | {"reason": topic.reason, **topic.messages_skipped},
+            )
+
+
+def _log_failure(event: IngestFailed) -> None:
+    entry, failure = event.entry, event.failure
+    if failure.trouble is Trouble.OFFLINE:
+        # The gate is logged; each recording repeating it would only be noise.
+        log.debug("broken off: %s", failure.message, extra=_facts(entry))
+        return
+    final = event.retry_in_s is None
+    again = "no further attempt" if final else f"again in {event.retry_in_s:.0f} s"
+    level = logging.ERROR if final else logging.WARNING
+    log.log(level, "failed, %s: %s", again, failure.message, extra=_facts(entry, failure))
+
+
+def _log_disposal(event: Disposed) -> None:
+    facts = _facts(event.entry) | {"size_bytes": event.size_bytes, "target": event.target}
+    if event.mode == EMERGENCY:
+        log.error("source deleted to make room: %s", event.entry.reason, extra=facts)
+    else:
+        log.info("source disposed of: %s", event.mode, extra=facts)
 
 
 def _tell_replaced(replaced: Replacement, facts: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.bags import load_recording, load_split
-from bridge.config import Settings
+from bridge.config import LiveSettings, Settings
 from bridge.daemon.journal.clock import Clock, SystemClock
 from bridge.daemon.journal.entry import Entry, Transition
 from bridge.daemon.journal.journal import Journal
@@ -87,7 +87,7 @@ def explain(
     path = path.absolute()
     clock = clock or SystemClock()
     entry, story = _from_journal(path, settings.state.folder)
-    watched = watched_folder_of(path, watched_folders_of(settings))
+    watched = watched_folder_of(path, watched_folders_of(LiveSettings(settings)))
     is_watched = watched is not None and _is_found(path, watched)
     settings = settings if watched is None else watched.settings
     load = load_split if settings.ingest.unit == "split" else load_recording
@@ -153,7 +153,7 @@ def _uplink_reason(entry: Entry | None, settings: Settings, clock: Clock) -> str
     """Say why nothing may be sent now, of a recording that is still to be sent."""
     if entry is None or entry.state not in QUEUED | IN_WORK:
         return ""
-    reason = Uplink(settings.uplink, folder=settings.state.folder, clock=clock).status.reason
+    reason = Uplink(LiveSettings(settings), folder=settings.state.folder, clock=clock).status.reason
     return f"; {reason}" if reason else ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
-from bridge.daemon.journal.states import IN_WORK, QUEUED, State
+from bridge.daemon.journal.states import IN_WORK, ON_PLATFORM, QUEUED, State
 from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.live_state import Board
 from bridge.units import MEBIBYTE
@@ -17,8 +17,8 @@ from bridge.units import MEBIBYTE
 STUCK_AFTER_S = 30.0
 DISK_FREE_MIN_BYTES = 256 * MEBIBYTE
 
-# What stays as it is until a person does something.
-NEEDS_PERSON = (State.QUARANTINED, State.REJECTED)
+# What stays as it is until somebody does something.
+NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED)
 # Failed checks that stop everything, in the order in which they are blamed, by start of their name.
 BLAME = (
     ("loop", "The bridge is stuck"),
@@ -28,8 +28,6 @@ BLAME = (
     ("disk_", "The disk is full"),
     ("journal", "The journal cannot be read"),
 )
-
-ON_PLATFORM = (State.FINALISED, State.DISPOSED, State.PARTIAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,15 +241,14 @@ def _without_platform(failed: list[Check], status: DaemonStatus, waiting: int) -
 
 
 def _content(status: DaemonStatus, waiting: int) -> Verdict:
-    stuck = sum(status.counts.get(state, 0) for state in NEEDS_PERSON)
+    stuck = sum(status.counts.get(state, 0) for state in NEEDS_ATTENTION)
     arrived = sum(status.counts.get(state, 0) for state in ON_PLATFORM)
     if stuck:
         verb = "needs" if stuck == 1 else "need"
         return Verdict(
             level=Level.ATTENTION,
-            headline=f"{_count(stuck, 'recording')} {verb} a person",
-            detail="Everything else goes on. What to do about "
-            + ("it is said below." if stuck == 1 else "them is said below."),
+            headline=f"{_count(stuck, 'recording')} {verb} attention",
+            detail="Everything else goes on. See below what to do.",
         )
     if status.uplink.held and waiting:
         used_up = any(budget.left_bytes == 0 for budget in status.uplink.budgets)

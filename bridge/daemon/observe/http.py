@@ -18,14 +18,14 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import JournalReader
 from bridge.daemon.observe.health import DISK_FREE_MIN_BYTES
 from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.routes import (
-    Answers,
     NotificationSource,
     Response,
+    Routes,
     error_response,
     json_response,
 )
@@ -79,7 +79,7 @@ class HttpServer:
         Raises:
             ConfigError: The address cannot be listened on.
         """
-        answers = Answers(
+        routes = Routes(
             metrics=metrics,
             status=status,
             journal=journal,
@@ -89,7 +89,7 @@ class HttpServer:
         )
         self._thread: threading.Thread | None = None
         try:
-            self._server = _Server(host, port, answers.to)
+            self._server = _Server(host, port, routes.answer)
         except (OSError, OverflowError) as error:
             raise ConfigError(
                 f"cannot listen on {host}:{port}: {error}",
@@ -151,7 +151,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__((host, port), _Handler)
         bound = ipaddress.ip_address(str(self.server_address[0]))
         # A web page anywhere can make a browser on this machine ask for a name that resolves to
-        # loopback; whoever is meant to reach a loopback port uses an address or these names.
+        # loopback; honest callers of a loopback port use an address or these names.
         self.names = {"localhost", host.lower()} if bound.is_loopback else None
 
     def process_request(self, request: Any, client_address: Any) -> None:

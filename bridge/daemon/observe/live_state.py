@@ -1,4 +1,4 @@
-"""The notice board: what the daemon last reported, kept for whoever looks from another thread.
+"""What the daemon last reported, kept for readers in other threads.
 
 An observer like the metrics, for the status page instead of a time series: the latest snapshot,
 the throughput of the last minutes, the topics of what is in work, and the latest trouble.
@@ -10,10 +10,24 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bridge.daemon.events.events import NoObserver, Progress
+from bridge.daemon.events.events import (
+    Event,
+    IngestFailed,
+    IngestFinished,
+    IngestProgressed,
+    IngestStarted,
+    Progress,
+    Started,
+    Stopped,
+    Ticked,
+    TopicPlanned,
+    Troubled,
+    WireMoved,
+    WorkerLost,
+)
 from bridge.daemon.events.status import DaemonStatus
 from bridge.daemon.journal.entry import Entry, Failure
-from bridge.ingest import IngestReport, TopicReport
+from bridge.ingest import TopicReport
 
 # Throughput is kept in slots of this length, so many of them.
 RATE_SLOT_S = 5.0
@@ -109,7 +123,7 @@ class Board:
     troubles: tuple[TroubleNote, ...] = ()
 
 
-class LiveState(NoObserver):
+class LiveState:
     """Listens to the daemon and answers `look`. One lock guards everything."""
 
     def __init__(
@@ -142,11 +156,36 @@ class LiveState(NoObserver):
                 troubles=tuple(reversed(self._troubles)),
             )
 
-    def started(self, *, status: DaemonStatus) -> None:
-        """Keep the snapshot."""
-        self.ticked(status=status)
+    def hear(self, event: Event) -> None:
+        """Keep what the page shows."""
+        match event:
+            case Started(status=status) | Ticked(status=status) | Stopped(status=status):
+                self._keep(status)
+            case IngestStarted(entry=entry):
+                # The topics of an earlier attempt are forgotten.
+                with self._lock:
+                    self._planned[entry.id] = {}
+            case TopicPlanned(entry=entry, topic=topic):
+                self._planned_topic(entry, topic)
+            case IngestProgressed(progress=progress):
+                self._progressed(progress)
+            case WireMoved(sent_bytes=sent_bytes):
+                with self._lock:
+                    self._slot().wire_bytes += sent_bytes
+            case IngestFinished(entry=entry):
+                # The journal has the report.
+                with self._lock:
+                    self._planned.pop(entry.id, None)
+            case IngestFailed(entry=entry, failure=failure, retry_in_s=retry_in_s):
+                self._note(failure, entry, retry_in_s)
+            case WorkerLost(entry=lost, failure=failure):
+                self._note(failure, lost)
+            case Troubled(failure=failure):
+                self._note(failure, None)
+            case _:
+                pass
 
-    def ticked(self, *, status: DaemonStatus) -> None:
+    def _keep(self, status: DaemonStatus) -> None:
         """Keep the snapshot, and forget the topics of what is no longer in work."""
         with self._lock:
             self._status = status
@@ -155,20 +194,7 @@ class LiveState(NoObserver):
             for number in self._planned.keys() - in_work:
                 del self._planned[number]
 
-    def stopped(self, *, status: DaemonStatus) -> None:
-        """Keep the last snapshot."""
-        self.ticked(status=status)
-
-    def ingest_started(
-        self, *, entry: Entry, sequence: str, size_bytes: int, message_count: int | None
-    ) -> None:
-        """Forget the topics of an earlier attempt."""
-        del sequence, size_bytes, message_count
-        with self._lock:
-            self._planned[entry.id] = {}
-
-    def topic_planned(self, *, entry: Entry, topic: TopicReport) -> None:
-        """Keep what is to happen to the topic."""
+    def _planned_topic(self, entry: Entry, topic: TopicReport) -> None:
         planned = PlannedTopic(
             name=topic.name,
             msgtype=topic.msgtype,
@@ -182,38 +208,13 @@ class LiveState(NoObserver):
             if len(topics) < PLANNED_TOPICS_MAX:
                 topics[topic.name] = planned
 
-    def ingest_progressed(self, *, entry: Entry, progress: Progress) -> None:
+    def _progressed(self, progress: Progress) -> None:
         """Add to the throughput of now."""
-        del entry
         with self._lock:
             slot = self._slot()
             slot.read_bytes += progress.recorded_bytes
             slot.sent_bytes += sum(progress.arrow_bytes.values())
             slot.messages += sum(progress.messages.values())
-
-    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
-        """Add to the throughput of now."""
-        del entry, received_bytes
-        with self._lock:
-            self._slot().wire_bytes += sent_bytes
-
-    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
-        """Forget its topics; the journal has the report."""
-        del report
-        with self._lock:
-            self._planned.pop(entry.id, None)
-
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        """Keep the failure."""
-        self._note(failure, entry, retry_in_s)
-
-    def worker_lost(self, *, entry: Entry | None, failure: Failure) -> None:
-        """Keep the loss."""
-        self._note(failure, entry)
-
-    def troubled(self, *, failure: Failure) -> None:
-        """Keep the trouble."""
-        self._note(failure, None)
 
     def _note(self, failure: Failure, entry: Entry | None, retry_in_s: float | None = None) -> None:
         with self._lock:

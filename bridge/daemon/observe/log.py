@@ -67,12 +67,12 @@ def configure_logging(
             `warning` on.
         format: `console`, `json`, `journald`, or `auto`: `journald` where the stream leads into
             the journal, else `console`.
-        secrets: Texts that must never appear, whoever logs them.
+        secrets: Texts that must never appear in any line.
         stream: Where to; standard error by default.
         environment: Where `JOURNAL_STREAM` and `NO_COLOR` are looked up; `os.environ` by default.
 
     Returns:
-        The handler, which is installed on the root logger. Closing it tells what was left out.
+        The handler, which is installed on the root logger. Closing it reports what was left out.
     """
     target = sys.stderr if stream is None else stream
     variables = os.environ if environment is None else environment
@@ -173,7 +173,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
         return SECRET_PATTERN.sub(MASK, text).encode("utf-8", "backslashreplace").decode()
 
     def close(self) -> None:
-        """Tell what was left out and never told, then close; may be called again."""
+        """Report what was left out and not yet reported, then close; may be called again."""
         self.acquire()
         try:
             for record in self._repeats.drain():
@@ -223,7 +223,7 @@ class RepeatLimit:
         return []
 
     def drain(self) -> list[logging.LogRecord]:
-        """Forget everything; give the last line of each kind that was left out and never told."""
+        """Forget everything; give the last line of each kind that was left out and not reported."""
         owed = [kind for kind in self._kinds.values() if kind.left_out]
         self._kinds.clear()
         return [_owed(kind) for kind in owed]
@@ -263,8 +263,8 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
 def _line(record: logging.LogRecord) -> str:
     facts = [f"{name}={_quoted(value)}" for name, value in _facts(record).items()]
     left_out = getattr(record, "left_out", 0)
-    told = [f"({left_out} like this left out)"] if left_out else []
-    return " ".join([_printable(record.getMessage()), *facts, *told])
+    note = [f"({left_out} like this left out)"] if left_out else []
+    return " ".join([_printable(record.getMessage()), *facts, *note])
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:

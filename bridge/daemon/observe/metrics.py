@@ -11,14 +11,34 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from bridge.daemon.events.events import Disposal, NoObserver, Progress
+from bridge.daemon.events.events import (
+    Disposed,
+    Event,
+    GateChanged,
+    IngestFailed,
+    IngestFinished,
+    IngestProgressed,
+    IngestStarted,
+    Progress,
+    RecordingChanged,
+    RecordingForgotten,
+    Scanned,
+    StageFinished,
+    Started,
+    Stopped,
+    Ticked,
+    TopicPlanned,
+    Troubled,
+    WireMoved,
+    WorkerLost,
+)
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, UplinkStatus, WatchStatus
-from bridge.daemon.journal.entry import Entry, Failure, Transition
-from bridge.daemon.journal.reader import JournalReader
-from bridge.daemon.journal.states import IN_WORK, QUEUED, State
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.journal import JournalReader
+from bridge.daemon.journal.states import DELIVERED, IN_WORK, ON_PLATFORM, QUEUED, State
 from bridge.daemon.observe.instruments import BUDGET_PERIODS, Instruments
 from bridge.errors import JournalError, VerificationError
-from bridge.ingest import IngestReport, TopicReport
+from bridge.ingest import IngestReport
 from bridge.units import SECOND_NS
 
 # Label values from outside beyond this many different ones are counted as `other`.
@@ -27,12 +47,9 @@ OTHER = "other"
 
 # States in which the bridge still has something to do by itself.
 PENDING = QUEUED | IN_WORK
-# States that a recording comes into when its data has arrived, and those it may be in afterwards.
-ARRIVED = frozenset({State.FINALISED, State.PARTIAL})
-ON_PLATFORM = ARRIVED | {State.DISPOSED}
 
 
-class Metrics(NoObserver):
+class Metrics:
     """The metrics of one daemon.
 
     Observer calls come from the daemon's loop thread, scrapes from any other; the metrics of
@@ -78,22 +95,73 @@ class Metrics(NoObserver):
         return self._on.exposition()
 
     def platform_known(self, *, address: str, revision: str) -> None:
-        """Show which platform it is, once a connection has told."""
+        """Show which platform it is, once a connection has shown it."""
         self._on.server_info.clear()
         self._on.server_info.labels(address, revision).set(1)
 
-    # -- the loop --------------------------------------------------------------------------------
+    # -- what the daemon reports -----------------------------------------------------------------
 
-    def started(self, *, status: DaemonStatus) -> None:
+    def hear(self, event: Event) -> None:
+        """Count what happened."""
+        match event:
+            case Started(status=status):
+                self._started(status)
+            case Ticked(status=status) | Stopped(status=status):
+                self._ticked(status)
+            case Scanned(watch=watch):
+                self._on.scans.inc()
+                self._show_watch(watch)
+            case GateChanged(gate=gate):
+                self._show_gate(gate)
+            case Troubled(failure=failure):
+                self._count_error(failure)
+            case RecordingChanged():
+                self._recording_changed(event)
+            case RecordingForgotten(entry=entry):
+                self._pending.pop(entry.id, None)
+                self._classes.pop(entry.id, None)
+            case Disposed(mode=mode, size_bytes=size_bytes):
+                self._on.disposals.labels(mode).inc()
+                self._on.disposed_bytes.labels(mode).inc(size_bytes)
+            case _:
+                self._hear_of_ingest(event)
+
+    def _hear_of_ingest(self, event: Event) -> None:
+        match event:
+            case IngestStarted(entry=entry):
+                # The topics of an earlier attempt are forgotten.
+                self._classes[entry.id] = {}
+            case TopicPlanned(entry=entry, topic=topic):
+                # What the topic's messages are to be counted under.
+                self._classes.setdefault(entry.id, {})[topic.name] = topic.outcome
+            case IngestProgressed(entry=entry, progress=progress):
+                self._progressed(entry, progress)
+            case WireMoved():
+                self._on.wire_bytes.labels("sent").inc(event.sent_bytes)
+                self._on.wire_bytes.labels("received").inc(event.received_bytes)
+            case StageFinished(stage=stage, seconds=seconds):
+                self._on.stage_duration.labels(self._bounded("stage", stage)).observe(seconds)
+            case IngestFinished(entry=entry, report=report):
+                self._classes.pop(entry.id, None)
+                self._count_report(report)
+            case IngestFailed():
+                self._ingest_failed(event)
+            case WorkerLost(failure=failure):
+                self._on.workers_lost.inc()
+                self._count_error(failure)
+            case _:
+                pass
+
+    def _started(self, status: DaemonStatus) -> None:
         """Take over what the journal holds, and show what does not change any more."""
         if self._journal is not None:
             self._adopt(self._journal)
         self._on.start.set(status.started_ns / SECOND_NS)
         self._on.embedded.set(status.embedded)
         self._on.server_info.labels(status.server, "").set(1)
-        self.ticked(status=status)
+        self._ticked(status)
 
-    def ticked(self, *, status: DaemonStatus) -> None:
+    def _ticked(self, status: DaemonStatus) -> None:
         """Follow the snapshot: counts, workers, the gate and how long it was closed."""
         on = self._on
         on.last_tick.set(status.ticked_ns / SECOND_NS)
@@ -102,7 +170,7 @@ class Metrics(NoObserver):
         on.workers.set(len(status.workers))
         on.worker_memory.set(sum(worker.memory_bytes for worker in status.workers))
         on.worker_idle.set(max((worker.idle_s for worker in status.workers), default=0))
-        self.gate_changed(gate=status.gate)
+        self._show_gate(status.gate)
         self._show_uplink(status.uplink)
         self._show_watch(status.watch)
         now_s = self._monotonic()
@@ -110,52 +178,22 @@ class Metrics(NoObserver):
             on.gate_closed.labels(status.gate.gate).inc(now_s - self._last_tick_s)
         self._last_tick_s = now_s
 
-    def stopped(self, *, status: DaemonStatus) -> None:
-        """Follow the last snapshot."""
-        self.ticked(status=status)
-
-    def scanned(self, *, watch: WatchStatus) -> None:
-        """Count the scan."""
-        self._on.scans.inc()
-        self._show_watch(watch)
-
-    def gate_changed(self, *, gate: GateStatus) -> None:
+    def _show_gate(self, gate: GateStatus) -> None:
         """Show whether the platform answers and lets us in."""
         self._on.reachable.set(gate.reached and gate.gate is not Gate.OFFLINE)
         self._on.accepting.set(gate.reached and gate.gate is Gate.OPEN)
 
-    def troubled(self, *, failure: Failure) -> None:
-        """Count trouble that belongs to no recording."""
-        self._count_error(failure)
-
-    # -- recordings ------------------------------------------------------------------------------
-
-    def recording_changed(self, *, entry: Entry, transition: Transition) -> None:
+    def _recording_changed(self, event: RecordingChanged) -> None:
         """Count the step and follow the queue."""
+        entry, transition = event.entry, event.transition
         self._on.transitions.labels(transition.after).inc()
         self._follow(entry)
-        if transition.after in ARRIVED:
+        if transition.after in DELIVERED:
             self._succeeded(transition.at_ns)
             delay_s = (transition.at_ns - entry.modified_ns) / SECOND_NS
             self._on.delay.observe(max(0.0, delay_s))
 
-    def recording_forgotten(self, *, entry: Entry) -> None:
-        """Take it out of the queue."""
-        self._pending.pop(entry.id, None)
-        self._classes.pop(entry.id, None)
-
-    def ingest_started(
-        self, *, entry: Entry, sequence: str, size_bytes: int, message_count: int | None
-    ) -> None:
-        """Forget the topics of an earlier attempt."""
-        del sequence, size_bytes, message_count
-        self._classes[entry.id] = {}
-
-    def topic_planned(self, *, entry: Entry, topic: TopicReport) -> None:
-        """Remember what the topic's messages are to be counted under."""
-        self._classes.setdefault(entry.id, {})[topic.name] = topic.outcome
-
-    def ingest_progressed(self, *, entry: Entry, progress: Progress) -> None:
+    def _progressed(self, entry: Entry, progress: Progress) -> None:
         """Count what was read and sent while it happens."""
         on, classes = self._on, self._classes.get(entry.id, {})
         on.read_bytes.inc(progress.recorded_bytes)
@@ -167,21 +205,9 @@ class Metrics(NoObserver):
             for topic, amount in amounts.items():
                 counter.labels(classes.get(topic, OTHER)).inc(amount)
 
-    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
-        """Count what went over the wire."""
-        del entry
-        self._on.wire_bytes.labels("sent").inc(sent_bytes)
-        self._on.wire_bytes.labels("received").inc(received_bytes)
-
-    def stage_finished(self, *, entry: Entry, stage: str, seconds: float) -> None:
-        """Observe the duration."""
-        del entry
-        self._on.stage_duration.labels(self._bounded("stage", stage)).observe(seconds)
-
-    def ingest_finished(self, *, entry: Entry, report: IngestReport) -> None:
+    def _count_report(self, report: IngestReport) -> None:
         """Count what is on the platform, what was left out, what was lost and what was proven."""
         on = self._on
-        self._classes.pop(entry.id, None)
         for topic in report.topics:
             on.topics.labels(topic.outcome).inc()
             if topic.messages_sent:
@@ -199,27 +225,16 @@ class Metrics(NoObserver):
         on.lost_ranges.inc(len(report.losses))
         on.lost_bytes.inc(sum(loss.end_bytes - loss.start_bytes for loss in report.losses))
 
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
+    def _ingest_failed(self, event: IngestFailed) -> None:
         """Count the failure by kind, and whether there will be another attempt."""
-        self._classes.pop(entry.id, None)
+        failure = event.failure
+        self._classes.pop(event.entry.id, None)
         self._on.failures.labels(failure.trouble).inc()
         self._count_error(failure)
-        if retry_in_s is not None:
+        if event.retry_in_s is not None:
             self._on.retries.labels(failure.trouble).inc()
         if failure.error == VerificationError.__name__:
             self._on.verification_failures.inc()
-
-    def worker_lost(self, *, entry: Entry | None, failure: Failure) -> None:
-        """Count the lost worker."""
-        del entry
-        self._on.workers_lost.inc()
-        self._count_error(failure)
-
-    def disposed(self, *, entry: Entry, disposal: Disposal) -> None:
-        """Count the source that was moved or deleted."""
-        del entry
-        self._on.disposals.labels(disposal.mode).inc()
-        self._on.disposed_bytes.labels(disposal.mode).inc(disposal.size_bytes)
 
     # -- notifications; called by the poller -----------------------------------------------------
 

@@ -130,13 +130,13 @@ class NotificationStore:
     ) -> None:
         self.close()
 
-    def remember(self, told: Iterable[Notified], *, now_s: float) -> list[Notice]:
+    def remember(self, listed: Iterable[Notified], *, now_s: float) -> list[Notice]:
         """Keep notifications; give those that are new.
 
         Raises:
             JournalError: The database cannot be written.
         """
-        notices = [_notice(one, now_s) for one in told]
+        notices = [_notice(one, now_s) for one in listed]
         with self._lock, _translated():
             fresh = []
             for notice in notices:
@@ -229,16 +229,16 @@ class NotificationStore:
                     )
 
 
-def _notice(told: Notified, now_s: float) -> Notice:
-    target = Target(sequence=told.sequence_name, topic=told.topic_name or "")
-    created_s = told.created_datetime.timestamp()
-    facts = (target.sequence, target.topic, str(told.notify_type), told.message, str(created_s))
+def _notice(listed: Notified, now_s: float) -> Notice:
+    target = Target(sequence=listed.sequence_name, topic=listed.topic_name or "")
+    created_s = listed.created_datetime.timestamp()
+    facts = (target.sequence, target.topic, str(listed.notify_type), listed.message, str(created_s))
     digest = hashlib.sha256("\0".join(facts).encode("utf-8", "backslashreplace")).hexdigest()
     return Notice(
         id=digest[:32],
         target=target,
-        kind=str(told.notify_type),
-        message=told.message.encode("utf-8", "replace").decode(),
+        kind=str(listed.notify_type),
+        message=listed.message.encode("utf-8", "replace").decode(),
         created_s=created_s,
         seen_s=now_s,
     )

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from bridge.client import Notified
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
-from bridge.daemon.observe.metrics import ON_PLATFORM, Metrics
+from bridge.daemon.journal.journal import Journal, JournalReader
+from bridge.daemon.journal.states import ON_PLATFORM
+from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.notification_store import Notice, NotificationStore, Target
 from bridge.errors import BridgeError, NotFoundError, Trouble
 from bridge.units import SECOND_NS
@@ -46,7 +46,7 @@ class NotificationClient(AbstractContextManager["NotificationClient"], Protocol)
 class NotificationPoller:
     """Polls from a thread of its own between `start` and `close`; a context manager.
 
-    What is remembered lives in the store; the rest belongs to whoever calls `poll`, one at a time.
+    What is remembered lives in the store; the rest belongs to the caller of `poll`, one at a time.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class NotificationPoller:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to poll from a thread of its own."""
+        """Start to poll from a thread of its own."""
         self._thread = threading.Thread(target=self._run, name="notifications")
         self._thread.start()
 
@@ -169,9 +169,9 @@ class NotificationPoller:
     def _ask(self, client: NotificationClient, target: Target) -> list[Notice]:
         try:
             if target.topic:
-                told = client.list_topic_notify(target.sequence, target.topic)
+                listed = client.list_topic_notify(target.sequence, target.topic)
             else:
-                told = client.list_sequence_notify(target.sequence)
+                listed = client.list_sequence_notify(target.sequence)
         except NotFoundError:
             # Somebody deleted it on the platform; it has nothing more to say.
             self._metrics.notifications_asked(succeeded=True)
@@ -184,7 +184,7 @@ class NotificationPoller:
             log.warning("asking for notifications: %s", error, extra=facts)
             return []
         self._metrics.notifications_asked(succeeded=True)
-        fresh = self._store.remember(told, now_s=self._wall())
+        fresh = self._store.remember(listed, now_s=self._wall())
         for notice in fresh:
             self._metrics.notification_seen(kind=notice.kind)
             log.warning(

@@ -1,7 +1,7 @@
 """Looks, at the start, whether other users of the machine can read keys or change our files.
 
 Nothing is refused for it: a bridge that does not start loses more than one that complains. What is
-found goes to the log, and to whoever asks.
+found goes to the log and to `check`.
 """
 
 import logging
@@ -69,7 +69,7 @@ def _open_keys(settings: Settings, file: Path | None) -> Iterator[str]:
         "the settings file with server.api_key": file if server.api_key is not None else None,
     }
     for name, path in secrets.items():
-        # A missing file is told by whoever needs it, with its own words.
+        # A missing file is reported where it is needed.
         if path is not None and path.exists() and _open_to_others(path):
             yield f"{name} = {path} can be read by others on this machine; chmod 600 {path}"
 

@@ -11,11 +11,10 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from bridge.daemon.journal.entry import Entry
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import AT_REST, QUEUED, State
 from bridge.daemon.observe.health import (
-    NEEDS_PERSON,
+    NEEDS_ATTENTION,
     Check,
     Disk,
     loop_check,
@@ -43,9 +42,9 @@ ASSETS = {
 
 # The parts of the status page and the states of the recordings they list.
 PARTS = {
-    "needs_person": frozenset(NEEDS_PERSON),
+    "needs_attention": frozenset(NEEDS_ATTENTION),
     "waiting": QUEUED | {State.DISCOVERED, State.SETTLING},
-    "recent": AT_REST - frozenset(NEEDS_PERSON),
+    "recent": AT_REST - frozenset(NEEDS_ATTENTION),
 }
 
 
@@ -68,7 +67,7 @@ class Response:
 Query = Mapping[str, list[str]]
 
 
-class Answers:
+class Routes:
     """The answers of one daemon; safe to ask from any thread."""
 
     def __init__(
@@ -94,7 +93,7 @@ class Answers:
             for path, (name, kind) in ASSETS.items()
         }
 
-    def to(self, target: str) -> Response:
+    def answer(self, target: str) -> Response:
         """Answer a GET for a request target."""
         try:
             parts = urlsplit(target)

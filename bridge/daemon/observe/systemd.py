@@ -12,12 +12,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.events import Event, Stopped, Ticked
 from bridge.daemon.events.status import DaemonStatus, Gate
-from bridge.daemon.journal.states import QUEUED, State
-
-# States of recordings whose data is on the platform.
-ARRIVED = (State.FINALISED, State.DISPOSED, State.PARTIAL)
+from bridge.daemon.journal.states import ON_PLATFORM, QUEUED, State
 
 MICROSECONDS = 1_000_000
 # Longer status texts are cut; `systemctl status` shows one line.
@@ -140,7 +137,7 @@ class ServiceNotifier:
         return True
 
 
-class ServiceObserver(NoObserver):
+class ServiceObserver:
     """Feeds the service manager from the daemon's loop: readiness, progress, status, the end.
 
     Ready means that the folder has been scanned once. The watchdog is fed by turns of the loop, so
@@ -156,7 +153,17 @@ class ServiceObserver(NoObserver):
         self._fed_s = float("-inf")
         self._shown = ""
 
-    def ticked(self, *, status: DaemonStatus) -> None:
+    def hear(self, event: Event) -> None:
+        """Follow the turns of the loop, and announce its end."""
+        match event:
+            case Ticked(status=status):
+                self._ticked(status)
+            case Stopped(status=status):
+                self._notifier.stopping(status_line(status))
+            case _:
+                pass
+
+    def _ticked(self, status: DaemonStatus) -> None:
         """Feed the watchdog when it is time, and show the status line when it has changed."""
         if not self._ready and status.watch.scans > 0:
             self._ready = self._notifier.ready()
@@ -171,14 +178,10 @@ class ServiceObserver(NoObserver):
             tell(line)
             self._shown = line
 
-    def stopped(self, *, status: DaemonStatus) -> None:
-        """Announce the end."""
-        self._notifier.stopping(status_line(status))
-
 
 def status_line(status: DaemonStatus) -> str:
     """Say in one line how things are, for `systemctl status`."""
-    arrived = sum(status.counts.get(state, 0) for state in ARRIVED)
+    arrived = sum(status.counts.get(state, 0) for state in ON_PLATFORM)
     waiting = sum(status.counts.get(state, 0) for state in QUEUED)
     stuck = sum(status.counts.get(state, 0) for state in (State.QUARANTINED, State.REJECTED))
     parts = ["stopping"] if status.stopping else []
@@ -188,5 +191,5 @@ def status_line(status: DaemonStatus) -> str:
         parts.append(f"{status.gate.gate}: {status.gate.reason}")
     parts += [f"{len(status.workers)} sending", f"{waiting} waiting", f"{arrived} on the platform"]
     if stuck:
-        parts.append(f"{stuck} need a person")
+        parts.append(f"{stuck} need attention")
     return ", ".join(parts)

@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 
-from bridge.config import UplinkSettings
-from bridge.daemon.events.events import NoObserver
+from bridge.config import LiveSettings, UplinkSettings
+from bridge.daemon.events.events import Event, WireMoved
 from bridge.daemon.events.status import BudgetStatus, UplinkStatus
 from bridge.daemon.journal.clock import Clock
-from bridge.daemon.journal.entry import Entry
-from bridge.daemon.journal.instance import replace_file
 from bridge.daemon.uplink.timetable import (
     PAUSED,
     day_of,
@@ -25,6 +23,7 @@ from bridge.daemon.uplink.timetable import (
     local_time,
     month_of,
 )
+from bridge.files import replace_file
 from bridge.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -36,39 +35,45 @@ SAVE_INTERVAL_S = 5.0
 PERIODS_MAX = 64
 
 
-class Uplink(NoObserver):
+class Uplink:
     """Knows how much may be sent; hears from workers what was. Used from the loop's thread only.
 
     Args:
-        settings: Rate, timetable and budgets.
+        live: Rate, timetable and budgets in force.
         folder: The state folder, for the file of what was moved.
         clock: Where the time comes from.
     """
 
-    def __init__(self, settings: UplinkSettings, *, folder: Path, clock: Clock) -> None:
-        self._settings = settings
+    def __init__(self, live: LiveSettings, *, folder: Path, clock: Clock) -> None:
+        self._live = live
         self._file = folder / UPLINK_FILE
         self._clock = clock
         self._moved_bytes = _read(self._file)
         self._dirty = False
         self._save_at_s = clock.monotonic_s()
         self._status: UplinkStatus | None = None
+        self._looked_with = self._settings
         self._status_ends_s = 0.0
 
-    def adopt(self, settings: UplinkSettings) -> None:
-        """Go by other settings from now on."""
-        self._settings = settings
-        self._status = None
+    @property
+    def _settings(self) -> UplinkSettings:
+        return self._live.now.uplink
 
-    def wire_moved(self, *, entry: Entry, sent_bytes: int, received_bytes: int) -> None:
+    def hear(self, event: Event) -> None:
         """Count what a worker has moved; both ways, because both are paid for."""
-        del entry
-        if not sent_bytes + received_bytes:
+        match event:
+            case WireMoved(sent_bytes=sent_bytes, received_bytes=received_bytes):
+                self._count(sent_bytes + received_bytes)
+            case _:
+                pass
+
+    def _count(self, moved_bytes: int) -> None:
+        if not moved_bytes:
             return
         for key in self._keys(self._now()):
             # Moved to the end: what was counted last is forgotten last.
             before = self._moved_bytes.pop(key, 0)
-            self._moved_bytes[key] = before + sent_bytes + received_bytes
+            self._moved_bytes[key] = before + moved_bytes
         for key in list(self._moved_bytes)[:-PERIODS_MAX]:
             del self._moved_bytes[key]
         self._dirty = True
@@ -83,7 +88,9 @@ class Uplink(NoObserver):
     def status(self) -> UplinkStatus:
         """What holds now; looked up once a second, and when something was moved."""
         now_s = self._clock.monotonic_s()
-        if self._status is None or now_s >= self._status_ends_s:
+        reloaded = self._looked_with is not self._settings
+        if self._status is None or reloaded or now_s >= self._status_ends_s:
+            self._looked_with = self._settings
             self._status = self._look(self._now())
             self._status_ends_s = now_s + 1.0
         return self._status
@@ -98,7 +105,7 @@ class Uplink(NoObserver):
         try:
             replace_file(self._file, json.dumps(plain, indent=2) + "\n")
         except OSError:
-            # Its disk is full; the journal, on the same one, tells of it.
+            # Its disk is full; the journal, on the same one, reports it.
             return
         self._dirty = False
 
@@ -164,6 +171,6 @@ def _read(file: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s cannot be read (%s): the uplink's budgets begin anew", file, error)
+        log.warning("%s cannot be read (%s): the uplink's budgets start again", file, error)
         return {}
     return moved

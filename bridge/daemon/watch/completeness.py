@@ -1,7 +1,7 @@
 """Whether a recording is complete: one named rule decides, and says what it waits for.
 
-The rules of design 4.6, in order. The facts are gathered from the files here and now; how long
-they have been quiet is told by the caller, who watches them on the monotonic clock.
+The rules are applied in order; `docs/reliability.md` lists them. The facts are gathered from the
+files here and now; the caller, which has the monotonic clock, says how long they have been quiet.
 """
 
 import re
@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bridge.bags import End, end_of
+from bridge.bags import (
+    COMPRESSION_SUFFIX,
+    METADATA_FILE,
+    SIDECAR_SUFFIXES,
+    STORAGE_SUFFIXES,
+    End,
+    end_of,
+)
 from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
 from bridge.model import Recording, Split
 
-METADATA_FILE = "metadata.yaml"
-STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
-COMPRESSED_SUFFIX = ".zstd"
-SIDECAR_SUFFIXES = ("-wal", "-shm", "-journal")
 SPLIT_NAME = re.compile(r".+_[0-9]+(\.[A-Za-z0-9]+)+")
 
 
@@ -79,7 +82,7 @@ class Verdict:
         salvage: Whether it is taken although something of it is missing.
         reason: The rule's finding, as a sentence.
         wait_s: Seconds until the answer can change without any change of the files; None when
-            only a change, or whoever writes, can change it.
+            only a change, or the writer, can change it.
     """
 
     rule: Rule
@@ -114,7 +117,7 @@ def gather(recording: Recording, *, check: WriterCheck = writer_of) -> Facts:
 def _gather_split(recording: Recording, split: Split, check: WriterCheck) -> Facts:
     """Look at one split; the rest of its recording does not concern it."""
     own = [name for name in _arriving(split.folder) if recording.path.name in name]
-    twin = recording.path.name + COMPRESSED_SUFFIX
+    twin = recording.path.name + COMPRESSION_SUFFIX
     if (split.folder / twin).is_file():
         own.append(twin)
     return Facts(
@@ -155,7 +158,7 @@ def judge(facts: Facts, *, quiet_s: float, settle_s: float, stale_s: float) -> V
         return Verdict(
             rule=Rule.CLOSED,
             complete=True,
-            reason="the split has its end, and a later one has begun",
+            reason="the split has its end, and a later one has been started",
         )
     if quiet_s >= settle_s:
         return Verdict(
@@ -230,7 +233,7 @@ def _first_lack(facts: Facts) -> tuple[Rule, str] | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a path is a folder itself, not a link to one."""
+    """Say whether a path is a folder itself, not a link to one."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
@@ -253,7 +256,7 @@ def _arriving(folder: Path) -> list[str]:
 
 
 def _is_storage(name: str) -> bool:
-    return name.removesuffix(".zstd").endswith(STORAGE_SUFFIXES)
+    return name.removesuffix(COMPRESSION_SUFFIX).endswith(STORAGE_SUFFIXES)
 
 
 def _names_in_metadata(recording: Recording) -> list[str]:
@@ -266,4 +269,4 @@ def _names_in_metadata(recording: Recording) -> list[str]:
 
 def _there(name: str, present: set[str]) -> bool:
     # Old recorders list compressed files without their suffix.
-    return name in present or f"{name}.zstd" in present or name.removesuffix(".zstd") in present
+    return bool({name, name + COMPRESSION_SUFFIX, name.removesuffix(COMPRESSION_SUFFIX)} & present)

@@ -1,14 +1,13 @@
-"""Looks at the watched folders when asked, keeps their events coming, and tells how it went."""
+"""Scans the watched folders when asked, keeps their events coming, and reports how it went."""
 
 from collections.abc import Callable, Sequence
 
 from bridge.daemon.events.status import WatchStatus
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Failure
-from bridge.daemon.watch.inotify import FolderEvents
+from bridge.daemon.watch.inotify import FolderEvents, held_watches
 from bridge.daemon.watch.tracker import Tracker
 from bridge.daemon.watch.watched_folder import WatchedFolder
-from bridge.daemon.watch.watches import held_watches
 
 # A new folder gets its watch a moment after it is there, so a single scan proves nothing.
 SHORT_SCANS = 2

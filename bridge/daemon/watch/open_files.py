@@ -14,6 +14,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from bridge.files import is_on_network
+
 
 class Writer(StrEnum):
     """Who has a file open for writing."""
@@ -25,16 +27,9 @@ class Writer(StrEnum):
 
 WriterCheck = Callable[[Path], Writer]
 
-# File systems whose leases say nothing about other machines (NFS refuses every lease it has no
-# delegation for, which would look like a writer that never goes away).
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "afs", "lustre", "virtiofs"}
-)
-MOUNTS = Path("/proc/self/mountinfo")
-
 
 def writer_of(path: Path) -> Writer:
-    """Tell whether anybody has a file open for writing, by whatever means is at hand."""
+    """Say whether anybody has a file open for writing, by whatever means is at hand."""
     found = by_lease(path)
     return by_proc(path) if found is Writer.UNKNOWN else found
 
@@ -50,7 +45,9 @@ def by_lease(path: Path) -> Writer:
         return Writer.UNKNOWN
     try:
         facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or _on_network(facts.st_dev):
+        # Leases say nothing about other machines: NFS refuses every lease it has no delegation
+        # for, which would look like a writer that never goes away.
+        if not stat.S_ISREG(facts.st_mode) or is_on_network(facts.st_dev):
             return Writer.UNKNOWN
         # A writer that opens the file in this instant makes the kernel signal us. The default,
         # SIGIO, would kill the process; SIGURG is ignored by default.
@@ -105,19 +102,4 @@ def _writes(process: Path, identity: tuple[int, int]) -> bool:
         flags = next(int(line.split()[1], 8) for line in lines if line.startswith("flags:"))
         if flags & os.O_ACCMODE != os.O_RDONLY:
             return True
-    return False
-
-
-def _on_network(device: int) -> bool:
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        text = MOUNTS.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return True
-    for line in text.splitlines():
-        mount, _, source = line.partition(" - ")
-        if mount.split()[2] == wanted:
-            kind = source.split()[0]
-            return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse")
-    # Subvolumes (btrfs) and overlays show other numbers here than stat does; both are local.
     return False

@@ -1,4 +1,4 @@
-"""What stands where: the last look at each path, beside the journal's entry for it.
+"""What is where: the last look at each path, beside the journal's entry for it.
 
 Owns the journal's sightings and what follows when a recording loses its place: a copy goes on for
 it, or it is gone. Used from the loop's thread only.
@@ -17,14 +17,14 @@ NEEDS_SOURCE = frozenset({State.READY, State.WAITING, State.REJECTED})
 
 
 class PathsSeen:
-    """Remembers what stands where.
+    """Remembers what is where.
 
     Args:
         journal: The journal.
-        on_forget: Told of entries that turned out to be content known already.
+        on_forget: Called for entries that turned out to be content known already.
 
     Attributes:
-        found: What the last scan saw, by path; set by whoever scans.
+        found: What the last scan saw, by path; set by the scanner.
     """
 
     def __init__(self, journal: Journal, *, on_forget: Callable[[Entry], None]) -> None:
@@ -49,7 +49,7 @@ class PathsSeen:
         return self._seen.get(str(path))
 
     def unchanged(self, entry: Entry) -> bool:
-        """Tell whether the files of a recording still look as they did when it was identified."""
+        """Say whether the files of a recording still look as they did when it was identified."""
         seen = self.found.get(entry.path)
         sighting = self.at(entry.path)
         if seen is None or sighting is None or sighting.entry_id != entry.id:
@@ -57,8 +57,8 @@ class PathsSeen:
         now = look_at(seen.recording)
         return now is not None and now.signature == sighting.signature
 
-    def stands(self, entry: Entry) -> bool:
-        """Tell whether the last scan saw a recording where the journal has it, unchanged."""
+    def in_place(self, entry: Entry) -> bool:
+        """Say whether the last scan saw a recording where the journal has it, unchanged."""
         found = self.found.get(entry.path)
         sighting = self.at(entry.path)
         return found is not None and sighting == Sighting(
@@ -66,7 +66,7 @@ class PathsSeen:
         )
 
     def see(self, path: Path, entry: Entry, found: Found) -> None:
-        """Remember what stands at a path, and what does not stand there any more."""
+        """Remember what is at a path, and what is not there any more."""
         before = self.at(path)
         self._journal.sight(path, entry_id=entry.id, signature=found.signature)
         self._seen[str(path)] = Sighting(entry_id=entry.id, signature=found.signature)
@@ -74,10 +74,10 @@ class PathsSeen:
             return
         old = self._journal.get(before.entry_id)
         if old is not None and old.path == path:
-            self.give_up(old, State.VANISHED, "other content stands in its place now")
+            self.give_up(old, State.VANISHED, "other content is in its place now")
 
     def lose(self, path: Path) -> None:
-        """Forget what stood at a path."""
+        """Forget what was at a path."""
         self._journal.lose_sight(path)
         self._seen.pop(str(path), None)
 
@@ -100,7 +100,7 @@ class PathsSeen:
         if entry.state not in NEEDS_SOURCE:
             return
         for copy in self._journal.duplicates(entry.id):
-            if self.stands(copy):
+            if self.in_place(copy):
                 found = self.found[copy.path]
                 self.lose(copy.path)
                 self.drop(copy)

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.bags import recordings_in, split_up
-from bridge.daemon.watch.completeness import METADATA_FILE, SIDECAR_SUFFIXES
+from bridge.bags import METADATA_FILE, SIDECAR_SUFFIXES, recordings_in, split_up
 from bridge.errors import RecordingError, RecordingVanishedError
 from bridge.model import Container, Recording
 
@@ -58,9 +57,9 @@ class Scanner:
     Args:
         folder: The watched folder, absolute.
         recursive: Look into subfolders too.
-        ignore: Glob patterns relative to the folder; what matches, or lies in what matches, is
+        ignore: Glob patterns relative to the folder; what matches, or is in what matches, is
             left out.
-        by_split: Take recordings apart into their splits.
+        by_split: Split recordings into their splits.
     """
 
     def __init__(
@@ -86,10 +85,10 @@ class Scanner:
     def scan(self) -> dict[Path, Found]:
         """Look at the whole folder.
 
-        Afterwards `changed` tells whether anything is other than at the last scan.
+        Afterwards `changed` says whether anything is other than at the last scan.
 
         Cost: one listing with one `stat` per entry for each folder; where that shows a change,
-        the folder's recordings are told apart anew. Folders that vanish meanwhile or may not be
+        the folder's recordings are found again. Folders that vanish meanwhile or may not be
         entered are left out.
 
         Raises:
@@ -193,7 +192,7 @@ def look_at(recording: Recording) -> Found | None:
 
 
 def ignored(path: Path, patterns: Sequence[str]) -> bool:
-    """Tell whether a path, relative to the watched folder, matches a pattern or lies below one."""
+    """Say whether a path, relative to the watched folder, matches a pattern or is below one."""
     return place(path, patterns) < len(patterns)
 
 

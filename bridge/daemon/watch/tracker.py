@@ -57,7 +57,7 @@ class Tracker:
         watched_folders: The watched folders.
         clock: Where the time comes from.
         check_writer: How to find out whether somebody writes.
-        on_forget: Told of entries that turned out to be content known already.
+        on_forget: Called for entries that turned out to be content known already.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Tracker:
         self._clock = clock
         self._check_writer = check_writer
         self._paths_seen = PathsSeen(journal, on_forget=on_forget)
-        self._recogniser = Identifier(journal, self._paths_seen)
+        self._identifier = Identifier(journal, self._paths_seen)
         self._missing: dict[Path, int] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._unjudged: deque[Path] = deque()
@@ -84,19 +84,13 @@ class Tracker:
         self.next_verdict_s: float | None = None
         self._take_candidates()
 
-    def adopt(self, settings: Settings) -> None:
-        """Go by other settings from now on; which folders are watched stays what it is."""
-        for watched in self._watched_folders:
-            watched.adopt(settings.watched[watched.name])
-        self._at_rest = False
-
     def settings_for(self, path: Path) -> Settings | None:
         """Give the settings as they hold where a path lies; None outside the watched folders."""
         watched = watched_folder_of(path, self._watched_folders)
         return None if watched is None else watched.settings
 
     def unchanged(self, entry: Entry) -> bool:
-        """Tell whether the files of a recording still look as they did when it was identified."""
+        """Say whether the files of a recording still look as they did when it was identified."""
         return self._paths_seen.unchanged(entry)
 
     def found(self, entry: Entry) -> Found | None:
@@ -183,7 +177,7 @@ class Tracker:
     # -- what is there ---------------------------------------------------------------------------
 
     def _reload(self) -> None:
-        """Take the journal's word for everything; waiting begins anew."""
+        """Take the journal's word for everything; waiting starts again."""
         self._paths_seen.reload()
         self._take_candidates()
 
@@ -216,7 +210,7 @@ class Tracker:
                 # The worker notices by itself; a scan after it comes back here.
                 return
         watched = watched_folder_of(path, self._watched_folders)
-        assert watched is not None, "what was found lies in a watched folder"
+        assert watched is not None, "what was found is in a watched folder"
         split = found.recording.split
         entry = self._journal.discover(
             path,
@@ -336,7 +330,7 @@ class Tracker:
             # It changed just now; the next look decides.
             return
         del self._candidates[recording.path]
-        self._recogniser.settle(
+        self._identifier.settle(
             recording,
             candidate.entry,
             content=content,

@@ -1,12 +1,12 @@
 """One watched folder: where it is, which settings hold in it, what the last scan saw.
 
-A path belongs to at most one of them, for the settings refuse folders that lie in each other.
+A path belongs to at most one of them, for the settings refuse folders inside each other.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from bridge.config import Settings
+from bridge.config import LiveSettings, Settings
 from bridge.daemon.watch.scan import Found, Scanner, ignored, place
 from bridge.errors import RecordingError
 
@@ -16,46 +16,47 @@ class WatchedFolder:
 
     Args:
         name: Its name in the settings; empty for a single one.
-        settings: All settings, as they hold in it.
+        live: The settings in force; folder and depth stay what they were at the start.
 
     Attributes:
         name: As given.
-        settings: As given, or as adopted since.
         folder: The folder, absolute.
         found: What the last scan that could read the folder saw, by path.
-        changed: Whether the last scan saw anything other than the one before.
+        changed: Whether the last scan saw anything other than the one before, or had other
+            settings.
         problem: Why the last scan could not; None where it could.
         scans: Scans so far.
     """
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, live: LiveSettings) -> None:
         self.name = name
-        self.settings = settings
-        self.folder = settings.watch.folder.absolute()
+        self._live = live
+        self._scanned_with = self.settings
+        self.folder = self.settings.watch.folder.absolute()
         self.found: dict[Path, Found] = {}
         self.changed = True
         self.problem: RecordingError | None = None
         self.scans = 0
         self._scanner = self._make_scanner()
 
-    def adopt(self, settings: Settings) -> None:
-        """Go by other settings from now on; folder and depth stay what they are."""
-        before, self.settings = self.settings, settings
-        if (before.watch.ignore, before.ingest.unit) != (settings.watch.ignore, self._unit):
-            self._scanner = self._make_scanner()
+    @property
+    def settings(self) -> Settings:
+        """All settings, as they hold in the folder now."""
+        return self._live.inside(self.name)
 
     def scan(self) -> None:
         """Look at the folder; where it cannot be read, what was seen before stays."""
         self.scans += 1
+        reloaded = self._follow_settings()
         before = self.problem
         try:
             found = self._scanner.scan()
         except RecordingError as error:
             self.problem = error
-            self.changed = before is None
+            self.changed = before is None or reloaded
         else:
             self.problem = None
-            self.changed = self._scanner.changed or before is not None
+            self.changed = self._scanner.changed or before is not None or reloaded
             if self.changed:
                 self.found = found
 
@@ -65,11 +66,11 @@ class WatchedFolder:
         return self._scanner.folders
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a path lies in the folder."""
+        """Say whether a path is in the folder."""
         return path.is_relative_to(self.folder)
 
     def leaves_out(self, path: Path) -> bool:
-        """Tell whether the settings exclude a path in the folder, whatever is there."""
+        """Say whether the settings exclude a path in the folder, whatever is there."""
         watch = self.settings.watch
         too_deep = not watch.recursive and path.parent != self.folder
         return too_deep or ignored(path.relative_to(self.folder), watch.ignore)
@@ -79,9 +80,15 @@ class WatchedFolder:
         first = self.settings.watch.first
         return place(path.relative_to(self.folder), first) - len(first)
 
-    @property
-    def _unit(self) -> str:
-        return self.settings.ingest.unit
+    def _follow_settings(self) -> bool:
+        """Tell whether other settings are in force than at the last scan."""
+        before, now = self._scanned_with, self.settings
+        if before is now:
+            return False
+        self._scanned_with = now
+        if (before.watch.ignore, before.ingest.unit) != (now.watch.ignore, now.ingest.unit):
+            self._scanner = self._make_scanner()
+        return True
 
     def _make_scanner(self) -> Scanner:
         watch = self.settings.watch
@@ -89,15 +96,15 @@ class WatchedFolder:
             self.folder,
             recursive=watch.recursive,
             ignore=watch.ignore,
-            by_split=self._unit == "split",
+            by_split=self.settings.ingest.unit == "split",
         )
 
 
-def watched_folders_of(settings: Settings) -> tuple[WatchedFolder, ...]:
+def watched_folders_of(live: LiveSettings) -> tuple[WatchedFolder, ...]:
     """Give the watched folders of the settings."""
-    return tuple(WatchedFolder(name, each) for name, each in settings.watched.items())
+    return tuple(WatchedFolder(name, live) for name in live.now.watched)
 
 
 def watched_folder_of(path: Path, watched_folders: Iterable[WatchedFolder]) -> WatchedFolder | None:
-    """Give the watched folder that a path lies in, or None."""
+    """Give the watched folder that a path is in, or None."""
     return next((watched for watched in watched_folders if watched.holds(path)), None)

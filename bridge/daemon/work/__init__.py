@@ -1,1 +1,1 @@
-"""Who sends what next: the queue, the worker processes, and what follows an attempt."""
+"""Sending: the queue, the worker processes, and what follows an attempt."""

@@ -1,10 +1,10 @@
-"""Whose remains on the platform are cleared next, and how often that is tried.
+"""Unfinished sequences of recordings at rest: which is cleared next, and how often that is tried.
 
 A recording that was given up, changed or disappeared may have left an unfinished sequence there,
 which no attempt of its own will see to any more.
 """
 
-from bridge.config import RetrySettings
+from bridge.config import LiveSettings
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
@@ -12,26 +12,23 @@ from bridge.daemon.work.outcome import backoff_s
 
 
 class AbandonedUploads:
-    """Knows what recordings at rest have left, and what of it is due.
+    """Knows what recordings at rest have left on the platform, and which of it is due.
 
-    What has failed is kept in memory only: a restart begins anew. Used from the loop's thread only.
+    Failures are kept in memory only: a restart counts from nothing. Used from the loop's thread
+    only.
 
     Args:
         journal: The journal.
-        retry: How often and when to try again.
+        live: The settings in force: how often and when to try again.
         clock: Where the time comes from.
     """
 
-    def __init__(self, journal: Journal, retry: RetrySettings, *, clock: Clock) -> None:
+    def __init__(self, journal: Journal, live: LiveSettings, *, clock: Clock) -> None:
         self._journal = journal
-        self._retry = retry
+        self._live = live
         self._clock = clock
         self._failures: dict[int, int] = {}
         self._due_s: dict[int, float] = {}
-
-    def adopt(self, retry: RetrySettings) -> None:
-        """Go by other settings from the next failure on."""
-        self._retry = retry
 
     @property
     def pending(self) -> bool:
@@ -54,15 +51,16 @@ class AbandonedUploads:
         self._forget(entry_id)
 
     def failed(self, entry_id: int, failure: Failure) -> None:
-        """Take note that clearing has failed: it is tried again, or the recording tells of it.
+        """Take note that clearing has failed: it is tried again, or the recording's reason says so.
 
         Raises:
             JournalError: The journal cannot be written.
         """
+        retry = self._live.now.retry
         failures = self._failures.get(entry_id, 0) + 1
-        if failures < self._retry.attempts_max:
+        if failures < retry.attempts_max:
             self._failures[entry_id] = failures
-            wait_s = backoff_s(failures, self._retry, noise=0.0)
+            wait_s = backoff_s(failures, retry, noise=0.0)
             self._due_s[entry_id] = self._clock.monotonic_s() + wait_s
             return
         entry = self._journal.get(entry_id)

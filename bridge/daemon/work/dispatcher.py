@@ -6,7 +6,7 @@ Used from the loop's thread only.
 import itertools
 from collections.abc import Callable
 
-from bridge.config import Settings
+from bridge.config import LiveSettings, Settings
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
@@ -35,7 +35,7 @@ class Dispatcher:
         gate: The way to the platform.
         waiting: When what has to wait is due.
         clearing: Whose remains are to be cleared.
-        settings: All settings.
+        live: The settings in force; what is in work goes on by those it began with.
         address: Gives host and port of the platform; may raise OSError or BridgeError.
         instance_id: This bridge's own name.
     """
@@ -49,7 +49,7 @@ class Dispatcher:
         gate: Gatekeeper,
         waiting: Waiting,
         clearing: AbandonedUploads,
-        settings: Settings,
+        live: LiveSettings,
         address: Address,
         instance_id: str,
     ) -> None:
@@ -59,13 +59,9 @@ class Dispatcher:
         self._gate = gate
         self._waiting = waiting
         self._abandoned = clearing
-        self._settings = settings
+        self._live = live
         self._address = address
         self._instance_id = instance_id
-
-    def adopt(self, settings: Settings) -> None:
-        """Go by other settings from now on; what is in work goes on by those it began with."""
-        self._settings = settings
 
     @property
     def running(self) -> list[Entry]:
@@ -150,13 +146,13 @@ class Dispatcher:
         if entry is None:
             job = Job(
                 kind=JobKind.PROBE,
-                settings=self._settings,
+                settings=self._live.now,
                 host=host,
                 port=port,
                 instance_id=self._instance_id,
             )
         else:
-            settings = self._tracker.settings_for(entry.path) or self._settings
+            settings = self._tracker.settings_for(entry.path) or self._live.now
             attempt = entry.attempts + entry.deaths + 1
             entry = self._journal.move(
                 entry.id, State.SENDING, f"attempt {attempt}, worker {worker.number}"
@@ -173,7 +169,7 @@ class Dispatcher:
                 upload=entry.upload,
                 supersedes=self._superseded(entry, settings),
                 resend=entry.resend,
-                final=entry.attempts + 1 >= self._settings.retry.attempts_max,
+                final=entry.attempts + 1 >= self._live.now.retry.attempts_max,
             )
         try:
             worker.assign(job, entry=entry)
@@ -200,7 +196,7 @@ class Dispatcher:
         host, port = address
         job = Job(
             kind=JobKind.CLEAR,
-            settings=self._tracker.settings_for(entry.path) or self._settings,
+            settings=self._tracker.settings_for(entry.path) or self._live.now,
             host=host,
             port=port,
             instance_id=self._instance_id,

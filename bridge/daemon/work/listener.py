@@ -9,8 +9,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from bridge.config import RetrySettings
-from bridge.daemon.events.events import DaemonObserver
+from bridge.config import LiveSettings
+from bridge.daemon.events import events
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State, allowed
@@ -47,7 +47,7 @@ class Listener:
         gate: The way to the platform.
         waiting: When what has to wait is due.
         clearing: Told what came of clearing remains.
-        retry: How often and when to try again.
+        live: The settings in force: how often and when to try again.
         observer: Told of everything.
         on_end: Told when a recording has come out of work, with its failure or None.
     """
@@ -60,8 +60,8 @@ class Listener:
         gate: Gatekeeper,
         waiting: Waiting,
         clearing: AbandonedUploads,
-        retry: RetrySettings,
-        observer: DaemonObserver,
+        live: LiveSettings,
+        observer: events.DaemonObserver,
         on_end: Ended,
     ) -> None:
         self._journal = journal
@@ -69,15 +69,11 @@ class Listener:
         self._gate = gate
         self._waiting = waiting
         self._abandoned = clearing
-        self._retry = retry
+        self._live = live
         self._observer = observer
         self._on_end = on_end
         # Workers that are gone while what came of their job is not in the journal yet.
         self._gone: list[Worker] = []
-
-    def adopt(self, retry: RetrySettings) -> None:
-        """Go by other settings from the next failure on."""
-        self._retry = retry
 
     def hear(self, worker: Worker) -> None:
         """Take in what a worker has said.
@@ -136,21 +132,25 @@ class Listener:
             case Started():
                 self._gate.answered()
                 self._note(entry, sequence=message.sequence)
-                self._observer.ingest_started(
-                    entry=entry,
-                    sequence=message.sequence,
-                    size_bytes=message.size_bytes,
-                    message_count=message.message_count,
+                self._observer.hear(
+                    events.IngestStarted(
+                        entry=entry,
+                        sequence=message.sequence,
+                        size_bytes=message.size_bytes,
+                        message_count=message.message_count,
+                    )
                 )
             case TopicPlanned():
-                self._observer.topic_planned(entry=entry, topic=message.topic)
+                self._observer.hear(events.TopicPlanned(entry=entry, topic=message.topic))
             case Progressed():
-                self._observer.ingest_progressed(entry=entry, progress=message.progress)
+                self._observer.hear(events.IngestProgressed(entry=entry, progress=message.progress))
             case WireMoved():
-                self._observer.wire_moved(
-                    entry=entry,
-                    sent_bytes=message.sent_bytes,
-                    received_bytes=message.received_bytes,
+                self._observer.hear(
+                    events.WireMoved(
+                        entry=entry,
+                        sent_bytes=message.sent_bytes,
+                        received_bytes=message.received_bytes,
+                    )
                 )
             case UploadChanged():
                 self._note(entry, upload=message.upload)
@@ -161,8 +161,8 @@ class Listener:
                         assignment.entry = self._journal.move(
                             entry.id, State.VERIFIED, "the platform has what was sent"
                         )
-                self._observer.stage_finished(
-                    entry=entry, stage=message.stage, seconds=message.seconds
+                self._observer.hear(
+                    events.StageFinished(entry=entry, stage=message.stage, seconds=message.seconds)
                 )
 
     def _note(self, entry: Entry, **changes: Any) -> None:
@@ -188,7 +188,7 @@ class Listener:
             )
             self._note_replaced(entry, report)
         self._gate.proven()
-        self._observer.ingest_finished(entry=entry, report=report)
+        self._observer.hear(events.IngestFinished(entry=entry, report=report))
         self._on_end(entry, None)
 
     def _note_replaced(self, entry: Entry, report: IngestReport) -> None:
@@ -210,7 +210,7 @@ class Listener:
         decision = after_failure(
             assignment.entry,
             failure,
-            self._retry,
+            self._live.now.retry,
             began=assignment.began,
             got_on=assignment.got_on,
         )
@@ -219,7 +219,9 @@ class Listener:
             self._gate.closed_by(failure, got_on=assignment.got_on)
         elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
             self._gate.proven()
-        self._observer.ingest_failed(entry=entry, failure=failure, retry_in_s=decision.retry_in_s)
+        self._observer.hear(
+            events.IngestFailed(entry=entry, failure=failure, retry_in_s=decision.retry_in_s)
+        )
         self._on_end(entry, failure)
 
     def _decide(self, entry: Entry, failure: Failure, decision: Decision) -> Entry:

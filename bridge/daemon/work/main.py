@@ -180,7 +180,7 @@ def _done(job: Job, run: Run, probe: Probe, send: Callable[[Message], None]) -> 
                 hint="raise workers.memory_limit_bytes if the recording is trusted",
             )
         )
-    except Exception as error:  # noqa: BLE001 - a worker must tell what it died of
+    except Exception as error:  # noqa: BLE001 - a worker reports what it died of
         return Failed(
             failure=Failure(
                 error=type(error).__name__,

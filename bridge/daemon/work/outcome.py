@@ -1,7 +1,7 @@
 """How it goes on after an attempt: one pure function from what happened to what follows.
 
-The kinds of trouble of design 4.4, plus the death of a worker. Nothing here touches journal,
-clock or files.
+The kinds of trouble of docs/reliability.md, plus the death of a worker. Nothing here touches
+journal, clock or files.
 """
 
 import random
@@ -99,7 +99,7 @@ def after_failure(
         failure: What happened.
         retry: How often and when to try again.
         began: Whether the attempt had got as far as sending.
-        got_on: Whether topics became whole that were not before; the count begins anew then.
+        got_on: Whether topics became whole that were not before; the count starts again then.
         noise: For tests, instead of a random number in [-1, 1].
     """
     noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
@@ -146,7 +146,7 @@ def after_failure(
 
 
 def after_success(report: IngestReport) -> tuple[State, str]:
-    """Tell where a recording goes that is on the platform, and why."""
+    """Decide where a recording goes that is on the platform, and why."""
     unverifiable = report.messages_unverifiable
     aside = f" ({unverifiable} unverifiable: no checksum in the files)" if unverifiable else ""
     if report.complete:

@@ -56,7 +56,7 @@ class Job:
         fingerprint: What its content must be, or the job fails.
         attempt: Which attempt this is, from 1.
         final: Whether it is the last one before the give-up.
-        upload: What was heard of an earlier attempt, to be taken up or cleared; or None.
+        upload: What an earlier attempt reported, to be taken up or cleared; or None.
         supersedes: The sequence that the recording's older content became, or None.
         reason: Why it was given up, for `CLEAR`.
         resend: Whether the platform's sequence is replaced where it differs from the recording.
@@ -176,7 +176,7 @@ class WireMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadChanged:
-    """An upload is about to begin, was begun or got on; see `IngestEvents.upload_changed`."""
+    """An upload is about to start, has started or got on; see `IngestEvents.upload_changed`."""
 
     upload: OpenUpload
 

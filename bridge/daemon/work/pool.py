@@ -83,7 +83,7 @@ class Pool:
         return None
 
     def worn_out(self, worker: Worker) -> bool:
-        """Tell whether a worker has done enough to be replaced."""
+        """Return whether a worker has done enough to be replaced."""
         return worker.jobs_done >= JOBS_PER_WORKER_MAX
 
     def overdue(self) -> list[Worker]:

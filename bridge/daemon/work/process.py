@@ -54,7 +54,7 @@ class Assignment:
     """What a worker is working on; owned by the loop's thread.
 
     Attributes:
-        job: What it was told.
+        job: The job it was given.
         entry: The recording as the journal had it then; None for a probe.
         started_s: When, monotonic.
         started_ns: When, wall clock.
@@ -200,7 +200,7 @@ class Worker:
         self._note_progress(self.assignment)
 
     def share(self, bytes_per_second: int | None) -> None:
-        """Tell it how much it may send from now on, if that is another amount than before.
+        """Send it how much it may send from now on, if that is another amount than before.
 
         Args:
             bytes_per_second: The most; 0 for nothing, None without limit.
@@ -322,7 +322,7 @@ class Worker:
         return next((int(line[6:]) for line in lines if line.startswith("rchar:")), 0)
 
     def progress(self) -> WorkerProgress | None:
-        """Tell what it is doing; None while it does nothing for a recording."""
+        """Return its progress; None while it does nothing for a recording."""
         assignment = self.assignment
         if assignment is None or assignment.entry is None:
             return None

@@ -7,7 +7,7 @@ a probe succeeds: one recording goes first. Used from the loop's thread only.
 import random
 from collections.abc import Callable, Collection, Sequence
 
-from bridge.config import RetrySettings
+from bridge.config import LiveSettings
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
@@ -21,15 +21,15 @@ class Gatekeeper:
     """Knows whether the platform can be reached, and when to ask again.
 
     Args:
-        retry: First and longest wait between probes.
+        live: The settings in force: first and longest wait between probes.
         clock: Where the time comes from.
         on_change: Told when the gate opens or closes.
     """
 
     def __init__(
-        self, retry: RetrySettings, *, clock: Clock, on_change: Callable[[GateStatus], None]
+        self, live: LiveSettings, *, clock: Clock, on_change: Callable[[GateStatus], None]
     ) -> None:
-        self._retry = retry
+        self._live = live
         self._clock = clock
         self._on_change = on_change
         self._gate = Gate.OPEN
@@ -41,10 +41,6 @@ class Gatekeeper:
         # After a closure one recording goes first; more when it has arrived.
         self._proven = True
         self._held = False
-
-    def adopt(self, retry: RetrySettings) -> None:
-        """Go by other waits from the next probe on."""
-        self._retry = retry
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - it reads as a sentence
         """Let no more recordings through, or let them through again: the uplink may not be used."""
@@ -65,7 +61,7 @@ class Gatekeeper:
         )
 
     def room(self, running: int, count: int) -> int:
-        """Tell how many more recordings may be taken.
+        """Return how many more recordings may be taken.
 
         Args:
             running: Recordings in work.
@@ -86,7 +82,7 @@ class Gatekeeper:
 
         Args:
             failure: What says so.
-            got_on: Whether topics became whole before; the waits begin anew then, or a line that
+            got_on: Whether topics became whole before; the waits start again then, or a line that
                 breaks often but carries something would be left unused for longer and longer.
         """
         gate = Gate.REFUSED if failure.trouble is Trouble.REFUSED else Gate.OFFLINE
@@ -95,7 +91,7 @@ class Gatekeeper:
         self._failures = 1 if got_on else self._failures + 1
         self._proven = False
         noise = random.uniform(-1, 1)  # noqa: S311 - jitter, no secret
-        wait_s = backoff_s(self._failures, self._retry, noise=noise)
+        wait_s = backoff_s(self._failures, self._live.now.retry, noise=noise)
         self._probe_at_s = self._clock.monotonic_s() + wait_s
         known = self._failure
         changed = gate is not self._gate or known is None or known.message != failure.message
@@ -129,14 +125,10 @@ class Waiting:
     decades must neither hold a recording back for ever nor cause a storm.
     """
 
-    def __init__(self, retry: RetrySettings, *, clock: Clock) -> None:
-        self._longest_s = retry.backoff_max_s * 2
+    def __init__(self, live: LiveSettings, *, clock: Clock) -> None:
+        self._live = live
         self._clock = clock
         self._due_s: dict[int, float] = {}
-
-    def adopt(self, retry: RetrySettings) -> None:
-        """Go by another longest wait; what waits already waits as long as it was told."""
-        self._longest_s = retry.backoff_max_s * 2
 
     def wait(self, entry_id: int, wait_s: float) -> int:
         """Let a recording wait; returns the time of day at which it is due, in nanoseconds."""
@@ -150,7 +142,7 @@ class Waiting:
             return 0.0
         if entry.id not in self._due_s:
             told_s = (entry.due_ns - self._clock.wall_ns()) / SECOND_NS
-            left_s = min(max(told_s, 0.0), self._longest_s)
+            left_s = min(max(told_s, 0.0), 2 * self._live.now.retry.backoff_max_s)
             self._due_s[entry.id] = self._clock.monotonic_s() + left_s
         return max(0.0, self._due_s[entry.id] - self._clock.monotonic_s())
 
@@ -166,7 +158,7 @@ def choose(
     Args:
         queue: What waits, in order.
         running: What is in work.
-        due: Tells whether a recording may be taken now.
+        due: Says whether a recording may be taken now.
     """
     if any(entry.deaths for entry in running):
         return None

@@ -6,8 +6,8 @@ Used from the loop's thread only.
 import contextlib
 import itertools
 
-from bridge.config import WorkerSettings
-from bridge.daemon.events.events import DaemonObserver
+from bridge.config import LiveSettings
+from bridge.daemon.events.events import DaemonObserver, WorkerLost
 from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
@@ -30,7 +30,7 @@ class Supervisor:
         journal: The journal.
         pool: The workers.
         listener: Told of the workers that are gone.
-        limits: What a worker may take.
+        live: The settings in force: what a worker may take.
         observer: Told of workers that were lost.
     """
 
@@ -40,18 +40,14 @@ class Supervisor:
         *,
         pool: Pool,
         listener: Listener,
-        limits: WorkerSettings,
+        live: LiveSettings,
         observer: DaemonObserver,
     ) -> None:
         self._journal = journal
         self._pool = pool
         self._listener = listener
-        self._limits = limits
+        self._live = live
         self._observer = observer
-
-    def adopt(self, limits: WorkerSettings) -> None:
-        """Go by other limits from now on."""
-        self._limits = limits
 
     def hear(self, worker: Worker) -> None:
         """Take in what a worker has said, and that it has died.
@@ -67,7 +63,7 @@ class Supervisor:
 
     def watch(self) -> None:
         """Kill workers that take too much memory or do not get on."""
-        limits = self._limits
+        limits = self._live.now.workers
         for worker in itertools.chain(self._pool.busy, self._pool.overdue()):
             if worker.assignment is None:
                 self._lost(worker, "the worker does not start")
@@ -111,8 +107,8 @@ class Supervisor:
             trouble=trouble,
             facts={"exit": str(code)},
         )
-        self._observer.worker_lost(
-            entry=None if assignment is None else assignment.entry, failure=failure
+        self._observer.hear(
+            WorkerLost(entry=None if assignment is None else assignment.entry, failure=failure)
         )
         if assignment is not None:
             assignment.outcome = Failed(failure=failure)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from bridge.bags.mcap.ahead import AHEAD, AHEAD_BYTES_MAX, load_ahead
-from bridge.bags.mcap.pieces import Piece
+from bridge.bags.mcap.chunk import Piece
 from bridge.bags.mcap.scan import ChunkAt, OtherAt, Segment
-from bridge.bags.mcap.stretch import StretchAt
+from bridge.bags.mcap.stretch import AHEAD, AHEAD_BYTES_MAX, StretchAt, load_ahead
 from bridge.errors import RecordingChangedError
 
 
@@ -59,7 +58,7 @@ def test_chunks_come_in_the_order_of_the_file() -> None:
 
 
 def test_only_a_few_chunks_are_loaded_before_they_are_asked_for() -> None:
-    """Whoever stops asking stops the loading, too."""
+    """A caller that stops asking stops the loading, too."""
     load = Loads(300)
     ahead = load_ahead(segments_of(40, 100), load)
     for _ in range(3):

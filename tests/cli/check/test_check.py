@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from bridge.cli.check import folders
 from bridge.cli.check import machine as check_machine
-from bridge.cli.check import mounts as kernel
-from bridge.cli.check.mounts import file_system
 from bridge.embedded import EmbeddedServer
+from bridge.files import disk, file_system
 
 
 def token(letter: str) -> str:
@@ -169,7 +169,7 @@ def test_check_warns_of_a_state_folder_over_the_network(
         "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
         f"2 1 0:5 / {blank} rw,relatime shared:1 - nfs4 server:/export rw\n"
     )
-    monkeypatch.setattr(kernel, "MOUNTS", table)
+    monkeypatch.setattr(disk, "MOUNTS", table)
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace(str(config.parent / "state"), str(state)))
 
@@ -185,7 +185,7 @@ def test_check_compares_folders_with_the_watches_the_kernel_allows(
     for number in range(9):
         (config.parent / "watched" / str(number)).mkdir()
     limit = config.parent / "max_user_watches"
-    monkeypatch.setattr(kernel, "WATCHES_MAX", limit)
+    monkeypatch.setattr(folders, "WATCHES_MAX", limit)
     limit.write_text("1000\n")
     assert found(command("check", "-c", config, "--json"), "watches") == [
         "ok: 10 folders to watch; the kernel allows 1,000; "

@@ -11,7 +11,7 @@ from bridge.bags import load_recording
 from bridge.config import DisposalSettings
 from bridge.daemon.dispose import disposal
 from bridge.daemon.dispose.retention import Source, due
-from bridge.daemon.events.events import Disposal, NoObserver
+from bridge.daemon.events.events import Disposed, Event, Troubled
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
 
 
-class Listener(NoObserver):
+class Listener:
     def __init__(self) -> None:
-        self.disposals: list[Disposal] = []
+        self.disposals: list[Disposed] = []
         self.troubles: list[Failure] = []
 
-    def troubled(self, *, failure: Failure) -> None:
-        self.troubles.append(failure)
-
-    def disposed(self, *, entry: Entry, disposal: Disposal) -> None:
-        assert entry.state is State.DISPOSED
-        self.disposals.append(disposal)
+    def hear(self, event: Event) -> None:
+        match event:
+            case Troubled(failure=failure):
+                self.troubles.append(failure)
+            case Disposed():
+                assert event.entry.state is State.DISPOSED
+                self.disposals.append(event)
+            case _:
+                pass
 
 
 def folder_recording(bridge: "Bridge", name: str) -> Path:
@@ -75,7 +78,7 @@ def test_delete_removes_what_is_whole_and_nothing_else(bridge: "Bridge") -> None
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in stays)
     assert [path.name for path in with_notes.iterdir()] == ["notes.txt"]
-    assert {made.path for made in listener.disposals} == {*gone, with_notes}
+    assert {made.entry.path for made in listener.disposals} == {*gone, with_notes}
     assert {made.mode for made in listener.disposals} == {"delete"}
 
 

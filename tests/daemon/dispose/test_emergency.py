@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config import load_settings
-from bridge.daemon.events.events import Disposal, NoObserver, Observers
-from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.events.events import Disposed, Event, Observers, Troubled
+from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.event_log import EventLog
 from bridge.daemon.observe.metrics import Metrics
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 MEBIBYTE = 1 << 20
 
 
-class Listener(NoObserver):
+class Listener:
     def __init__(self) -> None:
         self.disposals: list[tuple[str, str, State]] = []
         self.troubles: list[Failure] = []
 
-    def disposed(self, *, entry: Entry, disposal: Disposal) -> None:
-        self.disposals.append((disposal.path.name, disposal.mode, entry.state))
-
-    def troubled(self, *, failure: Failure) -> None:
-        self.troubles.append(failure)
+    def hear(self, event: Event) -> None:
+        match event:
+            case Disposed(entry=entry, mode=mode):
+                self.disposals.append((entry.path.name, mode, entry.state))
+            case Troubled(failure=failure):
+                self.troubles.append(failure)
+            case _:
+                pass
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def test_oldest_recordings_that_did_not_arrive_make_room(
         record(bridge, f"r{number}.mcap")
     listener, metrics = Listener(), Metrics()
     growing = (bridge.watched / "open.mcap").open("wb")
-    with growing, bridge.running(Observers((listener, metrics, EventLog()))):  # type: ignore[arg-type]
+    with growing, bridge.running(Observers((listener, metrics, EventLog()))):
         growing.write(bridge.mcap_bytes("open", 100))
         growing.flush()
         for number in range(6):

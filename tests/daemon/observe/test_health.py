@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bridge.daemon.events.events import Ticked
 from bridge.daemon.events.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from bridge.daemon.observe.health import STUCK_AFTER_S, Disk, Level, readiness_checks, verdict
 from bridge.daemon.observe.live_state import LiveState
@@ -35,7 +36,7 @@ USED_UP = UplinkStatus(
         ({"counts": {"ready": 1}}, ROOM, 0, Level.WAITING, "1 recording waiting"),
         ({"workers": (worker(), worker(worker=2))}, ROOM, 0, Level.BUSY, "Sending 2 recordings"),
         ({"counts": {"quarantined": 1, "rejected": 1}}, ROOM, 0, Level.ATTENTION,
-         "2 recordings need a person"),
+         "2 recordings need attention"),
         ({"gate": GateStatus(gate=Gate.OPEN)}, ROOM, 0, Level.WAITING, "Connecting"),
         ({"gate": OFFLINE}, ROOM, 0, Level.ATTENTION, "Offline"),
         ({"stopping": True, "gate": OFFLINE}, ROOM, 0, Level.WAITING, "Stopping"),
@@ -52,7 +53,7 @@ def test_worst_is_said_first(
     """Of several troubles the one that stops most is the headline, with its reason."""
     now_s = 0.0
     board = LiveState(monotonic=lambda: now_s)
-    board.ticked(status=status(**changes))
+    board.hear(Ticked(status=status(**changes)))
     now_s = age_s
     look = board.look()
     told = verdict(look, readiness_checks(look, disks=[disk]))
@@ -63,7 +64,7 @@ def test_worst_is_said_first(
 def test_outage_promises_that_nothing_is_lost() -> None:
     """Offline, the page says how many recordings wait, in the singular too."""
     board = LiveState()
-    board.ticked(status=status(gate=OFFLINE, counts={"ready": 1}))
+    board.hear(Ticked(status=status(gate=OFFLINE, counts={"ready": 1})))
     told = verdict(board.look(), readiness_checks(board.look()))
     assert (
         told.detail == "Nobody answers. Nothing is lost: 1 recording will be sent when it is back."

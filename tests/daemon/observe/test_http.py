@@ -15,11 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.daemon.events.events import Progress
+from bridge.daemon.events.events import (
+    IngestFailed,
+    IngestProgressed,
+    IngestStarted,
+    Progress,
+    Ticked,
+    TopicPlanned,
+)
 from bridge.daemon.events.status import Gate, GateStatus, TopicProgress, WatchStatus
 from bridge.daemon.journal.entry import Entry
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.health import STUCK_AFTER_S
 from bridge.daemon.observe.http import CONNECTIONS_MAX, HttpServer
@@ -113,7 +119,7 @@ def test_close_releases_the_port(tmp_path: Path) -> None:
 
 def test_metrics_are_served(bridge: Bridge) -> None:
     """A scrape gives what Prometheus can parse."""
-    bridge.metrics.ticked(status=status(counts={"finalised": 3}))
+    bridge.metrics.hear(Ticked(status=status(counts={"finalised": 3})))
     code, headers, body = bridge.request("/metrics")
     assert code == 200
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
@@ -125,7 +131,7 @@ def test_healthz_follows_the_loop(bridge: Bridge) -> None:
     """Health is about the loop alone: starting and stuck fail, an outage does not."""
     assert bridge.json("/healthz")[0] == 503
     offline = GateStatus(gate=Gate.OFFLINE, reason="nobody answers")
-    bridge.board.ticked(status=status(gate=offline))
+    bridge.board.hear(Ticked(status=status(gate=offline)))
     code, answer = bridge.json("/healthz")
     assert (code, answer["alive"]) == (200, True)
     bridge.now_s += STUCK_AFTER_S + 1
@@ -136,7 +142,7 @@ def test_healthz_follows_the_loop(bridge: Bridge) -> None:
 
 def test_readyz_is_content_when_all_is_well(bridge: Bridge) -> None:
     """Ready means loop, server, key, folder and disk are all fine."""
-    bridge.board.ticked(status=status())
+    bridge.board.hear(Ticked(status=status()))
     code, answer = bridge.json("/readyz")
     assert code == 200
     assert answer["ready"] is True
@@ -160,7 +166,7 @@ def test_readyz_says_what_fails(
     bridge: Bridge, changes: dict[str, Any], name: str, words: str
 ) -> None:
     """What fails is named with the reason, and nothing else is blamed."""
-    bridge.board.ticked(status=status(**changes))
+    bridge.board.hear(Ticked(status=status(**changes)))
     code, answer = bridge.json("/readyz")
     assert code == 503
     assert answer["failing"] == [name]
@@ -172,7 +178,7 @@ def test_readyz_wants_room_on_the_disk(tmp_path: Path) -> None:
     """A disk below the watermark, or gone, is named by the role of its folder."""
     with JournalReader(tmp_path) as journal:
         board = LiveState()
-        board.ticked(status=status())
+        board.hear(Ticked(status=status()))
         server = HttpServer(
             "127.0.0.1", 0, metrics=Metrics(), status=board, journal=journal,
             folders={"state": tmp_path, "archive": tmp_path / "gone"},
@@ -258,18 +264,18 @@ def test_what_does_not_exist_is_not_found(bridge: Bridge, target: str) -> None:
 def test_status_shows_what_is_going_on(bridge: Bridge) -> None:
     """The status has the verdict, the workers with their topics, rates, trouble and lists."""
     busy = worker(topics={"/imu": TopicProgress(messages=1000, arrow_bytes=5, batches=1)})
-    bridge.board.ticked(status=status(workers=(busy,), counts={"sending": 1}))
-    bridge.board.ingest_started(entry=entry(), sequence="s", size_bytes=1, message_count=None)
+    bridge.board.hear(Ticked(status=status(workers=(busy,), counts={"sending": 1})))
+    bridge.board.hear(IngestStarted(entry=entry(), sequence="s", size_bytes=1, message_count=None))
     planned = TopicReport(
         name="/imu", msgtype="sensor_msgs/msg/Imu", outcome=TopicOutcome.MAPPED, ontology_tag="imu",
         messages_recorded=2000,
     )  # fmt: skip
-    bridge.board.topic_planned(entry=entry(), topic=planned)
+    bridge.board.hear(TopicPlanned(entry=entry(), topic=planned))
     progress = Progress(recorded_bytes=100, messages={"/imu": 50}, arrow_bytes={"/imu": 500})
-    bridge.board.ingest_progressed(entry=entry(), progress=progress)
+    bridge.board.hear(IngestProgressed(entry=entry(), progress=progress))
     bridge.now_s += 5
     for _ in range(3):
-        bridge.board.ingest_failed(entry=entry(), failure=failure(), retry_in_s=2)
+        bridge.board.hear(IngestFailed(entry=entry(), failure=failure(), retry_in_s=2))
     waiting = bridge.discover("waiting")
     code, answer = bridge.json("/api/status")
     assert code == 200
@@ -309,7 +315,7 @@ def test_undecodable_file_names_are_valid_json(bridge: Bridge) -> None:
 
 def test_missing_journal_is_told_not_hidden(bridge: Bridge) -> None:
     """Without a journal the API says so with 503 and the page blames it; health goes on."""
-    bridge.board.ticked(status=status())
+    bridge.board.hear(Ticked(status=status()))
     bridge.journal.close()
     bridge.reader.close()
     shutil.rmtree(bridge.folder / "state")

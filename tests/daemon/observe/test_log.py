@@ -10,6 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from bridge.daemon.events.events import (
+    GateChanged,
+    IngestFailed,
+    IngestFinished,
+    IngestStarted,
+    RecordingChanged,
+    Started,
+    Ticked,
+)
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Transition
 from bridge.daemon.journal.states import State
@@ -218,10 +227,10 @@ def test_life_of_a_recording_is_a_few_lines(configured: Configure) -> None:
     events = EventLog()
     ready = entry(state=State.READY)
     step = Transition(entry_id=1, before=None, after=State.READY, at_ns=1, reason="complete")
-    events.recording_changed(entry=ready, transition=step)
-    events.ingest_started(entry=ready, sequence="drive_1", size_bytes=7, message_count=None)
+    events.hear(RecordingChanged(entry=ready, transition=step))
+    events.hear(IngestStarted(entry=ready, sequence="drive_1", size_bytes=7, message_count=None))
     report = IngestReport(recording="drive", sequence="drive_1", fingerprint="f", seconds=1.25)
-    events.ingest_finished(entry=ready, report=report)
+    events.hear(IngestFinished(entry=ready, report=report))
     written = [json.loads(line) for line in lines(buffer)]
     assert [line["message"] for line in written] == [
         "ready: complete",
@@ -242,7 +251,7 @@ def test_lost_data_is_an_error(configured: Configure) -> None:
     report = IngestReport(
         recording="drive", sequence="s", fingerprint="f", topics=[topic], losses=[loss]
     )
-    EventLog().ingest_finished(entry=entry(), report=report)
+    EventLog().hear(IngestFinished(entry=entry(), report=report))
     first, second = (json.loads(line) for line in lines(buffer))
     assert (first["level"], first["lost_bytes"], first["left_out_messages"]) == ("error", 9, 2)
     assert (second["message"], second["short"]) == ("topic /imu is not whole", 2)
@@ -254,14 +263,14 @@ def test_outage_is_at_most_a_line_a_minute(configured: Configure) -> None:
     buffer = configured()
     events = EventLog(monotonic=lambda: now_s)
     gate = GateStatus(gate=Gate.OFFLINE, reason="nobody answers", hint="is the link up?")
-    events.gate_changed(gate=gate)
+    events.hear(GateChanged(gate=gate))
     offline = failure(error="OfflineError", trouble=Trouble.OFFLINE)
     for _ in range(600):
         now_s += 1
-        events.gate_changed(gate=gate)
-        events.ingest_failed(entry=entry(), failure=offline, retry_in_s=1.0)
-        events.ticked(status=status(gate=gate))
-    events.gate_changed(gate=GateStatus(gate=Gate.OPEN, reached=True))
+        events.hear(GateChanged(gate=gate))
+        events.hear(IngestFailed(entry=entry(), failure=offline, retry_in_s=1.0))
+        events.hear(Ticked(status=status(gate=gate)))
+    events.hear(GateChanged(gate=GateStatus(gate=Gate.OPEN, reached=True)))
     written = lines(buffer)
     assert 3 <= len(written) <= 12
     assert "now offline: nobody answers" in written[0]
@@ -272,7 +281,7 @@ def test_outage_is_at_most_a_line_a_minute(configured: Configure) -> None:
 def test_embedded_server_is_loud_in_the_log(configured: Configure) -> None:
     """The start warns when recordings go to the embedded server."""
     buffer = configured()
-    EventLog().started(status=status(embedded=True))
+    EventLog().hear(Started(status=status(embedded=True)))
     assert "warning EMBEDDED server" in lines(buffer)[0]
 
 
@@ -281,6 +290,6 @@ def test_what_needs_a_person_is_an_error_with_a_hint(configured: Configure) -> N
     buffer = configured(format="json")
     bad = entry(state=State.QUARANTINED, failure=failure(hint="run inspect"))
     step = Transition(entry_id=1, before=None, after=State.QUARANTINED, at_ns=1, reason="torn")
-    EventLog().recording_changed(entry=bad, transition=step)
+    EventLog().hear(RecordingChanged(entry=bad, transition=step))
     line = json.loads(buffer.getvalue())
     assert (line["level"], line["hint"]) == ("error", "run inspect")

@@ -8,11 +8,29 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.daemon.events.events import DaemonObserver, Disposal, Progress
+from bridge.daemon.events.events import (
+    DaemonObserver,
+    Disposed,
+    GateChanged,
+    IngestFailed,
+    IngestFinished,
+    IngestProgressed,
+    Progress,
+    RecordingChanged,
+    RecordingForgotten,
+    Scanned,
+    StageFinished,
+    Started,
+    Stopped,
+    Ticked,
+    TopicPlanned,
+    Troubled,
+    WireMoved,
+    WorkerLost,
+)
 from bridge.daemon.events.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from bridge.daemon.journal.entry import Transition
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.metrics import LABEL_VALUES_MAX, OTHER, Metrics
 from bridge.errors import Trouble
@@ -57,14 +75,14 @@ def moved(state: State, *, before: State | None = None, at_ns: int = NOW_NS) -> 
 def test_metrics_is_an_observer(metrics: Metrics) -> None:
     """The metrics can be handed to a daemon as they are."""
     observer: DaemonObserver = metrics
-    observer.stopped(status=status())
+    observer.hear(Stopped(status=status()))
 
 
 def test_recordings_by_state_follow_the_snapshot(metrics: Metrics) -> None:
     """Every state has a value, and one that empties goes back to 0."""
-    metrics.ticked(status=status(counts={"finalised": 5, "waiting": 2}))
+    metrics.hear(Ticked(status=status(counts={"finalised": 5, "waiting": 2})))
     assert samples(metrics)['recordings{state="finalised"}'] == 5
-    metrics.ticked(status=status(counts={"finalised": 7}))
+    metrics.hear(Ticked(status=status(counts={"finalised": 7})))
     found = samples(metrics)
     assert found['recordings{state="finalised"}'] == 7
     assert {state: found[f'recordings{{state="{state}"}}'] for state in State} == {
@@ -76,15 +94,15 @@ def test_queue_is_what_is_still_to_be_done(metrics: Metrics) -> None:
     """The queue has its number, size and age, and ends when recordings leave it."""
     older = entry(id=2, size_bytes=500, discovered_ns=NOW_NS - 300 * SECOND_NS)
     for one in (entry(id=1, state=State.SENDING), older, entry(id=3, state=State.IGNORED)):
-        metrics.recording_changed(entry=one, transition=moved(one.state))
+        metrics.hear(RecordingChanged(entry=one, transition=moved(one.state)))
     found = samples(metrics)
     assert found["queue_recordings"] == 2
     assert found["queue_bytes"] == 1_000_500
     assert found["queue_oldest_age_seconds"] == 300
     gone = entry(id=2, state=State.VANISHED)
-    metrics.recording_changed(entry=gone, transition=moved(State.VANISHED))
+    metrics.hear(RecordingChanged(entry=gone, transition=moved(State.VANISHED)))
     assert samples(metrics)["queue_oldest_age_seconds"] == 60
-    metrics.recording_forgotten(entry=entry(id=1))
+    metrics.hear(RecordingForgotten(entry=entry(id=1)))
     found = samples(metrics)
     assert found["queue_recordings"] == found["queue_bytes"] == 0
     assert found["queue_oldest_age_seconds"] == 0
@@ -108,7 +126,7 @@ def test_restart_forgets_neither_queue_nor_success(tmp_path: Path) -> None:
         with JournalReader(tmp_path) as reader:
             metrics = Metrics(journal=reader, wall=Clock(NOW_S + 100))
             assert samples(metrics)["last_success_time_seconds"] == 0
-            metrics.started(status=status())
+            metrics.hear(Started(status=status()))
             found = samples(metrics)
     assert found["last_success_time_seconds"] == NOW_S + 7
     assert found["queue_recordings"] == 1
@@ -120,7 +138,7 @@ def test_unreadable_journal_is_counted_not_raised(tmp_path: Path) -> None:
     """An observer never raises, whatever the journal is like."""
     with JournalReader(tmp_path) as reader:
         metrics = Metrics(journal=reader)
-        metrics.started(status=status())
+        metrics.hear(Started(status=status()))
     assert samples(metrics)['errors_total{error="JournalError"}'] == 1
 
 
@@ -128,16 +146,16 @@ def test_last_success_moves_with_what_happens(metrics: Metrics) -> None:
     """Arriving whole or in part is a success; other steps are none."""
     for at_s, state in ((1, State.FINALISED), (2, State.PARTIAL), (3, State.QUARANTINED)):
         step = moved(state, at_ns=NOW_NS + at_s * SECOND_NS)
-        metrics.recording_changed(entry=entry(state=state), transition=step)
+        metrics.hear(RecordingChanged(entry=entry(state=state), transition=step))
     assert samples(metrics)["last_success_time_seconds"] == NOW_S + 2
 
 
 def test_transitions_and_delay(metrics: Metrics) -> None:
     """Each step is counted; arriving observes the time since the last write."""
-    metrics.recording_changed(entry=entry(), transition=moved(State.READY))
+    metrics.hear(RecordingChanged(entry=entry(), transition=moved(State.READY)))
     assert samples(metrics)["recording_delay_seconds_count"] == 0
     done = entry(state=State.FINALISED, modified_ns=NOW_NS - 4 * SECOND_NS)
-    metrics.recording_changed(entry=done, transition=moved(State.FINALISED))
+    metrics.hear(RecordingChanged(entry=done, transition=moved(State.FINALISED)))
     found = samples(metrics)
     assert found['recording_transitions_total{state="ready"}'] == 1
     assert found['recording_transitions_total{state="finalised"}'] == 1
@@ -150,7 +168,7 @@ def test_transitions_and_delay(metrics: Metrics) -> None:
 def test_recording_from_the_future_has_no_delay(metrics: Metrics) -> None:
     """A file stamped by a clock that was ahead does not make durations negative."""
     ahead = entry(state=State.FINALISED, modified_ns=NOW_NS + 99 * SECOND_NS)
-    metrics.recording_changed(entry=ahead, transition=moved(State.FINALISED))
+    metrics.hear(RecordingChanged(entry=ahead, transition=moved(State.FINALISED)))
     assert samples(metrics)["recording_delay_seconds_sum"] == 0
 
 
@@ -158,7 +176,7 @@ def test_progress_is_counted_by_class_of_topic(metrics: Metrics) -> None:
     """What is sent counts under mapped or generic, while it happens."""
     for name, outcome in (("/imu", TopicOutcome.MAPPED), ("/diag", TopicOutcome.GENERIC)):
         planned = TopicReport(name=name, msgtype="a/msg/B", outcome=outcome)
-        metrics.topic_planned(entry=entry(), topic=planned)
+        metrics.hear(TopicPlanned(entry=entry(), topic=planned))
     for _ in range(2):
         progress = Progress(
             recorded_bytes=1000,
@@ -166,7 +184,7 @@ def test_progress_is_counted_by_class_of_topic(metrics: Metrics) -> None:
             arrow_bytes={"/imu": 400, "/diag": 50},
             batches={"/imu": 1},
         )
-        metrics.ingest_progressed(entry=entry(), progress=progress)
+        metrics.hear(IngestProgressed(entry=entry(), progress=progress))
     found = samples(metrics)
     assert found["read_bytes_total"] == 2000
     assert found['sent_messages_total{topics="mapped"}'] == 20
@@ -204,7 +222,7 @@ def test_finished_ingest_is_counted_from_its_report(metrics: Metrics) -> None:
             TopicReport(name="/x", msgtype="a/msg/D", outcome=TopicOutcome.SKIPPED, reason="no"),
         ],
     )  # fmt: skip
-    metrics.ingest_finished(entry=entry(), report=report)
+    metrics.hear(IngestFinished(entry=entry(), report=report))
     found = samples(metrics)
     assert found['ingested_messages_total{topics="mapped"}'] == 100
     assert found['ingested_messages_total{topics="generic"}'] == 7
@@ -225,7 +243,7 @@ def test_finished_ingest_is_counted_from_its_report(metrics: Metrics) -> None:
 def test_healthy_recording_is_not_salvaged(metrics: Metrics) -> None:
     """A report without damage moves none of the loss counters."""
     report = IngestReport(recording="/data/drive", sequence="drive", fingerprint="f")
-    metrics.ingest_finished(entry=entry(), report=report)
+    metrics.hear(IngestFinished(entry=entry(), report=report))
     found = samples(metrics)
     assert found["salvaged_recordings_total"] == found["lost_bytes_total"] == 0
     assert found['verifications_total{level="none"}'] == 1
@@ -233,7 +251,7 @@ def test_healthy_recording_is_not_salvaged(metrics: Metrics) -> None:
 
 def test_stages_are_timed(metrics: Metrics) -> None:
     """Each stage has a histogram of its own."""
-    metrics.stage_finished(entry=entry(), stage="convert", seconds=0.2)
+    metrics.hear(StageFinished(entry=entry(), stage="convert", seconds=0.2))
     found = samples(metrics)
     assert found['stage_duration_seconds_sum{stage="convert"}'] == pytest.approx(0.2)
     assert found['stage_duration_seconds_count{stage="send"}'] == 0
@@ -241,13 +259,13 @@ def test_stages_are_timed(metrics: Metrics) -> None:
 
 def test_failures_by_kind(metrics: Metrics) -> None:
     """A failure counts by trouble and error; only one that is tried again is a retry."""
-    metrics.ingest_failed(entry=entry(), failure=failure(), retry_in_s=2.0)
-    metrics.ingest_failed(entry=entry(), failure=failure(), retry_in_s=None)
+    metrics.hear(IngestFailed(entry=entry(), failure=failure(), retry_in_s=2.0))
+    metrics.hear(IngestFailed(entry=entry(), failure=failure(), retry_in_s=None))
     wrong = failure(error="VerificationError")
-    metrics.ingest_failed(entry=entry(), failure=wrong, retry_in_s=2.0)
+    metrics.hear(IngestFailed(entry=entry(), failure=wrong, retry_in_s=2.0))
     lost = failure(error="WorkerDied", trouble=Trouble.POISON)
-    metrics.worker_lost(entry=None, failure=lost)
-    metrics.troubled(failure=failure(error="ScratchSpaceError", trouble=Trouble.INTERNAL))
+    metrics.hear(WorkerLost(entry=None, failure=lost))
+    metrics.hear(Troubled(failure=failure(error="ScratchSpaceError", trouble=Trouble.INTERNAL)))
     found = samples(metrics)
     assert found['failures_total{trouble="transient"}'] == 3
     assert found['failures_total{trouble="poison"}'] == 0
@@ -269,7 +287,7 @@ def test_time_offline_is_counted() -> None:
     ]  # fmt: skip
     for now_s, gate in course:
         clock.now_s = now_s
-        metrics.ticked(status=status(gate=GateStatus(gate=gate, reached=True)))
+        metrics.hear(Ticked(status=status(gate=GateStatus(gate=gate, reached=True))))
     found = samples(metrics)
     assert found['gate_closed_seconds_total{gate="offline"}'] == 15
     assert found['gate_closed_seconds_total{gate="refused"}'] == 2
@@ -288,14 +306,14 @@ def test_gate_tells_reachable_from_accepting(
     metrics: Metrics, *, gate: Gate, reached: bool, reachable: int, accepting: int
 ) -> None:
     """A platform that answers but refuses is reachable, not accepting."""
-    metrics.gate_changed(gate=GateStatus(gate=gate, reached=reached))
+    metrics.hear(GateChanged(gate=GateStatus(gate=gate, reached=reached)))
     found = samples(metrics)
     assert (found["server_reachable"], found["server_accepting"]) == (reachable, accepting)
 
 
 def test_platform_is_named(metrics: Metrics) -> None:
     """The platform's address and revision are labels of one sample, also after a change."""
-    metrics.started(status=status(embedded=True))
+    metrics.hear(Started(status=status(embedded=True)))
     assert samples(metrics)["embedded"] == 1
     metrics.platform_known(address="mosaico.example:6726", revision="G2d")
     found = [name for name in samples(metrics) if name.startswith("server_info")]
@@ -305,22 +323,22 @@ def test_platform_is_named(metrics: Metrics) -> None:
 def test_workers_and_loop(metrics: Metrics) -> None:
     """Workers show their number, memory and longest silence; the loop shows its turns."""
     busy = (worker(), worker(worker=2, memory_bytes=7, idle_s=40.0))
-    metrics.started(status=status(workers=busy))
+    metrics.hear(Started(status=status(workers=busy)))
     found = samples(metrics)
     assert found["workers"] == 2
     assert found["worker_memory_bytes"] == 123_000_007
     assert found["worker_idle_seconds"] == 40
     assert found["last_tick_time_seconds"] == NOW_S
     assert found["start_time_seconds"] == NOW_S - 3600
-    metrics.ticked(status=status())
+    metrics.hear(Ticked(status=status()))
     assert samples(metrics)["workers"] == samples(metrics)["worker_idle_seconds"] == 0
 
 
 def test_uplink_shows_what_moved_and_what_may_still(metrics: Metrics) -> None:
     """Bytes on the wire count both ways; limit and budgets are infinite where there is none."""
     for _ in range(2):
-        metrics.wire_moved(entry=entry(), sent_bytes=1000, received_bytes=30)
-    metrics.ticked(status=status())
+        metrics.hear(WireMoved(entry=entry(), sent_bytes=1000, received_bytes=30))
+    metrics.hear(Ticked(status=status()))
     found = samples(metrics)
     assert found['wire_bytes_total{direction="sent"}'] == 2000
     assert found['wire_bytes_total{direction="received"}'] == 60
@@ -330,7 +348,7 @@ def test_uplink_shows_what_moved_and_what_may_still(metrics: Metrics) -> None:
         period="month", most_bytes=100, used_bytes=120, left_bytes=0, ends_ns=NOW_NS
     )
     held = UplinkStatus(bytes_per_second_max=0, reason="used up", budgets=(budget,))
-    metrics.ticked(status=status(uplink=held))
+    metrics.hear(Ticked(status=status(uplink=held)))
     found = samples(metrics)
     assert found["uplink_limit_bytes_per_second"] == 0
     assert found['uplink_budget_left_bytes{period="day"}'] == math.inf
@@ -340,20 +358,20 @@ def test_uplink_shows_what_moved_and_what_may_still(metrics: Metrics) -> None:
 def test_watch(metrics: Metrics) -> None:
     """A folder that cannot be read and a watch without events show."""
     watch = WatchStatus(folder=Path("/data"), readable=False, last_scan_ns=NOW_NS, last_scan_s=1.5)
-    metrics.scanned(watch=watch)
+    metrics.hear(Scanned(watch=watch))
     found = samples(metrics)
     assert found["watch_readable"] == found["watch_events"] == 0
     assert found["scans_total"] == 1
     assert found["scan_duration_seconds"] == 1.5
     assert found["last_scan_time_seconds"] == NOW_S
-    metrics.ticked(status=status())
+    metrics.hear(Ticked(status=status()))
     assert samples(metrics)["watch_readable"] == samples(metrics)["watch_events"] == 1
 
 
 def test_disposals(metrics: Metrics) -> None:
     """What is moved or deleted counts with its size."""
-    gone = Disposal(mode="move", path=Path("/a"), target=Path("/b"), size_bytes=77)
-    metrics.disposed(entry=entry(), disposal=gone)
+    gone = Disposed(entry=entry(), mode="move", target=Path("/b"), size_bytes=77)
+    metrics.hear(gone)
     found = samples(metrics)
     assert found['disposals_total{mode="move"}'] == 1
     assert found['disposed_bytes_total{mode="move"}'] == 77
@@ -390,8 +408,8 @@ def test_labels_from_outside_are_bounded(metrics: Metrics) -> None:
             messages_skipped={f"reason {number}": 1},
         )  # fmt: skip
         report = IngestReport(recording="r", sequence="s", fingerprint="f", topics=[topic])
-        metrics.ingest_finished(entry=entry(), report=report)
-        metrics.troubled(failure=failure(error=f"Error{number}"))
+        metrics.hear(IngestFinished(entry=entry(), report=report))
+        metrics.hear(Troubled(failure=failure(error=f"Error{number}")))
         metrics.notification_seen(kind=f"kind {number}")
     found = samples(metrics)
     for name in ("skipped_messages_total{reason", "errors_total{error", "notifications_total{type"):

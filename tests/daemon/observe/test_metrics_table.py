@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from bridge.daemon.events.events import IngestFinished
 from bridge.daemon.observe.metrics import Metrics
 from bridge.ingest import IngestReport, Removal, Replacement
 from bridge.version import __version__
@@ -129,7 +130,7 @@ def test_the_named_test_reads_the_metric(metric: str, test: str) -> None:
 
 
 def test_replaced_sequences_are_counted() -> None:
-    """A report that tells of an older sequence moves `superseded_total`, by what became of it."""
+    """A report that names an older sequence moves `superseded_total`, by what became of it."""
     metrics = Metrics(CollectorRegistry())
     name = "mosaico_bridge_superseded_total"
     for removal in Removal:
@@ -137,9 +138,11 @@ def test_replaced_sequences_are_counted() -> None:
     for removal in (Removal.KEPT, Removal.REMOVED, Removal.REMOVED):
         replaced = Replacement(removal=removal, sequence="old", reason="")
         report = IngestReport(recording="r", sequence="s", fingerprint="f", replaced=replaced)
-        metrics.ingest_finished(entry=entry(), report=report)
-    metrics.ingest_finished(
-        entry=entry(), report=IngestReport(recording="r", sequence="s", fingerprint="f")
+        metrics.hear(IngestFinished(entry=entry(), report=report))
+    metrics.hear(
+        IngestFinished(
+            entry=entry(), report=IngestReport(recording="r", sequence="s", fingerprint="f")
+        )
     )
 
     assert sample(metrics, "mosaico_bridge_superseded_total", outcome="kept") == 1

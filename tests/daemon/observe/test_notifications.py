@@ -14,8 +14,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import MosaicoClient, Notified
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.notification_store import STORE_FILE, NotificationStore, Target

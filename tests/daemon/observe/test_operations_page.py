@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from bridge.cli.exits import Exit
+from bridge.cli.terminal import Exit
 from bridge.config import Settings
 from bridge.daemon.observe.routes import ASSETS
 

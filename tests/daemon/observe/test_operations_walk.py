@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.observe.live_bridge import ROOT, LiveBridge, full_disk, junk, outage, wait_for
+from tests.daemon.observe.live_bridge import ROOT, LiveBridge, full_disk, junk, outage
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +108,7 @@ def test_a_quarantined_recording(bridge: LiveBridge) -> None:
     """It is named with a hint, everything else goes on, and it is gone when it is forgotten."""
     assert "remove it and `mosaico-bridge forget` it" in chapter("A quarantined recording")
     with junk(bridge):
-        wait_for(says(bridge, "1 recording needs a person", "perhaps an error page"))
+        wait_for(says(bridge, "1 recording needs attention", "perhaps an error page"))
         bridge.drop()
         wait_for(says(bridge, "3 finalised"))
         assert failing(bridge) == []

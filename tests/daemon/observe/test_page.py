@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bridge.daemon.events.events import IngestFailed, Ticked
 from bridge.daemon.events.status import (
     BudgetStatus,
     Gate,
@@ -16,8 +17,7 @@ from bridge.daemon.events.status import (
     UplinkStatus,
     WatchStatus,
 )
-from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.http import HttpServer
 from bridge.daemon.observe.live_state import LiveState
@@ -50,7 +50,7 @@ class Page:
             folders={"state": folder},
             disk_free_min_bytes=1,
         )
-        self.board.ticked(status=status())
+        self.board.hear(Ticked(status=status()))
 
     def view(self) -> dict[str, object]:
         return {"items": self.notices, "sweep_age_s": 5.0}
@@ -94,7 +94,7 @@ def page(tmp_path: Path, browser: Chromium) -> Iterator[Page]:
 
 def test_calm_page_says_that_all_is_well(page: Page) -> None:
     """Somebody who glances at an idle bridge reads that all is well."""
-    page.board.ticked(status=status(counts={"finalised": 12}))
+    page.board.hear(Ticked(status=status(counts={"finalised": 12})))
     browser = page.open()
     assert page.text("#headline") == "All is well"
     assert "12 recordings on the platform" in page.text("#detail")
@@ -116,18 +116,18 @@ def test_page_loads_nothing_from_elsewhere(page: Page) -> None:
 def test_page_follows_without_reloading(page: Page) -> None:
     """What changes in the bridge changes on the page, and what a person opened stays open."""
     busy = worker(topics={"/imu": TopicProgress(messages=1000)})
-    page.board.ticked(status=status(workers=(busy,), counts={"sending": 1}))
+    page.board.hear(Ticked(status=status(workers=(busy,), counts={"sending": 1})))
     browser = page.open()
     assert "Sending 1 recording" in page.text("#headline")
     bar = "document.querySelector('#workers [role=progressbar]')"
     assert browser.run(f"{bar}.getAttribute('aria-valuenow')") == "50"
     browser.run("document.querySelector('#workers details').open = true")
     more = worker(messages_sent=1500, topics={"/imu": TopicProgress(messages=1500)})
-    page.board.ticked(status=status(workers=(more,), counts={"sending": 1}))
+    page.board.hear(Ticked(status=status(workers=(more,), counts={"sending": 1})))
     browser.wait(f"{bar}.getAttribute('aria-valuenow') === '75'")
     assert browser.run("document.querySelector('#workers details').open") is True
     assert "1,500" in page.text("#workers tbody")
-    page.board.ticked(status=status(counts={"finalised": 1}))
+    page.board.hear(Ticked(status=status(counts={"finalised": 1})))
     browser.wait("document.querySelector('#now').hidden")
     assert browser.complaints() == []
 
@@ -145,7 +145,7 @@ def test_recording_opens_to_its_topics_and_story(page: Page) -> None:
 
 
 def test_trouble_comes_with_advice(page: Page) -> None:
-    """What needs a person, what waits and what the platform notified are told with hints."""
+    """What needs attention, what waits and what the platform notified are told with hints."""
     broken = page.journal.discover(
         Path("/data/broken.mcap"), name="broken.mcap", size_bytes=1, modified_ns=NOW_NS
     )
@@ -153,15 +153,15 @@ def test_trouble_comes_with_advice(page: Page) -> None:
         broken.id, State.QUARANTINED, "bad",
         failure=failure(message="torn apart", hint="look with `mosaico-bridge inspect`"),
     )  # fmt: skip
-    page.board.ingest_failed(entry=entry(), failure=failure(hint="wait"), retry_in_s=None)
+    page.board.hear(IngestFailed(entry=entry(), failure=failure(hint="wait"), retry_in_s=None))
     page.notices.append(
         {"id": "1", "at": None, "sequence": "s", "topic": "/t", "type": "error", "message": "big"}
     )
-    page.board.ticked(status=status(counts={"quarantined": 1}))
+    page.board.hear(Ticked(status=status(counts={"quarantined": 1})))
     browser = page.open()
-    assert page.text("#headline") == "1 recording needs a person"
-    assert "torn apart" in page.text("#person-list")
-    assert browser.run("document.querySelector('#person-list code').innerText") == (
+    assert page.text("#headline") == "1 recording needs attention"
+    assert "torn apart" in page.text("#attention-list")
+    assert browser.run("document.querySelector('#attention-list code').innerText") == (
         "mosaico-bridge inspect"
     )
     assert "the stream broke" in page.text("#troubles-list")
@@ -171,7 +171,7 @@ def test_trouble_comes_with_advice(page: Page) -> None:
 
 def test_embedded_server_is_shouted(page: Page) -> None:
     """When data goes to the embedded server, nobody can overlook it."""
-    page.board.ticked(status=status(embedded=True))
+    page.board.hear(Ticked(status=status(embedded=True)))
     page.open()
     assert "Embedded server" in page.text("#embedded")
     assert "server.host" in page.text("#embedded")
@@ -188,7 +188,7 @@ def test_embedded_server_is_shouted(page: Page) -> None:
 )  # fmt: skip
 def test_closed_gate_is_explained(page: Page, gate: GateStatus, headline: str, words: str) -> None:
     """Offline promises that nothing is lost; a refusal gives the platform's reason."""
-    page.board.ticked(status=status(gate=gate, counts={"ready": 2}))
+    page.board.hear(Ticked(status=status(gate=gate, counts={"ready": 2})))
     page.open()
     assert page.text("#headline") == headline
     assert words in page.text("#detail")
@@ -201,8 +201,8 @@ def test_several_folders_are_told_apart(page: Page) -> None:
     rear = WatchStatus(name="rear", folder=Path("/data/rear"), problem="not mounted")
     page.arrived("drive", folder="/data/rear")
     busy = worker(path=Path("/data/front/other"))
-    page.board.ticked(
-        status=status(folders=(front, rear), workers=(busy,), counts={"finalised": 1})
+    page.board.hear(
+        Ticked(status=status(folders=(front, rear), workers=(busy,), counts={"finalised": 1}))
     )
     browser = page.open()
     browser.wait("document.querySelector('#recent-list details')")
@@ -215,7 +215,7 @@ def test_several_folders_are_told_apart(page: Page) -> None:
 def test_a_single_folder_is_not_named_again_and_again(page: Page) -> None:
     """With one folder only its path stands at the top, and no recording repeats it."""
     page.arrived("drive")
-    page.board.ticked(status=status(folders=(WatchStatus(folder=Path("/data")),)))
+    page.board.hear(Ticked(status=status(folders=(WatchStatus(folder=Path("/data")),))))
     browser = page.open()
     browser.wait("document.querySelector('#recent-list details')")
     assert page.text("#where") == "/data → mosaico.example:6726"
@@ -238,11 +238,11 @@ def test_what_the_uplink_may_carry_is_told(page: Page) -> None:
         period="day", most_bytes=10**9, used_bytes=3 * 10**8, left_bytes=7 * 10**8, ends_ns=NOW_NS
     )
     uplink = UplinkStatus(bytes_per_second_max=500_000, budgets=(budget,))
-    page.board.ticked(status=status(uplink=uplink))
+    page.board.hear(Ticked(status=status(uplink=uplink)))
     browser.wait("document.querySelector('#figures').innerText.includes('Uplink')")
     assert "at most 500 kB/s, 700 MB left this day" in page.text("#figures")
     held = UplinkStatus(bytes_per_second_max=0, reason="The timetable pauses it until 18:00.")
-    page.board.ticked(status=status(uplink=held))
+    page.board.hear(Ticked(status=status(uplink=held)))
     browser.wait("document.querySelector('#figures').innerText.includes('held')")
     assert "The timetable pauses it until 18:00." in page.text("#figures")
     assert browser.complaints() == []
@@ -253,9 +253,11 @@ def test_hostile_names_are_only_text(page: Page) -> None:
     name = HOSTILE.replace("/", "_")
     page.arrived(name)
     busy = worker(path=Path("/data") / name, topics={HOSTILE: TopicProgress(messages=1)})
-    page.board.ticked(status=status(workers=(busy,), counts={"sending": 1}))
-    page.board.ingest_failed(
-        entry=entry(name=name), failure=failure(message=HOSTILE, hint=HOSTILE), retry_in_s=1
+    page.board.hear(Ticked(status=status(workers=(busy,), counts={"sending": 1})))
+    page.board.hear(
+        IngestFailed(
+            entry=entry(name=name), failure=failure(message=HOSTILE, hint=HOSTILE), retry_in_s=1
+        )
     )
     page.notices.append(
         {"id": HOSTILE, "at": 1, "sequence": HOSTILE, "topic": HOSTILE, "type": HOSTILE,
@@ -288,7 +290,7 @@ def test_page_fits_every_window(page: Page, width: int, *, dark: bool) -> None:
     """Neither long names nor wide tables make the page scroll sideways, on phone or desktop."""
     page.arrived("a" * 200)
     busy = worker(path=Path("/data/" + "b" * 200), topics={"/" + "c" * 300: TopicProgress()})
-    page.board.ticked(status=status(workers=(busy,), counts={"sending": 1}, embedded=True))
+    page.board.hear(Ticked(status=status(workers=(busy,), counts={"sending": 1}, embedded=True)))
     browser = page.open(width=width, dark=dark)
     browser.wait("document.querySelector('#recent-list details')")
     browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
@@ -328,16 +330,18 @@ LUMINANCE = """
 def test_every_text_can_be_read(page: Page, *, dark: bool) -> None:
     """All text has the contrast that WCAG AA asks for, in light and dark."""
     page.arrived("drive")
-    page.board.ingest_failed(entry=entry(), failure=failure(hint="wait"), retry_in_s=1)
-    page.board.ticked(status=status(workers=(worker(),), counts={"sending": 1}, embedded=True))
+    page.board.hear(IngestFailed(entry=entry(), failure=failure(hint="wait"), retry_in_s=1))
+    page.board.hear(
+        Ticked(status=status(workers=(worker(),), counts={"sending": 1}, embedded=True))
+    )
     browser = page.open(dark=dark)
     browser.wait("document.querySelector('#recent-list details')")
     assert browser.run(LUMINANCE) == []
 
 
 def test_controls_have_names(page: Page) -> None:
-    """Whoever cannot see the page hears landmarks, headings and named progress bars."""
-    page.board.ticked(status=status(workers=(worker(),), counts={"sending": 1}))
+    """A person who cannot see the page hears landmarks, headings and named progress bars."""
+    page.board.hear(Ticked(status=status(workers=(worker(),), counts={"sending": 1})))
     browser = page.open()
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
     roles = [node.get("role", {}).get("value") for node in nodes if not node.get("ignored")]

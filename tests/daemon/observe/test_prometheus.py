@@ -13,10 +13,22 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
-from bridge.daemon.events.events import Disposal, Progress
+from bridge.daemon.events.events import (
+    Disposed,
+    IngestFailed,
+    IngestFinished,
+    IngestProgressed,
+    Progress,
+    RecordingChanged,
+    StageFinished,
+    Started,
+    Ticked,
+    TopicPlanned,
+    WorkerLost,
+)
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Transition
-from bridge.daemon.journal.reader import JournalReader
+from bridge.daemon.journal.journal import JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.http import HttpServer
 from bridge.daemon.observe.live_state import LiveState
@@ -198,34 +210,35 @@ class Bridge:
         )  # fmt: skip
         counts = dict.fromkeys(State, 1)
         closed = GateStatus(gate=Gate.OFFLINE, reached=True)
-        self.metrics.ticked(status=status(ticked_ns=now_ns, gate=closed, counts=counts))
-        self.metrics.ticked(
-            status=status(ticked_ns=now_ns, counts=counts, workers=(worker(idle_s=900.0),))
+        self.metrics.hear(Ticked(status=status(ticked_ns=now_ns, gate=closed, counts=counts)))
+        self.metrics.hear(
+            Ticked(status=status(ticked_ns=now_ns, counts=counts, workers=(worker(idle_s=900.0),)))
         )
-        self.metrics.topic_planned(entry=entry(), topic=topic)
+        self.metrics.hear(TopicPlanned(entry=entry(), topic=topic))
         sent = {"/imu": 100}
         progress = Progress(recorded_bytes=9, messages=sent, arrow_bytes=sent, batches=sent)
-        self.metrics.ingest_progressed(entry=entry(), progress=progress)
-        self.metrics.stage_finished(entry=entry(), stage="send", seconds=0.5)
-        self.metrics.ingest_finished(entry=entry(), report=report)
+        self.metrics.hear(IngestProgressed(entry=entry(), progress=progress))
+        self.metrics.hear(StageFinished(entry=entry(), stage="send", seconds=0.5))
+        self.metrics.hear(IngestFinished(entry=entry(), report=report))
         done = Transition(
             entry_id=1, before=None, after=State.PARTIAL, at_ns=now_ns, reason="a test"
         )
-        self.metrics.recording_changed(
-            entry=entry(state=State.PARTIAL, modified_ns=now_ns - 10**9), transition=done
+        self.metrics.hear(
+            RecordingChanged(
+                entry=entry(state=State.PARTIAL, modified_ns=now_ns - 10**9), transition=done
+            )
         )
         wrong = failure(error="VerificationError")
-        self.metrics.ingest_failed(entry=entry(), failure=wrong, retry_in_s=1.0)
-        self.metrics.worker_lost(entry=None, failure=failure(error="WorkerDied"))
-        gone = Disposal(mode="move", path=Path("a"), target=None, size_bytes=1)
-        self.metrics.disposed(entry=entry(), disposal=gone)
+        self.metrics.hear(IngestFailed(entry=entry(), failure=wrong, retry_in_s=1.0))
+        self.metrics.hear(WorkerLost(entry=None, failure=failure(error="WorkerDied")))
+        self.metrics.hear(Disposed(entry=entry(), mode="move", target=None, size_bytes=1))
         self.metrics.notification_seen(kind="error")
 
 
 @pytest.fixture(scope="module")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     bridge = Bridge(tmp_path_factory.mktemp("bridge"))
-    bridge.metrics.started(status=status(started_ns=time.time_ns()))
+    bridge.metrics.hear(Started(status=status(started_ns=time.time_ns())))
     with bridge.server:
         yield bridge
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.daemon.events.events import Stopped, Ticked
 from bridge.daemon.events.status import Gate, GateStatus, WatchStatus
 from bridge.daemon.observe.systemd import ServiceNotifier, ServiceObserver, status_line
 from tests.daemon.observe.situations import status, worker
@@ -115,20 +116,20 @@ def test_daemon_feeds_the_manager(manager: socket.socket) -> None:
     with notifier:
         observer = ServiceObserver(notifier, monotonic=lambda: now_s)
         unscanned = WatchStatus(folder=Path("/data"))
-        observer.ticked(status=status(watch=unscanned))
+        observer.hear(Ticked(status=status(watch=unscanned)))
         assert received(manager) == ["WATCHDOG=1"]
         assert received(manager) == ["STATUS=0 sending, 0 waiting, 0 on the platform"]
-        observer.ticked(status=status())
+        observer.hear(Ticked(status=status()))
         assert received(manager) == ["READY=1"]
         now_s = 10.0
-        observer.ticked(status=status())
+        observer.hear(Ticked(status=status()))
         assert received(manager) == ["WATCHDOG=1"]
         now_s = 15.0
-        observer.ticked(status=status(counts={"finalised": 2, "ready": 1, "quarantined": 1}))
+        observer.hear(Ticked(status=status(counts={"finalised": 2, "ready": 1, "quarantined": 1})))
         assert received(manager) == [
-            "STATUS=0 sending, 1 waiting, 2 on the platform, 1 need a person"
+            "STATUS=0 sending, 1 waiting, 2 on the platform, 1 need attention"
         ]
-        observer.stopped(status=status(stopping=True))
+        observer.hear(Stopped(status=status(stopping=True)))
         assert received(manager) == [
             "STOPPING=1", "STATUS=stopping, 0 sending, 0 waiting, 0 on the platform",
         ]  # fmt: skip

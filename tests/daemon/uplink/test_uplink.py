@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.config import UplinkSettings, load_settings
+from bridge.config import LiveSettings, Settings, UplinkSettings, load_settings
 from bridge.daemon.daemon import Daemon
-from bridge.daemon.events.events import NoObserver
+from bridge.daemon.events.events import Event, WireMoved
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.explain import explain
 from bridge.daemon.uplink.timetable import day_of, limit_at, limit_ends, local_time, month_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bridge.daemon.journal.entry import Entry
     from tests.daemon.conftest import Bridge
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -36,6 +35,10 @@ ENTRY: Any = None
 
 def settings(**choices: object) -> UplinkSettings:
     return UplinkSettings(**{"timezone": "Europe/Berlin", **choices})
+
+
+def in_force(**choices: object) -> Settings:
+    return load_settings().model_copy(update={"uplink": settings(**choices)})
 
 
 def berlin(text: str) -> datetime:
@@ -89,7 +92,7 @@ def test_timetable_decides_by_day_and_time(moment: str, limit: int | None, ends:
 
 
 def test_first_span_that_fits_decides_and_the_rest_of_the_week_is_as_set() -> None:
-    """Spans may overlap; outside of all of them the general limit holds, for good without any."""
+    """Spans may overlap; outside of all of them the general limit holds, always without any."""
     wide = {"bytes_per_second_max": 7}
     uplink = settings(timetable=[OFFICE, wide], bytes_per_second_max="pause")
 
@@ -158,14 +161,14 @@ def test_wrong_uplink_settings_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_budget_outlives_restarts_and_ends_with_its_period(tmp_path: "Path") -> None:
-    """What was moved counts until the day, or the month, is over; whoever restarts meanwhile."""
+    """What was moved counts until the day, or the month, is over, over restarts."""
     clock = Wall("2026-11-20T10:00")
-    choices = settings(bytes_per_day_max=1000, bytes_per_month_max=2500)
+    choices = LiveSettings(in_force(bytes_per_day_max=1000, bytes_per_month_max=2500))
     first = Uplink(choices, folder=tmp_path, clock=clock)
-    first.wire_moved(entry=ENTRY, sent_bytes=900, received_bytes=50)
+    first.hear(WireMoved(entry=ENTRY, sent_bytes=900, received_bytes=50))
     assert [budget.left_bytes for budget in first.status.budgets] == [50, 1550]
     assert not first.status.held
-    first.wire_moved(entry=ENTRY, sent_bytes=150, received_bytes=0)
+    first.hear(WireMoved(entry=ENTRY, sent_bytes=150, received_bytes=0))
     first.save(at_once=True)
 
     again = Uplink(choices, folder=tmp_path, clock=clock)
@@ -173,7 +176,7 @@ def test_budget_outlives_restarts_and_ends_with_its_period(tmp_path: "Path") -> 
     assert again.status.reason == "uplink budget of the day used up until 2026-11-21 00:00 CET"
     clock.move("2026-11-21T00:00")
     assert again.share_bytes_per_second(1) is None
-    again.wire_moved(entry=ENTRY, sent_bytes=1500, received_bytes=0)
+    again.hear(WireMoved(entry=ENTRY, sent_bytes=1500, received_bytes=0))
     assert again.status.reason == "uplink budget of the month used up until 2026-12-01 00:00 CET"
     assert again.status.ends_ns == int(berlin("2026-12-01T00:00").timestamp()) * 10**9
     # A clock that jumps back finds the day as it left it.
@@ -184,14 +187,14 @@ def test_budget_outlives_restarts_and_ends_with_its_period(tmp_path: "Path") -> 
 def test_broken_budget_file_is_told_and_counting_goes_on(
     tmp_path: "Path", caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that cannot be read begins the budgets anew, loudly; one it cannot write waits."""
+    """A file that cannot be read starts the budgets again, loudly; one it cannot write waits."""
     (tmp_path / UPLINK_FILE).write_text('{"moved')
     clock = Wall("2026-11-20T10:00")
-    uplink = Uplink(settings(bytes_per_day_max=10), folder=tmp_path, clock=clock)
-    assert "begin anew" in caplog.text
+    uplink = Uplink(LiveSettings(in_force(bytes_per_day_max=10)), folder=tmp_path, clock=clock)
+    assert "start again" in caplog.text
     (tmp_path / UPLINK_FILE).unlink()
     (tmp_path / UPLINK_FILE).mkdir()
-    uplink.wire_moved(entry=ENTRY, sent_bytes=10, received_bytes=0)
+    uplink.hear(WireMoved(entry=ENTRY, sent_bytes=10, received_bytes=0))
     uplink.save(at_once=True)
     (tmp_path / UPLINK_FILE).rmdir()
     uplink.save(at_once=True)
@@ -203,29 +206,33 @@ def test_broken_budget_file_is_told_and_counting_goes_on(
 
 def test_workers_share_the_rate(tmp_path: "Path") -> None:
     """The limit is that of all workers together."""
-    uplink = Uplink(
-        settings(bytes_per_second_max=900), folder=tmp_path, clock=Wall("2026-11-20T10:00")
-    )
+    live = LiveSettings(in_force(bytes_per_second_max=900))
+    uplink = Uplink(live, folder=tmp_path, clock=Wall("2026-11-20T10:00"))
 
     assert [uplink.share_bytes_per_second(workers) for workers in (0, 1, 3)] == [900, 900, 300]
-    uplink.adopt(settings())
+    live.adopt(in_force())
     assert uplink.share_bytes_per_second(3) is None
-    uplink.adopt(settings(bytes_per_second_max="pause"))
+    live.adopt(in_force(bytes_per_second_max="pause"))
     assert uplink.share_bytes_per_second(3) == 0
 
 
 # -- with real workers and a real server ---------------------------------------------------------
 
 
-class WireListener(NoObserver):
+class WireListener:
     def __init__(self) -> None:
         self.sent = 0
         self.received = 0
 
-    def wire_moved(self, *, entry: "Entry", sent_bytes: int, received_bytes: int) -> None:
-        assert entry.path.suffix == ".mcap"
-        self.sent += sent_bytes
-        self.received += received_bytes
+    def hear(self, event: Event) -> None:
+        if isinstance(event, WireMoved):
+            assert event.entry.path.suffix == ".mcap"
+            self.sent += event.sent_bytes
+            self.received += event.received_bytes
+
+
+# Longer than a machine under load may hold a server up, shorter than the pauses here.
+SERVER_STALL_S, WORKER_STALL_S = 4.0, 4.5
 
 
 class Link:
@@ -237,9 +244,8 @@ class Link:
         bridge.overrides |= {
             "server.host": "127.0.0.1",
             "server.port": port,
-            # Longer than a machine under load may hold a server up, shorter than the pauses here.
-            "server.stall_timeout_s": 4.0,
-            "workers.stall_timeout_s": 4.5,
+            "server.stall_timeout_s": SERVER_STALL_S,
+            "workers.stall_timeout_s": WORKER_STALL_S,
             "ingest.max_batch_size_bytes": 200_000,
         }
         self.daemon = Daemon(
@@ -293,9 +299,9 @@ def test_rate_and_pause_reach_a_worker_that_is_sending(bridge: "Bridge") -> None
         before = -1
         while up.wire.sent != before:
             before = up.wire.sent
-            time.sleep(2.0)
+            bridge.turns(up.daemon)
         bridge.drop("b.mcap", noise(bridge, 10))
-        time.sleep(5.0)
+        time.sleep(WORKER_STALL_S + 0.5)
         assert up.wire.sent == pytest.approx(before, abs=5_000)
         assert before < 3_000_000
         bridge.await_state("b.mcap", State.READY)
@@ -316,7 +322,7 @@ def test_budget_holds_everything_back_until_there_is_more(bridge: "Bridge") -> N
         bridge.await_state("a.mcap", State.FINALISED)
         bridge.drop("b.mcap", noise(bridge, 100))
         bridge.await_state("b.mcap", State.READY)
-        time.sleep(1.0)
+        bridge.turns(up.daemon)
         status = up.daemon.status
         assert status is not None
         assert "uplink budget of the day used up until" in status.uplink.reason

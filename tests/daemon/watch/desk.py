@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bridge.config import Settings, load_settings
+from bridge.config import LiveSettings, Settings, load_settings
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
@@ -53,7 +53,8 @@ class Desk:
         return load_settings(overrides={**fixed, **self.choices})
 
     def restart(self) -> None:
-        self.watched_folders = watched_folders_of(self.settings)
+        self.live = LiveSettings(self.settings)
+        self.watched_folders = watched_folders_of(self.live)
         self.tracker = Tracker(
             self.journal,
             self.watched_folders,

@@ -55,7 +55,7 @@ def test_events_lost_in_an_overflow_cost_only_time(
             heard.add(Path(os.fsdecode(event.src_path)).name)
             super().on_any_event(event)
 
-    monkeypatch.setattr("bridge.daemon.watch.folder_scans.Watcher", Listening)
+    monkeypatch.setattr("bridge.daemon.watch.folder_scans.FolderEvents", Listening)
     drafts = bridge.folder / "drafts"
     drafts.mkdir()
     for number in range(FILES):

@@ -445,7 +445,7 @@ def test_ignored_from_now_on_is_not_gone(desk: Desk) -> None:
     desk.look()
     desk.send("b.mcap")
     desk.choices["watch.ignore"] = ("old",)
-    desk.tracker.adopt(desk.settings)
+    desk.live.adopt(desk.settings)
     desk.look()
     assert desk.states() == {
         "a.mcap": "ignored",
@@ -455,7 +455,7 @@ def test_ignored_from_now_on_is_not_gone(desk: Desk) -> None:
     }
     assert "watch.ignore" in desk.entry("a.mcap").reason
     desk.choices["watch.ignore"] = ()
-    desk.tracker.adopt(desk.settings)
+    desk.live.adopt(desk.settings)
     desk.look()
 
     assert desk.states()["a.mcap"] == "ready"

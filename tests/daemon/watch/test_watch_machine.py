@@ -168,7 +168,7 @@ class WatchMachine(RuleBasedStateMachine):
         """A reload leaves some files of one folder out, or takes them in again."""
         self.ignored = not self.ignored
         self.configure()
-        self.desk.tracker.adopt(self.desk.settings)
+        self.desk.live.adopt(self.desk.settings)
 
     # -- what always holds, and what holds in the end --------------------------------------------
 

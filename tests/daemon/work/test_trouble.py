@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.config import RetrySettings
-from bridge.daemon.events.events import NoObserver
+from bridge.config import LiveSettings, RetrySettings, load_settings
+from bridge.daemon.events.events import Event, GateChanged, IngestFailed, Troubled, WorkerLost
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
 
 RETRY = RetrySettings(attempts_max=3, backoff_initial_s=1.0, backoff_max_s=10.0)
+LIVE = LiveSettings(load_settings().model_copy(update={"retry": RETRY}))
 
 
-class Listener(NoObserver):
+class Listener:
     """Keeps what matters here."""
 
     def __init__(self) -> None:
@@ -39,17 +40,18 @@ class Listener(NoObserver):
         self.lost: list[tuple[str, Failure]] = []
         self.troubles: list[Failure] = []
 
-    def gate_changed(self, *, gate: GateStatus) -> None:
-        self.gates.append(gate)
-
-    def ingest_failed(self, *, entry: Entry, failure: Failure, retry_in_s: float | None) -> None:
-        self.failures.append((entry.path.name, failure, retry_in_s))
-
-    def worker_lost(self, *, entry: Entry | None, failure: Failure) -> None:
-        self.lost.append(("" if entry is None else entry.path.name, failure))
-
-    def troubled(self, *, failure: Failure) -> None:
-        self.troubles.append(failure)
+    def hear(self, event: Event) -> None:
+        match event:
+            case GateChanged(gate=gate):
+                self.gates.append(gate)
+            case IngestFailed(entry=entry, failure=failure):
+                self.failures.append((entry.path.name, failure, event.retry_in_s))
+            case WorkerLost(entry=lost, failure=failure):
+                self.lost.append(("" if lost is None else lost.path.name, failure))
+            case Troubled(failure=failure):
+                self.troubles.append(failure)
+            case _:
+                pass
 
 
 def entry(**changes: object) -> Entry:
@@ -118,9 +120,9 @@ def test_second_death_is_blamed_on_the_recording(error: str) -> None:
 
 
 def test_line_that_carries_something_is_not_left_unused_for_long() -> None:
-    """Waits grow while nothing gets through, and begin anew when something did."""
+    """Waits grow while nothing gets through, and start again from the first when something did."""
     clock = Jumping()
-    gate = Gatekeeper(RETRY, clock=clock, on_change=lambda _: None)
+    gate = Gatekeeper(LIVE, clock=clock, on_change=lambda _: None)
     broken = Failure(error="BrokenLinkError", message="m", trouble=Trouble.OFFLINE)
     waits_s = []
     for got_on in (False, False, False, True, False):
@@ -167,13 +169,13 @@ class Jumping:
 def test_clock_that_jumps_changes_no_wait(jump_ns: int) -> None:
     """A wait is kept when the time of day changes by decades, and bounded after a restart."""
     clock = Jumping()
-    waiting = Waiting(RETRY, clock=clock)
+    waiting = Waiting(LIVE, clock=clock)
     due_ns = waiting.wait(1, 5.0)
     clock.wall += jump_ns
     told = entry(id=1, state=State.WAITING, due_ns=due_ns)
 
     assert waiting.left_s(told) == 5.0
-    assert Waiting(RETRY, clock=clock).left_s(told) <= 2 * RETRY.backoff_max_s
+    assert Waiting(LIVE, clock=clock).left_s(told) <= 2 * RETRY.backoff_max_s
     clock.now_s += 5.0
     assert waiting.left_s(told) == 0.0
 
@@ -196,7 +198,7 @@ def test_platform_away_costs_nothing(bridge: "Bridge") -> None:
     with bridge.running(listener) as daemon:
         bridge.await_state("a4.mcap", State.READY)
         bridge.wait_for(lambda: daemon.status and daemon.status.gate.gate is Gate.OFFLINE)
-        time.sleep(1.0)
+        bridge.turns(daemon)
         assert daemon.status is not None
         assert (daemon.status.gate.gate, daemon.status.gate.reached) == (Gate.OFFLINE, False)
         assert {found.state for found in bridge.entries().values()} == {State.READY}
@@ -216,7 +218,8 @@ def test_refusal_pauses_everything_until_it_is_lifted(bridge: "Bridge") -> None:
     listener = Listener()
     with bridge.running(listener) as daemon:
         bridge.await_state("refused_1.mcap", State.SENDING)
-        time.sleep(1.0)
+        bridge.wait_for(lambda: Gate.REFUSED in {gate.gate for gate in listener.gates})
+        bridge.turns(daemon)
         status = daemon.status
         assert status is not None
         (bridge.folder / "let-in").touch()

@@ -41,7 +41,7 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// Says a hint, with what stands between backticks as code.
+// Shows a hint, with the text between backticks as code.
 function advise(element, text) {
   show(element, Boolean(text));
   if (element.textContent === text.replaceAll("`", "")) return;
@@ -139,7 +139,7 @@ function figures(data) {
     { name: "On the platform", value: whole.format(arrived), more: newest ? `newest ${ago(newest.changed_at, data.now)}` : "none yet" },
     { name: "In the queue", value: whole.format(queued + working), more: [working && `${working} being sent`, queued && `${queued} waiting`, unfinished && `${unfinished} still growing`].filter(Boolean).join(", ") || "nothing waits" },
     { name: "Sending", value: `${bytes(data.rate.sent_bytes_per_s)}/s`, more: `${rate(data.rate.messages_per_s)} messages/s`, line: data.rates.map((one) => one.sent_bytes_per_s) },
-    { name: "Needs a person", value: whole.format(sum(counts, "quarantined", "rejected")), more: partial ? `${partial} saved in part` : "none saved in part" },
+    { name: "Needs attention", value: whole.format(sum(counts, "quarantined", "rejected")), more: partial ? `${partial} saved in part` : "none saved in part" },
   ];
   const uplink = data.daemon && data.daemon.uplink;
   if (uplink && (uplink.bytes_per_second_max !== null || uplink.budgets.length)) made.push(uplinkFigure(uplink, data));
@@ -242,7 +242,7 @@ function becomes(topic) {
 
 // ---- recordings -------------------------------------------------------------------------------
 
-// Names the folder that a path lies in, where there are several to tell apart.
+// Names the folder that a path lies in, where there are several.
 function folderOf(path) {
   const found = folders.find((one) => path.startsWith(`${one.folder.replace(/\/+$/, "")}/`));
   return found ? `in ${found.name}` : "";
@@ -382,7 +382,7 @@ function render(data) {
   keep(byId("figures"), figures(data), (figure) => figure.name, makeFigure, fillFigure);
   show(byId("now"), data.workers.length > 0);
   keep(byId("workers"), data.workers, (worker) => worker.id, makeWorker, (box, worker) => fillWorker(box, worker, data.now));
-  listRecordings("person", data.recordings.needs_person, data.now);
+  listRecordings("attention", data.recordings.needs_attention, data.now);
   listRecordings("waiting", data.recordings.waiting, data.now);
   listRecordings("recent", data.recordings.recent, data.now);
   show(byId("recent-none"), data.recordings.recent.length === 0);

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.cli.running import daemon_runs, daemon_server
+from bridge.client import MosaicoClient
+from bridge.compose import connect
 from bridge.config import Settings
 from bridge.errors import BridgeError, OfflineError
 
@@ -90,7 +93,7 @@ class _Child:
             process.wait(STOP_TIMEOUT_S)
             raise OfflineError(
                 f"the embedded server on {self._folder} did not start",
-                hint="its own message stands above; is another bridge using the same state folder?",
+                hint="its own message is above; is another bridge using the same state folder?",
             )
         self.port = int(line.rsplit(":", 1)[1])
         return process
@@ -119,3 +122,28 @@ class _Child:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def reach(settings: Settings) -> Iterator[MosaicoClient]:
+    """Yield a client of the platform, or of the embedded server where none is configured.
+
+    The embedded server belongs to the running bridge, which is asked for its port; where none
+    runs, it is started for as long as it takes.
+
+    Raises:
+        OfflineError: Nobody answers, or a bridge runs but does not say where its server is.
+        RefusedError: The key or the TLS settings are not accepted.
+    """
+    if settings.uses_embedded_server and daemon_runs(settings.state.folder):
+        known = daemon_server(settings)
+        if known is None:
+            raise OfflineError(
+                "the embedded server belongs to the running bridge, which does not say where it is",
+                hint="give the bridge's port with --http-port, or the server's with --host, --port",
+            )
+        with connect(settings, *known) as client:
+            yield client
+        return
+    with platform(settings) as at, connect(settings, at.host, at.port) as client:
+        yield client

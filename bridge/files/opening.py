@@ -1,4 +1,4 @@
-"""Opening a storage file safely: regular files only, no symlinks, never blocking, never writing.
+"""Files that others may change meanwhile: opening them safely, and seeing that they changed.
 
 A watch folder is writable by others, so between the scan that found a name and the moment it is
 opened anything may have taken its place: a FIFO that would block for ever, a device, a symlink out
@@ -15,6 +15,8 @@ from bridge.errors import NotARecordingError, RecordingError, RecordingVanishedE
 
 def open_regular(path: Path) -> int:
     """Open a regular file for reading and return its descriptor, which the caller closes.
+
+    No symlink is followed, no FIFO is waited for, and nothing is written.
 
     Args:
         path: The file; its last component must not be a symlink.
@@ -44,3 +46,9 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise NotARecordingError("not a regular file", path=path)
     return descriptor
+
+
+def version_of(descriptor: int) -> tuple[int, int]:
+    """Return values of an open file that change whenever it is written: size and time in ns."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns

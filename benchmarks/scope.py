@@ -1,4 +1,4 @@
-"""What every suite is told."""
+"""How much a run of the benchmarks measures, which every suite gets."""
 
 import sys
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Scope:
     """How much to measure.
 
     Attributes:
@@ -24,9 +24,9 @@ class Options:
     names: frozenset[str] = frozenset()
 
     def wants(self, name: str) -> bool:
-        """Tell whether a case is to be measured."""
+        """Return whether a case is to be measured."""
         return not self.names or name in self.names
 
     def say(self, what: str) -> None:
-        """Tell the person who waits what is being done."""
+        """Show what is being done on standard error."""
         print(f"{what} ...", file=sys.stderr, flush=True)
