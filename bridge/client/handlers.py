@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -209,6 +210,16 @@ class SequenceHandler:
         """
         facts = self._dialect.topic_facts(topic_locator(self.name, topic_name), WHOLE)
         return TopicHandler(self._connection, self._dialect, facts)
+
+    def topic_handlers(self) -> dict[str, TopicHandler]:
+        """Open all its topics, many at a time, by name.
+
+        Raises:
+            NotFoundError: One has disappeared meanwhile.
+        """
+        calls = [partial(self.topic_handler, name) for name in self.topics]
+        found = self._connection.parallel("ask").map(calls, repeatable=True)
+        return dict(zip(self.topics, found, strict=True))
 
     def batches(
         self,

@@ -1,6 +1,9 @@
 """Writing a sequence: topics, receipts, finalisation, and what is left behind after an error."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +17,7 @@ from bridge.client.names import split_locator, topic_locator
 from bridge.client.topics import SendLimits, TopicReceipt, TopicWriter
 from bridge.errors import (
     AlreadyExistsError,
+    NestedTopicError,
     NotFoundError,
     PreconditionError,
     RefusedError,
@@ -21,6 +25,7 @@ from bridge.errors import (
     UsageError,
 )
 from bridge.ontology import Model
+from bridge.parallel import settle
 
 ABANDONED = "abandoned, not deleted for want of permission"
 """What the notification begins with on a sequence that should be gone and is not."""
@@ -76,6 +81,8 @@ class SequenceWriter:
     cleanup_errors: list[ServerError] = field(default_factory=list, repr=False)
     _upload: Upload | None = field(default=None, repr=False)
     _topics: dict[str, TopicWriter] = field(default_factory=dict, repr=False)
+    _ends: Counter[str] = field(default_factory=Counter, repr=False)  # guarded by _lock
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def session(self) -> str:
@@ -158,6 +165,79 @@ class SequenceWriter:
             if facts.locator == locator
         )
 
+    def topic_create_ahead(
+        self, topic_name: str, metadata: Mapping[str, Any], ontology_type: Model
+    ) -> "Future[TopicWriter]":
+        """Create a topic and open its stream in the background, many at a time.
+
+        The arguments and the errors are those of `topic_create`. Trouble of the server's own is
+        tried again a few times.
+        """
+        create = partial(self.topic_create, topic_name, metadata, ontology_type)
+        self._require_upload()
+        return self.connection.parallel("create").submit(create, repeatable=True)
+
+    def topic_close_ahead(self, topic: TopicWriter) -> "Future[None]":
+        """Close a topic in the background, many at a time; the result is the server's verdict.
+
+        Of one ontology tag only a few are closed at a time, and on the keyed revisions one after
+        the other: the server keeps their columns in rows that they share.
+        """
+
+        def close() -> None:
+            if not topic.ended and not topic.closed:
+                topic.end()
+            topic.close()
+
+        tag, most = topic.model.tag, self.dialect.revision.ends_of_tag_max
+        with self._lock:
+            self._ends[tag] += 1
+            turn = (tag, self._ends[tag] % most)
+        return self.connection.parallel("end").submit(close, turn=turn)
+
+    def topics_delete(self, names: Iterable[str]) -> None:
+        """Delete topics as `topic_delete` does, many at a time; what is gone already is no error.
+
+        Raises:
+            ServerError: The first error; topics whose turn had not come are left alone.
+        """
+        for level in self._deepest_first(names):
+            calls = [partial(self.topic_delete, name) for name in level]
+            self.connection.parallel("delete").map(calls, repeatable=True)
+
+    def _deepest_first(self, names: Iterable[str]) -> list[list[str]]:
+        """Sort topics so that none is deleted before those below it, whose data would go, too."""
+        if not self.dialect.revision.nested_files:
+            return [list(names)]
+        levels: dict[int, list[str]] = {}
+        for name in names:
+            levels.setdefault(name.count("/"), []).append(name)
+        return [levels[depth] for depth in sorted(levels, reverse=True)]
+
+    def topics_withdraw(self, topics: Iterable[TopicWriter]) -> None:
+        """Take back topics that were created ahead and got no rows, many at a time.
+
+        Raises:
+            ServerError: The first error; a topic that is left makes `finalize` fail.
+        """
+        calls = [partial(self._withdraw, topic) for topic in topics]
+        self.connection.parallel("delete").map(calls)
+
+    def _withdraw(self, topic: TopicWriter) -> None:
+        """Take a topic back.
+
+        It is deleted, or ended without rows where the key may not delete, and on the keyed
+        revisions where others are nested below it, which would lose their data.
+        """
+        try:
+            with suppress(NotFoundError):
+                self.dialect.topic_delete(topic_locator(self.name, topic.name))
+        except (RefusedError, NestedTopicError):
+            topic.close()
+            return
+        self._topics.pop(topic.name, None)
+        topic.abort()
+
     def topic_delete(self, topic_name: str) -> None:
         """Abort a topic if it is open and delete what the server has of it, if anything.
 
@@ -179,6 +259,16 @@ class SequenceWriter:
         """Give a topic up: delete it, and say so in a notification on the sequence."""
         self.topic_delete(topic_name)
         self.notify(f"the topic {topic_name} was dropped: {reason}")
+
+    def topics_drop(self, reasons: Mapping[str, str]) -> None:
+        """Drop topics, many at a time; reasons by name.
+
+        Raises:
+            ServerError: The first error; topics whose turn had not come are left alone.
+        """
+        for level in self._deepest_first(reasons):
+            calls = [partial(self.topic_drop, name, reasons[name]) for name in level]
+            self.connection.parallel("delete").map(calls)
 
     def _dropped(self, name: str, error: Exception) -> bool:
         """Drop a topic for an error; False where that fails too, so that the error goes on."""
@@ -219,12 +309,14 @@ class SequenceWriter:
         if self.status is SequenceStatus.Finalized:
             return
         upload = self._require_upload()
-        open_topics = [topic for topic in self._topics.values() if not topic.aborted]
-        for topic in open_topics:
-            if not topic.closed and not topic.ended:
-                topic.end()
-        for topic in open_topics:
-            topic.close()
+        closings = [
+            self.topic_close_ahead(topic) for topic in self._topics.values() if not topic.aborted
+        ]
+        try:
+            for closing in closings:
+                closing.result()
+        finally:
+            settle(closings)
         try:
             self.dialect.upload_finalize(upload)
         except ServerError:
@@ -311,12 +403,15 @@ class SequenceWriter:
     def _sort_out(self, whole: list[str]) -> None:
         """Delete the topics that are not whole, and list the others in *whole*."""
         broken_here = {name for name, topic in self._topics.items() if not topic.closed}
-        # From the end, so that topics below another go first, where it takes their data with it.
-        for name, receipt in sorted(self.receipts().items(), reverse=True):
-            if receipt.locked and name not in broken_here:
-                whole.append(name)
-            else:
-                self._clean(self.dialect.topic_delete, topic_locator(self.name, name))
+        receipts = self.receipts()
+        whole += [
+            name for name, receipt in receipts.items() if receipt.locked and name not in broken_here
+        ]
+        for level in self._deepest_first(receipts.keys() - set(whole)):
+            self.connection.parallel("delete").map(
+                partial(self._clean, self.dialect.topic_delete, topic_locator(self.name, name))
+                for name in level
+            )
 
     def _clean(self, call: Callable[..., None], *arguments: object) -> None:
         try:
@@ -327,13 +422,19 @@ class SequenceWriter:
             self.cleanup_errors.append(error)
 
     def _abort_open(self) -> None:
-        for topic in self._topics.values():
+        def leave(topic: TopicWriter) -> None:
             with suppress(ServerError):
                 if topic.ended and not topic.aborted:
                     # Too late for that: the server takes it for complete, or has refused it.
                     topic.close()
                 else:
                     topic.abort()
+
+        self.connection.parallel("abort").map(
+            partial(leave, topic)
+            for topic in list(self._topics.values())
+            if not topic.closed and not topic.aborted
+        )
 
     def _known_upload(self) -> Upload:
         if self._upload is None:

@@ -197,7 +197,7 @@ def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:
     Raises:
         ServerError: The platform cannot be asked.
     """
-    topics = {name: handler.topic_handler(name) for name in handler.topics}
+    topics = handler.topic_handlers()
     return {name: topic.receipt for name, topic in topics.items()}
 
 
