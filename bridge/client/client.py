@@ -14,8 +14,8 @@ from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
 from bridge.client.opening import open_connection
 from bridge.client.options import Compression, ConnectOptions, connection_options
-from bridge.client.query import Query, QueryPart, encode_query
-from bridge.client.results import (
+from bridge.client.query.query import Query, QueryPart, encode_query
+from bridge.client.query.results import (
     Cluster,
     ClusterRequest,
     QueryResponse,

@@ -6,6 +6,7 @@ loop's thread only.
 """
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State, allowed
 from bridge.daemon.work.abandoned import AbandonedUploads
-from bridge.daemon.work.outcome import Decision, Pause, after_failure, after_success
+from bridge.daemon.work.outcome import Decision, Pause, after_failure, after_success, dated
 from bridge.daemon.work.pipe import (
     Failed,
     Message,
@@ -207,12 +208,15 @@ class Listener:
         if assignment.entry is None:
             self._probe_failed(failure)
             return
+        now_ns = time.time_ns()
+        failure = dated(assignment.entry, failure, now_ns)
         decision = after_failure(
             assignment.entry,
             failure,
             self._live.now.retry,
             began=assignment.began,
             got_on=assignment.got_on,
+            now_ns=now_ns,
         )
         entry = self._decide(assignment.entry, failure, decision)
         if decision.pause is not Pause.NONE:

@@ -5,7 +5,7 @@ journal, clock or files.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bridge.config import RetrySettings
@@ -13,6 +13,7 @@ from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
 from bridge.errors import Trouble
 from bridge.ingest import IngestReport
+from bridge.units import SECOND_NS
 
 # A worker's deaths after which its recording is blamed; the attempt after the first runs alone.
 DEATHS_MAX = 2
@@ -27,8 +28,14 @@ STALLED = "Stalled"
 # Names of failures that count as the death of the worker.
 DEATHS = frozenset({WORKER_DIED, OUT_OF_MEMORY})
 
-# Names of failures that are about our own disk, and no attempt at anything.
+# Names of failures that are about our own disk, and no attempt at anything: what waits for room
+# comes back by itself, however long that takes.
 NO_ROOM = frozenset({"ScratchSpaceError"})
+
+# Names of failures that are about the platform's database, and no attempt for a while.
+DATABASE = frozenset({"PlatformBusyError"})
+# The fact of such a failure that says since when there has been nothing else, wall clock.
+SINCE_NS = "since_ns"
 
 # A failure that another bridge's work explains: looked at again when that may be over.
 BUSY_ELSEWHERE = "BusyElsewhereError"
@@ -90,16 +97,18 @@ def after_failure(
     *,
     began: bool,
     got_on: bool = False,
+    now_ns: int = 0,
     noise: float | None = None,
 ) -> Decision:
     """Decide how to go on with a recording whose attempt failed.
 
     Args:
         entry: The recording as the journal has it.
-        failure: What happened.
+        failure: What happened; `dated`.
         retry: How often and when to try again.
         began: Whether the attempt had got as far as sending.
         got_on: Whether topics became whole that were not before; the count starts again then.
+        now_ns: The time, wall clock.
         noise: For tests, instead of a random number in [-1, 1].
     """
     noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
@@ -107,25 +116,23 @@ def after_failure(
     state, reason, retry_in_s, pause = State.READY, failure.message, None, Pause.NONE
     if failure.error in DEATHS:
         deaths += 1
-        if deaths >= DEATHS_MAX:
-            state = State.QUARANTINED
-        else:
-            state, retry_in_s = State.WAITING, backoff_s(1, retry, noise=noise)
-            reason = f"{reason}; tried once more, alone"
+        state = State.QUARANTINED if deaths >= DEATHS_MAX else State.WAITING
+        if state is State.WAITING:
+            retry_in_s, reason = backoff_s(1, retry, noise=noise), f"{reason}; tried again, alone"
     elif failure.trouble is Trouble.OFFLINE:
         pause = Pause.OFFLINE
         interruptions += began
     elif failure.trouble is Trouble.REFUSED:
         pause = Pause.REFUSED
     elif failure.error in NO_ROOM:
-        # It comes back by itself when there is room, however long that takes.
         state, retry_in_s = State.WAITING, backoff_s(DOUBLINGS_MAX, retry, noise=noise)
-    elif failure.trouble is Trouble.REJECTED:
+    elif failure.error in DATABASE and _trouble_s(failure, now_ns) < retry.database_s:
+        interruptions += 1
+        state, retry_in_s = State.WAITING, backoff_s(interruptions, retry, noise=noise)
+    elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
         attempts += 1
-        state = State.REJECTED
-    elif failure.trouble is Trouble.POISON:
-        attempts += 1
-        state = POISON_STATES.get(failure.error, State.QUARANTINED)
+        poison = failure.trouble is Trouble.POISON
+        state = POISON_STATES.get(failure.error, State.QUARANTINED) if poison else State.REJECTED
     else:
         attempts = 1 if got_on else attempts + 1
         if got_on or attempts < retry.attempts_max:
@@ -143,6 +150,21 @@ def after_failure(
         retry_in_s=retry_in_s,
         pause=pause,
     )
+
+
+def dated(entry: Entry, failure: Failure, now_ns: int) -> Failure:
+    """Note in a failure of the platform's database since when there has been nothing else."""
+    if failure.error not in DATABASE:
+        return failure
+    before = entry.failure
+    goes_on = before is not None and before.error == failure.error
+    since_ns = before.facts.get(SINCE_NS, str(now_ns)) if goes_on and before else str(now_ns)
+    return replace(failure, facts={**failure.facts, SINCE_NS: since_ns})
+
+
+def _trouble_s(failure: Failure, now_ns: int) -> float:
+    # A clock that was set back counts as no time.
+    return max(0, now_ns - int(failure.facts.get(SINCE_NS, now_ns))) / SECOND_NS
 
 
 def after_success(report: IngestReport) -> tuple[State, str]:
