@@ -55,6 +55,7 @@ class Sending:
     Args:
         client: Connected to the platform.
         sequence: Name of the sequence.
+        fingerprint: Identity of what is sent.
         metadata: Makes the sequence's metadata when it is created.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
@@ -69,6 +70,7 @@ class Sending:
         *,
         client: MosaicoClient,
         sequence: str,
+        fingerprint: str,
         metadata: Callable[[], dict[str, Any]],
         options: IngestOptions,
         events: IngestEvents,
@@ -79,6 +81,7 @@ class Sending:
         self._before = upload
         self._client = client
         self._sequence = sequence
+        self._fingerprint = fingerprint
         self._metadata = metadata
         self._options = options
         self._events = events
@@ -152,7 +155,8 @@ class Sending:
         self._expected = {lane.topic.index: lane, **self._expected}
         if self.writer is None:
             # Reported before it exists: if the process dies right after creating it, it is known.
-            self._events.upload_changed(upload=OpenUpload(sequence=self._sequence))
+            about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
+            self._events.upload_changed(upload=about)
             self._begin(self._client.sequence_create(self._sequence, self._metadata()))
         assert self.writer is not None
         self._open_expected(self.writer)
@@ -258,6 +262,7 @@ class Sending:
             f"{loss.path.name} bytes {loss.start_bytes} to {loss.end_bytes}: {loss.reason}"
             for loss in report.losses
         ]
+        parts += report.missing
         if not report.healthy:
             parts.insert(0, "the recorder did not close this recording")
         self.writer.notify("partial: " + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
@@ -291,6 +296,7 @@ class Sending:
             session=writer.session,
             tries=(earlier.tries if earlier is not None else 0) + 1,
             rows=earlier.rows if earlier is not None and writer.resumed is not None else {},
+            fingerprint=self._fingerprint,
         )
         self._events.upload_changed(upload=self._upload)
 
