@@ -259,6 +259,11 @@ class RetrySettings(Section):
     )
     backoff_initial_s: PositiveSeconds = Field(2.0, description="Wait after the first failure.")
     backoff_max_s: PositiveSeconds = Field(300.0, description="Longest wait between attempts.")
+    database_s: Seconds = Field(
+        3600.0,
+        description="How long trouble of the platform's database (a deadlock, no free connection) "
+        "costs a recording no attempt.",
+    )
 
 
 class WorkerSettings(Section):
