@@ -11,6 +11,7 @@ from bridge.client.catalog import WHOLE, Dialect, SequenceFacts, SessionFacts, T
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
 from bridge.client.readers import TopicReader, merge_by_time
+from bridge.client.topics import TopicReceipt
 from bridge.units import SECOND_NS
 
 
@@ -81,6 +82,11 @@ class TopicHandler:
     def total_size_bytes(self) -> int | None:
         """Stored bytes."""
         return self._facts.size_bytes
+
+    @property
+    def receipt(self) -> TopicReceipt:
+        """What the platform holds of it, for comparing."""
+        return TopicReceipt.of(self._facts)
 
     @property
     def row_count(self) -> int | None:
@@ -195,6 +201,14 @@ class SequenceHandler:
         """When its sessions were finalised, nanoseconds since the epoch, in order."""
         ends = (session.completed_ns for session in self._facts.sessions)
         return sorted(end for end in ends if end is not None)
+
+    @property
+    def topic_facts(self) -> Mapping[str, TopicFacts]:
+        """What the server told of its topics together with the sequence, by their names.
+
+        Without tags and schemas; row counts only on the revisions that tell them here (G2d).
+        """
+        return {split_locator(facts.locator)[1]: facts for facts in self._facts.topics}
 
     def topic_handler(self, topic_name: str) -> TopicHandler:
         """Open one of its topics.

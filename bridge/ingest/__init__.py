@@ -2,16 +2,28 @@
 
 from bridge.ingest.earlier import Removal, Replacement, Superseded
 from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.holding import Held, Holding, contents_of, held_whole
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
-from bridge.ingest.pipeline import ingest
-from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
-from bridge.ingest.topic_lanes import plan_topics
+from bridge.ingest.passes import dry_run, plan_topics
+from bridge.ingest.portions import ingest, said_before
+from bridge.ingest.report import (
+    CHOSEN_REASONS,
+    IngestReport,
+    SequenceContent,
+    TopicOutcome,
+    TopicReport,
+    TopicRows,
+    VerificationLevel,
+)
 from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
+    "CHOSEN_REASONS",
     "BatchTargets",
+    "Held",
+    "Holding",
     "Identity",
     "IngestEvents",
     "IngestOptions",
@@ -20,14 +32,20 @@ __all__ = [
     "OpenUpload",
     "Removal",
     "Replacement",
+    "SequenceContent",
     "Superseded",
     "TopicOptions",
     "TopicOutcome",
     "TopicReport",
+    "TopicRows",
     "VerificationLevel",
     "clear_remains",
+    "contents_of",
     "custom_mappings",
+    "dry_run",
     "got_on",
+    "held_whole",
     "ingest",
     "plan_topics",
+    "said_before",
 ]

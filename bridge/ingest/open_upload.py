@@ -32,6 +32,7 @@ class OpenUpload:
         tries: Attempts that got as far as sending, this one included.
         rows: Rows of each topic whose stream was sent to its end, by the platform's name of it.
             Only the platform knows whether they arrived.
+        fingerprint: Identity of what is sent as it; empty in journals of before it was noted.
     """
 
     sequence: str
@@ -39,6 +40,7 @@ class OpenUpload:
     session: str = ""
     tries: int = 0
     rows: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
 
     @property
     def started(self) -> bool:
@@ -53,6 +55,7 @@ class OpenUpload:
             "session": self.session,
             "tries": self.tries,
             "rows": dict(self.rows),
+            "fingerprint": self.fingerprint,
         }
 
     @classmethod
@@ -64,6 +67,7 @@ class OpenUpload:
             session=str(plain["session"]),
             tries=int(plain["tries"]),
             rows={str(name): int(rows) for name, rows in plain["rows"].items()},
+            fingerprint=str(plain.get("fingerprint", "")),
         )
 
 
@@ -108,8 +112,6 @@ def is_whole(topic: TopicReport, receipt: TopicReceipt, remembered_rows: int | N
         remembered_rows: What was sent when the topic's stream was ended; None where that is
             unknown. It counts only where the platform reports no row count.
     """
-    rows = receipt.row_count if receipt.row_count is not None else remembered_rows
-    told = (receipt.start_ns, receipt.end_ns)
-    # Before G1.2 no times are reported.
-    same_times = None in told or told == (topic.start_ns, topic.end_ns)
-    return receipt.locked and rows == topic.messages_sent and same_times
+    rows = topic.messages_sent
+    known = receipt.row_count if receipt.row_count is not None else remembered_rows
+    return known == rows and receipt.holds(rows, topic.start_ns, topic.end_ns)

@@ -1,15 +1,18 @@
-"""One recording becomes one sequence: what is there already, what is sent, what is proven.
+"""Files become one sequence: what is there already, what is sent, what is proven.
+
+`portions` decides which files of a recording these are.
 
 The decisions are here; reading and converting are in `passes`, the platform's side in `sending`.
 """
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 
-from bridge.bags import NOWHERE, Survey, fingerprint, open_recording
+from bridge.bags import RecordingReader, Survey, content_of, open_recording
 from bridge.client import MosaicoClient, SequenceHandler, TopicReceipt
 from bridge.errors import (
     DamagedRecordingError,
@@ -21,57 +24,59 @@ from bridge.errors import (
     RefusedError,
     RejectedError,
 )
-from bridge.ingest.attachments import notes_on
-from bridge.ingest.earlier import remove_superseded
-from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.delivered import Holder
+from bridge.ingest.events import IngestEvents
+from bridge.ingest.holding import receipts_of
 from bridge.ingest.naming import describe, name_of
-from bridge.ingest.on_platform import Place, find_place, receipts_of
+from bridge.ingest.on_platform import Place, find_place
 from bridge.ingest.open_upload import OpenUpload, groups_of, is_whole
 from bridge.ingest.options import IngestOptions
-from bridge.ingest.passes import Passes, Reopen
-from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
+from bridge.ingest.passes import Passes
+from bridge.ingest.report import IngestReport, TopicOutcome, VerificationLevel
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import Sending
-from bridge.ingest.topic_lanes import TopicLane, enter_skipped
-from bridge.ingest.verify import compare_existing, counted_alike, verify
+from bridge.ingest.topic_lanes import TopicLane
+from bridge.ingest.verify import compare_existing, counted_alike, lacking, verify
 from bridge.mapping import TopicFilter
 from bridge.model import MessageBlock, Recording
 
 
-def ingest(
+def ingest_portion(
     recording: Recording,
     *,
     client: MosaicoClient,
     options: IngestOptions,
-    events: IngestEvents | None = None,
+    events: IngestEvents,
     upload: OpenUpload | None = None,
     resend: bool = False,
+    holder: Holder | None = None,
+    follows: Sequence[str] = (),
 ) -> IngestReport:
-    """Put a recording onto the platform as one sequence, verified and finalised.
+    """Put files onto the platform as one sequence, verified and finalised.
 
-    If the platform already holds this very content whole, nothing is sent. What an earlier try of
-    this bridge left is resumed where `upload` says how, and removed otherwise.
+    What an earlier try of this bridge left is resumed where `upload` says how, and removed
+    otherwise.
 
     Args:
-        recording: What to ingest.
+        recording: The files.
         client: Connected to the platform.
         options: All choices.
         events: Receives what happens.
         upload: The last that an earlier try passed to `IngestEvents.upload_changed`; None for none.
-        resend: Whether a finished sequence that differs from the recording is removed and sent
-            again; otherwise it is left alone, and the report says what it lacks.
+        resend: Whether a finished sequence that differs from the files is removed and sent again;
+            otherwise it is left alone, and the report says what it lacks.
+        holder: The sequence that holds them already; it is compared and nothing is sent. None where
+            they are to be sent.
+        follows: Sequences that hold the rest of the recording, for the metadata.
 
     Returns:
         What became of every topic and message.
 
     Raises:
-        RecordingError: The recording cannot be read, changed meanwhile, or holds nothing to send.
+        RecordingError: The files cannot be read, changed meanwhile, or hold nothing to send.
         ServerError: The platform is away, refuses or rejects; `trouble` says which.
         VerificationError: The platform holds something else than was sent.
     """
-    started = time.perf_counter()
-    listener = events if events is not None else NoEvents()
-    known = upload if upload is not None and upload.started else None
     reopen = partial(
         open_recording,
         recording,
@@ -79,57 +84,74 @@ def ingest(
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
     )
-    report = _until_told_whole(
-        reopen, client=client, options=options, events=listener, upload=known, resend=resend
+    return _until_told_whole(
+        reopen,
+        client=client,
+        options=options,
+        events=events,
+        upload=upload,
+        resend=resend,
+        holder=holder,
+        follows=follows,
     )
-    if options.supersedes is not None and options.supersedes.remove:
-        report.replaced = remove_superseded(
-            client,
-            options.supersedes,
-            instance=options.identity.instance,
-            whole=report.complete,
-            patient=not options.identity.final,
-        )
-    report.seconds = time.perf_counter() - started
-    listener.finished(report=report)
-    return report
 
 
 def _until_told_whole(
-    reopen: Reopen,
+    reopen: Callable[..., RecordingReader],
     *,
     client: MosaicoClient,
     options: IngestOptions,
     events: IngestEvents,
     upload: OpenUpload | None,
     resend: bool,
+    holder: Holder | None,
+    follows: Sequence[str],
 ) -> IngestReport:
     """Start again as often as what is on the platform cannot be built on.
 
-    That is at most twice: what was left there is removed once, and damage is announced once.
+    That is at most three times: what was left there is removed once, damage is announced once, and
+    a file that lied about its channels is not believed a second time.
     """
     takes_up = upload is not None
     found: Survey | None = None
+    thorough = False
     while True:
         started = time.perf_counter()
-        with reopen() as reader:
+        opened = partial(reopen, thorough=thorough)
+        with opened() as reader:
             events.stage_finished(stage="open", seconds=time.perf_counter() - started)
             if found is None and not reader.healthy:
-                found = taken_survey(reopen, events)
-            passes = Passes(reader, options=options, events=events, reopen=reopen)
+                found = taken_survey(opened, events)
+                if found.misled:
+                    found, thorough = None, True
+                    continue
+            passes = Passes(reader, options=options, events=events, reopen=opened)
             run = _Run(
-                passes, client=client, options=options, events=events, upload=upload, survey=found
+                passes,
+                client=client,
+                options=options,
+                events=events,
+                upload=upload,
+                survey=found,
+                follows=follows,
             )
             try:
-                return run.execute(takes_up=takes_up, resend=resend)
+                return run.execute(takes_up=takes_up, resend=resend, holder=holder)
             except _StartOverError:
                 takes_up = resend = False
+                holder = None
+            except _MisledError:
+                found, thorough = None, True
             except UnannouncedDamageError:
-                found = taken_survey(reopen, events)
+                found = taken_survey(opened, events)
 
 
 class _StartOverError(Exception):
     """What the platform has of the recording cannot be built on; it is removed, or about to be."""
+
+
+class _MisledError(Exception):
+    """Messages were left out since a file lacks their channels where it lists all of them."""
 
 
 class _Run:
@@ -144,9 +166,12 @@ class _Run:
         events: IngestEvents,
         upload: OpenUpload | None,
         survey: Survey | None,
+        follows: Sequence[str],
     ) -> None:
         self.survey = survey
+        self.follows = follows
         self.goes_on = survey is not None
+        self.trusts_again = False
         self.passes = passes
         self.reader = passes.reader
         self.topics = passes.topics
@@ -154,9 +179,9 @@ class _Run:
         self.options = options
         self.events = events
         self.upload = upload
-        self.identity = fingerprint(passes.reader.recording)
+        self.content = content_of(passes.reader.recording)
 
-    def execute(self, *, takes_up: bool, resend: bool) -> IngestReport:
+    def execute(self, *, takes_up: bool, resend: bool, holder: Holder | None) -> IngestReport:
         """Send everything, or find that it is there already.
 
         Raises:
@@ -166,7 +191,7 @@ class _Run:
         blocks = iter(self.reader.blocks())
         first = next(blocks, None)
         start_ns = int(first.log_times_ns.min()) if first is not None else None
-        name = name_of(self.reader.recording, self.identity, start_ns, self.options)
+        name = name_of(self.reader.recording, self.content.fingerprint, start_ns, self.options)
         self.events.started(
             recording=str(self.reader.recording.path),
             sequence=name,
@@ -177,11 +202,14 @@ class _Run:
             self.events.topic_planned(topic=topic)
         if first is None or not self.passes.lanes:
             raise self._nothing_to_send()
+        if holder is not None:
+            blocks = chain([first], blocks)
+            return self._found(holder.handler, blocks, resend=resend, exact=holder.exact)
 
         place = find_place(
             self.client,
             name,
-            fingerprint=self.identity,
+            fingerprint=self.content.fingerprint,
             identity=self.options.identity,
             upload=self.upload if takes_up else None,
             salvaged=self.survey is not None,
@@ -189,28 +217,58 @@ class _Run:
         if place.salvaged and self.survey is None:
             raise UnannouncedDamageError
         if place.whole is not None:
-            return self._found(place.whole, chain([first], blocks), resend=resend)
+            return self._found(place.whole, chain([first], blocks), resend=resend, exact=True)
         return self._send(place, chain([first], blocks))
 
     def _found(
-        self, handler: SequenceHandler, blocks: Iterator[MessageBlock], *, resend: bool
+        self,
+        handler: SequenceHandler,
+        blocks: Iterator[MessageBlock],
+        *,
+        resend: bool,
+        exact: bool,
     ) -> IngestReport:
-        """Compare what is there already with the recording, as exactly as it takes."""
+        """Compare what is there already with the files, as exactly as it takes.
+
+        A sequence that holds more than these files is never removed: it may be the last copy of
+        the rest.
+        """
         report = self._report(handler.name)
+        if not exact:
+            return self._found_among_others(report, handler, blocks)
         lanes = self.passes.lanes
         held = receipts_of(handler)
         if self.reader.healthy and not resend and counted_alike(lanes.values(), held):
             report.verification = VerificationLevel.COUNTS
         else:
             self.passes.rehearse(self.client, blocks, lanes)
-            self._account()
-            self._enter_rest(report)
+            if self.reader.misled:
+                raise _MisledError
+            self.passes.account()
+            self.passes.enter_rest(report)
             report.verification, differences = compare_existing(lanes.values(), held)
             if differences and resend:
                 self._remove(handler.name, differences)
                 raise _StartOverError
             report.notes += differences
+        report.already_there = True
         report.notes.append("the platform had this recording already; nothing was sent")
+        return report
+
+    def _found_among_others(
+        self, report: IngestReport, handler: SequenceHandler, blocks: Iterator[MessageBlock]
+    ) -> IngestReport:
+        """Compare a sequence that holds more than these files: it has their rows at least."""
+        lanes = self.passes.lanes
+        self.passes.rehearse(self.client, blocks, lanes)
+        if self.reader.misled:
+            raise _MisledError
+        self.passes.account()
+        self.passes.enter_rest(report)
+        lacks = lacking(lanes.values(), receipts_of(handler))
+        report.verification = VerificationLevel.NONE if lacks else VerificationLevel.CLOSED
+        report.notes += lacks
+        report.notes.append("the platform had these files already; nothing was sent")
         return report
 
     def _remove(self, sequence: str, differences: list[str]) -> None:
@@ -220,7 +278,8 @@ class _Run:
             PreconditionError: The platform does not let it be deleted.
         """
         try:
-            self.client.sequence_delete(sequence)
+            with suppress(NotFoundError):
+                self.client.sequence_delete(sequence)
         except (RejectedError, RefusedError) as error:
             raise PreconditionError(
                 f"{sequence} differs from the recording and cannot be removed ({error.message}): "
@@ -236,8 +295,14 @@ class _Run:
         sending = Sending(
             client=self.client,
             sequence=place.sequence,
+            fingerprint=self.content.fingerprint,
             metadata=lambda: describe(
-                self.reader, self.identity, self.topics, self.options, survey=self.survey
+                self.reader,
+                self.content,
+                self.topics,
+                self.options,
+                survey=self.survey,
+                follows=self.follows,
             ),
             options=self.options,
             events=self.events,
@@ -251,7 +316,7 @@ class _Run:
             else:
                 whole = self._send_rest(sending, blocks, resumes=place.resumes)
             self._check_sound(sending)
-            self._account()
+            self.passes.account()
             self.events.stage_finished(stage="read", seconds=self.passes.read_s)
             self.events.stage_finished(stage="convert", seconds=self.passes.convert_s)
             self.events.stage_finished(stage="send", seconds=sending.send_s)
@@ -265,9 +330,10 @@ class _Run:
                 sending.writer,
                 [lane.report for lane in whole],
                 self.options.verification,
+                notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            self._enter_rest(report)
+            self.passes.enter_rest(report)
             sending.notify(report)
             finalizing = time.perf_counter()
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)
@@ -311,13 +377,15 @@ class _Run:
 
         Raises:
             UnannouncedDamageError: What was sent so far is to be removed.
+            _MisledError: Likewise, since a file was wrong about its channels.
             ServerError: The platform cannot be asked what the key permits.
         """
-        if self.goes_on or not self.reader.is_damaged:
+        misled = self.reader.misled and not self.trusts_again
+        if not misled and (self.goes_on or not self.reader.is_damaged):
             return
         if sending.writer is None or may_delete(self.client):
-            raise UnannouncedDamageError
-        self.goes_on = True
+            raise _MisledError if misled else UnannouncedDamageError
+        self.goes_on = self.trusts_again = True
 
     def _take_up(self, sending: Sending) -> dict[str, TopicReceipt]:
         try:
@@ -338,38 +406,18 @@ class _Run:
         name = lane.report.platform_name
         return is_whole(lane.report, held[name], self.upload.rows.get(name))
 
-    def _account(self) -> None:
-        strays = TopicReport(name="", msgtype="", outcome=TopicOutcome.SKIPPED)
-        for (index, reason), count in self.reader.tally.skipped.items():
-            topic = strays if index == NOWHERE else self.topics[index]
-            enter_skipped(topic, reason, count, self.events)
-        if strays.messages_skipped:
-            strays.reason = ", ".join(strays.messages_skipped)
-            self.topics.append(strays)
-
-        for topic in self.topics:
-            if topic.outcome is TopicOutcome.SKIPPED and not topic.messages_skipped:
-                # All files have been read and held nothing of it, so nothing is missing.
-                topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
-
     def _report(self, sequence: str) -> IngestReport:
         return IngestReport(
             recording=str(self.reader.recording.path),
             sequence=sequence,
-            fingerprint=self.identity,
+            fingerprint=self.content.fingerprint,
             topics=self.topics,
             healthy=self.reader.healthy,
             verification=VerificationLevel.NONE,
             recorded_bytes=self.reader.recorded_bytes,
+            missing=[f"{name}: {why}" for name, why in self.reader.recording.missing.items()],
             notes=[*self.reader.recording.notes, *self._idle_patterns()],
         )
-
-    def _enter_rest(self, report: IngestReport) -> None:
-        """Enter what reading has left besides messages; to be called after the last block."""
-        tally = self.reader.tally
-        report.losses = list(tally.losses)
-        report.messages_unverifiable = tally.unverified_messages
-        report.notes += notes_on(tally.extras)
 
     def _idle_patterns(self) -> list[str]:
         wanted = TopicFilter(self.options.topics)
