@@ -206,7 +206,7 @@ class DefinitionSettings(Section):
 
 
 class ReadingSettings(Section):
-    """What a file may claim before that part of it is refused, so that none exhausts memory."""
+    """What a file may claim, so that none exhausts memory, and what of a damaged one is read."""
 
     chunk_bytes_max: int = Field(
         256 * MEBIBYTE,
@@ -222,6 +222,12 @@ class ReadingSettings(Section):
     )
     definition_bytes_max: int = Field(
         4 * MEBIBYTE, gt=0, description="The longest message definition, with all it refers to."
+    )
+    keep_doubtful_chunks: bool = Field(
+        default=True,
+        description="Whether messages are read from an MCAP chunk whose checksum is wrong or that "
+        "cannot be decompressed to its end: something of it is altered, and nothing shows what. "
+        "Either way the recording counts as damaged.",
     )
 
 
@@ -253,6 +259,11 @@ class RetrySettings(Section):
     )
     backoff_initial_s: PositiveSeconds = Field(2.0, description="Wait after the first failure.")
     backoff_max_s: PositiveSeconds = Field(300.0, description="Longest wait between attempts.")
+    database_s: Seconds = Field(
+        3600.0,
+        description="How long trouble of the platform's database (a deadlock, no free connection) "
+        "costs a recording no attempt.",
+    )
 
 
 class WorkerSettings(Section):
@@ -292,6 +303,12 @@ class DisposalSettings(Section):
         "counts",
         description="How much must be proven before a recording may be moved or deleted; levels as "
         "in ingest.verification, weakest first.",
+    )
+    proof_max_age_s: PositiveSeconds = Field(
+        86_400.0,
+        description="The platform is asked right before a recording is moved or deleted. Where it "
+        "does not answer and less than free_min_bytes of space is free, proof that is no older "
+        "than this counts.",
     )
     retain_days: float = Field(
         0.0, ge=0, description="Days that recordings stay after they were sent; 0 for none."
