@@ -10,10 +10,23 @@ import typer
 
 from bridge.bags import RecordingReader, load_recording, open_recording
 from bridge.cli.options import AsJson, ConfigFile
+from bridge.cli.paths import find_named
 from bridge.cli.report import OUTCOME_STYLES, print_contradictions
-from bridge.cli.terminal import Exit, cell, out, print_json, size, table
+from bridge.cli.terminal import (
+    Exit,
+    cell,
+    exit_code,
+    has_room,
+    out,
+    print_error,
+    print_json,
+    show,
+    size,
+    table,
+)
 from bridge.compose import ingest_options
 from bridge.config import load_settings
+from bridge.errors import BridgeError, RecordingError
 from bridge.ingest import (
     CHOSEN_REASONS,
     IngestOptions,
@@ -27,7 +40,9 @@ from bridge.model import Loss
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A bag: a folder or a file.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Bags, or folders to search for bags.", metavar="PATH...")
+    ],
     config: ConfigFile = None,
     json: AsJson = False,
     quick: Annotated[
@@ -36,10 +51,64 @@ def inspect(
 ) -> int:
     """Show the topics of a recording, how each would be mapped, what is damaged and what is not.
 
-    Reads and converts all of it, sends nothing, writes nothing. Exits with 0 for a recording that
-    would arrive whole, 3 for one that would arrive in part, 65 for one of which nothing would.
+    Reads and converts all of it, sends nothing, writes nothing. A folder that is not a recording
+    itself is searched for recordings. Exits with 0 where all would arrive whole, 3 where something
+    would arrive in part or not at all, 65 where nothing would, and with the code of the first
+    error where one cannot be read.
     """
     options = ingest_options(load_settings(config))
+    named = find_named(paths)
+    several = named.searched or len(paths) > 1
+    failures = list(named.failures)
+    seen: list[Inspected] = []
+    for path in named.recordings:
+        try:
+            found = _inspect(path, options, quick=quick, shown=not json)
+        except RecordingError as error:
+            failures.append((path, error))
+        else:
+            seen.append(found)
+            if several and not json:
+                out.print()
+    if json and not several and seen:
+        print_json(seen[0].as_json)
+    elif json:
+        print_json(
+            {
+                "recordings": [found.as_json for found in seen],
+                "failures": [{"path": str(path), **error.facts()} for path, error in failures],
+            }
+        )
+    elif several:
+        _print_summary(seen, failures)
+    for _, failure in failures:
+        print_error(failure)
+    if failures:
+        return exit_code(failures[0][1])
+    exits = {found.exit for found in seen}
+    return exits.pop() if len(exits) == 1 else Exit.PARTIAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What was found in one recording.
+
+    Attributes:
+        path: The recording.
+        exit: The exit code that says how much of it would arrive.
+        size_bytes: Size of its files.
+        messages: How many messages it has; None where that is not known.
+        as_json: Everything, as plain JSON values.
+    """
+
+    path: Path
+    exit: Exit
+    size_bytes: int
+    messages: int | None
+    as_json: dict[str, Any]
+
+
+def _inspect(path: Path, options: IngestOptions, *, quick: bool, shown: bool) -> Inspected:
     recording = load_recording(path)
     opened = partial(
         open_recording,
@@ -51,10 +120,29 @@ def inspect(
     with opened() as reader:
         seen = _looked_at(reader, options, quick=quick)
         if not reader.misled:
-            return _show(seen, json=json)
+            return _inspected(path, seen, shown=shown)
     # A file lacks channels where it lists all of them.
     with opened(thorough=True) as reader:
-        return _show(_looked_at(reader, options, quick=quick), json=json)
+        return _inspected(path, _looked_at(reader, options, quick=quick), shown=shown)
+
+
+_RESULTS = {
+    Exit.OK: "[green]whole[/]",
+    Exit.PARTIAL: "[yellow]in part[/]",
+    Exit.BAD_RECORDING: "[red]nothing[/]",
+}
+
+
+def _print_summary(seen: list[Inspected], failures: list[tuple[Path, BridgeError]]) -> None:
+    made = table([("recording", "left"), ("messages", "right"), ("size", "right"),
+                  ("would arrive", "fold")])  # fmt: skip
+    for found in seen:
+        count = "?" if found.messages is None else f"{found.messages:,}"
+        result = _RESULTS[found.exit]
+        made.add_row(cell(found.path.name), count, size(found.size_bytes), result)
+    for path, error in failures:
+        made.add_row(cell(path.name), "-", "-", f"[red]not at all[/]: {cell(error.message)}")
+    show(made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +194,16 @@ def _looked_at(reader: RecordingReader, options: IngestOptions, *, quick: bool) 
     return _Seen(reader=reader, report=report, found=None, closed=closed)
 
 
-def _show(seen: _Seen, *, json: bool) -> Exit:
-    if json:
-        print_json(_as_json(seen))
-    else:
+def _inspected(path: Path, seen: _Seen, *, shown: bool) -> Inspected:
+    if shown:
         _print(seen)
-    return seen.exit
+    return Inspected(
+        path=path,
+        exit=seen.exit,
+        size_bytes=seen.reader.recorded_bytes,
+        messages=seen.reader.message_count if seen.found is None else seen.found.total(),
+        as_json=_as_json(seen),
+    )
 
 
 def _print(seen: _Seen) -> None:
@@ -121,13 +213,14 @@ def _print(seen: _Seen) -> None:
         f"{cell(str(recording.path))}: {len(recording.files)} files, "
         f"{size(seen.reader.recorded_bytes)}, {state}"
     )
+    roomy = has_room()
     made = table(
         [
             ("topic", "left"),
-            ("type", "left"),
+            *([("type", "left")] if roomy else []),
             ("messages", "right"),
             ("ontology", "left"),
-            ("outcome", "left"),
+            ("outcome", "fold"),
         ],
     )
     for topic in report.topics:
@@ -135,12 +228,12 @@ def _print(seen: _Seen) -> None:
         count = _count(topic, seen.found)
         made.add_row(
             cell(topic.name),
-            cell(topic.msgtype),
+            *([cell(topic.msgtype)] if roomy else []),
             "?" if count is None else f"{count:,}",
             cell(topic.ontology_tag) or "-",
             f"[{style}]{topic.outcome}[/]" + (f" ({cell(topic.reason)})" if topic.reason else ""),
         )
-    out.print(made)
+    show(made)
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
     print_contradictions(report)

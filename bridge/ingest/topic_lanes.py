@@ -10,7 +10,7 @@ from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
 from bridge.definitions import canonical_text, missing_definition_hint, parse_definition
-from bridge.errors import BridgeError, DefinitionError, RejectedError
+from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
@@ -219,5 +219,9 @@ def _first_match(name: str, by_pattern: Mapping[str, Choice]) -> Choice | None:
 
 
 def is_the_topics_fault(error: BridgeError) -> bool:
-    """Return whether an error concerns one topic's content rather than the connection."""
-    return isinstance(error, RejectedError | DefinitionError)
+    """Return whether an error concerns one topic's content rather than the connection.
+
+    A topic that the platform does not know any more was deleted there, which is no fault of it.
+    """
+    missing = isinstance(error, NotFoundError)
+    return isinstance(error, RejectedError | DefinitionError) and not missing
