@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
 
 MESSAGES = 5
-EXTENSIONS = ("mcap", "db3", "bag")
+# In every run one format and unit; the others, and the stories that are their kin, in the long one.
+SLOW = pytest.mark.slow
+FORMATS = ["mcap", pytest.param("db3", marks=SLOW), pytest.param("bag", marks=SLOW)]
 PAYLOAD = b"\0\1\0\0" + (2).to_bytes(4, "little") + b"x\0"
 DATE = "2026_06_01-10"
 
@@ -157,14 +159,14 @@ class Field:
             path.unlink()
 
 
-@pytest.fixture(params=["G2d", "G1.2"] if os.environ.get("MOSAICO_TEST_ALL") else ["G2d"])
-def server(request: pytest.FixtureRequest, bridge: "Bridge") -> Iterator[int]:
-    with bridge.platform(request.param) as running:
+@pytest.fixture
+def server(bridge: "Bridge") -> Iterator[int]:
+    with bridge.platform() as running:
         bridge.overrides |= {"watch.settle_s": 0.2, "watch.stale_s": 0.2}
         yield running.port
 
 
-@pytest.fixture(params=EXTENSIONS)
+@pytest.fixture(params=FORMATS)
 def field(request: pytest.FixtureRequest, bridge: "Bridge", server: int) -> Field:
     return Field(bridge, server, request.param)
 
@@ -174,7 +176,7 @@ def mcap_field(bridge: "Bridge", server: int) -> Field:
     return Field(bridge, server, "mcap")
 
 
-UNITS = pytest.mark.parametrize("unit", ["recording", "split"])
+UNITS = pytest.mark.parametrize("unit", ["recording", pytest.param("split", marks=SLOW)])
 
 
 @UNITS
@@ -192,6 +194,7 @@ def test_lyrical_splits_with_metadata_at_the_end(field: Field, unit: str) -> Non
     assert field.arrived(0, 1, 2)
 
 
+@SLOW
 def test_lone_files_named_by_date_and_clock(field: Field) -> None:
     """Each is a recording of its own, also while the next one is always open."""
     for number in range(3):
@@ -203,6 +206,11 @@ def test_lone_files_named_by_date_and_clock(field: Field) -> None:
 
 
 @UNITS
+@pytest.mark.parametrize(
+    "field",
+    ["bag", pytest.param("mcap", marks=SLOW), pytest.param("db3", marks=SLOW)],
+    indirect=True,
+)
 def test_lone_splits_that_arrive_between_two_looks(field: Field, unit: str) -> None:
     """What was sent stays sent; each look sends the new ones only."""
     field.bridge.overrides["ingest.unit"] = unit
@@ -217,6 +225,7 @@ def test_lone_splits_that_arrive_between_two_looks(field: Field, unit: str) -> N
         assert "3 of 4 parts were sent before, as" in entry.reason
 
 
+@SLOW
 def test_recorder_of_ros1_in_the_watched_folder_goes_up_once(bridge: "Bridge", server: int) -> None:
     """While the next split is `.active` nothing goes; then all of it, as one sequence."""
     field = Field(bridge, server, "bag")
@@ -237,7 +246,7 @@ def test_recorder_of_ros1_in_the_watched_folder_goes_up_once(bridge: "Bridge", s
     assert set(bridge.entries()) == {"drive_0.bag"}
 
 
-@pytest.mark.parametrize("unit", ["recording", "split"])
+@UNITS
 def test_bag_whose_recorder_was_killed_is_salvaged(
     bridge: "Bridge", server: int, unit: str
 ) -> None:
@@ -260,7 +269,9 @@ UNSETTLED = {"discovered", "settling", "ready", "sending", "verified", "waiting"
 
 
 @UNITS
-@pytest.mark.parametrize("lost", [False, True], ids=["journal", "journal lost"])
+@pytest.mark.parametrize(
+    "lost", [pytest.param(False, marks=SLOW), True], ids=["journal", "journal lost"]
+)
 def test_cleaner_deletes_the_oldest_splits(field: Field, unit: str, *, lost: bool) -> None:
     """The rest is known as sent, with the journal and without it."""
     field.bridge.overrides["ingest.unit"] = unit
@@ -279,6 +290,7 @@ def test_cleaner_deletes_the_oldest_splits(field: Field, unit: str, *, lost: boo
     assert not field.states().keys() & {"ignored", "quarantined", "rejected", *UNSETTLED}
 
 
+@SLOW
 def test_metadata_dropped_into_the_root(field: Field) -> None:
     """It joins nothing there: what was sent stays what it is, and the folder stays."""
     names = ("a", "b", "c")
@@ -293,7 +305,15 @@ def test_metadata_dropped_into_the_root(field: Field) -> None:
     assert field.bridge.watched.is_dir()
 
 
-@pytest.mark.parametrize("content", [None, b"", b"version https://git-lfs.github.com/spec/v1\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        pytest.param(b"", marks=SLOW),
+        pytest.param(b"version https://git-lfs.github.com/spec/v1\n", marks=SLOW),
+    ],
+    ids=["missing", "empty", "pointer"],
+)
 def test_listed_split_that_is_missing_makes_it_partial(field: Field, content: bytes | None) -> None:
     """Missing, empty or a pointer: what is there goes up, the rest is told, nothing is deleted."""
     field.bridge.overrides |= {"disposal.mode": "delete"}
@@ -359,6 +379,7 @@ def test_failed_question_with_lost_journal_sends_nothing(
     assert field.bridge.entries()["other.mcap"].state is State.FINALISED
 
 
+@SLOW
 @UNITS
 def test_ingest_on_the_command_line_obeys_the_same_rule(field: Field, unit: str) -> None:
     """Over splits, twice, and beside what the daemon has sent: each message once."""
@@ -394,6 +415,7 @@ def test_name_that_is_used_again_replaces_nothing(field: Field) -> None:
     assert field.arrived(0, 1)
 
 
+@SLOW
 def test_other_drive_under_the_name_of_one_that_was_taken_away(field: Field) -> None:
     """A person moves the first drive away between two looks; the next is another recording."""
     field.bridge.overrides |= {"watch.on_change": "replace"}
@@ -405,10 +427,9 @@ def test_other_drive_under_the_name_of_one_that_was_taken_away(field: Field) -> 
     assert field.arrived(0, 1)
 
 
-@pytest.mark.parametrize("point", ["disposed", "unlink"])
-def test_kill_between_two_unlinks(bridge: "Bridge", server: int, point: str) -> None:
+@SLOW
+def test_kill_between_two_unlinks(bridge: "Bridge", server: int) -> None:
     """What a disposal that was cut off has left is not sent again, and goes in the end."""
-    del point
     field = Field(bridge, server, "mcap")
     names = [f"drive_{number}" for number in range(3)]
     for number, name in enumerate(names):
@@ -425,6 +446,7 @@ def test_kill_between_two_unlinks(bridge: "Bridge", server: int, point: str) -> 
     assert bridge.entries()["drive"].state is State.DISPOSED
 
 
+@SLOW
 @pytest.mark.parametrize("kept", [2, 1])
 def test_archive_that_fills_up_between_two_moves(mcap_field: Field, kept: int) -> None:
     """The files that could not be moved yet are known as sent, and follow when there is room."""
@@ -445,6 +467,7 @@ def test_archive_that_fills_up_between_two_moves(mcap_field: Field, kept: int) -
     assert sorted(path.name for path in archive.rglob("*.mcap")) == [f"{n}.mcap" for n in names]
 
 
+@SLOW
 def test_what_comes_back_is_asked_for(mcap_field: Field) -> None:
     """A backup copy that is put back because the platform lost the sequence is sent again."""
     field, bridge = mcap_field, mcap_field.bridge
@@ -460,6 +483,7 @@ def test_what_comes_back_is_asked_for(mcap_field: Field) -> None:
     assert field.arrived(0)
 
 
+@SLOW
 def test_parts_shared_by_two_in_the_queue_are_sent_once(mcap_field: Field) -> None:
     """A copy of one split beside the whole recording: whichever comes first, the other asks."""
     field = mcap_field
