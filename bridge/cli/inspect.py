@@ -1,5 +1,6 @@
 """`mosaico-bridge inspect`: what is in a recording, and what would become of it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,16 +8,31 @@ import typer
 
 from bridge.bags import RecordingReader, Survey, load_recording, open_recording, survey
 from bridge.cli.options import AsJson, ConfigFile
+from bridge.cli.paths import find_named
 from bridge.cli.report import OUTCOME_STYLES
-from bridge.cli.terminal import Exit, cell, out, print_json, size, table
+from bridge.cli.terminal import (
+    Exit,
+    cell,
+    exit_code,
+    has_room,
+    out,
+    print_error,
+    print_json,
+    show,
+    size,
+    table,
+)
 from bridge.compose import ingest_options
 from bridge.config import load_settings
-from bridge.ingest import TopicReport, plan_topics
+from bridge.errors import BridgeError, RecordingError
+from bridge.ingest import IngestOptions, TopicReport, plan_topics
 from bridge.model import Loss
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A bag: a folder or a file.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Bags, or folders to search for bags.", metavar="PATH...")
+    ],
     config: ConfigFile = None,
     json: AsJson = False,
     quick: Annotated[
@@ -25,10 +41,62 @@ def inspect(
 ) -> int:
     """Show the topics of a recording, how each would be mapped, what is damaged and what is not.
 
-    Reads all of it, sends nothing, writes nothing. Exits with 0 for a recording that would arrive
-    whole, 3 for one that would arrive in part.
+    Reads all of it, sends nothing, writes nothing. A folder that is not a recording itself is
+    searched for recordings. Exits with 0 for a recording that would arrive whole, 3 for one that
+    would arrive in part, otherwise with the code of the first error; of several the worst counts.
     """
     options = ingest_options(load_settings(config))
+    named = find_named(paths)
+    several = named.searched or len(paths) > 1
+    failures = list(named.failures)
+    seen: list[Inspected] = []
+    for path in named.recordings:
+        try:
+            found = _inspect(path, options, quick=quick, shown=not json)
+        except RecordingError as error:
+            failures.append((path, error))
+        else:
+            seen.append(found)
+            if several and not json:
+                out.print()
+    if json and not several and seen:
+        print_json(seen[0].as_json)
+    elif json:
+        print_json(
+            {
+                "recordings": [found.as_json for found in seen],
+                "failures": [{"path": str(path), **error.facts()} for path, error in failures],
+            }
+        )
+    elif several:
+        _print_summary(seen, failures)
+    for _, failure in failures:
+        print_error(failure)
+    if failures:
+        return exit_code(failures[0][1])
+    return Exit.OK if all(found.whole for found in seen) else Exit.PARTIAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What was found in one recording.
+
+    Attributes:
+        path: The recording.
+        whole: Whether all of it would arrive.
+        size_bytes: Size of its files.
+        messages: How many messages it has; None where that is not known.
+        as_json: Everything, as plain JSON values.
+    """
+
+    path: Path
+    whole: bool
+    size_bytes: int
+    messages: int | None
+    as_json: dict[str, Any]
+
+
+def _inspect(path: Path, options: IngestOptions, *, quick: bool, shown: bool) -> Inspected:
     recording = load_recording(path)
     with open_recording(
         recording,
@@ -39,12 +107,27 @@ def inspect(
         topics = plan_topics(reader, options)
         closed = reader.healthy
         found = None if quick else survey(reader)
-        if json:
-            print_json(_as_json(reader, topics, found, closed=closed))
-        else:
+        if shown:
             _print(reader, topics, found, closed=closed)
-        whole = closed and not reader.tally.losses
-    return Exit.OK if whole else Exit.PARTIAL
+        return Inspected(
+            path=path,
+            whole=closed and not reader.tally.losses,
+            size_bytes=reader.recorded_bytes,
+            messages=reader.message_count if found is None else found.messages.total(),
+            as_json=_as_json(reader, topics, found, closed=closed),
+        )
+
+
+def _print_summary(seen: list[Inspected], failures: list[tuple[Path, BridgeError]]) -> None:
+    made = table([("recording", "left"), ("messages", "right"), ("size", "right"),
+                  ("would arrive", "fold")])  # fmt: skip
+    for found in seen:
+        count = "?" if found.messages is None else f"{found.messages:,}"
+        result = "[green]whole[/]" if found.whole else "[yellow]in part[/]"
+        made.add_row(cell(found.path.name), count, size(found.size_bytes), result)
+    for path, error in failures:
+        made.add_row(cell(path.name), "-", "-", f"[red]not at all[/]: {cell(error.message)}")
+    show(made)
 
 
 def _print(
@@ -56,25 +139,26 @@ def _print(
         f"{cell(str(recording.path))}: {len(recording.files)} files, "
         f"{size(reader.recorded_bytes)}, {state}"
     )
+    roomy = has_room()
     made = table(
         [
             ("topic", "left"),
-            ("type", "left"),
+            *([("type", "left")] if roomy else []),
             ("messages", "right"),
             ("ontology", "left"),
-            ("outcome", "left"),
+            ("outcome", "fold"),
         ],
     )
     for topic, count in zip(topics, _counts(topics, found), strict=True):
         style = OUTCOME_STYLES[topic.outcome]
         made.add_row(
             cell(topic.name),
-            cell(topic.msgtype),
+            *([cell(topic.msgtype)] if roomy else []),
             "?" if count is None else f"{count:,}",
             cell(topic.ontology_tag) or "-",
             f"[{style}]{topic.outcome}[/]" + (f" ({cell(topic.reason)})" if topic.reason else ""),
         )
-    out.print(made)
+    show(made)
     for note in recording.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
     for loss in reader.tally.losses:

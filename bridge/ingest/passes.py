@@ -198,6 +198,9 @@ class Passes:
             if block.topic not in wanted:
                 others(block)
                 continue
+            self._events.messages_read(
+                topic=self.topics[block.topic].name, messages=len(block.starts)
+            )
             expect(self.lanes[block.topic])
             for due in batcher.add(block):
                 self._convert(due, take)

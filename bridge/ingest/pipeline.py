@@ -243,6 +243,7 @@ class _Run:
                 self._remove(handler.name, differences)
                 raise _StartOverError
             report.notes += differences
+        report.already_there = True
         report.notes.append("the platform had this recording already; nothing was sent")
         return report
 

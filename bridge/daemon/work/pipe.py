@@ -245,6 +245,7 @@ def encode(message: Message) -> bytes:
                 "kind": "progress",
                 "recorded_bytes": progress.recorded_bytes,
                 "messages": dict(progress.messages),
+                "read": dict(progress.read),
                 "arrow_bytes": dict(progress.arrow_bytes),
                 "batches": dict(progress.batches),
                 "skipped": [[*who, count] for who, count in progress.skipped.items()],
@@ -290,6 +291,7 @@ def _progressed(plain: Mapping[str, Any]) -> Message:
         progress=Progress(
             recorded_bytes=plain["recorded_bytes"],
             messages=plain["messages"],
+            read=plain["read"],
             arrow_bytes=plain["arrow_bytes"],
             batches=plain["batches"],
             skipped={(topic, why): count for topic, why, count in plain["skipped"]},
@@ -338,6 +340,7 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         parts=plain.get("parts", 0),
         parts_before=plain.get("parts_before", 0),
         missing=list(plain.get("missing", ())),
+        already_there=plain.get("already_there", False),
     )
 
 
