@@ -256,6 +256,7 @@ def print_report(report: IngestReport) -> None:
         )
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
+    print_contradictions(report)
     for loss in report.losses:
         out.print(
             f"[yellow]lost:[/] bytes {loss.start_bytes:,} to {loss.end_bytes:,} of "
@@ -311,3 +312,12 @@ def print_summary(
     total = results.total()
     counted = ", ".join(f"{count:,} {result}" for result, count in results.items())
     out.print(f"{total:,} recording{'' if total == 1 else 's'}: {counted}", soft_wrap=True)
+
+
+def print_contradictions(report: IngestReport) -> None:
+    """Print the claims of the recorder that the data contradict."""
+    for claim, count in report.contradictions.items():
+        often = f" ({count:,} times)" if count > 1 else ""
+        out.print(
+            f"[dim]wrong claim: {cell(claim)}{often}; the data were believed[/]", soft_wrap=True
+        )

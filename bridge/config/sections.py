@@ -206,7 +206,7 @@ class DefinitionSettings(Section):
 
 
 class ReadingSettings(Section):
-    """What a file may claim before that part of it is refused, so that none exhausts memory."""
+    """What a file may claim, so that none exhausts memory, and what of a damaged one is read."""
 
     chunk_bytes_max: int = Field(
         256 * MEBIBYTE,
@@ -222,6 +222,12 @@ class ReadingSettings(Section):
     )
     definition_bytes_max: int = Field(
         4 * MEBIBYTE, gt=0, description="The longest message definition, with all it refers to."
+    )
+    keep_doubtful_chunks: bool = Field(
+        default=True,
+        description="Whether messages are read from an MCAP chunk whose checksum is wrong or that "
+        "cannot be decompressed to its end: something of it is altered, and nothing shows what. "
+        "Either way the recording counts as damaged.",
     )
 
 

@@ -164,6 +164,8 @@ class IngestReport:
         sha256: The SHA-256 of every file by its name, hex, where it was asked for.
         topics: One entry per topic of the recording, sent or not.
         losses: Byte ranges that could not be read.
+        contradictions: Claims of the recorder that the data contradict, with how often each was
+            met. The data were believed, and nothing is missing because of them.
         healthy: Whether the recorder closed every file properly.
         messages_unverifiable: Messages that were read from places without a checksum, sent or not:
             whether these are what was recorded is unknown.
@@ -188,6 +190,7 @@ class IngestReport:
     sha256: dict[str, str] = field(default_factory=dict)
     topics: list[TopicReport] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    contradictions: dict[str, int] = field(default_factory=dict)
     healthy: bool = True
     messages_unverifiable: int = 0
     verification: VerificationLevel = VerificationLevel.NONE

@@ -329,7 +329,8 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         topics=[_topic(topic) for topic in plain["topics"]],
         losses=[Loss(**{**loss, "path": Path(loss["path"])}) for loss in plain["losses"]],
         healthy=plain["healthy"],
-        # Reports in journals of before the field was there lack it.
+        # Reports in journals of before these fields were there lack them.
+        contradictions=dict(plain.get("contradictions", {})),
         messages_unverifiable=plain.get("messages_unverifiable", 0),
         verification=VerificationLevel(plain["verification"]),
         recorded_bytes=plain["recorded_bytes"],

@@ -12,14 +12,14 @@ const PATIENCE_MS = 8000;
 const MARKS = { fine: "✓", busy: "→", waiting: "…", attention: "!", down: "×", lost: "?" };
 const SIGNS = {
   finalised: ["✓", "good"], disposed: ["✓", "good"], partial: ["!", "warn"], empty: ["–", ""],
-  vanished: ["–", ""], ignored: ["–", ""], superseded: ["–", ""], quarantined: ["×", "bad"], rejected: ["×", "bad"],
+  vanished: ["–", ""], ignored: ["–", ""], superseded: ["–", ""], quarantined: ["×", "bad"], rejected: ["×", "bad"], lost: ["×", "bad"],
   waiting: ["!", "warn"], ready: ["·", ""], settling: ["…", ""], discovered: ["…", ""],
 };
 const WORDS = {
   finalised: "on the platform", disposed: "on the platform, source disposed of",
   partial: "saved in part", empty: "empty", vanished: "vanished", ignored: "ignored",
   superseded: "newer content is in its place",
-  quarantined: "cannot be read", rejected: "not accepted", waiting: "tried again later",
+  quarantined: "cannot be read", rejected: "not accepted", lost: "lost by the platform", waiting: "tried again later",
   ready: "in the queue", settling: "not complete yet", discovered: "just found",
 };
 
@@ -140,7 +140,7 @@ function figures(data) {
     { name: "On the platform", value: whole.format(arrived), more: newest ? `newest ${ago(newest.changed_at, data.now)}` : "none yet" },
     { name: "In the queue", value: whole.format(queued + working), more: [working && `${working} being sent`, queued && `${queued} waiting`, unfinished && `${unfinished} still growing`].filter(Boolean).join(", ") || "nothing waits" },
     { name: "Sending", value: `${bytes(data.rate.sent_bytes_per_s)}/s`, more: `${rate(data.rate.messages_per_s)} messages/s`, line: data.rates.map((one) => one.sent_bytes_per_s) },
-    { name: "Needs attention", value: whole.format(sum(counts, "quarantined", "rejected")), more: partial ? `${partial} saved in part` : "none saved in part" },
+    { name: "Needs attention", value: whole.format(sum(counts, "quarantined", "rejected", "lost")), more: partial ? `${partial} saved in part` : "none saved in part" },
   ];
   const uplink = data.daemon && data.daemon.uplink;
   if (uplink && (uplink.bytes_per_second_max !== null || uplink.budgets.length)) made.push(uplinkFigure(uplink, data));
@@ -337,7 +337,7 @@ function listRecordings(section, recordings, now, total) {
 
 const PAGE = 50;
 const PARTS = {
-  attention: ["quarantined", "rejected"],
+  attention: ["quarantined", "rejected", "lost"],
   waiting: ["ready", "waiting", "discovered", "settling"],
   recent: ["finalised", "disposed", "partial", "empty", "vanished", "ignored", "superseded"],
 };
