@@ -468,12 +468,18 @@ def test_archive_that_fills_up_between_two_moves(mcap_field: Field, kept: int) -
 
 
 @SLOW
-def test_what_comes_back_is_asked_for(mcap_field: Field) -> None:
+@pytest.mark.parametrize("mode", ["delete", "keep"])
+def test_what_comes_back_is_asked_for(mcap_field: Field, mode: str) -> None:
     """A backup copy that is put back because the platform lost the sequence is sent again."""
     field, bridge = mcap_field, mcap_field.bridge
-    bridge.overrides |= {"disposal.mode": "delete"}
+    bridge.overrides |= {"disposal.mode": mode}
     path = field.put(0, "drive")
     field.run()
+    if mode == "keep":
+        path.unlink()
+        with bridge.running() as daemon:
+            # Gone is what is missing in two scans in a row.
+            bridge.wait_for(lambda: (now := daemon.status) is not None and now.watch.scans > 2)
     field.run_until(lambda: not path.exists())
     with MosaicoClient.connect("127.0.0.1", field.port) as client:
         client.sequence_delete(bridge.entries()["drive.mcap"].sequence)
@@ -496,3 +502,17 @@ def test_parts_shared_by_two_in_the_queue_are_sent_once(mcap_field: Field) -> No
     assert field.arrived(0, 1)
     with Journal.read(field.bridge.state) as journal:
         assert {entry.state for entry in journal.recordings()} == {State.FINALISED}
+
+
+@pytest.mark.timeout(60)
+def test_metadata_that_keeps_a_parser_busy_costs_nothing_else(mcap_field: Field) -> None:
+    """499 bytes of nested merge keys: their recording goes without hints, the others as always."""
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 15)]
+    bomb = "\n".join(lines)[:499]
+    mcap_field.put(0, "drive/drive_0")
+    mcap_field.bridge.drop("drive/metadata.yaml", bomb.encode())
+    mcap_field.put(1, "other")
+    mcap_field.run()
+
+    assert mcap_field.arrived(0, 1)
