@@ -154,8 +154,6 @@ class Identifier:
             self._journal.keep_parts(entry.id, content.parts)
             self._paths_seen.see(path, entry, found)
             return
-        before = self._paths_seen.at(known.path)
-        was_gone = before is None or before.entry_id != known.id
         self._paths_seen.drop(entry)
         self._journal.note(known.id, path=path)
         # Under another name they have other names, too; and older journals do not know them.
@@ -163,9 +161,7 @@ class Identifier:
         self._paths_seen.see(path, known, found)
         if known.state is State.VANISHED:
             self._journal.move(known.id, State.READY, "it is back")
-        elif known.state in {State.DISPOSED, State.LOST} or (
-            known.state is State.FINALISED and was_gone
-        ):
+        elif known.state in {State.DISPOSED, State.LOST}:
             # Perhaps because the platform has lost it.
             self._journal.move(
                 known.id,
