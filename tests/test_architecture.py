@@ -65,6 +65,7 @@ _WATCHING = {"journal", "events"}
 ROOMS: dict[str, dict[str, set[str]]] = {
     "bags": {"mcap": set(), "sqlite": set(), "rosbag1": set()},
     "cli": {"check": set(), "demo": set()},
+    "client": {"query": set()},
     "daemon": {
         "journal": set(),
         "events": {"journal"},

@@ -1,6 +1,6 @@
 """`mosaico-bridge verify`: asks the platform whether it still has what the journal says it has."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from bridge.config import load_settings
 from bridge.daemon import ON_PLATFORM, Entry, Journal, State, doubt
 from bridge.daemon import resend as ask_to_resend
 from bridge.errors import UsageError
-from bridge.ingest import Held, SequenceContent, contents_of, held_whole
+from bridge.ingest import Held, Holding, SequenceContent, VerificationLevel, contents_of, held_whole
 
 Report = Mapping[str, Any]
 
@@ -35,6 +35,7 @@ class Comparison:
         missing: Whether the platform has no such sequence.
         foreign: Whether the sequence of that name holds other content.
         topics: How many topics were compared.
+        compared: What was compared and what was not, in words.
         differences: What is not as the journal says, one sentence each.
         resend: What became of marking it or putting it into the queue; empty where it is whole.
     """
@@ -45,6 +46,7 @@ class Comparison:
     missing: bool
     foreign: bool
     topics: int
+    compared: str
     differences: tuple[str, ...]
     resend: str = ""
 
@@ -130,8 +132,16 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Compa
         missing=own is not None and own.held is Held.ABSENT,
         foreign=own is not None and own.held is Held.OTHER,
         topics=sum(len(content.topics) for content in contents),
+        compared=_compared(answers.values()).in_words,
         differences=tuple(differences),
     )
+
+
+def _compared(answers: Iterable[Holding]) -> VerificationLevel:
+    """Say how far the platform was compared just now, of all that was asked about."""
+    # What was read back when it was sent is asked for by its counts now.
+    levels = [VerificationLevel.COUNTS, *(answer.level for answer in answers)]
+    return min(levels, key=list(VerificationLevel).index)
 
 
 def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[Entry]:
@@ -201,5 +211,7 @@ def _print(findings: list[dict[str, Any]]) -> None:
             "\n".join(lines) or "[green]as it was sent[/]",
         )
     show(made)
+    for words in dict.fromkeys(finding["compared"] for finding in findings):
+        out.print(words)
     wrong = sum(bool(finding["differences"]) for finding in findings)
     out.print(f"{len(findings):,} compared, {wrong:,} differ")

@@ -229,6 +229,12 @@ class ReadingSettings(Section):
         "cannot be decompressed to its end: something of it is altered, and nothing shows what. "
         "Either way the recording counts as damaged.",
     )
+    repeated_latched: Literal["keep", "drop"] = Field(
+        "keep",
+        description="What happens to latched messages that the recorder wrote once more at the "
+        "start of a split (`--repeat-transient-local`), where the splits are one recording: "
+        "`keep` or `drop`. The report counts them either way.",
+    )
 
 
 class StateSettings(Section):
@@ -259,6 +265,11 @@ class RetrySettings(Section):
     )
     backoff_initial_s: PositiveSeconds = Field(2.0, description="Wait after the first failure.")
     backoff_max_s: PositiveSeconds = Field(300.0, description="Longest wait between attempts.")
+    database_s: Seconds = Field(
+        3600.0,
+        description="How long trouble of the platform's database (a deadlock, no free connection) "
+        "costs a recording no attempt.",
+    )
 
 
 class WorkerSettings(Section):

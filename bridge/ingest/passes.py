@@ -172,6 +172,12 @@ class Passes:
         report.contradictions = dict(tally.contradictions)
         report.messages_unverifiable = tally.unverified_messages
         report.notes += notes_on(tally.extras)
+        report.notes += [
+            f"{topic.texts_changed} texts of {topic.name} hold U+0000, which the platform cannot "
+            "keep; it got U+FFFD there"
+            for topic in self.topics
+            if topic.texts_changed
+        ]
 
     def reset(self, topics: Iterable[int]) -> None:
         """Forget what a rehearsal found of some topics, so that they can be sent."""

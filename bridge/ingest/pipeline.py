@@ -8,6 +8,7 @@ The decisions are here; reading and converting are in `passes`, the platform's s
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 
@@ -284,7 +285,8 @@ class _Run:
             PreconditionError: The platform does not let it be deleted.
         """
         try:
-            self.client.sequence_delete(sequence)
+            with suppress(NotFoundError):
+                self.client.sequence_delete(sequence)
         except (RejectedError, RefusedError) as error:
             raise PreconditionError(
                 f"{sequence} differs from the recording and cannot be removed ({error.message}): "
@@ -335,6 +337,7 @@ class _Run:
                 sending.writer,
                 [lane.report for lane in whole],
                 self.options.verification,
+                notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
             self.passes.enter_rest(report)

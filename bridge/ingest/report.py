@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from bridge.bags import REPEATED
 from bridge.ingest.earlier import Replacement
 from bridge.model import Loss
 
 FILTERED_REASON = "filtered"
 DOWNSAMPLED_REASON = "downsampled"
-CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON})
+CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON, REPEATED})
 """Reasons for which messages are left out because the settings say so."""
 
 
@@ -31,9 +32,10 @@ class TopicOutcome(StrEnum):
 class VerificationLevel(StrEnum):
     """How much of what arrived was proven, weakest first; each includes the ones before.
 
-    `CLOSED`: the platform says that each stream ended cleanly. `RANGE`: first and last times agree,
-    too (reported from G1.2 on). `COUNTS`: row counts agree, too (reported from G2c on). `READBACK`:
-    rows and times were counted in what the platform gives out (any revision).
+    `CLOSED`: the platform says that each stream ended cleanly and that something is stored of it.
+    `RANGE`: first and last times agree, too (reported from G1.2 on). `COUNTS`: row counts agree,
+    too (reported from G2c on). `READBACK`: rows and times were counted in what the platform gives
+    out (any revision).
     """
 
     NONE = "none"
@@ -41,6 +43,20 @@ class VerificationLevel(StrEnum):
     RANGE = "range"
     COUNTS = "counts"
     READBACK = "readback"
+
+    @property
+    def in_words(self) -> str:
+        """What was compared at this level, and what was not."""
+        closed = "that every topic ended cleanly and is not empty"
+        return {
+            VerificationLevel.NONE: "nothing was compared",
+            VerificationLevel.CLOSED: f"compared: {closed}; not compared: times, row counts",
+            VerificationLevel.RANGE: f"compared: {closed}, first and last times; "
+            "not compared: row counts",
+            VerificationLevel.COUNTS: f"compared: {closed}, first and last times, row counts",
+            VerificationLevel.READBACK: "compared: times and number of the rows that the platform "
+            "gives out",
+        }[self]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,8 +77,11 @@ class TopicReport:
             fields that the mapping leaves out, formats as recorded, what was not measured.
         messages_leftover: Messages that were sent although more bytes follow than their definition
             knows; the definition is suspect.
+        texts_changed: Texts in which U+0000 was replaced by U+FFFD, because the platform cannot
+            keep it.
         arrow_bytes: Size of what was sent, as Arrow IPC before body compression.
         batches: Number of batches, each a chunk on the platform.
+        row_bytes_max: The largest row sent, as Arrow.
         start_ns: First record time sent, or None.
         end_ns: Last record time sent, or None.
     """
@@ -78,8 +97,10 @@ class TopicReport:
     messages_skipped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, dict[str, int]] = field(default_factory=dict)
     messages_leftover: int = 0
+    texts_changed: int = 0
     arrow_bytes: int = 0
     batches: int = 0
+    row_bytes_max: int = 0
     start_ns: int | None = None
     end_ns: int | None = None
 
