@@ -349,7 +349,7 @@ class Sending:
         given_up = isinstance(error, BridgeError) and self._gives_up(error)
         if isinstance(error, VerificationError) and not given_up:
             # Also where it cannot be removed: the next try must not take it up.
-            self._upload = OpenUpload(sequence=self._sequence)
+            self._upload = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
             self._events.upload_changed(upload=self._upload)
         writer.on_error = self._options.on_error if given_up else OnErrorPolicy.Delete
         writer.__exit__(type(error), error, error.__traceback__)
