@@ -10,6 +10,7 @@ from bridge.ingest.marks import parts_as_metadata
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import TopicReport
 from bridge.ingest.salvage import SALVAGED_KEY, salvage_marks
+from bridge.ingest.sender import Sender
 from bridge.mapping import fill_placeholders, read_sidecar, sequence_metadata, sequence_name
 from bridge.model import Recording, Split
 from bridge.version import __version__
@@ -77,6 +78,7 @@ def describe(
         "fingerprint": content.fingerprint,
         "parts": parts_as_metadata((part.identity, part.name) for part in content.parts),
         "instance": sender.instance,
+        "sender": Sender.here().as_metadata(),
         "attempt": sender.attempt,
         "version": __version__,
         "config_hash": sender.config_hash,
