@@ -15,6 +15,7 @@ from bridge.ingest.report import (
     TopicRows,
     VerificationLevel,
 )
+from bridge.ingest.sender import Sender
 from bridge.ingest.topic_lanes import plan_topics
 from bridge.mapping import TopicOptions, custom_mappings
 
@@ -30,6 +31,7 @@ __all__ = [
     "OpenUpload",
     "Removal",
     "Replacement",
+    "Sender",
     "SequenceContent",
     "Superseded",
     "TopicOptions",
