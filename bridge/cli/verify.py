@@ -10,12 +10,13 @@ import typer
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
 from bridge.cli.platform import reach
 from bridge.cli.retry import Targets, find_entries, put_and_wait
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import ON_PLATFORM, Entry, Journal, State, doubt
 from bridge.daemon import resend as ask_to_resend
 from bridge.errors import NotFoundError, UsageError
+from bridge.ingest import VerificationLevel
 from bridge.mapping import BRIDGE_KEY
 
 Report = Mapping[str, Any]
@@ -35,6 +36,7 @@ class Comparison:
         missing: Whether the platform has no such sequence.
         foreign: Whether the sequence of that name holds other content.
         topics: How many topics were compared.
+        compared: What was compared and what was not, in words.
         differences: What is not as the journal says, one sentence each.
         resend: What became of marking it or putting it into the queue; empty where it is whole.
     """
@@ -45,6 +47,7 @@ class Comparison:
     missing: bool
     foreign: bool
     topics: int
+    compared: str
     differences: tuple[str, ...]
     resend: str = ""
 
@@ -111,6 +114,7 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Compa
     """
     handler = client.sequence_handler(entry.sequence)
     topics = 0
+    compared = VerificationLevel.NONE
     foreign = False
     differences: list[str] = []
     if handler is None:
@@ -125,8 +129,12 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Compa
             differences.append("the sequence is not finalised")
         sent = [topic for topic in (report or {}).get("topics", ()) if topic["messages_sent"]]
         topics = len(sent)
+        levels = [VerificationLevel.COUNTS] if sent else []
         for topic in sent:
-            differences += _topic_differences(client, entry.sequence, topic)
+            level, found = _topic_differences(client, entry.sequence, topic)
+            levels.append(level)
+            differences += found
+        compared = min(levels, key=list(VerificationLevel).index, default=compared)
         if report is None:
             differences.append("the journal kept no report to compare with")
     return Comparison(
@@ -136,18 +144,22 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Compa
         missing=handler is None,
         foreign=foreign,
         topics=topics,
+        compared=compared.in_words,
         differences=tuple(differences),
     )
 
 
-def _topic_differences(client: MosaicoClient, sequence: str, topic: Report) -> list[str]:
+def _topic_differences(
+    client: MosaicoClient, sequence: str, topic: Report
+) -> tuple[VerificationLevel, list[str]]:
+    """Compare a topic; gives how far that is possible, and each difference."""
     name = topic["platform_name"]
     try:
         held = client.topic_handler(sequence, name)
     except NotFoundError:
         held = None
     if held is None:
-        return [f"{name}: the platform has no such topic"]
+        return VerificationLevel.COUNTS, [f"{name}: the platform has no such topic"]
     # What a revision does not tell is None and cannot be compared.
     pairs = (
         ("rows", topic["messages_sent"], held.row_count),
@@ -161,7 +173,11 @@ def _topic_differences(client: MosaicoClient, sequence: str, topic: Report) -> l
     ]
     if not held.is_locked:
         found.append(f"{name}: the topic was not closed properly")
-    return found
+    if held.receipt.is_hollow:
+        found.append(f"{name}: sent {topic['messages_sent']} rows, the platform stores nothing")
+    if held.timestamp_ns_min is None:
+        return VerificationLevel.CLOSED, found
+    return VerificationLevel.RANGE if held.row_count is None else VerificationLevel.COUNTS, found
 
 
 def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[Entry]:
@@ -230,6 +246,8 @@ def _print(findings: list[dict[str, Any]]) -> None:
             str(finding["topics"]),
             "\n".join(lines) or "[green]as it was sent[/]",
         )
-    out.print(made)
+    show(made)
+    for words in dict.fromkeys(finding["compared"] for finding in findings):
+        out.print(words)
     wrong = sum(bool(finding["differences"]) for finding in findings)
     out.print(f"{len(findings):,} compared, {wrong:,} differ")

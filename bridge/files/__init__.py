@@ -9,9 +9,11 @@ from bridge.files.disk import (
     sync_folder,
 )
 from bridge.files.folders import OpenFolder
+from bridge.files.held import HeldFiles
 from bridge.files.opening import open_regular, require_readable, version_of
 
 __all__ = [
+    "HeldFiles",
     "OpenFolder",
     "file_system",
     "is_network_kind",

@@ -3,11 +3,14 @@
 from bridge.ingest.earlier import Removal, Replacement, Superseded
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.holding import Held, Holding, contents_of, held_whole
+from bridge.ingest.marks import Sender
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
+from bridge.ingest.passes import dry_run, plan_topics
 from bridge.ingest.portions import ingest, said_before
 from bridge.ingest.report import (
+    CHOSEN_REASONS,
     IngestReport,
     SequenceContent,
     TopicOutcome,
@@ -15,11 +18,10 @@ from bridge.ingest.report import (
     TopicRows,
     VerificationLevel,
 )
-from bridge.ingest.sender import Sender
-from bridge.ingest.topic_lanes import plan_topics
 from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
+    "CHOSEN_REASONS",
     "BatchTargets",
     "Held",
     "Holding",
@@ -42,6 +44,7 @@ __all__ = [
     "clear_remains",
     "contents_of",
     "custom_mappings",
+    "dry_run",
     "got_on",
     "held_whole",
     "ingest",

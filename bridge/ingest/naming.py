@@ -6,11 +6,10 @@ from typing import Any
 
 from bridge.bags import Content, RecordingReader, Survey
 from bridge.ingest.attachments import carried_metadata
-from bridge.ingest.marks import parts_as_metadata
+from bridge.ingest.marks import Sender, parts_as_metadata
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import TopicReport
 from bridge.ingest.salvage import SALVAGED_KEY, salvage_marks
-from bridge.ingest.sender import Sender
 from bridge.mapping import fill_placeholders, read_sidecar, sequence_metadata, sequence_name
 from bridge.model import Recording, Split
 from bridge.version import __version__

@@ -25,11 +25,10 @@ from bridge.errors import (
     RecordingError,
     RefusedError,
 )
-from bridge.ingest.marks import marks_of
+from bridge.ingest.marks import Sender, marks_of
 from bridge.ingest.open_upload import OpenUpload
 from bridge.ingest.options import Identity
 from bridge.ingest.salvage import SALVAGED_KEY
-from bridge.ingest.sender import Sender
 from bridge.version import __version__
 
 # How often a recording is started under another name because remains cannot be deleted.
