@@ -1,7 +1,7 @@
 """Recordings on disk: finding them, telling what belongs together, reading them as blocks."""
 
 from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
-from bridge.bags.discovery import find_recordings, listed_names, recordings_in
+from bridge.bags.discovery import find_others, find_recordings, listed_names, recordings_in
 from bridge.bags.endings import End, end_of
 from bridge.bags.fingerprint import Content, content_of, fingerprint
 from bridge.bags.formats import (
@@ -37,6 +37,7 @@ __all__ = [
     "content_of",
     "end_of",
     "files_of",
+    "find_others",
     "find_recordings",
     "fingerprint",
     "is_split_of_ros1",
