@@ -41,8 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"units", "errors", "parallel", "ontology", "version"},
     "embedded": {"units", "errors", "ontology", "client", "version"},
     "ingest": {
-        "units", "errors", "model", "parallel", "ontology", "definitions", "bags", "cdr", "mapping",
-        "client", "version",
+        "units", "errors", "model", "parallel", "files", "ontology", "definitions", "bags", "cdr",
+        "mapping", "client", "version",
     },
     "compose": {
         "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
