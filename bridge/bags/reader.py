@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -13,7 +12,7 @@ from bridge.bags.compression import decompress_messages, is_compressed
 from bridge.bags.container import NOWHERE, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
-from bridge.bags.merging import Resolve, distro_of, merge_channels, merged_metadata
+from bridge.bags.merging import distro_of, merge_channels, merged_metadata
 from bridge.bags.metadata import read_hints
 from bridge.bags.storage_files import (
     StorageFile,
@@ -69,8 +68,14 @@ class RecordingReader:
             )
         )
         table = merge_channels(
-            (opened.container.channels, _resolver(definitions, recording, opened))
-            for opened in files
+            [
+                (
+                    opened.container.channels,
+                    distro_of(recording.hints, opened.container.metadata),
+                )
+                for opened in files
+            ],
+            definitions,
         )
         self.topics: tuple[Topic, ...] = table.topics
         self._topic_of = table.by_file
@@ -259,19 +264,6 @@ def _open(
         opened = open_storage_file(known, limits=limits, scratch_dir=scratch_dir, stack=attempt)
         stack.push(attempt.pop_all())
     return opened
-
-
-def _resolver(
-    definitions: DefinitionSources | None, recording: Recording, opened: StorageFile
-) -> Resolve:
-    if definitions is None:
-        return _nowhere
-    distro = distro_of(recording.hints, opened.container.metadata)
-    return partial(lru_cache(maxsize=None)(definitions.resolve), distro=distro)
-
-
-def _nowhere(_: str) -> None:
-    """Find no definition."""
 
 
 def _lost_file(file: RecordingFile, error: RecordingError) -> Loss:

@@ -15,7 +15,7 @@ from bridge.cdr.cursor import LOST, Cursor, Lone, lone_of
 from bridge.cdr.repeated import LocatedRepeated, is_built_alike, is_repeated, may_repeat
 from bridge.cdr.sequences import Count
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.steps import Located, Rejects, Shape, Step, list_array
+from bridge.cdr.steps import Located, Repairs, Shape, Step, list_array
 
 TOGETHER_ROWS_MIN = 10
 """Fewer rows than this are walked one by one (measured: arrays win from about a dozen on)."""
@@ -106,14 +106,14 @@ class LocatedScattered:
     located: tuple[Located, ...]
     counts: Positions
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Copy all elements out as one list column."""
         total = int(self.counts.sum())
-        element_rejects = Rejects(total)
-        leaves = [leaf for part in self.located for leaf in part.gather(source, element_rejects)]
-        if element_rejects.by_reason:
+        element_repairs = Repairs(total)
+        leaves = [leaf for part in self.located for leaf in part.gather(source, element_repairs)]
+        if element_repairs.by_reason or element_repairs.implausible:
             offsets = np.concatenate([[0], np.cumsum(self.counts)])
-            rejects.add_elements(element_rejects, offsets)
+            repairs.add_elements(element_repairs, offsets)
         elements = self.scattered.element.build(iter(leaves), total)
         return [list_array(self.scattered.type, self.counts, elements)]
 

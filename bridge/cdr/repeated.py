@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from bridge.cdr.cursor import Cursor
 from bridge.cdr.source import SLAB_BYTES, Positions, Source
-from bridge.cdr.steps import Located, Rejects
+from bridge.cdr.steps import Located, Repairs
 
 REPEATED_ROWS_MIN = 64
 """Fewer rows than this are not worth a look whether they are all alike."""
@@ -33,12 +33,13 @@ class LocatedRepeated:
     first: Located
     rows: int
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Copy the first row's columns out and repeat them."""
-        first_rejects = Rejects(1)
-        columns = self.first.gather(source, first_rejects)
-        for reason, invalid in first_rejects.by_reason.items():
-            rejects.add(reason, np.repeat(invalid, self.rows))
+        first_repairs = Repairs(1)
+        columns = self.first.gather(source, first_repairs)
+        repairs.implausible += first_repairs.implausible
+        for reason, found in first_repairs.by_reason.items():
+            repairs.add(reason, np.repeat(found, self.rows))
         return [repeated_array(column, self.rows) for column in columns]
 
 

@@ -1,4 +1,4 @@
-"""What the steps through a payload have in common: their protocols, rejected rows, Arrow shapes."""
+"""What the steps through a payload have in common: their protocols, repaired rows, Arrow shapes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,26 +13,29 @@ from bridge.cdr.source import Positions, Source
 
 
 @dataclass(slots=True)
-class Rejects:
-    """The bad rows of one frame of rows, found leaf by leaf.
+class Repairs:
+    """The rows of one frame in which something had to be replaced, found leaf by leaf.
 
     Attributes:
         count: Rows of the frame.
         by_reason: For each reason a mask, shape (count,).
+        implausible: How many characters no text would have: what was read was perhaps none.
     """
 
     count: int
     by_reason: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    implausible: int = 0
 
-    def add(self, reason: str, bad: NDArray[np.bool_]) -> None:
-        """Reject the rows marked true, shape (count,)."""
+    def add(self, reason: str, rows: NDArray[np.bool_]) -> None:
+        """Note the rows marked true, shape (count,)."""
         known = self.by_reason.get(reason)
-        self.by_reason[reason] = bad if known is None else known | bad
+        self.by_reason[reason] = rows if known is None else known | rows
 
-    def add_elements(self, elements: "Rejects", offsets: Positions) -> None:
-        """Reject every row that owns a rejected element; row i owns offsets[i] to offsets[i+1]."""
-        for reason, bad in elements.by_reason.items():
-            owners = np.searchsorted(offsets, np.flatnonzero(bad), side="right") - 1
+    def add_elements(self, elements: "Repairs", offsets: Positions) -> None:
+        """Note every row that owns a noted element; row i owns offsets[i] to offsets[i+1]."""
+        self.implausible += elements.implausible
+        for reason, found in elements.by_reason.items():
+            owners = np.searchsorted(offsets, np.flatnonzero(found), side="right") - 1
             rows = np.zeros(self.count, dtype=bool)
             rows[owners] = True
             self.add(reason, rows)
@@ -41,7 +44,7 @@ class Rejects:
 class Located(Protocol):
     """Where the bytes of a step lie in every row, ready to be copied out."""
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Copy the leaf columns of the step out, in field order."""
 
 

@@ -10,11 +10,12 @@ from bridge.cdr.cursor import LOST, Cursor, Lone, Move
 from bridge.cdr.fixed import view_of
 from bridge.cdr.layout import WideLayout
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.steps import Rejects, offsets_of
+from bridge.cdr.steps import Repairs, offsets_of
 
 INVALID_UTF16 = "invalid_utf16"
 
 _HIGH_SURROGATE, _LOW_SURROGATE, _BEHIND_SURROGATES = 0xD800, 0xDC00, 0xE000
+_REPLACEMENT = 0xFFFD
 _TWO_BYTES, _THREE_BYTES, _FOUR_BYTES, _BEHIND_UNICODE = 0x80, 0x800, 0x10000, 0x110000
 
 
@@ -24,12 +25,10 @@ class WideTextStep:
 
     Attributes:
         move: The padding before the length.
-        bound: The most code units allowed, or 0.
         layout: How wide a unit is and what the length counts.
     """
 
     move: Move
-    bound: int
     layout: WideLayout
 
     def advance(self, cursor: Cursor) -> None:
@@ -43,7 +42,7 @@ class WideTextStep:
         if self.layout.counts_bytes:
             units, rest = divmod(units, self.layout.unit_bytes)
         lone.at += units * self.layout.unit_bytes
-        if rest or (self.bound and not lone.lenient and units > self.bound):
+        if rest:
             lone.at = LOST
 
     def locate(self, cursor: Cursor) -> "LocatedWideText":
@@ -55,15 +54,14 @@ class WideTextStep:
         self.move.apply(cursor.at)
         units = cursor.take_lengths()
         starts = cursor.where()
-        bad = np.zeros(len(units), dtype=bool)
         if self.layout.counts_bytes:
             bad = units % self.layout.unit_bytes != 0
             units //= self.layout.unit_bytes
-        cursor.at += units * self.layout.unit_bytes
-        if self.bound and not cursor.lenient:
-            bad |= units > self.bound
-        if bad.any():
-            cursor.lose(bad)
+            cursor.at += units * self.layout.unit_bytes
+            if bad.any():
+                cursor.lose(bad)
+        else:
+            cursor.at += units * self.layout.unit_bytes
         return starts, units
 
 
@@ -75,18 +73,18 @@ class LocatedWideText:
     starts: Positions
     units: Positions
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Copy the units out and write them as UTF-8, as one Arrow string array."""
         unit_bytes = self.text.layout.unit_bytes
         raw = source.ragged(self.starts, self.units * unit_bytes)
         units = view_of(raw, f"u{unit_bytes}", int(self.units.sum()))
         if source.swap:
             units = units.byteswap()
-        return [utf8_array(units.astype(np.int64), self.units, rejects)]
+        return [utf8_array(units.astype(np.int64), self.units, repairs)]
 
 
-def utf8_array(units: NDArray[np.int64], lengths: Positions, rejects: Rejects) -> pa.Array:
-    """Write rows of UTF-16 code units as a string array; rows that are not UTF-16 are rejected.
+def utf8_array(units: NDArray[np.int64], lengths: Positions, repairs: Repairs) -> pa.Array:
+    """Write rows of UTF-16 code units as a string array; what is not UTF-16 becomes U+FFFD.
 
     Units beyond 16 bits, which some writers of four bytes a unit produce, are taken as the code
     points they are. A NUL at the end of a row is a terminator and left out. Cost: some thirty
@@ -95,7 +93,8 @@ def utf8_array(units: NDArray[np.int64], lengths: Positions, rejects: Rejects) -
     Args:
         units: int64, shape (m,): the units of all rows, one row behind the other.
         lengths: int64, shape (n,): units of each row.
-        rejects: Where to note rows with lone surrogates or values that are no code points.
+        repairs: Where to note rows with lone surrogates or values that are no code points, and
+            how many characters no text has.
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     lasts = offsets[1:][lengths > 0] - 1
@@ -119,8 +118,9 @@ def utf8_array(units: NDArray[np.int64], lengths: Positions, rejects: Rejects) -
         rows = np.repeat(np.arange(len(lengths)), lengths)
         rows_bad = np.zeros(len(lengths), dtype=bool)
         rows_bad[rows[bad]] = True
-        rejects.add(INVALID_UTF16, rows_bad)
-        kept &= ~rows_bad[rows]
+        repairs.add(INVALID_UTF16, rows_bad)
+        points[bad] = _REPLACEMENT
+    repairs.implausible += int(np.count_nonzero(bad | ((units == 0) & kept)))
     text, ends = encode_utf8(points, kept)
     row_ends = np.concatenate([[0], ends])[offsets]
     return pa.Array.from_buffers(

@@ -1,4 +1,4 @@
-"""A tree of types -> definition text in one canonical form."""
+"""A tree of types -> its text in one canonical form, and its layout."""
 
 from bridge.definitions.names import DUMMY_MEMBER
 from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
@@ -67,3 +67,31 @@ def _written(kind: FieldType, *, ros1: bool) -> str:
 def _short(name: str) -> str:
     """Write `pkg/Name` for `pkg/msg/Name`."""
     return name.replace("/msg/", "/")
+
+
+# How these are written and what they become does not differ (ROS 1's byte is signed, but a
+# recording does not mix ROS 1 and ROS 2).
+_SAME_LAYOUT = {"octet": "byte", "char": "uint8"}
+
+
+def layout_of(message_type: MessageType) -> tuple[object, ...]:
+    """Give what makes messages decode alike: names and types of the fields, and nothing else.
+
+    Two definitions with equal layouts define one topic, whatever else their texts say: constants,
+    comments, names of nested types, bounds of strings. Bounds of sequences are checked when
+    messages are decoded, so they count.
+    """
+    return (
+        message_type.extensibility,
+        *((name, _layout(kind)) for name, kind in message_type.fields),
+    )
+
+
+def _layout(kind: FieldType) -> object:
+    if isinstance(kind, PrimitiveType):
+        return _SAME_LAYOUT.get(kind.name, kind.name)
+    if isinstance(kind, ArrayType):
+        return ("array", kind.length, _layout(kind.element))
+    if isinstance(kind, SequenceType):
+        return ("sequence", kind.bound, _layout(kind.element))
+    return layout_of(kind)

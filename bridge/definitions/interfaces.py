@@ -1,14 +1,19 @@
-"""Raw `.srv` and `.action` text -> the messages that services and actions really send.
+"""The text of a `.srv` or `.action` file -> the messages that services and actions really send.
 
-Recorders store the text of the interface file under the name of a message derived from it, which
-no message parser understands. The derived messages are fixed by ROS 2 (rosidl): service events
-wrap the request and the response, each in a sequence of none or one; actions are three services
-and a feedback message around the three parts of the file.
+Recorders store the text of the interface file under the name of a message derived from it. The
+derived messages are fixed by ROS 2 (rosidl): service events wrap the request and the response,
+each in a sequence of none or one; actions are three services and a feedback message around the
+three parts of the file.
 """
 
 import re
+from collections.abc import Mapping
 
-_PART = re.compile(r"^---[ \t]*$\n?", re.MULTILINE)
+from bridge.definitions.msg_grammar import parse_msg
+from bridge.definitions.names import interface_of, kind_of
+from bridge.definitions.syntax import Declared, ParsedMessage
+
+_DIVIDER = re.compile(r"^---[ \t]*(?:#[^\n]*)?$\n?", re.MULTILINE)
 
 _EVENT = """\
 service_msgs/ServiceEventInfo info
@@ -16,8 +21,7 @@ service_msgs/ServiceEventInfo info
 {service}_Response[<=1] response
 """
 
-INTERFACE_PARTS: dict[str, str] = {
-    "service_msgs/msg/ServiceEventInfo": """\
+_EVENT_INFO = """\
 uint8 REQUEST_SENT=0
 uint8 REQUEST_RECEIVED=1
 uint8 RESPONSE_SENT=2
@@ -26,39 +30,58 @@ uint8 event_type
 builtin_interfaces/Time stamp
 uint8[16] client_gid
 int64 sequence_number
-""",
-    "unique_identifier_msgs/msg/UUID": "uint8[16] uuid\n",
+"""
+
+INTERFACE_PARTS: Mapping[str, ParsedMessage] = {
+    name: parse_msg(name, text, ros1=False)
+    for name, text in {
+        "service_msgs/msg/ServiceEventInfo": _EVENT_INFO,
+        "unique_identifier_msgs/msg/UUID": "uint8[16] uuid\n",
+    }.items()
 }
 """What derived messages use although no interface file mentions it."""
 
+_SERVICE_TEXTS = len(("request", "response"))
+_ACTION_TEXTS = len(("goal", "result", "feedback"))
 
-def derived_messages(name: str, text: str) -> dict[str, str]:
-    """Write out the messages derived from an interface file.
+
+def is_interface_text(name: str, text: str) -> bool:
+    """Tell whether a text under a message's name is that of the service or action behind it."""
+    parts = len(_DIVIDER.split(text))
+    expected = {"srv": _SERVICE_TEXTS, "action": _ACTION_TEXTS}
+    return parts > 1 and parts == expected.get(kind_of(interface_of(name) or name))
+
+
+def interface_messages(interface: str, text: str) -> dict[str, Declared]:
+    """Give the messages derived from an interface file.
 
     Args:
-        name: The message type wanted, as `pkg/srv/Name_Event` or `pkg/action/Name_...`.
-        text: The interface file, without the types it uses.
+        interface: `pkg/srv/Name` or `pkg/action/Name`.
+        text: The file, without the types it uses.
 
     Returns:
-        Definition text by message type; empty where the text is no interface file, or the type
-        none that is derived from one.
+        The messages by name; empty where the text has not as many parts as its kind wants.
+
+    Raises:
+        GrammarError: A part of the text cannot be understood.
     """
-    parts = _PART.split(text)
-    if "/srv/" in name and len(parts) == len(("request", "response")):
-        return _service(_stem(name, ("_Event", "_Request", "_Response")), *parts)
-    if "/action/" in name and len(parts) == len(("goal", "result", "feedback")):
-        endings = ("_SendGoal", "_GetResult", "_FeedbackMessage", "_Goal", "_Result", "_Feedback")
-        stem = _stem(_stem(name, ("_Event", "_Request", "_Response")), endings)
-        return _action(stem, *parts)
-    return {}
+    parts = _DIVIDER.split(text)
+    if kind_of(interface) == "srv" and len(parts) == _SERVICE_TEXTS:
+        texts = _service(interface, *parts)
+    elif kind_of(interface) == "action" and len(parts) == _ACTION_TEXTS:
+        texts = _action(interface, *parts)
+    else:
+        return {}
+    found: dict[str, Declared] = dict(INTERFACE_PARTS)
+    found |= {name: parse_msg(name, part, ros1=False) for name, part in texts.items()}
+    return found
 
 
-def _stem(name: str, endings: tuple[str, ...]) -> str:
-    """Give the name of the interface that a derived name was made from."""
-    for ending in endings:
-        if name.endswith(ending):
-            return name.removesuffix(ending)
-    return name
+def event_of(service: str) -> dict[str, Declared]:
+    """Give the event of a service whose request and response are defined elsewhere."""
+    name = f"{service}_Event"
+    event = parse_msg(name, _EVENT.format(service=service), ros1=False)
+    return {name: event, **INTERFACE_PARTS}
 
 
 def _service(service: str, request: str, response: str) -> dict[str, str]:
@@ -66,7 +89,6 @@ def _service(service: str, request: str, response: str) -> dict[str, str]:
         f"{service}_Event": _EVENT.format(service=service),
         f"{service}_Request": request,
         f"{service}_Response": response,
-        **INTERFACE_PARTS,
     }
 
 

@@ -5,7 +5,7 @@ from bridge.mapping.columns import absent, constant, lists, nullable, struct
 from bridge.mapping.custom import CustomMapping, custom_mappings
 from bridge.mapping.declarative import DeclarativeMapping
 from bridge.mapping.metadata_keys import clean_key, clean_keys
-from bridge.mapping.names import sequence_name, topic_name
+from bridge.mapping.names import sequence_name, topic_names
 from bridge.mapping.pieces import (
     covariance,
     header,
@@ -62,6 +62,6 @@ __all__ = [
     "sequence_name",
     "stamp",
     "struct",
-    "topic_name",
+    "topic_names",
     "vector3",
 ]
