@@ -247,7 +247,8 @@ class Decoder:
             left = cursor.end - cursor.at
             exact, close = left == 0, left < _CLOSE_BYTES
             ends = int(exact.sum()) + int(close.sum())
-            scores[rules] = (len(part.rows), -part.implausible, ends, -int(left.sum()))
+            odd = part.implausible + _zero_bytes(part.messages)
+            scores[rules] = (len(part.rows), -odd, ends, -int(left.sum()))
         return replace(batch, rules=max(scores, key=scores.__getitem__))
 
     def _in_order(self, parts: list[_Part]) -> tuple[NDArray[np.int64], pa.Array]:
@@ -277,6 +278,18 @@ def _is_wide(kind: PrimitiveType) -> bool:
 
 def _has_eight_bytes(kind: PrimitiveType) -> bool:
     return kind.name in PRIMITIVES and PRIMITIVES[kind.name].alignment == EIGHT_BYTES
+
+
+def _zero_bytes(column: pa.Array) -> int:
+    """Count the NULs in all texts of a nested column."""
+    if pa.types.is_struct(column.type):
+        return sum(_zero_bytes(child) for child in column.flatten())
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        return _zero_bytes(column.flatten())
+    if not pa.types.is_string(column.type):
+        return 0
+    text = column.buffers()[2]
+    return 0 if text is None else int(np.count_nonzero(np.frombuffer(text, np.uint8) == 0))
 
 
 def _is_extensible(kind: FieldType, *, root: bool) -> bool:

@@ -69,7 +69,8 @@ def _element_plan(
 
     An array within an array is one array of two dimensions, which has one size in front.
     """
-    builder = _Builder(rules, root, sure=1, within_array=within_array)
+    is_inner = within_array and isinstance(element, ArrayType)
+    builder = _Builder(rules, root, sure=1, within_array=is_inner)
     shape = builder.add(element, name=name)
     return builder.finish(shape)
 
@@ -94,7 +95,7 @@ class _Builder:
         position: The position modulo `sure`.
         bytes_min: Bytes seen so far, padding aside.
         absent: Values seen so far that are not on the wire.
-        within_array: Whether this is an element of an array.
+        within_array: Whether this is an array that is the element of another.
         steps: The steps so far.
         run: The open run of fixed fields, or None.
     """

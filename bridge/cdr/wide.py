@@ -15,7 +15,7 @@ from bridge.cdr.steps import Repairs, offsets_of
 INVALID_UTF16 = "invalid_utf16"
 
 _HIGH_SURROGATE, _LOW_SURROGATE, _BEHIND_SURROGATES = 0xD800, 0xDC00, 0xE000
-_REPLACEMENT = 0xFFFD
+_REPLACEMENT, _NO_CHARACTER = 0xFFFD, 0xFFFF
 _TWO_BYTES, _THREE_BYTES, _FOUR_BYTES, _BEHIND_UNICODE = 0x80, 0x800, 0x10000, 0x110000
 
 
@@ -120,7 +120,8 @@ def utf8_array(units: NDArray[np.int64], lengths: Positions, repairs: Repairs) -
         rows_bad[rows[bad]] = True
         repairs.add(INVALID_UTF16, rows_bad)
         points[bad] = _REPLACEMENT
-    repairs.implausible += int(np.count_nonzero(bad | ((units == 0) & kept)))
+    is_odd = bad | ((units == 0) & kept) | (units == _NO_CHARACTER)
+    repairs.implausible += int(np.count_nonzero(is_odd))
     text, ends = encode_utf8(points, kept)
     row_ends = np.concatenate([[0], ends])[offsets]
     return pa.Array.from_buffers(
