@@ -57,7 +57,7 @@ dist: ## Build the sdist, and the wheel from it, into dist/
 install-debian: ## Install the programs that some tests use and skip without
 	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq > /dev/null && apt-get install -qq --yes --no-install-recommends \
-	    chromium fish fonts-dejavu-core openssl prometheus systemd systemd-container zsh \
+	    chromium fish fonts-dejavu-core openssl prometheus rsync systemd systemd-container zsh \
 	    mmdebstrap podman runc > /dev/null \
 	  || echo "not all could be installed: tests that need them will be skipped"; \
 	else echo "no apt-get, or not root: tests that need these programs will be skipped"; fi

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import client, daemon, embedded, formats, ingest, mapping, memory, startup
+from benchmarks import client, daemon, embedded, formats, ingest, line, mapping, memory, startup
 from benchmarks.scope import Scope
 from benchmarks.tables import machine
 from bridge.daemon.work.memory import ENVIRONMENT
@@ -21,6 +21,8 @@ SUITES: dict[str, Callable[[Scope], str]] = {
     "client": client.run,
     "embedded": embedded.run,
     "memory": memory.run,
+    "line": line.line,
+    "topics": line.topics,
     "idle": daemon.idle,
     "startup": startup.run,
 }

@@ -20,7 +20,7 @@ from benchmarks.cases import stream
 from benchmarks.messages import START_NS, imu
 from benchmarks.ready_made import mapped_batches
 from benchmarks.recordings import write_mcap
-from benchmarks.relay import CountingRelay
+from benchmarks.relay import Relay
 from benchmarks.scope import Scope
 from benchmarks.served import served
 from benchmarks.sink import RunningSink, running_sink
@@ -141,7 +141,7 @@ def _wire(sink: RunningSink, batches: list[pa.RecordBatch]) -> list[tuple[Any, .
     plain_bytes = 0
     for compression in (None, "lz4", "zstd"):
         with (
-            CountingRelay(sink.port) as relay,
+            Relay(sink.port) as relay,
             MosaicoClient.connect("127.0.0.1", relay.port, compression=compression) as client,
             client.sequence_create("wire", {}) as sequence,
         ):

@@ -1,4 +1,4 @@
-"""Peak memory against size and number of topics, two at once, and from close to finalised.
+"""Peak memory against size, two at once, and from close to finalised.
 
 The peak is that of the process that ingests, as a worker does, at the null sink.
 """
@@ -19,8 +19,6 @@ from benchmarks.timing import Started, median_s, timed
 
 SIZE_STEP = 10
 QUICK_SHARE = 0.01
-MANY_TOPICS, FEW_TOPICS = 500, 10
-TOPICS_MESSAGES, QUICK_TOPICS_MESSAGES = 1_000_000, 5_000
 PAIR_MESSAGES, QUICK_PAIR_MESSAGES = 1_000_000, 5_000
 
 Figures = tuple[str, float, int, float, float]
@@ -28,13 +26,11 @@ Figures = tuple[str, float, int, float, float]
 
 
 def run(scope: Scope) -> str:
-    """Measure whatever of the four is wanted."""
+    """Measure whatever of the three is wanted."""
     parts = []
     with running_sink() as sink:
         if scope.wants("size"):
             parts.append(_by_size(sink, scope))
-        if scope.wants("topics"):
-            parts.append(_by_topics(sink, scope))
         if scope.wants("pair"):
             parts.append(_pair(sink, scope))
     if scope.wants("latency"):
@@ -49,20 +45,6 @@ def _by_size(sink: RunningSink, scope: Scope) -> str:
         scope.say(f"memory: a drive of {seconds:.1f} s")
         rows.append(_ingested(sink, scope, DRIVE, seconds, "zstd"))
     return _compared("Peak PSS by size: mixed drive, zstd", rows)
-
-
-def _by_topics(sink: RunningSink, scope: Scope) -> str:
-    messages = QUICK_TOPICS_MESSAGES if scope.quick else TOPICS_MESSAGES * scope.scale
-    rows: list[Figures] = []
-    for topics in (FEW_TOPICS, MANY_TOPICS):
-        scope.say(f"memory: {topics} topics")
-        streams = [
-            stream(f"/imu_{number}", "sensor_msgs/msg/Imu", of.imu, 200) for number in range(topics)
-        ]
-        seconds = messages / topics / 200
-        _, mebibytes, count, taken_s, peak = _ingested(sink, scope, streams, seconds, "none")
-        rows.append((f"{topics} topics", mebibytes, count, taken_s, peak))
-    return _compared("Peak PSS by number of topics: IMU, as many messages", rows)
 
 
 def _compared(title: str, rows: list[Figures]) -> str:

@@ -108,7 +108,7 @@ def config_hash(settings: Settings) -> str:
 def ingest_options(
     settings: Settings, *, instance: str = "", attempt: int = 1, final: bool = True
 ) -> IngestOptions:
-    """Give what an ingest is told.
+    """Give the options of an ingest.
 
     Args:
         settings: All settings.

@@ -30,7 +30,7 @@
     ├── ScratchSpaceError             no room for working copies                        transient
     └── JournalError                  the daemon's own state cannot be read or written
 
-Whoever handles an error decides by `trouble` and `retryable`, never by its text.
+Code that handles an error decides by `trouble` and `retryable`, never by its text.
 """
 
 from enum import StrEnum

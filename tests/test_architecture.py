@@ -1,6 +1,15 @@
-"""The rules of the project that a program can check: layers, doors, sizes, no rows in Python."""
+"""The rules of the project that a program can check: layers, rooms, doors, sizes, no rows.
+
+What they are for is in docs/architecture.md.
+"""
 
 import ast
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,6 +19,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 500
+FOLDER_FILES_MAX = 20
+FILES_MAX = 250
+# A file below this with one importer is part of that importer, unless it is a kind of its own.
+OWN_FILE_LINES_MIN = 100
 
 # What each part may import from its siblings. Nothing else, so imports flow one way.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -17,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "units": set(),
     "errors": set(),
     "model": {"errors"},
+    "parallel": {"errors"},
     "config": {"units", "errors"},
     "ontology": {"units", "errors"},
     "files": {"errors"},
@@ -24,26 +38,58 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bags": {"units", "errors", "model", "files", "definitions"},
     "cdr": {"errors", "model", "definitions"},
     "mapping": {"units", "errors", "model", "ontology"},
-    "client": {"units", "errors", "ontology", "version"},
+    "client": {"units", "errors", "parallel", "ontology", "version"},
     "embedded": {"units", "errors", "ontology", "client", "version"},
     "ingest": {
-        "units", "errors", "model", "ontology", "definitions", "bags", "cdr", "mapping", "client",
-        "version",
+        "units", "errors", "model", "parallel", "ontology", "definitions", "bags", "cdr", "mapping",
+        "client", "version",
     },
     "compose": {
         "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
     },
     "daemon": {
-        "units", "errors", "config", "model", "files", "definitions", "bags", "client", "ingest",
-        "compose", "version",
+        "units", "errors", "config", "model", "files", "parallel", "definitions", "bags", "client",
+        "ingest", "compose", "version",
     },
     "cli": {
-        "units", "errors", "config", "model", "files", "definitions", "ontology", "bags", "cdr",
-        "mapping", "client", "ingest", "compose", "daemon", "embedded", "version",
+        "units", "errors", "config", "model", "files", "parallel", "definitions", "ontology",
+        "bags", "cdr", "mapping", "client", "ingest", "compose", "daemon", "embedded", "version",
     },
     "__main__": {"cli"},
     "__init__": {"client", "errors", "ontology", "version"},
 }  # fmt: skip
+
+# The rooms of a part, and what each may import of the others. Files beside the rooms are above
+# them where the part is in WIRED_ON_TOP; elsewhere they may be on either side, without a cycle.
+_WATCHING = {"journal", "events"}
+ROOMS: dict[str, dict[str, set[str]]] = {
+    "bags": {"mcap": set(), "sqlite": set(), "rosbag1": set()},
+    "cli": {"check": set(), "demo": set()},
+    "daemon": {
+        "journal": set(),
+        "events": {"journal"},
+        "watch": _WATCHING,
+        "uplink": _WATCHING,
+        "work": _WATCHING | {"watch", "uplink"},
+        "dispose": _WATCHING | {"watch", "uplink"},
+        "observe": _WATCHING | {"watch", "uplink", "work", "dispose"},
+    },
+    "embedded": {"query": set(), "session": {"query"}},
+}
+# `daemon`, `loop`, `reload` and `wakeup` put the rooms to work; no room knows them.
+WIRED_ON_TOP = {"daemon"}
+
+# Small files with one importer or none that are files all the same, and why.
+KINDS: dict[str, str] = {
+    "cli/check/command.py": "a command",
+    "cli/explain.py": "a command",
+    "daemon/uplink/timetable.py": "a language of the settings",
+    "daemon/work/job.py": "an entry: what the process of one recording runs",
+    "definitions/interfaces.py": "a format of definitions",
+    "mapping/api.py": "what plug-ins import; none of ours does",
+    "mapping/generic.py": "a way of mapping, beside the table and the declarative one",
+    "mapping/png.py": "a file format",
+}
 
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
@@ -82,6 +128,53 @@ def imports(tree: ast.Module) -> set[str]:
     return names
 
 
+@cache
+def module_of(file: Path) -> str:
+    """Name a file as imports do."""
+    steps = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(steps[:-1] if steps[-1] == "__init__" else steps)
+
+
+@cache
+def imports_of_ours() -> dict[str, set[str]]:
+    """Give for each module those of the package it imports, typing-only imports counted."""
+    modules = {module_of(file) for file in FILES}
+    found: dict[str, set[str]] = {}
+    for file in FILES:
+        found[module_of(file)] = wanted = set()
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                # `from bridge.part import module` wants the module, not what the part offers.
+                wanted |= inner & modules
+                wanted |= set() if inner <= modules else {node.module}
+        wanted &= modules - {module_of(file)}
+    return found
+
+
+def room_of(module: str) -> tuple[str, str]:
+    """Name the part and the room of a module; a file beside the rooms has none."""
+    _, part, room, *_ = [*module.split("."), "", ""]
+    return part, room if room in ROOMS.get(part, {}) else ""
+
+
+def small_files_with_one_importer() -> Iterator[str]:
+    """Give files that are short and imported by one other or none; what a part offers is not."""
+    importers: dict[str, set[str]] = defaultdict(set)
+    for module, imported in imports_of_ours().items():
+        for name in imported:
+            importers[name].add(module)
+    for file in FILES:
+        module = module_of(file)
+        offered = f"bridge.{part_of(file)}" in importers[module] or file.parent == PACKAGE
+        is_room = file.name == "__init__.py" and file.parent != PACKAGE
+        lines = file.read_text(encoding="utf-8").count("\n")
+        if lines < OWN_FILE_LINES_MIN and len(importers[module]) < 2 and not (offered or is_room):
+            yield ids(file)
+
+
 def goes_past_init(name: str) -> bool:
     """Tell whether a dotted name reaches a module inside a part rather than what it offers."""
     steps = name.split(".")
@@ -113,6 +206,54 @@ def test_file_imports_only_downwards(file: Path) -> None:
         if target != part:
             assert target in MAY_IMPORT[part], f"{part} may not import {target}"
             assert not goes_past_init(name), f"import {target} through its __init__"
+
+
+def test_rooms_are_entered_in_order() -> None:
+    """A file imports only rooms of its part that come before its own, and no file above them."""
+    for module, imported in imports_of_ours().items():
+        part, room = room_of(module)
+        for name in imported:
+            other_part, other = room_of(name)
+            if other_part != part or part not in ROOMS or not room or other == room:
+                continue
+            allowed = ROOMS[part][room] if other or part in WIRED_ON_TOP else {""}
+            assert other in allowed, f"{module} may not import {name}"
+
+
+def test_rooms_are_known() -> None:
+    """The table of rooms names exactly the folders of code inside the parts."""
+    folders = {
+        (part.name, room.name)
+        for part in PACKAGE.iterdir()
+        if part.is_dir()
+        for room in part.iterdir()
+        if (room / "__init__.py").exists()
+    }
+    assert folders == {(part, room) for part, rooms in ROOMS.items() for room in rooms}
+
+
+def test_imports_have_no_cycle() -> None:
+    """No module imports itself by a detour, imports for typing counted."""
+    try:
+        TopologicalSorter(imports_of_ours()).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_folders_can_be_known_by_heart() -> None:
+    """No folder holds more files than a person can keep in mind, nor does the package."""
+    for folder in {file.parent for file in FILES}:
+        assert len(list(folder.glob("*.py"))) <= FOLDER_FILES_MAX, folder
+    # A room's `__init__` is a line that says what the room is for.
+    assert sum(len(parsed(file).body) > 1 for file in FILES) < FILES_MAX
+
+
+def test_what_has_one_importer_is_part_of_it() -> None:
+    """A short file with one importer is merged into it, or is listed as a kind of its own."""
+    small = set(small_files_with_one_importer())
+    of_a_kind = [pair for pair in itertools.product(small, KINDS) if fnmatchcase(*pair)]
+    assert small - {file for file, _ in of_a_kind} == set(), "belongs to its only importer"
+    assert set(KINDS) - {kind for _, kind in of_a_kind} == set(), "no such file any more"
 
 
 @pytest.mark.parametrize("file", FILES, ids=ids)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bridge.bags.codec_stream import pieces_of
 from bridge.bags.container import ChannelBlock, ReadLimits
 from bridge.bags.scratch import check_free, scratch_folder
 from bridge.errors import (
@@ -30,6 +29,23 @@ from bridge.errors import (
 )
 from bridge.files import open_regular, version_of
 from bridge.model import RecordingFile
+
+
+def pieces_of(stream: Any, size_bytes: int) -> Iterator[bytes]:
+    """Yield what a stream holds in pieces of one size; only the last may be shorter.
+
+    A stream's own `read` never frees the bytes it was to fill when it raises (pyarrow 26), which
+    costs so much for each damaged message. Reading into a buffer of ours costs a copy instead.
+
+    Raises:
+        OSError: The stream breaks off or is damaged; nothing of that piece can be had.
+        pyarrow.ArrowException: Likewise.
+    """
+    buffer = bytearray(size_bytes)
+    view = memoryview(buffer)
+    while got := stream.readinto(buffer):
+        yield bytes(view[:got])
+
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 """How a zstd frame starts."""

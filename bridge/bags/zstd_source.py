@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.bags.codec_stream import pieces_of
+from bridge.bags.compression import pieces_of
 from bridge.bags.container import ReadLimits
 from bridge.bags.source import FileSource
 from bridge.errors import RecordingLimitError

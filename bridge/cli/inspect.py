@@ -68,7 +68,7 @@ def _print(
     for topic, count in zip(topics, _counts(topics, found), strict=True):
         style = OUTCOME_STYLES[topic.outcome]
         made.add_row(
-            cell(topic.name),
+            cell(topic.shown_name),
             cell(topic.msgtype),
             "?" if count is None else f"{count:,}",
             cell(topic.ontology_tag) or "-",
@@ -149,6 +149,7 @@ def _as_json(
         "topics": [
             {
                 "name": topic.name,
+                "platform_name": topic.platform_name,
                 "msgtype": topic.msgtype,
                 "messages": count,
                 "ontology_tag": topic.ontology_tag,

@@ -198,6 +198,13 @@ def progress(files: int) -> ProgressBars | ProgressLines:
     return ProgressBars(files) if is_interactive() else ProgressLines()
 
 
+REPAIRS = {
+    "invalid_utf8": "text that is not UTF-8 has U+FFFD in its place",
+    "invalid_utf16": "text that is not UTF-16 has U+FFFD in its place",
+    "aligned_to_four": "numbers of eight bytes are aligned to four, not as announced",
+}
+"""What was done to messages that were kept, by reason."""
+
 OUTCOME_STYLES = {
     TopicOutcome.MAPPED: "green",
     TopicOutcome.GENERIC: "cyan",
@@ -228,7 +235,7 @@ def print_report(report: IngestReport) -> None:
         why = topic.reason or reasons
         style = OUTCOME_STYLES[topic.outcome]
         made.add_row(
-            cell(topic.name),
+            cell(topic.shown_name),
             cell(topic.msgtype),
             cell(topic.ontology_tag) or "-",
             f"{topic.messages_sent:,}",
@@ -248,8 +255,14 @@ def print_report(report: IngestReport) -> None:
     for topic in report.topics:
         if topic.messages_leftover:
             out.print(
-                f"[yellow]note:[/] {topic.messages_leftover:,} messages of {cell(topic.name)} hold "
-                f"more bytes than the definition of {cell(topic.msgtype)} knows",
+                f"[yellow]note:[/] {topic.messages_leftover:,} messages of {cell(topic.shown_name)} "
+                f"hold more bytes than the definition of {cell(topic.msgtype)} knows",
+                soft_wrap=True,
+            )
+        for reason, count in topic.messages_repaired.items():
+            out.print(
+                f"[yellow]note:[/] {count:,} messages of {cell(topic.shown_name)} were kept: "
+                f"{REPAIRS.get(reason, reason)}",
                 soft_wrap=True,
             )
     if report.messages_unverifiable:

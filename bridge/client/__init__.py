@@ -2,10 +2,9 @@
 
 from bridge.client.catalog import SessionFacts
 from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
-from bridge.client.compression import Compression
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
-from bridge.client.options import ConnectOptions
+from bridge.client.options import Compression, ConnectOptions
 from bridge.client.pacing import Pacer, UplinkShare, Wire
 from bridge.client.query import (
     Query,

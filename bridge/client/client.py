@@ -7,18 +7,22 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from bridge.client.catalog import WHOLE, Dialect, Upload, Window
-from bridge.client.clusters import ClusterRequest, clusterize, intersect
-from bridge.client.compression import Compression
 from bridge.client.connection import Connection
 from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.names import sequence_name as checked_sequence
 from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
 from bridge.client.opening import open_connection
-from bridge.client.options import ConnectOptions, connection_options
-from bridge.client.query import Query, QueryPart
-from bridge.client.query_wire import encode_query
-from bridge.client.results import Cluster, QueryResponse, parse_response
+from bridge.client.options import Compression, ConnectOptions, connection_options
+from bridge.client.query import Query, QueryPart, encode_query
+from bridge.client.results import (
+    Cluster,
+    ClusterRequest,
+    QueryResponse,
+    clusterize,
+    intersect,
+    parse_response,
+)
 from bridge.client.revisions import Probed
 from bridge.client.topics import Nowhere, SendLimits, TopicWriter
 from bridge.client.translate import Secret
@@ -341,17 +345,22 @@ class MosaicoClient:
     def _notified(self, locator: str) -> list[Notified]:
         return [parse_notification(told) for told in self._dialect.notifications(locator)]
 
-    def query(self, *queries: QueryPart, query: Query | None = None) -> QueryResponse | None:
+    def query(
+        self, *queries: QueryPart, query: Query | None = None, insist: bool = False
+    ) -> QueryResponse | None:
         """Find topics by conditions on sequences, topics and data.
 
         Args:
             queries: Parts, at most one of each kind; all must hold.
             query: The same as one object; instead of *queries*.
+            insist: Raise what keeps the server from answering, for callers to whom no answer is
+                not the same as nothing found.
 
         Returns:
             What was found, or None when the server could not answer, which is logged.
 
         Raises:
+            ServerError: The server could not answer, with `insist`.
             QueryError: No query or a contradictory one, or one that this server's revision cannot
                 evaluate. Also a `ValueError`.
         """
@@ -362,6 +371,8 @@ class MosaicoClient:
         try:
             return parse_response(self._dialect.query(request))
         except ServerError as error:
+            if insist:
+                raise
             _log.warning("the query failed: %s", error.message)
             return None
 

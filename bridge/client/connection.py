@@ -14,12 +14,11 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from bridge.client.compression import BodyCompression
-from bridge.client.options import ConnectionOptions
-from bridge.client.stall import Peer, StallWatch, WatchedStream, resolve
-from bridge.client.streams import GetStream, PutStream
+from bridge.client.options import BodyCompression, ConnectionOptions
+from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
 from bridge.errors import ProtocolError, ServerError, UsageError
+from bridge.parallel import ParallelCalls
 
 API_KEY_HEADER = "mosaico-api-key-token"
 # What gRPC keeps of each call, to send it again where a server turned it away before it began:
@@ -82,6 +81,7 @@ class Connection:
     _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _parallel: dict[str, ParallelCalls] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         options = self.options
@@ -129,6 +129,10 @@ class Connection:
         """Refuse to go on after `close`."""
         if self.closed:
             raise UsageError("the client is closed", hint="connect again")
+
+    def parallel(self, kind: str) -> ParallelCalls:
+        """Give what makes calls of one kind many at a time; how many is learned for each kind."""
+        return self._parallel.setdefault(kind, ParallelCalls())
 
     def _call_options(self, timeout_s: float | None = None) -> Any:
         return flight.FlightCallOptions(timeout=timeout_s or self.options.call_timeout_s)

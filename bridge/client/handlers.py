@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -195,6 +196,14 @@ class SequenceHandler:
         ends = (session.completed_ns for session in self._facts.sessions)
         return sorted(end for end in ends if end is not None)
 
+    @property
+    def topic_facts(self) -> Mapping[str, TopicFacts]:
+        """What the server told of its topics together with the sequence, by their names.
+
+        Without tags and schemas; row counts only on the revisions that tell them here (G2d).
+        """
+        return {split_locator(facts.locator)[1]: facts for facts in self._facts.topics}
+
     def topic_handler(self, topic_name: str) -> TopicHandler:
         """Open one of its topics.
 
@@ -203,6 +212,16 @@ class SequenceHandler:
         """
         facts = self._dialect.topic_facts(topic_locator(self.name, topic_name), WHOLE)
         return TopicHandler(self._connection, self._dialect, facts)
+
+    def topic_handlers(self) -> dict[str, TopicHandler]:
+        """Open all its topics, many at a time, by name.
+
+        Raises:
+            NotFoundError: One has disappeared meanwhile.
+        """
+        calls = [partial(self.topic_handler, name) for name in self.topics]
+        found = self._connection.parallel("ask").map(calls, repeatable=True)
+        return dict(zip(self.topics, found, strict=True))
 
     def batches(
         self,

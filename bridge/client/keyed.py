@@ -8,6 +8,7 @@ Sizes, locks and creation times come from actions, the rest from GetFlightInfo.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pyarrow import flight
@@ -74,7 +75,8 @@ class KeyedDialect:
     def upload_topics(self, upload: Upload) -> tuple[TopicFacts, ...]:
         """Give all topics of the sequence; no revision of this generation counts rows."""
         found = self.sequence_facts(upload.sequence, WHOLE).topics
-        return tuple(self._with_system_info(topic) for topic in found)
+        calls = [partial(self._with_system_info, topic) for topic in found]
+        return tuple(self._connection.parallel("ask").map(calls, repeatable=True))
 
     def topic_create(
         self,

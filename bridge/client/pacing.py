@@ -37,7 +37,7 @@ _NO_PACING = struct.pack("@L", 2 ** (8 * struct.calcsize("@L")) - 1)
 _TCP_INFO_BYTES = 216
 # `tcpi_bytes_acked` and `_received` since Linux 4.1, `tcpi_bytes_sent` and `_retrans` since 4.19.
 _ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
-_SENT_AND_SENT_AGAIN = struct.Struct("=200xQQ")
+_TRANSMITTED_AND_AGAIN = struct.Struct("=200xQQ")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Wire:
     """Bytes moved over the wire.
 
     Attributes:
-        sent: To the peer, without what TCP sent again.
+        sent: To the peer, without what TCP sends again.
         received: From the peer.
     """
 
@@ -173,14 +173,16 @@ class Pacer:
         for opened in self._peer.connections():
             number = os.fstat(opened.fileno()).st_ino
             known = self._connections.get(number) or _Connection()
-            sent, received = _counters(opened)
+            transmitted, again, received = _counters(opened)
             # Numbers of closed sockets are used again; counters that go back are another's.
-            if sent < known.sent or received < known.received:
+            if transmitted < known.transmitted or received < known.received:
                 known = _Connection()
-            busy += sent > known.sent
+            busy += transmitted > known.transmitted
+            # A retransmission that fails inside the kernel counts as one, but not as transmitted.
+            sent = max(known.sent, transmitted - again)
             self._total.sent += sent - known.sent
             self._total.received += received - known.received
-            known.sent, known.received = sent, received
+            known.transmitted, known.sent, known.received = transmitted, sent, received
             # What is under way when everything is held back ends at the rate it started with.
             if share not in (0, known.paced):
                 _pace(opened, share)
@@ -204,24 +206,28 @@ class Pacer:
 class _Connection:
     """What is known of one connection: its counters so far, and the rate it is paced at."""
 
+    transmitted: int = 0
     sent: int = 0
     received: int = 0
     paced: int | None = None
 
 
-def _counters(connection: socket.socket) -> tuple[int, int]:
-    """Give bytes sent and received; zeros where the kernel is too old to count."""
+def _counters(connection: socket.socket) -> tuple[int, int, int]:
+    """Give bytes transmitted, those that were retransmissions, and bytes received.
+
+    Zeros where the kernel is too old to say.
+    """
     try:
         raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
-        return 0, 0
+        return 0, 0, 0
     if len(raw) < _ACKED_AND_RECEIVED.size:
-        return 0, 0
-    sent, received = _ACKED_AND_RECEIVED.unpack_from(raw)
-    if len(raw) >= _SENT_AND_SENT_AGAIN.size:
-        ever_sent, sent_again = _SENT_AND_SENT_AGAIN.unpack_from(raw)
-        sent = ever_sent - sent_again
-    return sent, received
+        return 0, 0, 0
+    acked, received = _ACKED_AND_RECEIVED.unpack_from(raw)
+    if len(raw) < _TRANSMITTED_AND_AGAIN.size:
+        return acked, 0, received
+    transmitted, again = _TRANSMITTED_AND_AGAIN.unpack_from(raw)
+    return transmitted, again, received
 
 
 def _pace(connection: socket.socket, rate: int | None) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pyarrow import flight
@@ -154,7 +155,9 @@ class SessionDialect:
         }
         topics = tuple(topic for topic in facts.topics if topic.locator in mine)
         if self.revision.counts is Counts.GET_SCHEMA:
-            return tuple(self._counted(topic) for topic in topics)
+            asked = self._connection.parallel("ask")
+            calls = [partial(self._counted, topic) for topic in topics]
+            return tuple(asked.map(calls, repeatable=True))
         return topics
 
     def topic_facts(self, locator: str, window: Window) -> TopicFacts:

@@ -1,18 +1,28 @@
 """Writing a sequence: topics, receipts, finalisation, and what is left behind after an error."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from bridge.client.catalog import Dialect, Upload
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
+from bridge.client.revisions import Generation
 from bridge.client.topics import SendLimits, TopicWriter
-from bridge.errors import NotFoundError, RefusedError, ServerError, UsageError
+from bridge.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    RefusedError,
+    ServerError,
+    UsageError,
+)
 from bridge.ontology import Model
+from bridge.parallel import settle
 
 ABANDONED = "abandoned, not deleted for want of permission"
 """What the notification begins with on a sequence that should be gone and is not."""
@@ -149,6 +159,93 @@ class SequenceWriter:
         self._topics[name] = writer
         return writer
 
+    def topic_create_ahead(
+        self, topic_name: str, metadata: Mapping[str, Any], ontology_type: Model
+    ) -> "Future[TopicWriter]":
+        """Create a topic and open its stream in the background, many at a time.
+
+        The arguments and the errors are those of `topic_create`. Trouble of the server's own is
+        tried again a few times.
+        """
+        tries = 0
+
+        def create() -> TopicWriter:
+            nonlocal tries
+            tries += 1
+            try:
+                return self.topic_create(topic_name, metadata, ontology_type)
+            except AlreadyExistsError:
+                if tries == 1:
+                    raise
+                # The answer of an earlier try was lost, and the topic's token with it.
+                self.dialect.topic_delete(topic_locator(self.name, topic_name))
+                return self.topic_create(topic_name, metadata, ontology_type)
+
+        self._require_upload()
+        return self.connection.parallel("create").submit(create, repeatable=True)
+
+    def topic_close_ahead(self, topic: TopicWriter) -> "Future[None]":
+        """Close a topic in the background, many at a time; the result is the server's verdict.
+
+        On the keyed revisions, topics of one ontology tag are closed one after the other: the ends
+        of two of them deadlock there.
+        """
+
+        def close() -> None:
+            if not topic.ended and not topic.closed:
+                topic.end()
+            topic.close()
+
+        keyed = self.dialect.revision.generation is Generation.KEYED
+        turn = topic.model.tag if keyed else None
+        return self.connection.parallel("end").submit(close, turn=turn)
+
+    def topics_delete(self, names: Iterable[str]) -> None:
+        """Delete topics as `topic_delete` does, many at a time; what is gone already is no error.
+
+        Raises:
+            ServerError: The first error; topics whose turn had not come are left alone.
+        """
+
+        def delete(name: str) -> None:
+            with suppress(NotFoundError):
+                self.topic_delete(name)
+
+        calls = [partial(delete, name) for name in names]
+        self.connection.parallel("delete").map(calls, repeatable=True)
+
+    def topics_withdraw(self, topics: Iterable[TopicWriter]) -> None:
+        """Take back topics that were created ahead and got no rows, many at a time.
+
+        Raises:
+            ServerError: The first error; a topic that is left makes `finalize` fail.
+        """
+        calls = [partial(self._withdraw, topic) for topic in topics]
+        self.connection.parallel("delete").map(calls)
+
+    def _withdraw(self, topic: TopicWriter) -> None:
+        """Take a topic back.
+
+        It is deleted, or ended without rows where the key may not delete, and on the keyed
+        revisions where others are nested below it, which would lose their data.
+        """
+        locator = topic_locator(self.name, topic.name)
+        keyed = self.dialect.revision.generation is Generation.KEYED
+        nested = any(name.startswith(f"{topic.name}/") for name in self._topics)
+        if not (keyed and nested):
+            try:
+                self.dialect.topic_delete(locator)
+            except NotFoundError:
+                pass
+            except RefusedError:
+                topic.close()
+                return
+            else:
+                self._topics.pop(topic.name, None)
+                topic.abort()
+                return
+        topic.close()
+
     def topic_delete(self, topic_name: str) -> None:
         """Abort a topic if it is open and delete what the server has of it.
 
@@ -165,6 +262,15 @@ class SequenceWriter:
         """Give a topic up: delete it, and say so in a notification on the sequence."""
         self.topic_delete(topic_name)
         self.notify(f"the topic {topic_name} was dropped: {reason}")
+
+    def topics_drop(self, reasons: Mapping[str, str]) -> None:
+        """Drop topics, many at a time; reasons by name.
+
+        Raises:
+            ServerError: The first error; topics whose turn had not come are left alone.
+        """
+        calls = [partial(self.topic_drop, name, reason) for name, reason in reasons.items()]
+        self.connection.parallel("delete").map(calls)
 
     def _dropped(self, name: str, error: Exception) -> bool:
         """Drop a topic for an error; False where that fails too, so that the error goes on."""
@@ -211,12 +317,14 @@ class SequenceWriter:
         if self.status is SequenceStatus.Finalized:
             return
         upload = self._require_upload()
-        open_topics = [topic for topic in self._topics.values() if not topic.aborted]
-        for topic in open_topics:
-            if not topic.closed and not topic.ended:
-                topic.end()
-        for topic in open_topics:
-            topic.close()
+        closings = [
+            self.topic_close_ahead(topic) for topic in self._topics.values() if not topic.aborted
+        ]
+        try:
+            for closing in closings:
+                closing.result()
+        finally:
+            settle(closings)
         self.dialect.upload_finalize(upload)
         self.status = SequenceStatus.Finalized
         self.on_change(self.name)
@@ -288,11 +396,14 @@ class SequenceWriter:
     def _sort_out(self, whole: list[str]) -> None:
         """Delete the topics that are not whole, and list the others in *whole*."""
         broken_here = {name for name, topic in self._topics.items() if not topic.closed}
-        for name, receipt in self.receipts().items():
-            if receipt.locked and name not in broken_here:
-                whole.append(name)
-            else:
-                self._clean(self.dialect.topic_delete, topic_locator(self.name, name))
+        receipts = self.receipts()
+        whole += [
+            name for name, receipt in receipts.items() if receipt.locked and name not in broken_here
+        ]
+        self.connection.parallel("delete").map(
+            partial(self._clean, self.dialect.topic_delete, topic_locator(self.name, name))
+            for name in receipts.keys() - set(whole)
+        )
 
     def _clean(self, call: Callable[..., None], *arguments: object) -> None:
         try:
@@ -303,13 +414,19 @@ class SequenceWriter:
             self.cleanup_errors.append(error)
 
     def _abort_open(self) -> None:
-        for topic in self._topics.values():
+        def leave(topic: TopicWriter) -> None:
             with suppress(ServerError):
                 if topic.ended and not topic.aborted:
                     # Too late for that: the server takes it for complete, or has refused it.
                     topic.close()
                 else:
                     topic.abort()
+
+        self.connection.parallel("abort").map(
+            partial(leave, topic)
+            for topic in list(self._topics.values())
+            if not topic.closed and not topic.aborted
+        )
 
     def _known_upload(self) -> Upload:
         if self._upload is None:

@@ -5,8 +5,6 @@ Sources, weakest first: the defaults, the TOML file, the environment
 wherever they come from.
 """
 
-from bridge.config.folders import FolderSettings
-from bridge.config.live import LiveSettings
 from bridge.config.load import CONFIG_FILE_VARIABLE, load_settings
 from bridge.config.sections import (
     DefinitionSettings,
@@ -24,7 +22,7 @@ from bridge.config.sections import (
     WatchSettings,
     WorkerSettings,
 )
-from bridge.config.settings import ENVIRONMENT_PREFIX, Settings
+from bridge.config.settings import ENVIRONMENT_PREFIX, FolderSettings, LiveSettings, Settings
 from bridge.config.uplink import (
     MINUTES_PER_DAY,
     UplinkSettings,

@@ -1,13 +1,13 @@
-"""The whole tree of settings, and what its tables must agree on."""
+"""The whole tree of settings, folders with their own among them, and the settings in force."""
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bridge.config.folders import FolderSettings, laid_over, overlap
 from bridge.config.sections import (
     DefinitionSettings,
     DisposalSettings,
@@ -18,6 +18,7 @@ from bridge.config.sections import (
     NotificationSettings,
     ReadingSettings,
     RetrySettings,
+    Section,
     ServerSettings,
     StateSettings,
     TopicSettings,
@@ -25,6 +26,64 @@ from bridge.config.sections import (
     WorkerSettings,
 )
 from bridge.config.uplink import UplinkSettings
+
+OVERRIDABLE = ("watch", "ingest", "topics", "metadata", "disposal")
+"""The tables that a folder may set keys of."""
+
+
+class FolderSettings(Section):
+    """One watched folder; what it does not set is as in the main tables."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path = Field(description="The folder.")
+    watch: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of [watch] but `folder` that differ here."
+    )
+    ingest: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of [ingest] that differ here."
+    )
+    topics: dict[str, Any] = Field(
+        default_factory=dict, description="Patterns of [topics] that are added or differ here."
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of [metadata] that are added or differ here."
+    )
+    disposal: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of [disposal] that differ here."
+    )
+
+
+def laid_over(main: Mapping[str, Any], folder: FolderSettings) -> dict[str, Any]:
+    """Give all settings as they hold in one folder, as plain values.
+
+    Args:
+        main: The main tables, as plain values.
+        folder: What differs.
+
+    Raises:
+        ValueError: The folder sets `watch.folder` beside its path.
+    """
+    if "folder" in folder.watch:
+        raise ValueError("watch.folder is what `path` says; leave it out")
+    over = {name: getattr(folder, name) for name in OVERRIDABLE}
+    over["watch"] = {**folder.watch, "folder": folder.path}
+    laid = {name: {**main[name], **over[name]} for name in OVERRIDABLE}
+    # Of topic patterns the first that matches decides, so the folder's own go first.
+    laid["topics"] = {**over["topics"], **main["topics"], **over["topics"]}
+    return {**main, **laid, "folders": {}}
+
+
+def overlap(folders: Mapping[str, Path]) -> str:
+    """Say which two folders lie in each other; empty where none do."""
+    names = sorted(folders)
+    for name in names:
+        for other in names:
+            inner, outer = folders[name].absolute(), folders[other].absolute()
+            if name != other and inner.is_relative_to(outer):
+                return f"folders.{name} = {inner} lies in folders.{other} = {outer}"
+    return ""
+
 
 ENVIRONMENT_PREFIX = "MOSAICO_BRIDGE_"
 
@@ -143,3 +202,25 @@ class Settings(BaseSettings):
     def uses_embedded_server(self) -> bool:
         """Whether no platform is configured."""
         return not self.server.host
+
+
+class LiveSettings:
+    """Holds the settings in force, which a reload replaces as a whole.
+
+    Everything that has to follow a reload keeps this object and reads a setting where it uses it.
+    May be read from any thread.
+
+    Attributes:
+        now: The settings in force.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.now = settings
+
+    def adopt(self, settings: Settings) -> None:
+        """Put other settings in force; those of the watched folders' names must be the same."""
+        self.now = settings
+
+    def inside(self, name: str) -> Settings:
+        """Give the settings as they hold in a watched folder; an empty name for a single one."""
+        return self.now.watched[name]

@@ -8,9 +8,8 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from bridge.embedded.catalogue import Catalogue
+from bridge.embedded.catalogue import Catalogue, SequenceRecord, SessionRecord, TopicRecord
 from bridge.embedded.query.reading import TopicReader
-from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord
 from bridge.embedded.store import Store, make_folder
 from bridge.errors import ConfigError
 

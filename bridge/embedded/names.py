@@ -6,7 +6,7 @@ import time
 import uuid
 
 from bridge.embedded.archive import Archive
-from bridge.embedded.records import SequenceRecord, TopicRecord
+from bridge.embedded.catalogue import SequenceRecord, TopicRecord
 from bridge.embedded.refusals import Refusal, Status, not_found
 from bridge.embedded.wire import Json
 

@@ -77,8 +77,20 @@ class Passes:
             check()
             sending.send(lane, batch)
 
-        self._run(self.reader, blocks, self.lanes.values(), take, others=self._leave_out)
-        return sending.finish(list(self.lanes.values()))
+        lanes = list(self.lanes.values())
+        for lane in lanes:
+            if lane.topic.message_count:
+                sending.expect(lane)
+        self._run(
+            self.reader,
+            blocks,
+            lanes,
+            take,
+            others=self._leave_out,
+            expect=sending.expect,
+            end=sending.end,
+        )
+        return sending.finish(lanes)
 
     def rehearse(
         self, client: MosaicoClient, blocks: Iterable[MessageBlock], topics: Iterable[int]
@@ -129,8 +141,11 @@ class Passes:
             RecordingChangedError: The recording does not yield what it did when it was measured.
         """
         lanes = [self.lanes[topic] for topic in group]
+        for lane in lanes:
+            sending.expect(lane)
         with self._reopen() as reader:
-            self._run(reader, reader.blocks(), lanes, sending.send, share=self._share(group))
+            share = self._share(group)
+            self._run(reader, reader.blocks(), lanes, sending.send, end=sending.end, share=share)
         for lane in lanes:
             expected = self._messages[lane.topic.index]
             if lane.messages_read != expected:
@@ -165,10 +180,14 @@ class Passes:
         take: Take,
         *,
         others: Callable[[MessageBlock], None] = lambda _block: None,
+        expect: Callable[[TopicLane], None] = lambda _lane: None,
+        end: Callable[[TopicLane], None] = lambda _lane: None,
         share: float = 1.0,
     ) -> None:
         """Read on to the end and hand over the batches of some lanes.
 
+        `others` gets the blocks of other topics, `expect` a lane when a block of it is read, and
+        `end` a lane behind its last batch.
         `share` is how much of the whole recording this pass is, for the progress shown.
         """
         wanted = {lane.topic.index for lane in lanes}
@@ -179,10 +198,12 @@ class Passes:
             if block.topic not in wanted:
                 others(block)
                 continue
+            expect(self.lanes[block.topic])
             for due in batcher.add(block):
                 self._convert(due, take)
         for due in batcher.flush():
             self._convert(due, take)
+            end(self.lanes[due.topic])
         self._report_progress(reader, share)
 
     def _timed(self, blocks: Iterable[MessageBlock]) -> Iterator[MessageBlock]:

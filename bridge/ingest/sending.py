@@ -4,8 +4,10 @@ Nothing is created on the platform before there is a message to send, because th
 finalise an empty session and a topic without rows means nothing.
 """
 
+import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from concurrent.futures import Future, as_completed
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -13,25 +15,32 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicReceipt, TopicWriter
+from bridge.client import (
+    MosaicoClient,
+    OnErrorPolicy,
+    SequenceWriter,
+    TopicReceipt,
+    TopicWriter,
+)
 from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
-    NotFoundError,
     RecordingError,
+    ServerError,
     Trouble,
 )
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
-from bridge.ingest.send_thread import SendThread
 from bridge.ingest.topic_lanes import TopicLane, is_the_topics_fault
+from bridge.parallel import OrderedCalls, settle
 
 TOPIC_DROPPED_REASON = "topic_dropped"
 OVERSIZE_REASON = "oversize"
 NOTIFIED_PARTS_MAX = 20
+REMEMBER_INTERVAL_S = 0.5
 
 
 class Sending:
@@ -44,6 +53,7 @@ class Sending:
     Args:
         client: Connected to the platform.
         sequence: Name of the sequence.
+        fingerprint: Identity of what is sent.
         metadata: Makes the sequence's metadata when it is created.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
@@ -58,6 +68,7 @@ class Sending:
         *,
         client: MosaicoClient,
         sequence: str,
+        fingerprint: str,
         metadata: Callable[[], dict[str, Any]],
         options: IngestOptions,
         events: IngestEvents,
@@ -68,11 +79,14 @@ class Sending:
         self._before = upload
         self._client = client
         self._sequence = sequence
+        self._fingerprint = fingerprint
         self._metadata = metadata
         self._options = options
         self._events = events
         self._stack = ExitStack()
-        self._behind = SendThread(
+        self._expected: dict[int, TopicLane] = {}
+        self._under_way: list[Future[Any]] = []
+        self._behind = OrderedCalls(
             calls_max=options.batches.send_queue_batches, wait_turn=options.wait_turn
         )
 
@@ -109,9 +123,7 @@ class Sending:
             ServerError: The platform does not let them be deleted.
         """
         assert self.writer is not None
-        for name in names:
-            with suppress(NotFoundError):
-                self.writer.topic_delete(name)
+        self.writer.topics_delete(names)
         self._remember(dict.fromkeys(names))
 
     @property
@@ -119,16 +131,33 @@ class Sending:
         """Seconds spent in writes; final after `finish`."""
         return self._behind.busy_s
 
+    def expect(self, lane: TopicLane) -> None:
+        """Have a lane's topic created ahead of its first batch; does not wait.
+
+        Nothing is created before some lane has a batch. A topic that gets none is taken back.
+        """
+        if lane.opening is None:
+            self._expected[lane.topic.index] = lane
+            if self.writer is not None:
+                self._open_expected(self.writer)
+
     def send(self, lane: TopicLane, batch: pa.RecordBatch) -> None:
         """Queue a batch; waits while the network is behind.
 
         Raises:
-            ServerError: An earlier write failed, or the sequence or topic cannot be created.
+            ServerError: An earlier write failed, or the sequence or a topic cannot be created.
         """
         if batch.num_rows == 0 or lane.failure is not None:
             return
-        if lane.writer is None and not self._open(lane):
-            return
+        # The first, so that what is there to be sent is not kept waiting by what may come.
+        self._expected = {lane.topic.index: lane, **self._expected}
+        if self.writer is None:
+            # Reported before it exists: if the process dies right after creating it, it is known.
+            about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
+            self._events.upload_changed(upload=about)
+            self._begin(self._client.sequence_create(self._sequence, self._metadata()))
+        assert self.writer is not None
+        self._open_expected(self.writer)
         self._behind.submit(partial(self._write, lane, batch))
         lane.report.batches += 1
         lane.report.arrow_bytes += batch.nbytes
@@ -136,57 +165,95 @@ class Sending:
             topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=batch.nbytes
         )
 
+    def end(self, lane: TopicLane) -> None:
+        """Close a lane's topic behind its last batch; does not wait for the verdict.
+
+        Raises:
+            ServerError: An earlier write failed.
+        """
+        if self.writer is not None and lane.report.batches and not lane.ending:
+            lane.ending = True
+            self._behind.submit(partial(self._end, self.writer, lane))
+
     def finish(self, lanes: list[TopicLane]) -> list[TopicLane]:
-        """Write what waits and close every stream.
+        """Write what waits, and hear of every topic whether it is whole.
 
         Returns:
             The lanes whose topics the platform now holds whole.
+
+        Raises:
+            ServerError: One that is not a topic's own. The other topics were closed first, so that
+                the next try finds them whole, unless the platform is away.
         """
-        if self.writer is None:
+        writer = self.writer
+        if writer is None:
             return []
+        for lane in lanes:
+            self.end(lane)
         self._behind.drain()
-        whole = []
-        self._end(lanes)
+        # Created ahead, and then every message was left out.
+        unused = [lane for lane in lanes if not lane.report.batches]
+        writer.topics_withdraw([topic for lane in unused if (topic := self._opened(lane))])
+        for lane in unused:
+            lane.writer = None
+        self._hear_verdicts({lane.closing: lane for lane in lanes if lane.closing is not None})
+        whole = [lane for lane in lanes if lane.writer is not None and lane.failure is None]
+        for lane in whole:
+            assert lane.writer is not None
+            enter_written(lane, lane.writer)
+        failures = {lane.report.platform_name: lane for lane in lanes if lane.failure is not None}
+        for lane in failures.values():
+            self._give_up(lane)
+        writer.topics_drop(
+            {name: lane.report.reason for name, lane in failures.items() if lane.writer is not None}
+        )
         for lane in lanes:
-            if lane.writer is not None and lane.failure is None:
-                self._attempt(lane, lane.writer.close)
-            if lane.writer is not None and lane.failure is None:
-                enter_written(lane, lane.writer)
-                whole.append(lane)
-        for lane in lanes:
-            if lane.failure is not None:
-                self._give_up(self.writer, lane, lane.failure)
-            elif lane.messages_read == 0:
+            if lane.messages_read == 0 and lane.failure is None:
                 lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
         return whole
 
-    def _end(self, lanes: list[TopicLane]) -> None:
-        """End every stream, so that a slow link is waited for once, and remember what was ended.
+    def _hear_verdicts(self, closings: "Mapping[Future[None], TopicLane]") -> None:
+        """Wait until every topic is closed, and remember what was ended.
 
         A topic that the platform locks has arrived up to its end: with its rows remembered it is
         known to be whole even where the verdict is lost and the platform counts nothing.
         """
         ended: dict[str, int | None] = {}
+        told_s = time.monotonic()
+        trouble: BaseException | None = None
         try:
-            for lane in lanes:
-                if lane.writer is not None and lane.failure is None:
-                    self._attempt(lane, lane.writer.end)
-                if lane.writer is not None and lane.failure is None:
+            for closing in as_completed(closings):
+                lane, error = closings[closing], closing.exception()
+                lost = isinstance(error, ServerError) and error.trouble is Trouble.OFFLINE
+                if lane.writer is not None and lane.writer.ended and (lost or error is None):
                     ended[lane.report.platform_name] = lane.writer.rows_written
+                if time.monotonic() - told_s >= REMEMBER_INTERVAL_S:
+                    self._remember(ended)
+                    ended, told_s = {}, time.monotonic()
+                if isinstance(error, BridgeError) and self._is_the_topics_own(error):
+                    lane.failure = error
+                elif lost:
+                    assert error is not None
+                    raise error
+                else:
+                    trouble = trouble or error
         finally:
             self._remember(ended)
+        if trouble is not None:
+            raise trouble
 
     def notify(self, report: IngestReport) -> None:
         """Send the platform what only the end of reading knows, if it is not nothing."""
         if report.complete or self.writer is None:
             return
         parts = [
-            f"{topic.name}: {topic.reason or topic.messages_skipped}"
+            f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
             for topic in report.topics
             if topic.messages_unwillingly_skipped or topic.outcome is TopicOutcome.SKIPPED
         ]
         parts += [
-            f"{topic.name}: {topic.messages_leftover} messages hold more than their definition"
+            f"{topic.shown_name}: {topic.messages_leftover} messages hold more than"
+            " their definition"
             for topic in report.topics
             if topic.messages_leftover
         ]
@@ -194,20 +261,17 @@ class Sending:
             f"{loss.path.name} bytes {loss.start_bytes} to {loss.end_bytes}: {loss.reason}"
             for loss in report.losses
         ]
+        parts += report.missing
         if not report.healthy:
             parts.insert(0, "the recorder did not close this recording")
         self.writer.notify("partial: " + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
 
-    def _give_up(self, writer: SequenceWriter, lane: TopicLane, error: BridgeError) -> None:
+    def _give_up(self, lane: TopicLane) -> None:
         report = lane.report
-        report.outcome, report.reason, report.messages_sent = (
-            TopicOutcome.SKIPPED,
-            error.message,
-            0,
-        )
+        assert lane.failure is not None
+        report.outcome, report.reason = TopicOutcome.SKIPPED, lane.failure.message
+        report.messages_sent = 0
         lane.skip(TOPIC_DROPPED_REASON, lane.messages_read - sum(report.messages_skipped.values()))
-        if lane.writer is not None:
-            writer.topic_drop(report.platform_name, error.message)
 
     def _begin(self, writer: SequenceWriter) -> None:
         try:
@@ -221,6 +285,9 @@ class Sending:
         # Entered on top of the sequence, so that the thread has ended before the sequence is
         # finalised or removed.
         self._stack.enter_context(self._behind)
+        # And before all that, no topic is being created or closed any more: one that appears
+        # afterwards would be taken for whole.
+        self._stack.callback(self._settle)
         earlier = self._upload
         self._upload = OpenUpload(
             sequence=self._sequence,
@@ -228,6 +295,7 @@ class Sending:
             session=writer.session,
             tries=(earlier.tries if earlier is not None else 0) + 1,
             rows=earlier.rows if earlier is not None and writer.resumed is not None else {},
+            fingerprint=self._fingerprint,
         )
         self._events.upload_changed(upload=self._upload)
 
@@ -287,35 +355,51 @@ class Sending:
         passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
         return identity.final and not passing and not got_on(self._before, self._upload)
 
-    def _open(self, lane: TopicLane) -> bool:
-        if self.writer is None:
-            # Reported before it exists: if the process dies right after creating it, it is known.
-            self._events.upload_changed(upload=OpenUpload(sequence=self._sequence))
-            self._begin(self._client.sequence_create(self._sequence, self._metadata()))
-        writer = self.writer
-        assert writer is not None
+    def _open_expected(self, writer: SequenceWriter) -> None:
+        """Start to create what is expected and not created yet."""
+        expected, self._expected = self._expected, {}
+        for lane in expected.values():
+            if lane.opening is None:
+                lane.opening = writer.topic_create_ahead(
+                    lane.report.platform_name, lane.plan.user_metadata, lane.plan.model
+                )
+                self._under_way.append(lane.opening)
 
-        def create() -> None:
-            lane.writer = writer.topic_create(
-                lane.report.platform_name, lane.plan.user_metadata, lane.plan.model
-            )
+    def _opened(self, lane: TopicLane) -> TopicWriter | None:
+        """Wait for a lane's topic; None where it has none, or its creation failed by its fault."""
+        opening = lane.opening
+        if opening is not None and lane.writer is None and lane.failure is None:
 
-        self._attempt(lane, create)
-        return lane.failure is None
+            def take() -> None:
+                lane.writer = opening.result()
+
+            self._attempt(lane, take)
+        return lane.writer if lane.failure is None else None
 
     def _write(self, lane: TopicLane, batch: pa.RecordBatch) -> None:
-        writer = lane.writer
-        assert writer is not None
-        if lane.failure is None:
+        writer = self._opened(lane)
+        if writer is not None:
             self._attempt(lane, partial(writer.write_batch, batch))
+
+    def _end(self, writer: SequenceWriter, lane: TopicLane) -> None:
+        topic = self._opened(lane)
+        if topic is not None:
+            lane.closing = writer.topic_close_ahead(topic)
+            self._under_way.append(lane.closing)
+
+    def _settle(self) -> None:
+        settle(self._under_way)
 
     def _attempt(self, lane: TopicLane, call: Callable[[], object]) -> None:
         try:
             call()
         except BridgeError as error:
-            if self._options.topic_errors == "fail" or not is_the_topics_fault(error):
+            if not self._is_the_topics_own(error):
                 raise
             lane.failure = error
+
+    def _is_the_topics_own(self, error: BridgeError) -> bool:
+        return self._options.topic_errors == "drop" and is_the_topics_fault(error)
 
 
 def enter_written(lane: TopicLane, writer: TopicWriter) -> None:

@@ -1,6 +1,7 @@
 """One lane for each topic that is sent: how it is decoded, mapped and written, and its account."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -39,7 +40,10 @@ class TopicLane:
         sampler: Leaves out messages by choice.
         events: Receives what is left out.
         messages_read: Messages that came out of the files.
-        writer: The stream to the platform, once there was something to send.
+        opening: The creation of its topic, under way or done; None before.
+        writer: The stream to the platform, once the topic is created.
+        ending: Whether its last batch has been handed over.
+        closing: The end of its stream, under way or done; None before.
         failure: Why the topic was given up, or None; set by the thread that sends, too.
     """
 
@@ -50,7 +54,10 @@ class TopicLane:
     sampler: Downsampler
     events: IngestEvents
     messages_read: int = 0
+    opening: "Future[TopicWriter] | None" = None
     writer: TopicWriter | None = None
+    ending: bool = False
+    closing: "Future[None] | None" = None
     failure: BridgeError | None = None
 
     def convert(self, block: MessageBlock) -> MappedBlock:
@@ -61,6 +68,9 @@ class TopicLane:
             self.skip(DOWNSAMPLED_REASON, before - len(block.starts))
         decoded = self.decoder.decode(block)
         self.report.messages_leftover += decoded.leftover
+        for reason, count in decoded.repaired.items():
+            repaired = self.report.messages_repaired
+            repaired[reason] = repaired.get(reason, 0) + count
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)

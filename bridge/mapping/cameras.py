@@ -74,7 +74,7 @@ def compressed_image(source: Source) -> Columns:
 
 
 def parse_format(text: str) -> str:
-    """Tell the codec from the format string of an image transport.
+    """Find the codec in the format string of an image transport.
 
     Transports write `jpeg`, `bgr8; jpeg compressed bgr8` or `16UC1; compressedDepth png`, drivers
     that are no transports also `bgr8; jpeg`. Where the platform's own bridge finds a codec, this

@@ -1,12 +1,28 @@
-"""Point clouds as they were recorded: the blob and the description of its fields."""
+"""Point clouds: as they were recorded, or taken apart into one list for each quantity.
 
+Clouds of one layout (same fields, same step, same byte order), which is nearly always all of a
+topic, are read with one strided view per quantity. The rules are those of the platform's own
+override adapters: fields are found by name, others are left out, the bytes must be exactly as many
+as the points need, numbers must fit the model's type.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from bridge.mapping.pieces import Columns, header, list_of, same_names
+from bridge.mapping.columns import Mask, absent, as_numpy, lengths, list_offsets, lists
+from bridge.mapping.pieces import Build, Columns, header, list_of, same_names
 from bridge.mapping.source import Source
-from bridge.ontology import PointField
+from bridge.ontology import Model, PointField
 
 DATATYPE_MIN, DATATYPE_MAX = 1, 8
+
+NUMPY_OF_DATATYPE = (None, "i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")
+"""numpy's name for each `PointField.datatype`, which count from 1."""
 
 UNKNOWN_DATATYPE = "point cloud with a field of unknown datatype"
 
@@ -39,3 +55,165 @@ def _point_field(source: Source) -> Columns:
         UNKNOWN_DATATYPE,
     )
     return _FIELD(source)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where clouds keep their quantities, and which clouds do so.
+
+    Attributes:
+        rows: Indices of the clouds, rising.
+        step: Bytes of a point.
+        fields: Offset and numpy type by name; fields of several values a point are left out.
+    """
+
+    rows: NDArray[np.int64]
+    step: int
+    fields: dict[str, tuple[int, np.dtype[Any]]]
+
+
+def cloud_columns(model: Model) -> Build:
+    """Make the mapping of PointCloud2 to a model with a list per quantity."""
+    quantities = model.fields[1:]
+
+    def columns(source: Source) -> Columns:
+        points = _points(source)
+        data = source.binary("data")
+        parts: list[list[pa.Array]] = []
+        order: list[NDArray[np.int64]] = []
+        for layout in _layouts(source):
+            missing = [q.name for q in quantities if not q.nullable and q.name not in layout.fields]
+            if missing:
+                points[layout.rows] = 0
+                _reject_rows(source, layout.rows, f"point cloud without field {missing[0]}")
+            parts.append([_lists(source, layout, points, data, q) for q in quantities])
+            order.append(layout.rows)
+        if len(parts) == 1:
+            arrays = parts[0]
+        else:
+            back = pa.array(np.argsort(np.concatenate([np.empty(0, np.int64), *order])))
+            arrays = [
+                pa.concat_arrays([pa.array([], q.type), *(part[index] for part in parts)]).take(
+                    back
+                )
+                for index, q in enumerate(quantities)
+            ]
+        named = dict(zip((q.name for q in quantities), arrays, strict=True))
+        return {"header": header(source)} | named
+
+    return columns
+
+
+def _points(source: Source) -> NDArray[np.int64]:
+    """Count the points of each cloud, shape (rows,); 0 for those whose bytes are not as many."""
+    points = source.numbers("height", pa.uint32()).astype(np.int64)
+    points *= source.numbers("width", pa.uint32())
+    step = source.numbers("point_step", pa.uint32()).astype(np.int64)
+    sizes = lengths(source.binary("data"))
+    # Compared by division, because hostile sizes overflow the product; `points` itself may already
+    # have overflowed, into the negative.
+    whole = np.maximum(step, 1)
+    fits = (step > 0) & (sizes % whole == 0) & (sizes // whole == points)
+    wrong: Mask = (points != 0) & ~fits
+    source.reject(wrong, "point cloud whose size is not height x width x point_step")
+    points[wrong] = 0
+    return points
+
+
+def _layouts(source: Source) -> Iterator[Layout]:
+    """Sort the clouds by layout; linear in the clouds for each distinct one."""
+    items, offsets = source.items("fields")
+    names = items.column("name", pa.string()).dictionary_encode()
+    datatype = items.numbers("datatype", pa.uint8())
+    unknown: Mask = (datatype < DATATYPE_MIN) | (datatype > DATATYPE_MAX)
+    items.reject(unknown, UNKNOWN_DATATYPE)
+    table = np.column_stack(
+        (
+            as_numpy(names.indices).astype(np.int64),
+            items.numbers("offset", pa.uint32()),
+            np.where(unknown, 0, datatype),
+            items.numbers("count", pa.uint32()),
+        )
+    )
+    counts = np.diff(offsets)
+    step = source.numbers("point_step", pa.uint32())
+    big = source.numbers("is_bigendian", pa.bool_())
+    left = np.ones(source.rows, np.bool_)
+    while left.any():
+        first = int(np.argmax(left))
+        alike = left & (counts == counts[first]) & (step == step[first]) & (big == big[first])
+        rows = np.flatnonzero(alike)
+        fields = table[offsets[rows][:, None] + np.arange(counts[first])]
+        rows = rows[(fields == fields[0]).all(axis=(1, 2))]
+        left[rows] = False
+        yield Layout(
+            rows,
+            int(step[first]),
+            {
+                str(names.dictionary[code]): (int(offset), _dtype(int(kind), big=bool(big[first])))
+                for code, offset, kind, count in fields[0]
+                if count == 1 and kind
+            },
+        )
+
+
+def _dtype(datatype: int, *, big: bool) -> np.dtype[Any]:
+    return np.dtype(f"{'>' if big else '<'}{NUMPY_OF_DATATYPE[datatype]}")
+
+
+def _lists(
+    source: Source,
+    layout: Layout,
+    points: NDArray[np.int64],
+    data: pa.BinaryArray,
+    quantity: pa.Field,
+) -> pa.ListArray:
+    """Read one quantity of all clouds of a layout; one strided copy of its values."""
+    kind = quantity.type
+    if quantity.name not in layout.fields:
+        return absent(kind, len(layout.rows))
+    offset, dtype = layout.fields[quantity.name]
+    counts = points[layout.rows]
+    if offset + dtype.itemsize > layout.step and counts.any():
+        _reject_rows(source, layout.rows[counts > 0], "point cloud with a field beyond its points")
+        counts = np.zeros_like(counts)
+    boundaries = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=boundaries[1:])
+    values = np.empty(0, dtype)
+    if boundaries[-1]:
+        raw = _bytes_of(data, layout.rows, counts)
+        values = np.ndarray((int(boundaries[-1]),), dtype, raw, offset, (layout.step,))
+    fitted, survives = _fit(values, np.dtype(kind.value_type.to_pandas_dtype()))
+    if not survives.all():
+        owners = np.searchsorted(boundaries, np.flatnonzero(~survives), side="right") - 1
+        _reject_rows(
+            source, layout.rows[owners], f"point cloud whose {quantity.name} does not fit its type"
+        )
+    return lists(kind, boundaries, pa.array(fitted))
+
+
+def _bytes_of(
+    data: pa.BinaryArray, rows: NDArray[np.int64], counts: NDArray[np.int64]
+) -> pa.Buffer:
+    """Give the bytes of some clouds one after another; a copy only where some are left out."""
+    used = rows[counts > 0]
+    if len(used) != len(data):
+        data = data.take(pa.array(used))
+    start = int(np.frombuffer(data.buffers()[1], np.int32)[data.offset])
+    return data.buffers()[2].slice(start, int(list_offsets(data)[-1]))
+
+
+def _fit(values: NDArray[Any], target: np.dtype[Any]) -> tuple[NDArray[Any], Mask]:
+    """Convert numbers, and find which survive it: whole numbers must stay what they are."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        fitted = values.astype(target)
+        if target.kind == "f":
+            return fitted, np.ones(len(values), np.bool_)
+        survives = (fitted.astype(values.dtype) == values) & ((fitted < 0) == (values < 0))
+    return fitted, survives
+
+
+def _reject_rows(source: Source, rows: NDArray[np.int64], reason: str) -> None:
+    bad = np.zeros(source.rows, np.bool_)
+    bad[rows] = True
+    source.reject(bad, reason)

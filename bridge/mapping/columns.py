@@ -95,7 +95,7 @@ def nullable(values: pa.Array, valid: Mask) -> pa.Array:
     """Null out rows of numbers or text that have no nulls yet; no copy of the values.
 
     Args:
-        values: n numbers or strings; null strings should be empty ones, whose bytes nobody needs.
+        values: n numbers or strings; null strings should be empty ones, whose bytes are not needed.
         valid: Shape (n,): False where a row becomes null.
     """
     if valid.all():

@@ -76,7 +76,7 @@ def covariance(source: Source, name: str, size: int) -> pa.ListArray:
 
 
 def known(matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which matrices have a positive element.
+    """Find which matrices have a positive element.
 
     Args:
         matrix: Shape (n, k).

@@ -18,10 +18,10 @@ from bridge.errors import ConfigError, DefinitionError
 from bridge.mapping import table
 from bridge.mapping.choices import GENERIC, ImageFormat, TopicOptions
 from bridge.mapping.columns import absent, zeros
-from bridge.mapping.custom import CustomMapping
 from bridge.mapping.generic import generic_mapping
-from bridge.mapping.metadata_keys import Renamed, clean_keys
+from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
+from bridge.mapping.plugins import CustomMapping
 from bridge.mapping.sampling import Downsampler
 from bridge.mapping.source import Rejects, Source
 from bridge.model import ArrayType, DecodedBlock, FieldType, MessageType, SequenceType, Topic

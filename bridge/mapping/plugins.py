@@ -1,12 +1,36 @@
-"""Mappings from other packages, found by entry point."""
+"""The user's own mappings: tables of the settings file first, then those of other packages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Table
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from bridge.errors import ConfigError
+from bridge.mapping.declarative import DeclarativeMapping
 from bridge.mapping.table import Mapping
 
 ENTRY_POINT_GROUP = "mosaico_bridge.mappings"
+
+CustomMapping = Mapping | DeclarativeMapping
+
+
+def custom_mappings(
+    tables: Sequence[Table[str, Any]], *, plugins: bool = True
+) -> tuple[CustomMapping, ...]:
+    """Collect the mappings that go before the built-in ones.
+
+    Args:
+        tables: `mappings` of the settings, in order.
+        plugins: Whether to load those of installed packages too.
+
+    Raises:
+        ConfigError: A table or a plug-in is wrong.
+    """
+    written = [
+        DeclarativeMapping.from_table(table, key=f"mappings.{index}")
+        for index, table in enumerate(tables)
+    ]
+    return (*written, *(plugin_mappings() if plugins else ()))
 
 
 def plugin_mappings() -> tuple[Mapping, ...]:

@@ -1,4 +1,4 @@
-"""sensor_msgs and nmea_msgs, cameras and clouds apart."""
+"""sensor_msgs and nmea_msgs, except cameras and clouds."""
 
 import numpy as np
 import pyarrow as pa

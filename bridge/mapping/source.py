@@ -61,7 +61,7 @@ class Source:
         self._report = report
 
     def has(self, name: str) -> bool:
-        """Tell whether the definition has a field."""
+        """Say whether the definition has a field."""
         return bool(self.array.type.get_field_index(name) >= 0)
 
     def field(self, name: str) -> pa.Array:
@@ -161,7 +161,7 @@ class Source:
 
 
 def _widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    """Tell whether every value of one type can be held by another without loss."""
+    """Say whether every value of one type can be held by another without loss."""
     if pa.types.is_list(wide):
         if not (pa.types.is_list(narrow) or pa.types.is_fixed_size_list(narrow)):
             return False

@@ -6,17 +6,20 @@ import pyarrow as pa
 
 import bridge.ontology as to
 from bridge.mapping.cameras import camera_info, compressed_image, image, image_as_png, region
-from bridge.mapping.cloud_columns import cloud_columns
-from bridge.mapping.clouds import point_cloud
+from bridge.mapping.clouds import cloud_columns, point_cloud
 from bridge.mapping.geometry import (
     frame_transform,
+    grid_cells,
     inertia,
+    map_metadata,
+    occupancy_grid,
+    odometry,
+    path,
     polygon,
     transform,
     transform_stamped,
     wrench,
 )
-from bridge.mapping.navigation import grid_cells, map_metadata, occupancy_grid, odometry, path
 from bridge.mapping.pieces import (
     Build,
     header_columns,

@@ -1,4 +1,10 @@
-"""What an ontology model is: a tag, an Arrow struct and a serialisation format."""
+"""What an ontology model is: a tag, an Arrow struct and a serialisation format.
+
+The structs that models are made of are here too: time, header, vectors, poses and their like. Each
+is a tuple of Arrow fields in wire order. A piece that is also a topic-level model of its own gets
+its tag in `models.py`. Two pieces of the platform that differ only in name (Point3d and Vector3d,
+Velocity and Acceleration) are one tuple here.
+"""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,3 +56,98 @@ class Model:
     def Q(self) -> ModelProxy:  # noqa: N802 -- what the platform's documentation calls it
         """The columns of the model, to put query conditions on: `IMU.Q.acceleration.x.gt(5.0)`."""
         return ModelProxy(self.tag, self.schema)
+
+
+Fields = tuple[pa.Field, ...]
+
+
+def required(name: str, value_type: pa.DataType) -> pa.Field:
+    """Declare a column that every row has."""
+    return pa.field(name, value_type, nullable=False)
+
+
+def optional(name: str, value_type: pa.DataType) -> pa.Field:
+    """Declare a column that may be null."""
+    return pa.field(name, value_type)
+
+
+STAMP: Fields = (required("seconds", pa.int32()), required("nanoseconds", pa.uint32()))
+"""Time and Duration: whole seconds and 0 <= nanoseconds < 1e9."""
+
+HEADER: Fields = (
+    optional("timestamp", pa.struct(STAMP)),
+    optional("frame_id", pa.string()),
+    optional("sample_counter", pa.uint64()),
+)
+
+HEADER_COLUMN = optional("header", pa.struct(HEADER))
+
+COVARIANT: Fields = (
+    HEADER_COLUMN,
+    optional("covariance", pa.list_(pa.float64())),
+    optional("covariance_type", pa.int16()),
+)
+"""What every model with a covariance matrix starts with; row-major, 9 or 36 values."""
+
+VARIANT: Fields = (
+    optional("variance", pa.float64()),
+    optional("variance_type", pa.int16()),
+    HEADER_COLUMN,
+)
+"""What every model with a scalar variance starts with; the header comes third here."""
+
+VECTOR2: Fields = (*COVARIANT, optional("x", pa.float64()), optional("y", pa.float64()))
+
+VECTOR3: Fields = (*VECTOR2, optional("z", pa.float64()))
+
+VECTOR4: Fields = (*VECTOR3, optional("w", pa.float64()))
+
+POSE: Fields = (
+    *COVARIANT,
+    required("position", pa.struct(VECTOR3)),
+    required("orientation", pa.struct(VECTOR4)),
+)
+
+MOTION: Fields = (
+    *COVARIANT,
+    optional("linear", pa.struct(VECTOR3)),
+    optional("angular", pa.struct(VECTOR3)),
+)
+"""Velocity and Acceleration; at least one of the two vectors is present."""
+
+TRANSFORM: Fields = (
+    *COVARIANT,
+    required("translation", pa.struct(VECTOR3)),
+    required("rotation", pa.struct(VECTOR4)),
+    optional("target_frame_id", pa.string()),
+)
+
+REGION: Fields = (
+    required("offset", pa.struct(VECTOR2)),
+    required("height", pa.uint32()),
+    required("width", pa.uint32()),
+    optional("do_rectify", pa.bool_()),
+)
+
+GPS_STATUS: Fields = (
+    required("status", pa.int8()),
+    required("service", pa.uint16()),
+    optional("satellites", pa.int8()),
+    optional("hdop", pa.float64()),
+    optional("vdop", pa.float64()),
+)
+
+MAP_METADATA: Fields = (
+    required("map_load_time", pa.struct(STAMP)),
+    required("resolution", pa.float32()),
+    required("width", pa.uint32()),
+    required("height", pa.uint32()),
+    required("origin", pa.struct(POSE)),
+)
+
+POINT_FIELD: Fields = (
+    required("name", pa.string()),
+    required("offset", pa.uint32()),
+    required("datatype", pa.int64()),
+    required("count", pa.uint32()),
+)

@@ -1,6 +1,6 @@
 """Conditions on data and metadata, written as `IMU.Q.acceleration.x.gt(5.0)`.
 
-A proxy knows the Arrow type of the field it stands for, so that a misspelt field or an operator
+A proxy knows the Arrow type of the field it is for, so that a misspelt field or an operator
 that makes no sense for it is an error where it is written, not an empty answer from the server.
 """
 

@@ -3,10 +3,8 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,9 +15,9 @@ import pytest
 
 from bridge.cli import main, write_drive
 from bridge.client import MosaicoClient
+from tests.waiting import PATIENCE_S, HeldPort, wait_for
 
 START_NS = 1_760_000_000_000_000_000
-PATIENCE_S = 60.0
 JUNK = "junk\x1b[31m[bold].mcap"
 
 
@@ -54,21 +52,6 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return run
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """Wait until a condition holds and give what it gave."""
-    give_up_at_s = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < give_up_at_s, "it never came"
-        time.sleep(0.05)
-    return found
-
-
 class RunningBridge:
     """A daemon with its embedded server in processes of their own.
 
@@ -79,7 +62,8 @@ class RunningBridge:
     """
 
     def __init__(self, base: Path) -> None:
-        self.folder, self.state, self.http_port = base / "watched", base / "state", free_port()
+        self.folder, self.state, self._http = base / "watched", base / "state", HeldPort()
+        self.http_port = self._http.number
         self.config = base / "bridge.toml"
         self.folder.mkdir()
         self.write_config()

@@ -12,7 +12,8 @@ import pytest
 
 from bridge.cli import write_drive
 from bridge.embedded import EmbeddedServer
-from tests.cli.conftest import START_NS, Command, RunningBridge, wait_for
+from tests.cli.conftest import START_NS, Command, RunningBridge
+from tests.waiting import wait_for
 
 # Well formed, so that the platform looks it up; it may read but not write, so that calls fail.
 PAYLOAD = "supersecretsupersecretsupersecre"

@@ -15,17 +15,11 @@ from bridge.embedded import EmbeddedServer
 from bridge.errors import OfflineError, RefusedError, RejectedError, UsageError
 from bridge.ontology import Integer64
 from tests.client.conftest import integers
+from tests.waiting import HeldPort
 
 # Tokens as the platform wants them: a payload and its CRC-32.
 WRITE_KEY = "msco_vrfeceju4lqivysxgaseefa3tsxs0vrl_1b676530"
 READ_KEY = f"msco_{'r' * 32}_{zlib.crc32(b'r' * 32):08x}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_construction_is_refused() -> None:
@@ -39,8 +33,9 @@ def test_construction_is_refused() -> None:
 def test_nobody_there_is_a_connection_error() -> None:
     """A refused connection is retried until the timeout, then it is a ConnectionError."""
     began_s = time.monotonic()
+    port = HeldPort()
     with pytest.raises(ConnectionError) as caught:
-        MosaicoClient.connect("127.0.0.1", free_port(), timeout=0.5)
+        MosaicoClient.connect("127.0.0.1", port.number, timeout=0.5)
     assert isinstance(caught.value, OfflineError)
     assert 0.3 < time.monotonic() - began_s < 3
 
@@ -64,8 +59,8 @@ def test_unknown_host_is_a_connection_error() -> None:
 
 def test_server_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     """Within the timeout a server may still be starting."""
-    port = free_port()
-    server = EmbeddedServer(tmp_path, port=port)
+    held = HeldPort()
+    server = EmbeddedServer(tmp_path, port=held.number)
 
     def begin() -> None:
         time.sleep(0.5)
@@ -73,7 +68,7 @@ def test_server_that_comes_late_is_waited_for(tmp_path: Path) -> None:
 
     late = threading.Thread(target=begin)
     late.start()
-    with MosaicoClient.connect("127.0.0.1", port, 10) as client:
+    with MosaicoClient.connect("127.0.0.1", held.number, 10) as client:
         assert client.revision == "G2d"
     late.join()
     server.shutdown()

@@ -4,8 +4,7 @@ import contextlib
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,10 @@ from bridge.errors import JournalError
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.watch.desk import Desk
 from tests.servers.served import Revision, embedded_server
+from tests.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"))
-PATIENCE_S = 40.0
 
 
 def mcap_bytes(text: str = "", messages: int = 3) -> bytes:
@@ -44,16 +43,6 @@ def mcap_bytes(text: str = "", messages: int = 3) -> bytes:
         writer.add_message(channel, log_time=index, publish_time=index, data=payload)
     writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
     return stream.getvalue()
-
-
-def wait_for(condition: Callable[[], Any], *, patience_s: float = PATIENCE_S) -> Any:
-    """Wait until something is true and give it back."""
-    give_up_at = time.monotonic() + patience_s
-    while time.monotonic() < give_up_at:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("waited in vain")
 
 
 class Bridge:
@@ -140,6 +129,13 @@ class Bridge:
             assert not thread.is_alive(), "the daemon does not stop"
         if errors:
             raise errors[0]
+
+    @staticmethod
+    def turns(daemon: Daemon, count: int = 3) -> None:
+        """Wait until the loop has looked at everything so many times more."""
+        for _ in range(count):
+            seen = daemon.status
+            wait_for(lambda: daemon.status is not seen)  # noqa: B023 - called before the next turn
 
     def drop(self, name: str, content: bytes | None = None) -> Path:
         """Put a recording into the folder, in one go."""

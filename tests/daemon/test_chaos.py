@@ -97,7 +97,7 @@ def test_bad_line_delivers_everything_once(bridge: "Bridge") -> None:
                     proxy.thaw()
                 case 3:
                     proxy.cut_after_bytes = 300_000
-                    time.sleep(1.0)
+                    time.sleep(chance.uniform(0.1, 1.0))
                     proxy.cut_after_bytes = None
         bridge.wait_for(
             lambda: (

@@ -171,7 +171,7 @@ def test_killed_server_is_sent_to_again(site: Site) -> None:
     with site.daemon():
         site.bridge.wait_for(lambda: sending(site))
         site.server.kill()
-        time.sleep(1.0)
+        site.bridge.wait_for(lambda: site.bridge.entries()["a.mcap"].state is not State.SENDING)
         site.server.start()
         site.bridge.wait_for(site.settled)
     site.check()

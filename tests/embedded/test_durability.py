@@ -16,8 +16,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.embedded import EmbeddedServer, store
-from bridge.embedded.catalogue import Catalogue
-from bridge.embedded.records import SegmentRecord, TopicRecord
+from bridge.embedded.catalogue import Catalogue, SegmentRecord, TopicRecord
 from tests.contract.wire import Wire, batch, refused
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.mapping import DEFAULT_MAPPINGS, cameras, cloud_columns, clouds, pieces
+from bridge.mapping import DEFAULT_MAPPINGS, cameras, clouds, pieces
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "mapping.md").read_text(encoding="utf-8")
 
@@ -28,7 +28,7 @@ def test_every_type_is_listed_with_its_model() -> None:
     assert listed == [(name, mapping.tag) for name, mapping in DEFAULT_MAPPINGS.items()]
 
 
-@pytest.mark.parametrize("module", [cameras, cloud_columns, clouds, pieces])
+@pytest.mark.parametrize("module", [cameras, clouds, pieces])
 def test_every_reason_for_dropping_is_listed(module: object) -> None:
     """A reason that the code gives can be looked up."""
     source = Path(str(getattr(module, "__file__", ""))).read_text(encoding="utf-8")

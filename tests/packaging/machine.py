@@ -11,17 +11,15 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 import pytest
 
 BOOT_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-PATIENCE_S = 60.0
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 PYTHON = "/opt/python/bin/python3"
 DEPENDENCIES = "/opt/dependencies"
@@ -84,16 +82,6 @@ class Machine:
         status = self.run("cat", f"/proc/{self.show(unit, 'MainPID')}/status")
         pairs = (line.partition(":") for line in status.splitlines())
         return {name: value.strip() for name, _, value in pairs}
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """Wait until something is so, and give it."""
-    give_up_at = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up_at:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
 
 
 @contextmanager

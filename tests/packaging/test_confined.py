@@ -6,10 +6,9 @@ import os
 import re
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from bridge import MosaicoClient
 from bridge.cli import write_drive
 from tests.packaging.confined import PROGRAM, USER_ID, Confined, confined
 from tests.packaging.conftest import ROOT, Installed
+from tests.waiting import PATIENCE_S, wait_for
 
 CAP_LEASE = 28
-PATIENCE_S = 60.0
 START_NS = 1_700_000_000_000_000_000
 SECONDS_OF_DRIVE = 6.0
 
@@ -43,15 +42,6 @@ verification = "range"
 [http]
 port = 0
 """
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up_at:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("waited in vain")
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ import os
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +18,7 @@ from bridge.cli import write_drive
 from tests.packaging.confined import USER_ID
 from tests.packaging.conftest import ROOT
 from tests.packaging.test_dockerfile import context
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -28,7 +27,6 @@ IMAGE = "localhost/mosaico-bridge"
 ADDED_BYTES_MAX = 280 * 1024**2
 STAND_IN = "FROM debian-python\nRUN ln -s python3 /usr/bin/python\n"
 START_NS = 1_700_000_000_000_000_000
-PATIENCE_S = 60.0
 # As the guide has it.
 PRECAUTIONS = (
     *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),
@@ -123,15 +121,6 @@ def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     file = ("--format", "docker", "--file", str(folder / "Dockerfile"))
     engine.run("build", "--quiet", *network, *file, "--tag", IMAGE, str(given))
     return engine
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up_at:
-        if found := condition():
-            return found
-        time.sleep(0.2)
-    raise AssertionError("waited in vain")
 
 
 def healthy(engine: Engine, container: str) -> bool:

@@ -4,7 +4,7 @@ import bz2
 
 import pyarrow as pa
 
-from bridge.bags.codec_stream import pieces_of
+from bridge.bags.compression import pieces_of
 
 COMPRESSIONS = frozenset({"none", "bz2", "lz4"})
 

@@ -15,10 +15,9 @@ from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.sqlite.cells import Text
 from bridge.bags.sqlite.copy import TROUBLE, Database, open_database
 from bridge.bags.sqlite.pages import MAGIC, is_cut, is_outgrown
-from bridge.bags.sqlite.rows import Row, RowBatch, blocks_of, fill
+from bridge.bags.sqlite.rows import Row, RowBatch, SeenRows, blocks_of, fill
 from bridge.bags.sqlite.salvage import CUT, salvaged_rows, salvaged_schema
 from bridge.bags.sqlite.schema import Schema, read_schema
-from bridge.bags.sqlite.seen import SeenRows
 from bridge.errors import DamagedRecordingError, NotARecordingError, RecordingLimitError
 from bridge.model import RecordingFile
 

@@ -21,9 +21,8 @@ from bridge.bags.sqlite.pages import (
     open_pages,
     read_header,
 )
-from bridge.bags.sqlite.rows import Row
+from bridge.bags.sqlite.rows import Row, SeenRows
 from bridge.bags.sqlite.schema import Schema, TopicRow, check_topics, schema_of
-from bridge.bags.sqlite.seen import SeenRows
 from bridge.definitions import embedded_definition, normal_msgtype
 from bridge.model import Definition, Loss
 

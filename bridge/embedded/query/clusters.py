@@ -1,6 +1,6 @@
 """When conditions hold: clusters of matching rows of one topic, and where those of several meet.
 
-The actions `topic_filter_clusterize` and `topic_filter_intersect` of the session generation (4.5).
+The actions `topic_filter_clusterize` and `topic_filter_intersect` of the session generation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bridge.embedded.archive import Archive
+from bridge.embedded.catalogue import TopicRecord
 from bridge.embedded.names import find_topic
 from bridge.embedded.query.query import SESSION_RULES, matching_times, parse_contents
 from bridge.embedded.query.reading import Window
-from bridge.embedded.records import TopicRecord
 from bridge.embedded.refusals import Refusal, Status
 from bridge.embedded.wire import Json, MalformedError, decode_fields
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bridge.embedded.archive import Archive, TopicGoneError
+from bridge.embedded.catalogue import SequenceRecord, TopicRecord
 from bridge.embedded.query.conditions import (
     COLUMN,
     TEXT,
@@ -30,7 +31,6 @@ from bridge.embedded.query.conditions import (
 )
 from bridge.embedded.query.paths import Field, Step, parse_path, plain_prefix, truth
 from bridge.embedded.query.reading import Chunk, TopicReader, Window
-from bridge.embedded.records import SequenceRecord, TopicRecord
 from bridge.embedded.refusals import Refusal, Status
 from bridge.embedded.store import TIMESTAMP
 from bridge.embedded.wire import Json

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bridge.embedded.archive import Archive
+from bridge.embedded.catalogue import SequenceRecord, SessionRecord, TopicRecord, TopicState
 from bridge.embedded.names import (
     find_sequence,
     find_topic,
@@ -16,7 +17,6 @@ from bridge.embedded.names import (
     require_topic,
     require_uuid,
 )
-from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord, TopicState
 from bridge.embedded.refusals import (
     Refusal,
     Status,

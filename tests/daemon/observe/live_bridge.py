@@ -9,7 +9,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,9 +27,9 @@ from mcap.writer import CompressionType, Writer
 
 from bridge.client import MosaicoClient
 from tests.daemon.chaos_proxy import ChaosProxy
+from tests.waiting import PATIENCE_S, HeldPort, wait_for
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 60.0
 DISK_BYTES = 32 << 20
 CHUNK_BYTES = 4 << 10
 
@@ -88,20 +87,6 @@ def recording(text: str, *, messages: int = 40) -> bytes:
     return stream.getvalue()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < give_up_at, "it never came"
-        time.sleep(0.05)
-    return found
-
-
 class Program:
     """One of our processes; what it says goes into a file."""
 
@@ -131,11 +116,11 @@ class LiveBridge:
         self.log = base / "bridge.log"
         self.watched.mkdir()
         (base / "archive").mkdir()
-        self.http_port = free_port()
+        self._held = (HeldPort(), HeldPort())
+        self.http_port, self._platform_port = (port.number for port in self._held)
         self._numbers = itertools.count()
         self.set_key(KEY)
         (base / "keys.toml").write_text(f'{KEY} = "manage"\n')
-        self._platform_port = free_port()
         self.proxy = ChaosProxy(self._platform_port)
 
     def __enter__(self) -> Self:

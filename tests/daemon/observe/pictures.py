@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bridge.cli import write_drive
 from tests.daemon.observe.chromium import chromium
-from tests.daemon.observe.live_bridge import LiveBridge, recording, wait_for
+from tests.daemon.observe.live_bridge import LiveBridge, recording
+from tests.waiting import wait_for
 
 DOCS = Path(__file__).parents[3] / "docs"
 DAY = Path("/srv/logger")

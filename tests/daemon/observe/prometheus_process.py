@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -14,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_S, HeldPort
+
 CONFIG = Path(__file__).parents[3] / "config" / "prometheus"
-PATIENCE_S = 60.0
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # What a duration is divided by for the impatient, and the bounds of what comes out.
@@ -66,9 +66,8 @@ class Prometheus:
     def __init__(
         self, folder: Path, target: str, *, rules: Callable[[str], str] = lambda text: text
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._held = HeldPort()
+        self.port = self._held.number
         text = (CONFIG / "prometheus.yml").read_text(encoding="utf-8")
         assert text.count('"bridge:9477"') == 1
         text = text.replace("bridge:9477", target).replace("15s", "500ms")

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.observe.live_bridge import ROOT, LiveBridge, full_disk, junk, outage, wait_for
+from tests.daemon.observe.live_bridge import ROOT, LiveBridge, full_disk, junk, outage
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

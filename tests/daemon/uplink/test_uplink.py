@@ -92,7 +92,7 @@ def test_timetable_decides_by_day_and_time(moment: str, limit: int | None, ends:
 
 
 def test_first_span_that_fits_decides_and_the_rest_of_the_week_is_as_set() -> None:
-    """Spans may overlap; outside of all of them the general limit holds, for good without any."""
+    """Spans may overlap; outside of all of them the general limit holds, always without any."""
     wide = {"bytes_per_second_max": 7}
     uplink = settings(timetable=[OFFICE, wide], bytes_per_second_max="pause")
 
@@ -161,7 +161,7 @@ def test_wrong_uplink_settings_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_budget_outlives_restarts_and_ends_with_its_period(tmp_path: "Path") -> None:
-    """What was moved counts until the day, or the month, is over; whoever restarts meanwhile."""
+    """What was moved counts until the day, or the month, is over, over restarts."""
     clock = Wall("2026-11-20T10:00")
     choices = LiveSettings(in_force(bytes_per_day_max=1000, bytes_per_month_max=2500))
     first = Uplink(choices, folder=tmp_path, clock=clock)
@@ -187,7 +187,7 @@ def test_budget_outlives_restarts_and_ends_with_its_period(tmp_path: "Path") -> 
 def test_broken_budget_file_is_told_and_counting_goes_on(
     tmp_path: "Path", caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that cannot be read begins the budgets anew, loudly; one it cannot write waits."""
+    """A file that cannot be read starts the budgets again, loudly; one it cannot write waits."""
     (tmp_path / UPLINK_FILE).write_text('{"moved')
     clock = Wall("2026-11-20T10:00")
     uplink = Uplink(LiveSettings(in_force(bytes_per_day_max=10)), folder=tmp_path, clock=clock)
@@ -231,6 +231,10 @@ class WireListener:
             self.received += event.received_bytes
 
 
+# Longer than a machine under load may hold a server up, shorter than the pauses here.
+SERVER_STALL_S, WORKER_STALL_S = 4.0, 4.5
+
+
 class Link:
     """A daemon with real workers before a real server, whose uplink settings can be changed."""
 
@@ -240,9 +244,8 @@ class Link:
         bridge.overrides |= {
             "server.host": "127.0.0.1",
             "server.port": port,
-            # Longer than a machine under load may hold a server up, shorter than the pauses here.
-            "server.stall_timeout_s": 4.0,
-            "workers.stall_timeout_s": 4.5,
+            "server.stall_timeout_s": SERVER_STALL_S,
+            "workers.stall_timeout_s": WORKER_STALL_S,
             "ingest.max_batch_size_bytes": 200_000,
         }
         self.daemon = Daemon(
@@ -296,9 +299,9 @@ def test_rate_and_pause_reach_a_worker_that_is_sending(bridge: "Bridge") -> None
         before = -1
         while up.wire.sent != before:
             before = up.wire.sent
-            time.sleep(2.0)
+            bridge.turns(up.daemon)
         bridge.drop("b.mcap", noise(bridge, 10))
-        time.sleep(5.0)
+        time.sleep(WORKER_STALL_S + 0.5)
         assert up.wire.sent == pytest.approx(before, abs=5_000)
         assert before < 3_000_000
         bridge.await_state("b.mcap", State.READY)
@@ -319,7 +322,7 @@ def test_budget_holds_everything_back_until_there_is_more(bridge: "Bridge") -> N
         bridge.await_state("a.mcap", State.FINALISED)
         bridge.drop("b.mcap", noise(bridge, 100))
         bridge.await_state("b.mcap", State.READY)
-        time.sleep(1.0)
+        bridge.turns(up.daemon)
         status = up.daemon.status
         assert status is not None
         assert "uplink budget of the day used up until" in status.uplink.reason

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bridge.daemon.events.status import WorkerProgress
     from bridge.daemon.journal.entry import Entry
-    from bridge.embedded.records import TopicRecord
+    from bridge.embedded.catalogue import TopicRecord
     from tests.daemon.conftest import Bridge
 
 HERE = Path(__file__).parents[1]

@@ -120,7 +120,7 @@ def test_second_death_is_blamed_on_the_recording(error: str) -> None:
 
 
 def test_line_that_carries_something_is_not_left_unused_for_long() -> None:
-    """Waits grow while nothing gets through, and begin anew when something did."""
+    """Waits grow while nothing gets through, and start again from the first when something did."""
     clock = Jumping()
     gate = Gatekeeper(LIVE, clock=clock, on_change=lambda _: None)
     broken = Failure(error="BrokenLinkError", message="m", trouble=Trouble.OFFLINE)
@@ -198,7 +198,7 @@ def test_platform_away_costs_nothing(bridge: "Bridge") -> None:
     with bridge.running(listener) as daemon:
         bridge.await_state("a4.mcap", State.READY)
         bridge.wait_for(lambda: daemon.status and daemon.status.gate.gate is Gate.OFFLINE)
-        time.sleep(1.0)
+        bridge.turns(daemon)
         assert daemon.status is not None
         assert (daemon.status.gate.gate, daemon.status.gate.reached) == (Gate.OFFLINE, False)
         assert {found.state for found in bridge.entries().values()} == {State.READY}
@@ -218,7 +218,8 @@ def test_refusal_pauses_everything_until_it_is_lifted(bridge: "Bridge") -> None:
     listener = Listener()
     with bridge.running(listener) as daemon:
         bridge.await_state("refused_1.mcap", State.SENDING)
-        time.sleep(1.0)
+        bridge.wait_for(lambda: Gate.REFUSED in {gate.gate for gate in listener.gates})
+        bridge.turns(daemon)
         status = daemon.status
         assert status is not None
         (bridge.folder / "let-in").touch()

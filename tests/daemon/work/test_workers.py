@@ -66,7 +66,7 @@ def test_recordings_are_sent_side_by_side(bridge: "Bridge") -> None:
     with bridge.running() as daemon:
         bridge.wait_for(lambda: daemon.status and len(daemon.status.workers) == 2)
         bridge.wait_for(lambda: len(bridge.log("attempts")) == 2)
-        time.sleep(1.0)
+        bridge.turns(daemon)
         states = sorted(entry.state for entry in bridge.entries().values())
         (bridge.folder / "go").touch()
         for number in range(3):
@@ -104,11 +104,11 @@ def test_idle_worker_that_dies_is_replaced(bridge: "Bridge") -> None:
 
 def test_reading_is_progress(bridge: "Bridge") -> None:
     """A worker that reads on and on without a word, as when it salvages, is not stuck."""
-    bridge.overrides["workers.stall_timeout_s"] = 1.0
+    stall_s = bridge.overrides["workers.stall_timeout_s"] = 1.0
     bridge.drop("scan_1.mcap")
     with bridge.running() as daemon:
         bridge.wait_for(lambda: daemon.status and daemon.status.workers)
-        time.sleep(2.5)
+        time.sleep(2.5 * stall_s)
         (bridge.folder / "go").touch()
         entry = bridge.await_state("scan_1.mcap", State.FINALISED)
 

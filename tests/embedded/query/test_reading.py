@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.embedded.archive import Archive
+from bridge.embedded.catalogue import TopicRecord, TopicState
 from bridge.embedded.query import reading
 from bridge.embedded.query.reading import TopicReader, Window, regular_batches
-from bridge.embedded.records import TopicRecord, TopicState
 from bridge.embedded.store import Store
 
 SCHEMA = pa.schema([("timestamp_ns", pa.int64()), ("row", pa.int64())])

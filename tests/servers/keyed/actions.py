@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bridge.embedded.archive import Archive
+from bridge.embedded.catalogue import SequenceRecord, SessionRecord, TopicRecord, TopicState
 from bridge.embedded.names import new_ulid, new_uuid
-from bridge.embedded.records import SequenceRecord, SessionRecord, TopicRecord, TopicState
 from bridge.embedded.wire import Json, utc_text
 from tests.servers.keyed.refusals import (
     locked,

@@ -6,11 +6,17 @@ import pyarrow as pa
 from pyarrow import flight
 
 from bridge.embedded.archive import Archive
-from bridge.embedded.query.nulls import as_declared
+from bridge.embedded.catalogue import TopicRecord, TopicState
 from bridge.embedded.query.reading import Window
-from bridge.embedded.records import TopicRecord, TopicState
-from bridge.embedded.session.flights import Ticket, decode_resource
-from bridge.embedded.uploads import BrokenStreamError, NoDataError, take, timestamp_fault
+from bridge.embedded.session.flights import (
+    BrokenStreamError,
+    NoDataError,
+    Ticket,
+    decode_resource,
+    take,
+    timestamp_fault,
+)
+from bridge.embedded.store import as_declared
 from bridge.embedded.wire import Json, MalformedError, Shape, decode, encode
 from tests.servers.keyed.actions import cleaned, find_topic
 from tests.servers.keyed.refusals import (

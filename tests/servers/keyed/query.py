@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from bridge.embedded.archive import Archive, TopicGoneError
+from bridge.embedded.catalogue import TopicRecord
 from bridge.embedded.query.conditions import FieldKind, Operator, containing_like
 from bridge.embedded.query.query import Content, Rules, find, matching_times, parse_contents
 from bridge.embedded.query.reading import Window
-from bridge.embedded.records import TopicRecord
 from bridge.embedded.refusals import Refusal
 from bridge.embedded.wire import Json
 from tests.servers.keyed.refusals import undecodable

@@ -7,10 +7,9 @@ from typing import overload
 
 import pyarrow as pa
 
-from bridge.embedded.query.nulls import as_declared
+from bridge.embedded.catalogue import TopicRecord, TopicState
 from bridge.embedded.query.reading import TopicReader, Window
-from bridge.embedded.records import TopicRecord, TopicState
-from bridge.embedded.store import Store
+from bridge.embedded.store import Store, as_declared
 
 
 class Shelf(Sequence[pa.RecordBatch]):

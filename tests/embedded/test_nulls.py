@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.embedded.query.nulls import null_fault, storable
+from bridge.embedded.store import null_fault, storable
 from bridge.errors import RejectedError
 from bridge.ontology import IMU, Model
 from tests.servers.served import embedded_server

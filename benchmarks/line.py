@@ -1,0 +1,144 @@
+"""What many topics cost: over lines of different round trips, and at full rate.
+
+All go to the null sink, which adds up what arrives; over a line, through a relay that holds every
+byte back for half a round trip. Only ratios to the recording of ten topics count.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import messages as of
+from benchmarks.cases import Stream, stream
+from benchmarks.messages import START_NS
+from benchmarks.recordings import size_of, write_mcap
+from benchmarks.relay import Relay
+from benchmarks.scope import Scope
+from benchmarks.sink import RunningSink, running_sink, times_sum
+from benchmarks.subjects import ours, vendor
+from benchmarks.tables import MEBIBYTE, table
+from benchmarks.timing import Timing, median_s, timed
+
+RATE_HZ = 200
+LINE_TOPICS, QUICK_LINE_TOPICS = (10, 100, 300, 500), (2, 10)
+LINE_MESSAGES_EACH = 30
+ROUND_TRIPS_S, QUICK_ROUND_TRIPS_S = (0.0, 0.05, 0.2), (0.0, 0.01)
+RATE_TOPICS, QUICK_RATE_TOPICS = (10, 100, 500, 1_000), (10, 20)
+RATE_MESSAGES, QUICK_RATE_MESSAGES = 1_000_000, 5_000
+
+
+def line(scope: Scope) -> str:
+    """Measure small recordings of more and more topics over longer and longer lines.
+
+    The vendor's injector is timed once, over the longest line; it takes minutes for 500 topics.
+    """
+    round_trips_s = QUICK_ROUND_TRIPS_S if scope.quick else ROUND_TRIPS_S
+    rows: list[tuple[object, ...]] = []
+    first: list[float] = []
+    with running_sink() as sink:
+        for topics in QUICK_LINE_TOPICS if scope.quick else LINE_TOPICS:
+            if not scope.wants(str(topics)):
+                continue
+            streams, path = _written(scope, topics, LINE_MESSAGES_EACH * topics)
+            taken_s = []
+            for round_trip_s in round_trips_s:
+                scope.say(f"line: {topics} topics, {1000 * round_trip_s:.0f} ms")
+                taken_s.append(median_s(_sent(sink, scope, path, streams, round_trip_s)))
+            vendor_s = _vendor_s(sink, path, streams, round_trips_s[-1])
+            first = first or taken_s
+            ratios = [one / other for one, other in zip(taken_s, first, strict=True)]
+            figures = (figure for pair in zip(taken_s, ratios, strict=True) for figure in pair)
+            rows.append((str(topics), size_of(path) / MEBIBYTE, *figures, vendor_s / taken_s[-1]))
+            path.unlink()
+    names = [f"{1000 * each:.0f} ms" for each in round_trips_s]
+    titles = [title for name in names for title in (f"s at {name}", f"x first at {name}")]
+    return table(
+        "Topics over a line, IMU",
+        ("topics", "recorded MiB", *titles, f"x vendor at {names[-1]}"),
+        rows,
+    )
+
+
+def topics(scope: Scope) -> str:
+    """Measure as many messages in more and more topics, at full rate."""
+    messages = QUICK_RATE_MESSAGES if scope.quick else int(RATE_MESSAGES * scope.scale)
+    rows: list[tuple[object, ...]] = []
+    first_s = first_peak = 0.0
+    with running_sink() as sink:
+        for number in QUICK_RATE_TOPICS if scope.quick else RATE_TOPICS:
+            if not scope.wants(str(number)):
+                continue
+            scope.say(f"topics: {number}")
+            streams, path = _written(scope, number, messages)
+            runs = _sent(sink, scope, path, streams, 0.0)
+            seconds = median_s(runs)
+            peak = max(run.peak_bytes for run in runs) / MEBIBYTE
+            first_s, first_peak = first_s or seconds, first_peak or peak
+            rows.append(
+                (
+                    str(number),
+                    size_of(path) / MEBIBYTE,
+                    messages / seconds,
+                    seconds,
+                    seconds / first_s,
+                    peak,
+                    peak / first_peak,
+                )
+            )
+            path.unlink()
+    return table(
+        "As many IMU messages in more topics",
+        ("topics", "recorded MiB", "messages/s", "s", "x first", "peak MiB", "x first peak"),
+        rows,
+    )
+
+
+def _written(scope: Scope, topics: int, messages: int) -> tuple[list[Stream], Path]:
+    streams = [
+        stream(f"/imu_{number}", "sensor_msgs/msg/Imu", of.imu, RATE_HZ) for number in range(topics)
+    ]
+    path = scope.folder / f"of_{topics}_topics.mcap"
+    write_mcap(path, streams, messages / topics / RATE_HZ)
+    return streams, path
+
+
+def _sent(
+    sink: RunningSink, scope: Scope, path: Path, streams: Sequence[Stream], round_trip_s: float
+) -> list[Timing]:
+    runs = []
+    for number in range(scope.runs):
+        with Relay(sink.port, delay_s=round_trip_s / 2) as relay:
+            port = relay.port if round_trip_s else sink.port
+            runs.append(timed(ours, path, port, f"run_{number}"))
+        _verify(sink, streams, path)
+    return runs
+
+
+def _vendor_s(
+    sink: RunningSink, path: Path, streams: Sequence[Stream], round_trip_s: float
+) -> float:
+    with Relay(sink.port, delay_s=round_trip_s / 2) as relay:
+        run = timed(vendor, path, relay.port, "vendor")
+    _verify(sink, streams, path)
+    return run.seconds
+
+
+def _verify(sink: RunningSink, streams: Sequence[Stream], path: Path) -> None:
+    """Compare rows and record times of every topic by its name with what was written."""
+    from mcap.reader import make_reader
+
+    with path.open("rb") as stream_:
+        summary = make_reader(stream_).get_summary()
+    assert summary is not None
+    assert summary.statistics is not None
+    counts = summary.statistics.channel_message_counts
+    names = {channel.topic: counts[number] for number, channel in summary.channels.items()}
+    written = {
+        each.topic: (names[each.topic], times_sum(START_NS, each.step_ns, names[each.topic]))
+        for each in streams
+    }
+    arrived = {
+        f"/{locator.partition('/')[2]}": (rows, times)
+        for locator, (rows, times, _, _) in sink.sums().items()
+    }
+    if arrived != written:
+        raise SystemExit(f"line: {len(arrived)} of {len(written)} topics arrived, or other rows")

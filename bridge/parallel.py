@@ -1,0 +1,258 @@
+"""Calls in other threads: in order behind the thread that decodes, or many at a time.
+
+Over a link with a long round trip, calls that do not depend on each other must not wait for each
+other. How many the platform stands at once is not known beforehand: it has 10 to 19 connections to
+its database, and the end of a topic holds one. So the number starts small, grows while answers stay
+quick, and halves when the platform reports trouble of its own.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from bridge.errors import BrokenLinkError, TransientError
+
+AT_ONCE_START, AT_ONCE_MAX = 8, 64
+"""Calls at a time, at the start and at most: as many as streams share one connection."""
+
+TRIES_MAX = 4
+"""How often a call is made that may be made again."""
+
+_PAUSE_S = 0.1
+# What counts as quick: up to twice the best answer so far, and what a busy machine adds.
+_QUICK_FACTOR, _QUICK_MARGIN_S = 2.0, 0.05
+
+Result = TypeVar("Result")
+
+WaitTurn = Callable[[threading.Event], None]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Call(Generic[Result]):
+    make: Callable[[], Result]
+    turn: Hashable
+    tries: int
+    future: "Future[Result]" = field(default_factory=Future)
+
+
+class AtOnce:
+    """How many calls run at once; not thread-safe, its owner guards it.
+
+    Each quick answer adds one, so that a round of answers doubles it; after the first trouble a
+    whole round adds one. Trouble halves it, once for all calls that were under way.
+    """
+
+    def __init__(self) -> None:
+        self._limit = float(AT_ONCE_START)
+        self._best_s = float("inf")
+        self._halved_s = float("-inf")
+
+    @property
+    def limit(self) -> int:
+        """Calls that may run at once, at least one."""
+        return int(self._limit)
+
+    def answered(self, seconds: float) -> None:
+        """Take note of an answer and how long it took."""
+        self._best_s = min(self._best_s, seconds)
+        if seconds <= _QUICK_FACTOR * self._best_s + _QUICK_MARGIN_S:
+            more = 1.0 if self._halved_s == float("-inf") else 1.0 / self._limit
+            self._limit = min(self._limit + more, float(AT_ONCE_MAX))
+
+    def in_trouble(self, *, started_s: float, now_s: float) -> None:
+        """Take note of trouble that the server had with a call."""
+        if started_s >= self._halved_s:
+            self._limit, self._halved_s = max(1.0, self._limit / 2), now_s
+
+
+class ParallelCalls:
+    """Makes calls in threads of its own, which exist only while there are calls.
+
+    May be used from several threads. Calls start in the order in which they were submitted, except
+    that those of one turn follow each other.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # All below is guarded by the lock.
+        self._at_once = AtOnce()
+        self._waiting: deque[_Call[object]] = deque()
+        self._turns: set[Hashable] = set()
+        self._running = 0
+
+    def submit(
+        self, make: Callable[[], Result], *, turn: Hashable = None, repeatable: bool = False
+    ) -> "Future[Result]":
+        """Make a call as soon as there is room.
+
+        Args:
+            make: The call.
+            turn: Calls of the same turn are made one after the other; None for no turn.
+            repeatable: Whether it may be made again when the server had trouble with it; up to
+                `TRIES_MAX` times in all.
+
+        Returns:
+            Its result or error, later. Cancelling works while the call waits.
+        """
+        call = _Call(make=make, turn=turn, tries=TRIES_MAX if repeatable else 1)
+        with self._lock:
+            self._waiting.append(call)  # type: ignore[arg-type]  # results differ from call to call
+            self._start()
+        return call.future
+
+    def map(
+        self, calls: Iterable[Callable[[], Result]], *, repeatable: bool = False
+    ) -> list[Result]:
+        """Make calls and give their results in the same order.
+
+        Raises:
+            ServerError: The error of the first that failed; those that wait are not made then.
+        """
+        futures = [self.submit(call, repeatable=repeatable) for call in calls]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            settle(futures)
+
+    def _start(self) -> None:
+        """Start threads for what waits, as far as there is room; the lock is held."""
+        while self._running < self._at_once.limit and (call := self._next()) is not None:
+            self._running += 1
+            threading.Thread(
+                target=self._work, args=(call,), name="mosaico-parallel", daemon=True
+            ).start()
+
+    def _next(self) -> _Call[object] | None:
+        """Take the first call that waits and whose turn is free; the lock is held."""
+        kept: list[_Call[object]] = []
+        found = None
+        while self._waiting and found is None:
+            call = self._waiting.popleft()
+            if call.turn is not None and call.turn in self._turns:
+                kept.append(call)
+            elif call.future.set_running_or_notify_cancel():
+                found = call
+        self._waiting.extendleft(reversed(kept))
+        if found is not None and found.turn is not None:
+            self._turns.add(found.turn)
+        return found
+
+    def _work(self, first: _Call[object]) -> None:
+        call: _Call[object] | None = first
+        while call is not None:
+            try:
+                result, error = self._made(call), None
+            except BaseException as raised:  # noqa: BLE001 - handed over by the future
+                result, error = None, raised
+            with self._lock:
+                self._turns.discard(call.turn)
+                done, call = call, None
+                if self._running <= self._at_once.limit:
+                    call = self._next()
+                if call is None:
+                    self._running -= 1
+                self._start()
+            if error is None:
+                done.future.set_result(result)
+            else:
+                done.future.set_exception(error)
+
+    def _made(self, call: _Call[object]) -> object:
+        """Make a call, again where that is allowed and the server itself had trouble."""
+        for number in range(1, call.tries + 1):
+            started_s = time.monotonic()
+            try:
+                result = call.make()
+            except TransientError as error:
+                if isinstance(error, BrokenLinkError):
+                    raise
+                with self._lock:
+                    self._at_once.in_trouble(started_s=started_s, now_s=time.monotonic())
+                if number == call.tries:
+                    raise
+                time.sleep(_PAUSE_S * 2 ** (number - 1))
+            else:
+                with self._lock:
+                    self._at_once.answered(time.monotonic() - started_s)
+                return result
+        raise AssertionError("a call is made at least once")
+
+
+def settle(futures: "Iterable[Future[Result]]") -> None:
+    """Cancel the calls that wait, and wait for those under way; their errors are left alone."""
+    for future in [future for future in futures if not future.cancel()]:
+        future.exception()
+
+
+class OrderedCalls:
+    """Runs calls in order in a thread, at most so many waiting.
+
+    Args:
+        calls_max: Calls that may wait; at the bound `submit` waits.
+        wait_turn: Called before each, to wait for as long as it must; None for no waiting. It
+            gets an event that is set when nothing is to be sent any more.
+
+    Attributes:
+        busy_s: Seconds the thread spent in calls; final after `drain`.
+    """
+
+    def __init__(self, *, calls_max: int, wait_turn: WaitTurn | None = None) -> None:
+        self.busy_s = 0.0
+        self._wait_turn = wait_turn
+        self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(calls_max)
+        # Written by the thread before `_failed` is set, read by others after.
+        self._error: BaseException | None = None
+        self._failed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="send-behind", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let waiting calls go after an error, then wait for the thread."""
+        if error is not None:
+            self._failed.set()
+        self._calls.put(None)
+        self._thread.join()
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Hand over a call; raises what an earlier call raised."""
+        self._raise_failure()
+        self._calls.put(call)
+
+    def drain(self) -> None:
+        """Wait until all calls are done; raises what one of them raised."""
+        self._calls.join()
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failed.is_set() and self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            if self._wait_turn is not None:
+                self._wait_turn(self._failed)
+            if not self._failed.is_set():
+                started = time.perf_counter()
+                try:
+                    call()
+                except BaseException as raised:  # noqa: BLE001 - handed over by submit or drain
+                    self._error = raised
+                    self._failed.set()
+                self.busy_s += time.perf_counter() - started
+            self._calls.task_done()
+        self._calls.task_done()
