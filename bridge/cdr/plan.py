@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from bridge.cdr.cursor import Cursor, Move
-from bridge.cdr.delimited import Delimited
 from bridge.cdr.fixed import Absent, FixedLeaf, FixedRun
 from bridge.cdr.layout import LENGTH_BYTES, Primitive, Rules, primitive
-from bridge.cdr.nested import Scattered
+from bridge.cdr.nested import Delimited, Scattered
 from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
 from bridge.cdr.steps import Shape, Step

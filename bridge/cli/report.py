@@ -252,19 +252,7 @@ def print_report(report: IngestReport) -> None:
         f"{report.seconds:.2f} s ({rate:,.0f} messages/s), verified: {report.verification}",
         soft_wrap=True,
     )
-    for topic in report.topics:
-        if topic.messages_leftover:
-            out.print(
-                f"[yellow]note:[/] {topic.messages_leftover:,} messages of {cell(topic.shown_name)} "
-                f"hold more bytes than the definition of {cell(topic.msgtype)} knows",
-                soft_wrap=True,
-            )
-        for reason, count in topic.messages_repaired.items():
-            out.print(
-                f"[yellow]note:[/] {count:,} messages of {cell(topic.shown_name)} were kept: "
-                f"{REPAIRS.get(reason, reason)}",
-                soft_wrap=True,
-            )
+    _print_doubts(report)
     if report.messages_unverifiable:
         out.print(
             f"[dim]unverifiable: {report.messages_unverifiable:,} messages; the recorder wrote no "
@@ -279,3 +267,21 @@ def print_report(report: IngestReport) -> None:
             f"{cell(loss.path.name)}: {cell(loss.reason)}",
             soft_wrap=True,
         )
+
+
+def _print_doubts(report: IngestReport) -> None:
+    """Print which messages were sent although something about them is odd."""
+    for topic in report.topics:
+        if topic.messages_leftover:
+            out.print(
+                f"[yellow]note:[/] {topic.messages_leftover:,} messages of "
+                f"{cell(topic.shown_name)} hold more bytes than "
+                f"the definition of {cell(topic.msgtype)} knows",
+                soft_wrap=True,
+            )
+        for reason, count in topic.messages_repaired.items():
+            out.print(
+                f"[yellow]note:[/] {count:,} messages of {cell(topic.shown_name)} were kept: "
+                f"{REPAIRS.get(reason, reason)}",
+                soft_wrap=True,
+            )

@@ -7,8 +7,14 @@ that only a message that uses it is refused.
 import re
 from dataclasses import dataclass, field, replace
 
-from bridge.definitions.idl_constants import Constants, Value
-from bridge.definitions.idl_tokens import Token, includes_of, offence_at, tokens_of
+from bridge.definitions.idl_expressions import (
+    Constants,
+    Token,
+    Value,
+    includes_of,
+    offence_at,
+    tokens_of,
+)
 from bridge.definitions.names import normal_msgtype
 from bridge.definitions.syntax import (
     Declared,

@@ -70,8 +70,8 @@ def _without(name: str, endings: tuple[str, ...]) -> str:
 
 def kind_of(name: str) -> str:
     """Give the middle of `pkg/kind/Name`; empty for other names."""
-    package, _, rest = name.partition("/")
-    return rest.partition("/")[0] if package and "/" in rest else ""
+    parts = name.split("/")
+    return parts[1] if len(parts) == _NAME_PARTS else ""
 
 
 def missing_definition_hint(msgtype: str) -> str:

@@ -5,15 +5,25 @@ from the other texts embedded in the recording, the configured folders, the fold
 `AMENT_PREFIX_PATH` and the stock types, in this order.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from bridge.definitions.md5 import EMPTY_MD5, md5_of
+from bridge.definitions.interfaces import INTERFACE_PARTS
 from bridge.definitions.names import missing_definition_hint, normal_msgtype
 from bridge.definitions.sources import DefinitionSources, with_events
 from bridge.definitions.stock import EVERY_DISTRIBUTION, built_in
-from bridge.definitions.syntax import Declared, GrammarError, ParsedMessage, ParsedText
+from bridge.definitions.syntax import (
+    Declared,
+    GrammarError,
+    ParsedMessage,
+    ParsedText,
+    RawArray,
+    RawSequence,
+    RawType,
+    Reference,
+)
 from bridge.definitions.texts import parse_text
 from bridge.definitions.tree import TypeTree
 from bridge.errors import DefinitionError
@@ -25,6 +35,13 @@ EMBEDDED = "embedded"
 TEXTS_KEPT = 512
 """How many definitions a process keeps parsed."""
 
+EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
+"""That of a message of ROS 1 without fields and constants."""
+
+_MD5_PRIMITIVES = {
+    "builtin_interfaces/msg/Time": "time",
+    "builtin_interfaces/msg/Duration": "duration",
+}
 _KEPT_CHARS_MAX = 256 << 10
 _UNKNOWN_MD5 = frozenset({"", "*"})
 _NAMES_SHOWN = 5
@@ -192,7 +209,7 @@ class _Search:
             self.completed = True
             self.used.append(EMBEDDED)
             return other
-        return self._outside(name) or built_in(name, ros1=self.ros1)
+        return self._outside(name) or built_in(name, ros1=self.ros1) or INTERFACE_PARTS.get(name)
 
     def _outside(self, name: str) -> Declared | None:
         sources = self.resolver.sources
@@ -287,6 +304,42 @@ def _check_md5(name: str, used: Mapping[str, Declared], md5: str, places: list[s
             msgtype=name,
             hint=missing_definition_hint(name),
         )
+
+
+def md5_of(name: str, types: Mapping[str, Declared]) -> str:
+    """Compute the md5 of a ROS 1 type as genmsg does, as hex: equal where two types are one.
+
+    Args:
+        name: The type.
+        types: It and all that it uses, by full name.
+
+    Raises:
+        KeyError: A type is missing.
+    """
+    declared = types[name]
+    assert isinstance(declared, ParsedMessage), "ROS 1 has nothing but messages"
+    lines = [
+        f"{constant.type_name} {constant.name}={written}"
+        for constant, written in zip(declared.constants, declared.written, strict=True)
+    ]
+    lines += [f"{_md5_text(kind, types)} {field}" for field, kind in declared.fields]
+    # The hash is part of the format, not a matter of security.
+    return hashlib.md5("\n".join(lines).encode(), usedforsecurity=False).hexdigest()
+
+
+def _md5_text(kind: RawType, types: Mapping[str, Declared]) -> str:
+    """Write a field's type: messages by their own md5, whether one or many."""
+    element, suffix = kind, ""
+    if isinstance(kind, RawArray):
+        element, suffix = kind.element, f"[{kind.length}]"
+    elif isinstance(kind, RawSequence):
+        element, suffix = kind.element, "[]"
+    if not isinstance(element, Reference):
+        return f"{getattr(element, 'name', '')}{suffix}"
+    name = next(each for each in element.candidates if each in types or each in _MD5_PRIMITIVES)
+    if name in _MD5_PRIMITIVES:
+        return f"{_MD5_PRIMITIVES[name]}{suffix}"
+    return md5_of(name, types)
 
 
 def _again(error: DefinitionError) -> DefinitionError:

@@ -8,7 +8,7 @@ same few texts again and again, so what was parsed is kept.
 import re
 from functools import lru_cache
 
-from bridge.definitions.idl_constants import Constants, UnknownConstantError
+from bridge.definitions.idl_expressions import Constants, UnknownConstantError
 from bridge.definitions.idl_grammar import parse_idl
 from bridge.definitions.interfaces import interface_messages, is_interface_text
 from bridge.definitions.msg_grammar import parse_msg

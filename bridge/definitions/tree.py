@@ -3,7 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from bridge.definitions.names import DUMMY_MEMBER, PRIMITIVES, missing_definition_hint
+from bridge.definitions.names import (
+    DUMMY_MEMBER,
+    PRIMITIVES,
+    kind_of,
+    missing_definition_hint,
+)
 from bridge.definitions.syntax import (
     Declared,
     ParsedMessage,
@@ -77,7 +82,8 @@ class TypeTree:
             if declared is not None:
                 self.used[name] = declared
                 return self._declared(name, declared, depth=depth)
-        self.missing = candidates[0]
+        # Of the scopes that a name in IDL may have, that of its package says most.
+        self.missing = next((each for each in candidates if kind_of(each)), candidates[0])
         raise DefinitionError(
             f"{owner} uses {self.missing}, which is not defined anywhere.",
             msgtype=self.root,

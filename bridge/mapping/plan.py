@@ -171,7 +171,9 @@ def _topic_metadata(
         "qos": topic.qos,
         "mapping": dict(mapping),
     }
-    enumerations = dict(_enumerations(message_type, ""))
+    enumerations = [
+        {"field": path, "names": names} for path, names in _enumerations(message_type, "")
+    ]
     if enumerations:
         block["enumerations"] = enumerations
     renamed: Renamed
