@@ -17,6 +17,9 @@ from bridge.cdr.layout import (
     ENCAPSULATION_BYTES,
     PRIMITIVES,
     ROS1_RULES,
+    SLACK_BYTES_MAX,
+    SLACK_SHARE,
+    SLACK_SHARE_BYTES_MAX,
     Encapsulation,
     Rules,
     Wide,
@@ -328,6 +331,8 @@ def _by_encapsulation(
     found = []
     left = len(rows)
     for identifier in Encapsulation:
+        if not left:
+            break
         mask = identifiers == identifier
         count = int(np.count_nonzero(mask))
         if not count:
@@ -361,12 +366,22 @@ def _decode_rows(plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counte
     return _Part(
         rows=batch.rows,
         messages=plan.shape.build(leaves, len(batch.rows)),
-        leftover=int(np.count_nonzero(cursor.end - cursor.at > batch.rules.slack_bytes_max)),
+        leftover=_leftover(cursor, batch.rules),
         repaired={
             reason: int(np.count_nonzero(rows)) for reason, rows in repairs.by_reason.items()
         },
         implausible=repairs.implausible,
     )
+
+
+def _leftover(cursor: Cursor, rules: Rules) -> int:
+    """Count the rows that have more behind their last field than padding and slack."""
+    left = cursor.end - cursor.at
+    over = left > rules.slack_bytes_max
+    if rules.slack_bytes_max == SLACK_BYTES_MAX and over.any():
+        share = np.minimum(cursor.end // SLACK_SHARE, SLACK_SHARE_BYTES_MAX)
+        over = left > SLACK_BYTES_MAX + share
+    return int(np.count_nonzero(over))
 
 
 def _count_misfits(plan: Plan, block: MessageBlock, batch: _Batch, dropped: Counter[str]) -> None:

@@ -198,7 +198,7 @@ def _announce(parts: Composition) -> None:
 
 def _verdict(status: DaemonStatus) -> Exit:
     present = {State(name) for name, count in status.counts.items() if count}
-    if present & {State.QUARANTINED, State.REJECTED}:
+    if present & {State.QUARANTINED, State.REJECTED, State.LOST}:
         return Exit.FAILED
     whole = {
         State.FINALISED, State.DISPOSED, State.SUPERSEDED, State.EMPTY, State.IGNORED,

@@ -291,6 +291,12 @@ class DisposalSettings(Section):
         description="How much must be proven before a recording may be moved or deleted; levels as "
         "in ingest.verification, weakest first.",
     )
+    proof_max_age_s: PositiveSeconds = Field(
+        86_400.0,
+        description="The platform is asked right before a recording is moved or deleted. Where it "
+        "does not answer and less than free_min_bytes of space is free, proof that is no older "
+        "than this counts.",
+    )
     retain_days: float = Field(
         0.0, ge=0, description="Days that recordings stay after they were sent; 0 for none."
     )

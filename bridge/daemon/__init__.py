@@ -19,7 +19,7 @@ from bridge.daemon.events.status import (
 from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Transition
 from bridge.daemon.journal.instance import INSTANCE_FILE, instance_id
 from bridge.daemon.journal.journal import Journal, JournalReader
-from bridge.daemon.journal.requests import forget, resend, retry
+from bridge.daemon.journal.requests import doubt, forget, resend, retry
 from bridge.daemon.journal.schema import LOCK_FILE
 from bridge.daemon.journal.states import MEANING, ON_PLATFORM, TRANSITIONS, WHOLE_ON_PLATFORM, State
 from bridge.daemon.observe.event_log import EventLog
@@ -85,6 +85,7 @@ __all__ = [
     "Writer",
     "check_permissions",
     "configure_logging",
+    "doubt",
     "explain",
     "forget",
     "instance_id",

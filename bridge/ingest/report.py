@@ -53,6 +53,8 @@ class TopicReport:
         messages_recorded: What the container claims, or None.
         messages_sent: Rows on the platform.
         messages_skipped: What was left out, by reason.
+        noted: What the rows cannot show of their messages, by kind, with the number of messages:
+            fields that the mapping leaves out, formats as recorded, what was not measured.
         messages_leftover: Messages that were sent although more bytes follow than their definition
             knows; the definition is suspect.
         messages_repaired: Messages that were sent although something in them was replaced, or read
@@ -72,6 +74,7 @@ class TopicReport:
     messages_recorded: int | None = None
     messages_sent: int = 0
     messages_skipped: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, dict[str, int]] = field(default_factory=dict)
     messages_leftover: int = 0
     messages_repaired: dict[str, int] = field(default_factory=dict)
     arrow_bytes: int = 0

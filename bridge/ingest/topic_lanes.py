@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
 from bridge.definitions import canonical_text, layout_of
-from bridge.errors import BridgeError, DefinitionError, RejectedError
+from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
@@ -74,7 +74,16 @@ class TopicLane:
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
+        for note, counts in mapped.notes.items():
+            noted = self.report.noted.setdefault(str(note), {})
+            for text, count in counts.items():
+                noted[text] = noted.get(text, 0) + count
         return mapped
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The topic's metadata on the platform, with what is known of its messages so far."""
+        return self.plan.metadata(self.report.noted)
 
     def skip(self, reason: str, count: int) -> None:
         """Enter messages that are left out."""
@@ -224,5 +233,9 @@ def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicRe
 
 
 def is_the_topics_fault(error: BridgeError) -> bool:
-    """Return whether an error concerns one topic's content rather than the connection."""
-    return isinstance(error, RejectedError | DefinitionError)
+    """Return whether an error concerns one topic's content rather than the connection.
+
+    A topic that the platform does not know any more was deleted there, which is no fault of it.
+    """
+    missing = isinstance(error, NotFoundError)
+    return isinstance(error, RejectedError | DefinitionError) and not missing

@@ -105,13 +105,26 @@ class Disposed:
         entry: The recording; its path is where the source was.
         mode: `move`, `delete`, or `emergency` for a deletion that asks no platform.
         target: Where it is now, for `move`; else None.
-        size_bytes: How much room that made.
+        size_bytes: The size of its files.
+        proof: What let it go: `asked` of the platform right before, `remembered` from when it was
+            sent, or `none`, for an emergency.
     """
 
     entry: Entry
     mode: str
     target: Path | None
     size_bytes: int
+    proof: str = "asked"
+
+    @property
+    def unasked(self) -> str:
+        """Say that remembered proof was used, as a sentence; empty where the platform was asked."""
+        if self.proof != "remembered":
+            return ""
+        return (
+            f"{self.entry.path} went by remembered proof: the platform did not answer, and room "
+            "was needed"
+        )
 
 
 # -- ingests -------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ LOUDNESS = {
     State.EMPTY: logging.WARNING,
     State.QUARANTINED: logging.ERROR,
     State.REJECTED: logging.ERROR,
+    State.LOST: logging.ERROR,
     State.VANISHED: logging.WARNING,
     State.IGNORED: logging.INFO,
     State.SUPERSEDED: logging.INFO,
@@ -197,6 +198,8 @@ def _log_disposal(event: Disposed) -> None:
     facts = _facts(event.entry) | {"size_bytes": event.size_bytes, "target": event.target}
     if event.mode == EMERGENCY:
         log.error("source deleted to make room: %s", event.entry.reason, extra=facts)
+    elif event.unasked:
+        log.warning("%s", event.unasked, extra=facts | {"mode": event.mode})
     else:
         log.info("source disposed of: %s", event.mode, extra=facts)
 

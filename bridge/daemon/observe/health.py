@@ -18,7 +18,7 @@ STUCK_AFTER_S = 30.0
 DISK_FREE_MIN_BYTES = 256 * MEBIBYTE
 
 # What stays as it is until somebody does something.
-NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED)
+NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED, State.LOST)
 # Failed checks that stop everything, in the order in which they are blamed, by start of their name.
 BLAME = (
     ("loop", "The bridge is stuck"),

@@ -237,6 +237,10 @@ class Instruments:
             "disposed_bytes_total", "Size of the sources moved or deleted.",
             "mode", ("move", "delete", "emergency"),
         )  # fmt: skip
+        self.disposals_unasked = self._counter(
+            "disposals_by_remembered_proof_total",
+            "Sources that went while the platform did not answer, because room was needed.",
+        )
         self.disk_free = self._gauge(
             "disk_free_bytes", "Room left for us on the disk of a folder.", "folder"
         )

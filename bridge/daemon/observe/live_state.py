@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bridge.daemon.events.events import (
+    Disposed,
     Event,
     IngestFailed,
     IngestFinished,
@@ -176,12 +177,19 @@ class LiveState:
                 # The journal has the report.
                 with self._lock:
                     self._planned.pop(entry.id, None)
+            case _:
+                self._hear_of_trouble(event)
+
+    def _hear_of_trouble(self, event: Event) -> None:
+        match event:
             case IngestFailed(entry=entry, failure=failure, retry_in_s=retry_in_s):
                 self._note(failure, entry, retry_in_s)
             case WorkerLost(entry=lost, failure=failure):
                 self._note(failure, lost)
             case Troubled(failure=failure):
                 self._note(failure, None)
+            case Disposed(entry=entry) if event.unasked:
+                self._note(Failure(error="RememberedProof", message=event.unasked), entry)
             case _:
                 pass
 

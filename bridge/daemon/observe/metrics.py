@@ -123,6 +123,7 @@ class Metrics:
             case Disposed(mode=mode, size_bytes=size_bytes):
                 self._on.disposals.labels(mode).inc()
                 self._on.disposed_bytes.labels(mode).inc(size_bytes)
+                self._on.disposals_unasked.inc(bool(event.unasked))
             case _:
                 self._hear_of_ingest(event)
 

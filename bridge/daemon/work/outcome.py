@@ -7,6 +7,7 @@ journal, clock or files.
 import random
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from bridge.config import RetrySettings
 from bridge.daemon.journal.entry import Entry, Failure
@@ -29,6 +30,14 @@ DEATHS = frozenset({WORKER_DIED, OUT_OF_MEMORY})
 
 # Names of failures that are about our own disk, and no attempt at anything.
 NO_ROOM = frozenset({"ScratchSpaceError"})
+
+# Names of failures after which everything is sent again, and which are no attempt either: what was
+# sent so far was deleted on the platform, or the disk gave no bytes for a moment.
+BEGIN_AGAIN = frozenset({"UploadGoneError", "UnreadableStorageError"})
+
+# Failures to read, at least so far from each other, after which the disk is believed.
+UNREADABLE_MAX = 5
+UNREADABLE_APART_S = 60.0
 
 # A failure that another bridge's work explains: looked at again when that may be over.
 BUSY_ELSEWHERE = "BusyElsewhereError"
@@ -90,6 +99,7 @@ def after_failure(
     *,
     began: bool,
     got_on: bool = False,
+    unreadable: int = 0,
     noise: float | None = None,
 ) -> Decision:
     """Decide how to go on with a recording whose attempt failed.
@@ -100,18 +110,16 @@ def after_failure(
         retry: How often and when to try again.
         began: Whether the attempt had got as far as sending.
         got_on: Whether topics became whole that were not before; the count starts again then.
-        noise: For tests, instead of a random number in [-1, 1].
+        unreadable: How often its disk gave no bytes, times close to each other counted once.
+        noise: For tests; else random in [-1, 1].
     """
     noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
+    wait_s = partial(backoff_s, retry=retry, noise=noise)
     attempts, interruptions, deaths = entry.attempts, entry.interruptions, entry.deaths
     state, reason, retry_in_s, pause = State.READY, failure.message, None, Pause.NONE
     if failure.error in DEATHS:
         deaths += 1
-        if deaths >= DEATHS_MAX:
-            state = State.QUARANTINED
-        else:
-            state, retry_in_s = State.WAITING, backoff_s(1, retry, noise=noise)
-            reason = f"{reason}; tried once more, alone"
+        state, retry_in_s, reason = _after_death(deaths, reason, wait_s(1))
     elif failure.trouble is Trouble.OFFLINE:
         pause = Pause.OFFLINE
         interruptions += began
@@ -119,18 +127,19 @@ def after_failure(
         pause = Pause.REFUSED
     elif failure.error in NO_ROOM:
         # It comes back by itself when there is room, however long that takes.
-        state, retry_in_s = State.WAITING, backoff_s(DOUBLINGS_MAX, retry, noise=noise)
-    elif failure.trouble is Trouble.REJECTED:
+        state, retry_in_s = State.WAITING, wait_s(DOUBLINGS_MAX)
+    elif failure.error in BEGIN_AGAIN:
+        interruptions += 1
+        state, retry_in_s, reason = _again(unreadable, reason, wait_s(interruptions))
+    elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
         attempts += 1
-        state = State.REJECTED
-    elif failure.trouble is Trouble.POISON:
-        attempts += 1
-        state = POISON_STATES.get(failure.error, State.QUARANTINED)
+        poison = POISON_STATES.get(failure.error, State.QUARANTINED)
+        state = State.REJECTED if failure.trouble is Trouble.REJECTED else poison
     else:
         attempts = 1 if got_on else attempts + 1
         if got_on or attempts < retry.attempts_max:
             doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
-            state, retry_in_s = State.WAITING, backoff_s(doublings, retry, noise=noise)
+            state, retry_in_s = State.WAITING, wait_s(doublings)
         else:
             state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
             reason = f"given up after {attempts} attempts: {reason}"
@@ -143,6 +152,18 @@ def after_failure(
         retry_in_s=retry_in_s,
         pause=pause,
     )
+
+
+def _after_death(deaths: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:
+    if deaths >= DEATHS_MAX:
+        return State.QUARANTINED, None, reason
+    return State.WAITING, wait_s, f"{reason}; tried once more, alone"
+
+
+def _again(unreadable: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:
+    if unreadable >= UNREADABLE_MAX:
+        return State.QUARANTINED, None, f"{reason}; so it was {unreadable} times, minutes apart"
+    return State.WAITING, wait_s, reason
 
 
 def after_success(report: IngestReport) -> tuple[State, str]:
