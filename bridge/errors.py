@@ -14,16 +14,19 @@
     │   └── RecordingVanishedError    a file disappeared before it was read
     ├── ServerError                   the platform, or the way to it
     │   ├── OfflineError              nobody answers (also a ConnectionError)           offline
+    │   │   └── DatabaseAwayError     the platform answers, its database does not
     │   ├── RefusedError              bad key, missing permission, wrong TLS            refused
     │   │   └── ServerFullError       the server's disk is full
     │   ├── TransientError            internal error, timeout                           transient
     │   │   ├── BrokenLinkError       the connection broke or hung while in use         offline
+    │   │   ├── PlatformBusyError     its database or its pool: nobody's content is to blame
     │   │   └── UploadGoneError       what was sent so far was deleted meanwhile
     │   ├── RejectedError             this content will never be accepted               rejected
     │   │   ├── AlreadyExistsError
     │   │   │   └── BusyElsewhereError  another bridge is sending it                    transient
     │   │   ├── NotFoundError
     │   │   └── PreconditionError     the resource is in a state that forbids the call
+    │   │       └── NestedTopicError  its deletion would take the data of topics below it
     │   └── ProtocolError             an answer that the protocol does not know         refused
     │       ├── UnknownActionError        the server has no such action
     │       └── UnknownDescriptorError    it does not take descriptors of this kind
@@ -201,6 +204,10 @@ class OfflineError(ServerError, ConnectionError):
     retryable = True
 
 
+class DatabaseAwayError(OfflineError):
+    """The platform answers, but its database does not: nothing can be looked up or written."""
+
+
 class RefusedError(ServerError):
     """The server answers but does not let us in: key, permission or TLS."""
 
@@ -216,6 +223,14 @@ class TransientError(ServerError):
 
     trouble = Trouble.TRANSIENT
     retryable = True
+
+
+class PlatformBusyError(TransientError):
+    """The platform's own trouble: a deadlock, no free connection, a database that fails.
+
+    What was sent is hardly to blame: it is tried again after a pause, and costs no attempt unless
+    the same goes on for long.
+    """
 
 
 class BrokenLinkError(TransientError):
@@ -254,6 +269,10 @@ class NotFoundError(RejectedError):
 
 class PreconditionError(RejectedError):
     """The resource is in a state that forbids the call."""
+
+
+class NestedTopicError(PreconditionError):
+    """The topic cannot be deleted by itself: the platform would delete the data below it, too."""
 
 
 class ProtocolError(ServerError):

@@ -12,6 +12,7 @@ from bridge.bags.formats import (
     is_storage_name,
 )
 from bridge.bags.grouping import is_split_of_ros1
+from bridge.bags.merging import REPEATED
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.bags.reader import RecordingReader, open_recording
 from bridge.bags.recording import load_recording, load_seen, look_into
@@ -24,6 +25,7 @@ __all__ = [
     "COMPRESSION_SUFFIX",
     "METADATA_FILE",
     "NOWHERE",
+    "REPEATED",
     "SIDECAR_SUFFIXES",
     "STORAGE_SUFFIXES",
     "Content",

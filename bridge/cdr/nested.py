@@ -16,10 +16,19 @@ import numpy as np
 import pyarrow as pa
 
 from bridge.cdr.cursor import LOST, Cursor, Lone, Move, lone_of
-from bridge.cdr.repeated import LocatedRepeated, is_built_alike, is_repeated, may_repeat
 from bridge.cdr.sequences import Count
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.steps import Located, Repairs, Shape, Step, list_array
+from bridge.cdr.steps import (
+    Located,
+    LocatedRepeated,
+    Repairs,
+    Shape,
+    Step,
+    is_built_alike,
+    is_repeated,
+    list_array,
+    may_repeat,
+)
 
 TOGETHER_ROWS_MIN = 10
 """Fewer rows than this are walked one by one (measured: arrays win from about a dozen on)."""

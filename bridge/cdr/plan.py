@@ -17,8 +17,7 @@ from bridge.cdr.nested import Delimited, Scattered
 from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
 from bridge.cdr.steps import Shape, Step
-from bridge.cdr.text import TextStep
-from bridge.cdr.wide import WideTextStep
+from bridge.cdr.text import TextStep, WideTextStep
 from bridge.definitions import DUMMY_MEMBER, STRINGS
 from bridge.errors import DefinitionError
 from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType

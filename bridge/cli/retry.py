@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli.options import AsJson, ConfigFile, StateFolder
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.config import load_settings
 from bridge.daemon import Entry, Journal, Request, State
 from bridge.daemon import forget as ask_to_forget
@@ -202,5 +202,5 @@ def _report(rows: list[dict[str, Any]], *, json: bool) -> Exit:
             style = "green" if row["done"] else "yellow"
             answer = f"[{style}]{cell(row['answer'])}[/]"
             made.add_row(str(row["id"]), cell(row["path"]), answer)
-        out.print(made)
+        show(made)
     return Exit.OK if all(row["done"] for row in rows) else Exit.PARTIAL

@@ -1,6 +1,5 @@
 """Message definitions: finding them, parsing them, and the names of the types they define."""
 
-from bridge.definitions.canonical import canonical_text, layout_of
 from bridge.definitions.names import (
     DUMMY_MEMBER,
     STRINGS,
@@ -17,6 +16,7 @@ from bridge.definitions.texts import (
     UNDEFINED_ENCODINGS,
     embedded_definition,
 )
+from bridge.definitions.tree import canonical_text, layout_of
 
 __all__ = [
     "DUMMY_MEMBER",

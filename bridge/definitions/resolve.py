@@ -10,10 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from bridge.definitions.interfaces import INTERFACE_PARTS
+from bridge.definitions.msg_grammar import INTERFACE_PARTS
 from bridge.definitions.names import missing_definition_hint, normal_msgtype
-from bridge.definitions.sources import DefinitionSources, with_events
-from bridge.definitions.stock import EVERY_DISTRIBUTION, built_in
+from bridge.definitions.sources import (
+    EVERY_DISTRIBUTION,
+    DefinitionSources,
+    built_in,
+    with_events,
+)
 from bridge.definitions.syntax import (
     Declared,
     GrammarError,

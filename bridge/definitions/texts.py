@@ -10,8 +10,7 @@ from functools import lru_cache
 
 from bridge.definitions.idl_expressions import Constants, UnknownConstantError
 from bridge.definitions.idl_grammar import parse_idl
-from bridge.definitions.interfaces import interface_messages, is_interface_text
-from bridge.definitions.msg_grammar import parse_msg
+from bridge.definitions.msg_grammar import interface_messages, is_interface_text, parse_msg
 from bridge.definitions.names import interface_of, normal_msgtype
 from bridge.definitions.syntax import Declared, GrammarError, ParsedText
 from bridge.model import Definition

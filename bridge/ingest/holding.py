@@ -68,7 +68,7 @@ class Holding:
         held: `WHOLE`: finalised, with these parts and these rows. `ABSENT`: no such sequence.
             `UNFINISHED`: it is still being written. `OTHER`: it holds other parts. `DIFFERENT`: a
             topic lacks rows, has others, or was not closed.
-        level: How far that was proven: row counts and times count as far as the revision has them.
+        level: How far it was compared: row counts and times as far as the revision has them.
         differences: Why it is not whole, one sentence each.
     """
 
@@ -136,7 +136,9 @@ def _ask(client: MosaicoClient, contents: list[SequenceContent]) -> Holding:
         if content.level is not VerificationLevel.READBACK:
             level = min(level, content.level, proven, key=_STRENGTH.index)
     if differences:
-        return Holding(sequence=name, held=Held.DIFFERENT, differences=tuple(differences))
+        return Holding(
+            sequence=name, held=Held.DIFFERENT, level=level, differences=tuple(differences)
+        )
     return Holding(sequence=name, held=Held.WHOLE, level=level)
 
 
@@ -162,6 +164,8 @@ def _compare(
         return _Difference(f"{topic}: the platform has no such topic")
     if not receipt.locked:
         return _Difference(f"{topic}: the topic was not closed properly")
+    if rows.rows and receipt.is_hollow:
+        return _Difference(f"{topic}: sent {rows.rows} rows, the platform stores nothing of it")
     pairs = (
         ("rows", rows.rows, receipt.row_count),
         ("first time in ns", rows.start_ns, receipt.start_ns),
@@ -192,25 +196,7 @@ def receipts_of(
     if topics is not None:
         wanted = {name: facts for name, facts in wanted.items() if name in topics}
     if all(facts.data.row_count is not None for facts in wanted.values()):
-        return {
-            name: TopicReceipt(
-                row_count=facts.data.row_count,
-                start_ns=facts.data.start_ns,
-                end_ns=facts.data.end_ns,
-                locked=facts.locked,
-                size_bytes=facts.size_bytes,
-            )
-            for name, facts in wanted.items()
-        }
+        return {name: TopicReceipt.of(facts) for name, facts in wanted.items()}
     # Most revisions tell the rows of a topic only by itself, or not at all.
-    return {
-        name: TopicReceipt(
-            row_count=topic.row_count,
-            start_ns=topic.timestamp_ns_min,
-            end_ns=topic.timestamp_ns_max,
-            locked=topic.is_locked,
-            size_bytes=topic.total_size_bytes,
-        )
-        for name, topic in handler.topic_handlers().items()
-        if name in wanted
-    }
+    handlers = handler.topic_handlers()
+    return {name: topic.receipt for name, topic in handlers.items() if name in wanted}

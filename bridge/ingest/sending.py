@@ -27,6 +27,7 @@ from bridge.errors import (
     BridgeError,
     BusyElsewhereError,
     NotFoundError,
+    PlatformBusyError,
     RecordingError,
     ServerError,
     Trouble,
@@ -347,6 +348,10 @@ class Sending:
             writer.abandon()
             return
         given_up = isinstance(error, BridgeError) and self._gives_up(error)
+        if isinstance(error, VerificationError) and not given_up:
+            # Also where it cannot be removed: the next try must not take it up.
+            self._upload = OpenUpload(sequence=self._sequence)
+            self._events.upload_changed(upload=self._upload)
         writer.on_error = self._options.on_error if given_up else OnErrorPolicy.Delete
         writer.__exit__(type(error), error, error.__traceback__)
 
@@ -371,6 +376,7 @@ class Sending:
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
         passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
+        passing = passing or isinstance(error, PlatformBusyError)
         return identity.final and not passing and not got_on(self._before, self._upload)
 
     def _open_expected(self, writer: SequenceWriter) -> None:
@@ -425,4 +431,6 @@ def enter_written(lane: TopicLane, writer: TopicWriter) -> None:
     lane.report.messages_sent = writer.rows_written
     lane.report.start_ns = writer.start_ns
     lane.report.end_ns = writer.end_ns
+    lane.report.texts_changed = writer.texts_changed
+    lane.report.row_bytes_max = writer.row_bytes_max
     lane.skip(OVERSIZE_REASON, writer.oversize)

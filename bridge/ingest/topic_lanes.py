@@ -11,7 +11,7 @@ from bridge.cdr import Decoder
 from bridge.client import TopicWriter
 from bridge.definitions import canonical_text, layout_of
 from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
-from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
 from bridge.mapping import (
@@ -112,25 +112,26 @@ def plan_lanes(
     wanted = TopicFilter(options.topics)
     decoders = _Decoders()
     lanes: dict[int, TopicLane] = {}
-    reports: list[TopicReport] = []
-    for topic in reader.topics:
-        report = TopicReport(
+    reports = [
+        TopicReport(
             name=topic.name,
             msgtype=topic.msgtype,
             outcome=TopicOutcome.SKIPPED,
             messages_recorded=topic.message_count,
         )
-        reports.append(report)
+        for topic in reader.topics
+    ]
+    # Counts are claims. Those that are said to be empty only come last when names are given.
+    for topic in sorted(reader.topics, key=lambda topic: topic.message_count == 0):
+        report = reports[topic.index]
         if not wanted.selects(topic.name):
             report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
-            continue
-        if topic.message_count == 0:
-            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
             continue
         try:
             lane = _lane(topic, report, reader, options, events, decoders)
         except DefinitionError as error:
-            if options.topic_errors == "fail":
+            # Of a topic that is said to be empty nothing is missing, unless messages come up.
+            if options.topic_errors == "fail" and topic.message_count != 0:
                 raise
             report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
             continue
@@ -220,16 +221,6 @@ def _first_match(name: str, by_pattern: Mapping[str, Choice]) -> Choice | None:
     return next(
         (choice for pattern, choice in by_pattern.items() if fnmatchcase(name, pattern)), None
     )
-
-
-def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
-    """Return what would become of every topic, without sending anything.
-
-    Raises:
-        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
-    """
-    _, reports = plan_lanes(reader, options, NoEvents())
-    return reports
 
 
 def is_the_topics_fault(error: BridgeError) -> bool:

@@ -9,9 +9,8 @@ import pytest
 from rosbags.typesys import Stores, get_typestore
 
 from bridge.cdr import Decoder, nested, source, text
-from bridge.cdr.repeated import REPEATED_ROWS_MIN
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.steps import Repairs
+from bridge.cdr.steps import REPEATED_ROWS_MIN, Repairs
 from bridge.definitions import parse_definition
 from bridge.model import Definition
 from tests.cdr.blocks import block_of

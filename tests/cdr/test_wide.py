@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bridge.cdr import Decoder
 from bridge.cdr.steps import Repairs
-from bridge.cdr.wide import INVALID_UTF16, utf8_array
+from bridge.cdr.text import INVALID_UTF16, utf8_array
 from bridge.definitions import parse_definition
 from bridge.model import Definition, MessageType, PrimitiveType
 from tests.cdr.blocks import block_of, same

@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 from mcap.writer import CompressionType
 
-from tests.bags.mcap.mcap_files import Seen, place_messages, sample, write_with_library
+from bridge.embedded import EmbeddedServer
+from tests.bags.mcap.mcap_files import (
+    Seen,
+    channel,
+    finished,
+    message,
+    place_messages,
+    sample,
+    schema,
+    statistics,
+    write_with_library,
+)
 from tests.cli.conftest import Command
 
 
@@ -43,11 +54,12 @@ def test_damage_inside_is_found_and_what_would_be_recovered_is_counted(
 
     assert code == 3
     assert seen["healthy"]
-    assert loss["reason"] == "the chunk's checksum is wrong"
-    assert seen["found"]["messages"] == len(rest)
-    assert seen["found"]["lost_bytes"] == loss["end_bytes"] - loss["start_bytes"]
-    assert sum(topic["messages"] for topic in seen["topics"]) == len(rest)
-    assert f"salvage would recover {len(rest)} messages" in command("inspect", closed).out
+    assert loss["reason"].startswith("the chunk's checksum is wrong")
+    assert seen["found"]["messages"] == 300
+    assert seen["found"]["unverifiable"] == 300 - len(rest) > 0
+    assert seen["found"]["lost_bytes"] == 0
+    assert sum(topic["messages"] for topic in seen["topics"]) == 300
+    assert "salvage would recover 300 messages" in command("inspect", closed).out
 
 
 def test_quick_look_reads_no_message(closed: Path, command: Command) -> None:
@@ -74,9 +86,64 @@ def test_cut_recording_shows_what_salvage_recovers(closed: Path, command: Comman
 def test_what_no_checksum_vouches_for_is_said(tmp_path: Path, command: Command) -> None:
     """Recorders write no checksums by default; then nobody can tell altered messages."""
     path = tmp_path / "drive.mcap"
-    write_with_library(path, sample(20), enable_crcs=False)
+    strings = [Seen("/a", number, b"\0\1\0\0" + b"\2\0\0\0" + b"a\0") for number in range(20)]
+    write_with_library(path, strings, enable_crcs=False)
     code, seen = looked_at(command, path)
 
     assert code == 0
     assert seen["found"]["unverifiable"] == 20
     assert "unverifiable: 20 messages" in command("inspect", path).out
+
+
+STRING = b"\0\1\0\0\2\0\0\0a\0"
+
+
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        ({"/a": ("ros2msg", STRING)}, 0),
+        ({"/a": ("ros2msg", STRING), "/b": ("protobuf", b"x")}, 3),
+        ({"/a": ("ros2msg", STRING), "/b": ("ros2msg", b"\0\1\0\0\xff")}, 3),
+        ({"/b": ("protobuf", b"x")}, 65),
+        ({"/b": ("ros2msg", b"\0\1\0\0\xff")}, 65),
+        ({}, 65),
+    ],
+    ids=["whole", "foreign beside", "undecodable beside", "only foreign", "undecodable", "empty"],
+)
+def test_exit_code_says_how_much_would_arrive(
+    tmp_path: Path, command: Command, topics: dict[str, tuple[str, bytes]], expected: int
+) -> None:
+    """What an ingest would say, and does say: 0 for all, 3 for a part, 65 for nothing."""
+    body = b""
+    for number, (topic, (encoding, data)) in enumerate(topics.items(), start=1):
+        body += schema(number, encoding=encoding) + channel(
+            number, number, topic, "cdr" if encoding == "ros2msg" else encoding
+        )
+        body += message(number, number, data)
+    path = tmp_path / "drive.mcap"
+    path.write_bytes(finished(body))
+    code, seen = looked_at(command, path)
+
+    assert code == expected
+    assert seen["found"]["arriving"] == ("/a" in topics)
+    assert command("inspect", path).code == expected
+    with EmbeddedServer(tmp_path / "platform") as server:
+        config = tmp_path / "bridge.toml"
+        config.write_text(
+            f'[server]\nhost = "127.0.0.1"\nport = {server.port}\n'
+            f'[state]\nfolder = "{tmp_path / "state"}"\n'
+        )
+        assert command("ingest", path, "--config", config).code == expected
+
+
+def test_wrong_claim_is_shown_and_costs_nothing(tmp_path: Path, command: Command) -> None:
+    """The statistics count messages that there never were; all that are there would arrive."""
+    declared = schema(1) + channel(1, 1, "/a")
+    path = tmp_path / "drive.mcap"
+    path.write_bytes(finished(declared + message(1, 1, STRING), declared + statistics({1: 7})))
+    code, seen = looked_at(command, path)
+    claim = "the file counts 7 messages on /a, 1 were found"
+
+    assert (code, seen["healthy"], seen["losses"]) == (0, True, [])
+    assert seen["contradictions"] == {claim: 1}
+    assert claim in command("inspect", path).out

@@ -21,6 +21,7 @@ class Progress:
 
     Attributes:
         recorded_bytes: More bytes of the files read.
+        read: More messages read, by topic; their batches may still wait.
         messages: More rows handed to the platform, by topic.
         arrow_bytes: More bytes handed to the platform before body compression, by topic.
         batches: More batches handed to the platform, by topic.
@@ -28,6 +29,7 @@ class Progress:
     """
 
     recorded_bytes: int = 0
+    read: Mapping[str, int] = field(default_factory=dict)
     messages: Mapping[str, int] = field(default_factory=dict)
     arrow_bytes: Mapping[str, int] = field(default_factory=dict)
     batches: Mapping[str, int] = field(default_factory=dict)

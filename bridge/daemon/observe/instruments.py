@@ -266,6 +266,9 @@ class Instruments:
         self.last_scan = self._gauge("last_scan_time_seconds", "When the last scan ended.")
         self.last_tick = self._gauge("last_tick_time_seconds", "When the loop last made a turn.")
         self.start = self._gauge("start_time_seconds", "When the daemon started.")
+        self.first_start = self._gauge(
+            "first_start_time_seconds", "When a daemon first started on this state folder."
+        )
         self.build_info = self._gauge(
             "build_info", "Always 1; the labels are versions.", "version", "python", "pyarrow"
         )

@@ -6,6 +6,7 @@ loop's thread only.
 """
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from bridge.daemon.work.outcome import (
     Pause,
     after_failure,
     after_success,
+    dated,
 )
 from bridge.daemon.work.pipe import (
     Failed,
@@ -218,6 +220,8 @@ class Listener:
         if assignment.entry is None:
             self._probe_failed(failure)
             return
+        now_ns = time.time_ns()
+        failure = dated(assignment.entry, failure, now_ns)
         decision = after_failure(
             assignment.entry,
             failure,
@@ -225,6 +229,7 @@ class Listener:
             began=assignment.began,
             got_on=assignment.got_on,
             unreadable=self._count_unreadable(assignment.entry, failure),
+            now_ns=now_ns,
         )
         entry = self._decide(assignment.entry, failure, decision)
         if decision.pause is not Pause.NONE:
