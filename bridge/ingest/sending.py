@@ -252,12 +252,13 @@ class Sending:
         if report.complete or self.writer is None:
             return
         parts = [
-            f"{topic.name}: {topic.reason or topic.messages_skipped}"
+            f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
             for topic in report.topics
             if topic.messages_unwillingly_skipped or topic.outcome is TopicOutcome.SKIPPED
         ]
         parts += [
-            f"{topic.name}: {topic.messages_leftover} messages hold more than their definition"
+            f"{topic.shown_name}: {topic.messages_leftover} messages hold more than"
+            " their definition"
             for topic in report.topics
             if topic.messages_leftover
         ]
