@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.bags import RecordingReader, load_recording, open_recording
-from bridge.cli.options import AsJson, ConfigFile
+from bridge.cli.options import AsJson, BagPaths, ConfigFile
 from bridge.cli.paths import find_named
 from bridge.cli.report import OUTCOME_STYLES, print_contradictions
 from bridge.cli.terminal import (
@@ -18,7 +18,7 @@ from bridge.cli.terminal import (
     exit_code,
     has_room,
     out,
-    print_error,
+    print_errors,
     print_json,
     show,
     size,
@@ -44,9 +44,7 @@ LEFT_OUT_SHOWN = 12
 
 
 def inspect(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Bags, or folders to search for bags.", metavar="PATH...")
-    ],
+    paths: BagPaths,
     config: ConfigFile = None,
     json: AsJson = False,
     quick: Annotated[
@@ -88,8 +86,7 @@ def inspect(
         )
     elif several:
         _print_summary(seen, failures)
-    for _, failure in failures:
-        print_error(failure)
+    print_errors([failure for _, failure in failures])
     if failures:
         return exit_code(failures[0][1])
     exits = {found.exit for found in seen}
@@ -242,7 +239,7 @@ def _print(seen: _Seen) -> None:
         style = OUTCOME_STYLES[topic.outcome]
         count = _count(topic, seen.found)
         made.add_row(
-            cell(topic.name),
+            cell(topic.shown_name),
             *([cell(topic.msgtype)] if roomy else []),
             "?" if count is None else f"{count:,}",
             cell(topic.ontology_tag) or "-",
@@ -360,6 +357,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "topics": [
             {
                 "name": topic.name,
+                "platform_name": topic.platform_name,
                 "msgtype": topic.msgtype,
                 "messages": _count(topic, found),
                 "ontology_tag": topic.ontology_tag,
