@@ -244,7 +244,8 @@ def test_folders_can_be_known_by_heart() -> None:
     """No folder holds more files than a person can keep in mind, nor does the package."""
     for folder in {file.parent for file in FILES}:
         assert len(list(folder.glob("*.py"))) <= FOLDER_FILES_MAX, folder
-    assert len(FILES) < FILES_MAX
+    # A room's `__init__` is a line that says what the room is for.
+    assert sum(len(parsed(file).body) > 1 for file in FILES) < FILES_MAX
 
 
 def test_what_has_one_importer_is_part_of_it() -> None:

@@ -72,7 +72,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_document_can_be_found() -> None:
-    """Whoever starts at the README gets to every file in docs by links."""
+    """A reader who starts at the README gets to every file in docs by links."""
     seen: set[Path] = set()
     ahead = [ROOT / "README.md"]
     while ahead:
@@ -143,6 +143,40 @@ def test_states_and_kinds_of_trouble_are_those_of_the_code() -> None:
     }
     kinds = re.findall(r"^\| (\w+) \|", page.partition("## Kinds of trouble")[2], re.MULTILINE)
     assert set(kinds) - {"kind"} == {str(trouble) for trouble in Trouble}
+
+
+@pytest.mark.parametrize("page", [DOCS / "architecture.md", DOCS / "contributing.md"], ids=page_id)
+def test_places_that_are_named_exist(page: Path) -> None:
+    """A file or folder that the page names is there, from the root or in the package."""
+    prose = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
+    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|toml|yml|html|js)))(?:::\w+)?`", prose)
+    assert named
+    for place in named:
+        places = (ROOT / place, ROOT / "bridge" / place)
+        assert any(found.exists() for found in places), place
+
+
+def test_parts_and_rooms_are_drawn() -> None:
+    """The picture and the table of the architecture have every part, the picture every room."""
+    page = text(DOCS / "architecture.md")
+    picture = page.split("```")[1]
+    parts = {
+        file.stem
+        for file in (ROOT / "bridge").iterdir()
+        if not file.stem.startswith("__") and file.suffix in {"", ".py"}
+    }
+    rooms = {file.parent.name for file in (ROOT / "bridge").glob("*/*/__init__.py")}
+    assert parts | rooms <= set(re.findall(r"[a-z]\w+", picture))
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert listed == parts - {"version"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_lines_fit_a_screen(page: Path) -> None:
+    """Lines of text have less than 130 characters; rows of tables cannot be broken."""
+    prose = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
+    long = [line for line in prose.splitlines() if len(line) >= 130 and not line.startswith("|")]
+    assert not long or page.name == "configuration.md"  # which a command writes
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

@@ -143,7 +143,7 @@ def find_existing(
     """Ask the platform about a name.
 
     Returns:
-        `ABSENT`: free. `WHOLE`: this very content, finished, whoever sent it. `REMAINS`: this
+        `ABSENT`: free. `WHOLE`: this very content, finished, sent by any bridge. `REMAINS`: this
         content, left unfinished by this bridge; may be removed.
 
     Raises:

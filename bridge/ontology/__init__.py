@@ -1,5 +1,6 @@
 """The platform's models: a tag, an Arrow struct and a serialisation format each."""
 
+from bridge.ontology.model import ENVELOPE, TIMESTAMP_COLUMN, Model, SerializationFormat
 from bridge.ontology.models import (
     GPS,
     IMU,
@@ -62,7 +63,6 @@ from bridge.ontology.models import (
     Vector4d,
     Velocity,
 )
-from bridge.ontology.pieces import ENVELOPE, TIMESTAMP_COLUMN, Model, SerializationFormat
 from bridge.ontology.query import (
     Comparable,
     Condition,

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from bridge.ontology.pieces import (
+from bridge.ontology.model import (
     COVARIANT,
     GPS_STATUS,
     HEADER,

@@ -159,7 +159,7 @@ def test_files_are_hashed_as_standard_tools_do(drive: Path) -> None:
 
 
 def test_hashing_that_was_given_up_has_no_result(tmp_path: Path) -> None:
-    """Whoever stops in the middle never gets half a hash."""
+    """A caller that stops in the middle never gets half a hash."""
     big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(8 << 30)

@@ -128,7 +128,7 @@ def test_a_running_bridge_takes_new_settings_over_on_sighup(
 
 
 def test_a_bridge_on_a_terminal_ends_with_it(tmp_path: Path) -> None:
-    """Whoever closes the window wants no daemon that goes on unseen."""
+    """A person who closes the window wants no daemon that goes on unseen."""
     bridge = RunningBridge(tmp_path)
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "bridge", "run", "--config", str(bridge.config)]

@@ -84,7 +84,7 @@ def test_status_where_no_bridge_ever_ran_is_an_error(tmp_path: Path, command: An
 
 
 def test_status_watched_through_a_pipe_is_one_document_per_change(arrived: Any) -> None:
-    """Whoever reads the pipe gets a line at once, and Ctrl-C ends it well."""
+    """The reader of the pipe gets a line at once, and Ctrl-C ends it well."""
     words = ["status", "-c", str(arrived.config), "--watch", "--json", "--every", "0.1"]
     with subprocess.Popen(
         [sys.executable, "-m", "bridge", *words], stdout=subprocess.PIPE, text=True

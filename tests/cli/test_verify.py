@@ -65,7 +65,7 @@ def test_verify_refuses_what_never_arrived(arrived: Any, command: Any) -> None:
 
 
 def test_verify_resends_what_the_platform_has_in_part(arrived: Any, command: Any) -> None:
-    """A sequence that lost a topic and rows in a restore is removed and sent anew, exactly once."""
+    """A sequence that lost a topic and rows in a restore is removed and sent again, once."""
     with arrived.client(command) as client:
         (sequence,) = client.list_sequences()
         whole = {

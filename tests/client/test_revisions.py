@@ -157,7 +157,7 @@ def test_report_keeps_what_is_whole(client: MosaicoClient) -> None:
 
 
 def test_aborted_topic_is_not_locked(client: MosaicoClient) -> None:
-    """A message without payload aborts a put on every revision; the topic can be made anew."""
+    """A message without payload aborts a put on every revision; the topic can be made again."""
     with client.sequence_create("run", {}) as writer:
         topic = writer.topic_create("t", {}, Integer64)
         topic.write_batch(integers(1))

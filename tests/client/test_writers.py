@@ -319,7 +319,7 @@ def test_topic_block_closes_or_aborts(client: MosaicoClient, name: str) -> None:
 
 
 def test_dropped_topic_costs_only_itself(client: MosaicoClient, name: str) -> None:
-    """Under `Drop` a failing topic is deleted and told of, and the sequence goes on."""
+    """Under `Drop` a failing topic is deleted and reported, and the sequence goes on."""
     with client.sequence_create(name, {}) as writer:
         with writer.topic_create("bad", {}, Integer64, TopicErrorPolicy.Drop) as bad:
             bad.write_batch(integers(1))

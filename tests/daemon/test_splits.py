@@ -129,7 +129,7 @@ def test_oldest_splits_may_be_deleted_by_their_recorder(splits: Desk) -> None:
 
 
 def test_file_without_number_is_a_recording(splits: Desk) -> None:
-    """Whoever records without splits gets sequences named as before."""
+    """A recording without splits becomes a sequence named as before."""
     splits.put("lone.mcap")
     splits.put("drive/drive.mcap")
     (splits.folder / "drive" / "metadata.yaml").write_text(metadata([]))

@@ -76,7 +76,7 @@ def damage(path: Path, share: float) -> Counter[int]:
 
 
 class Heard(NoEvents):
-    """Remembers which stages were told of, how often, and the last upload."""
+    """Remembers which stages were reported, how often, and the last upload."""
 
     def __init__(self) -> None:
         self.stages: Counter[str] = Counter()

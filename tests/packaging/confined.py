@@ -105,7 +105,7 @@ def confined(
         log: Where its standard error goes.
         environment: Its variables, besides the path.
         mounts: Folders by their names below `/mnt`; those with a `+` at the end stay writable.
-        capabilities: Those that are given, as setpriv names them; all others are gone for good.
+        capabilities: Those that are given, as setpriv names them; all others are gone permanently.
         own_network: Give it a loopback device of its own, and nothing else.
     """
     skip_unless_possible()

@@ -44,7 +44,7 @@ def setuid_file() -> None:
 
 
 def writable(folder: str) -> None:
-    """Fail where a folder's file system is mounted read-only, whoever asks."""
+    """Fail where a folder's file system is mounted read-only, for every user."""
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise OSError(f"{folder} is read-only")
 

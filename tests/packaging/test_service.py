@@ -242,7 +242,7 @@ def test_a_reload_takes_new_settings_without_a_restart(vehicle: Machine) -> None
 
 
 def test_a_stuck_loop_is_restarted(vehicle: Machine) -> None:
-    """A loop that works feeds the watchdog for good; one that stands still is replaced."""
+    """A loop that works keeps feeding the watchdog; one that hangs is replaced."""
     change(vehicle, UNIT, f"[Service]\nWatchdogSec={WATCHDOG_S}\nRestartSec=0\n")
     before = vehicle.show(UNIT, "MainPID")
     for _ in range(4):

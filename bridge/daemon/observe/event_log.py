@@ -188,7 +188,7 @@ def _log_failure(event: IngestFailed) -> None:
         log.debug("broken off: %s", failure.message, extra=_facts(entry))
         return
     final = event.retry_in_s is None
-    again = "for good" if event.retry_in_s is None else f"again in {event.retry_in_s:.0f} s"
+    again = "no further attempt" if final else f"again in {event.retry_in_s:.0f} s"
     level = logging.ERROR if final else logging.WARNING
     log.log(level, "failed, %s: %s", again, failure.message, extra=_facts(entry, failure))
 

@@ -105,7 +105,7 @@ class Uplink:
         try:
             replace_file(self._file, json.dumps(plain, indent=2) + "\n")
         except OSError:
-            # Its disk is full; the journal, on the same one, tells of it.
+            # Its disk is full; the journal, on the same one, reports it.
             return
         self._dirty = False
 

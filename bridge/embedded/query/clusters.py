@@ -1,6 +1,6 @@
 """When conditions hold: clusters of matching rows of one topic, and where those of several meet.
 
-The actions `topic_filter_clusterize` and `topic_filter_intersect` of the session generation (4.5).
+The actions `topic_filter_clusterize` and `topic_filter_intersect` of the session generation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

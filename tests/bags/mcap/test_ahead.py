@@ -58,7 +58,7 @@ def test_chunks_come_in_the_order_of_the_file() -> None:
 
 
 def test_only_a_few_chunks_are_loaded_before_they_are_asked_for() -> None:
-    """Whoever stops asking stops the loading, too."""
+    """A caller that stops asking stops the loading, too."""
     load = Loads(300)
     ahead = load_ahead(segments_of(40, 100), load)
     for _ in range(3):

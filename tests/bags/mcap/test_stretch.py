@@ -85,11 +85,11 @@ def test_a_channel_declared_anew_within_a_stretch_cuts_it(
     """What comes before the declaration is of the channel announced, what comes after is not."""
     monkeypatch.setattr(mcap_stretch, "JOINABLE_CHANNELS_MAX", channels_max)
     announced = made.schema(1) + made.channel(1, 1, "/a")
-    anew = made.channel(1, 1, "/b")
+    again = made.channel(1, 1, "/b")
     body, indexes = announced, b""
     start = len(made.MAGIC + made.header() + announced)
     for number in range(CHUNKS):
-        before = anew if number == CHUNKS // 2 else b""
+        before = again if number == CHUNKS // 2 else b""
         chunk = made.chunk(before + made.message(1, number, b"x"), crc=None)
         index = made.message_index(1, [(number, len(before))])
         indexes += made.chunk_index(start, len(chunk), {1: start + len(chunk)}, len(index))
@@ -138,7 +138,7 @@ def test_what_is_compressed_or_set_apart_is_read_alone(tmp_path: Path) -> None:
 
 
 def test_a_compressed_file_is_read_chunk_by_chunk(tmp_path: Path) -> None:
-    """Looking far ahead in a stream would mean to begin it anew."""
+    """Looking far ahead in a stream would mean to start it again."""
     write(tmp_path / "a.mcap")
     packed = tmp_path / "a.mcap.zstd"
     packed.write_bytes(pa.compress((tmp_path / "a.mcap").read_bytes(), codec="zstd", asbytes=True))

@@ -130,7 +130,7 @@ def test_the_named_test_reads_the_metric(metric: str, test: str) -> None:
 
 
 def test_replaced_sequences_are_counted() -> None:
-    """A report that tells of an older sequence moves `superseded_total`, by what became of it."""
+    """A report that names an older sequence moves `superseded_total`, by what became of it."""
     metrics = Metrics(CollectorRegistry())
     name = "mosaico_bridge_superseded_total"
     for removal in Removal:

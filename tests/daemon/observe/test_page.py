@@ -340,7 +340,7 @@ def test_every_text_can_be_read(page: Page, *, dark: bool) -> None:
 
 
 def test_controls_have_names(page: Page) -> None:
-    """Whoever cannot see the page hears landmarks, headings and named progress bars."""
+    """A person who cannot see the page hears landmarks, headings and named progress bars."""
     page.board.hear(Ticked(status=status(workers=(worker(),), counts={"sending": 1})))
     browser = page.open()
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]

@@ -37,7 +37,7 @@ def test_a_state_folder_is_made_for_us_alone(tmp_path: Path) -> None:
 def test_a_state_folder_that_others_may_change_is_told(
     tmp_path: Path, mode: int, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever can write there can make the bridge forget a recording."""
+    """Everybody who can write there can make the bridge forget a recording."""
     chosen = settings(tmp_path)
     chosen.state.folder.mkdir(parents=True)
     chosen.state.folder.chmod(mode)

@@ -92,7 +92,7 @@ def test_timetable_decides_by_day_and_time(moment: str, limit: int | None, ends:
 
 
 def test_first_span_that_fits_decides_and_the_rest_of_the_week_is_as_set() -> None:
-    """Spans may overlap; outside of all of them the general limit holds, for good without any."""
+    """Spans may overlap; outside of all of them the general limit holds, always without any."""
     wide = {"bytes_per_second_max": 7}
     uplink = settings(timetable=[OFFICE, wide], bytes_per_second_max="pause")
 
@@ -161,7 +161,7 @@ def test_wrong_uplink_settings_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_budget_outlives_restarts_and_ends_with_its_period(tmp_path: "Path") -> None:
-    """What was moved counts until the day, or the month, is over; whoever restarts meanwhile."""
+    """What was moved counts until the day, or the month, is over, over restarts."""
     clock = Wall("2026-11-20T10:00")
     choices = LiveSettings(in_force(bytes_per_day_max=1000, bytes_per_month_max=2500))
     first = Uplink(choices, folder=tmp_path, clock=clock)
@@ -187,7 +187,7 @@ def test_budget_outlives_restarts_and_ends_with_its_period(tmp_path: "Path") -> 
 def test_broken_budget_file_is_told_and_counting_goes_on(
     tmp_path: "Path", caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that cannot be read begins the budgets anew, loudly; one it cannot write waits."""
+    """A file that cannot be read starts the budgets again, loudly; one it cannot write waits."""
     (tmp_path / UPLINK_FILE).write_text('{"moved')
     clock = Wall("2026-11-20T10:00")
     uplink = Uplink(LiveSettings(in_force(bytes_per_day_max=10)), folder=tmp_path, clock=clock)

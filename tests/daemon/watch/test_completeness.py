@@ -284,7 +284,7 @@ def test_writer_in_another_process_is_seen(
         process.join()
 
     if ask is by_proc and expected is Writer.NOBODY:
-        # Whoever may not look at all processes must not conclude that nobody writes.
+        # A process that may not look at all others must not conclude that nobody writes.
         assert answers <= {Writer.NOBODY, Writer.UNKNOWN}
     else:
         assert answers == {expected}

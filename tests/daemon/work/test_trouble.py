@@ -120,7 +120,7 @@ def test_second_death_is_blamed_on_the_recording(error: str) -> None:
 
 
 def test_line_that_carries_something_is_not_left_unused_for_long() -> None:
-    """Waits grow while nothing gets through, and begin anew when something did."""
+    """Waits grow while nothing gets through, and start again from the first when something did."""
     clock = Jumping()
     gate = Gatekeeper(LIVE, clock=clock, on_change=lambda _: None)
     broken = Failure(error="BrokenLinkError", message="m", trouble=Trouble.OFFLINE)

@@ -1,8 +1,9 @@
-"""The structs that models are made of: time, header, vectors, poses and their like.
+"""What an ontology model is: a tag, an Arrow struct and a serialisation format.
 
-Every name here is a tuple of Arrow fields in wire order. A piece that is also a topic-level model
-of its own gets its tag in `models.py`. Two pieces of the platform that differ
-only in name (Point3d and Vector3d, Velocity and Acceleration) are one tuple here.
+The structs that models are made of are here too: time, header, vectors, poses and their like. Each
+is a tuple of Arrow fields in wire order. A piece that is also a topic-level model of its own gets
+its tag in `models.py`. Two pieces of the platform that differ only in name (Point3d and Vector3d,
+Velocity and Acceleration) are one tuple here.
 """
 
 from dataclasses import dataclass, field
