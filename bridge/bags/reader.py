@@ -1,16 +1,19 @@
 """Reading a whole recording: the topics of all its files, and their blocks file after file."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Self, TypeVar
 
-from bridge.bags.compression import decompress_messages, is_compressed
-from bridge.bags.container import NOWHERE, ChannelBlock, ReadLimits, ReadTally
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.compression import decompress_messages, has_compressed, is_compressed
+from bridge.bags.container import NOWHERE, ChannelBlock, MixedChannels, ReadLimits, ReadTally
 from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
 from bridge.bags.merging import Resolve, distro_of, merge_channels, merged_metadata
@@ -23,7 +26,17 @@ from bridge.bags.storage_files import (
 )
 from bridge.definitions import DefinitionSources
 from bridge.errors import RecordingChangedError, RecordingError
-from bridge.model import Loss, MessageBlock, Recording, RecordingFile, Serialization, Topic
+from bridge.model import (
+    Loss,
+    MessageBlock,
+    MixedBlock,
+    Recording,
+    RecordingFile,
+    Serialization,
+    Topic,
+)
+
+AnyBlock = TypeVar("AnyBlock", MessageBlock, MixedBlock)
 
 
 class RecordingReader:
@@ -138,11 +151,23 @@ class RecordingReader:
             RecordingChangedError: A file changed since it was opened; nothing of it is to be
                 believed.
         """
+        return self._read(self._blocks_of)
+
+    def mixed_blocks(self) -> Iterator[MixedBlock]:
+        """Yield the same messages, those of many topics together where they lie so.
+
+        Raises:
+            RecordingChangedError: As `blocks`.
+        """
+        return self._read(self._mixed_blocks_of)
+
+    def _read(
+        self, blocks_of: Callable[[StorageFile, Sequence[int]], Iterator[AnyBlock]]
+    ) -> Iterator[AnyBlock]:
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             self._current = opened
             try:
-                for block in opened.container.blocks():
-                    yield from self._messages(block, topic_of[block.channel])
+                yield from blocks_of(opened, topic_of)
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -150,6 +175,22 @@ class RecordingReader:
             opened.source.check_unchanged()
             self._current = None
             self._done_bytes += opened.source.size_bytes
+
+    def _blocks_of(self, opened: StorageFile, topic_of: Sequence[int]) -> Iterator[MessageBlock]:
+        for block in opened.container.blocks():
+            yield from self._messages(block, topic_of[block.channel])
+
+    def _mixed_blocks_of(
+        self, opened: StorageFile, topic_of: Sequence[int]
+    ) -> Iterator[MixedBlock]:
+        topic_by_channel = np.asarray(topic_of, dtype=np.int64)
+        for mixed in opened.container.mixed_blocks():
+            if self._compressed_messages or has_compressed(mixed):
+                for block in mixed.by_channel():
+                    for one in self._messages(block, topic_of[block.channel]):
+                        yield _mixed(np.full(len(one.starts), one.topic), one)
+            else:
+                yield _mixed(topic_by_channel[mixed.channels], mixed)
 
     def _messages(self, block: ChannelBlock, topic: int) -> Iterator[MessageBlock]:
         """Decompress payloads where each is compressed by itself, which no name shows."""
@@ -187,6 +228,18 @@ class RecordingReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _mixed(topics: NDArray[np.int64], block: MessageBlock | MixedChannels) -> MixedBlock:
+    """Sort messages by topic, where several channels of a file are one."""
+    times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
+    if (np.diff(topics) < 0).any():
+        order = np.argsort(topics, kind="stable")
+        topics, times_ns = topics[order], times_ns[order]
+        starts, ends = starts[order], ends[order]
+    return MixedBlock(
+        topics=topics, log_times_ns=times_ns, data=block.data, starts=starts, ends=ends
+    )
 
 
 def open_recording(

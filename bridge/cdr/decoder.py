@@ -104,6 +104,8 @@ class Decoder:
         serialization: How payloads are laid out.
         arrow_type: The struct that `decode` fills: the fields of the message in ROS terms, all
             nullable and never null.
+        depends_on_neighbours: Whether a message is decoded by what others in its block look like,
+            as the layout of wide characters is; such blocks must be of one topic.
 
     Raises:
         DefinitionError: The type has too many values that are not on the wire.
@@ -115,7 +117,7 @@ class Decoder:
         self.message_type = message_type
         self.serialization = serialization
         self._plans: dict[Rules, Plan] = {}
-        self._has_wide = _uses_wide(message_type)
+        self.depends_on_neighbours = _uses_wide(message_type)
         rules = ROS1_RULES if serialization is Serialization.ROS1 else CDR1_RULES
         self.arrow_type: pa.StructType = self._plan(rules).shape.type
 
@@ -169,7 +171,7 @@ class Decoder:
         for identifier, rows in _by_encapsulation(block, dropped):
             rules, swap = _RULES[identifier], _is_swapped(big=identifier in _BIG_ENDIAN)
             batch = _Batch(rows=rows, rules=rules, swap=swap)
-            batches.append(self._best_wide(block, batch) if self._has_wide else batch)
+            batches.append(self._best_wide(block, batch) if self.depends_on_neighbours else batch)
         return batches
 
     def _best_wide(self, block: MessageBlock, batch: _Batch) -> _Batch:

@@ -35,7 +35,7 @@ from bridge.ingest.sending import Sending
 from bridge.ingest.topic_lanes import TopicLane, enter_skipped
 from bridge.ingest.verify import compare_existing, counted_alike, verify
 from bridge.mapping import TopicFilter
-from bridge.model import MessageBlock, Recording
+from bridge.model import MixedBlock, Recording
 
 
 def ingest(
@@ -163,7 +163,7 @@ class _Run:
             _StartOverError: What was found on the platform is to be replaced.
             UnannouncedDamageError: The recording is damaged, which its metadata must say.
         """
-        blocks = iter(self.reader.blocks())
+        blocks = iter(self.reader.mixed_blocks())
         first = next(blocks, None)
         start_ns = int(first.log_times_ns.min()) if first is not None else None
         name = name_of(self.reader.recording, self.identity, start_ns, self.options)
@@ -193,7 +193,7 @@ class _Run:
         return self._send(place, chain([first], blocks))
 
     def _found(
-        self, handler: SequenceHandler, blocks: Iterator[MessageBlock], *, resend: bool
+        self, handler: SequenceHandler, blocks: Iterator[MixedBlock], *, resend: bool
     ) -> IngestReport:
         """Compare what is there already with the recording, as exactly as it takes."""
         report = self._report(handler.name)
@@ -230,7 +230,7 @@ class _Run:
                 "then `retry --resend`",
             ) from error
 
-    def _send(self, place: Place, blocks: Iterator[MessageBlock]) -> IngestReport:
+    def _send(self, place: Place, blocks: Iterator[MixedBlock]) -> IngestReport:
         report = self._report(place.sequence)
         hashes = self.reader.hash_files() if self.options.hash_files else None
         sending = Sending(
@@ -274,7 +274,7 @@ class _Run:
         return report
 
     def _send_rest(
-        self, sending: Sending, blocks: Iterator[MessageBlock], *, resumes: bool
+        self, sending: Sending, blocks: Iterator[MixedBlock], *, resumes: bool
     ) -> list[TopicLane]:
         """Keep what is whole from an earlier try, and send the rest in groups.
 

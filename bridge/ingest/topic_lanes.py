@@ -6,19 +6,26 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
 from bridge.definitions import canonical_text, missing_definition_hint, parse_definition
 from bridge.errors import BridgeError, DefinitionError, RejectedError
+from bridge.ingest.batches import ALONE
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
 from bridge.mapping import (
+    ChosenMapping,
     Downsampler,
     MappedBlock,
     TopicFilter,
+    TopicOptions,
     TopicPlan,
+    choose_mapping,
     plan_topic,
     topic_name,
 )
@@ -98,7 +105,7 @@ def plan_lanes(
     """
     wanted = TopicFilter(options.topics)
     taken: set[str] = set()
-    decoders = _Decoders()
+    types = _Types(options)
     lanes: dict[int, TopicLane] = {}
     reports: list[TopicReport] = []
     for topic in reader.topics:
@@ -116,7 +123,7 @@ def plan_lanes(
             report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
             continue
         try:
-            lane = _lane(topic, report, reader, options, taken, events, decoders)
+            lane = _lane(topic, report, reader, options, taken, events, types)
         except DefinitionError as error:
             if options.topic_errors == "fail":
                 raise
@@ -134,7 +141,7 @@ def _lane(
     options: IngestOptions,
     taken: set[str],
     events: IngestEvents,
-    decoders: "_Decoders",
+    types: "_Types",
 ) -> TopicLane:
     if topic.obstacle:
         raise DefinitionError(topic.obstacle, msgtype=topic.msgtype, topic=topic.name)
@@ -146,17 +153,15 @@ def _lane(
             hint=missing_definition_hint(topic.msgtype),
         )
     choices = _first_match(topic.name, options.topic_options) or options.default_topic_options
-    decoder = decoders.of(topic.msgtype, topic.definition, topic.serialization)
-    message_type = decoder.message_type
-    ros1 = topic.serialization is Serialization.ROS1
+    decoder, msgdef = types.decoder(topic.msgtype, topic.definition, topic.serialization)
     plan = plan_topic(
         topic,
-        message_type,
+        decoder.message_type,
         decoder.arrow_type,
         options=choices,
-        msgdef=canonical_text(message_type, ros1=ros1),
+        msgdef=msgdef,
         source_file=reader.recording.path.name,
-        custom=options.custom_mappings,
+        chosen=types.mapping(decoder, choices),
     )
     report.outcome = TopicOutcome(plan.kind)
     report.ontology_tag = plan.model.tag
@@ -173,23 +178,61 @@ def _lane(
     )
 
 
-class _Decoders:
-    """Compiles a decoder for each type of a recording once, however many topics share it."""
+class _Types:
+    """Makes what depends on a type alone once, however many topics of a recording share it."""
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[str, Definition, Serialization], Decoder] = {}
+    def __init__(self, options: IngestOptions) -> None:
+        self._custom = options.custom_mappings
+        self._decoders: dict[tuple[str, Definition, Serialization], tuple[Decoder, str]] = {}
+        self._mappings: dict[tuple[int, str, str], ChosenMapping] = {}
 
-    def of(self, msgtype: str, definition: Definition, serialization: Serialization) -> Decoder:
-        """Return the decoder of a type.
+    def decoder(
+        self, msgtype: str, definition: Definition, serialization: Serialization
+    ) -> tuple[Decoder, str]:
+        """Return the decoder of a type and the canonical text of its definition.
 
         Raises:
             DefinitionError: The definition cannot be understood.
         """
         key = (msgtype, definition, serialization)
-        if key not in self._made:
+        if key not in self._decoders:
             message_type = parse_definition(msgtype, definition)
-            self._made[key] = Decoder(message_type, serialization=serialization)
-        return self._made[key]
+            text = canonical_text(message_type, ros1=serialization is Serialization.ROS1)
+            self._decoders[key] = Decoder(message_type, serialization=serialization), text
+        return self._decoders[key]
+
+    def mapping(self, decoder: Decoder, choices: TopicOptions) -> ChosenMapping:
+        """Return what becomes of the messages of a decoder, by the choices that decide it.
+
+        Raises:
+            ConfigError: They ask for a model that messages of this type cannot become.
+        """
+        key = (id(decoder), choices.ontology, str(choices.image_format))
+        if key not in self._mappings:
+            self._mappings[key] = choose_mapping(
+                decoder.message_type, decoder.arrow_type, options=choices, custom=self._custom
+            )
+        return self._mappings[key]
+
+
+def kinds_of(lanes: Mapping[int, TopicLane], topics: int) -> NDArray[np.int64]:
+    """Number the kinds of topics whose messages may be decoded together.
+
+    Args:
+        lanes: The topics that are sent, by `Topic.index`.
+        topics: How many topics there are.
+
+    Returns:
+        int64, shape (topics,): alike for topics of the same decoder and mapping; `ALONE` where
+        messages are sampled, decoded by what others look like, or not sent.
+    """
+    kinds = np.full(topics, ALONE, dtype=np.int64)
+    numbers: dict[tuple[int, int], int] = {}
+    for index, lane in lanes.items():
+        if lane.sampler.idle and not lane.decoder.depends_on_neighbours:
+            key = (id(lane.decoder), id(lane.plan.mapping))
+            kinds[index] = numbers.setdefault(key, len(numbers))
+    return kinds
 
 
 def _chosen(block: MessageBlock, sampler: Downsampler) -> MessageBlock:

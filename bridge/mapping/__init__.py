@@ -12,7 +12,13 @@ from bridge.mapping.metadata import (
     sequence_metadata,
 )
 from bridge.mapping.names import sequence_name, topic_name
-from bridge.mapping.plan import MappedBlock, TopicPlan, plan_topic
+from bridge.mapping.plan import (
+    ChosenMapping,
+    MappedBlock,
+    TopicPlan,
+    choose_mapping,
+    plan_topic,
+)
 from bridge.mapping.plugins import (
     ENTRY_POINT_GROUP,
     CustomMapping,
@@ -28,6 +34,7 @@ __all__ = [
     "DEFAULT_MAPPINGS",
     "ENTRY_POINT_GROUP",
     "GENERIC",
+    "ChosenMapping",
     "CustomMapping",
     "DeclarativeMapping",
     "Downsampler",
@@ -37,6 +44,7 @@ __all__ = [
     "TopicFilter",
     "TopicOptions",
     "TopicPlan",
+    "choose_mapping",
     "clean_key",
     "clean_keys",
     "custom_mappings",
