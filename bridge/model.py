@@ -65,6 +65,21 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One storage file as a piece of content: what is delivered once, whatever it is grouped with.
+
+    Attributes:
+        identity: 64 hexadecimal digits from its size, head and tail; equal for equal content.
+        name: Its file name; says nothing about what it is.
+        size_bytes: Its size.
+    """
+
+    identity: str
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """What a person would call one bag: a rosbag2 folder with its splits, or a lone file.
 
@@ -75,6 +90,7 @@ class Recording:
         hints: What `metadata.yaml` says, parsed but not believed; empty without one.
         notes: What was odd about the files on disk, one sentence each.
         split: Which part of a longer recording it is; None for a whole one.
+        missing: Files that belong to it and are not among `files`, by name, and why.
     """
 
     path: Path
@@ -83,6 +99,7 @@ class Recording:
     hints: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     split: Split | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,20 @@
 """Finding the recordings under a folder by the names in it, without opening a file."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bridge.bags.formats import StorageName
-from bridge.bags.metadata import read_hints
-from bridge.bags.recording import FolderContent, look_into, members, split_groups
+from bridge.bags.grouping import Group, group_files
+from bridge.bags.metadata import listed_files, read_hints
+from bridge.bags.recording import look_into
 from bridge.errors import RecordingError
 from bridge.model import Recording, RecordingFile
+
+ListedIn = Callable[[Path], Sequence[str]]
+
+
+def listed_names(folder: Path) -> Sequence[str]:
+    """Read which files the `metadata.yaml` of a folder lists; none where it is unusable."""
+    return listed_files(read_hints(folder)[0])[0]
 
 
 def find_recordings(folder: Path, *, recursive: bool = True) -> list[Recording]:
@@ -19,7 +27,7 @@ def find_recordings(folder: Path, *, recursive: bool = True) -> list[Recording]:
     that `load_recording` would refuse are among them, so that somebody gets to hear of them.
 
     Cost: one listing per folder and one `stat` per storage file; no file is opened, except a
-    `metadata.yaml` beside files of more than one name.
+    `metadata.yaml` in a folder below it.
 
     Raises:
         RecordingVanishedError: There is no such folder.
@@ -36,57 +44,47 @@ def find_recordings(folder: Path, *, recursive: bool = True) -> list[Recording]:
     return sorted(found, key=lambda recording: str(recording.path))
 
 
-def recordings_in(folder: Path, *, is_root: bool) -> tuple[list[Recording], list[Path]]:
+def recordings_in(
+    folder: Path, *, is_root: bool, listed_in: ListedIn = listed_names
+) -> tuple[list[Recording], list[Path]]:
     """Find the recordings directly in one folder, and the folders in it to look into next.
 
     For callers that remember what they saw and look again only where something has changed.
 
     Args:
         folder: The folder.
-        is_root: Whether it is the one where the search began; that is never a recording itself
-            unless a `metadata.yaml` says so.
+        is_root: Whether it is the one where the search began; that is never a recording itself.
+        listed_in: Gives the files that the `metadata.yaml` of a folder lists.
 
     Raises:
         RecordingVanishedError: There is no such folder.
         RecordingError: The folder may not be read.
     """
     content = look_into(folder)
-    return _recordings_in(content, is_root=is_root), [folder / name for name in content.folders]
-
-
-def _recordings_in(content: FolderContent, *, is_root: bool) -> list[Recording]:
+    folders = [folder / name for name in content.folders]
     if not content.storage:
-        return []
-    groups = split_groups(content.storage)
-    whole: list[tuple[StorageName, int]] = []
-    if content.has_metadata:
-        hints = read_hints(content.path)[0] if len(groups) > 1 else {}
-        whole = members(content, hints)
-    elif not is_root and len(groups) == 1 and groups[0][0][0].base == content.path.name:
-        # A recorder that was killed leaves its folder without metadata.yaml.
-        whole = groups[0]
-    recordings = []
-    if whole:
-        files = _files(content.path, whole)
-        recordings.append(Recording(path=content.path, name=content.path.name, files=files))
-    taken = {named.name for named, _ in whole}
-    for group in groups:
-        if group[0][0].name not in taken:
-            first = group[0][0]
-            name = first.stem if len(group) == 1 else first.base
-            files = _files(content.path, group)
-            # The same path, not an equal one: of ten thousand lone files that is some memory.
-            recordings.append(Recording(path=files[0].path, name=name, files=files))
-    return recordings
+        return [], folders
+    reads = content.has_metadata and not is_root
+    groups = group_files(
+        content.storage,
+        folder=folder.name,
+        listed=listed_in(folder) if reads else None,
+        is_root=is_root,
+    )
+    return [_recording(folder, group) for group in groups], folders
 
 
-def _files(folder: Path, group: list[tuple[StorageName, int]]) -> tuple[RecordingFile, ...]:
-    return tuple(
+def _recording(folder: Path, group: Group) -> Recording:
+    files = tuple(
         RecordingFile(
             path=folder / named.name,
             size_bytes=size_bytes,
             container=named.container,
             compression=named.compression,
         )
-        for named, size_bytes in group
+        for named, size_bytes in group.files
     )
+    if group.is_folder:
+        return Recording(path=folder, name=folder.name, files=files)
+    # The same path, not an equal one: of ten thousand lone files that is some memory.
+    return Recording(path=files[0].path, name=group.name, files=files)

@@ -1,7 +1,6 @@
 """The storage formats, and how to recognise them by name and first bytes; the bytes decide."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,14 +55,15 @@ PRINTABLE = frozenset(b"\t\n\r\f" + bytes(range(0x20, 0x7F)))
 HEAD_BYTES = 256
 """How much of a file is looked at."""
 
-SPLIT = re.compile(r"(?P<base>.+)_(?P<number>[0-9]{1,9})")
-"""How the recorder names splits: the recording's name and a number without padding."""
-
 TEMPORARY_SUFFIXES = (
     ".active", ".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", "~",
     *SIDECAR_SUFFIXES,
 )  # fmt: skip
 """Ends of names that recorders and copying programs give to what is not finished."""
+
+ACTIVE_SUFFIX = ".active"
+ACTIVE_BAG_SUFFIX = ".bag" + ACTIVE_SUFFIX
+"""How ROS 1 calls a bag that it is writing."""
 
 TEMPORARY_PREFIXES = (".", "~", "#")
 """Begins of such names: hidden files (also of rsync and syncthing), editors' locks."""
@@ -76,16 +76,12 @@ class StorageName:
     Attributes:
         name: The file's name.
         stem: The name without extensions.
-        base: The stem without the number of the split.
-        number: The number of the split, or None.
         container: The format its extension stands for.
         compression: `"zstd"` when the whole file is compressed, else empty.
     """
 
     name: str
     stem: str
-    base: str
-    number: int | None
     container: Container
     compression: str
 
@@ -96,11 +92,15 @@ def is_temporary(name: str) -> bool:
 
 
 def storage_name(name: str) -> StorageName | None:
-    """Read the name of a storage file; None for other files and for temporary names."""
-    if is_temporary(name):
+    """Read the name of a storage file; None for other files and for temporary names.
+
+    What `rosbag record` writes is a `.bag.active` until it is closed, and stays one when the
+    recorder is killed; it is a bag that has no proper end yet.
+    """
+    plain = name.removesuffix(ACTIVE_SUFFIX) if name.endswith(ACTIVE_BAG_SUFFIX) else name
+    if is_temporary(plain):
         return None
     compression = ""
-    plain = name
     if plain.lower().endswith(COMPRESSION_SUFFIX):
         compression = COMPRESSION
         plain = plain[: -len(COMPRESSION_SUFFIX)]
@@ -108,15 +108,12 @@ def storage_name(name: str) -> StorageName | None:
     container = CONTAINERS.get(suffix.lower())
     if container is None:
         return None
-    split = SPLIT.fullmatch(stem)
-    return StorageName(
-        name=name,
-        stem=stem,
-        base=split["base"] if split else stem,
-        number=int(split["number"]) if split else None,
-        container=container,
-        compression=compression,
-    )
+    return StorageName(name=name, stem=stem, container=container, compression=compression)
+
+
+def is_storage_name(name: str) -> bool:
+    """Say whether a name is that of a storage file."""
+    return storage_name(name) is not None
 
 
 def sniff(path: Path, named: StorageName | None) -> tuple[Container, str]:

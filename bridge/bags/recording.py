@@ -5,13 +5,14 @@ The files are the truth. `metadata.yaml` only adds hints, and a note where it di
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bridge.bags.endings import End, end_of
-from bridge.bags.formats import StorageName, is_temporary, sniff, storage_name
+from bridge.bags.formats import is_temporary, sniff, storage_name
+from bridge.bags.grouping import File, group_files, split_name, stem_of
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.errors import (
     EmptyRecordingError,
@@ -34,7 +35,7 @@ class FolderContent:
     """
 
     path: Path
-    storage: tuple[tuple[StorageName, int], ...]
+    storage: tuple[File, ...]
     folders: tuple[str, ...]
     has_metadata: bool
 
@@ -51,7 +52,7 @@ def look_into(folder: Path, *, prefix: str = "") -> FolderContent:
         RecordingVanishedError: There is no such folder any more.
         RecordingError: The folder may not be read.
     """
-    storage: list[tuple[StorageName, int]] = []
+    storage: list[File] = []
     folders: list[str] = []
     has_metadata = False
     try:
@@ -119,18 +120,18 @@ def _load_folder(content: FolderContent) -> Recording:
             hint = "its metadata.yaml is there, but none of the files it was written for"
         raise NotARecordingError("the folder holds no storage files", path=folder, hint=hint)
     hints, notes = read_hints(folder) if content.has_metadata else ({}, ())
-    groups = split_groups(content.storage)
-    if content.has_metadata:
-        group = members(content, hints)
-    elif len(groups) == 1:
-        group = groups[0]
-    else:
+    # Somebody who names a folder says that it is a recording; without a list it is as with a lost
+    # one.
+    group, *others = group_files(
+        content.storage, folder=_folder_name(folder), listed=listed_files(hints)[0], is_root=False
+    )
+    if others and not group.is_folder:
         raise NotARecordingError(
-            f"the folder holds {len(groups)} recordings and no metadata.yaml",
+            f"the folder holds {len(others) + 1} recordings and no metadata.yaml that lists one",
             path=folder,
             hint="name one of the files, or let the bridge watch the folder",
         )
-    return _assemble(folder, _folder_name(folder), folder, group, hints=hints, notes=notes)
+    return _assemble(folder, _folder_name(folder), folder, group.files, hints=hints, notes=notes)
 
 
 def _load_file(path: Path) -> Recording:
@@ -145,13 +146,39 @@ def _load_file(path: Path) -> Recording:
             compression=compression,
         )
         return Recording(path=path, name=path.stem, files=(file,))
-    if named.number is not None:
-        beside = look_into(path.parent, prefix=named.base)
-        groups = [] if beside.has_metadata else split_groups(beside.storage)
-        for group in groups:
-            if group[0][0].name == path.name and len(group) > 1:
-                return _assemble(path, named.base, path.parent, group)
+    split = split_name(named, in_own_folder=False)
+    if split is not None:
+        beside = look_into(path.parent, prefix=split.base)
+        for group in group_files(beside.storage, folder="", listed=None, is_root=True):
+            if group.files[0][0].name == path.name and len(group.files) > 1:
+                return _assemble(path, group.name, path.parent, group.files)
     return _assemble(path, named.stem, path.parent, [(named, path.stat().st_size)])
+
+
+def load_seen(seen: Recording) -> Recording:
+    """Load a recording that was found by the names of its files; these and no others.
+
+    Raises:
+        NotARecordingError: None of the files can be read.
+        EmptyRecordingError: All of them are empty.
+        RecordingVanishedError: One is gone.
+    """
+    folder = seen.files[0].path.parent
+    group = []
+    for file in seen.files:
+        named = storage_name(file.path.name)
+        assert named is not None, "it was found by its name"
+        try:
+            group.append((named, file.path.lstat().st_size))
+        except FileNotFoundError as error:
+            raise RecordingVanishedError("the file is gone", path=file.path) from error
+    if seen.path == seen.files[0].path and seen.split is None:
+        return _assemble(seen.path, seen.name, folder, group)
+    hints, notes = read_hints(folder)
+    if seen.split is None:
+        return _assemble(seen.path, seen.name, folder, group, hints=hints, notes=notes)
+    loaded = _assemble(seen.path, seen.name, folder, group)
+    return replace(loaded, hints=hints, notes=(*notes, *loaded.notes), split=seen.split)
 
 
 def load_storage_file(path: Path) -> Recording:
@@ -172,43 +199,11 @@ def load_storage_file(path: Path) -> Recording:
     return _assemble(path, named.stem, path.parent, [(named, size_bytes)])
 
 
-def split_groups(
-    storage: Iterable[tuple[StorageName, int]],
-) -> list[list[tuple[StorageName, int]]]:
-    """Join files that are splits of one recording by their names, in order of their numbers."""
-    groups: dict[tuple[object, ...], list[tuple[StorageName, int]]] = {}
-    for named, size_bytes in storage:
-        numbered = named.number is not None
-        key = (named.base if numbered else named.stem, named.container, numbered)
-        groups.setdefault(key, []).append((named, size_bytes))
-    return [sorted(group, key=_split_order) for group in groups.values()]
-
-
-def members(content: FolderContent, hints: Mapping[str, Any]) -> list[tuple[StorageName, int]]:
-    """Choose the files of a rosbag2 folder that belong to its recording.
-
-    All of them do where they are one group by name. Where there are more, those groups do that
-    `metadata.yaml` lists a file of, or that are named after the folder; failing that, all.
-    """
-    groups = split_groups(content.storage)
-    if len(groups) == 1:
-        return groups[0]
-    listed = {_stem(name) for name in listed_files(hints)[0]}
-    chosen = [
-        group
-        for group in groups
-        if any(named.stem in listed or named.base == content.path.name for named, _ in group)
-    ]
-    order = {_stem(name): place for place, name in enumerate(listed_files(hints)[0])}
-    files = [file for group in chosen or groups for file in group]
-    return sorted(files, key=lambda file: (order.get(file[0].stem, len(order)), _split_order(file)))
-
-
 def _assemble(
     path: Path,
     name: str,
     folder: Path,
-    group: Sequence[tuple[StorageName, int]],
+    group: Sequence[File],
     *,
     hints: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
@@ -216,6 +211,7 @@ def _assemble(
     """Look at each file's first bytes and drop what is empty, foreign or there twice."""
     found = list(notes)
     files: list[RecordingFile] = []
+    missing: dict[str, str] = {}
     trouble: RecordingError | None = None
     for named, size_bytes in _without_twins(folder, group, found):
         try:
@@ -223,6 +219,7 @@ def _assemble(
         except RecordingError as error:
             trouble = error
             found.append(f"{named.name} is left out: {error.message}")
+            missing[named.name] = error.message
             continue
         if container is not named.container:
             found.append(f"{named.name} is {container} in spite of its name")
@@ -240,19 +237,22 @@ def _assemble(
         raise NotARecordingError("none of the files can be read", path=path)
     found.extend(_disagreements(hints or {}, group))
     return Recording(
-        path=path, name=name, files=tuple(files), hints=hints or {}, notes=tuple(found)
+        path=path,
+        name=name,
+        files=tuple(files),
+        hints=hints or {},
+        notes=tuple(found),
+        missing=missing | _absent(hints or {}, group),
     )
 
 
-def _without_twins(
-    folder: Path, group: Sequence[tuple[StorageName, int]], notes: list[str]
-) -> list[tuple[StorageName, int]]:
+def _without_twins(folder: Path, group: Sequence[File], notes: list[str]) -> list[File]:
     """Drop one of a compressed file and its plain twin.
 
     A recorder killed while it compresses leaves both: the plain file is whole then, the compressed
     one perhaps not. A file that cannot prove to be whole gives way to its twin.
     """
-    by_stem: dict[str, list[tuple[StorageName, int]]] = {}
+    by_stem: dict[str, list[File]] = {}
     for named, size_bytes in group:
         by_stem.setdefault(named.stem, []).append((named, size_bytes))
     kept = []
@@ -281,28 +281,27 @@ def _without_twins(
     return kept
 
 
-def _disagreements(hints: Mapping[str, Any], group: Sequence[tuple[StorageName, int]]) -> list[str]:
+def _disagreements(hints: Mapping[str, Any], group: Sequence[File]) -> list[str]:
     """Say what `metadata.yaml` lists that is not there, and what is there that it does not list."""
     names, notes = listed_files(hints)
     if not names:
         return list(notes)
-    on_disk = {named.stem for named, _ in group}
-    listed = {_stem(name) for name in names}
+    listed = {stem_of(name) for name in names}
     return [
         *notes,
-        *(f"{name} is listed and missing" for name in names if _stem(name) not in on_disk),
+        *(f"{name} is listed and missing" for name in _absent(hints, group)),
         *(f"{named.name} is not listed" for named, _ in group if named.stem not in listed),
     ]
 
 
-def _split_order(file: tuple[StorageName, int]) -> tuple[int, str]:
-    named = file[0]
-    return (-1 if named.number is None else named.number, named.name)
-
-
-def _stem(name: str) -> str:
-    named = storage_name(name)
-    return name if named is None else named.stem
+def _absent(hints: Mapping[str, Any], group: Sequence[File]) -> dict[str, str]:
+    """Name the files that `metadata.yaml` lists and that are not there, in whatever form."""
+    there = {named.stem for named, _ in group}
+    return {
+        name: f"{METADATA_FILE} lists it, and it is not there"
+        for name in listed_files(hints)[0]
+        if stem_of(name) not in there
+    }
 
 
 def _folder_name(folder: Path) -> str:

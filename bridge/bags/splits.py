@@ -4,13 +4,12 @@ For recordings that take hours: a part that is closed need not wait for the last
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from bridge.bags.discovery import recordings_in
 from bridge.bags.formats import storage_name
-from bridge.bags.metadata import read_hints
-from bridge.bags.recording import load_recording, load_storage_file
+from bridge.bags.grouping import SplitName, split_name, stem_of
+from bridge.bags.recording import load_recording, load_seen
 from bridge.errors import RecordingVanishedError
 from bridge.model import Recording, RecordingFile, Split
 
@@ -22,25 +21,28 @@ def split_up(recording: Recording) -> list[Recording]:
     """Split a recording into its storage files.
 
     Of a compressed file and its plain twin the plain one is given: its compression is under way.
-    A recording of a single file without a number is no part of anything and stays as it is.
+    A recording of a single file that its recorder did not number is no part of anything and stays
+    as it is.
 
     Args:
         recording: What names alone tell, from `recordings_in`.
     """
-    indexes = {file.path: _index_of(file) for file in recording.files}
-    if len(recording.files) == 1 and indexes[recording.files[0].path] is None:
-        return [recording]
     lone = recording.path == recording.files[0].path
-    last = max((index for index in indexes.values() if index is not None), default=-1)
+    splits = {file.path: _split_name(file, in_own_folder=not lone) for file in recording.files}
+    first = splits[recording.files[0].path]
+    if len(recording.files) == 1 and first is None:
+        return [recording]
+    last = max((split.number for split in splits.values() if split is not None), default=-1)
+    # A lone file is named after itself as long as no other is beside it.
+    name = first.base if lone and first is not None else recording.name
     parts = []
     for file in _without_twins(recording.files):
-        index = indexes[file.path]
+        named = splits[file.path]
         split = Split(
-            # A lone file is named after itself as long as no other is beside it.
-            recording=_base_of(file) if lone else recording.name,
+            recording=name,
             folder=file.path.parent,
-            index=index,
-            followed=index is not None and index < last,
+            index=None if named is None else named.number,
+            followed=named is not None and named.number < last,
         )
         parts.append(Recording(path=file.path, name=_name(split, file), files=(file,), split=split))
     return parts
@@ -62,13 +64,7 @@ def load_split(path: Path) -> Recording:
         RecordingError: The path may not be read.
     """
     part = _part_at(path)
-    if part is None or part.split is None:
-        return load_recording(path)
-    hints, flaws = read_hints(path.parent)
-    loaded = load_storage_file(path)
-    return replace(
-        loaded, name=part.name, hints=hints, notes=(*flaws, *loaded.notes), split=part.split
-    )
+    return load_recording(path) if part is None or part.split is None else load_seen(part)
 
 
 def _part_at(path: Path) -> Recording | None:
@@ -86,25 +82,18 @@ def _without_twins(files: Iterable[RecordingFile]) -> list[RecordingFile]:
     """Keep one file of each stem: the plain one, or the only one."""
     kept: dict[str, RecordingFile] = {}
     for file in files:
-        named = storage_name(file.path.name)
-        stem = file.path.name if named is None else named.stem
+        stem = stem_of(file.path.name)
         if stem not in kept or not file.compression:
             kept[stem] = file
     return list(kept.values())
 
 
-def _base_of(file: RecordingFile) -> str:
+def _split_name(file: RecordingFile, *, in_own_folder: bool) -> SplitName | None:
     named = storage_name(file.path.name)
-    return file.path.stem if named is None else named.base
-
-
-def _index_of(file: RecordingFile) -> int | None:
-    named = storage_name(file.path.name)
-    return None if named is None else named.number
+    return None if named is None else split_name(named, in_own_folder=in_own_folder)
 
 
 def _name(split: Split, file: RecordingFile) -> str:
     if split.index is None:
-        named = storage_name(file.path.name)
-        return file.path.stem if named is None else named.stem
+        return stem_of(file.path.name)
     return f"{split.recording}_{split.index:0{INDEX_DIGITS}d}"

@@ -345,17 +345,22 @@ class MosaicoClient:
     def _notified(self, locator: str) -> list[Notified]:
         return [parse_notification(told) for told in self._dialect.notifications(locator)]
 
-    def query(self, *queries: QueryPart, query: Query | None = None) -> QueryResponse | None:
+    def query(
+        self, *queries: QueryPart, query: Query | None = None, insist: bool = False
+    ) -> QueryResponse | None:
         """Find topics by conditions on sequences, topics and data.
 
         Args:
             queries: Parts, at most one of each kind; all must hold.
             query: The same as one object; instead of *queries*.
+            insist: Raise what keeps the server from answering, for callers to whom no answer is
+                not the same as nothing found.
 
         Returns:
             What was found, or None when the server could not answer, which is logged.
 
         Raises:
+            ServerError: The server could not answer, with `insist`.
             QueryError: No query or a contradictory one, or one that this server's revision cannot
                 evaluate. Also a `ValueError`.
         """
@@ -366,6 +371,8 @@ class MosaicoClient:
         try:
             return parse_response(self._dialect.query(request))
         except ServerError as error:
+            if insist:
+                raise
             _log.warning("the query failed: %s", error.message)
             return None
 

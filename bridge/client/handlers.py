@@ -196,6 +196,14 @@ class SequenceHandler:
         ends = (session.completed_ns for session in self._facts.sessions)
         return sorted(end for end in ends if end is not None)
 
+    @property
+    def topic_facts(self) -> Mapping[str, TopicFacts]:
+        """What the server told of its topics together with the sequence, by their names.
+
+        Without tags and schemas; row counts only on the revisions that tell them here (G2d).
+        """
+        return {split_locator(facts.locator)[1]: facts for facts in self._facts.topics}
+
     def topic_handler(self, topic_name: str) -> TopicHandler:
         """Open one of its topics.
 

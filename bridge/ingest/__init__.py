@@ -2,16 +2,26 @@
 
 from bridge.ingest.earlier import Removal, Replacement, Superseded
 from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.holding import Held, Holding, contents_of, held_whole
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
-from bridge.ingest.pipeline import ingest
-from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
+from bridge.ingest.portions import ingest, said_before
+from bridge.ingest.report import (
+    IngestReport,
+    SequenceContent,
+    TopicOutcome,
+    TopicReport,
+    TopicRows,
+    VerificationLevel,
+)
 from bridge.ingest.topic_lanes import plan_topics
 from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
     "BatchTargets",
+    "Held",
+    "Holding",
     "Identity",
     "IngestEvents",
     "IngestOptions",
@@ -20,14 +30,19 @@ __all__ = [
     "OpenUpload",
     "Removal",
     "Replacement",
+    "SequenceContent",
     "Superseded",
     "TopicOptions",
     "TopicOutcome",
     "TopicReport",
+    "TopicRows",
     "VerificationLevel",
     "clear_remains",
+    "contents_of",
     "custom_mappings",
     "got_on",
+    "held_whole",
     "ingest",
     "plan_topics",
+    "said_before",
 ]

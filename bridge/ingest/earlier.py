@@ -4,14 +4,14 @@ Removed is only what this very bridge put there from exactly that content, and o
 sequence is verified and finalised, so that at every moment one of the two is whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from bridge.client import MosaicoClient, SequenceHandler
 from bridge.errors import NotFoundError, RefusedError, RejectedError, TransientError
-from bridge.mapping import BRIDGE_KEY
+from bridge.ingest.marks import marks_of, parts_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,13 @@ class Replacement:
 
 
 def remove_superseded(
-    client: MosaicoClient, superseded: Superseded, *, instance: str, whole: bool, patient: bool
+    client: MosaicoClient,
+    superseded: Superseded,
+    *,
+    instance: str,
+    whole: bool,
+    patient: bool,
+    kept: Collection[str] = (),
 ) -> Replacement:
     """Remove the older sequence, if it is ours and what we take it for.
 
@@ -81,6 +87,7 @@ def remove_superseded(
         whole: Whether the newer sequence holds every message of its recording.
         patient: Whether to raise what may pass, so that it is tried again, instead of settling
             for keeping the older sequence.
+        kept: Parts that count on sequences that are there; one that holds any of them stays.
 
     Raises:
         ServerError: The platform is away or in trouble; asking again later does no harm.
@@ -91,7 +98,7 @@ def remove_superseded(
     if handler is None:
         return Replacement(removal=Removal.ABSENT, sequence=name)
     reason = (
-        _objection(handler, superseded, instance=instance)
+        _objection(handler, superseded, instance=instance, kept=kept)
         if whole
         else "the newer sequence does not hold all of its recording"
     ) or _refusal(client, name, patient=patient)
@@ -99,14 +106,17 @@ def remove_superseded(
     return Replacement(removal=removal, sequence=name, reason=reason)
 
 
-def _objection(handler: SequenceHandler, superseded: Superseded, *, instance: str) -> str:
+def _objection(
+    handler: SequenceHandler, superseded: Superseded, *, instance: str, kept: Collection[str]
+) -> str:
     """Say why a sequence is not ours to remove; empty where it is."""
-    block = handler.user_metadata.get(BRIDGE_KEY)
-    marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
+    marks = marks_of(handler)
     if marks.get("fingerprint") != superseded.fingerprint:
         return "it holds something else than the older content"
     if marks.get("instance") != instance:
         return f"bridge {marks.get('instance')} put it there, not this one"
+    if parts_in(marks).keys() & set(kept):
+        return "it holds parts of the newer content that were not sent again"
     return ""
 
 

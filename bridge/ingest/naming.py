@@ -1,11 +1,12 @@
 """What the sequence is called and what its metadata says, which can never be changed later."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bridge.bags import RecordingReader, Survey
+from bridge.bags import Content, RecordingReader, Survey
 from bridge.ingest.attachments import carried_metadata
+from bridge.ingest.marks import parts_as_metadata
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import TopicReport
 from bridge.ingest.salvage import SALVAGED_KEY, salvage_marks
@@ -20,13 +21,13 @@ FORMAT_VERSION = 1
 
 
 def name_of(
-    recording: Recording, identity: str, start_ns: int | None, options: IngestOptions
+    recording: Recording, fingerprint: str, start_ns: int | None, options: IngestOptions
 ) -> str:
     """Give the sequence's name.
 
     Args:
         recording: What is ingested.
-        identity: Its fingerprint.
+        fingerprint: Identity of its content.
         start_ns: Record time of its first message; None where there is none.
         options: Holds the template and its fields.
 
@@ -37,7 +38,7 @@ def name_of(
         options.sequence_name,
         stem=recording.name,
         start_ns=start_ns,
-        identity=identity,
+        identity=fingerprint,
         hostname=options.hostname,
         constants=_constants(options),
     )
@@ -45,20 +46,22 @@ def name_of(
 
 def describe(
     reader: RecordingReader,
-    identity: str,
+    content: Content,
     topics: list[TopicReport],
     options: IngestOptions,
     *,
     survey: Survey | None,
+    follows: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Give the sequence's metadata: the user's constants, the recording's own, the bridge's block.
 
     Args:
         reader: The recording, open.
-        identity: Its fingerprint.
+        content: Its identity and that of its parts.
         topics: What becomes of its topics.
         options: Holds the constants, and the sender.
         survey: What can be had of it, where it is not whole; None for a recording that is.
+        follows: Sequences that hold the parts of the recording that were sent before.
 
     Raises:
         ConfigError: A constant needs an unset variable.
@@ -71,7 +74,8 @@ def describe(
     }
     block: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
-        "fingerprint": identity,
+        "fingerprint": content.fingerprint,
+        "parts": parts_as_metadata((part.identity, part.name) for part in content.parts),
         "instance": sender.instance,
         "attempt": sender.attempt,
         "version": __version__,
@@ -83,7 +87,7 @@ def describe(
         # Topic names are no keys that the platform accepts.
         "messages_recorded": [{"topic": name, "messages": count} for name, count in counts.items()],
     }
-    block |= _links(reader.recording, options)
+    block |= _links(reader.recording, options, follows)
     carried = carried_metadata(reader.metadata)
     if carried:
         block["recorded"] = carried
@@ -98,8 +102,8 @@ def describe(
     )
 
 
-def _links(recording: Recording, options: IngestOptions) -> dict[str, Any]:
-    """Name what the sequence belongs with: the other splits of its recording, its older version."""
+def _links(recording: Recording, options: IngestOptions, follows: Sequence[str]) -> dict[str, Any]:
+    """Name what the sequence belongs with: other splits and parts, and what is missing."""
     links: dict[str, Any] = {}
     split = recording.split
     if split is not None:
@@ -110,6 +114,11 @@ def _links(recording: Recording, options: IngestOptions) -> dict[str, Any]:
         }
     if options.supersedes is not None:
         links["supersedes"] = options.supersedes.as_metadata()
+    if follows:
+        links["follows"] = list(follows)
+    if recording.missing:
+        missing = recording.missing.items()
+        links["missing"] = [{"file": name, "reason": why} for name, why in missing]
     return links
 
 

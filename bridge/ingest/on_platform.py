@@ -15,10 +15,7 @@ from bridge.client import (
     ABANDONED,
     MosaicoClient,
     OnErrorPolicy,
-    QuerySequence,
-    Sequence,
     SequenceHandler,
-    TopicReceipt,
 )
 from bridge.errors import (
     AlreadyExistsError,
@@ -28,10 +25,10 @@ from bridge.errors import (
     RecordingError,
     RefusedError,
 )
+from bridge.ingest.marks import marks_of
 from bridge.ingest.open_upload import OpenUpload
 from bridge.ingest.options import Identity
 from bridge.ingest.salvage import SALVAGED_KEY
-from bridge.mapping import BRIDGE_KEY
 from bridge.version import __version__
 
 # How often a recording is started under another name because remains cannot be deleted.
@@ -123,10 +120,6 @@ def find_place(
             resource=name,
             hint="the key may not delete them; delete them by another, then retry",
         )
-    if not remains and identity.resumes:
-        whole = _under_another_name(client, fingerprint)
-        if whole is not None:
-            return Place(sequence=whole.name, whole=whole)
     for left, finding in reversed(remains):
         says_salvaged = SALVAGED_KEY in finding.marks
         named = upload is not None and upload.sequence == left
@@ -155,8 +148,7 @@ def find_existing(
     handler = client.sequence_handler(sequence)
     if handler is None:
         return Existing(state=OnPlatform.ABSENT)
-    block = handler.user_metadata.get(BRIDGE_KEY)
-    marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
+    marks = marks_of(handler)
     if marks.get("fingerprint") != fingerprint:
         raise AlreadyExistsError(
             f"sequence {sequence} exists and holds something else",
@@ -172,42 +164,6 @@ def find_existing(
             hint="wait for the other bridge; if it is gone, delete the sequence and retry",
         )
     return Existing(state=OnPlatform.REMAINS, handler=handler, marks=marks)
-
-
-def _under_another_name(client: MosaicoClient, fingerprint: str) -> SequenceHandler | None:
-    """Find a finished sequence of this content, whatever it is called.
-
-    For a file that was renamed while no journal knew it. A person who sends one recording by hand
-    under a chosen name means that name; then this is not asked.
-    """
-    mark = Sequence.Q.user_metadata[f"{BRIDGE_KEY}.fingerprint"].eq(fingerprint)
-    for item in client.query(QuerySequence().with_expression(mark)) or ():
-        handler = client.sequence_handler(item.sequence.name)
-        block = handler.user_metadata.get(BRIDGE_KEY) if handler is not None else None
-        # Servers differ in how exactly they look; the sequence itself has the last word.
-        same = isinstance(block, Mapping) and block.get("fingerprint") == fingerprint
-        if handler is not None and same and handler.is_locked:
-            return handler
-    return None
-
-
-def receipts_of(handler: SequenceHandler) -> dict[str, TopicReceipt]:
-    """Give what the platform holds of a finished sequence, by the platform's names of topics.
-
-    Raises:
-        ServerError: The platform cannot be asked.
-    """
-    topics = handler.topic_handlers()
-    return {
-        name: TopicReceipt(
-            row_count=topic.row_count,
-            start_ns=topic.timestamp_ns_min,
-            end_ns=topic.timestamp_ns_max,
-            locked=topic.is_locked,
-            size_bytes=topic.total_size_bytes,
-        )
-        for name, topic in topics.items()
-    }
 
 
 def _same_terms(found: Existing, identity: Identity, *, says_enough: bool) -> bool:
@@ -247,7 +203,7 @@ def clear_remains(
     Args:
         client: The platform.
         upload: The last that was heard of the upload.
-        fingerprint: What the recording holds.
+        fingerprint: What the recording holds; for uploads that do not say it of themselves.
         instance: This bridge's own name.
         policy: Whether everything goes, or what is whole stays. Of an upload that is not known to
             have started, nothing is.
@@ -257,7 +213,12 @@ def clear_remains(
         ServerError: The platform cannot be asked, or does not do it.
     """
     try:
-        found = find_existing(client, upload.sequence, fingerprint=fingerprint, instance=instance)
+        found = find_existing(
+            client,
+            upload.sequence,
+            fingerprint=upload.fingerprint or fingerprint,
+            instance=instance,
+        )
     except AlreadyExistsError:
         return
     if found.state is not OnPlatform.REMAINS:

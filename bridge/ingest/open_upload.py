@@ -32,6 +32,7 @@ class OpenUpload:
         tries: Attempts that got as far as sending, this one included.
         rows: Rows of each topic whose stream was sent to its end, by the platform's name of it.
             Only the platform knows whether they arrived.
+        fingerprint: Identity of what is sent as it; empty in journals of before it was noted.
     """
 
     sequence: str
@@ -39,6 +40,7 @@ class OpenUpload:
     session: str = ""
     tries: int = 0
     rows: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
 
     @property
     def started(self) -> bool:
@@ -53,6 +55,7 @@ class OpenUpload:
             "session": self.session,
             "tries": self.tries,
             "rows": dict(self.rows),
+            "fingerprint": self.fingerprint,
         }
 
     @classmethod
@@ -64,6 +67,7 @@ class OpenUpload:
             session=str(plain["session"]),
             tries=int(plain["tries"]),
             rows={str(name): int(rows) for name, rows in plain["rows"].items()},
+            fingerprint=str(plain.get("fingerprint", "")),
         )
 
 

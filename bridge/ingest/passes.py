@@ -7,6 +7,7 @@ contend for the interpreter lock. Nothing here runs once per message.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from bridge.ingest.topic_lanes import TopicLane, enter_skipped, kinds_of, plan_l
 from bridge.model import MessageBlock, MixedBlock
 
 Take = Callable[[TopicLane, pa.RecordBatch], None]
+Expect = Callable[[TopicLane], None]
 Reopen = Callable[[], RecordingReader]
 
 
@@ -89,6 +91,7 @@ class Passes:
             take,
             others=self._leave_out,
             expect=sending.expect,
+            observed=partial(sending.expect, observed=True),
             end=sending.end,
         )
         return sending.finish(lanes)
@@ -147,7 +150,13 @@ class Passes:
         with self._reopen() as reader:
             share = self._share(group)
             self._run(
-                reader, reader.mixed_blocks(), lanes, sending.send, end=sending.end, share=share
+                reader,
+                reader.mixed_blocks(),
+                lanes,
+                sending.send,
+                observed=partial(sending.expect, observed=True),
+                end=sending.end,
+                share=share,
             )
         for lane in lanes:
             expected = self._messages[lane.topic.index]
@@ -186,14 +195,16 @@ class Passes:
         take: Take,
         *,
         others: Callable[[int, int], None] = lambda _topic, _messages: None,
-        expect: Callable[[TopicLane], None] = lambda _lane: None,
+        expect: Expect = lambda _lane: None,
+        observed: Expect = lambda _lane: None,
         end: Callable[[TopicLane], None] = lambda _lane: None,
         share: float = 1.0,
     ) -> None:
         """Read on to the end and hand over the batches of some lanes.
 
         `others` gets other topics with how many messages of them were read, `expect` a lane when
-        the first is read, and `end` a lane behind its last batch.
+        the first is read, `observed` when the first were mapped with those of other topics, and
+        `end` behind its last batch.
         `share` is how much of the whole recording this pass is, for the progress shown.
         """
         wanted = np.zeros(len(self.topics), dtype=np.bool_)
@@ -210,9 +221,9 @@ class Passes:
                 expect(self.lanes[topic])
             seen |= rows > 0
             for due in batcher.add(chosen_messages(block, wanted[block.topics])):
-                self._convert(due, take)
+                self._convert(due, take, observed)
         for due in batcher.flush():
-            self._convert(due, take)
+            self._convert(due, take, observed)
             for topic in due.topics:
                 end(self.lanes[topic])
         self._report_progress(reader, share)
@@ -228,8 +239,8 @@ class Passes:
                 return
             yield block
 
-    def _convert(self, due: Portion, take: Take) -> None:
-        if len(due.topics) > 1 and self._convert_together(due, take):
+    def _convert(self, due: Portion, take: Take, expect: Expect) -> None:
+        if len(due.topics) > 1 and self._convert_together(due, take, expect):
             return
         for block in due.by_topic():
             self._convert_alone(block, take)
@@ -245,7 +256,7 @@ class Passes:
         self._check_bound(lane)
         take(lane, mapped.batch)
 
-    def _convert_together(self, due: Portion, take: Take) -> bool:
+    def _convert_together(self, due: Portion, take: Take, expect: Expect) -> bool:
         """Convert messages of several topics of one kind at once, and give each topic its slice.
 
         Returns:
@@ -258,12 +269,18 @@ class Passes:
         if decoded.dropped or decoded.leftover:
             return False
         mapped = lanes[0].plan.apply(decoded)
-        if mapped.dropped:
+        total = sum(due.rows)
+        if mapped.dropped or any(
+            messages != total for counts in mapped.notes.values() for messages in counts.values()
+        ):
             return False
         self.convert_s += time.perf_counter() - started
-        first = 0
         for lane, rows in zip(lanes, due.rows, strict=True):
             lane.messages_read += rows
+            lane.note({note: dict.fromkeys(texts, rows) for note, texts in mapped.notes.items()})
+            expect(lane)
+        first = 0
+        for lane, rows in zip(lanes, due.rows, strict=True):
             if lane.failure is None:
                 take(lane, mapped.batch.slice(first, rows))
             first += rows

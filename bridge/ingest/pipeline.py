@@ -1,15 +1,17 @@
-"""One recording becomes one sequence: what is there already, what is sent, what is proven.
+"""Files become one sequence: what is there already, what is sent, what is proven.
+
+`portions` decides which files of a recording these are.
 
 The decisions are here; reading and converting are in `passes`, the platform's side in `sending`.
 """
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
-from bridge.bags import NOWHERE, Survey, fingerprint, open_recording
+from bridge.bags import NOWHERE, Survey, content_of, open_recording
 from bridge.client import MosaicoClient, SequenceHandler, TopicReceipt
 from bridge.errors import (
     DamagedRecordingError,
@@ -22,10 +24,11 @@ from bridge.errors import (
     RejectedError,
 )
 from bridge.ingest.attachments import notes_on
-from bridge.ingest.earlier import remove_superseded
-from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.delivered import Holder
+from bridge.ingest.events import IngestEvents
+from bridge.ingest.holding import receipts_of
 from bridge.ingest.naming import describe, name_of
-from bridge.ingest.on_platform import Place, find_place, receipts_of
+from bridge.ingest.on_platform import Place, find_place
 from bridge.ingest.open_upload import OpenUpload, groups_of, is_whole
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes, Reopen
@@ -33,45 +36,47 @@ from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, Verifi
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import Sending
 from bridge.ingest.topic_lanes import TopicLane, enter_skipped
-from bridge.ingest.verify import compare_existing, counted_alike, verify
+from bridge.ingest.verify import compare_existing, counted_alike, lacking, verify
 from bridge.mapping import TopicFilter
 from bridge.model import MixedBlock, Recording
 
 
-def ingest(
+def ingest_portion(
     recording: Recording,
     *,
     client: MosaicoClient,
     options: IngestOptions,
-    events: IngestEvents | None = None,
+    events: IngestEvents,
     upload: OpenUpload | None = None,
     resend: bool = False,
+    holder: Holder | None = None,
+    follows: Sequence[str] = (),
 ) -> IngestReport:
-    """Put a recording onto the platform as one sequence, verified and finalised.
+    """Put files onto the platform as one sequence, verified and finalised.
 
-    If the platform already holds this very content whole, nothing is sent. What an earlier try of
-    this bridge left is resumed where `upload` says how, and removed otherwise.
+    What an earlier try of this bridge left is resumed where `upload` says how, and removed
+    otherwise.
 
     Args:
-        recording: What to ingest.
+        recording: The files.
         client: Connected to the platform.
         options: All choices.
         events: Receives what happens.
         upload: The last that an earlier try passed to `IngestEvents.upload_changed`; None for none.
-        resend: Whether a finished sequence that differs from the recording is removed and sent
-            again; otherwise it is left alone, and the report says what it lacks.
+        resend: Whether a finished sequence that differs from the files is removed and sent again;
+            otherwise it is left alone, and the report says what it lacks.
+        holder: The sequence that holds them already; it is compared and nothing is sent. None where
+            they are to be sent.
+        follows: Sequences that hold the rest of the recording, for the metadata.
 
     Returns:
         What became of every topic and message.
 
     Raises:
-        RecordingError: The recording cannot be read, changed meanwhile, or holds nothing to send.
+        RecordingError: The files cannot be read, changed meanwhile, or hold nothing to send.
         ServerError: The platform is away, refuses or rejects; `trouble` says which.
         VerificationError: The platform holds something else than was sent.
     """
-    started = time.perf_counter()
-    listener = events if events is not None else NoEvents()
-    known = upload if upload is not None and upload.started else None
     reopen = partial(
         open_recording,
         recording,
@@ -79,20 +84,16 @@ def ingest(
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
     )
-    report = _until_told_whole(
-        reopen, client=client, options=options, events=listener, upload=known, resend=resend
+    return _until_told_whole(
+        reopen,
+        client=client,
+        options=options,
+        events=events,
+        upload=upload,
+        resend=resend,
+        holder=holder,
+        follows=follows,
     )
-    if options.supersedes is not None and options.supersedes.remove:
-        report.replaced = remove_superseded(
-            client,
-            options.supersedes,
-            instance=options.identity.instance,
-            whole=report.complete,
-            patient=not options.identity.final,
-        )
-    report.seconds = time.perf_counter() - started
-    listener.finished(report=report)
-    return report
 
 
 def _until_told_whole(
@@ -103,6 +104,8 @@ def _until_told_whole(
     events: IngestEvents,
     upload: OpenUpload | None,
     resend: bool,
+    holder: Holder | None,
+    follows: Sequence[str],
 ) -> IngestReport:
     """Start again as often as what is on the platform cannot be built on.
 
@@ -118,12 +121,19 @@ def _until_told_whole(
                 found = taken_survey(reopen, events)
             passes = Passes(reader, options=options, events=events, reopen=reopen)
             run = _Run(
-                passes, client=client, options=options, events=events, upload=upload, survey=found
+                passes,
+                client=client,
+                options=options,
+                events=events,
+                upload=upload,
+                survey=found,
+                follows=follows,
             )
             try:
-                return run.execute(takes_up=takes_up, resend=resend)
+                return run.execute(takes_up=takes_up, resend=resend, holder=holder)
             except _StartOverError:
                 takes_up = resend = False
+                holder = None
             except UnannouncedDamageError:
                 found = taken_survey(reopen, events)
 
@@ -144,8 +154,10 @@ class _Run:
         events: IngestEvents,
         upload: OpenUpload | None,
         survey: Survey | None,
+        follows: Sequence[str],
     ) -> None:
         self.survey = survey
+        self.follows = follows
         self.goes_on = survey is not None
         self.passes = passes
         self.reader = passes.reader
@@ -154,9 +166,9 @@ class _Run:
         self.options = options
         self.events = events
         self.upload = upload
-        self.identity = fingerprint(passes.reader.recording)
+        self.content = content_of(passes.reader.recording)
 
-    def execute(self, *, takes_up: bool, resend: bool) -> IngestReport:
+    def execute(self, *, takes_up: bool, resend: bool, holder: Holder | None) -> IngestReport:
         """Send everything, or find that it is there already.
 
         Raises:
@@ -166,7 +178,7 @@ class _Run:
         blocks = iter(self.reader.mixed_blocks())
         first = next(blocks, None)
         start_ns = int(first.log_times_ns.min()) if first is not None else None
-        name = name_of(self.reader.recording, self.identity, start_ns, self.options)
+        name = name_of(self.reader.recording, self.content.fingerprint, start_ns, self.options)
         self.events.started(
             recording=str(self.reader.recording.path),
             sequence=name,
@@ -177,11 +189,14 @@ class _Run:
             self.events.topic_planned(topic=topic)
         if first is None or not self.passes.lanes:
             raise self._nothing_to_send()
+        if holder is not None:
+            blocks = chain([first], blocks)
+            return self._found(holder.handler, blocks, resend=resend, exact=holder.exact)
 
         place = find_place(
             self.client,
             name,
-            fingerprint=self.identity,
+            fingerprint=self.content.fingerprint,
             identity=self.options.identity,
             upload=self.upload if takes_up else None,
             salvaged=self.survey is not None,
@@ -189,14 +204,25 @@ class _Run:
         if place.salvaged and self.survey is None:
             raise UnannouncedDamageError
         if place.whole is not None:
-            return self._found(place.whole, chain([first], blocks), resend=resend)
+            return self._found(place.whole, chain([first], blocks), resend=resend, exact=True)
         return self._send(place, chain([first], blocks))
 
     def _found(
-        self, handler: SequenceHandler, blocks: Iterator[MixedBlock], *, resend: bool
+        self,
+        handler: SequenceHandler,
+        blocks: Iterator[MixedBlock],
+        *,
+        resend: bool,
+        exact: bool,
     ) -> IngestReport:
-        """Compare what is there already with the recording, as exactly as it takes."""
+        """Compare what is there already with the files, as exactly as it takes.
+
+        A sequence that holds more than these files is never removed: it may be the last copy of
+        the rest.
+        """
         report = self._report(handler.name)
+        if not exact:
+            return self._found_among_others(report, handler, blocks)
         lanes = self.passes.lanes
         held = receipts_of(handler)
         if self.reader.healthy and not resend and counted_alike(lanes.values(), held):
@@ -211,6 +237,20 @@ class _Run:
                 raise _StartOverError
             report.notes += differences
         report.notes.append("the platform had this recording already; nothing was sent")
+        return report
+
+    def _found_among_others(
+        self, report: IngestReport, handler: SequenceHandler, blocks: Iterator[MixedBlock]
+    ) -> IngestReport:
+        """Compare a sequence that holds more than these files: it has their rows at least."""
+        lanes = self.passes.lanes
+        self.passes.rehearse(self.client, blocks, lanes)
+        self._account()
+        self._enter_rest(report)
+        lacks = lacking(lanes.values(), receipts_of(handler))
+        report.verification = VerificationLevel.NONE if lacks else VerificationLevel.CLOSED
+        report.notes += lacks
+        report.notes.append("the platform had these files already; nothing was sent")
         return report
 
     def _remove(self, sequence: str, differences: list[str]) -> None:
@@ -236,8 +276,14 @@ class _Run:
         sending = Sending(
             client=self.client,
             sequence=place.sequence,
+            fingerprint=self.content.fingerprint,
             metadata=lambda: describe(
-                self.reader, self.identity, self.topics, self.options, survey=self.survey
+                self.reader,
+                self.content,
+                self.topics,
+                self.options,
+                survey=self.survey,
+                follows=self.follows,
             ),
             options=self.options,
             events=self.events,
@@ -356,11 +402,12 @@ class _Run:
         return IngestReport(
             recording=str(self.reader.recording.path),
             sequence=sequence,
-            fingerprint=self.identity,
+            fingerprint=self.content.fingerprint,
             topics=self.topics,
             healthy=self.reader.healthy,
             verification=VerificationLevel.NONE,
             recorded_bytes=self.reader.recorded_bytes,
+            missing=[f"{name}: {why}" for name, why in self.reader.recording.missing.items()],
             notes=[*self.reader.recording.notes, *self._idle_patterns()],
         )
 

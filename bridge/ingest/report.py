@@ -1,5 +1,6 @@
 """What an ingest did, topic by topic: what came in went out or is accounted for."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -52,6 +53,8 @@ class TopicReport:
         messages_recorded: What the container claims, or None.
         messages_sent: Rows on the platform.
         messages_skipped: What was left out, by reason.
+        noted: What the rows cannot show of their messages, by kind, with the number of messages:
+            fields that the mapping leaves out, formats as recorded, what was not measured.
         messages_leftover: Messages that were sent although more bytes follow than their definition
             knows; the definition is suspect.
         arrow_bytes: Size of what was sent, as Arrow IPC before body compression.
@@ -69,6 +72,7 @@ class TopicReport:
     messages_recorded: int | None = None
     messages_sent: int = 0
     messages_skipped: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, dict[str, int]] = field(default_factory=dict)
     messages_leftover: int = 0
     arrow_bytes: int = 0
     batches: int = 0
@@ -80,6 +84,68 @@ class TopicReport:
         """Messages that were found but left out, other than by choice."""
         return sum(
             count for reason, count in self.messages_skipped.items() if reason not in CHOSEN_REASONS
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicRows:
+    """What a topic must hold.
+
+    Attributes:
+        rows: Its rows.
+        start_ns: First record time, or None where that is not known.
+        end_ns: Last record time, likewise.
+    """
+
+    rows: int
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceContent:
+    """What a sequence must hold.
+
+    Attributes:
+        sequence: Its name.
+        fingerprint: Identity of what was sent as it; empty where that is not known.
+        parts: Identities of those parts of a recording that it holds; it may hold more. Empty for
+            what versions sent that knew no parts; the fingerprint decides then.
+        topics: What its topics hold, by the platform's names; only those with rows.
+        level: How far that was proven when it was written down.
+    """
+
+    sequence: str
+    fingerprint: str = ""
+    parts: tuple[str, ...] = ()
+    topics: Mapping[str, TopicRows] = field(default_factory=dict)
+    level: VerificationLevel = VerificationLevel.NONE
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {
+            "sequence": self.sequence,
+            "fingerprint": self.fingerprint,
+            "parts": list(self.parts),
+            "topics": {
+                name: [topic.rows, topic.start_ns, topic.end_ns]
+                for name, topic in self.topics.items()
+            },
+            "level": str(self.level),
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "SequenceContent":
+        """Read one back from `as_json`."""
+        return cls(
+            sequence=plain["sequence"],
+            fingerprint=plain["fingerprint"],
+            parts=tuple(plain["parts"]),
+            topics={
+                name: TopicRows(rows=rows, start_ns=start_ns, end_ns=end_ns)
+                for name, (rows, start_ns, end_ns) in plain["topics"].items()
+            },
+            level=VerificationLevel(plain["level"]),
         )
 
 
@@ -103,6 +169,12 @@ class IngestReport:
         notes: Whatever else an operator should know, one sentence each.
         replaced: What became of the sequence that this one takes the place of; None where it
             takes none's.
+        contents: What the platform must hold of the recording from now on, sequence by sequence.
+        parts_before: How many of its parts were on the platform already.
+        parts: How many parts it has.
+        missing: Why it is not whole although everything that is here is on the platform: files
+            that belong to it and are not here, or parts that the platform holds incomplete; one
+            sentence each.
     """
 
     recording: str
@@ -118,6 +190,10 @@ class IngestReport:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     replaced: Replacement | None = None
+    contents: list[SequenceContent] = field(default_factory=list)
+    parts_before: int = 0
+    parts: int = 0
+    missing: list[str] = field(default_factory=list)
 
     @property
     def messages_sent(self) -> int:
@@ -142,11 +218,13 @@ class IngestReport:
             or topic.messages_leftover
             for topic in self.topics
         )
-        return not self.salvaged and not undecided and self.messages_skipped == 0
+        lacks = self.salvaged or undecided or self.messages_skipped or self.missing
+        return not lacks
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
         plain = asdict(self)
+        plain["contents"] = [content.as_json() for content in self.contents]
         plain["losses"] = [{**asdict(loss), "path": str(loss.path)} for loss in self.losses]
         return plain | {
             "messages_sent": self.messages_sent,

@@ -53,6 +53,7 @@ class Sending:
     Args:
         client: Connected to the platform.
         sequence: Name of the sequence.
+        fingerprint: Identity of what is sent.
         metadata: Makes the sequence's metadata when it is created.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
@@ -67,6 +68,7 @@ class Sending:
         *,
         client: MosaicoClient,
         sequence: str,
+        fingerprint: str,
         metadata: Callable[[], dict[str, Any]],
         options: IngestOptions,
         events: IngestEvents,
@@ -77,6 +79,7 @@ class Sending:
         self._before = upload
         self._client = client
         self._sequence = sequence
+        self._fingerprint = fingerprint
         self._metadata = metadata
         self._options = options
         self._events = events
@@ -84,7 +87,7 @@ class Sending:
         self._expected: dict[int, TopicLane] = {}
         self._under_way: list[Future[Any]] = []
         self._behind = OrderedCalls(
-            calls_max=options.batches.send_queue_batches, wait_turn=options.wait_turn
+            bytes_max=options.batches.send_queue_bytes, wait_turn=options.wait_turn
         )
 
     def __enter__(self) -> Self:
@@ -128,12 +131,13 @@ class Sending:
         """Seconds spent in writes; final after `finish`."""
         return self._behind.busy_s
 
-    def expect(self, lane: TopicLane) -> None:
+    def expect(self, lane: TopicLane, *, observed: bool = False) -> None:
         """Have a lane's topic created ahead of its first batch; does not wait.
 
-        Nothing is created before some lane has a batch. A topic that gets none is taken back.
+        Nothing is created before some lane has a batch. A topic that gets none is taken back. One
+        whose metadata says what its messages are like waits until the first were `observed`.
         """
-        if lane.opening is None:
+        if lane.opening is None and (observed or not lane.plan.mapping.observes):
             self._expected[lane.topic.index] = lane
             if self.writer is not None:
                 self._open_expected(self.writer)
@@ -150,15 +154,17 @@ class Sending:
         self._expected = {lane.topic.index: lane, **self._expected}
         if self.writer is None:
             # Reported before it exists: if the process dies right after creating it, it is known.
-            self._events.upload_changed(upload=OpenUpload(sequence=self._sequence))
+            about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
+            self._events.upload_changed(upload=about)
             self._begin(self._client.sequence_create(self._sequence, self._metadata()))
         assert self.writer is not None
         self._open_expected(self.writer)
-        self._behind.submit(partial(self._write, lane, batch))
+        size_bytes = batch.nbytes
+        self._behind.submit(partial(self._write, lane, batch), size_bytes=size_bytes)
         lane.report.batches += 1
-        lane.report.arrow_bytes += batch.nbytes
+        lane.report.arrow_bytes += size_bytes
         self._events.batch_sent(
-            topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=batch.nbytes
+            topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=size_bytes
         )
 
     def end(self, lane: TopicLane) -> None:
@@ -256,6 +262,7 @@ class Sending:
             f"{loss.path.name} bytes {loss.start_bytes} to {loss.end_bytes}: {loss.reason}"
             for loss in report.losses
         ]
+        parts += report.missing
         if not report.healthy:
             parts.insert(0, "the recorder did not close this recording")
         self.writer.notify("partial: " + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
@@ -289,6 +296,7 @@ class Sending:
             session=writer.session,
             tries=(earlier.tries if earlier is not None else 0) + 1,
             rows=earlier.rows if earlier is not None and writer.resumed is not None else {},
+            fingerprint=self._fingerprint,
         )
         self._events.upload_changed(upload=self._upload)
 
@@ -354,7 +362,7 @@ class Sending:
         for lane in expected.values():
             if lane.opening is None:
                 lane.opening = writer.topic_create_ahead(
-                    lane.report.platform_name, lane.plan.user_metadata, lane.plan.model
+                    lane.report.platform_name, lane.metadata, lane.plan.model
                 )
                 self._under_way.append(lane.opening)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from bridge.mapping import (
     ChosenMapping,
     Downsampler,
     MappedBlock,
+    Note,
     TopicFilter,
     TopicOptions,
     TopicPlan,
@@ -77,7 +78,20 @@ class TopicLane:
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
+        self.note(mapped.notes)
         return mapped
+
+    def note(self, notes: Mapping[Note, Mapping[str, int]]) -> None:
+        """Enter what was noted about messages into the account."""
+        for note, counts in notes.items():
+            noted = self.report.noted.setdefault(str(note), {})
+            for text, count in counts.items():
+                noted[text] = noted.get(text, 0) + count
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The topic's metadata on the platform, with what is known of its messages so far."""
+        return self.plan.metadata(self.report.noted)
 
     def skip(self, reason: str, count: int) -> None:
         """Enter messages that are left out."""

@@ -39,16 +39,16 @@ def test_finds_what_a_person_would_count() -> None:
 
 
 def test_joins_splits_and_keeps_others_apart(tmp_path: Path) -> None:
-    """Folders with metadata, folders of a killed recorder, lone splits and lone files."""
+    """Folders with metadata, folders of a killed recorder, lone splits of ROS 1 and lone files."""
     touch(tmp_path, "drive/drive_0.mcap", "drive/drive_1.mcap", "drive/metadata.yaml")
     touch(tmp_path, "killed/killed_0.mcap", "killed/killed_1.mcap")
-    touch(tmp_path, "mixed/a_0.mcap", "mixed/a_10.mcap", "mixed/a_9.mcap", "mixed/b.db3")
+    touch(tmp_path, "mixed/a_0.bag", "mixed/a_10.bag", "mixed/a_9.bag", "mixed/b.db3")
     touch(tmp_path, "lone.bag", "packed.mcap.zstd", "packed.db3.zstd", "UPPER.MCAP")
     touch(tmp_path, "deep/er/still/x.mcap", "notes.txt", "metadata.json")
     assert found(tmp_path) == {
         "drive": ["drive_0.mcap", "drive_1.mcap"],
         "killed": ["killed_0.mcap", "killed_1.mcap"],
-        "mixed/a_0.mcap": ["a_0.mcap", "a_9.mcap", "a_10.mcap"],
+        "mixed/a_0.bag": ["a_0.bag", "a_9.bag", "a_10.bag"],
         "mixed/b.db3": ["b.db3"],
         "lone.bag": ["lone.bag"],
         "packed.mcap.zstd": ["packed.mcap.zstd"],
@@ -65,10 +65,89 @@ def test_not_recursive_stays_at_the_top(tmp_path: Path) -> None:
 
 
 def test_watch_folder_is_not_taken_for_a_killed_recording(tmp_path: Path) -> None:
-    """Splits directly in the folder that is searched are named by file, not by that folder."""
+    """Files directly in the folder that is searched are lone files, whatever metadata.yaml says."""
     root = tmp_path / "drive"
-    touch(root, "drive_0.mcap", "drive_1.mcap")
-    assert found(root) == {"drive_0.mcap": ["drive_0.mcap", "drive_1.mcap"]}
+    touch(root, "drive_0.mcap", "drive_1.mcap", "a.db3", "drive_0.bag", "drive_1.bag")
+    lone = {
+        "drive_0.mcap": ["drive_0.mcap"],
+        "drive_1.mcap": ["drive_1.mcap"],
+        "a.db3": ["a.db3"],
+        "drive_0.bag": ["drive_0.bag", "drive_1.bag"],
+    }
+    assert found(root) == lone
+    (root / "metadata.yaml").write_text(METADATA.format("[drive_0.mcap, drive_1.mcap, a.db3]"))
+    assert found(root) == lone
+
+
+METADATA = "rosbag2_bagfile_information: {{version: 4, relative_file_paths: {}}}"
+DATE = "2026_06_01-10"
+
+
+@pytest.mark.parametrize("extension", ["mcap", "db3", "mcap.zstd"])
+def test_splits_of_rosbag2_are_told_by_their_folder(tmp_path: Path, extension: str) -> None:
+    """Kilted's and Lyrical's names join in the folder that their recorder makes, and only there."""
+    lyrical = [f"{n}_drive_{DATE}_{n + 10}_40.{extension}" for n in (0, 1, 2, 10)]
+    kilted = [f"run_{n}.{extension}" for n in (3, 4, 9)]
+    for folder in ("drive", f"drive_{DATE}_10_40", "other"):
+        touch(tmp_path, *(f"{folder}/{name}" for name in lyrical))
+    touch(tmp_path, *(f"run/{name}" for name in kilted), *(f"walk/{name}" for name in kilted))
+    joined = found(tmp_path)
+
+    assert joined.pop("drive") == joined.pop(f"drive_{DATE}_10_40") == lyrical
+    assert joined.pop("run") == kilted
+    assert joined == {
+        f"{folder}/{name}": [name]
+        for folder, names in (("other", lyrical), ("walk", kilted))
+        for name in names
+    }
+
+
+def test_dates_and_clock_times_are_no_numbers(tmp_path: Path) -> None:
+    """Files that a logger names by time stay apart, in every format and surroundings."""
+    names = [
+        f"{base}.{extension}"
+        for extension in ("bag", "mcap", "db3")
+        for base in (
+            "drive_20240102_101112", "drive_20240102_101113", "drive_20240102", "drive_20240103",
+            "drive_2024-01-02-10-11-12", "drive_2024-01-02-10-11-13", "drive_2024_01_02",
+            "drive_2024_01_03", "drive_1700000000", "drive_1700000001",
+        )
+    ]  # fmt: skip
+    touch(tmp_path, *names, *(f"drive/{name}" for name in names))
+    assert set(found(tmp_path)) == {*names, *(f"drive/{name}" for name in names)}
+
+
+def test_splits_of_ros1_are_told_anywhere(tmp_path: Path) -> None:
+    """With and without a date in each; gaps and times that run backwards end a series."""
+    touch(tmp_path, "a_0.bag", "a_1.bag", "a_2.bag.active", "a_40.bag", "a_41.bag", "a.bag")
+    touch(tmp_path, "b_2024-01-02-10-11-12_0.bag", "b_2024-01-02-10-21-12_1.bag")
+    touch(tmp_path, "c_2024-01-02-10-31-12_0.bag", "c_2024-01-02-10-21-12_1.bag")
+    assert found(tmp_path) == {
+        "a_0.bag": ["a_0.bag", "a_1.bag", "a_2.bag.active"],
+        "a_40.bag": ["a_40.bag", "a_41.bag"],
+        "a.bag": ["a.bag"],
+        "b_2024-01-02-10-11-12_0.bag": [
+            "b_2024-01-02-10-11-12_0.bag",
+            "b_2024-01-02-10-21-12_1.bag",
+        ],
+        "c_2024-01-02-10-31-12_0.bag": ["c_2024-01-02-10-31-12_0.bag"],
+        "c_2024-01-02-10-21-12_1.bag": ["c_2024-01-02-10-21-12_1.bag"],
+    }
+
+
+def test_metadata_joins_what_it_lists(tmp_path: Path) -> None:
+    """Below the root a list is evidence for any names, and for no others."""
+    touch(tmp_path, "drive/x.mcap", "drive/20240101.mcap", "drive/other.mcap", "drive/y_7.db3")
+    (tmp_path / "drive" / "metadata.yaml").write_text(METADATA.format("[x.mcap, 20240101.mcap]"))
+    touch(tmp_path, "strange/a.mcap", "strange/b.mcap")
+    (tmp_path / "strange" / "metadata.yaml").write_text(METADATA.format("[c.mcap]"))
+    assert found(tmp_path) == {
+        "drive": ["x.mcap", "20240101.mcap"],
+        "drive/other.mcap": ["other.mcap"],
+        "drive/y_7.db3": ["y_7.db3"],
+        "strange/a.mcap": ["a.mcap"],
+        "strange/b.mcap": ["b.mcap"],
+    }
 
 
 def test_stranger_in_a_folder_with_metadata_is_found_too(tmp_path: Path) -> None:
@@ -83,7 +162,7 @@ def test_stranger_in_a_folder_with_metadata_is_found_too(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "name",
     [
-        "x.bag.active",
+        "x.mcap.active",
         "x.mcap.tmp",
         "x.mcap.part",
         "x.mcap.1a2b3c4d.partial",

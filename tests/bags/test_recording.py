@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from bridge.bags import load_recording, recording
+from bridge.bags import load_recording, read_hints, recording
 from bridge.bags.formats import StorageName, storage_name
 from bridge.errors import (
     EmptyRecordingError,
@@ -135,6 +136,84 @@ def test_unusable_metadata_is_a_note(drive: Path, document: bytes) -> None:
     assert any("metadata.yaml" in note for note in recording.notes)
 
 
+def nested_merges(levels: int = 20) -> str:
+    """Make a short document that becomes huge when its merge keys are followed."""
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [
+        f"a{level}: &a{level} {{<<: [*a{level - 1}, *a{level - 1}]}}" for level in range(1, levels)
+    ]
+    return "\n".join(lines) + "\nrosbag2_bagfile_information: {version: 4}\n"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "document",
+    [
+        nested_merges(),
+        "rosbag2_bagfile_information:\n  version: &v 4\n  message_count: *v\n",
+        "rosbag2_bagfile_information: {<<: {version: 4}}",
+        "rosbag2_bagfile_information: {[a]: 4}",
+        "- " * 70 + "x",
+    ],
+    ids=["nested merges", "alias", "merge", "key", "deep"],
+)
+def test_what_no_recorder_writes_is_not_followed(drive: Path, document: str) -> None:
+    """Aliases, merge keys and deep nesting cost the metadata, at once, and nothing else."""
+    (drive / "metadata.yaml").write_text(document)
+    recording = load_recording(drive)
+    assert len(recording.files) == 2
+    assert recording.hints == {}
+    assert any("metadata.yaml is no YAML" in note for note in recording.notes)
+
+
+def test_scalars_are_those_of_the_core_schema(drive: Path) -> None:
+    """Numbers, truths and nothing are told from texts; what is quoted is a text."""
+    (drive / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information:\n"
+        "  {version: 9, a: '9', b: 1.5, c: true, d: ~, e: 1e3, f: yes, g: -7, h: 0x1, i: }\n"
+    )
+    hints = load_recording(drive).hints
+    assert dict(hints) == {
+        "version": 9, "a": "9", "b": 1.5, "c": True, "d": None, "e": 1000.0, "f": "yes", "g": -7,
+        "h": "0x1", "i": None,
+    }  # fmt: skip
+
+
+def test_thousands_of_listed_splits_are_read_at_once(tmp_path: Path) -> None:
+    """4,000 splits cost no more than forty times what a hundred do, and none is lost."""
+    pytest.importorskip("_ruamel_yaml", reason="libyaml's parser is not installed")
+
+    def seconds(splits: int) -> float:
+        lines = [f"    - drive_{number}.mcap" for number in range(splits)]
+        lines += ["  files:"]
+        lines += [
+            f"    - path: drive_{number}.mcap\n      message_count: 7" for number in range(splits)
+        ]
+        head = "rosbag2_bagfile_information:\n  version: 5\n  relative_file_paths:\n"
+        (tmp_path / "metadata.yaml").write_text(head + "\n".join(lines) + "\n")
+        before_s = time.process_time()
+        hints, flaws = read_hints(tmp_path)
+        took_s = time.process_time() - before_s
+        assert (len(hints["files"]), flaws) == (splits, ())
+        return took_s
+
+    seconds(10)
+    hundred_s = min(seconds(100) for _ in range(3))
+    assert seconds(4000) < max(120 * hundred_s, 0.2)
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid x\n"])
+def test_files_that_belong_to_it_and_are_none_are_missing(drive: Path, content: bytes) -> None:
+    """An empty split, a pointer and one that is listed and absent make the recording incomplete."""
+    assert load_recording(drive).missing == {}
+    (drive / "drive_1.mcap").write_bytes(content)
+    text = METADATA.replace("    - drive_1.mcap\n", "    - drive_1.mcap\n    - drive_2.mcap\n")
+    (drive / "metadata.yaml").write_text(text)
+    recording = load_recording(drive)
+    assert [file.path.name for file in recording.files] == ["drive_0.mcap"]
+    assert set(recording.missing) == {"drive_1.mcap", "drive_2.mcap"}
+
+
 def test_duplicate_keys_are_survived(drive: Path) -> None:
     """A document that says something twice still says it."""
     (drive / "metadata.yaml").write_text(METADATA + "  ros_distro: kilted\n")
@@ -205,14 +284,16 @@ def test_lone_file_is_a_recording_by_its_stem(tmp_path: Path) -> None:
 
 
 def test_first_of_lone_splits_stands_for_all(tmp_path: Path) -> None:
-    """Splits without metadata.yaml are joined under the first; the later ones name themselves."""
+    """Splits of ROS 1 are joined under the first; later ones and other formats are themselves."""
     for number in (2, 10, 1):
+        (tmp_path / f"x_{number}.bag").write_bytes(b"#ROSBAG V2.0\n" + bytes([number]))
         write_split(tmp_path / f"x_{number}.mcap", number)
-    write_split(tmp_path / "y_1.mcap", 1)
-    recording = load_recording(tmp_path / "x_1.mcap")
+    (tmp_path / "y_1.bag").write_bytes(b"#ROSBAG V2.0\n")
+    recording = load_recording(tmp_path / "x_1.bag")
     assert recording.name == "x"
-    assert [file.path.name for file in recording.files] == ["x_1.mcap", "x_2.mcap", "x_10.mcap"]
-    assert names(tmp_path / "x_2.mcap") == ["x_2.mcap"]
+    assert [file.path.name for file in recording.files] == ["x_1.bag", "x_2.bag", "x_10.bag"]
+    assert names(tmp_path / "x_2.bag") == ["x_2.bag"]
+    assert names(tmp_path / "x_1.mcap") == ["x_1.mcap"]
 
 
 def test_thousands_of_neighbours_are_not_looked_at(
@@ -220,8 +301,8 @@ def test_thousands_of_neighbours_are_not_looked_at(
 ) -> None:
     """In a flat folder of lone recordings only names that could be splits of one are read."""
     for number in range(300):
-        (tmp_path / f"run{number:03}_0.mcap").write_bytes(made.MAGIC)
-    (tmp_path / "run007_1.mcap").write_bytes(made.MAGIC)
+        (tmp_path / f"run{number:03}_0.bag").write_bytes(b"#ROSBAG V2.0\n")
+    (tmp_path / "run007_1.bag").write_bytes(b"#ROSBAG V2.0\n")
     read: list[str] = []
 
     def counting(name: str) -> StorageName | None:
@@ -230,8 +311,8 @@ def test_thousands_of_neighbours_are_not_looked_at(
 
     monkeypatch.setattr(recording, "storage_name", counting)
 
-    assert len(load_recording(tmp_path / "run007_0.mcap").files) == 2
-    assert set(read) == {"run007_0.mcap", "run007_1.mcap"}
+    assert len(load_recording(tmp_path / "run007_0.bag").files) == 2
+    assert set(read) == {"run007_0.bag", "run007_1.bag"}
 
 
 def test_bytes_decide_the_format(tmp_path: Path) -> None:

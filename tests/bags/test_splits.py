@@ -34,16 +34,16 @@ def test_found_and_loaded_parts_are_the_same(tmp_path: Path) -> None:
 
 
 def test_lone_splits_are_parts_by_their_names(tmp_path: Path) -> None:
-    """Files side by side that are named alike are parts of one recording, others are not."""
-    first = put(tmp_path / "night_7.db3", b"SQLite format 3\0" + bytes(84))
-    put(tmp_path / "night_8.db3", b"SQLite format 3\0" + bytes(84))
+    """Splits of ROS 1 side by side are parts of one recording, files of other formats are not."""
+    first = put(tmp_path / "night_7.bag", b"#ROSBAG V2.0\n" + bytes(84))
+    put(tmp_path / "night_8.bag", b"#ROSBAG V2.0\n" + bytes(84))
     other = put(tmp_path / "day_2.mcap")
     alone = put(tmp_path / "calm.mcap")
 
     split = load_split(first).split
     assert split is not None
     assert (split.recording, split.index, split.followed) == ("night", 7, True)
-    assert load_split(other).name == "day_00002"
+    assert load_split(other) == load_recording(other)
     assert load_split(alone) == load_recording(alone)
 
 

@@ -35,17 +35,15 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_as_much_is_proven_as_the_revision_tells(
-    revision: str, most: VerificationLevel, drive: Path, tmp_path: Path
+    revision: str, most: VerificationLevel, tmp_path: Path
 ) -> None:
     """A level that the platform cannot prove is not claimed; reading back proves it everywhere."""
     order = list(VerificationLevel)
-    with platform(revision, tmp_path) as client:
-        for wanted in order[1:]:
-            options = IngestOptions(
-                identity=Identity(instance="test"),
-                sequence_name="{stem}_" + wanted,
-                verification=wanted,
-            )
+    with platform(revision, tmp_path / "platform") as client:
+        for number, wanted in enumerate(order[1:]):
+            start_ns = 1_760_000_000_000_000_000 + number * 10**12
+            drive = write_drive(tmp_path, name=wanted, start_ns=start_ns, duration_s=0.3)
+            options = IngestOptions(identity=Identity(instance="test"), verification=wanted)
             report = ingest(load_recording(drive), client=client, options=options)
             proven = (
                 wanted

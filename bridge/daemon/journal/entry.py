@@ -96,7 +96,6 @@ class Entry:
         resend: Whether a person asked to send it again where the platform has less than it.
         split_of: Name of the recording that it is one split of; empty for a whole one.
         split_index: The recorder's number for the split, or None.
-        files: Names and sizes in bytes of its storage files when it was identified.
     """
 
     id: int
@@ -125,7 +124,6 @@ class Entry:
     resend: bool = False
     split_of: str = ""
     split_index: int | None = None
-    files: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

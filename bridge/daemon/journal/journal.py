@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,6 +22,7 @@ from bridge.daemon.journal.states import AT_REST, IN_WORK, State, allowed
 from bridge.daemon.journal.view import JournalView, printable, translated
 from bridge.errors import JournalError
 from bridge.ingest import OpenUpload
+from bridge.model import Part
 
 Answer = TypeVar("Answer")
 
@@ -32,7 +33,7 @@ CHANGEABLE = frozenset(
     {
         "fingerprint", "path", "name", "size_bytes", "modified_ns", "attempts", "interruptions",
         "deaths", "due_ns", "salvage", "sequence", "verification", "messages_sent", "failure",
-        "supersedes", "duplicate_of", "reason", "upload", "resend", "files",
+        "supersedes", "duplicate_of", "reason", "upload", "resend",
     }
 )  # fmt: skip
 
@@ -164,21 +165,29 @@ class Journal(JournalView):
         priority: int = 0,
         split_of: str = "",
         split_index: int | None = None,
+        supersedes: int | None = None,
     ) -> Entry:
         """Enter a recording that was not there before.
 
-        A recording that was at the same path before is linked as superseded.
+        Args:
+            path: Where it is.
+            name: The recording's name.
+            size_bytes: Size of its files.
+            modified_ns: Newest modification time of its files.
+            priority: Its place by the settings' patterns.
+            split_of: Name of the recording that it is one split of; empty for a whole one.
+            split_index: The recorder's number for the split.
+            supersedes: The recording that was at the path until it changed; None where nothing was.
         """
         now = self._wall_ns()
         with self.transaction():
-            older = self.find(path)
             cursor = self._connection.execute(
                 "INSERT INTO entries (path, name, state, reason, size_bytes, modified_ns, priority,"
                 " discovered_ns, changed_ns, supersedes, split_of, split_index)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     os.fsencode(path), printable(name), State.DISCOVERED, "seen by a scan",
-                    size_bytes, modified_ns, priority, now, now, older.id if older else None,
+                    size_bytes, modified_ns, priority, now, now, supersedes,
                     printable(split_of), split_index,
                 ),
             )  # fmt: skip
@@ -218,6 +227,19 @@ class Journal(JournalView):
         """Change fields of an entry that stays in its state."""
         with self.transaction():
             self._set(entry_id, changes)
+
+    def keep_parts(self, entry_id: int, parts: Sequence[Part]) -> None:
+        """Remember which parts a recording has."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM parts WHERE entry_id = ?", (entry_id,))
+            self._connection.executemany(
+                "INSERT INTO parts (entry_id, position, identity, name, size_bytes)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    (entry_id, position, part.identity, os.fsencode(part.name), part.size_bytes)
+                    for position, part in enumerate(parts)
+                ),
+            )
 
     def sight(self, path: Path, *, entry_id: int, signature: str) -> None:
         """Remember what a scan saw at a path."""

@@ -92,6 +92,26 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE INDEX entries_with_upload ON entries (id) WHERE upload IS NOT NULL;
     """,
+    # The part of a lone file has the fingerprint of its recording; those of recordings of several
+    # files were not computed before, so that only names and sizes are known of them.
+    """
+    CREATE TABLE parts (
+        entry_id INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        identity TEXT NOT NULL,
+        name BLOB NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        PRIMARY KEY (entry_id, position)
+    ) WITHOUT ROWID;
+    CREATE INDEX parts_by_identity ON parts (identity) WHERE identity != '';
+    CREATE INDEX parts_by_name ON parts (name, size_bytes) WHERE identity = '';
+    INSERT INTO parts (entry_id, position, identity, name, size_bytes)
+        SELECT entries.id, row_number() OVER (PARTITION BY entries.id ORDER BY file.id) - 1,
+            iif(count(*) OVER (PARTITION BY entries.id) = 1, entries.fingerprint, ''),
+            CAST(file.key AS BLOB), file.value
+        FROM entries, json_each(entries.files) AS file;
+    ALTER TABLE entries DROP COLUMN files;
+    """,
 )
 
 BUSY_TIMEOUT_S = 10.0

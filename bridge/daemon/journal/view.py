@@ -16,12 +16,12 @@ from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Si
 from bridge.daemon.journal.states import AT_REST, ON_PLATFORM, State
 from bridge.errors import JournalError
 from bridge.ingest import OpenUpload
+from bridge.model import Part
 
 COLUMNS = (
     "id, fingerprint, path, name, state, reason, size_bytes, modified_ns, priority, discovered_ns,"
     " changed_ns, attempts, interruptions, deaths, due_ns, salvage, sequence, verification,"
-    " messages_sent, failure, supersedes, duplicate_of, upload, resend, split_of, split_index,"
-    " files"
+    " messages_sent, failure, supersedes, duplicate_of, upload, resend, split_of, split_index"
 )
 
 # A recording that was broken off more often than this lets all others go first.
@@ -128,6 +128,56 @@ class JournalView:
     def with_content(self, fingerprint: str) -> Entry | None:
         """Give the recording with this content."""
         return self._one("WHERE fingerprint = ? AND duplicate_of IS NULL", fingerprint)
+
+    def parts(self, entry_id: int) -> tuple[Part, ...]:
+        """List the parts of a recording as they were when it was identified, in their order.
+
+        Of recordings of several files that were identified by a version that knew no parts only
+        names and sizes are known; their identities are empty.
+        """
+        rows = self._all(
+            "SELECT identity, name, size_bytes FROM parts WHERE entry_id = ? ORDER BY position",
+            entry_id,
+        )
+        return tuple(
+            Part(identity=identity, name=os.fsdecode(name), size_bytes=size_bytes)
+            for identity, name, size_bytes in rows
+        )
+
+    def holders(self, part: Part, *, beside: Path) -> list[Entry]:
+        """List the recordings on the platform that a part was sent with, the newest first.
+
+        Args:
+            part: The part.
+            beside: The folder it is in. Where only names and sizes of an old recording's parts are
+                known, those in its folder count.
+        """
+        by_content = self._many(
+            "WHERE id IN (SELECT entry_id FROM parts WHERE identity = ?) ORDER BY id DESC",
+            part.identity,
+        )
+        by_name = self._many(
+            "WHERE id IN (SELECT entry_id FROM parts"
+            " WHERE identity = '' AND name = ? AND size_bytes = ?) ORDER BY id DESC",
+            os.fsencode(part.name),
+            part.size_bytes,
+        )
+        near = [entry for entry in by_name if beside in {entry.path, entry.path.parent}]
+        return [entry for entry in by_content + near if entry.state in ON_PLATFORM]
+
+    def shares_parts(self, entry_id: int, others: Collection[int]) -> bool:
+        """Say whether a recording has a part that one of some others has, too."""
+        if not others:
+            return False
+        return bool(
+            self._all(
+                "SELECT 1 FROM parts JOIN parts AS other USING (identity)"  # noqa: S608 - our own text
+                " WHERE parts.entry_id = ? AND identity != ''"
+                f" AND other.entry_id IN ({', '.join('?' * len(others))}) LIMIT 1",
+                entry_id,
+                *others,
+            )
+        )
 
     def remains(self) -> list[Entry]:
         """List the recordings at rest that have left an unfinished upload on the platform."""
@@ -257,7 +307,6 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         resend=bool(row[23]),
         split_of=row[24],
         split_index=row[25],
-        files=json.loads(row[26]),
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.bags import load_recording, load_split
+from bridge.bags import load_recording, load_seen, load_split
 from bridge.config import LiveSettings, Settings
 from bridge.daemon.journal.clock import Clock, SystemClock
 from bridge.daemon.journal.entry import Entry, Transition
@@ -88,12 +88,13 @@ def explain(
     clock = clock or SystemClock()
     entry, story = _from_journal(path, settings.state.folder)
     watched = watched_folder_of(path, watched_folders_of(LiveSettings(settings)))
-    is_watched = watched is not None and _is_found(path, watched)
+    seen = None if watched is None else _seen(path, watched)
+    is_watched = seen is not None
     settings = settings if watched is None else watched.settings
     load = load_split if settings.ingest.unit == "split" else load_recording
     known = f"the journal says {entry.state}: {entry.reason}" if entry is not None else ""
     try:
-        recording = load(path)
+        recording = load(path) if seen is None else load_seen(seen)
     except RecordingError as error:
         return Explanation(
             path=path,
@@ -166,7 +167,8 @@ def _from_journal(path: Path, folder: Path) -> tuple[Entry | None, tuple[Transit
         return None, ()
 
 
-def _is_found(path: Path, watched: WatchedFolder) -> bool:
-    """Tell whether a scan would find exactly this path as a recording."""
+def _seen(path: Path, watched: WatchedFolder) -> Recording | None:
+    """Give what a scan finds at exactly this path; None where that is no recording."""
     watched.scan()
-    return path in watched.found
+    found = watched.found.get(path)
+    return None if found is None else found.recording

@@ -2,11 +2,11 @@
 
 The rules are applied in order; `docs/reliability.md` lists them. The facts are gathered from the
 files here and now; the caller, which has the monotonic clock, says how long they have been quiet.
+`inspect` does it all for one recording, and computes what it is when it is complete.
 """
 
-import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,13 +16,19 @@ from bridge.bags import (
     METADATA_FILE,
     SIDECAR_SUFFIXES,
     STORAGE_SUFFIXES,
+    Content,
     End,
+    content_of,
     end_of,
+    is_split_of_ros1,
+    is_storage_name,
+    load_seen,
 )
+from bridge.config import WatchSettings
 from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
+from bridge.daemon.watch.scan import Found, look_at
+from bridge.errors import RecordingError
 from bridge.model import Recording, Split
-
-SPLIT_NAME = re.compile(r".+_[0-9]+(\.[A-Za-z0-9]+)+")
 
 
 class Rule(StrEnum):
@@ -58,15 +64,15 @@ class Facts:
     Attributes:
         files: Its storage files.
         arriving: Files in its folder with the temporary names of copying programs.
-        missing: Storage files that its metadata names but that are not there.
+        missing: Storage files that belong to it and are not there, or are something else, and why.
         wants_metadata: Whether it is a rosbag2 folder whose metadata is not there (yet).
-        may_grow: Whether it is a lone file numbered like a split, beside which others may appear.
+        may_grow: Whether it consists of splits of ROS 1, beside which others may appear.
         followed: Whether it is one split, and the recorder has gone on to a later one.
     """
 
     files: Sequence[FileFacts]
     arriving: Sequence[str]
-    missing: Sequence[str]
+    missing: Mapping[str, str]
     wants_metadata: bool
     may_grow: bool
     followed: bool = False
@@ -102,15 +108,12 @@ def gather(recording: Recording, *, check: WriterCheck = writer_of) -> Facts:
     if recording.split is not None:
         return _gather_split(recording, recording.split, check)
     folder = is_folder(recording.path)
-    present = {file.path.name for file in recording.files}
     return Facts(
         files=_look_at_files(recording, check),
         arriving=_arriving(recording.path) if folder else [],
-        missing=[name for name in _names_in_metadata(recording) if not _there(name, present)]
-        if folder
-        else [],
+        missing=recording.missing,
         wants_metadata=folder and not (recording.path / METADATA_FILE).is_file(),
-        may_grow=not folder and SPLIT_NAME.fullmatch(recording.path.name) is not None,
+        may_grow=any(is_split_of_ros1(file.path.name) for file in recording.files),
     )
 
 
@@ -123,7 +126,7 @@ def _gather_split(recording: Recording, split: Split, check: WriterCheck) -> Fac
     return Facts(
         files=_look_at_files(recording, check),
         arriving=own,
-        missing=[],
+        missing={},
         wants_metadata=False,
         may_grow=False,
         followed=split.followed,
@@ -225,8 +228,8 @@ def _first_lack(facts: Facts) -> tuple[Rule, str] | None:
             return Rule.SIDECAR_PRESENT, f"{file.path.name} has an open journal"
         if file.end in {End.MISSING, End.EMPTY}:
             return Rule.NO_PROPER_END, f"{file.path.name} has no proper end"
-    if facts.missing:
-        return Rule.SPLITS_MISSING, f"{METADATA_FILE} names {facts.missing[0]}, which is not there"
+    for name, why in facts.missing.items():
+        return Rule.SPLITS_MISSING, f"{name}: {why}"
     if facts.wants_metadata:
         return Rule.METADATA_MISSING, f"{METADATA_FILE} is not there"
     return None
@@ -251,22 +254,68 @@ def _arriving(folder: Path) -> list[str]:
         for name in names
         if any(suffix in name for suffix in STORAGE_SUFFIXES)
         and not name.endswith(SIDECAR_SUFFIXES)
-        and (name.startswith((".", "~")) or not _is_storage(name))
+        and not is_storage_name(name)
     ]
 
 
-def _is_storage(name: str) -> bool:
-    return name.removesuffix(COMPRESSION_SUFFIX).endswith(STORAGE_SUFFIXES)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What came of a look.
+
+    Attributes:
+        found: How the recording looked from outside before it was opened.
+        recording: The recording, opened; None where it is none.
+        verdict: Whether it is complete; None where it is no recording.
+        content: What it is, where it is complete and did not change while that was computed.
+        error: Why it is no recording, or none yet.
+    """
+
+    found: Found
+    recording: Recording | None = None
+    verdict: Verdict | None = None
+    content: Content | None = None
+    error: RecordingError | None = None
 
 
-def _names_in_metadata(recording: Recording) -> list[str]:
-    listed = recording.hints.get("relative_file_paths")
-    if not isinstance(listed, list):
-        return []
-    # Only the last part counts, and only as a name to look for: the text may be hostile or torn.
-    return [Path(name).name for name in listed if isinstance(name, str) and Path(name).name]
+def inspect(
+    found: Found,
+    *,
+    quiet_s: float,
+    watch: WatchSettings,
+    check_writer: WriterCheck,
+    closed: Collection[Path],
+) -> Inspection:
+    """Look into a recording.
+
+    Args:
+        found: How it looks from outside.
+        quiet_s: For how long it has looked so.
+        watch: Settings of its folder.
+        check_writer: How to find out whether somebody writes.
+        closed: Its files that a writer has closed since it looks so.
+    """
+    try:
+        recording = load_seen(found.recording)
+        facts = gather(recording, check=_or_closed(check_writer, closed))
+        verdict = judge(facts, quiet_s=quiet_s, settle_s=watch.settle_s, stale_s=watch.stale_s)
+        if not verdict.complete:
+            return Inspection(found=found, recording=recording, verdict=verdict)
+        content = content_of(recording)
+    except RecordingError as error:
+        return Inspection(found=found, error=error)
+    current = look_at(found.recording)
+    unchanged = current is not None and current.signature == found.signature
+    return Inspection(
+        found=found,
+        recording=recording,
+        verdict=verdict,
+        content=content if unchanged else None,
+    )
 
 
-def _there(name: str, present: set[str]) -> bool:
-    # Old recorders list compressed files without their suffix.
-    return bool({name, name + COMPRESSION_SUFFIX, name.removesuffix(COMPRESSION_SUFFIX)} & present)
+def _or_closed(check_writer: WriterCheck, closed: Collection[Path]) -> Callable[[Path], Writer]:
+    def check(file: Path) -> Writer:
+        writer = check_writer(file)
+        return Writer.NOBODY if writer is Writer.UNKNOWN and file in closed else writer
+
+    return check

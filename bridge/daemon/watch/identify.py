@@ -2,20 +2,17 @@
 
 Decides by content, through the journal. Used from the loop's thread only.
 
-Content is not sent twice when its unit or form changes, or only a part is left. With `ingest.unit`
-set otherwise than before, a recording that was sent whole is seen again as its splits, or its
-splits as a whole; a recorder that compresses file by file leaves the same split under another name
-once that is done; a cleaner that deletes the oldest splits of a recording that was sent leaves a
-rest of it. Their bytes differ, so their fingerprints do.
+What is left of a recording that was sent, after a cleaner or an interrupted disposal took files
+away, is that recording still. All other groups of files are queued, whatever of them was sent
+before: the worker asks the platform for each part and sends only those that are not there.
 """
 
-import os
 from pathlib import Path
 
-from bridge.bags import COMPRESSION_SUFFIX
+from bridge.bags import COMPRESSION_SUFFIX, Content
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.states import ON_PLATFORM, State
+from bridge.daemon.journal.states import DELIVERED, ON_PLATFORM, State
 from bridge.daemon.watch.paths_seen import PathsSeen
 from bridge.daemon.watch.scan import Found
 from bridge.daemon.watch.watched_folder import WatchedFolder
@@ -39,7 +36,7 @@ class Identifier:
         recording: Recording,
         entry: Entry,
         *,
-        content: str,
+        content: Content,
         found: Found,
         watched: WatchedFolder,
         reason: str,
@@ -50,13 +47,13 @@ class Identifier:
         Args:
             recording: The recording.
             entry: What the journal has of it so far; taken out where it is known content.
-            content: Its fingerprint.
-            found: How it looked just before and after the fingerprint was taken.
+            content: Its identity and that of its parts.
+            found: How it looked just before and after that was computed.
             watched: The watched folder it is in.
             reason: Why it counts as complete.
             salvage: Whether it is taken although something of it is missing.
         """
-        known = self._journal.with_content(content)
+        known = self._journal.with_content(content.fingerprint)
         if known is not None:
             self._known(
                 recording.path,
@@ -67,22 +64,74 @@ class Identifier:
                 watched=watched,
             )
             return
+        whole = self._whole_of(recording, content)
+        if whole is not None:
+            self._is_left_of(whole, recording, entry, found)
+            return
         state, why = State.READY, reason
-        if sent := sent_otherwise(recording, found, self._journal, entry):
+        if sent := _before_compression(recording, self._journal):
             state, why = State.IGNORED, sent
-        elif watched.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
+        elif self._is_ignored_change(entry, content, watched):
             state, why = State.IGNORED, "it changed after it was sent"
+        self._journal.keep_parts(entry.id, content.parts)
         self._journal.move(
             entry.id,
             state,
             why,
-            fingerprint=content,
+            fingerprint=content.fingerprint,
             salvage=salvage,
             size_bytes=found.size_bytes,
             modified_ns=found.modified_ns,
-            files=files_of(recording),
         )
         self._paths_seen.see(recording.path, entry, found)
+
+    def _whole_of(self, recording: Recording, content: Content) -> Entry | None:
+        """Find the recording that this is the rest of: on the platform, and not here any more.
+
+        A cleaner, or a disposal that was interrupted, leaves the last splits of what was sent.
+        """
+        here = {part.identity: part for part in content.parts}
+        for whole in self._journal.holders(content.parts[0], beside=recording.path.parent):
+            if (
+                whole.state not in DELIVERED
+                or bool(whole.split_of) != (recording.split is not None)
+                or (whole.path != recording.path and self._paths_seen.in_place(whole))
+            ):
+                continue
+            parts = self._journal.parts(whole.id)
+            known = {part.identity for part in parts}
+            by_name = {(part.name, part.size_bytes) for part in parts if not part.identity}
+            if all(
+                identity in known or (part.name, part.size_bytes) in by_name
+                for identity, part in here.items()
+            ):
+                return whole
+        return None
+
+    def _is_left_of(self, whole: Entry, recording: Recording, entry: Entry, found: Found) -> None:
+        gone = len(self._journal.parts(whole.id)) - len(recording.files)
+        self._paths_seen.drop(entry)
+        self._journal.note(
+            whole.id,
+            path=recording.path,
+            reason=f"all of it was sent before, as {whole.sequence or whole.name}; "
+            f"{gone} of its files are not here any more",
+        )
+        self._paths_seen.see(recording.path, whole, found)
+
+    def _is_ignored_change(self, entry: Entry, content: Content, watched: WatchedFolder) -> bool:
+        """Say whether a file of it is another than when it was sent, and is to be left alone.
+
+        A file that was not there before is no change of those that were.
+        """
+        if watched.settings.watch.on_change != "ignore":
+            return False
+        older = self._journal.predecessor(entry)
+        if older is None:
+            return False
+        sent = {part.name: part.identity for part in self._journal.parts(older.id)}
+        changed = any(sent.get(part.name) not in {None, part.identity} for part in content.parts)
+        return changed or not sent
 
     def _known(
         self,
@@ -90,7 +139,7 @@ class Identifier:
         entry: Entry,
         known: Entry,
         *,
-        content: str,
+        content: Content,
         found: Found,
         watched: WatchedFolder,
     ) -> None:
@@ -99,93 +148,34 @@ class Identifier:
                 entry.id,
                 State.IGNORED,
                 f"same content as {known.path}",
-                fingerprint=content,
+                fingerprint=content.fingerprint,
                 duplicate_of=known.id,
             )
+            self._journal.keep_parts(entry.id, content.parts)
             self._paths_seen.see(path, entry, found)
             return
         self._paths_seen.drop(entry)
         self._journal.note(known.id, path=path)
+        # Under another name they have other names, too; and older journals do not know them.
+        self._journal.keep_parts(known.id, content.parts)
         self._paths_seen.see(path, known, found)
         if known.state is State.VANISHED:
             self._journal.move(known.id, State.READY, "it is back")
         elif known.state is State.DISPOSED:
-            self._journal.move(known.id, State.FINALISED, "it was put into the folder again")
+            # Perhaps because the platform has lost it.
+            self._journal.move(
+                known.id,
+                State.READY,
+                "it was put into the folder again; is it still on the platform?",
+            )
         elif known.state is State.SUPERSEDED:
             # Its sequence is gone; now it supersedes what was here in its place.
             supersedes = entry.supersedes if entry.supersedes != known.id else known.supersedes
             self._journal.move(known.id, State.READY, "it is back", supersedes=supersedes)
-        elif known.state is State.IGNORED and not self._stays_ignored(known, watched):
-            self._journal.move(known.id, State.READY, "the settings do not leave it out any more")
-
-    def _stays_ignored(self, entry: Entry, watched: WatchedFolder) -> bool:
-        if watched.settings.watch.on_change == "ignore" and self._journal.predecessor(entry):
-            return True
-        found = self._paths_seen.found.get(entry.path)
-        return found is not None and bool(
-            sent_otherwise(found.recording, found, self._journal, entry)
-        )
-
-
-def sent_otherwise(recording: Recording, found: Found, journal: Journal, entry: Entry) -> str:
-    """Say how a recording's content has come to the platform already; empty where it has not.
-
-    Args:
-        recording: A complete recording whose own content the journal does not know.
-        found: How it looks.
-        journal: The journal.
-        entry: What it has of the recording.
-    """
-    if recording.split is None:
-        return _as_splits(recording, journal) or _as_more(recording, journal, entry)
-    return _as_whole(recording, found, journal) or _before_compression(recording, journal)
-
-
-def _as_whole(recording: Recording, found: Found, journal: Journal) -> str:
-    split = recording.split
-    assert split is not None
-    for whole in journal.named(split.recording):
-        beside = split.folder in {whole.path, whole.path.parent}
-        if (
-            beside
-            and not whole.split_of
-            and whole.state in ON_PLATFORM
-            # A split that came later cannot have been part of it.
-            and found.modified_ns <= whole.modified_ns
+        elif known.state is State.IGNORED and not (
+            self._is_ignored_change(known, content, watched)
         ):
-            return f"it was sent as part of {whole.sequence or whole.name}"
-    return ""
-
-
-def _as_splits(recording: Recording, journal: Journal) -> str:
-    parts = {
-        part.path: part for part in journal.splits_of(recording.name) if part.state in ON_PLATFORM
-    }
-    files = recording.files
-    if files and all(_is_sent(parts.get(file.path), file.size_bytes) for file in files):
-        return f"its {len(files)} splits were sent one by one"
-    return ""
-
-
-def files_of(recording: Recording) -> dict[str, int]:
-    """Give the storage files' names and sizes in bytes."""
-    return {
-        os.fsencode(file.path.name).decode("utf-8", "backslashreplace"): file.size_bytes
-        for file in recording.files
-    }
-
-
-def _as_more(recording: Recording, journal: Journal, entry: Entry) -> str:
-    older = journal.predecessor(entry)
-    left = files_of(recording)
-    if older is None or not left.items() < older.files.items():
-        return ""
-    gone = len(older.files) - len(left)
-    return f"it is what is left of {older.sequence or older.name}, {gone} files fewer"
-
-
-def _is_sent(part: Entry | None, size_bytes: int) -> bool:
-    return part is not None and part.size_bytes == size_bytes
+            self._journal.move(known.id, State.READY, "the settings do not leave it out any more")
 
 
 def _before_compression(recording: Recording, journal: Journal) -> str:

@@ -1,19 +1,29 @@
 """One look at the watched folder: which recordings are there, and how they look from outside.
 
-No file is opened. A recording's signature covers names, sizes, times and inodes of its files; as
-long as it stays the same nothing has been written. Folders that look as they did the last time
-are not searched again.
+No file is opened but `metadata.yaml`, and that in a thread of its own. A recording's signature
+covers names, sizes, times and inodes of its files; as long as it stays the same nothing has been
+written. Folders that look as they did the last time are not searched again.
 """
 
 import fnmatch
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bridge.bags import METADATA_FILE, SIDECAR_SUFFIXES, recordings_in, split_up
+from bridge.bags import (
+    METADATA_FILE,
+    SIDECAR_SUFFIXES,
+    listed_names,
+    look_into,
+    recordings_in,
+    split_up,
+)
+from bridge.daemon.watch.aside import Aside
 from bridge.errors import RecordingError, RecordingVanishedError
 from bridge.model import Container, Recording
 
@@ -41,14 +51,76 @@ class Seen:
 
     Attributes:
         listing: What is in it, name, size, times, inode and mode of each entry, as one number: it
-            is compared often, and kept for every folder.
+            is compared often, and kept for every folder. None to look again in any case.
         found: The recordings directly in it.
         folders: The folders in it to look into.
     """
 
-    listing: int
+    listing: int | None
     found: tuple[Found, ...]
     folders: tuple[Path, ...]
+
+
+LISTS_PATIENCE_S = 0.2
+"""So long one scan waits for all lists together."""
+
+Stamp = tuple[int, int, int, int]
+
+
+class ListUnreadError(Exception):
+    """A folder's list is still being read; no error for anybody but the scan."""
+
+
+class MetadataLists:
+    """Which files the `metadata.yaml` of each folder lists, read beside the loop.
+
+    A scan goes by names alone, but which of them belong together is said in a file that may hold
+    anything. Reading that is waited for a moment, as it usually takes no longer; a scan that finds
+    it unread leaves the folder as it was, and the next one finds it. Used from the loop's thread.
+    """
+
+    def __init__(self) -> None:
+        self._aside: Aside[tuple[Path, Stamp], Sequence[str]] = Aside()
+        self._known: dict[Path, tuple[Stamp, Sequence[str]]] = {}
+        self._asked: set[tuple[Path, Stamp]] = set()
+        self._end_s = 0.0
+
+    def begin(self) -> None:
+        """Start a scan, which may wait for a moment."""
+        self._end_s = time.monotonic() + LISTS_PATIENCE_S
+
+    def keep(self, folders: Collection[Path]) -> None:
+        """Forget all folders but these."""
+        for folder in self._known.keys() - set(folders):
+            del self._known[folder]
+
+    def listed_in(self, folder: Path) -> Sequence[str]:
+        """Give the files that the `metadata.yaml` of a folder lists; none where it is unusable.
+
+        Raises:
+            ListUnreadError: It is still being read.
+        """
+        stamp = _stamp(folder / METADATA_FILE)
+        key = (folder, stamp)
+        if key not in self._asked and self._known.get(folder, (None, ()))[0] != stamp:
+            self._asked.add(key)
+            self._aside.ask(key, partial(listed_names, folder))
+        while key in self._asked:
+            left_s = self._end_s - time.monotonic()
+            for (read, then), names in self._aside.answers(wait_s=max(0.0, left_s)).items():
+                self._asked.discard((read, then))
+                self._known[read] = (then, names)
+            if left_s <= 0 and key in self._asked:
+                raise ListUnreadError
+        return self._known[folder][1]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return (0, 0, 0, 0)
+    return (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 class Scanner:
@@ -60,6 +132,7 @@ class Scanner:
         ignore: Glob patterns relative to the folder; what matches, or is in what matches, is
             left out.
         by_split: Split recordings into their splits.
+        lists: Reads which files a `metadata.yaml` lists.
     """
 
     def __init__(
@@ -69,11 +142,13 @@ class Scanner:
         recursive: bool,
         ignore: Sequence[str] = (),
         by_split: bool = False,
+        lists: MetadataLists | None = None,
     ) -> None:
         self._folder = folder
         self._recursive = recursive
         self._ignore = tuple(ignore)
         self._by_split = by_split
+        self._lists = MetadataLists() if lists is None else lists
         self._seen: dict[Path, Seen] = {}
         self.changed = True
 
@@ -96,6 +171,7 @@ class Scanner:
         """
         seen: dict[Path, Seen] = {}
         waiting = [self._folder]
+        self._lists.begin()
         while waiting:
             folder = waiting.pop()
             try:
@@ -110,6 +186,7 @@ class Scanner:
             seen[folder] is not self._seen[folder] for folder in seen
         )
         self._seen = seen
+        self._lists.keep(seen)
         return {found.recording.path: found for folder in seen.values() for found in folder.found}
 
     def _look_into(self, folder: Path) -> Seen:
@@ -118,7 +195,18 @@ class Scanner:
         before = self._seen.get(folder)
         if before is not None and before.listing == listing:
             return before
-        recordings, folders = recordings_in(folder, is_root=folder == self._folder)
+        try:
+            recordings, folders = recordings_in(
+                folder, is_root=folder == self._folder, listed_in=self._lists.listed_in
+            )
+        except ListUnreadError:
+            # The next look comes as soon as it is read; until then nothing has changed.
+            folders = [folder / name for name in look_into(folder).folders]
+            return Seen(
+                listing=None,
+                found=() if before is None else before.found,
+                folders=tuple(folders),
+            )
         if self._by_split:
             recordings = [part for recording in recordings for part in split_up(recording)]
         looks = (

@@ -7,25 +7,28 @@ notices what has disappeared. Used from the loop's thread only.
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from bridge.bags import fingerprint, load_recording, load_split
+from bridge.bags import ACTIVE_BAG_SUFFIX
 from bridge.config import Settings
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import IN_WORK, State
-from bridge.daemon.watch.completeness import Verdict, gather, judge
+from bridge.daemon.watch.aside import Aside
+from bridge.daemon.watch.completeness import Inspection, inspect
 from bridge.daemon.watch.identify import Identifier
-from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
+from bridge.daemon.watch.open_files import WriterCheck, writer_of
 from bridge.daemon.watch.paths_seen import PathsSeen
 from bridge.daemon.watch.scan import Found, look_at
 from bridge.daemon.watch.watched_folder import WatchedFolder, watched_folder_of
 from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
-from bridge.model import Recording
 
 # So many new recordings are entered per scan, oldest first, so that no turn of the loop is long.
 NEW_PER_SCAN_MAX = 2000
+# So many recordings are looked into, or wait for it, at a time.
+ASKED_MAX = 64
 # Something must be missing in so many scans in a row before it counts as gone.
 MISSING_SCANS = 2
 
@@ -78,6 +81,7 @@ class Tracker:
         self._missing: dict[Path, int] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._unjudged: deque[Path] = deque()
+        self._aside: Aside[Path, Inspection] = Aside()
         # Whether another look at the same files can come to nothing new.
         self._at_rest = False
         self.more_to_enter = False
@@ -162,22 +166,33 @@ class Tracker:
             JournalError: The journal cannot be written; everything is looked at again then.
         """
         end_s = self._clock.monotonic_s() + budget_s
-        try:
-            with self._journal.transaction():
-                while self._unjudged and self._clock.monotonic_s() < end_s:
-                    path = self._unjudged.popleft()
-                    candidate = self._candidates.get(path)
-                    if candidate is not None and candidate.found is not None:
-                        self._judge(path, candidate, candidate.found)
-        except JournalError:
-            self._reload()
-            raise
-        return bool(self._unjudged)
+        while self._unjudged or self._aside.pending:
+            self._ask()
+            answers = self._aside.answers(wait_s=budget_s)
+            try:
+                with self._journal.transaction():
+                    for path, inspection in answers.items():
+                        self._take(path, inspection)
+            except JournalError:
+                self._reload()
+                raise
+            if self._clock.monotonic_s() >= end_s:
+                break
+        return bool(self._unjudged or self._aside.pending)
+
+    def _ask(self) -> None:
+        """Have a bounded number of recordings looked into."""
+        while self._unjudged and self._aside.pending < ASKED_MAX:
+            path = self._unjudged.popleft()
+            candidate = self._candidates.get(path)
+            if candidate is not None and candidate.found is not None:
+                self._inspect(path, candidate, candidate.found)
 
     # -- what is there ---------------------------------------------------------------------------
 
     def _reload(self) -> None:
         """Take the journal's word for everything; waiting starts again."""
+        self._aside.forget()
         self._paths_seen.reload()
         self._take_candidates()
 
@@ -204,11 +219,12 @@ class Tracker:
     def _enter(self, path: Path, found: Found) -> None:
         """Enter what is new, or looks other than when it was identified."""
         sighting = self._paths_seen.at(path)
-        if sighting is not None:
-            known = self._journal.get(sighting.entry_id)
-            if known is not None and known.state in IN_WORK:
-                # The worker notices by itself; a scan after it comes back here.
-                return
+        known = None if sighting is None else self._journal.get(sighting.entry_id)
+        if known is not None and known.state in IN_WORK:
+            # The worker notices by itself; a scan after it comes back here.
+            return
+        # Of what was disposed of nothing was here that could have changed: only its name came back.
+        older = None if known is None or known.state is State.DISPOSED else known
         watched = watched_folder_of(path, self._watched_folders)
         assert watched is not None, "what was found is in a watched folder"
         split = found.recording.split
@@ -220,6 +236,7 @@ class Tracker:
             priority=watched.priority(path),
             split_of="" if split is None else split.recording,
             split_index=None if split is None else split.index,
+            supersedes=None if older is None else older.id,
         )
         self._candidates[path] = Candidate(
             entry=entry, found=found, changed_s=self._clock.monotonic_s()
@@ -237,7 +254,10 @@ class Tracker:
             return
         state = State.IGNORED if left_out else State.VANISHED
         candidate = self._candidates.pop(path, None)
-        if candidate is not None:
+        if candidate is not None and path.name.endswith(ACTIVE_BAG_SUFFIX) and not left_out:
+            # Its recorder has closed it, under the name that it has now.
+            self._paths_seen.drop(candidate.entry)
+        elif candidate is not None:
             reason = left_out or "disappeared before it was complete"
             self._journal.move(candidate.entry.id, state, reason)
         sighting = self._paths_seen.at(path)
@@ -252,7 +272,7 @@ class Tracker:
 
     # -- what is complete ------------------------------------------------------------------------
 
-    def _judge(self, path: Path, candidate: Candidate, found: Found) -> None:
+    def _inspect(self, path: Path, candidate: Candidate, found: Found) -> None:
         watched = watched_folder_of(path, self._watched_folders)
         current = look_at(found.recording)
         if current is None or watched is None:
@@ -261,30 +281,45 @@ class Tracker:
         if current.signature != found.signature:
             candidate.found, candidate.changed_s = current, now_s
             candidate.closed.clear()
-        quiet_s = now_s - candidate.changed_s
-        watch = watched.settings.watch
+        question = partial(
+            inspect,
+            current,
+            quiet_s=now_s - candidate.changed_s,
+            watch=watched.settings.watch,
+            check_writer=self._check_writer,
+            closed=frozenset(candidate.closed),
+        )
+        self._aside.ask(path, question)
 
-        def check(file: Path) -> Writer:
-            writer = self._check_writer(file)
-            closed = writer is Writer.UNKNOWN and file in candidate.closed
-            return Writer.NOBODY if closed else writer
-
-        try:
-            recording = _loaded(found.recording)
-            verdict = judge(
-                gather(recording, check=check),
-                quiet_s=quiet_s,
-                settle_s=watch.settle_s,
-                stale_s=watch.stale_s,
-            )
-            if verdict.complete:
-                self._identify(recording, candidate, current, verdict, watched)
-                return
-            self._settle(candidate, verdict.reason, verdict.wait_s)
-        except RecordingVanishedError:
+    def _take(self, path: Path, inspection: Inspection) -> None:
+        """Draw the consequences of a look, if the recording still looks as it did then."""
+        watched = watched_folder_of(path, self._watched_folders)
+        candidate = self._candidates.get(path)
+        if candidate is None or candidate.found is None or watched is None:
             return
-        except RecordingError as error:
-            self._refuse(path, candidate, current, error, watch.stale_s - quiet_s)
+        found, verdict = inspection.found, inspection.verdict
+        if candidate.found.signature != found.signature:
+            self._unjudged.append(path)
+        elif isinstance(inspection.error, RecordingVanishedError):
+            return
+        elif inspection.error is not None:
+            quiet_s = self._clock.monotonic_s() - candidate.changed_s
+            wait_s = watched.settings.watch.stale_s - quiet_s
+            self._refuse(path, candidate, found, inspection.error, wait_s)
+        elif verdict is not None and not verdict.complete:
+            self._settle(candidate, verdict.reason, verdict.wait_s)
+        elif verdict is not None and inspection.content is not None:
+            assert inspection.recording is not None
+            del self._candidates[path]
+            self._identifier.settle(
+                inspection.recording,
+                candidate.entry,
+                content=inspection.content,
+                found=found,
+                watched=watched,
+                reason=verdict.reason,
+                salvage=verdict.salvage,
+            )
 
     def _settle(self, candidate: Candidate, reason: str, wait_s: float | None) -> None:
         entry = candidate.entry
@@ -314,35 +349,6 @@ class Tracker:
         )
         self._paths_seen.see(path, candidate.entry, found)
         del self._candidates[path]
-
-    def _identify(
-        self,
-        recording: Recording,
-        candidate: Candidate,
-        found: Found,
-        verdict: Verdict,
-        watched: WatchedFolder,
-    ) -> None:
-        """Bring a complete recording into the queue, unless its content is known."""
-        content = fingerprint(recording)
-        current = look_at(found.recording)
-        if current is None or current.signature != found.signature:
-            # It changed just now; the next look decides.
-            return
-        del self._candidates[recording.path]
-        self._identifier.settle(
-            recording,
-            candidate.entry,
-            content=content,
-            found=found,
-            watched=watched,
-            reason=verdict.reason,
-            salvage=verdict.salvage,
-        )
-
-
-def _loaded(seen: Recording) -> Recording:
-    return load_recording(seen.path) if seen.split is None else load_split(seen.path)
 
 
 def _why_left_out(path: Path, watched: WatchedFolder | None) -> str:

@@ -5,6 +5,7 @@ Used from the loop's thread only.
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 from bridge.config import LiveSettings, Settings
 from bridge.daemon.journal.entry import Entry, Failure
@@ -18,7 +19,7 @@ from bridge.daemon.work.pool import Pool
 from bridge.daemon.work.process import Worker
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting, choose
 from bridge.errors import BridgeError, OfflineError
-from bridge.ingest import Superseded
+from bridge.ingest import SequenceContent, Superseded, contents_of
 
 Address = Callable[[], tuple[str, int]]
 
@@ -126,15 +127,42 @@ class Dispatcher:
         # Asked for again while its remains are cleared: its new sequence would be taken for them.
         if any(one.assignment and one.assignment.remains_of == entry.id for one in self._pool.busy):
             return False
+        # Of two that share a part the second finds out what the first has sent of it.
+        if self._journal.shares_parts(entry.id, [one.id for one in self.running]):
+            return False
         return self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry)
+
+    def _remembered(self, entry: Entry) -> list[SequenceContent]:
+        """Say where parts of a recording are on the platform by the journal.
+
+        Its rows are expected only of what arrived complete; the rest is compared with the files.
+        """
+        found: dict[str, SequenceContent] = {}
+        for part in self._journal.parts(entry.id):
+            for holder in self._journal.holders(part, beside=entry.path.parent):
+                report = self._journal.report(holder.id)
+                if report is None:
+                    continue
+                for content in contents_of(report):
+                    if content.parts and part.identity not in content.parts:
+                        continue
+                    named = found.get(content.sequence, replace(content, parts=())).parts
+                    found[content.sequence] = replace(
+                        content,
+                        parts=(*named, part.identity),
+                        topics=content.topics if report["complete"] else {},
+                    )
+        return list(found.values())
 
     def _superseded(self, entry: Entry, settings: Settings) -> Superseded | None:
         older = self._journal.predecessor(entry)
         if older is None or not older.sequence:
             return None
+        report = self._journal.report(older.id)
         return Superseded(
             sequence=older.sequence,
-            fingerprint=older.fingerprint,
+            # What was sent as it may be fewer parts than it had.
+            fingerprint=older.fingerprint if report is None else report["fingerprint"],
             remove=settings.watch.on_change == "replace",
         )
 
@@ -153,6 +181,7 @@ class Dispatcher:
             )
         else:
             settings = self._tracker.settings_for(entry.path) or self._live.now
+            found = self._tracker.found(entry)
             attempt = entry.attempts + entry.deaths + 1
             entry = self._journal.move(
                 entry.id, State.SENDING, f"attempt {attempt}, worker {worker.number}"
@@ -164,11 +193,13 @@ class Dispatcher:
                 port=port,
                 instance_id=self._instance_id,
                 path=entry.path,
+                seen=None if found is None else found.recording,
                 fingerprint=entry.fingerprint,
                 attempt=attempt,
                 upload=entry.upload,
                 supersedes=self._superseded(entry, settings),
                 resend=entry.resend,
+                remembered=tuple(self._remembered(entry)),
                 final=entry.attempts + 1 >= self._live.now.retry.attempts_max,
             )
         try:

@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-from bridge.bags import fingerprint, load_recording, load_split
+from bridge.bags import fingerprint, load_seen
 from bridge.client import OnErrorPolicy, Pacer, UplinkShare
 from bridge.compose import connect, ingest_options
 from bridge.daemon.work.main import PipeEvents, serve
@@ -19,8 +19,8 @@ def run(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
     Raises:
         BridgeError: It could not be sent; the kind of error says how to go on.
     """
-    load = load_split if job.settings.ingest.unit == "split" else load_recording
-    recording = load(job.path)
+    assert job.seen is not None, "a job to send says what"
+    recording = load_seen(job.seen)
     if fingerprint(recording) != job.fingerprint:
         raise RecordingChangedError("the recording is not the one that was queued", path=job.path)
     options = ingest_options(
@@ -41,6 +41,7 @@ def run(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
             events=events,
             upload=job.upload,
             resend=job.resend,
+            remembered=job.remembered,
         )
 
 

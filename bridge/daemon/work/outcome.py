@@ -12,7 +12,7 @@ from bridge.config import RetrySettings
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
 from bridge.errors import Trouble
-from bridge.ingest import IngestReport
+from bridge.ingest import IngestReport, said_before
 
 # A worker's deaths after which its recording is blamed; the attempt after the first runs alone.
 DEATHS_MAX = 2
@@ -149,6 +149,8 @@ def after_success(report: IngestReport) -> tuple[State, str]:
     """Decide where a recording goes that is on the platform, and why."""
     unverifiable = report.messages_unverifiable
     aside = f" ({unverifiable} unverifiable: no checksum in the files)" if unverifiable else ""
+    if report.parts_before > 0 and (report.parts > report.parts_before or len(report.contents) > 1):
+        aside += f"; {said_before(report)}"
     if report.complete:
         proof = f"verified: {report.verification}"
         return State.FINALISED, f"{report.messages_sent} messages on the platform, {proof}{aside}"
@@ -160,4 +162,5 @@ def after_success(report: IngestReport) -> tuple[State, str]:
         parts.append(f"{lost_bytes} bytes unreadable")
     if not report.healthy:
         parts.append("the recorder did not close the recording")
+    parts += report.missing
     return State.PARTIAL, ", ".join(parts) + aside

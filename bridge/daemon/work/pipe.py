@@ -21,12 +21,13 @@ from bridge.ingest import (
     IngestReport,
     OpenUpload,
     Replacement,
+    SequenceContent,
     Superseded,
     TopicOutcome,
     TopicReport,
     VerificationLevel,
 )
-from bridge.model import Loss
+from bridge.model import Container, Loss, Recording, RecordingFile, Split
 
 # A line longer than this is no message of ours; the worker is taken for broken.
 LINE_BYTES_MAX = 256 << 20
@@ -53,6 +54,7 @@ class Job:
         port: Its port.
         instance_id: This bridge's own name.
         path: The recording.
+        seen: The recording by the names of its files, as the last scan saw it.
         fingerprint: What its content must be, or the job fails.
         attempt: Which attempt this is, from 1.
         final: Whether it is the last one before the give-up.
@@ -60,6 +62,7 @@ class Job:
         supersedes: The sequence that the recording's older content became, or None.
         reason: Why it was given up, for `CLEAR`.
         resend: Whether the platform's sequence is replaced where it differs from the recording.
+        remembered: Where parts of it are on the platform by the journal.
     """
 
     kind: JobKind
@@ -68,6 +71,7 @@ class Job:
     port: int
     instance_id: str
     path: Path = Path()
+    seen: Recording | None = None
     fingerprint: str = ""
     attempt: int = 1
     final: bool = False
@@ -75,6 +79,7 @@ class Job:
     supersedes: Superseded | None = None
     reason: str = ""
     resend: bool = False
+    remembered: tuple[SequenceContent, ...] = ()
 
     def encoded(self) -> bytes:
         """Give the job as a line."""
@@ -85,6 +90,7 @@ class Job:
             "port": self.port,
             "instance_id": self.instance_id,
             "path": str(self.path),
+            "seen": None if self.seen is None else _seen_fields(self.seen),
             "fingerprint": self.fingerprint,
             "attempt": self.attempt,
             "final": self.final,
@@ -92,6 +98,7 @@ class Job:
             "supersedes": None if self.supersedes is None else self.supersedes.as_json(),
             "reason": self.reason,
             "resend": self.resend,
+            "remembered": [content.as_json() for content in self.remembered],
         }
         return json.dumps(plain, default=_revealed).encode() + b"\n"
 
@@ -106,6 +113,7 @@ class Job:
             port=plain["port"],
             instance_id=plain["instance_id"],
             path=Path(plain["path"]),
+            seen=None if plain["seen"] is None else _seen(plain["seen"]),
             fingerprint=plain["fingerprint"],
             attempt=plain["attempt"],
             final=plain["final"],
@@ -113,6 +121,7 @@ class Job:
             supersedes=None if plain["supersedes"] is None else Superseded(**plain["supersedes"]),
             reason=plain["reason"],
             resend=plain["resend"],
+            remembered=tuple(SequenceContent.from_json(each) for each in plain["remembered"]),
         )
 
 
@@ -325,6 +334,49 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         seconds=plain["seconds"],
         notes=list(plain["notes"]),
         replaced=Replacement.from_json(plain["replaced"]),
+        contents=[SequenceContent.from_json(each) for each in plain.get("contents", ())],
+        parts=plain.get("parts", 0),
+        parts_before=plain.get("parts_before", 0),
+        missing=list(plain.get("missing", ())),
+    )
+
+
+def _seen_fields(seen: Recording) -> dict[str, Any]:
+    """Give what names alone tell of a recording; what is in `metadata.yaml` is read again."""
+    split = seen.split
+    return {
+        "path": str(seen.path),
+        "name": seen.name,
+        "files": [
+            {
+                **{name: getattr(file, name) for name in RecordingFile.__dataclass_fields__},
+                "path": str(file.path),
+            }
+            for file in seen.files
+        ],
+        "split": None
+        if split is None
+        else {
+            "recording": split.recording,
+            "folder": str(split.folder),
+            "index": split.index,
+            "followed": split.followed,
+        },
+    }
+
+
+def _seen(plain: Mapping[str, Any]) -> Recording:
+    split = plain["split"]
+    return Recording(
+        path=Path(plain["path"]),
+        name=plain["name"],
+        files=tuple(
+            RecordingFile(
+                **{**file, "path": Path(file["path"]), "container": Container(file["container"])}
+            )
+            for file in plain["files"]
+        ),
+        split=None if split is None else Split(**{**split, "folder": Path(split["folder"])}),
     )
 
 

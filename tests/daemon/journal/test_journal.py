@@ -330,6 +330,6 @@ def test_journal_of_every_older_version_is_brought_up_to_date(tmp_path: Path, ve
 
     assert again == entry
     assert (entry.state, entry.sequence, entry.size_bytes) == (State.FINALISED, "a_1", 7)
-    assert (entry.split_of, entry.split_index, entry.files) == ("", None, {})
+    assert (entry.split_of, entry.split_index) == ("", None)
     assert seen == {"/r/a.mcap": Sighting(entry_id=entry.id, signature="s")}
     assert [step.reason for step in story] == ["sent"]

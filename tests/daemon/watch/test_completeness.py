@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from mcap.writer import Writer as McapWriter
 
-from bridge.bags import End, end_of
+from bridge.bags import End, end_of, load_recording
 from bridge.daemon.watch.completeness import Rule, Verdict, gather, judge
 from bridge.daemon.watch.open_files import Writer, by_lease, by_proc, writer_of
 from bridge.model import Container, Recording, RecordingFile
@@ -78,12 +78,16 @@ def test_without_proof_a_whole_recording_settles_first(tmp_path: Path) -> None:
 
 
 def test_numbered_file_settles_even_if_closed(tmp_path: Path) -> None:
-    """Lone splits arrive one by one; the next may be a moment away."""
-    path = tmp_path / "drive_0.mcap"
-    path.write_bytes(mcap_bytes())
+    """Lone splits of ROS 1 arrive one by one; the next may be a moment away."""
+    path = tmp_path / "drive_0.bag"
+    index = b"#ROSBAG V2.0\n" + bytes(8) + b"\x12\0\0\0index_pos=" + (4117).to_bytes(8, "little")
+    path.write_bytes(index.ljust(5000, b" "))
+    other = tmp_path / "drive_0.mcap"
+    other.write_bytes(mcap_bytes())
 
-    assert verdict(lone(path)).rule is Rule.SETTLING
-    assert verdict(lone(path), quiet_s=5.0).rule is Rule.QUIET
+    assert verdict(load_recording(path)).rule is Rule.SETTLING
+    assert verdict(load_recording(path), quiet_s=5.0).rule is Rule.QUIET
+    assert verdict(load_recording(other)).rule is Rule.CLOSED
 
 
 def test_open_recording_waits_for_ever(tmp_path: Path) -> None:
@@ -207,15 +211,18 @@ def test_metadata_before_the_last_footer_is_not_believed(tmp_path: Path) -> None
     assert (found.rule, found.complete) == (Rule.NO_PROPER_END, False)
 
 
-@pytest.mark.parametrize("listed", ["a_1.mcap", "sub/a_1.mcap", "../a_1.mcap"])
-def test_folder_waits_for_the_splits_its_metadata_names(tmp_path: Path, listed: str) -> None:
-    """A listed split may still be on its way, or was deleted by the recorder."""
+@pytest.mark.parametrize("content", [None, b"", b"version https://git-lfs.github.com/spec/v1\n"])
+@pytest.mark.parametrize("listed", ["a_1.mcap", "sub/a_1.mcap"])
+def test_folder_waits_for_the_splits_its_metadata_names(
+    tmp_path: Path, listed: str, content: bytes | None
+) -> None:
+    """A listed split may still be on its way, be a pointer to itself, or have been deleted."""
     (tmp_path / "a_0.mcap").write_bytes(mcap_bytes())
-    (tmp_path / "metadata.yaml").touch()
-    hints: dict[str, object] = {"relative_file_paths": ["a_0.mcap", listed, None, ""]}
-    early, late = (
-        verdict(folder(tmp_path, "a_0.mcap", hints=hints), quiet_s=q) for q in (0.0, 300.0)
-    )
+    if content is not None:
+        (tmp_path / "a_1.mcap").write_bytes(content)
+    text = f"rosbag2_bagfile_information: {{relative_file_paths: [a_0.mcap, {listed}, ~, '']}}"
+    (tmp_path / "metadata.yaml").write_text(text)
+    early, late = (verdict(load_recording(tmp_path), quiet_s=q) for q in (0.0, 300.0))
 
     assert (early.rule, early.complete) == (Rule.SPLITS_MISSING, False)
     assert (late.rule, late.complete, late.salvage) == (Rule.CUT_OFF, True, False)

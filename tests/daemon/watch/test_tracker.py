@@ -241,7 +241,7 @@ def test_temporary_hidden_linked_and_ignored_are_left_out(desk: Desk) -> None:
     outside.write_bytes(whole("outside"))
     (desk.folder / "link.mcap").symlink_to(outside)
     for name in (
-        ".a.mcap.Xb3kQ9", "a.mcap.part", "a.bag.active", ".hidden/a.mcap", "notes.txt",
+        ".a.mcap.Xb3kQ9", "a.mcap.part", "a.mcap.active", ".hidden/a.mcap", "notes.txt",
         "old/a.mcap", "old/deep/a.mcap", "scratch_1.mcap",
     ):  # fmt: skip
         desk.put(name)
@@ -421,14 +421,14 @@ def test_rest_of_a_sent_recording_is_not_sent_again(desk: Desk) -> None:
         desk.put(f"drive/drive_{index}.mcap")
     (desk.folder / "drive" / "metadata.yaml").write_text("rosbag2_bagfile_information: {}\n")
     desk.look()
-    desk.send("drive")
+    sent = desk.send("drive")
     for index in range(2):
         (desk.folder / "drive" / f"drive_{index}.mcap").unlink()
         desk.look()
         rest = desk.journal.at(desk.folder / "drive")
         assert rest is not None
-        assert rest.state is State.IGNORED
-        assert "what is left of" in rest.reason
+        assert (rest.id, rest.state) == (sent.id, State.FINALISED)
+        assert f"{index + 1} of its files are not here any more" in rest.reason
     desk.put("drive/drive_2.mcap", whole("other content of another size"))
     desk.look()
     changed = desk.journal.at(desk.folder / "drive")

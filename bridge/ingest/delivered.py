@@ -1,0 +1,191 @@
+"""Which parts of a recording the platform holds already, whatever they were grouped with then.
+
+The platform is asked about every part. A question that fails is not an absence: it fails the
+ingest, which is tried again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from bridge.bags import Content
+from bridge.client import MosaicoClient, QuerySequence, SequenceHandler
+from bridge.client import Sequence as Sequences
+from bridge.errors import BusyElsewhereError
+from bridge.ingest.holding import ASKED_AT_ONCE
+from bridge.ingest.marks import PART_PREFIX, marks_of, parts_in
+from bridge.ingest.report import SequenceContent
+from bridge.mapping import BRIDGE_KEY
+from bridge.model import Recording
+from bridge.ontology import QueryError
+
+FINGERPRINT = Sequences.Q.user_metadata[f"{BRIDGE_KEY}.fingerprint"]
+
+ASKED_TOGETHER = 500
+"""So many fingerprints go into one question, where a revision takes several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A finished sequence that holds parts of a recording.
+
+    Attributes:
+        handler: The sequence.
+        parts: Identities of the recording's parts that it holds.
+        exact: Whether it holds nothing else.
+        expected: What it must hold, where that is remembered.
+    """
+
+    handler: SequenceHandler
+    parts: frozenset[str]
+    exact: bool
+    expected: SequenceContent | None = None
+
+
+def find_delivered(
+    client: MosaicoClient,
+    content: Content,
+    *,
+    instance: str,
+    remembered: Iterable[SequenceContent] = (),
+) -> list[Holder]:
+    """Find the finished sequences that hold parts of a recording.
+
+    Args:
+        client: The platform.
+        content: The recording's parts.
+        instance: This bridge's own name.
+        remembered: Where parts are by the journal; looked at first, and believed only as far as the
+            platform confirms it.
+
+    Returns:
+        The sequences, in the order of their first parts; each part is in one of them at most.
+
+    Raises:
+        BusyElsewhereError: Another bridge is sending one of the parts.
+        ServerError: The platform cannot be asked.
+    """
+    # A cached handler would answer from the past.
+    client.clear_sequence_handlers_cache()
+    search = _Search(client=client, content=content, instance=instance)
+    for expected in remembered:
+        search.look_at(expected.sequence, expected)
+    search.ask(_fingerprint_questions(client, search.open_parts, content.fingerprint))
+    search.ask(_part_questions(client, search.open_parts))
+    order = {part.identity: place for place, part in enumerate(content.parts)}
+    return sorted(search.holders, key=lambda holder: min(order[part] for part in holder.parts))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """What was found so far."""
+
+    client: MosaicoClient
+    content: Content
+    instance: str
+    holders: list[Holder] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    @property
+    def open_parts(self) -> list[str]:
+        """The parts that are in none of the sequences found, in order."""
+        found = {part for holder in self.holders for part in holder.parts}
+        return [part.identity for part in self.content.parts if part.identity not in found]
+
+    def ask(self, questions: Sequence[Callable[[], list[str]]]) -> None:
+        """Put questions, several at once, and look at every sequence that they name."""
+        with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
+            found = {
+                name for names in pool.map(lambda question: question(), questions) for name in names
+            }
+        for name in sorted(found):
+            self.look_at(name, None)
+
+    def look_at(self, name: str, expected: SequenceContent | None) -> None:
+        """Take note of what a sequence holds; servers differ in how exactly they look."""
+        if name in self.seen or not self.open_parts:
+            return
+        self.seen.add(name)
+        handler = self.client.sequence_handler(name)
+        if handler is None:
+            return
+        marks = marks_of(handler)
+        held = self._held(marks, expected)
+        if not held:
+            return
+        if handler.is_locked:
+            self.holders.append(
+                Holder(
+                    handler=handler,
+                    parts=frozenset(held),
+                    exact=self._is_exact(marks, held),
+                    expected=expected,
+                )
+            )
+        elif marks.get("instance") != self.instance:
+            raise BusyElsewhereError(
+                f"bridge {marks.get('instance')} is sending the same as {name}",
+                resource=name,
+                hint="wait for the other bridge; if it is gone, delete the sequence and retry",
+            )
+
+    def _held(self, marks: Mapping[str, Any], expected: SequenceContent | None) -> list[str]:
+        """Name the parts of ours that a sequence holds and no other sequence was found for."""
+        named = parts_in(marks)
+        identity = marks.get("fingerprint")
+        held = [
+            part
+            for part in self.open_parts
+            if part in named or identity in {part, self.content.fingerprint}
+        ]
+        if held or named or expected is None or identity != expected.fingerprint:
+            return held
+        # What versions sent that named no parts; the journal knows them by name and size.
+        return [part for part in self.open_parts if part in expected.parts]
+
+    def _is_exact(self, marks: Mapping[str, Any], held: Sequence[str]) -> bool:
+        named = parts_in(marks)
+        if named:
+            return named.keys() == set(held)
+        return marks.get("fingerprint") in {self.content.fingerprint, *held}
+
+
+def _fingerprint_questions(
+    client: MosaicoClient, parts: Sequence[str], fingerprint: str
+) -> list[Callable[[], list[str]]]:
+    """Ask for sequences of exactly this content, or of a part alone, whatever version sent them."""
+    wanted = sorted({fingerprint, *parts}) if parts else []
+
+    def question(page: Sequence[str]) -> list[str]:
+        try:
+            return _names(client, FINGERPRINT.in_(*page))
+        except QueryError:
+            # Before G2c metadata is compared with one value at a time.
+            return [name for one in page for name in _names(client, FINGERPRINT.eq(one))]
+
+    pages = [wanted[at : at + ASKED_TOGETHER] for at in range(0, len(wanted), ASKED_TOGETHER)]
+    return [partial(question, page) for page in pages]
+
+
+def _part_questions(client: MosaicoClient, parts: Sequence[str]) -> list[Callable[[], list[str]]]:
+    """Ask for sequences that name a part, whatever else they hold."""
+    keys = (f"{BRIDGE_KEY}.parts.{PART_PREFIX}{part}" for part in parts)
+    return [partial(_names, client, Sequences.Q.user_metadata[key].ex()) for key in keys]
+
+
+def _names(client: MosaicoClient, condition: Any) -> list[str]:
+    found = client.query(QuerySequence().with_expression(condition), insist=True)
+    return [item.sequence.name for item in found or ()]
+
+
+def portion(recording: Recording, content: Content, parts: Iterable[str]) -> Recording:
+    """Give those files of a recording that are certain parts, as a recording of the same place."""
+    wanted = set(parts)
+    files = tuple(
+        file
+        for file, part in zip(recording.files, content.parts, strict=True)
+        if part.identity in wanted
+    )
+    return replace(recording, files=files, missing={})

@@ -1,0 +1,263 @@
+"""A part is on the platform once, whatever it is grouped with; what the platform holds is asked."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from mcap.writer import Writer as McapWriter
+
+from bridge.bags import content_of, load_recording
+from bridge.bags.recording import load_storage_file
+from bridge.client import MosaicoClient
+from bridge.embedded import EmbeddedServer
+from bridge.errors import BusyElsewhereError, ServerError, TransientError
+from bridge.ingest import (
+    Held,
+    Identity,
+    IngestOptions,
+    IngestReport,
+    SequenceContent,
+    TopicRows,
+    VerificationLevel,
+    contents_of,
+    held_whole,
+    ingest,
+)
+from bridge.mapping import BRIDGE_KEY
+from bridge.model import Recording
+from tests.ingest.platforms import EVERY_REVISION, platform
+
+OPTIONS = IngestOptions(identity=Identity(instance="test"))
+SPLITS = 5
+MESSAGES = 4
+
+
+def split_bytes(number: int, messages: int = MESSAGES) -> bytes:
+    """Make one split of a longer recording; every message tells which it is by its time."""
+    stream = BytesIO()
+    writer = McapWriter(stream)
+    writer.start(profile="ros2", library=f"split {number}")
+    schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+    channel = writer.register_channel("/chatter", "cdr", schema)
+    for index in range(messages):
+        stamp = 1_000_000 * number + index
+        payload = b"\0\1\0\0" + (2).to_bytes(4, "little") + b"x\0"
+        writer.add_message(channel, log_time=stamp, publish_time=stamp, data=payload)
+    writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("splits")
+    paths = [folder / f"drive_{number}.mcap" for number in range(SPLITS)]
+    for number, path in enumerate(paths):
+        path.write_bytes(split_bytes(number))
+    return paths
+
+
+def group(*paths: Path) -> Recording:
+    """Give some splits as one recording."""
+    files = tuple(load_storage_file(path).files[0] for path in paths)
+    return Recording(path=paths[0], name="drive", files=files)
+
+
+def times_on(client: MosaicoClient) -> Counter[int]:
+    """Count how often each message is on the platform, by reading it back."""
+    found: Counter[int] = Counter()
+    client.clear_sequence_handlers_cache()
+    for name in client.list_sequences():
+        handler = client.sequence_handler(name)
+        assert handler is not None
+        assert handler.is_locked
+        for topic in handler.topics:
+            for batch in handler.topic_handler(topic).batches():
+                found.update(batch.column("timestamp_ns").to_pylist())
+    return found
+
+
+def once(*numbers: int) -> Counter[int]:
+    """Give the messages of splits, each once."""
+    return Counter(1_000_000 * number + index for number in numbers for index in range(MESSAGES))
+
+
+@pytest.mark.parametrize("revision", EVERY_REVISION)
+def test_only_parts_that_are_not_there_are_sent(
+    revision: str, splits: list[Path], tmp_path: Path
+) -> None:
+    """Whatever the group looks like: each message is on the platform once, and linked."""
+    with platform(revision, tmp_path) as client:
+        first = ingest(group(*splits[:2]), client=client, options=OPTIONS)
+        alone = ingest(group(splits[3]), client=client, options=OPTIONS)
+        whole = ingest(group(*splits), client=client, options=OPTIONS)
+        again = ingest(group(*splits[1:4]), client=client, options=OPTIONS)
+        handler = client.sequence_handler(whole.sequence)
+        assert handler is not None
+
+        assert times_on(client) == once(*range(SPLITS))
+        assert set(handler.user_metadata[BRIDGE_KEY]["follows"]) == {first.sequence, alone.sequence}
+    assert whole.complete
+    assert (whole.parts_before, whole.parts) == (3, 5)
+    assert f"3 of 5 parts were sent before, as {first.sequence}, {alone.sequence}" in whole.notes
+    assert (again.parts_before, again.parts) == (3, 3)
+    assert again.complete
+    held = {content.sequence: set(content.parts) for content in whole.contents}
+    parts = [part.identity for part in content_of(group(*splits)).parts]
+    assert held == {
+        first.sequence: set(parts[:2]),
+        alone.sequence: {parts[3]},
+        whole.sequence: {parts[2], parts[4]},
+    }
+
+
+@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+def test_what_others_sent_together_is_known_under_any_name(
+    revision: str, splits: list[Path], tmp_path: Path
+) -> None:
+    """A split of a recording that was sent whole is recognised by itself and in another folder."""
+    copy = tmp_path / "renamed.mcap"
+    shutil.copy(splits[2], copy)
+    with platform(revision, tmp_path / "platform") as client:
+        whole = ingest(group(*splits), client=client, options=OPTIONS)
+        lone = ingest(load_recording(copy), client=client, options=OPTIONS)
+
+        assert times_on(client) == once(*range(SPLITS))
+    assert lone.sequence == whole.sequence
+    assert lone.complete
+
+
+def test_a_question_that_fails_is_no_absence(
+    splits: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an answer nothing is sent; the attempt fails and may be repeated."""
+    with platform("G2d", tmp_path) as client:
+        ingest(group(splits[0]), client=client, options=OPTIONS)
+
+        def broken(_request: object) -> list[dict[str, object]]:
+            raise TransientError("the database is away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(client._dialect, "query", broken)
+            with pytest.raises(TransientError, match="away"):
+                ingest(
+                    group(splits[0]),
+                    client=client,
+                    options=replace(OPTIONS, sequence_name="renamed_{id}"),
+                )
+        assert times_on(client) == once(0)
+
+
+def test_another_bridge_that_sends_the_same_part_is_waited_for(
+    splits: list[Path], tmp_path: Path
+) -> None:
+    """Its sequence may become whole; ours would double it."""
+    part = content_of(group(splits[0])).parts[0]
+    marks = {"instance": "other", "fingerprint": "f" * 64, "parts": {f"p{part.identity}": "x"}}
+    with platform("G2d", tmp_path) as client:
+        writer = client.sequence_create("theirs", {BRIDGE_KEY: marks})
+        writer.__enter__()
+        ingest_topic(writer)
+        with pytest.raises(BusyElsewhereError, match="theirs"):
+            ingest(group(*splits[:2]), client=client, options=OPTIONS)
+
+
+def ingest_topic(writer: object) -> None:
+    """Open a topic, without which queries do not find a sequence."""
+    from bridge.ontology import String  # noqa: PLC0415
+
+    writer.topic_create("/chatter", {}, String)  # type: ignore[attr-defined]
+
+
+def test_missing_files_make_a_recording_partial(splits: list[Path], tmp_path: Path) -> None:
+    """A split that belongs to it and is not here is told, unless the platform has it."""
+    lacking = replace(group(*splits[1:3]), missing={"drive_0.mcap": "it is not there"})
+    with platform("G2d", tmp_path) as client:
+        told = ingest(lacking, client=client, options=OPTIONS)
+        handler = client.sequence_handler(told.sequence)
+        assert handler is not None
+        marks = handler.user_metadata[BRIDGE_KEY]
+        notes = client.list_sequence_notify(told.sequence)
+
+        assert not told.complete
+        assert marks["missing"] == [{"file": "drive_0.mcap", "reason": "it is not there"}]
+        assert any("drive_0.mcap" in note.message for note in notes)
+        ingest(group(splits[0]), client=client, options=OPTIONS)
+        later = ingest(
+            replace(group(*splits[1:4]), missing={"drive_2.mcap": "it is not there"}),
+            client=client,
+            options=OPTIONS,
+        )
+        assert later.missing == []
+
+
+@pytest.mark.parametrize("revision", EVERY_REVISION)
+def test_platform_says_whether_it_holds_sequences_whole(
+    revision: str, splits: list[Path], tmp_path: Path
+) -> None:
+    """Many at a time: finalised, same parts, same rows; everything else is no proof."""
+    with platform(revision, tmp_path) as client:
+        reports = [ingest(group(path), client=client, options=OPTIONS) for path in splits[:3]]
+        contents = [content for report in reports for content in contents_of(report.as_json())]
+        answers = held_whole(client, contents)
+        most = reports[0].verification
+
+        assert all(answers[report.sequence].proves(most) for report in reports)
+        assert not answers[reports[0].sequence].proves(VerificationLevel.READBACK)
+        assert state_of(client, replace(contents[0], sequence="no_such")) is Held.ABSENT
+        assert state_of(client, replace(contents[0], fingerprint="0" * 64)) is Held.OTHER
+        assert state_of(client, replace(contents[0], parts=("0" * 64,))) is Held.OTHER
+        more = {"/chatter": TopicRows(rows=MESSAGES + 1, start_ns=0, end_ns=10**6)}
+        if most is not VerificationLevel.CLOSED:
+            assert state_of(client, replace(contents[0], topics=more)) is Held.DIFFERENT
+        absent = {"/absent": TopicRows(rows=1)}
+        assert state_of(client, replace(contents[0], topics=absent)) is Held.DIFFERENT
+
+
+def state_of(client: MosaicoClient, content: SequenceContent) -> Held:
+    return held_whole(client, [content])[content.sequence].held
+
+
+def test_unfinished_sequence_is_no_proof_and_no_answer_is_none(
+    splits: list[Path], tmp_path: Path
+) -> None:
+    """What is being written is not whole; a platform that is away raises."""
+    with platform("G2d", tmp_path) as client:
+        report = ingest(group(splits[0]), client=client, options=OPTIONS)
+        writer = client.sequence_create("open", {BRIDGE_KEY: {"fingerprint": "f"}})
+        writer.__enter__()
+        open_one = SequenceContent(sequence="open", fingerprint="f")
+        answers = held_whole(client, [open_one, *report.contents])
+        assert answers["open"].held is Held.UNFINISHED
+        assert answers[report.sequence].held is Held.WHOLE
+        client.sequence_delete("open")
+
+
+def test_platform_that_is_away_gives_no_answer(splits: list[Path], tmp_path: Path) -> None:
+    """No answer is an error, never a sequence that is not there."""
+    with EmbeddedServer(tmp_path) as server:
+        client = MosaicoClient.connect("127.0.0.1", server.port)
+        report = ingest(group(splits[0]), client=client, options=OPTIONS)
+    with client, pytest.raises(ServerError):
+        held_whole(client, report.contents)
+
+
+def test_reports_of_versions_without_parts_are_read(splits: list[Path], tmp_path: Path) -> None:
+    """What an older version sent is proven by its fingerprint and its rows."""
+    with platform("G2d", tmp_path) as client:
+        report = ingest(group(splits[0]), client=client, options=OPTIONS)
+        plain = report.as_json()
+        for key in ("contents", "parts", "parts_before", "missing"):
+            del plain[key]
+        (content,) = contents_of(plain)
+        assert content.parts == ()
+        assert held_whole(client, [content])[report.sequence].proves(VerificationLevel.COUNTS)
+
+
+def test_report_survives_json(splits: list[Path], tmp_path: Path) -> None:
+    """What the journal keeps gives the same contents back."""
+    with platform("G2d", tmp_path) as client:
+        report: IngestReport = ingest(group(*splits[:2]), client=client, options=OPTIONS)
+    assert contents_of(report.as_json()) == report.contents
