@@ -8,7 +8,9 @@ their own that no stream can starve.
 import json
 import threading
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -308,14 +310,34 @@ class Connection:
 
     def _claim_channel(self) -> _DataChannel:
         with self._lock:
-            for channel in self._data_channels:
-                if channel.streams < self.options.streams_max:
-                    break
+            free = [one for one in self._data_channels if one.streams < self.options.streams_max]
+            if free:
+                # The emptiest: streams of one connection share one window, so that a topic whose
+                # data the server is slow to take holds up its neighbours there.
+                channel = min(free, key=lambda one: one.streams)
             else:
                 channel = _DataChannel(self._open_channel())
                 self._data_channels.append(channel)
             channel.streams += 1
             return channel
+
+    def prepare_streams(self, count: int) -> None:
+        """Connect in the background what so many streams will need; does not wait.
+
+        A connection takes a round trip or more, which the first streams on it would wait for.
+        """
+        with self._lock:
+            spare = sum(self.options.streams_max - one.streams for one in self._data_channels)
+            missing = -(-max(count - spare, 0) // self.options.streams_max)
+            opened = [_DataChannel(self._open_channel()) for _ in range(missing)]
+            self._data_channels += opened
+        for channel in opened:
+            self.parallel("connect").submit(partial(self._connect, channel))
+
+    def _connect(self, channel: _DataChannel) -> None:
+        # Any call connects; this one costs no server anything, and most do not even have it.
+        with suppress(*FLIGHT_ERRORS):
+            list(channel.client.list_actions(self._call_options()))
 
     def _release(self, channel: _DataChannel, watched: WatchedStream) -> None:
         watched.close()

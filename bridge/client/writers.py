@@ -159,6 +159,10 @@ class SequenceWriter:
         self._topics[name] = writer
         return writer
 
+    def prepare_topics(self, count: int) -> None:
+        """Connect in the background what so many more topics will need; does not wait."""
+        self.connection.prepare_streams(count)
+
     def topic_create_ahead(
         self, topic_name: str, metadata: Mapping[str, Any], ontology_type: Model
     ) -> "Future[TopicWriter]":

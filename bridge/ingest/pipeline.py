@@ -277,6 +277,7 @@ class _Run:
             client=self.client,
             sequence=place.sequence,
             fingerprint=self.content.fingerprint,
+            topics=len(self.passes.lanes),
             metadata=lambda: describe(
                 self.reader,
                 self.content,

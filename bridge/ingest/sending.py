@@ -54,6 +54,7 @@ class Sending:
         client: Connected to the platform.
         sequence: Name of the sequence.
         fingerprint: Identity of what is sent.
+        topics: How many topics may come, to be connected for.
         metadata: Makes the sequence's metadata when it is created.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
@@ -69,6 +70,7 @@ class Sending:
         client: MosaicoClient,
         sequence: str,
         fingerprint: str,
+        topics: int,
         metadata: Callable[[], dict[str, Any]],
         options: IngestOptions,
         events: IngestEvents,
@@ -84,6 +86,7 @@ class Sending:
         self._options = options
         self._events = events
         self._stack = ExitStack()
+        self._topics = topics
         self._expected: dict[int, TopicLane] = {}
         self._under_way: list[Future[Any]] = []
         self._behind = OrderedCalls(
@@ -156,7 +159,9 @@ class Sending:
             # Reported before it exists: if the process dies right after creating it, it is known.
             about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
             self._events.upload_changed(upload=about)
-            self._begin(self._client.sequence_create(self._sequence, self._metadata()))
+            sequence = self._client.sequence_create(self._sequence, self._metadata())
+            sequence.prepare_topics(self._topics)
+            self._begin(sequence)
         assert self.writer is not None
         self._open_expected(self.writer)
         size_bytes = batch.nbytes
