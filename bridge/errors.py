@@ -14,20 +14,25 @@
     │   └── RecordingVanishedError    a file disappeared before it was read
     ├── ServerError                   the platform, or the way to it
     │   ├── OfflineError              nobody answers (also a ConnectionError)           offline
+    │   │   └── DatabaseAwayError     the platform answers, its database does not
     │   ├── RefusedError              bad key, missing permission, wrong TLS            refused
     │   │   └── ServerFullError       the server's disk is full
     │   ├── TransientError            internal error, timeout                           transient
-    │   │   └── BrokenLinkError       the connection broke or hung while in use         offline
+    │   │   ├── BrokenLinkError       the connection broke or hung while in use         offline
+    │   │   ├── PlatformBusyError     its database or its pool: nobody's content is to blame
+    │   │   └── UploadGoneError       what was sent so far was deleted meanwhile
     │   ├── RejectedError             this content will never be accepted               rejected
     │   │   ├── AlreadyExistsError
     │   │   │   └── BusyElsewhereError  another bridge is sending it                    transient
     │   │   ├── NotFoundError
     │   │   └── PreconditionError     the resource is in a state that forbids the call
+    │   │       └── NestedTopicError  its deletion would take the data of topics below it
     │   └── ProtocolError             an answer that the protocol does not know         refused
     │       ├── UnknownActionError        the server has no such action
     │       └── UnknownDescriptorError    it does not take descriptors of this kind
     ├── VerificationError             the platform holds something else than was sent   transient
     ├── ScratchSpaceError             no room for working copies                        transient
+    ├── UnreadableStorageError        the disk or its mount gives no bytes now          transient
     └── JournalError                  the daemon's own state cannot be read or written
 
 Code that handles an error decides by `trouble` and `retryable`, never by its text.
@@ -199,6 +204,10 @@ class OfflineError(ServerError, ConnectionError):
     retryable = True
 
 
+class DatabaseAwayError(OfflineError):
+    """The platform answers, but its database does not: nothing can be looked up or written."""
+
+
 class RefusedError(ServerError):
     """The server answers but does not let us in: key, permission or TLS."""
 
@@ -216,6 +225,14 @@ class TransientError(ServerError):
     retryable = True
 
 
+class PlatformBusyError(TransientError):
+    """The platform's own trouble: a deadlock, no free connection, a database that fails.
+
+    What was sent is hardly to blame: it is tried again after a pause, and costs no attempt unless
+    the same goes on for long.
+    """
+
+
 class BrokenLinkError(TransientError):
     """The connection broke, or nothing got through it, while it was used.
 
@@ -223,6 +240,10 @@ class BrokenLinkError(TransientError):
     """
 
     trouble = Trouble.OFFLINE
+
+
+class UploadGoneError(TransientError):
+    """The unfinished sequence was deleted on the platform while it was sent; it is sent again."""
 
 
 class RejectedError(ServerError):
@@ -248,6 +269,10 @@ class NotFoundError(RejectedError):
 
 class PreconditionError(RejectedError):
     """The resource is in a state that forbids the call."""
+
+
+class NestedTopicError(PreconditionError):
+    """The topic cannot be deleted by itself: the platform would delete the data below it, too."""
 
 
 class ProtocolError(ServerError):
@@ -309,6 +334,25 @@ class ScratchSpaceError(BridgeError):
         super().__init__(message, hint=hint)
         self.folder = folder
         self.needed_bytes = needed_bytes
+
+
+class UnreadableStorageError(BridgeError):
+    """The disk, or the way to it, gives no bytes now; that may pass, and damages no recording.
+
+    Attributes:
+        path: The file or folder concerned.
+        offset_bytes: Where in the file, where that is known.
+    """
+
+    trouble = Trouble.TRANSIENT
+    retryable = True
+
+    def __init__(
+        self, message: str, *, path: Path, offset_bytes: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.offset_bytes = offset_bytes
 
 
 class JournalError(BridgeError):

@@ -65,6 +65,7 @@ _WATCHING = {"journal", "events"}
 ROOMS: dict[str, dict[str, set[str]]] = {
     "bags": {"mcap": set(), "sqlite": set(), "rosbag1": set()},
     "cli": {"check": set(), "demo": set()},
+    "client": {"query": set()},
     "daemon": {
         "journal": set(),
         "events": {"journal"},
@@ -94,6 +95,7 @@ KINDS: dict[str, str] = {
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
     "isal": {"bags"},
+    "markdown_it": {"daemon"},
     "pyarrow.flight": {"client", "embedded"},
     "pyarrow.parquet": {"embedded"},
     "rosbags": {"bags", "definitions", "cli"},

@@ -1,5 +1,6 @@
 """`mosaico-bridge notifications`: what the platform had to say, and clearing it there."""
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
 from bridge.cli.platform import reach
 from bridge.cli.status import clock_time
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
@@ -86,33 +87,42 @@ def clear(
         },
     )
     folder = settings.state.folder
-    if not (folder / STORE_FILE).exists():
-        out.print("no notifications")
-        return Exit.OK
-    with NotificationStore(folder) as store:
-        seen = [notice.target for notice in store.latest(SHOWN_MAX)]
+    # Opening would make it, possibly as a user whose files the bridge may not write.
+    known = NotificationStore(folder) if (folder / STORE_FILE).exists() else nullcontext()
+    with known as store, reach(settings) as client:
+        seen = [notice.target for notice in store.latest(SHOWN_MAX)] if store is not None else []
         targets = {one: None for one in seen if sequence in {None, one.sequence}}
         if sequence is not None:
-            # The platform may have some that the bridge has not seen yet.
-            targets[Target(sequence=sequence)] = None
+            targets |= dict.fromkeys(_on_platform(client, sequence))
         cleared = 0
-        with reach(settings) as client:
-            for target in targets:
-                _clear(client, target)
-                cleared += store.forget(target)
-    out.print(f"cleared: {cleared:,} that were known, about {len(targets):,} sequences and topics")
+        for target in targets:
+            cleared += _clear(client, target)
+            if store is not None:
+                store.forget(target)
+    out.print(f"cleared: {cleared:,}, about {len(targets):,} sequences and topics")
     return Exit.OK
 
 
-def _clear(client: MosaicoClient, target: Target) -> None:
+def _on_platform(client: MosaicoClient, sequence: str) -> list[Target]:
+    """Name what the platform may have notifications of, whether the bridge has seen them or not."""
+    handler = client.sequence_handler(sequence)
+    topics = [] if handler is None else handler.topics
+    return [Target(sequence=sequence), *(Target(sequence=sequence, topic=name) for name in topics)]
+
+
+def _clear(client: MosaicoClient, target: Target) -> int:
+    """Clear what the platform lists, and count it."""
     try:
         if target.topic:
+            listed = client.list_topic_notify(target.sequence, target.topic)
             client.clear_topic_notify(target.sequence, target.topic)
         else:
+            listed = client.list_sequence_notify(target.sequence)
             client.clear_sequence_notify(target.sequence)
     except NotFoundError:
         # It was deleted there, and its notifications with it.
-        return
+        return 0
+    return len(listed)
 
 
 def _print(notices: list[Notice]) -> None:
@@ -128,4 +138,4 @@ def _print(notices: list[Notice]) -> None:
             cell(notice.target.topic) or "-",
             cell(notice.message),
         )
-    out.print(made)
+    show(made)

@@ -6,7 +6,7 @@ from bridge.client.handlers import SequenceHandler, TopicHandler
 from bridge.client.notifications import Notified, NotifyType
 from bridge.client.options import Compression, ConnectOptions
 from bridge.client.pacing import Pacer, UplinkShare, Wire
-from bridge.client.query import (
+from bridge.client.query.query import (
     Query,
     QueryOntologyCatalog,
     QuerySequence,
@@ -14,8 +14,7 @@ from bridge.client.query import (
     Sequence,
     Topic,
 )
-from bridge.client.readers import TopicReader
-from bridge.client.results import (
+from bridge.client.query.results import (
     Cluster,
     FoundSequence,
     FoundTopic,
@@ -23,7 +22,8 @@ from bridge.client.results import (
     QueryResponseItem,
     TimestampRange,
 )
-from bridge.client.topics import TopicWriter
+from bridge.client.readers import TopicReader
+from bridge.client.topics import TopicReceipt, TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import (
     ABANDONED,
@@ -31,7 +31,6 @@ from bridge.client.writers import (
     SequenceStatus,
     SequenceWriter,
     TopicErrorPolicy,
-    TopicReceipt,
 )
 
 __all__ = [

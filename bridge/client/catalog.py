@@ -22,6 +22,8 @@ class Window:
 
 WHOLE = Window()
 
+_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
@@ -226,3 +228,8 @@ def _json_object(text: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Turn the view types that servers send for strings and binaries into what was written."""
+    return pa.schema([field.with_type(_VIEWS.get(field.type, field.type)) for field in schema])

@@ -14,8 +14,8 @@ from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
 from bridge.client.opening import open_connection
 from bridge.client.options import Compression, ConnectOptions, connection_options
-from bridge.client.query import Query, QueryPart, encode_query
-from bridge.client.results import (
+from bridge.client.query.query import Query, QueryPart, encode_query
+from bridge.client.query.results import (
     Cluster,
     ClusterRequest,
     QueryResponse,
@@ -203,6 +203,11 @@ class MosaicoClient:
             report=lambda _message: None,
         )
 
+    def can_read_rows_of(self, size_bytes: int) -> bool:
+        """Whether rows of such a size can be read; below 0.7 larger ones would end the server."""
+        most_bytes = self._dialect.revision.row_bytes_readable
+        return most_bytes is None or size_bytes <= most_bytes
+
     def _writer(self, name: str, **details: Any) -> SequenceWriter:
         return SequenceWriter(
             name=name,
@@ -307,7 +312,7 @@ class MosaicoClient:
         self._dialect.notify(topic_locator(sequence_name, topic_name), message)
 
     def list_sequence_notify(self, sequence_name: str) -> list[Notified]:
-        """List the notifications on a sequence itself; those on its topics are separate.
+        """List the notifications on a sequence itself, by time; those on its topics are separate.
 
         Raises:
             NotFoundError: There is none of that name; on G1 that is an empty list.
@@ -316,7 +321,7 @@ class MosaicoClient:
         return self._notified(checked_sequence(sequence_name))
 
     def list_topic_notify(self, sequence_name: str, topic_name: str) -> list[Notified]:
-        """List the notifications on a topic.
+        """List the notifications on a topic, by time.
 
         Raises:
             NotFoundError: There is none of that name; on G1 that is an empty list.
@@ -343,7 +348,8 @@ class MosaicoClient:
         self._dialect.notifications_clear(topic_locator(sequence_name, topic_name))
 
     def _notified(self, locator: str) -> list[Notified]:
-        return [parse_notification(told) for told in self._dialect.notifications(locator)]
+        found = [parse_notification(entry) for entry in self._dialect.notifications(locator)]
+        return sorted(found, key=lambda one: one.created_datetime)
 
     def query(
         self, *queries: QueryPart, query: Query | None = None, insist: bool = False

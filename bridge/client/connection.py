@@ -18,6 +18,7 @@ from pyarrow import flight
 
 from bridge.client.options import BodyCompression, ConnectionOptions
 from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
+from bridge.client.text import clean_json
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
 from bridge.errors import ProtocolError, ServerError, UsageError
 from bridge.parallel import ParallelCalls
@@ -232,16 +233,15 @@ class Connection:
             resource, self._control.get_flight_info, descriptor, self._call_options()
         )
 
-    def topic_info(self, descriptor: Any, *, resource: str) -> tuple[Any, Any]:
-        """Call GetFlightInfo for a topic; gives the answer and its one endpoint."""
-        info = self.flight_info(descriptor, resource=resource)
+    def only_endpoint(self, info: Any, *, resource: str) -> Any:
+        """Take the one endpoint out of the flight info of a topic."""
         if len(info.endpoints) != 1:
             raise ProtocolError(
                 f"{resource}: {len(info.endpoints)} endpoints for one topic",
                 address=self.options.address,
                 resource=resource,
             )
-        return info, info.endpoints[0]
+        return info.endpoints[0]
 
     def sequence_names(self) -> list[str]:
         """Name all sequences, as ListFlights gives them."""
@@ -360,12 +360,12 @@ class Connection:
 
 
 def to_json(value: Any) -> bytes:
-    """Encode a request.
+    """Encode a request, with NUL in its texts replaced.
 
     Raises:
         UsageError: The value cannot be JSON (NaN and infinities cannot).
     """
     try:
-        return json.dumps(value, allow_nan=False).encode()
+        return clean_json(json.dumps(value, allow_nan=False)).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"this cannot be sent as JSON: {error}") from error

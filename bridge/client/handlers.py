@@ -11,6 +11,7 @@ from bridge.client.catalog import WHOLE, Dialect, SequenceFacts, SessionFacts, T
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
 from bridge.client.readers import TopicReader, merge_by_time
+from bridge.client.topics import TopicReceipt
 from bridge.units import SECOND_NS
 
 
@@ -81,6 +82,11 @@ class TopicHandler:
     def total_size_bytes(self) -> int | None:
         """Stored bytes."""
         return self._facts.size_bytes
+
+    @property
+    def receipt(self) -> TopicReceipt:
+        """What the platform holds of it, for comparing."""
+        return TopicReceipt.of(self._facts)
 
     @property
     def row_count(self) -> int | None:

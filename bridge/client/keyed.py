@@ -27,7 +27,12 @@ from bridge.client.connection import Connection, to_json
 from bridge.client.names import kind_of
 from bridge.client.notifications import parse_datetime
 from bridge.client.revisions import Revision
-from bridge.errors import NotFoundError, PreconditionError
+from bridge.errors import (
+    NestedTopicError,
+    NotFoundError,
+    PlatformBusyError,
+    PreconditionError,
+)
 from bridge.units import SECOND_NS
 
 _Json = Mapping[str, Any]
@@ -100,7 +105,22 @@ class KeyedDialect:
         return self._connection.text(response, "key", resource=locator)
 
     def topic_delete(self, locator: str) -> None:
-        """Delete the topic, which the server refuses once it is locked."""
+        """Delete the topic, which the server refuses once it is locked.
+
+        Raises:
+            NestedTopicError: The data of topics below it would be lost with it.
+        """
+        sequence = locator.partition("/")[0]
+        info = self._flight_info(sequence, WHOLE)
+        topics = sorted(self._topic(endpoint).locator for endpoint in info.endpoints)
+        below = [topic for topic in topics if topic.startswith(f"{locator}/")]
+        if below:
+            raise NestedTopicError(
+                f"{locator}: deleting it would delete the data of {', '.join(below)} with it",
+                address=self._connection.options.address,
+                resource=locator,
+                hint="delete the whole sequence and send it again",
+            )
         self._act("topic_delete", locator, name=locator)
 
     def topic_put_descriptor(self, locator: str, token: str) -> Any:
@@ -112,9 +132,9 @@ class KeyedDialect:
         return flight.FlightDescriptor.for_command(command)
 
     def sequence_facts(self, name: str, window: Window) -> SequenceFacts:
-        """Read flight info and system info of a sequence."""
-        info = self._connection.flight_info(self._descriptor(name, window), resource=name)
+        """Read system info and flight info of a sequence; the former shows whether it exists."""
         system = self._system_info(name)
+        info = self._flight_info(name, window)
         topics = (self._topic(endpoint) for endpoint in info.endpoints)
         return SequenceFacts(
             name=name,
@@ -134,9 +154,8 @@ class KeyedDialect:
         facts = self._with_system_info(TopicFacts(locator=locator))
         if not facts.chunks and not self.revision.endpoint_facts:
             return facts
-        info, endpoint = self._connection.topic_info(
-            self._descriptor(locator, window), resource=locator
-        )
+        info = self._flight_info(locator, window)
+        endpoint = self._connection.only_endpoint(info, resource=locator)
         properties, user_metadata = schema_facts(info.schema)
         answer = self._topic(endpoint)
         return replace(
@@ -175,6 +194,25 @@ class KeyedDialect:
 
     def _act(self, action: str, resource: str, **request: Any) -> Any:
         return self._connection.action(action, request, resource=resource)
+
+    def _flight_info(self, locator: str, window: Window) -> Any:
+        """Call GetFlightInfo for a resource that exists.
+
+        The servers of this generation answer "not found" to any failure of their database. The
+        system info does not, so it decides about existence, and comes first.
+
+        Raises:
+            PlatformBusyError: The server says "not found" all the same.
+        """
+        try:
+            return self._connection.flight_info(self._descriptor(locator, window), resource=locator)
+        except NotFoundError as error:
+            raise PlatformBusyError(
+                f"{error.message}: this platform says so of any failure of its database, too",
+                address=error.address,
+                resource=locator,
+                hint="the platform's database has trouble; look there if it goes on",
+            ) from error
 
     def _descriptor(self, locator: str, window: Window) -> Any:
         if self.revision.path_descriptors:

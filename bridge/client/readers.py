@@ -7,12 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bridge.client.catalog import Dialect, TopicFacts, Window
+from bridge.client.catalog import Dialect, TopicFacts, Window, plain_schema
 from bridge.client.connection import Connection
 from bridge.errors import ProtocolError
 from bridge.ontology import TIMESTAMP_COLUMN
-
-_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 class TopicReader:
@@ -43,7 +41,7 @@ class TopicReader:
         cast = False
         for batch in stream.batches():
             if plain is None:  # one stream has one schema
-                plain = self._checked(_plain_schema(batch.schema))
+                plain = self._checked(plain_schema(batch.schema))
                 cast = not plain.equals(batch.schema)
             clipped = self._clipped(batch.cast(plain) if cast else batch)
             if clipped.num_rows:
@@ -61,7 +59,7 @@ class TopicReader:
             return pa.Table.from_batches(batches)
         facts = self._dialect.topic_facts(self._locator, self._window)
         schema = facts.schema if facts.schema is not None else pa.schema([])
-        return _plain_schema(schema).empty_table()
+        return plain_schema(schema).empty_table()
 
     def _checked(self, schema: pa.Schema) -> pa.Schema:
         index = schema.get_field_index(TIMESTAMP_COLUMN)
@@ -145,8 +143,3 @@ def _known_empty(facts: TopicFacts) -> bool:
         return False
     extent = facts.window or facts.data
     return extent.row_count == 0 or facts.chunks == 0
-
-
-def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Turn the view types that servers send for strings and binaries into what was written."""
-    return pa.schema([field.with_type(_VIEWS.get(field.type, field.type)) for field in schema])

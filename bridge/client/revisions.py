@@ -58,6 +58,15 @@ class Revision:
             and ontology fields exist (from G2c).
         query_ranges: Whether a query can ask for the time range of what matched (G1.1 to G2b).
         clusters: Whether temporal clusters can be asked for (from G2c).
+        nested_files: Whether the files of a topic lie in the folder of the topic that its name is
+            nested in, so that deleting `cam` takes the data of `cam/info` with it (G1).
+        empty_batch: Whether a topic without rows can only be read if it got an empty batch (G1).
+            Elsewhere such a batch would become a chunk.
+        ends_of_tag_max: The most topics of one ontology tag that may end at the same moment. The
+            platform keeps their columns in rows that they share: on G1 two ends deadlock more
+            often than not, later ones wait for each other, each with a connection to the database.
+        row_bytes_readable: The largest row that can be read; a read of a larger one ends the
+            server (before G2d). None for any.
         compressed_bodies: Whether it is known to take compressed Arrow bodies: from G2a on servers
             send lz4 themselves, with the same library that reads them. Others are tried.
     """
@@ -78,6 +87,10 @@ class Revision:
     wide_operators: bool = False
     query_ranges: bool = True
     clusters: bool = False
+    nested_files: bool = False
+    empty_batch: bool = False
+    ends_of_tag_max: int = 4
+    row_bytes_readable: int | None = 25_000_000
     compressed_bodies: bool = False
 
 
@@ -93,17 +106,26 @@ G1_0 = Revision(
     time_windows=False,
     query_created_unit_ns=1_000_000,
     query_ranges=False,
+    nested_files=True,
+    empty_batch=True,
+    ends_of_tag_max=1,
 )
 G1_1 = Revision(
     name="G1.1",
     generation=Generation.KEYED,
     message_bytes_max=_G1_MESSAGE_BYTES,
     endpoint_facts=False,
+    nested_files=True,
+    empty_batch=True,
+    ends_of_tag_max=1,
 )
 G1_2 = Revision(
     name="G1.2",
     generation=Generation.KEYED,
     message_bytes_max=_G1_MESSAGE_BYTES,
+    nested_files=True,
+    empty_batch=True,
+    ends_of_tag_max=1,
 )
 G2A = Revision(
     name="G2a",
@@ -147,6 +169,7 @@ G2D = Revision(
     wide_operators=True,
     query_ranges=False,
     clusters=True,
+    row_bytes_readable=None,
     compressed_bodies=True,
 )
 

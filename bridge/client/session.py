@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 from pyarrow import flight
 
 from bridge.client.catalog import (
@@ -16,13 +17,14 @@ from bridge.client.catalog import (
     TopicFacts,
     Upload,
     Window,
+    plain_schema,
     schema_facts,
     window_command,
 )
 from bridge.client.connection import Connection, to_json
 from bridge.client.names import kind_of
 from bridge.client.revisions import Counts, Revision
-from bridge.errors import NotFoundError, PreconditionError, ServerError
+from bridge.errors import NotFoundError, PreconditionError, ServerError, Trouble
 
 _Json = Mapping[str, Any]
 
@@ -162,16 +164,15 @@ class SessionDialect:
 
     def topic_facts(self, locator: str, window: Window) -> TopicFacts:
         """Read the topic's one endpoint and its schema."""
-        info, endpoint = self._connection.topic_info(
-            window_command(locator, window), resource=locator
-        )
+        info = self._connection.flight_info(window_command(locator, window), resource=locator)
+        endpoint = self._connection.only_endpoint(info, resource=locator)
         facts = self._topic(endpoint, locator)
         properties, user_metadata = schema_facts(info.schema)
+        facts = replace(facts, schema=self._schema(facts, info.schema))
         if self.revision.facts_without_schema:
-            return replace(facts, schema=info.schema)
+            return facts
         facts = replace(
             facts,
-            schema=info.schema.remove_metadata(),
             ontology_tag=str(properties.get("ontology_tag", "")),
             serialization_format=str(properties.get("serialization_format", "")),
             user_metadata=user_metadata,
@@ -244,14 +245,15 @@ class SessionDialect:
 
     def _counted(self, facts: TopicFacts) -> TopicFacts:
         """Add the row count, which G2c puts into the schema that a read starts with."""
-        if not facts.locked or facts.data.start_ns is None:
-            return replace(facts, data=Extent(row_count=0)) if facts.locked else facts
-        try:
-            stream = self._connection.get(facts.ticket, resource=facts.locator)
-            properties, _ = schema_facts(stream.schema)
-            stream.close()
-        except (NotFoundError, PreconditionError):
+        if not facts.locked:
             return facts
+        # A missing interval is no proof: the server gives none where it cannot read it, either.
+        if facts.data.start_ns is None and not facts.chunks:
+            return replace(facts, data=Extent(row_count=0))
+        found = self._read_schema(facts)
+        if found is None:
+            return facts
+        properties, _ = schema_facts(found)
         count = properties.get("message_count")
         data = Extent(
             row_count=int(count) if count is not None else None,
@@ -259,6 +261,33 @@ class SessionDialect:
             end_ns=facts.data.end_ns,
         )
         return replace(facts, data=data)
+
+    def _schema(self, facts: TopicFacts, described: pa.Schema) -> pa.Schema:
+        """Give the columns of a topic.
+
+        The server describes a topic whose schema it cannot read as one without columns. Where
+        there are rows, the columns are those that a read starts with.
+        """
+        if len(described) or not (facts.chunks or facts.data.row_count):
+            return described if self.revision.facts_without_schema else described.remove_metadata()
+        found = self._read_schema(facts)
+        return described if found is None else plain_schema(found.remove_metadata())
+
+    def _read_schema(self, facts: TopicFacts) -> pa.Schema | None:
+        """Start to read a topic for the schema that comes first; None where it cannot be read.
+
+        Raises:
+            ServerError: The server is away or does not let us read.
+        """
+        try:
+            stream = self._connection.get(facts.ticket, resource=facts.locator)
+            schema = stream.schema
+            stream.close()
+        except ServerError as error:
+            if error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+                raise
+            return None
+        return schema
 
 
 def _extent(answer: _Json, count_key: str) -> Extent:

@@ -260,12 +260,14 @@ class PutStream:
         watched: Makes the blocking calls.
         on_end: Called once when the stream has ended in any way.
         ended: Whether it has.
+        failure: Why it did not end well; None where it did, or was aborted.
     """
 
     writer: Any
     watched: WatchedStream
     on_end: "Callable[[PutStream], None]"
     ended: bool = False
+    failure: ServerError | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Send a batch; blocks as long as the server or the link is slow.
@@ -289,6 +291,7 @@ class PutStream:
             chosen = verdict if not isinstance(verdict, TransientError) else error
         else:
             chosen = error
+        self.failure = chosen
         self.on_end(self)
         return chosen
 
@@ -304,11 +307,16 @@ class PutStream:
         Raises:
             ServerError: The topic is not whole on the server.
         """
+        if self.failure is not None:
+            raise self.failure
         if self.ended:
             return
         self.ended = True
         try:
             self.watched.call_for_verdict(self.writer.close)
+        except ServerError as error:
+            self.failure = error
+            raise
         finally:
             self.on_end(self)
 

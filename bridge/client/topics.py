@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
+from bridge.client.catalog import TopicFacts
+from bridge.client.text import clean_batch
 from bridge.errors import ServerError, UsageError
 from bridge.ontology import TIMESTAMP_COLUMN, Model
 
@@ -18,6 +20,7 @@ _PUSH_BYTES_PER_VALUE = 8
 _PART_FILL = 0.95
 
 _FEW_ROWS = 16
+_SMALL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,54 @@ class SendLimits:
     bytes_target: int
     bytes_max: int
     records_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicReceipt:
+    """What the server says it holds of a topic.
+
+    Attributes:
+        row_count: Rows; None where the revision does not report it.
+        start_ns: First record time, nanoseconds; None without rows or where not reported.
+        end_ns: Last record time, inclusive; likewise.
+        locked: Whether the topic's upload ended cleanly: the topic is whole.
+        size_bytes: Stored bytes; None where not reported. Not for comparing: the platform
+            rewrites what it has.
+        chunks: Stored chunks; likewise.
+    """
+
+    row_count: int | None
+    start_ns: int | None
+    end_ns: int | None
+    locked: bool
+    size_bytes: int | None
+    chunks: int | None = None
+
+    @classmethod
+    def of(cls, facts: TopicFacts) -> Self:
+        """Take what matters for the writer out of all that the server reports."""
+        return cls(
+            row_count=facts.data.row_count,
+            start_ns=facts.data.start_ns,
+            end_ns=facts.data.end_ns,
+            locked=facts.locked,
+            size_bytes=facts.size_bytes,
+            chunks=facts.chunks,
+        )
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether nothing is stored: then there are no rows, whatever else is reported."""
+        return self.chunks == 0 or self.size_bytes == 0
+
+    def holds(self, rows: int, start_ns: int | None, end_ns: int | None) -> bool:
+        """Whether it is closed and has all of so many rows, as far as the server reports."""
+        if not self.locked or (rows and self.is_hollow):
+            return False
+        if self.row_count is not None and self.row_count != rows:
+            return False
+        reported = (self.start_ns, self.end_ns)
+        return None in reported or reported == (start_ns, end_ns)
 
 
 class RowStream(Protocol):
@@ -80,12 +131,18 @@ class TopicWriter:
         limits: How large what we send may be.
         stream: The open put stream, or nowhere for a rehearsal.
         report: Attaches a notification to the topic.
+        ask: Asks the server what it holds of the topic.
+        empty_batch: Whether a topic without rows gets an empty batch, to be readable.
         drop: Removes the failed topic, and says whether the error ends with it.
         rows_written: Rows handed to the stream.
         bytes_written: Their size as Arrow IPC, before compression.
         batches_written: Batches handed to the stream; each becomes a chunk on the platform.
+        row_bytes_max: Size of the largest row among them, at least where one is so large that it
+            matters for reading.
         start_ns: First record time among these rows; None before the first.
         end_ns: Last record time among them, inclusive; likewise.
+        texts_changed: Texts in which U+0000 was replaced by U+FFFD, because the platform cannot
+            keep it.
         oversize: Rows that were too large for the server; dropped, counted and reported to it.
         ended: Whether it was said that nothing follows.
         closed: Whether the topic is whole on the server, by its verdict.
@@ -97,12 +154,16 @@ class TopicWriter:
     limits: SendLimits
     stream: RowStream
     report: Callable[[str], None]
+    ask: Callable[[], TopicReceipt] | None = None
+    empty_batch: bool = False
     drop: Callable[[Exception], bool] = field(default=lambda _: False)
     rows_written: int = 0
     bytes_written: int = 0
     batches_written: int = 0
+    row_bytes_max: int = 0
     start_ns: int | None = None
     end_ns: int | None = None
+    texts_changed: int = 0
     oversize: int = 0
     ended: bool = False
     closed: bool = False
@@ -130,7 +191,7 @@ class TopicWriter:
                 hint=f"expected {self.model.schema}, got {batch.schema}",
             )
         self._flush()
-        self._send(batch)
+        self._send_clean(batch)
 
     def push(self, row: Mapping[str, Any]) -> None:
         """Add one row, to be sent with others once they fill a batch.
@@ -167,11 +228,16 @@ class TopicWriter:
         """
         self._require_open()
         self._flush()
+        if self.empty_batch and not self.rows_written:
+            self.stream.write(pa.RecordBatch.from_pylist([], schema=self.model.schema))
         self.ended = True
         self.stream.end()
 
     def close(self) -> None:
         """Send what is buffered, end the stream and wait for the server's verdict; idempotent.
+
+        After an error the server is asked: where it holds the topic whole, only the verdict got
+        lost, and all is well.
 
         Raises:
             ServerError: The topic is not whole on the server.
@@ -179,14 +245,26 @@ class TopicWriter:
         if self.closed:
             return
         if not self.ended:
-            self._require_open()
-            self._flush()
-        self.stream.finish()
+            self.end()
+        try:
+            self.stream.finish()
+        except ServerError:
+            if not self._has_arrived():
+                raise
         if self.oversize > 1:
             self.report(
                 f"{self.oversize} rows were larger than the server accepts and were dropped"
             )
         self.closed = True
+
+    def _has_arrived(self) -> bool:
+        if self.ask is None:
+            return False
+        try:
+            receipt = self.ask()
+        except ServerError:
+            return False
+        return receipt.holds(self.rows_written, self.start_ns, self.end_ns)
 
     def abort(self) -> None:
         """Give the topic up so that the server does not take it for complete; idempotent."""
@@ -229,6 +307,11 @@ class TopicWriter:
             raise UsageError(
                 f"{self.name}: {len(rows)} rows do not fit {self.model.tag}: {error}"
             ) from error
+        self._send_clean(batch)
+
+    def _send_clean(self, batch: pa.RecordBatch) -> None:
+        batch, changed = clean_batch(batch)
+        self.texts_changed += changed
         self._send(batch)
 
     def _send(self, batch: pa.RecordBatch) -> None:
@@ -252,6 +335,7 @@ class TopicWriter:
             self.rows_written += rows
             self.bytes_written += size_bytes
             self.batches_written += 1
+            self.row_bytes_max = max(self.row_bytes_max, _largest_row_bytes(batch, size_bytes))
             self._widen(batch)
 
     def _widen(self, batch: pa.RecordBatch) -> None:
@@ -273,6 +357,18 @@ class TopicWriter:
                 f"a row of {size_bytes} bytes is larger than the {self.limits.bytes_max} bytes the "
                 "server accepts and was dropped"
             )
+
+
+def _largest_row_bytes(batch: pa.RecordBatch, size_bytes: int) -> int:
+    """Give the size of the largest row; of rows that are small together the mean will do."""
+    rows = batch.num_rows
+    if rows == 1 or size_bytes <= _SMALL_BYTES:
+        return size_bytes // int(rows)
+    largest_bytes = 0
+    for half in (batch.slice(0, rows // 2), batch.slice(rows // 2)):
+        half_bytes = pa.ipc.get_record_batch_size(half)
+        largest_bytes = max(largest_bytes, _largest_row_bytes(half, half_bytes))
+    return largest_bytes
 
 
 def _roughly_bytes(value: object) -> int:

@@ -18,6 +18,7 @@ from bridge.errors import (
     BrokenLinkError,
     NotFoundError,
     OfflineError,
+    PlatformBusyError,
     PreconditionError,
     ProtocolError,
     RefusedError,
@@ -56,6 +57,13 @@ _LINK: tuple[_Told, ...] = (
     ),
 )
 
+SMALLER_BATCHES = "one message is larger than the server accepts; send smaller batches"
+
+# How the keyed generation says that something does not exist. Nothing else that contains "not
+# found" says so: a lost file does, too.
+_NO_ROW = "expected to return at least one row"
+_NO_RESOURCE = "repository error :: not found"
+
 # What servers say, in the order in which it is looked for; the first match decides.
 _WORDS: tuple[_Told, ...] = (
     # Before all others, because it may quote what it could not parse: frame sizes, for one.
@@ -82,6 +90,22 @@ _WORDS: tuple[_Told, ...] = (
     ),
     (
         (
+            "deadlock detected",
+            "pool timed out",
+            "could not serialize",
+            "database failure",
+            "canceling statement due to",
+            "too many clients",
+            "remaining connection slots",
+            "the database system is",
+            "terminating connection due to",
+            "error communicating with database",
+        ),
+        PlatformBusyError,
+        "the platform's database has trouble; look there if it goes on",
+    ),
+    (
+        (
             "api key",
             "the token is ",
             "fingerprint mismatch",
@@ -97,7 +121,7 @@ _WORDS: tuple[_Told, ...] = (
     (
         ("message length too large", "larger than max", "exceeded limit"),
         RejectedError,
-        "one message is larger than the server accepts; send smaller batches",
+        SMALLER_BATCHES,
     ),
     (("already exists",), AlreadyExistsError, ""),
     (
@@ -129,11 +153,6 @@ _WORDS: tuple[_Told, ...] = (
         "",
     ),
     (
-        ("expected to return at least one row", "not found"),
-        NotFoundError,
-        "",
-    ),
-    (
         ("unsupported descriptor",),
         UnknownDescriptorError,
         "the server speaks another protocol revision",
@@ -150,6 +169,7 @@ _WORDS: tuple[_Told, ...] = (
             "invalid json key",
             "is not a valid",
             "non-nullable",
+            "invalid byte sequence for encoding",
         ),
         RejectedError,
         "",
@@ -234,8 +254,11 @@ def translate(
 
 def _classify(error: BaseException, words: str) -> tuple[type[ServerError], str]:
     if isinstance(error, flight.FlightTimedOutError):
-        return TransientError, ""
-    table = _LINK if isinstance(error, flight.FlightUnavailableError) else _WORDS
+        return PlatformBusyError, "the platform is slow; server.call_timeout_s allows it more time"
+    is_link = isinstance(error, flight.FlightUnavailableError)
+    if not is_link and _is_absence(error, words):
+        return NotFoundError, ""
+    table = _LINK if is_link else _WORDS
     for signs, chosen, hint in table:
         if any(sign in words for sign in signs):
             return chosen, hint
@@ -243,6 +266,13 @@ def _classify(error: BaseException, words: str) -> tuple[type[ServerError], str]
         if isinstance(error, base):
             return chosen, ""
     return TransientError, ""
+
+
+def _is_absence(error: BaseException, words: str) -> bool:
+    """Whether the server says that what was asked for does not exist, and nothing else."""
+    if isinstance(error, pa.ArrowKeyError):
+        return True
+    return _NO_ROW in words or words.rstrip(" .").endswith(_NO_RESOURCE)
 
 
 def _without_context(text: str) -> str:

@@ -1,5 +1,7 @@
 """Writing a sequence: topics, receipts, finalisation, and what is left behind after an error."""
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -9,14 +11,15 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from bridge.client.catalog import Dialect, Upload
+from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
-from bridge.client.revisions import Generation
-from bridge.client.topics import SendLimits, TopicWriter
+from bridge.client.topics import SendLimits, TopicReceipt, TopicWriter
 from bridge.errors import (
     AlreadyExistsError,
+    NestedTopicError,
     NotFoundError,
+    PreconditionError,
     RefusedError,
     ServerError,
     UsageError,
@@ -51,25 +54,6 @@ class SequenceStatus(StrEnum):
     Error = "error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicReceipt:
-    """What the server says it holds of a topic.
-
-    Attributes:
-        row_count: Rows; None where the revision does not report it.
-        start_ns: First record time, nanoseconds; None without rows or where not reported.
-        end_ns: Last record time, inclusive; likewise.
-        locked: Whether the topic's upload ended cleanly: the topic is whole.
-        size_bytes: Stored bytes; None where not reported.
-    """
-
-    row_count: int | None
-    start_ns: int | None
-    end_ns: int | None
-    locked: bool
-    size_bytes: int | None
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class SequenceWriter:
     """Writes one sequence; made by `MosaicoClient.sequence_create` and `sequence_resume`.
@@ -97,6 +81,8 @@ class SequenceWriter:
     cleanup_errors: list[ServerError] = field(default_factory=list, repr=False)
     _upload: Upload | None = field(default=None, repr=False)
     _topics: dict[str, TopicWriter] = field(default_factory=dict, repr=False)
+    _ends: Counter[str] = field(default_factory=Counter, repr=False)  # guarded by _lock
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def session(self) -> str:
@@ -137,13 +123,22 @@ class SequenceWriter:
         upload = self._require_upload()
         locator = topic_locator(self.name, topic_name)
         name = split_locator(locator)[1]
-        token = self.dialect.topic_create(
+        create = partial(
+            self.dialect.topic_create,
             upload,
             locator,
             ontology_tag=ontology_type.tag,
             serialization_format=ontology_type.serialization_format.value,
             metadata=metadata,
         )
+        try:
+            token = create()
+        except AlreadyExistsError:
+            if name in self._topics or not self._is_unused(locator):
+                raise
+            # The answer to an earlier call was lost, and with it the only copy of its token.
+            self.dialect.topic_delete(locator)
+            token = create()
         writer = TopicWriter(
             name=name,
             model=ontology_type,
@@ -154,10 +149,21 @@ class SequenceWriter:
                 resource=locator,
             ),
             report=lambda message: self.dialect.notify(locator, message),
+            ask=lambda: TopicReceipt.of(self.dialect.topic_facts(locator, WHOLE)),
+            empty_batch=self.dialect.revision.empty_batch,
             drop=lambda error: on_error is TopicErrorPolicy.Drop and self._dropped(name, error),
         )
         self._topics[name] = writer
         return writer
+
+    def _is_unused(self, locator: str) -> bool:
+        """Whether a topic of this upload was created and nothing of it was ever put."""
+        found = self.dialect.upload_topics(self._known_upload())
+        return any(
+            not (facts.locked or facts.chunks or facts.data.row_count)
+            for facts in found
+            if facts.locator == locator
+        )
 
     def prepare_topics(self, count: int) -> None:
         """Connect in the background what so many more topics will need; does not wait."""
@@ -171,28 +177,15 @@ class SequenceWriter:
         The arguments and the errors are those of `topic_create`. Trouble of the server's own is
         tried again a few times.
         """
-        tries = 0
-
-        def create() -> TopicWriter:
-            nonlocal tries
-            tries += 1
-            try:
-                return self.topic_create(topic_name, metadata, ontology_type)
-            except AlreadyExistsError:
-                if tries == 1:
-                    raise
-                # The answer of an earlier try was lost, and the topic's token with it.
-                self.dialect.topic_delete(topic_locator(self.name, topic_name))
-                return self.topic_create(topic_name, metadata, ontology_type)
-
+        create = partial(self.topic_create, topic_name, metadata, ontology_type)
         self._require_upload()
         return self.connection.parallel("create").submit(create, repeatable=True)
 
     def topic_close_ahead(self, topic: TopicWriter) -> "Future[None]":
         """Close a topic in the background, many at a time; the result is the server's verdict.
 
-        On the keyed revisions, topics of one ontology tag are closed one after the other: the ends
-        of two of them deadlock there.
+        Of one ontology tag only a few are closed at a time, and on the keyed revisions one after
+        the other: the server keeps their columns in rows that they share.
         """
 
         def close() -> None:
@@ -200,8 +193,10 @@ class SequenceWriter:
                 topic.end()
             topic.close()
 
-        keyed = self.dialect.revision.generation is Generation.KEYED
-        turn = topic.model.tag if keyed else None
+        tag, most = topic.model.tag, self.dialect.revision.ends_of_tag_max
+        with self._lock:
+            self._ends[tag] += 1
+            turn = (tag, self._ends[tag] % most)
         return self.connection.parallel("end").submit(close, turn=turn)
 
     def topics_delete(self, names: Iterable[str]) -> None:
@@ -210,13 +205,18 @@ class SequenceWriter:
         Raises:
             ServerError: The first error; topics whose turn had not come are left alone.
         """
+        for level in self._deepest_first(names):
+            calls = [partial(self.topic_delete, name) for name in level]
+            self.connection.parallel("delete").map(calls, repeatable=True)
 
-        def delete(name: str) -> None:
-            with suppress(NotFoundError):
-                self.topic_delete(name)
-
-        calls = [partial(delete, name) for name in names]
-        self.connection.parallel("delete").map(calls, repeatable=True)
+    def _deepest_first(self, names: Iterable[str]) -> list[list[str]]:
+        """Sort topics so that none is deleted before those below it, whose data would go, too."""
+        if not self.dialect.revision.nested_files:
+            return [list(names)]
+        levels: dict[int, list[str]] = {}
+        for name in names:
+            levels.setdefault(name.count("/"), []).append(name)
+        return [levels[depth] for depth in sorted(levels, reverse=True)]
 
     def topics_withdraw(self, topics: Iterable[TopicWriter]) -> None:
         """Take back topics that were created ahead and got no rows, many at a time.
@@ -233,34 +233,31 @@ class SequenceWriter:
         It is deleted, or ended without rows where the key may not delete, and on the keyed
         revisions where others are nested below it, which would lose their data.
         """
-        locator = topic_locator(self.name, topic.name)
-        keyed = self.dialect.revision.generation is Generation.KEYED
-        nested = any(name.startswith(f"{topic.name}/") for name in self._topics)
-        if not (keyed and nested):
-            try:
-                self.dialect.topic_delete(locator)
-            except NotFoundError:
-                pass
-            except RefusedError:
-                topic.close()
-                return
-            else:
-                self._topics.pop(topic.name, None)
-                topic.abort()
-                return
-        topic.close()
+        try:
+            with suppress(NotFoundError):
+                self.dialect.topic_delete(topic_locator(self.name, topic.name))
+        except (RefusedError, NestedTopicError):
+            topic.close()
+            return
+        self._topics.pop(topic.name, None)
+        topic.abort()
 
     def topic_delete(self, topic_name: str) -> None:
-        """Abort a topic if it is open and delete what the server has of it.
+        """Abort a topic if it is open and delete what the server has of it, if anything.
 
         The name is free again afterwards, so that a resumed writer can send the topic again.
+
+        Raises:
+            NestedTopicError: The data of topics below it would be deleted, too (G1).
+            ServerError: The server did not delete it.
         """
         self._require_upload()
         locator = topic_locator(self.name, topic_name)
         writer = self._topics.pop(split_locator(locator)[1], None)
         if writer is not None:
             writer.abort()
-        self.dialect.topic_delete(locator)
+        with suppress(NotFoundError):
+            self.dialect.topic_delete(locator)
 
     def topic_drop(self, topic_name: str, reason: str) -> None:
         """Give a topic up: delete it, and say so in a notification on the sequence."""
@@ -273,8 +270,9 @@ class SequenceWriter:
         Raises:
             ServerError: The first error; topics whose turn had not come are left alone.
         """
-        calls = [partial(self.topic_drop, name, reason) for name, reason in reasons.items()]
-        self.connection.parallel("delete").map(calls)
+        for level in self._deepest_first(reasons):
+            calls = [partial(self.topic_drop, name, reasons[name]) for name in level]
+            self.connection.parallel("delete").map(calls)
 
     def _dropped(self, name: str, error: Exception) -> bool:
         """Drop a topic for an error; False where that fails too, so that the error goes on."""
@@ -302,13 +300,7 @@ class SequenceWriter:
             ServerError: The call failed.
         """
         return {
-            split_locator(facts.locator)[1]: TopicReceipt(
-                row_count=facts.data.row_count,
-                start_ns=facts.data.start_ns,
-                end_ns=facts.data.end_ns,
-                locked=facts.locked,
-                size_bytes=facts.size_bytes,
-            )
+            split_locator(facts.locator)[1]: TopicReceipt.of(facts)
             for facts in self.dialect.upload_topics(self._known_upload())
         }
 
@@ -329,9 +321,23 @@ class SequenceWriter:
                 closing.result()
         finally:
             settle(closings)
-        self.dialect.upload_finalize(upload)
+        try:
+            self.dialect.upload_finalize(upload)
+        except ServerError:
+            if not self._is_committed(upload):
+                raise
         self.status = SequenceStatus.Finalized
         self.on_change(self.name)
+
+    def _is_committed(self, upload: Upload) -> bool:
+        """Whether the commit took effect all the same: what failed may be only its answer."""
+        try:
+            self.dialect.upload_check(upload)
+        except PreconditionError:
+            return True
+        except ServerError:
+            return False
+        return False
 
     def abandon(self) -> None:
         """Leave everything as it is, without the error policy, to be resumed later; idempotent.
@@ -393,8 +399,9 @@ class SequenceWriter:
         """Keep what is whole, remove what is not, and say on the sequence what happened."""
         whole: list[str] = []
         self._clean(self._sort_out, whole)
+        sorted_out = not self.cleanup_errors
         self._clean(self.dialect.notify, self.name, f"{type(error).__name__}: {error}")
-        if whole:
+        if whole and sorted_out:  # or what is not whole would be final, too
             self._clean(self.dialect.upload_finalize, self._upload)
 
     def _sort_out(self, whole: list[str]) -> None:
@@ -404,10 +411,11 @@ class SequenceWriter:
         whole += [
             name for name, receipt in receipts.items() if receipt.locked and name not in broken_here
         ]
-        self.connection.parallel("delete").map(
-            partial(self._clean, self.dialect.topic_delete, topic_locator(self.name, name))
-            for name in receipts.keys() - set(whole)
-        )
+        for level in self._deepest_first(receipts.keys() - set(whole)):
+            self.connection.parallel("delete").map(
+                partial(self._clean, self.dialect.topic_delete, topic_locator(self.name, name))
+                for name in level
+            )
 
     def _clean(self, call: Callable[..., None], *arguments: object) -> None:
         try:

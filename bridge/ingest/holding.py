@@ -162,6 +162,8 @@ def _compare(
         return _Difference(f"{topic}: the platform has no such topic")
     if not receipt.locked:
         return _Difference(f"{topic}: the topic was not closed properly")
+    if rows.rows and receipt.is_hollow:
+        return _Difference(f"{topic}: sent {rows.rows} rows, the platform stores nothing of it")
     pairs = (
         ("rows", rows.rows, receipt.row_count),
         ("first time in ns", rows.start_ns, receipt.start_ns),
@@ -192,25 +194,7 @@ def receipts_of(
     if topics is not None:
         wanted = {name: facts for name, facts in wanted.items() if name in topics}
     if all(facts.data.row_count is not None for facts in wanted.values()):
-        return {
-            name: TopicReceipt(
-                row_count=facts.data.row_count,
-                start_ns=facts.data.start_ns,
-                end_ns=facts.data.end_ns,
-                locked=facts.locked,
-                size_bytes=facts.size_bytes,
-            )
-            for name, facts in wanted.items()
-        }
+        return {name: TopicReceipt.of(facts) for name, facts in wanted.items()}
     # Most revisions tell the rows of a topic only by itself, or not at all.
-    return {
-        name: TopicReceipt(
-            row_count=topic.row_count,
-            start_ns=topic.timestamp_ns_min,
-            end_ns=topic.timestamp_ns_max,
-            locked=topic.is_locked,
-            size_bytes=topic.total_size_bytes,
-        )
-        for name, topic in handler.topic_handlers().items()
-        if name in wanted
-    }
+    handlers = handler.topic_handlers()
+    return {name: topic.receipt for name, topic in handlers.items() if name in wanted}

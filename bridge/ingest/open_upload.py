@@ -112,8 +112,6 @@ def is_whole(topic: TopicReport, receipt: TopicReceipt, remembered_rows: int | N
         remembered_rows: What was sent when the topic's stream was ended; None where that is
             unknown. It counts only where the platform reports no row count.
     """
-    rows = receipt.row_count if receipt.row_count is not None else remembered_rows
-    told = (receipt.start_ns, receipt.end_ns)
-    # Before G1.2 no times are reported.
-    same_times = None in told or told == (topic.start_ns, topic.end_ns)
-    return receipt.locked and rows == topic.messages_sent and same_times
+    rows = topic.messages_sent
+    known = receipt.row_count if receipt.row_count is not None else remembered_rows
+    return known == rows and receipt.holds(rows, topic.start_ns, topic.end_ns)

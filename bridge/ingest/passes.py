@@ -11,14 +11,16 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from bridge.bags import RecordingReader
+from bridge.bags import NOWHERE, RecordingReader
 from bridge.client import MosaicoClient
 from bridge.errors import DecodeError, RecordingChangedError
+from bridge.ingest.attachments import notes_on
 from bridge.ingest.batches import Batcher, Portion, chosen_messages
-from bridge.ingest.events import IngestEvents
+from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
-from bridge.ingest.report import FILTERED_REASON, TopicOutcome
+from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
 from bridge.ingest.sending import Sending, enter_written
 from bridge.ingest.topic_lanes import TopicLane, enter_skipped, kinds_of, plan_lanes
 from bridge.model import MessageBlock, MixedBlock
@@ -26,6 +28,9 @@ from bridge.model import MessageBlock, MixedBlock
 Take = Callable[[TopicLane, pa.RecordBatch], None]
 Expect = Callable[[TopicLane], None]
 Reopen = Callable[[], RecordingReader]
+
+MESSAGES_INTERVAL_S = 0.25
+"""How often the messages read are reported: with many topics a block has some of each."""
 
 
 class Passes:
@@ -128,6 +133,61 @@ class Passes:
             assert lane.writer is not None
             enter_written(lane, lane.writer)
 
+    def convert_all(self) -> Counter[int]:
+        """Convert everything as if it were sent, and keep nothing.
+
+        Returns:
+            Messages that came out of the files, by `Topic.index`.
+
+        Raises:
+            RecordingError: The recording cannot be read.
+        """
+        found: Counter[int] = Counter()
+
+        def counted(blocks: Iterable[MixedBlock]) -> Iterator[MixedBlock]:
+            for block in blocks:
+                rows = np.bincount(block.topics)
+                found.update({int(topic): int(rows[topic]) for topic in np.flatnonzero(rows)})
+                yield block
+
+        def take(lane: TopicLane, batch: pa.RecordBatch) -> None:
+            lane.report.messages_sent += batch.num_rows
+
+        blocks = counted(self.reader.mixed_blocks())
+        self._run(self.reader, blocks, self.lanes.values(), take, others=self._leave_out)
+        for lane in self.lanes.values():
+            if not lane.messages_read:
+                lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
+        return found
+
+    def account(self) -> None:
+        """Enter what the reader left out into the accounts of the topics, after the last block."""
+        strays = TopicReport(name="", msgtype="", outcome=TopicOutcome.SKIPPED)
+        for (index, reason), count in self.reader.tally.skipped.items():
+            topic = strays if index == NOWHERE else self.topics[index]
+            enter_skipped(topic, reason, count, self._events)
+        if strays.messages_skipped:
+            strays.reason = ", ".join(strays.messages_skipped)
+            self.topics.append(strays)
+        for topic in self.topics:
+            if topic.outcome is TopicOutcome.SKIPPED and not topic.messages_skipped:
+                # All files have been read and held nothing of it, so nothing is missing.
+                topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
+
+    def enter_rest(self, report: IngestReport) -> None:
+        """Enter what reading has left besides messages; to be called after the last block."""
+        tally = self.reader.tally
+        report.losses = list(tally.losses)
+        report.contradictions = dict(tally.contradictions)
+        report.messages_unverifiable = tally.unverified_messages
+        report.notes += notes_on(tally.extras)
+        report.notes += [
+            f"{topic.texts_changed} texts of {topic.name} hold U+0000, which the platform cannot "
+            "keep; it got U+FFFD there"
+            for topic in self.topics
+            if topic.texts_changed
+        ]
+
     def reset(self, topics: Iterable[int]) -> None:
         """Forget what a rehearsal found of some topics, so that they can be sent."""
         lanes, reports = plan_lanes(self.reader, self._options, self._events)
@@ -210,6 +270,8 @@ class Passes:
         wanted = np.zeros(len(self.topics), dtype=np.bool_)
         wanted[[lane.topic.index for lane in lanes]] = True
         seen = ~wanted
+        read = np.zeros(len(wanted), dtype=np.int64)
+        reported_s = time.monotonic()
         batcher = Batcher(self._options.batches, kinds=kinds_of(self.lanes, len(self.topics)))
         self._reported_bytes = 0
         for block in self._timed(blocks):
@@ -220,8 +282,13 @@ class Passes:
             for topic in map(int, np.flatnonzero((rows > 0) & ~seen)):
                 expect(self.lanes[topic])
             seen |= rows > 0
+            read += np.where(wanted, rows, 0)
+            if time.monotonic() - reported_s >= MESSAGES_INTERVAL_S:
+                self._report_messages(read)
+                reported_s = time.monotonic()
             for due in batcher.add(chosen_messages(block, wanted[block.topics])):
                 self._convert(due, take, observed)
+        self._report_messages(read)
         for due in batcher.flush():
             self._convert(due, take, observed)
             for topic in due.topics:
@@ -305,8 +372,53 @@ class Passes:
         reason = FILTERED_REASON if report.outcome is TopicOutcome.FILTERED else "no_decoder"
         enter_skipped(report, reason, messages, self._events)
 
+    def _report_messages(self, read: NDArray[np.int64]) -> None:
+        """Report the messages that were read of each topic, and forget them."""
+        for topic in map(int, np.flatnonzero(read)):
+            self._events.messages_read(topic=self.topics[topic].name, messages=int(read[topic]))
+        read[:] = 0
+
     def _report_progress(self, reader: RecordingReader, share: float) -> None:
         read_bytes = int(share * reader.bytes_read)
         if read_bytes > self._reported_bytes:
             self._events.read(recorded_bytes=read_bytes - self._reported_bytes)
             self._reported_bytes = read_bytes
+
+
+def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestReport, Counter[int]]:
+    """Find out what would become of a recording, without a platform; the reader is used up by it.
+
+    Returns:
+        The report of an ingest that loses nothing on the way to the platform, without names and
+        hashes; and the messages that came out of the files, by `Topic.index`.
+
+    Raises:
+        RecordingError: The recording cannot be read, or the options say that it fails.
+    """
+    passes = Passes(reader, options=options, events=NoEvents(), reopen=lambda: reader)
+    found = passes.convert_all()
+    passes.account()
+    report = IngestReport(
+        recording=str(reader.recording.path),
+        sequence="",
+        fingerprint="",
+        topics=passes.topics,
+        healthy=reader.healthy,
+        recorded_bytes=reader.recorded_bytes,
+        notes=list(reader.recording.notes),
+    )
+    passes.enter_rest(report)
+    return report, found
+
+
+def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
+    """Return what would become of every topic as far as its definition tells; reads no message.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    _, reports = plan_lanes(reader, options, NoEvents())
+    for report in reports:
+        if report.messages_recorded == 0:
+            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
+    return reports

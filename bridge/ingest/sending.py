@@ -26,9 +26,13 @@ from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
+    NotFoundError,
+    PlatformBusyError,
     RecordingError,
     ServerError,
     Trouble,
+    UploadGoneError,
+    VerificationError,
 )
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.open_upload import OpenUpload, got_on
@@ -322,6 +326,8 @@ class Sending:
     ) -> None:
         if error is not None:
             self._end_badly(error)
+            if isinstance(error, NotFoundError):
+                raise self._gone() from error
             return
         assert self.writer is not None
         try:
@@ -329,7 +335,16 @@ class Sending:
         except BaseException as late:
             # Whether the platform has heard of the commit, the next try finds out.
             self._end_badly(late)
+            if isinstance(late, NotFoundError):
+                raise self._gone() from late
             raise
+
+    def _gone(self) -> UploadGoneError:
+        return UploadGoneError(
+            f"{self._sequence} was deleted on the platform while it was sent",
+            resource=self._sequence,
+            hint="it is sent again from its start",
+        )
 
     def _end_badly(self, error: BaseException) -> None:
         writer = self.writer
@@ -338,6 +353,10 @@ class Sending:
             writer.abandon()
             return
         given_up = isinstance(error, BridgeError) and self._gives_up(error)
+        if isinstance(error, VerificationError) and not given_up:
+            # Also where it cannot be removed: the next try must not take it up.
+            self._upload = OpenUpload(sequence=self._sequence)
+            self._events.upload_changed(upload=self._upload)
         writer.on_error = self._options.on_error if given_up else OnErrorPolicy.Delete
         writer.__exit__(type(error), error, error.__traceback__)
 
@@ -346,8 +365,9 @@ class Sending:
         return (
             self._options.identity.resumes
             and isinstance(error, BridgeError)
-            # Where the recording is the trouble, the next try is about other content.
-            and not isinstance(error, RecordingError)
+            # Where the recording is the trouble, the next try is about other content. Where the
+            # platform holds something else than was sent, nothing of it can be built on.
+            and not isinstance(error, RecordingError | VerificationError)
             and not self._gives_up(error)
         )
 
@@ -356,9 +376,12 @@ class Sending:
         identity = self._options.identity
         if not identity.resumes:
             return identity.final
+        if isinstance(error, NotFoundError):
+            return False
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
         passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
+        passing = passing or isinstance(error, PlatformBusyError)
         return identity.final and not passing and not got_on(self._before, self._upload)
 
     def _open_expected(self, writer: SequenceWriter) -> None:
@@ -413,4 +436,6 @@ def enter_written(lane: TopicLane, writer: TopicWriter) -> None:
     lane.report.messages_sent = writer.rows_written
     lane.report.start_ns = writer.start_ns
     lane.report.end_ns = writer.end_ns
+    lane.report.texts_changed = writer.texts_changed
+    lane.report.row_bytes_max = writer.row_bytes_max
     lane.skip(OVERSIZE_REASON, writer.oversize)

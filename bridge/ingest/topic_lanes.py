@@ -13,9 +13,9 @@ from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
 from bridge.definitions import canonical_text, missing_definition_hint, parse_definition
-from bridge.errors import BridgeError, DefinitionError, RejectedError
+from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
 from bridge.ingest.batches import ALONE
-from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
 from bridge.mapping import (
@@ -121,25 +121,26 @@ def plan_lanes(
     taken: set[str] = set()
     types = _Types(options)
     lanes: dict[int, TopicLane] = {}
-    reports: list[TopicReport] = []
-    for topic in reader.topics:
-        report = TopicReport(
+    reports = [
+        TopicReport(
             name=topic.name,
             msgtype=topic.msgtype,
             outcome=TopicOutcome.SKIPPED,
             messages_recorded=topic.message_count,
         )
-        reports.append(report)
+        for topic in reader.topics
+    ]
+    # Counts are claims. Those that are said to be empty only come last when names are given.
+    for topic in sorted(reader.topics, key=lambda topic: topic.message_count == 0):
+        report = reports[topic.index]
         if not wanted.selects(topic.name):
             report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
-            continue
-        if topic.message_count == 0:
-            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
             continue
         try:
             lane = _lane(topic, report, reader, options, taken, events, types)
         except DefinitionError as error:
-            if options.topic_errors == "fail":
+            # Of a topic that is said to be empty nothing is missing, unless messages come up.
+            if options.topic_errors == "fail" and topic.message_count != 0:
                 raise
             report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
             continue
@@ -265,16 +266,10 @@ def _first_match(name: str, by_pattern: Mapping[str, Choice]) -> Choice | None:
     )
 
 
-def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
-    """Return what would become of every topic, without sending anything.
-
-    Raises:
-        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
-    """
-    _, reports = plan_lanes(reader, options, NoEvents())
-    return reports
-
-
 def is_the_topics_fault(error: BridgeError) -> bool:
-    """Return whether an error concerns one topic's content rather than the connection."""
-    return isinstance(error, RejectedError | DefinitionError)
+    """Return whether an error concerns one topic's content rather than the connection.
+
+    A topic that the platform does not know any more was deleted there, which is no fault of it.
+    """
+    missing = isinstance(error, NotFoundError)
+    return isinstance(error, RejectedError | DefinitionError) and not missing

@@ -10,6 +10,7 @@ from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicErr
 from bridge.errors import (
     BridgeError,
     OfflineError,
+    PlatformBusyError,
     ProtocolError,
     RefusedError,
     RejectedError,
@@ -37,7 +38,7 @@ def write(client: MosaicoClient, topic: str, *, batches: int = 3) -> SequenceWri
         ("refuse-create", RejectedError),
         ("refuse-put", RefusedError),
         ("reject-schema", RejectedError),
-        ("break", TransientError),
+        ("break", PlatformBusyError),
         ("early", TransientError),
         ("garbage-create", ProtocolError),
         ("other-create", ProtocolError),

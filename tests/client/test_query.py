@@ -14,7 +14,7 @@ from bridge.client import (
     Sequence,
     Topic,
 )
-from bridge.client.query import encode_query
+from bridge.client.query.query import encode_query
 from bridge.client.revisions import G1_0, G1_2, G2A, G2B, G2C, G2D, REVISIONS, Revision
 from bridge.embedded import EmbeddedServer
 from bridge.ontology import IMU, Condition, Image, Integer64, QueryError, RobotPath, String

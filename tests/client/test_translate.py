@@ -13,6 +13,7 @@ from bridge.errors import (
     BrokenLinkError,
     NotFoundError,
     OfflineError,
+    PlatformBusyError,
     PreconditionError,
     ProtocolError,
     RefusedError,
@@ -42,7 +43,7 @@ EXPECTED: dict[str, type[ServerError]] = {
     "FlightError": TransientError,
     "FlightInternalError": TransientError,
     "FlightServerError": TransientError,
-    "FlightTimedOutError": TransientError,
+    "FlightTimedOutError": PlatformBusyError,
     "FlightUnauthenticatedError": RefusedError,
     "FlightUnauthorizedError": RefusedError,
     "FlightUnavailableError": BrokenLinkError,
@@ -178,6 +179,38 @@ INTERNAL = "Flight returned internal error, with message: "
             NotFoundError,
         ),
         (flight.FlightInternalError("repository error :: not found"), NotFoundError),
+        (
+            flight.FlightInternalError("facade error :: repository error :: not found"),
+            NotFoundError,
+        ),
+        # Words of absence inside another error are no absence.
+        (
+            flight.FlightInternalError("store error :: Object at location a/b/data-0 not found"),
+            TransientError,
+        ),
+        (
+            flight.FlightInternalError("repository error :: relation topic_t not found in cache"),
+            TransientError,
+        ),
+        (pa.ArrowInvalid(INVALID + "Bad request: key not found in header."), RejectedError),
+        # Trouble of the platform's database.
+        (flight.FlightInternalError("backend error :: deadlock detected"), PlatformBusyError),
+        (
+            flight.FlightInternalError("pool timed out while waiting for an open connection"),
+            PlatformBusyError,
+        ),
+        (
+            flight.FlightInternalError("could not serialize access due to concurrent update"),
+            PlatformBusyError,
+        ),
+        (
+            flight.FlightInternalError("Internal error: database failure. See https://x/."),
+            PlatformBusyError,
+        ),
+        (
+            flight.FlightInternalError('invalid byte sequence for encoding "UTF8": 0x00'),
+            RejectedError,
+        ),
         (flight.FlightInternalError("sequence is locked"), PreconditionError),
         (
             flight.FlightInternalError("facade error :: sequence locked, unable to perform"),

@@ -61,6 +61,46 @@ class JournalView:
             offset,
         )
 
+    def browse(
+        self,
+        *,
+        states: Collection[State] | None = None,
+        text: str = "",
+        queue_at_ns: int | None = None,
+        limit: int,
+        offset: int = 0,
+    ) -> tuple[list[Entry], int]:
+        """List one page of recordings, and how many there are on all pages.
+
+        Args:
+            states: Only those in one of these states.
+            text: Only those with this in their name, path or sequence, whatever the case.
+            queue_at_ns: Order them as they will go from this moment (Unix nanoseconds): what may
+                be sent now, what is due later, what is not complete; else the last changed first.
+            limit: At most so many.
+            offset: Leave out so many at the start.
+        """
+        where, values = _state_filter(states)
+        if text:
+            where += " AND " if where else "WHERE "
+            where += (
+                "(instr(lower(name), lower(?)) OR instr(lower(CAST(path AS TEXT)), lower(?))"
+                " OR instr(lower(sequence), lower(?)))"
+            )
+            values += [text] * 3
+        order, moments = "changed_ns DESC, id DESC", []
+        if queue_at_ns is not None:
+            order = (
+                "state NOT IN ('ready', 'waiting'), max(due_ns, ?), "
+                f"interruptions > {INTERRUPTIONS_MAX}, priority, modified_ns, id"
+            )
+            moments = [queue_at_ns]
+        found = self._many(
+            f"{where} ORDER BY {order} LIMIT ? OFFSET ?", *values, *moments, limit, offset
+        )
+        (total,) = self._all(f"SELECT COUNT(*) FROM entries {where}", *values)[0]  # noqa: S608 - our own text
+        return found, int(total)
+
     def arrived_in(self, folder: Path, *, levels: Collection[str]) -> list[tuple[int, int, int]]:
         """List what is finalised and was seen in a folder: id, since when, size in bytes.
 

@@ -5,14 +5,16 @@ journal, clock or files.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from bridge.config import RetrySettings
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
 from bridge.errors import Trouble
 from bridge.ingest import IngestReport, said_before
+from bridge.units import SECOND_NS
 
 # A worker's deaths after which its recording is blamed; the attempt after the first runs alone.
 DEATHS_MAX = 2
@@ -27,8 +29,21 @@ STALLED = "Stalled"
 # Names of failures that count as the death of the worker.
 DEATHS = frozenset({WORKER_DIED, OUT_OF_MEMORY})
 
-# Names of failures that are about our own disk, and no attempt at anything.
+# Names of failures that are about our own disk, and no attempt at anything: what waits for room
+# comes back by itself, however long that takes.
 NO_ROOM = frozenset({"ScratchSpaceError"})
+
+# Names of failures after which everything is sent again, and which are no attempt either: what was
+# sent so far was deleted on the platform, or the disk gave no bytes for a moment.
+BEGIN_AGAIN = frozenset({"UploadGoneError", "UnreadableStorageError"})
+
+# Failures to read, at least so far from each other, after which the disk is believed.
+UNREADABLE_MAX = 5
+UNREADABLE_APART_S = 60.0
+# Names of failures that are about the platform's database, and no attempt for a while.
+DATABASE = frozenset({"PlatformBusyError"})
+# The fact of such a failure that says since when there has been nothing else, wall clock.
+SINCE_NS = "since_ns"
 
 # A failure that another bridge's work explains: looked at again when that may be over.
 BUSY_ELSEWHERE = "BusyElsewhereError"
@@ -90,28 +105,29 @@ def after_failure(
     *,
     began: bool,
     got_on: bool = False,
+    unreadable: int = 0,
+    now_ns: int = 0,
     noise: float | None = None,
 ) -> Decision:
     """Decide how to go on with a recording whose attempt failed.
 
     Args:
         entry: The recording as the journal has it.
-        failure: What happened.
+        failure: What happened; `dated`.
         retry: How often and when to try again.
         began: Whether the attempt had got as far as sending.
         got_on: Whether topics became whole that were not before; the count starts again then.
+        unreadable: How often its disk gave no bytes, times close to each other counted once.
+        now_ns: The time, wall clock.
         noise: For tests, instead of a random number in [-1, 1].
     """
     noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
+    wait_s = partial(backoff_s, retry=retry, noise=noise)
     attempts, interruptions, deaths = entry.attempts, entry.interruptions, entry.deaths
     state, reason, retry_in_s, pause = State.READY, failure.message, None, Pause.NONE
     if failure.error in DEATHS:
         deaths += 1
-        if deaths >= DEATHS_MAX:
-            state = State.QUARANTINED
-        else:
-            state, retry_in_s = State.WAITING, backoff_s(1, retry, noise=noise)
-            reason = f"{reason}; tried once more, alone"
+        state, retry_in_s, reason = _after_death(deaths, reason, wait_s(1))
     elif failure.trouble is Trouble.OFFLINE:
         pause = Pause.OFFLINE
         interruptions += began
@@ -119,18 +135,22 @@ def after_failure(
         pause = Pause.REFUSED
     elif failure.error in NO_ROOM:
         # It comes back by itself when there is room, however long that takes.
-        state, retry_in_s = State.WAITING, backoff_s(DOUBLINGS_MAX, retry, noise=noise)
-    elif failure.trouble is Trouble.REJECTED:
+        state, retry_in_s = State.WAITING, wait_s(DOUBLINGS_MAX)
+    elif failure.error in BEGIN_AGAIN:
+        interruptions += 1
+        state, retry_in_s, reason = _again(unreadable, reason, wait_s(interruptions))
+    elif failure.error in DATABASE and _trouble_s(failure, now_ns) < retry.database_s:
+        interruptions += 1
+        state, retry_in_s = State.WAITING, wait_s(interruptions)
+    elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
         attempts += 1
-        state = State.REJECTED
-    elif failure.trouble is Trouble.POISON:
-        attempts += 1
-        state = POISON_STATES.get(failure.error, State.QUARANTINED)
+        poison = POISON_STATES.get(failure.error, State.QUARANTINED)
+        state = State.REJECTED if failure.trouble is Trouble.REJECTED else poison
     else:
         attempts = 1 if got_on else attempts + 1
         if got_on or attempts < retry.attempts_max:
             doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
-            state, retry_in_s = State.WAITING, backoff_s(doublings, retry, noise=noise)
+            state, retry_in_s = State.WAITING, wait_s(doublings)
         else:
             state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
             reason = f"given up after {attempts} attempts: {reason}"
@@ -145,6 +165,33 @@ def after_failure(
     )
 
 
+def _after_death(deaths: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:
+    if deaths >= DEATHS_MAX:
+        return State.QUARANTINED, None, reason
+    return State.WAITING, wait_s, f"{reason}; tried once more, alone"
+
+
+def _again(unreadable: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:
+    if unreadable >= UNREADABLE_MAX:
+        return State.QUARANTINED, None, f"{reason}; so it was {unreadable} times, minutes apart"
+    return State.WAITING, wait_s, reason
+
+
+def dated(entry: Entry, failure: Failure, now_ns: int) -> Failure:
+    """Note in a failure of the platform's database since when there has been nothing else."""
+    if failure.error not in DATABASE:
+        return failure
+    before = entry.failure
+    goes_on = before is not None and before.error == failure.error
+    since_ns = before.facts.get(SINCE_NS, str(now_ns)) if goes_on and before else str(now_ns)
+    return replace(failure, facts={**failure.facts, SINCE_NS: since_ns})
+
+
+def _trouble_s(failure: Failure, now_ns: int) -> float:
+    # A clock that was set back counts as no time.
+    return max(0, now_ns - int(failure.facts.get(SINCE_NS, now_ns))) / SECOND_NS
+
+
 def after_success(report: IngestReport) -> tuple[State, str]:
     """Decide where a recording goes that is on the platform, and why."""
     unverifiable = report.messages_unverifiable
@@ -154,13 +201,5 @@ def after_success(report: IngestReport) -> tuple[State, str]:
     if report.complete:
         proof = f"verified: {report.verification}"
         return State.FINALISED, f"{report.messages_sent} messages on the platform, {proof}{aside}"
-    lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
-    parts = [f"{report.messages_sent} messages on the platform"]
-    if report.messages_skipped:
-        parts.append(f"{report.messages_skipped} left out")
-    if lost_bytes:
-        parts.append(f"{lost_bytes} bytes unreadable")
-    if not report.healthy:
-        parts.append("the recorder did not close the recording")
-    parts += report.missing
-    return State.PARTIAL, ", ".join(parts) + aside
+    why = "; ".join(report.shortfalls)
+    return State.PARTIAL, f"{report.messages_sent} messages on the platform, in part: {why}{aside}"

@@ -149,7 +149,7 @@ def test_every_alert_tells_what_to_do() -> None:
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
         assert rule["annotations"]["summary"].startswith("{{ $labels.instance }}: ")
         page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-        assert page == "docs/operations.md"
+        assert page == "http://{{ $labels.instance }}/docs/operations.md"
         assert anchor in anchors(), anchor
 
 

@@ -15,9 +15,11 @@ from bridge.daemon.work.outcome import (
     OUT_OF_MEMORY,
     STALLED,
     WORKER_DIED,
+    Decision,
     Pause,
     after_failure,
     backoff_s,
+    dated,
 )
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting, choose
 from bridge.errors import Trouble
@@ -57,6 +59,30 @@ class Listener:
 def entry(**changes: object) -> Entry:
     fields = dict.fromkeys(Entry.__dataclass_fields__, 0)
     return Entry(**{**fields, "state": State.SENDING, **changes})  # type: ignore[arg-type]
+
+
+def test_trouble_of_the_platforms_database_costs_no_attempt_for_an_hour() -> None:
+    """Again after a growing pause, as long as there is nothing else; then it counts after all."""
+    deadlock = Failure(error="PlatformBusyError", message="deadlock", trouble=Trouble.TRANSIENT)
+    started_ns = 5_000_000_000_000
+    minute_ns = 60_000_000_000
+
+    def after(before: Failure | None, minutes: int, **fields: object) -> tuple[Failure, Decision]:
+        now_ns = started_ns + minutes * minute_ns
+        one = entry(failure=before, attempts=2, **fields)
+        failure = dated(one, deadlock, now_ns)
+        return failure, after_failure(one, failure, RETRY, began=True, now_ns=now_ns, noise=0.0)
+
+    first, decision = after(None, 0)
+    assert (decision.state, decision.attempts, decision.retry_in_s) == (State.WAITING, 2, 1.0)
+    again, decision = after(first, 59, interruptions=2)
+    assert (decision.state, decision.attempts, decision.retry_in_s) == (State.WAITING, 2, 4.0)
+    _, decision = after(again, 61)
+    assert (decision.state, decision.attempts) == (State.REJECTED, 3)
+    # Something else in between begins the hour again, and so does a clock that was set back.
+    other = Failure(error="TransientError", message="other", trouble=Trouble.TRANSIENT)
+    assert after(other, 61)[1].state is State.WAITING
+    assert after(first, -600)[1].state is State.WAITING
 
 
 @pytest.mark.parametrize(

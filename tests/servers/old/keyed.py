@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from tests.servers.old.server import Json, OldServer
+from tests.servers.old.shelf import Shelf
 
 
 class KeyedServer(OldServer):
@@ -39,6 +40,7 @@ class KeyedServer(OldServer):
         texts = {
             "not found": "facade error :: repository error :: backend error :: no rows returned "
             "by a query that expected to return at least one row",
+            "nul": 'backend error :: invalid byte sequence for encoding "UTF8": 0x00',
             "no data": "facade error :: missing data :: unable to compute optimal batch size",
         }
         return flight.FlightInternalError(texts.get(kind, text))
@@ -51,7 +53,7 @@ class KeyedServer(OldServer):
         if action.type not in self.actions:
             text = f"action error :: no available action for string `{action.type}`"
             raise flight.FlightInternalError(text)
-        response = self.actions[action.type](json.loads(action.body.to_pybytes()))
+        response = self.act(action)
         if response is None:
             yield b'{"action":"empty"}'
         else:
@@ -106,15 +108,20 @@ class KeyedServer(OldServer):
         return {"key": topic["key"]}
 
     def topic_delete(self, request: Json) -> None:
+        """Delete a topic; the files of all topics below it lie in its folder, and go with it."""
         if self.topic(request["name"])["locked"]:
             raise self.fail("locked", "sequence is locked")
+        for below in self.topics_of(request["name"]).values():
+            below["batches"].clear()
         del self.topics[request["name"]]
 
     def topic_system_info(self, request: Json) -> Json:
+        """Describe a topic; the files of topics below it count as its own."""
         topic = self.topic(request["name"])
+        counted = [topic, *self.topics_of(request["name"]).values()]
         return {
-            "chunks_number": len(topic["batches"]),
-            "total_size_bytes": self.size(topic),
+            "chunks_number": sum(len(one["batches"]) for one in counted),
+            "total_size_bytes": sum(map(self.size, counted)),
             "is_locked": topic["locked"],
             "created_datetime": topic["created"],
         }
@@ -143,6 +150,8 @@ class KeyedServer(OldServer):
             else json.loads(descriptor.command)
         )
         locator = request["resource_locator"]
+        if not self.faults.looked_up():
+            raise flight.FlightInternalError("repository error :: not found")
         if locator in self.sequences:
             metadata = self.schema_metadata("sequence", self.sequences[locator])
             schema = pa.schema([], metadata=metadata)
@@ -186,3 +195,10 @@ class KeyedServer(OldServer):
         if topic["key"] != key:
             raise self.fail("key", "bad key")
         self.receive(context, topic, reader, "no data received")
+
+    def end(self, topic: Json, batches: Shelf) -> None:
+        """Take what came, unless another topic of the tag ends at the same moment."""
+        with self.faults.ending(topic["properties"]["ontology_tag"]) as together:
+            if self.faults.end_s and together > 1:
+                raise flight.FlightInternalError("backend error :: deadlock detected")
+            super().end(topic, batches)

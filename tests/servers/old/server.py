@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import flight
 
+from tests.servers.old.faults import POOL_TIMED_OUT, Faults, extreme_texts, holds_nul
 from tests.servers.old.shelf import Shelf
 
 Json = dict[str, Any]
@@ -40,6 +41,7 @@ class OldServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
         self.topics: dict[str, Json] = {}
         self.notifications: list[Json] = []
         self.queries: list[Json] = []
+        self.faults = Faults()
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
@@ -81,6 +83,8 @@ class OldServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
         if not topic["batches"]:
             return None
         times = pa.Table.from_batches(topic["batches"]).column("timestamp_ns")
+        if not len(times):
+            return None
         return pc.min(times).as_py(), pc.max(times).as_py()
 
     def size(self, topic: Json) -> int:
@@ -157,16 +161,38 @@ class OldServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
     def more_schema_metadata(self, _topic: Json, _table: pa.Table) -> Json:
         return {}
 
+    def act(self, action: Any) -> Any:
+        """Do an action that has one answer, with what may go wrong around it."""
+        request = json.loads(action.body.to_pybytes())
+        if not self.faults.looked_up():
+            raise self.fail("database", POOL_TIMED_OUT)
+        if holds_nul(request):
+            raise self.fail("nul", "")
+        response = self.actions[action.type](request)
+        self.faults.lose_answer(action.type)
+        return response
+
     def receive(self, context: Any, topic: Json, reader: Any, empty_message: str) -> None:
         field = reader.schema.field("timestamp_ns")
         assert field.type == pa.int64()
+        batches = Shelf(self.folder)
         for chunk in reader:
             if chunk.data is None:
                 raise self.fail("aborted", empty_message)
-            topic["batches"].append(chunk.data)
-        if not context.is_cancelled():
-            topic["locked"] = True
-            topic["completed_ns"] = time.time_ns()
+            batches.append(chunk.data)
+        if context.is_cancelled():
+            return
+        self.end(topic, batches)
+        topic["locked"] = True
+        topic["completed_ns"] = time.time_ns()
+        self.faults.lose_verdict()
+
+    def end(self, topic: Json, batches: Shelf) -> None:
+        """Take what a put has brought: it takes the place of what an earlier one did."""
+        texts = (text for batch in batches for column in batch for text in extreme_texts(column))
+        if any(map(holds_nul, texts)):
+            raise self.fail("nul", "")
+        topic["batches"] = batches
 
     def found(self, request: Json, name_field: str) -> dict[str, list[str]]:
         """Evaluate the equality of names and `$gt` on top-level columns, which tests need."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import flight
 
 from tests.servers.old.server import Json, OldServer
+from tests.servers.old.shelf import Shelf
 
 
 class SessionServer(OldServer):
@@ -43,6 +44,8 @@ class SessionServer(OldServer):
         )
 
     def fail(self, kind: str, text: str) -> Any:
+        if kind in {"database", "nul"}:
+            return flight.FlightInternalError("Internal error: database failure. See ...")
         if kind == "not found":
             return pa.lib.ArrowKeyError(" not found.")
         if kind == "aborted":
@@ -62,7 +65,7 @@ class SessionServer(OldServer):
         if action.type not in self.actions:
             text = f"Bad request: no available action for string `{action.type}`."
             raise pa.ArrowInvalid(text)
-        response = self.actions[action.type](json.loads(action.body.to_pybytes()))
+        response = self.act(action)
         yield json.dumps({"action": action.type, "response": response}).encode()
 
     def clusterize(self, request: Json) -> list[tuple[int, int]]:
@@ -149,7 +152,9 @@ class SessionServer(OldServer):
 
     def topic_create(self, request: Json) -> Json:
         _, session = self.session(request["session_uuid"])
-        topic = self.new_topic(request, request["locator"], session=session["uuid"])
+        topic = self.new_topic(
+            request, request["locator"], session=session["uuid"], uploading=False
+        )
         return {"uuid": topic["key"]}
 
     def topic_delete(self, request: Json) -> None:
@@ -177,9 +182,12 @@ class SessionServer(OldServer):
             raise pa.ArrowInvalid("Unsupported descriptor.")
         request = json.loads(descriptor.command)
         locator = request["resource_locator"]
+        if not self.faults.looked_up():
+            raise self.fail("database", "")
         if "/" in locator:
             topic = self.topic(locator)
-            fields = list(topic["batches"][0].schema) if topic["batches"] else []
+            is_known = topic["batches"] and "schema" not in self.faults.masked
+            fields = list(topic["batches"][0].schema) if is_known else []
             schema = pa.schema(fields, metadata=self.schema_metadata("topic", topic))
             return flight.FlightInfo(schema, descriptor, [self.endpoint(locator, request)])
         sequence = self.sequence(locator)
@@ -208,7 +216,7 @@ class SessionServer(OldServer):
 
     def endpoint(self, locator: str, request: Json) -> flight.FlightEndpoint:
         topic = self.topics[locator]
-        span = self.span(topic)
+        span = None if "interval" in self.faults.masked else self.span(topic)
         info = {
             "chunks_number": len(topic["batches"]),
             "total_bytes": self.size(topic),
@@ -242,4 +250,13 @@ class SessionServer(OldServer):
             raise flight.FlightUnauthorizedError(
                 "Unauthorized: received uuid does not match the topic uuid."
             )
+        if topic["locked"] or topic["uploading"]:
+            done = "has already been uploaded and finalized"
+            state = done if topic["locked"] else "is already uploading data"
+            raise pa.ArrowInvalid(f"Topic `{command['resource_locator']}` {state}.")
+        topic["uploading"] = True
         self.receive(context, topic, reader, "Unsupported stream message, stream aborted.")
+
+    def end(self, topic: Json, batches: Shelf) -> None:
+        with self.faults.ending(topic["properties"]["ontology_tag"]):
+            super().end(topic, batches)

@@ -19,9 +19,13 @@ class Shelf(Sequence[pa.RecordBatch]):
         self._store = Store(folder)
         self._paths: list[Path] = []
         self._schema = pa.schema([])
+        self._empties = 0
 
     def append(self, batch: pa.RecordBatch) -> None:
         self._schema = batch.schema
+        if not batch.num_rows:
+            self._empties += 1
+            return
         nothing = (0, 0, 0, None, None)
         state, key = TopicState.UPLOADING, str(uuid.uuid4())
         topic = TopicRecord(
@@ -33,8 +37,12 @@ class Shelf(Sequence[pa.RecordBatch]):
         if segment is not None:
             self._paths.append(self._store.path(topic, segment.number))
 
+    def clear(self) -> None:
+        """Lose the files."""
+        self._paths, self._empties = [], 0
+
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._paths) + self._empties
 
     @overload
     def __getitem__(self, index: int) -> pa.RecordBatch: ...
@@ -43,6 +51,8 @@ class Shelf(Sequence[pa.RecordBatch]):
     def __getitem__(self, index: int | slice) -> pa.RecordBatch | list[pa.RecordBatch]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
+        if len(self._paths) <= index < len(self):
+            return pa.RecordBatch.from_pylist([], schema=self._schema)
         with TopicReader([self._paths[index]]) as reader:
             rows = sum(chunk.rows for chunk in reader.chunks)
             table = pa.concat_tables(reader.in_order(Window(), rows_max=rows))

@@ -7,8 +7,8 @@ from typing import Any
 from bridge.client.catalog import Window
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator
-from bridge.client.query import QuerySequence, QueryTopic, Topic, encode_conditions
-from bridge.client.query import Sequence as SequenceFields
+from bridge.client.query.query import QuerySequence, QueryTopic, Topic, encode_conditions
+from bridge.client.query.query import Sequence as SequenceFields
 from bridge.client.revisions import Revision
 from bridge.errors import ProtocolError
 from bridge.ontology import Condition, QueryError

@@ -1,0 +1,1 @@
+"""Queries: built, spelt for a revision, and what they find."""

@@ -1,0 +1,144 @@
+"""Text that the platform can keep: without U+0000, which PostgreSQL refuses.
+
+The platform stores names, metadata and notifications as text of its database, and so does it with
+the smallest and the largest text of each batch. One NUL in a frame id would cost a whole topic, so
+it is replaced before it is sent.
+"""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NUL = "\x00"
+REPLACEMENT = "\ufffd"
+
+_STRINGS = (pa.types.is_string, pa.types.is_large_string)
+# In JSON, where a backslash that is meant as one is doubled.
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def clean_json(text: str) -> str:
+    """Replace NUL in a JSON text, as `json.dumps` escapes it."""
+    return _ESCAPED_NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+
+
+def nul_count(value: Any) -> int:
+    """Count the NULs in a JSON value; 0 for what cannot be JSON."""
+    try:
+        return len(_ESCAPED_NUL.findall(json.dumps(value)))
+    except (TypeError, ValueError):
+        return 0
+
+
+def clean_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+    """Replace NUL in every text of a batch.
+
+    Costs a look at the texts' bytes; what has none is given back as it is.
+
+    Returns:
+        The batch, and how many of its texts were changed.
+    """
+    columns = batch.columns
+    dirty = [has_text(column.type) and _holds_nul(column) for column in columns]
+    if not any(dirty):
+        return batch, 0
+    cleaned = [
+        _cleaned(column) if is_dirty else (column, 0)
+        for column, is_dirty in zip(columns, dirty, strict=True)
+    ]
+    changed = sum(count for _, count in cleaned)
+    return pa.record_batch([column for column, _ in cleaned], schema=batch.schema), changed
+
+
+@cache
+def has_text(kind: pa.DataType) -> bool:
+    """Whether values of a type are texts, or hold some."""
+    if _is_text(kind):
+        return True
+    if pa.types.is_dictionary(kind):
+        return has_text(kind.value_type)
+    return any(has_text(kind.field(index).type) for index in range(kind.num_fields))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_kind(kind) for is_kind in _STRINGS) or pa.types.is_string_view(kind)
+
+
+def _holds_nul(array: pa.Array) -> bool:
+    """Look for NUL; may see one in a value that a null hides, which costs a needless copy."""
+    if not len(array) or not has_text(array.type):
+        return False
+    return _bytes_hold_nul(array) if _is_text(array.type) else any(map(_holds_nul, _parts(array)))
+
+
+def _parts(array: pa.Array) -> list[pa.Array]:
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return [array.dictionary]
+    if pa.types.is_struct(kind):
+        return [array.field(index) for index in range(kind.num_fields)]
+    return [array.keys, array.items] if pa.types.is_map(kind) else [array.flatten()]
+
+
+def _bytes_hold_nul(array: pa.Array) -> bool:
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.large_string())
+    _, offsets, content = array.buffers()
+    if content is None or not content.size:
+        return False
+    width = np.int64 if pa.types.is_large_string(array.type) else np.int32
+    bounds = np.frombuffer(offsets, width)[array.offset : array.offset + len(array) + 1]
+    part = np.frombuffer(content, np.uint8)[bounds[0] : bounds[-1]]
+    return bool(len(part)) and not part.all()
+
+
+def _cleaned(array: pa.Array) -> tuple[pa.Array, int]:
+    kind = array.type
+    if not _holds_nul(array):
+        return array, 0
+    if _is_text(kind):
+        plain = array.cast(pa.large_string())
+        changed = pc.sum(pc.match_substring(plain, NUL)).as_py() or 0
+        return pc.replace_substring(plain, NUL, REPLACEMENT).cast(kind), changed
+    if pa.types.is_dictionary(kind):
+        values, changed = _cleaned(array.dictionary)
+        return pa.DictionaryArray.from_arrays(array.indices, values, ordered=kind.ordered), changed
+    if pa.types.is_struct(kind):
+        parts = [_cleaned(array.field(index)) for index in range(kind.num_fields)]
+        made = pa.StructArray.from_arrays(
+            [part for part, _ in parts], fields=list(kind), mask=array.is_null()
+        )
+        return made, sum(changed for _, changed in parts)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _cleaned_lists(array)
+    # Fixed lists and maps of texts, which no model has: value by value.
+    rows = array.to_pylist()
+    changed = nul_count(rows)
+    return pa.array(_cleaned_value(rows), kind), changed
+
+
+def _cleaned_lists(array: pa.Array) -> tuple[pa.Array, int]:
+    kind = array.type
+    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+    values, changed = _cleaned(array.values.slice(first, last - first))
+    offsets = pc.subtract(array.offsets, pa.scalar(first, array.offsets.type))
+    maker = pa.LargeListArray if pa.types.is_large_list(kind) else pa.ListArray
+    mask = array.is_null() if array.null_count else None
+    return maker.from_arrays(offsets, values, type=kind, mask=mask), changed
+
+
+def _cleaned_value(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace(NUL, REPLACEMENT)
+        case dict():
+            return {_cleaned_value(key): _cleaned_value(part) for key, part in value.items()}
+        case list() | tuple():
+            return type(value)(_cleaned_value(part) for part in value)
+        case _:
+            return value
