@@ -339,7 +339,7 @@ def test_topics_that_are_converted_together_come_out_as_if_alone(
             assert handler is not None
             found.append(
                 (
-                    [replace(topic, arrow_bytes=0) for topic in report.topics],
+                    [replace(topic, arrow_bytes=0, row_bytes_max=0) for topic in report.topics],
                     {topic: handler.topic_handler(topic).table() for topic in handler.topics},
                     {topic: handler.topic_handler(topic).user_metadata for topic in handler.topics},
                 )
