@@ -264,7 +264,7 @@ class Connection:
         schema: pa.Schema,
         *,
         resource: str,
-        compression: str | None = None,
+        compression: str,
     ) -> PutStream:
         """Open a put stream; the server judges it only at `PutStream.finish`.
 
@@ -272,12 +272,11 @@ class Connection:
             descriptor: What the stream starts with.
             schema: That of all its batches.
             resource: What it is about, for errors.
-            compression: Compression of the bodies; by default what is settled for the connection.
+            compression: Compression of the bodies: `lz4`, `zstd` or empty.
         """
         self.require_open()
-        codec = self.body_compression.settled() if compression is None else compression
         channel = self._claim_channel()
-        write_options = pa.ipc.IpcWriteOptions(compression=codec or None)
+        write_options = pa.ipc.IpcWriteOptions(compression=compression or None)
         options = flight.FlightCallOptions(write_options=write_options)
         watched = self.watch.stream(resource)
         try:
@@ -290,7 +289,7 @@ class Connection:
             self._open_puts.discard(stream)
             self._release(channel, watched)
 
-        stream = PutStream(writer=writer, watched=watched, on_end=end)
+        stream = PutStream(writer=writer, watched=watched, on_end=end, compression=compression)
         self._open_puts.add(stream)
         return stream
 

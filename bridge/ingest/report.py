@@ -78,6 +78,7 @@ class TopicReport:
             knows; the definition is suspect.
         texts_changed: Texts in which U+0000 was replaced by U+FFFD, because the platform cannot
             keep it.
+        compression: How that was compressed on the wire: `lz4`, `zstd`, or empty.
         arrow_bytes: Size of what was sent, as Arrow IPC before body compression.
         batches: Number of batches, each a chunk on the platform.
         row_bytes_max: The largest row sent, as Arrow.
@@ -97,6 +98,7 @@ class TopicReport:
     noted: dict[str, dict[str, int]] = field(default_factory=dict)
     messages_leftover: int = 0
     texts_changed: int = 0
+    compression: str = ""
     arrow_bytes: int = 0
     batches: int = 0
     row_bytes_max: int = 0

@@ -437,5 +437,6 @@ def enter_written(lane: TopicLane, writer: TopicWriter) -> None:
     lane.report.start_ns = writer.start_ns
     lane.report.end_ns = writer.end_ns
     lane.report.texts_changed = writer.texts_changed
+    lane.report.compression = writer.compression
     lane.report.row_bytes_max = writer.row_bytes_max
     lane.skip(OVERSIZE_REASON, writer.oversize)
