@@ -1,11 +1,18 @@
 """The files of a recording put together: their channels become topics, their metadata one table."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
-from bridge.bags.container import Channel
-from bridge.model import Definition, Topic
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.container import Channel, MixedChannels
+from bridge.model import Definition, MessageBlock, MixedBlock, Topic
 
 Resolve = Callable[[str], Definition | None]
 
@@ -143,3 +150,127 @@ def _embedded_documents(metadata: Mapping[str, object]) -> Iterable[str]:
         yield notes
     elif isinstance(notes, list | tuple):
         yield from (note for note in notes if isinstance(note, str))
+
+
+LATCHED = re.compile(r"durability:\s*(1\b|transient_local)|latching: true")
+"""In QoS profiles as recorded: a subscriber that comes late gets what was published before."""
+
+REPEATED = "repeated_latched"
+"""Why a message is left out that a recorder wrote once more at the start of a split."""
+
+REPEATED_KEPT = "latched messages that the recorder repeated at the start of a split"
+
+REPEATED_MAX = 128
+"""How many of the last messages of a topic are known again."""
+
+
+class Repeats:
+    """Recognises latched messages that a recorder wrote again at the start of a later split.
+
+    `ros2 bag record --repeat-transient-local` starts each split with the last messages of chosen
+    topics, so that it can be used alone. They carry the time of the last message before the split,
+    not their own. So a message is a repeat when its topic is latched, its bytes are those of one of
+    the topic's last messages, nothing else came on its topic since the
+    split, and its time is no later than the end of that split.
+    """
+
+    def __init__(self, topics: Iterable[Topic], *, keep: bool) -> None:
+        """Take the topics of all files, and whether repeats are only counted."""
+        self.kept = 0
+        self.left_out: Counter[int] = Counter()
+        self._keep = keep
+        latched = [topic.index for topic in topics if LATCHED.search(topic.qos)]
+        self._recent = {topic: deque[bytes](maxlen=REPEATED_MAX) for topic in latched}
+        self._leading: set[int] = set()
+        self._last_ns: int | None = None
+        self._reached_ns: int | None = None
+
+    def start_file(self) -> None:
+        """Go on to the next file."""
+        self._last_ns = self._reached_ns
+        self._leading = set(self._recent) if self._last_ns is not None else set()
+
+    def left(self, block: MixedBlock) -> Iterator[MixedBlock]:
+        """Yield what is left of a block without the repeats, which are counted; at most one."""
+        if not len(block.topics):
+            return
+        self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
+        keep = np.ones(len(block.topics), dtype=np.bool_)
+        for topic in self._recent:
+            first, behind = map(int, np.searchsorted(block.topics, [topic, topic + 1]))
+            if first == behind:
+                continue
+            repeats = self.count_leading(_part(block, topic, slice(first, behind)))
+            if self._keep:
+                self.kept += repeats
+            elif repeats:
+                self.left_out[topic] += repeats
+                keep[first : first + repeats] = False
+        if keep.all():
+            yield block
+        elif keep.any():
+            yield replace(
+                block,
+                topics=block.topics[keep],
+                log_times_ns=block.log_times_ns[keep],
+                starts=block.starts[keep],
+                ends=block.ends[keep],
+            )
+
+    def count_leading(self, block: MessageBlock) -> int:
+        """Count the repeats at the start of a block, and remember the rest of it.
+
+        Costs a hash of some messages.
+        """
+        recent = self._recent.get(block.topic)
+        if recent is None:
+            return 0
+        repeats = 0
+        if block.topic in self._leading:
+            known = set(recent)
+            limit = min(len(block.starts), REPEATED_MAX)
+            while repeats < limit and self._is_repeat(block, repeats, known):
+                repeats += 1
+            if repeats < len(block.starts):
+                self._leading.discard(block.topic)
+        for row in range(max(repeats, len(block.starts) - REPEATED_MAX), len(block.starts)):
+            recent.append(_digest(block, row))
+        return repeats
+
+    def _is_repeat(self, block: MessageBlock, row: int, known: set[bytes]) -> bool:
+        assert self._last_ns is not None, "there is a file before"
+        return block.log_times_ns[row] <= self._last_ns and _digest(block, row) in known
+
+
+def _digest(block: MessageBlock, row: int) -> bytes:
+    payload = block.data[block.starts[row] : block.ends[row]].tobytes()
+    return hashlib.sha256(payload).digest()
+
+
+def mixed_topics(topics: NDArray[np.int64], block: MessageBlock | MixedChannels) -> MixedBlock:
+    """Sort messages by topic, where several channels of a file are one."""
+    times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
+    if (np.diff(topics) < 0).any():
+        order = np.argsort(topics, kind="stable")
+        topics, times_ns = topics[order], times_ns[order]
+        starts, ends = starts[order], ends[order]
+    return MixedBlock(
+        topics=topics, log_times_ns=times_ns, data=block.data, starts=starts, ends=ends
+    )
+
+
+def by_topic(block: MixedBlock) -> Iterator[MessageBlock]:
+    """Yield a block for each topic, in order; nothing is copied."""
+    edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
+    for first, last in pairwise(edges.tolist()):
+        yield _part(block, int(block.topics[first]), slice(first, last))
+
+
+def _part(block: MixedBlock, topic: int, rows: slice) -> MessageBlock:
+    return MessageBlock(
+        topic=topic,
+        log_times_ns=block.log_times_ns[rows],
+        data=block.data,
+        starts=block.starts[rows],
+        ends=block.ends[rows],
+    )

@@ -3,16 +3,15 @@
 import errno
 import resource
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bridge.bags.compression import (
     decompress_messages,
@@ -31,7 +30,17 @@ from bridge.bags.container import (
 from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
 from bridge.bags.mcap.reader import McapReader
-from bridge.bags.merging import Resolve, distro_of, merge_channels, merged_metadata
+from bridge.bags.merging import (
+    REPEATED,
+    REPEATED_KEPT,
+    Repeats,
+    Resolve,
+    by_topic,
+    distro_of,
+    merge_channels,
+    merged_metadata,
+    mixed_topics,
+)
 from bridge.bags.metadata import read_hints
 from bridge.bags.rosbag1.reader import open_rosbag1
 from bridge.bags.source import FileSource
@@ -50,7 +59,6 @@ from bridge.model import (
     Topic,
 )
 
-AnyBlock = TypeVar("AnyBlock", MessageBlock, MixedBlock)
 DESCRIPTORS_PER_FILE = 4
 """The file itself, and what SQLite or a working copy add to it."""
 
@@ -104,7 +112,7 @@ class RecordingReader:
         self._losses = losses
         self._stack = stack
         self._late_losses: list[Loss] = []
-        self._undecompressed: Counter[tuple[int, str]] = Counter()
+        self._left_out: Counter[tuple[int, str]] = Counter()
         self._limits = limits
         mode = str(recording.hints.get("compression_mode") or "")
         self._compressed_messages = mode.upper() == "MESSAGE"
@@ -122,6 +130,9 @@ class RecordingReader:
             for opened in files
         )
         self.topics: tuple[Topic, ...] = table.topics
+        self._repeats = Repeats(
+            table.topics if len(files) > 1 else (), keep=limits.repeated_latched == "keep"
+        )
         self._topic_of = table.by_file
 
     @property
@@ -129,8 +140,12 @@ class RecordingReader:
         """What could not be read or was skipped so far, of all files together."""
         tally = ReadTally(
             losses=[*self._losses, *self._late_losses],
-            skipped=self._undecompressed.copy(),
+            skipped=self._left_out.copy(),
         )
+        if self._repeats.kept:
+            tally.extras[REPEATED_KEPT] += self._repeats.kept
+        for topic, count in self._repeats.left_out.items():
+            tally.skipped[topic, REPEATED] += count
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             # Readers of working copies know those by their own names.
             tally.losses += [
@@ -196,7 +211,7 @@ class RecordingReader:
             RecordingChangedError: A file changed since it was opened; nothing of it is to be
                 believed.
         """
-        return self._read(self._blocks_of)
+        return (block for mixed in self.mixed_blocks() for block in by_topic(mixed))
 
     def mixed_blocks(self) -> Iterator[MixedBlock]:
         """Yield the same messages, those of many topics together where they lie so.
@@ -204,15 +219,13 @@ class RecordingReader:
         Raises:
             RecordingChangedError: As `blocks`.
         """
-        return self._read(self._mixed_blocks_of)
-
-    def _read(
-        self, blocks_of: Callable[[StorageFile, Sequence[int]], Iterator[AnyBlock]]
-    ) -> Iterator[AnyBlock]:
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             self._current = opened
+            self._repeats.start_file()
             try:
-                yield from blocks_of(opened, topic_of)
+                for mixed in opened.container.mixed_blocks():
+                    for block in self._merged(mixed, topic_of):
+                        yield from self._repeats.left(block)
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -221,21 +234,13 @@ class RecordingReader:
             self._current = None
             self._done_bytes += opened.source.size_bytes
 
-    def _blocks_of(self, opened: StorageFile, topic_of: Sequence[int]) -> Iterator[MessageBlock]:
-        for block in opened.container.blocks():
-            yield from self._messages(block, topic_of[block.channel])
-
-    def _mixed_blocks_of(
-        self, opened: StorageFile, topic_of: Sequence[int]
-    ) -> Iterator[MixedBlock]:
-        topic_by_channel = np.asarray(topic_of, dtype=np.int64)
-        for mixed in opened.container.mixed_blocks():
-            if self._compressed_messages or has_compressed(mixed):
-                for block in mixed.by_channel():
-                    for one in self._messages(block, topic_of[block.channel]):
-                        yield _mixed(np.full(len(one.starts), one.topic), one)
-            else:
-                yield _mixed(topic_by_channel[mixed.channels], mixed)
+    def _merged(self, mixed: MixedChannels, topic_of: Sequence[int]) -> Iterator[MixedBlock]:
+        if self._compressed_messages or has_compressed(mixed):
+            for block in mixed.by_channel():
+                for one in self._messages(block, topic_of[block.channel]):
+                    yield mixed_topics(np.full(len(one.starts), one.topic), one)
+        else:
+            yield mixed_topics(np.asarray(topic_of, dtype=np.int64)[mixed.channels], mixed)
 
     def _messages(self, block: ChannelBlock, topic: int) -> Iterator[MessageBlock]:
         """Decompress payloads where each is compressed by itself, which no name shows."""
@@ -256,7 +261,7 @@ class RecordingReader:
                 ends=one.ends,
             )
         for reason, count in dropped.items():
-            self._undecompressed[topic, reason] += count
+            self._left_out[topic, reason] += count
 
     def hash_files(self) -> FileHashes:
         """Start taking the SHA-256 of every file in the background; closing gives it up."""
@@ -273,18 +278,6 @@ class RecordingReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _mixed(topics: NDArray[np.int64], block: MessageBlock | MixedChannels) -> MixedBlock:
-    """Sort messages by topic, where several channels of a file are one."""
-    times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
-    if (np.diff(topics) < 0).any():
-        order = np.argsort(topics, kind="stable")
-        topics, times_ns = topics[order], times_ns[order]
-        starts, ends = starts[order], ends[order]
-    return MixedBlock(
-        topics=topics, log_times_ns=times_ns, data=block.data, starts=starts, ends=ends
-    )
 
 
 def open_recording(

@@ -377,9 +377,11 @@ class EmptiedFolders:
 
     def __init__(self, journal: Journal, *, watched: Path) -> None:
         self._watched = watched
-        self._folders: set[Path] = set()
-        for entry in journal.recordings(states={State.DISPOSED}):
-            self.note(entry)
+        self._folders = {
+            folder
+            for folder in journal.folders_of_disposed_splits()
+            if folder.is_relative_to(watched)
+        }
 
     def note(self, entry: Entry) -> None:
         """Take note that a recording was disposed of."""

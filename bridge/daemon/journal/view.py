@@ -26,6 +26,8 @@ COLUMNS = (
 
 # A recording that was broken off more often than this lets all others go first.
 INTERRUPTIONS_MAX = 2
+# After every time that SQLite can hold.
+NEVER_NS = 2**63 - 1
 
 
 class JournalView:
@@ -138,21 +140,32 @@ class JournalView:
         )
         return [entry_id for (entry_id,) in rows]
 
-    def queue(self, state: State, *, limit: int, offset: int = 0) -> list[Entry]:
+    def queue(
+        self, state: State, *, limit: int, offset: int = 0, due_ns: int | None = None
+    ) -> list[Entry]:
         """List what waits for a worker: the often interrupted last, else by priority and age.
 
         Args:
             state: `ready` or `waiting`.
             limit: At most so many.
             offset: Leave out so many at the start.
+            due_ns: Only what is due at this time of day; None for all.
         """
         return self._many(
-            f"WHERE state = ? ORDER BY interruptions > {INTERRUPTIONS_MAX},"
+            f"WHERE state = ? AND due_ns <= ? ORDER BY interruptions > {INTERRUPTIONS_MAX},"
             " priority, modified_ns, id LIMIT ? OFFSET ?",
             state,
+            NEVER_NS if due_ns is None else due_ns,
             limit,
             offset,
         )
+
+    def folders_of_disposed_splits(self) -> set[Path]:
+        """List the folders that splits were taken out of, without reading any recording."""
+        rows = self._all(
+            "SELECT path FROM entries WHERE split_of != '' AND state = ?", State.DISPOSED
+        )
+        return {Path(os.fsdecode(path)).parent for (path,) in rows}
 
     def find(self, path: Path) -> Entry | None:
         """Give the recording last seen at a path, the newest if several were there."""

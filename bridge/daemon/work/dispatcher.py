@@ -24,6 +24,8 @@ from bridge.ingest import SequenceContent, Superseded, contents_of
 Address = Callable[[], tuple[str, int]]
 
 QUEUE_LOOK = 100
+# Until something is told to wait; then that counts.
+FAR_S = 3600.0
 
 
 class Dispatcher:
@@ -109,19 +111,47 @@ class Dispatcher:
         if any(entry.deaths for entry in running):
             # It runs alone.
             return None
+        if not self._waiting.any_due():
+            return self._first(running, states=(State.READY,))
+        states = (State.WAITING, State.READY)
+        now_ns = self._waiting.now_ns()
+        if self._journal.queue(State.WAITING, limit=1, due_ns=now_ns):
+            return self._first(running, states=states, due_ns=now_ns)
+        # By the time of day nothing is due. That may have jumped, so each is asked about; then not
+        # again before the first of them is due.
+        found = self._first(running, states=states)
+        if found is None and (left_s := self._least_left_s()) > 0:
+            self._waiting.none_due(left_s)
+        return found
+
+    def _first(
+        self, running: list[Entry], *, states: tuple[State, ...], due_ns: int | None = None
+    ) -> Entry | None:
         # In pages, because those of a folder that cannot be read now may be in front of the rest.
         for offset in itertools.count(0, QUEUE_LOOK):
             page = [
                 entry
-                for state in (State.WAITING, State.READY)
-                for entry in self._journal.queue(state, limit=QUEUE_LOOK, offset=offset)
+                for state in states
+                for entry in self._journal.queue(
+                    state, limit=QUEUE_LOOK, offset=offset, due_ns=due_ns
+                )
             ]
             if not page:
-                break
+                return None
             page.sort(key=_order)
             if (entry := choose(page, running=running, due=self._due)) is not None:
                 return entry
         return None
+
+    def _least_left_s(self) -> float:
+        """Give for how long nothing that waits is due."""
+        count = self._journal.counts().get(State.WAITING, 0)
+        left_s = (
+            self._waiting.left_s(entry)
+            for offset in range(0, count, QUEUE_LOOK)
+            for entry in self._journal.queue(State.WAITING, limit=QUEUE_LOOK, offset=offset)
+        )
+        return min(left_s, default=FAR_S)
 
     def _due(self, entry: Entry) -> bool:
         # Asked for again while its remains are cleared: its new sequence would be taken for them.
@@ -131,28 +161,6 @@ class Dispatcher:
         if self._journal.shares_parts(entry.id, [one.id for one in self.running]):
             return False
         return self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry)
-
-    def _remembered(self, entry: Entry) -> list[SequenceContent]:
-        """Say where parts of a recording are on the platform by the journal.
-
-        Its rows are expected only of what arrived complete; the rest is compared with the files.
-        """
-        found: dict[str, SequenceContent] = {}
-        for part in self._journal.parts(entry.id):
-            for holder in self._journal.holders(part, beside=entry.path.parent):
-                report = self._journal.report(holder.id)
-                if report is None:
-                    continue
-                for content in contents_of(report):
-                    if content.parts and part.identity not in content.parts:
-                        continue
-                    named = found.get(content.sequence, replace(content, parts=())).parts
-                    found[content.sequence] = replace(
-                        content,
-                        parts=(*named, part.identity),
-                        topics=content.topics if report["complete"] else {},
-                    )
-        return list(found.values())
 
     def _superseded(self, entry: Entry, settings: Settings) -> Superseded | None:
         older = self._journal.predecessor(entry)
@@ -199,7 +207,7 @@ class Dispatcher:
                 upload=entry.upload,
                 supersedes=self._superseded(entry, settings),
                 resend=entry.resend,
-                remembered=tuple(self._remembered(entry)),
+                remembered=tuple(remembered(self._journal, entry)),
                 final=entry.attempts + 1 >= self._live.now.retry.attempts_max,
             )
         try:
@@ -240,6 +248,27 @@ class Dispatcher:
         except OSError:
             # It died while it was idle; the next one is asked.
             self._pool.discard(worker)
+
+
+def remembered(journal: Journal, entry: Entry) -> list[SequenceContent]:
+    """Say where parts of a recording are on the platform by the journal.
+
+    Its rows are expected only of what arrived complete; the rest is compared with the files.
+    """
+    found: dict[str, SequenceContent] = {}
+    for part in journal.parts(entry.id):
+        for holder in journal.holders(part, beside=entry.path.parent):
+            report = journal.report(holder.id)
+            for content in [] if report is None else contents_of(report):
+                if content.parts and part.identity not in content.parts:
+                    continue
+                named = found.get(content.sequence, replace(content, parts=())).parts
+                found[content.sequence] = replace(
+                    content,
+                    parts=(*named, part.identity),
+                    topics=content.topics if report and report["complete"] else {},
+                )
+    return list(found.values())
 
 
 def _order(entry: Entry) -> tuple[bool, int, int, int]:

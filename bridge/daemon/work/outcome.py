@@ -63,6 +63,9 @@ class Pause(StrEnum):
     REFUSED = "refused"
 
 
+PAUSES = {Trouble.OFFLINE: Pause.OFFLINE, Trouble.REFUSED: Pause.REFUSED}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What follows an attempt that failed.
@@ -128,13 +131,10 @@ def after_failure(
     if failure.error in DEATHS:
         deaths += 1
         state, retry_in_s, reason = _after_death(deaths, reason, wait_s(1))
-    elif failure.trouble is Trouble.OFFLINE:
-        pause = Pause.OFFLINE
-        interruptions += began
-    elif failure.trouble is Trouble.REFUSED:
-        pause = Pause.REFUSED
+    elif failure.trouble in PAUSES:
+        pause = PAUSES[failure.trouble]
+        interruptions += began and pause is Pause.OFFLINE
     elif failure.error in NO_ROOM:
-        # It comes back by itself when there is room, however long that takes.
         state, retry_in_s = State.WAITING, wait_s(DOUBLINGS_MAX)
     elif failure.error in BEGIN_AGAIN:
         interruptions += 1
@@ -144,16 +144,14 @@ def after_failure(
         state, retry_in_s = State.WAITING, wait_s(interruptions)
     elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
         attempts += 1
-        poison = POISON_STATES.get(failure.error, State.QUARANTINED)
-        state = State.REJECTED if failure.trouble is Trouble.REJECTED else poison
+        state = _parked(failure)
+    elif not got_on and attempts + 1 >= retry.attempts_max:
+        attempts += 1
+        state, reason = _given_up(attempts, failure)
     else:
         attempts = 1 if got_on else attempts + 1
-        if got_on or attempts < retry.attempts_max:
-            doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
-            state, retry_in_s = State.WAITING, wait_s(doublings)
-        else:
-            state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
-            reason = f"given up after {attempts} attempts: {reason}"
+        doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
+        state, retry_in_s = State.WAITING, wait_s(doublings)
     return Decision(
         state=state,
         reason=reason,
@@ -175,6 +173,17 @@ def _again(unreadable: int, reason: str, wait_s: float) -> tuple[State, float | 
     if unreadable >= UNREADABLE_MAX:
         return State.QUARANTINED, None, f"{reason}; so it was {unreadable} times, minutes apart"
     return State.WAITING, wait_s, reason
+
+
+def _parked(failure: Failure) -> State:
+    if failure.trouble is Trouble.REJECTED:
+        return State.REJECTED
+    return POISON_STATES.get(failure.error, State.QUARANTINED)
+
+
+def _given_up(attempts: int, failure: Failure) -> tuple[State, str]:
+    state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
+    return state, f"given up after {attempts} attempts: {failure.message}"
 
 
 def dated(entry: Entry, failure: Failure, now_ns: int) -> Failure:
