@@ -25,7 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.client.translate import Translator
+from bridge.client.translate import SMALLER_BATCHES, TOO_LARGE_TO_READ, Translator
 from bridge.errors import BrokenLinkError, ServerError, TransientError, UsageError
 
 PROGRESS_BYTES_MIN = 1024
@@ -355,8 +355,10 @@ class GetStream:
     def _blocking(self, function: Callable[[], Any]) -> Any:
         try:
             return self.watched.call(function)
-        except ServerError:
+        except ServerError as error:
             self._end()
+            if error.hint == SMALLER_BATCHES:  # which is advice for writing
+                error.hint = TOO_LARGE_TO_READ
             raise
 
     def _read(self) -> Any:

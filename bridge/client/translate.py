@@ -57,6 +57,7 @@ _LINK: tuple[_Told, ...] = (
     ),
 )
 
+TOO_LARGE_TO_READ = "one row of this topic is larger than a message of the server may be"
 SMALLER_BATCHES = "one message is larger than the server accepts; send smaller batches"
 
 # How the keyed generation says that something does not exist. Nothing else that contains "not

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from bridge.client import (
@@ -272,7 +274,11 @@ class ProtobufServer(SessionServer):
     def __init__(self) -> None:
         super().__init__("G2c")
 
-    def do_action(self, _context: object, _action: object) -> Iterator[bytes]:
+    def do_action(self, _context: object, action: Any) -> Iterator[bytes]:
+        body = action.body.to_pybytes()
+        # Field 1 of the wire type that has four bytes, which is skipped; or no field at all.
+        if body and not (body[0] == 1 << 3 | 5 and len(body) == 5):
+            raise pa.ArrowInvalid("Bad request: body decode error.")
         yield b"\x0a\x050.8.0"
 
 

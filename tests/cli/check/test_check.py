@@ -23,6 +23,7 @@ def token(letter: str) -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A platform with keys that may read, write and delete."""
     keys = {token("r"): "read", token("w"): "write", token("d"): "delete"}
+    keys |= {token("x"): "write|", token("y"): "read|delete"}
     with EmbeddedServer(tmp_path_factory.mktemp("keys"), api_keys=keys) as server:
         yield server
 
@@ -77,8 +78,9 @@ def test_check_finds_what_settings_show_only_in_use(
 @pytest.mark.parametrize(
     ("letter", "code", "refused"),
     [("r", 77, {"may write": "fail", "may delete": "warn"}), ("w", 0, {"may delete": "warn"}),
-     ("d", 0, {})],
-    ids=["read", "write", "delete"],
+     ("d", 0, {}), ("x", 77, {"may read": "fail", "may delete": "warn"}),
+     ("y", 77, {"may write": "fail"})],
+    ids=["read", "write", "delete", "only write", "all but write"],
 )  # fmt: skip
 def test_check_tells_what_a_key_permits_without_writing(
     config: Path,
