@@ -18,8 +18,8 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-run: $(VENV)/run.stamp ## Set up, start the bridge with its embedded server, ingest a sample drive
-	$(BIN)/mosaico-bridge demo --folder var
+run: $(VENV)/run.stamp ## Set up, start the bridge with its embedded server, ingest a sample drive; PORT=, FOLDER=
+	$(BIN)/mosaico-bridge demo --folder $(or $(FOLDER),var) $(if $(PORT),--http-port $(PORT))
 
 check: $(VENV)/dev.stamp $(VENV)/audit.json ## Lint, format check, types, dependencies: contradictions and known vulnerabilities
 	$(BIN)/ruff check .

@@ -18,8 +18,9 @@
     │   ├── RefusedError              bad key, missing permission, wrong TLS            refused
     │   │   └── ServerFullError       the server's disk is full
     │   ├── TransientError            internal error, timeout                           transient
+    │   │   ├── BrokenLinkError       the connection broke or hung while in use         offline
     │   │   ├── PlatformBusyError     its database or its pool: nobody's content is to blame
-    │   │   └── BrokenLinkError       the connection broke or hung while in use         offline
+    │   │   └── UploadGoneError       what was sent so far was deleted meanwhile
     │   ├── RejectedError             this content will never be accepted               rejected
     │   │   ├── AlreadyExistsError
     │   │   │   └── BusyElsewhereError  another bridge is sending it                    transient
@@ -31,6 +32,7 @@
     │       └── UnknownDescriptorError    it does not take descriptors of this kind
     ├── VerificationError             the platform holds something else than was sent   transient
     ├── ScratchSpaceError             no room for working copies                        transient
+    ├── UnreadableStorageError        the disk or its mount gives no bytes now          transient
     └── JournalError                  the daemon's own state cannot be read or written
 
 Code that handles an error decides by `trouble` and `retryable`, never by its text.
@@ -240,6 +242,10 @@ class BrokenLinkError(TransientError):
     trouble = Trouble.OFFLINE
 
 
+class UploadGoneError(TransientError):
+    """The unfinished sequence was deleted on the platform while it was sent; it is sent again."""
+
+
 class RejectedError(ServerError):
     """The server will never accept this content: name, schema, size or state."""
 
@@ -328,6 +334,25 @@ class ScratchSpaceError(BridgeError):
         super().__init__(message, hint=hint)
         self.folder = folder
         self.needed_bytes = needed_bytes
+
+
+class UnreadableStorageError(BridgeError):
+    """The disk, or the way to it, gives no bytes now; that may pass, and damages no recording.
+
+    Attributes:
+        path: The file or folder concerned.
+        offset_bytes: Where in the file, where that is known.
+    """
+
+    trouble = Trouble.TRANSIENT
+    retryable = True
+
+    def __init__(
+        self, message: str, *, path: Path, offset_bytes: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.offset_bytes = offset_bytes
 
 
 class JournalError(BridgeError):

@@ -95,6 +95,7 @@ KINDS: dict[str, str] = {
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
     "isal": {"bags"},
+    "markdown_it": {"daemon"},
     "pyarrow.flight": {"client", "embedded"},
     "pyarrow.parquet": {"embedded"},
     "rosbags": {"bags", "definitions", "cli"},

@@ -49,7 +49,7 @@ def test_a_start_tells_of_a_key_that_others_can_read(
     settings.write_text(f'[server]\napi_key_file = "{key}"\n', encoding="utf-8")
     folders = ("--folder", str(tmp_path / "recordings"), "--state", str(tmp_path / "state"))
     done = subprocess.run(
-        [sys.executable, "-m", "bridge", "once", "--config", str(settings), *folders],
+        [sys.executable, "-m", "bridge", "once", "--embedded", "--config", str(settings), *folders],
         capture_output=True, text=True, timeout=120, check=True, cwd=ROOT,
     )  # fmt: skip
 

@@ -61,13 +61,15 @@ class ChannelBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadLimits:
-    """What a file may claim before it is refused; checked before anything is allocated.
+    """What a file may claim before it is refused, and how much of a damaged one is read.
 
     Attributes:
         chunk_bytes_max: The largest decompressed chunk.
         message_bytes_max: The largest single payload.
         channels_max: The most channels of one file.
         definition_bytes_max: The longest message definition.
+        keep_doubtful_chunks: Whether the messages of a chunk whose checksum is wrong are read; at
+            least a byte of it is altered, and nothing shows which.
 
     The keys of the same names in the configuration's table `reading`; errors name them.
     """
@@ -76,6 +78,7 @@ class ReadLimits:
     message_bytes_max: int = 256 << 20
     channels_max: int = 100_000
     definition_bytes_max: int = 4 << 20
+    keep_doubtful_chunks: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +91,8 @@ class ReadTally:
             of the channel where a container counts and of the topic where a recording does;
             `NOWHERE` for messages that belong to none that is declared.
         extras: Records that are no messages, by kind (attachments, metadata), counted.
+        contradictions: Claims of the writer that the data contradict, counted; the data were
+            believed, and nothing is lost by it.
         unverified_messages: Messages yielded whose bytes no checksum guards; all of them in formats
             that have none.
     """
@@ -95,6 +100,7 @@ class ReadTally:
     losses: list[Loss] = field(default_factory=list)
     skipped: Counter[tuple[int, str]] = field(default_factory=Counter)
     extras: Counter[str] = field(default_factory=Counter)
+    contradictions: Counter[str] = field(default_factory=Counter)
     unverified_messages: int = 0
 
 
@@ -116,6 +122,13 @@ class ContainerReader(Protocol):
     @property
     def tally(self) -> ReadTally:
         """What could not be read or was skipped so far; complete after the last block."""
+
+    @property
+    def misled(self) -> bool:
+        """Whether messages were left out since a claim about the channels was wrong.
+
+        A reader that is opened `thorough` believes none and reads them.
+        """
 
     @property
     def metadata(self) -> Mapping[str, object]:

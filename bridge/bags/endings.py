@@ -14,7 +14,7 @@ from pathlib import Path
 from bridge.bags.formats import FORMATS
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
-from bridge.errors import RecordingError, RecordingVanishedError
+from bridge.errors import RecordingError, RecordingVanishedError, UnreadableStorageError
 from bridge.files import open_regular
 from bridge.model import Container, RecordingFile
 
@@ -64,7 +64,7 @@ def end_of(file: RecordingFile) -> End:
         handle = open_regular(file.path)
     except RecordingVanishedError:
         return End.GONE
-    except RecordingError:
+    except (RecordingError, UnreadableStorageError):
         return End.UNREADABLE
     try:
         return _end_of_open(handle, file)

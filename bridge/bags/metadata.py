@@ -53,6 +53,9 @@ KEYS_SINCE_VERSION = {"relative_file_paths": 4, "files": 5, "custom_data": 6, "r
 The file list comes late in the document, so a torn one can still parse and name fewer splits.
 """
 
+LISTS = ("relative_file_paths", "files")
+"""The keys whose values are lists of files; where another key follows, they are whole."""
+
 
 def read_hints(folder: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Read what `metadata.yaml` says, and what is wrong with it.
@@ -71,7 +74,7 @@ def read_hints(folder: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         hints = _parse(text)
     except DamagedRecordingError as error:
         return {}, (f"{METADATA_FILE} {error.message}",)
-    return hints, _flaws(hints)
+    return hints, _flaws(hints, ends_in_whole_line=text.endswith(b"\n"))
 
 
 def listed_files(hints: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -193,13 +196,16 @@ def _scalar(text: str) -> Any:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def _flaws(hints: Mapping[str, Any]) -> tuple[str, ...]:
+def _flaws(hints: Mapping[str, Any], *, ends_in_whole_line: bool) -> tuple[str, ...]:
     version = hints.get("version")
     if not isinstance(version, int):
         return (f"{METADATA_FILE} has no version",)
     missing = [key for key, since in KEYS_SINCE_VERSION.items() if since <= version]
     missing = [key for key in missing if key not in hints]
-    if missing:
+    # Other writers than rosbag2 leave keys out by right, or sort them: a document whose last line
+    # is whole, and whose lists are followed by something else, lacks nothing that it ever had.
+    followed = list(hints)[-1] not in LISTS and "relative_file_paths" in hints
+    if missing and not (followed and ends_in_whole_line):
         return (f"{METADATA_FILE} is torn: {', '.join(missing)} missing",)
     paths, files = hints.get("relative_file_paths"), hints.get("files")
     if isinstance(paths, list) and isinstance(files, list) and len(paths) != len(files):

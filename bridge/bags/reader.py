@@ -1,29 +1,61 @@
 """Reading a whole recording: the topics of all its files, and their blocks file after file."""
 
+import errno
+import resource
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from bridge.bags.compression import decompress_messages, is_compressed
-from bridge.bags.container import NOWHERE, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.compression import decompress_messages, expand_file, is_compressed
+from bridge.bags.container import NOWHERE, ChannelBlock, ContainerReader, ReadLimits, ReadTally
 from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
+from bridge.bags.mcap.reader import McapReader
 from bridge.bags.merging import Resolve, distro_of, merge_channels, merged_metadata
 from bridge.bags.metadata import read_hints
-from bridge.bags.storage_files import (
-    StorageFile,
-    allow_descriptors,
-    is_lack_of_descriptors,
-    open_storage_file,
-)
+from bridge.bags.rosbag1.reader import open_rosbag1
+from bridge.bags.source import FileSource
+from bridge.bags.sqlite.reader import open_sqlite3
+from bridge.bags.zstd_source import ZstdSource
 from bridge.definitions import DefinitionSources
 from bridge.errors import RecordingChangedError, RecordingError
-from bridge.model import Loss, MessageBlock, Recording, RecordingFile, Serialization, Topic
+from bridge.model import (
+    Container,
+    Loss,
+    MessageBlock,
+    Recording,
+    RecordingFile,
+    Serialization,
+    Topic,
+)
+
+DESCRIPTORS_PER_FILE = 4
+"""The file itself, and what SQLite or a working copy add to it."""
+
+DESCRIPTORS_SPARE = 256
+"""What the rest of the process may have open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageFile:
+    """An open storage file.
+
+    Attributes:
+        file: Which one, with the format that its bytes tell.
+        source: Its bytes as they are on disk.
+        container: The reader of its messages.
+        torn: Why the end of a compressed file is missing; empty where it is not.
+    """
+
+    file: RecordingFile
+    source: FileSource
+    container: ContainerReader
+    torn: str = ""
 
 
 class RecordingReader:
@@ -93,6 +125,7 @@ class RecordingReader:
                 topic = NOWHERE if channel == NOWHERE else topic_of[channel]
                 tally.skipped[topic, reason] += count
             tally.extras += opened.container.tally.extras
+            tally.contradictions += opened.container.tally.contradictions
             tally.unverified_messages += opened.container.tally.unverified_messages
         return tally
 
@@ -113,8 +146,16 @@ class RecordingReader:
         )
 
     @property
+    def misled(self) -> bool:
+        """Whether messages were left out since a file's claim about its channels was wrong.
+
+        Opened `thorough`, the recording gives them.
+        """
+        return any(opened.container.misled for opened in self._files)
+
+    @property
     def message_count(self) -> int | None:
-        """Messages in all files, where every file knows without being read, else None."""
+        """Messages in all files as the files count them, None where one does not; for progress."""
         counts = [topic.message_count for topic in self.topics]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
@@ -195,6 +236,7 @@ def open_recording(
     limits: ReadLimits | None = None,
     definitions: DefinitionSources | None = None,
     scratch_dir: Path | None = None,
+    thorough: bool = False,
 ) -> RecordingReader:
     """Open all files of a recording and learn its topics.
 
@@ -205,6 +247,8 @@ def open_recording(
         limits: What files may claim; None for the defaults.
         definitions: Where to look for definitions that the files do not hold; None for nowhere.
         scratch_dir: Where working copies may be made; None for the system's temporary folder.
+        thorough: Whether to look for topics in the data themselves, at the cost of decompressing
+            everything twice, and not to believe what summaries and indexes say of them.
 
     Raises:
         RecordingError: No file can be read (the error of the first), or too many are open.
@@ -216,10 +260,11 @@ def open_recording(
     files: list[StorageFile] = []
     errors: list[RecordingError] = []
     allow_descriptors(len(recording.files))
+    opening = partial(_open, limits=limits, scratch_dir=scratch_dir, thorough=thorough)
     with ExitStack() as stack:
         for file in recording.files:
             try:
-                files.append(_open(file, limits=limits, scratch_dir=scratch_dir, stack=stack))
+                files.append(opening(file, stack=stack))
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -250,13 +295,20 @@ def _with_hints(recording: Recording) -> Recording:
 
 
 def _open(
-    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None, stack: ExitStack
+    file: RecordingFile,
+    *,
+    limits: ReadLimits,
+    scratch_dir: Path | None,
+    thorough: bool,
+    stack: ExitStack,
 ) -> StorageFile:
     """Open one file by what its bytes show; nothing stays open when that fails."""
     container, compression = sniff(file.path, storage_name(file.path.name))
     known = replace(file, container=container, compression=compression)
     with ExitStack() as attempt:
-        opened = open_storage_file(known, limits=limits, scratch_dir=scratch_dir, stack=attempt)
+        opened = open_storage_file(
+            known, limits=limits, scratch_dir=scratch_dir, thorough=thorough, stack=attempt
+        )
         stack.push(attempt.pop_all())
     return opened
 
@@ -303,3 +355,80 @@ def _lost_from(opened: StorageFile, error: RecordingError) -> Loss:
         reason=error.message,
         verifiable=False,
     )
+
+
+def allow_descriptors(files: int) -> None:
+    """Raise the process's soft limit of open files, within the hard one, to what reading needs.
+
+    All files of a recording are open at once; a day of short splits is more than the usual 1024.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = files * DESCRIPTORS_PER_FILE + DESCRIPTORS_SPARE
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def is_lack_of_descriptors(error: BaseException) -> bool:
+    """Tell whether a file could not be opened because too many others are."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in {errno.EMFILE, errno.ENFILE}
+
+
+def open_storage_file(
+    file: RecordingFile,
+    *,
+    limits: ReadLimits,
+    scratch_dir: Path | None,
+    thorough: bool,
+    stack: ExitStack,
+) -> StorageFile:
+    """Open a storage file; whatever is opened is closed by the stack.
+
+    A compressed MCAP file is read as a stream, twice: once to find its end. The other formats need
+    to be read here and there and are expanded into scratch space.
+
+    Args:
+        file: The file, with the format that its bytes show.
+        limits: What it may claim.
+        scratch_dir: Where a working copy may be made.
+        thorough: Whether the file's claims about its channels are not to be believed.
+        stack: Takes over what is opened.
+
+    Raises:
+        RecordingError: The file cannot be read at all; see the readers of the formats.
+        ScratchSpaceError: A working copy is needed and does not fit.
+    """
+    source = FileSource(file.path)
+    stack.callback(source.close)
+    torn = ""
+    plain = file
+    try:
+        if file.container is Container.MCAP:
+            content = ZstdSource(source, limits=limits) if file.compression else source
+            torn = content.torn
+            container: ContainerReader = McapReader(content, limits=limits, thorough=thorough)
+        else:
+            if file.compression:
+                expanded = stack.enter_context(
+                    expand_file(file, limits=limits, scratch_dir=scratch_dir)
+                )
+                plain, torn = expanded.file, expanded.torn
+            container = _open_plain(
+                plain, limits=limits, scratch_dir=scratch_dir, thorough=thorough
+            )
+    except RecordingError as error:
+        # A working copy means nothing to a user.
+        error.path = file.path
+        raise
+    stack.callback(container.close)
+    return StorageFile(file=file, source=source, container=container, torn=torn)
+
+
+def _open_plain(
+    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None, thorough: bool
+) -> ContainerReader:
+    if file.container is Container.SQLITE3:
+        return open_sqlite3(file, limits=limits, scratch_dir=scratch_dir)
+    return open_rosbag1(file, limits=limits, thorough=thorough)

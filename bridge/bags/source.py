@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bridge.errors import DamagedRecordingError, RecordingChangedError
-from bridge.files import open_regular, version_of
+from bridge.files import open_regular, require_readable, version_of
 
 
 class Source(Protocol):
@@ -111,6 +111,7 @@ class FileSource:
         try:
             return os.pread(self._descriptor, size, offset)
         except OSError as error:
+            require_readable(error, path=self.path, offset_bytes=offset)
             raise DamagedRecordingError(
                 f"the storage cannot be read: {error.strerror}",
                 path=self.path,

@@ -23,6 +23,7 @@ class Survey:
         messages: Messages that can be read, by index of the topic.
         skipped: Messages that were found but cannot be used, by index of the topic (`NOWHERE` for
             those of none) and reason.
+        misled: Whether messages were left out since a file was wrong about its channels.
         unverified_messages: How many of the messages no checksum covers.
     """
 
@@ -31,6 +32,7 @@ class Survey:
     messages: Counter[int]
     skipped: Counter[tuple[int, str]]
     unverified_messages: int
+    misled: bool = False
 
     @property
     def lost_bytes(self) -> int:
@@ -64,4 +66,5 @@ def survey(reader: RecordingReader, *, progress: Callable[[int], None] | None = 
         messages=messages,
         skipped=tally.skipped,
         unverified_messages=tally.unverified_messages,
+        misled=reader.misled,
     )

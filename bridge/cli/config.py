@@ -14,8 +14,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from bridge.cli.options import ConfigFile
-from bridge.cli.terminal import Exit, print_json
+from bridge.cli.options import ConfigFile, source
+from bridge.cli.terminal import Exit, err, print_json
 from bridge.config import ENVIRONMENT_PREFIX, FolderSettings, Settings, TopicSettings, load_settings
 
 config = typer.Typer(
@@ -28,8 +28,13 @@ config = typer.Typer(
 
 @config.command("show")
 def show(file: ConfigFile = None) -> int:
-    """Print the settings in force, from file and environment, as JSON; secrets as stars."""
-    print_json(load_settings(file).model_dump(mode="json"))
+    """Print the settings in force, from file and environment, as JSON; secrets as stars.
+
+    Which file was read goes to standard error.
+    """
+    settings = load_settings(file)
+    err.print(source(file, settings), markup=False, soft_wrap=True)
+    print_json(settings.model_dump(mode="json"))
     return Exit.OK
 
 
@@ -59,9 +64,15 @@ LINE_LENGTH = 98
 _PREFACE = """\
 # Configuration
 
-Sources, weakest first: the defaults, the TOML file (`--config FILE` or `MOSAICO_BRIDGE_CONFIG`),
-the environment (`MOSAICO_BRIDGE_<SECTION>__<KEY>`), command-line options. Unknown keys are refused
-wherever they come from, with exit code 78.
+Sources, weakest first: the defaults, the vendor's variables (`MOSAICO_DAEMON_URL` and so on, see
+[operations.md](operations.md#under-the-vendors-command-line)), the TOML file, the environment
+(`MOSAICO_BRIDGE_<SECTION>__<KEY>`), command-line options. Unknown keys are refused wherever they
+come from, with exit code 78; the error names every fault with its line.
+
+The TOML file is that of `--config FILE`, else of `MOSAICO_BRIDGE_CONFIG`, else `bridge.toml` in the
+working folder, else `/etc/mosaico-bridge/bridge.toml` where it may be read. `mosaico-bridge config
+show` and `mosaico-bridge status -v` say which one it was. For a file in `/etc/mosaico-bridge`, the
+state folder is the service's, `/var/lib/mosaico-bridge`, unless the file names another.
 
 `config/bridge.toml` holds every setting with its default. This page is made from the code;
 `mosaico-bridge config reference` prints it, `mosaico-bridge config schema` gives editors a JSON

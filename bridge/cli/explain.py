@@ -7,7 +7,7 @@ import typer
 
 from bridge.cli.options import AsJson, ConfigFile, StateFolder, WatchFolder
 from bridge.cli.status import clock_time
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.config import load_settings
 from bridge.daemon import PARTS, WHOLE_ON_PLATFORM, Explanation
 from bridge.daemon import explain as explain_path
@@ -50,7 +50,7 @@ def _print(found: Explanation) -> None:
         made = table([("file", "left"), ("end", "left"), ("open for writing by", "left")])
         for file in found.files:
             made.add_row(cell(file.path.name), str(file.end), str(file.writer))
-        out.print(made)
+        show(made)
     for note in found.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
     if found.entry is None:
@@ -64,7 +64,7 @@ def _print(found: Explanation) -> None:
     for step in found.story:
         made.add_row(clock_time(step.at_ns / SECOND_NS), str(step.after), cell(step.reason))
     out.print(f"story of recording {entry.id}" + _sequence(entry.sequence), soft_wrap=True)
-    out.print(made)
+    show(made)
 
 
 def _sequence(name: str) -> str:

@@ -1,31 +1,81 @@
 """`mosaico-bridge ingest`: recordings named on the command line, once, without a daemon."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bridge.bags import load_recording, load_split, split_up
-from bridge.cli.options import AsJson, ConfigFile, Host, ServerPort, StateFolder
-from bridge.cli.platform import reach
-from bridge.cli.report import print_report, progress
+from bridge.cli.options import (
+    AsJson,
+    ConfigFile,
+    Embedded,
+    Host,
+    ServerPort,
+    StateFolder,
+)
+from bridge.cli.paths import find_named
+from bridge.cli.platform import destination, reach, require_destination
+from bridge.cli.report import print_report, print_summary, progress
 from bridge.cli.terminal import Exit, err, exit_code, print_error, print_json
 from bridge.client import MosaicoClient
 from bridge.compose import ingest_options
 from bridge.config import Settings, load_settings
 from bridge.daemon import instance_id
-from bridge.errors import BridgeError, RecordingError, RejectedError, VerificationError
+from bridge.errors import BridgeError, RecordingError, RejectedError, ServerError, VerificationError
 from bridge.ingest import IngestOptions, IngestReport
 from bridge.ingest import ingest as ingest_recording
 from bridge.model import Recording
 
+# What concerns one recording only, so that the next may well succeed.
+OF_ONE_RECORDING = (RecordingError, RejectedError, VerificationError)
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of everything that was named.
+
+    Attributes:
+        reports: What is on the platform, whole or in part.
+        failures: What is not, with the reason.
+        not_tried: What was not reached before something ended the command.
+        interrupted: Whether that was a person.
+    """
+
+    reports: list[IngestReport] = field(default_factory=list)
+    failures: list[tuple[Path, BridgeError]] = field(default_factory=list)
+    not_tried: list[Path] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code over all: that of the first failure, else whether all arrived whole."""
+        if self.interrupted:
+            return Exit.INTERRUPTED
+        if self.failures:
+            return exit_code(self.failures[0][1])
+        return Exit.OK if all(report.complete for report in self.reports) else Exit.PARTIAL
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {
+            "reports": [report.as_json() for report in self.reports],
+            "failures": [{"path": str(path), **error.facts()} for path, error in self.failures],
+            "not_tried": [str(path) for path in self.not_tried],
+        }
+
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Bags: folders or files.", metavar="PATH...")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Bags, or folders to search for bags.", metavar="PATH..."),
+    ],
     config: ConfigFile = None,
     host: Host = None,
     port: ServerPort = None,
+    embedded: Embedded = False,
     state: StateFolder = None,
     name: Annotated[
         str | None,
@@ -43,36 +93,51 @@ def ingest(
 ) -> int:
     """Put recordings onto the platform now, one after the other.
 
+    A folder that is not a recording itself is searched for recordings. Without a platform in the
+    settings, --host or --embedded names the destination.
+
     Exits with 0 when every message of every recording arrived, 3 when some were left out, and
-    otherwise with the code of the first error; recordings after a bad one are still sent.
+    otherwise with the code of the first error. Recordings after a bad one are still sent; when the
+    platform fails, the rest is listed as not tried.
     """
     overrides = {
-        "server.host": host,
+        "server.host": destination(host, embedded=embedded),
         "server.port": port,
         "state.folder": state,
         "ingest.sequence_name": name,
         "ingest.topics": tuple(topics) if topics else None,
     }
     settings = load_settings(config, overrides)
-    load = load_split if settings.ingest.unit == "split" else load_recording
-    with reach(settings) as client:
-        if settings.uses_embedded_server:
-            err.print("no platform configured: sending to the embedded server")
-        if settings.ingest.unit == "split":
-            paths = [part for path in paths for part in _splits(path)]
-        reports, failures = _send(
-            paths, client, ingest_options(settings, instance=_instance(settings)), load=load
-        )
+    require_destination(settings, embedded=embedded)
+    named = find_named(paths)
+    outcome = Outcome(failures=list(named.failures))
+    # Without anything to send nothing is created, asked or started.
+    if named.recordings:
+        try:
+            with reach(settings) as client:
+                if settings.uses_embedded_server:
+                    err.print("sending to the embedded server, on this machine")
+                _send_all(named.recordings, client, settings, outcome)
+        except ServerError as error:
+            # Nobody answered, so that not even the first could be sent.
+            outcome.failures.append((named.recordings[0], error))
+            outcome.not_tried = list(named.recordings[1:])
     if json:
-        print_json(_as_json(reports, failures))
+        print_json(outcome.as_json())
     else:
-        for report in reports:
-            print_report(report)
-    for _, failure in failures:
-        print_error(failure)
-    if failures:
-        return exit_code(failures[0][1])
-    return Exit.OK if all(report.complete for report in reports) else Exit.PARTIAL
+        _print(outcome, summary=named.searched)
+    return outcome.exit
+
+
+def _send_all(
+    recordings: tuple[Path, ...], client: MosaicoClient, settings: Settings, outcome: Outcome
+) -> None:
+    load = load_recording
+    wanted = list(recordings)
+    if settings.ingest.unit == "split":
+        load = load_split
+        wanted = [part for path in recordings for part in _splits(path)]
+    _send(wanted, client, ingest_options(settings, instance=_instance(settings)), load, outcome)
 
 
 def _splits(path: Path) -> list[Path]:
@@ -87,20 +152,26 @@ def _send(
     paths: list[Path],
     client: MosaicoClient,
     options: IngestOptions,
-    *,
     load: Callable[[Path], Recording],
-) -> tuple[list[IngestReport], list[tuple[Path, BridgeError]]]:
-    reports: list[IngestReport] = []
-    failures: list[tuple[Path, BridgeError]] = []
+    outcome: Outcome,
+) -> None:
+    """Send one recording after the other; what was sent is kept whatever ends it."""
     with progress(len(paths)) as events:
-        for path in paths:
+        for number, path in enumerate(paths):
             try:
                 report = ingest_recording(load(path), client=client, options=options, events=events)
-            except (RecordingError, RejectedError, VerificationError) as error:
-                failures.append((path, error))
+            except OF_ONE_RECORDING as error:
+                outcome.failures.append((path, error))
+            except BridgeError as error:
+                outcome.failures.append((path, error))
+                outcome.not_tried = paths[number + 1 :]
+                return
+            except KeyboardInterrupt:
+                outcome.interrupted = True
+                outcome.not_tried = paths[number:]
+                return
             else:
-                reports.append(report)
-    return reports, failures
+                outcome.reports.append(report)
 
 
 def _instance(settings: Settings) -> str:
@@ -108,10 +179,12 @@ def _instance(settings: Settings) -> str:
     return f"{instance_id(settings.state.folder)}-ingest"
 
 
-def _as_json(
-    reports: list[IngestReport], failures: list[tuple[Path, BridgeError]]
-) -> dict[str, Any]:
-    return {
-        "reports": [report.as_json() for report in reports],
-        "failures": [{"path": str(path), **error.facts()} for path, error in failures],
-    }
+def _print(outcome: Outcome, *, summary: bool) -> None:
+    for report in outcome.reports:
+        print_report(report)
+    if summary or len(outcome.reports) + len(outcome.failures) + len(outcome.not_tried) > 1:
+        print_summary(outcome.reports, outcome.failures, outcome.not_tried)
+    for _, failure in outcome.failures:
+        print_error(failure)
+    if outcome.interrupted:
+        err.print("interrupted")

@@ -1,22 +1,48 @@
 """`mosaico-bridge inspect`: what is in a recording, and what would become of it."""
 
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bridge.bags import RecordingReader, Survey, load_recording, open_recording, survey
+from bridge.bags import RecordingReader, load_recording, open_recording
 from bridge.cli.options import AsJson, ConfigFile
-from bridge.cli.report import OUTCOME_STYLES
-from bridge.cli.terminal import Exit, cell, out, print_json, size, table
+from bridge.cli.paths import find_named
+from bridge.cli.report import OUTCOME_STYLES, print_contradictions
+from bridge.cli.terminal import (
+    Exit,
+    cell,
+    exit_code,
+    has_room,
+    out,
+    print_error,
+    print_json,
+    show,
+    size,
+    table,
+)
 from bridge.compose import ingest_options
 from bridge.config import load_settings
-from bridge.ingest import TopicReport, plan_topics
+from bridge.errors import BridgeError, RecordingError
+from bridge.ingest import (
+    CHOSEN_REASONS,
+    IngestOptions,
+    IngestReport,
+    TopicOutcome,
+    TopicReport,
+    dry_run,
+    plan_topics,
+)
 from bridge.model import Loss
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A bag: a folder or a file.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Bags, or folders to search for bags.", metavar="PATH...")
+    ],
     config: ConfigFile = None,
     json: AsJson = False,
     quick: Annotated[
@@ -25,137 +51,286 @@ def inspect(
 ) -> int:
     """Show the topics of a recording, how each would be mapped, what is damaged and what is not.
 
-    Reads all of it, sends nothing, writes nothing. Exits with 0 for a recording that would arrive
-    whole, 3 for one that would arrive in part.
+    Reads and converts all of it, sends nothing, writes nothing. A folder that is not a recording
+    itself is searched for recordings. Exits with 0 where all would arrive whole, 3 where something
+    would arrive in part or not at all, 65 where nothing would, and with the code of the first
+    error where one cannot be read.
     """
     options = ingest_options(load_settings(config))
+    named = find_named(paths)
+    several = named.searched or len(paths) > 1
+    failures = list(named.failures)
+    seen: list[Inspected] = []
+    for path in named.recordings:
+        try:
+            found = _inspect(path, options, quick=quick, shown=not json)
+        except RecordingError as error:
+            failures.append((path, error))
+        else:
+            seen.append(found)
+            if several and not json:
+                out.print()
+    if json and not several and seen:
+        print_json(seen[0].as_json)
+    elif json:
+        print_json(
+            {
+                "recordings": [found.as_json for found in seen],
+                "failures": [{"path": str(path), **error.facts()} for path, error in failures],
+            }
+        )
+    elif several:
+        _print_summary(seen, failures)
+    for _, failure in failures:
+        print_error(failure)
+    if failures:
+        return exit_code(failures[0][1])
+    exits = {found.exit for found in seen}
+    return exits.pop() if len(exits) == 1 else Exit.PARTIAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What was found in one recording.
+
+    Attributes:
+        path: The recording.
+        exit: The exit code that says how much of it would arrive.
+        size_bytes: Size of its files.
+        messages: How many messages it has; None where that is not known.
+        as_json: Everything, as plain JSON values.
+    """
+
+    path: Path
+    exit: Exit
+    size_bytes: int
+    messages: int | None
+    as_json: dict[str, Any]
+
+
+def _inspect(path: Path, options: IngestOptions, *, quick: bool, shown: bool) -> Inspected:
     recording = load_recording(path)
-    with open_recording(
+    opened = partial(
+        open_recording,
         recording,
         limits=options.reading,
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
-    ) as reader:
-        topics = plan_topics(reader, options)
-        closed = reader.healthy
-        found = None if quick else survey(reader)
-        if json:
-            print_json(_as_json(reader, topics, found, closed=closed))
+    )
+    with opened() as reader:
+        seen = _looked_at(reader, options, quick=quick)
+        if not reader.misled:
+            return _inspected(path, seen, shown=shown)
+    # A file lacks channels where it lists all of them.
+    with opened(thorough=True) as reader:
+        return _inspected(path, _looked_at(reader, options, quick=quick), shown=shown)
+
+
+_RESULTS = {
+    Exit.OK: "[green]whole[/]",
+    Exit.PARTIAL: "[yellow]in part[/]",
+    Exit.BAD_RECORDING: "[red]nothing[/]",
+}
+
+
+def _print_summary(seen: list[Inspected], failures: list[tuple[Path, BridgeError]]) -> None:
+    made = table([("recording", "left"), ("messages", "right"), ("size", "right"),
+                  ("would arrive", "fold")])  # fmt: skip
+    for found in seen:
+        count = "?" if found.messages is None else f"{found.messages:,}"
+        result = _RESULTS[found.exit]
+        made.add_row(cell(found.path.name), count, size(found.size_bytes), result)
+    for path, error in failures:
+        made.add_row(cell(path.name), "-", "-", f"[red]not at all[/]: {cell(error.message)}")
+    show(made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What is in a recording.
+
+    Attributes:
+        reader: The recording, read as far as was wanted.
+        report: What would become of it; of a quick look, what its definitions tell.
+        found: Messages by `Topic.index` that came out of the files; None for a quick look.
+        closed: Whether the recorder closed every file, as it seemed before anything was read.
+    """
+
+    reader: RecordingReader
+    report: IngestReport
+    found: Counter[int] | None
+    closed: bool
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code that says how much would arrive."""
+        topics = self.report.topics
+        if self.found is None:
+            sent = [t for t in topics if t.outcome in {TopicOutcome.MAPPED, TopicOutcome.GENERIC}]
+            nothing = not sent
         else:
-            _print(reader, topics, found, closed=closed)
-        whole = closed and not reader.tally.losses
-    return Exit.OK if whole else Exit.PARTIAL
+            nothing = self.report.messages_sent == 0
+        if nothing:
+            return Exit.BAD_RECORDING
+        return Exit.OK if self.report.complete else Exit.PARTIAL
 
 
-def _print(
-    reader: RecordingReader, topics: list[TopicReport], found: Survey | None, *, closed: bool
-) -> None:
-    recording = reader.recording
-    state = "[green]closed properly[/]" if closed else "[yellow]not closed properly[/]"
+def _looked_at(reader: RecordingReader, options: IngestOptions, *, quick: bool) -> _Seen:
+    closed = reader.healthy
+    if not quick:
+        report, found = dry_run(reader, options)
+        return _Seen(reader=reader, report=report, found=found, closed=closed)
+    tally = reader.tally
+    report = IngestReport(
+        recording=str(reader.recording.path),
+        sequence="",
+        fingerprint="",
+        topics=plan_topics(reader, options),
+        healthy=closed,
+        losses=tally.losses,
+        contradictions=dict(tally.contradictions),
+        notes=list(reader.recording.notes),
+    )
+    return _Seen(reader=reader, report=report, found=None, closed=closed)
+
+
+def _inspected(path: Path, seen: _Seen, *, shown: bool) -> Inspected:
+    if shown:
+        _print(seen)
+    return Inspected(
+        path=path,
+        exit=seen.exit,
+        size_bytes=seen.reader.recorded_bytes,
+        messages=seen.reader.message_count if seen.found is None else seen.found.total(),
+        as_json=_as_json(seen),
+    )
+
+
+def _print(seen: _Seen) -> None:
+    recording, report = seen.reader.recording, seen.report
+    state = "[green]closed properly[/]" if seen.closed else "[yellow]not closed properly[/]"
     out.print(
         f"{cell(str(recording.path))}: {len(recording.files)} files, "
-        f"{size(reader.recorded_bytes)}, {state}"
+        f"{size(seen.reader.recorded_bytes)}, {state}"
     )
+    roomy = has_room()
     made = table(
         [
             ("topic", "left"),
-            ("type", "left"),
+            *([("type", "left")] if roomy else []),
             ("messages", "right"),
             ("ontology", "left"),
-            ("outcome", "left"),
+            ("outcome", "fold"),
         ],
     )
-    for topic, count in zip(topics, _counts(topics, found), strict=True):
+    for topic in report.topics:
         style = OUTCOME_STYLES[topic.outcome]
+        count = _count(topic, seen.found)
         made.add_row(
             cell(topic.name),
-            cell(topic.msgtype),
+            *([cell(topic.msgtype)] if roomy else []),
             "?" if count is None else f"{count:,}",
             cell(topic.ontology_tag) or "-",
             f"[{style}]{topic.outcome}[/]" + (f" ({cell(topic.reason)})" if topic.reason else ""),
         )
-    out.print(made)
-    for note in recording.notes:
+    show(made)
+    for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
-    for loss in reader.tally.losses:
+    print_contradictions(report)
+    for loss in report.losses:
         out.print(
             f"[yellow]damaged:[/] bytes {loss.start_bytes:,} to {loss.end_bytes:,} of "
             f"{cell(loss.path.name)}: {cell(loss.reason)}",
             soft_wrap=True,
         )
-    if found is not None:
-        _print_survey(found, topics)
+    if seen.found is not None:
+        _print_found(report, seen.found)
 
 
-def _print_survey(found: Survey, topics: list[TopicReport]) -> None:
-    for (index, reason), count in found.skipped.items():
-        name = topics[index].name if index >= 0 else "no topic"
+def _print_found(report: IngestReport, found: Counter[int]) -> None:
+    for suspect in report.topics:
+        if suspect.messages_leftover:
+            out.print(
+                f"[yellow]suspect:[/] {suspect.messages_leftover:,} messages of "
+                f"{cell(suspect.name)} hold more bytes than the definition of "
+                f"{cell(suspect.msgtype)} knows",
+                soft_wrap=True,
+            )
+    for topic, reason, count in _unusable(report):
         out.print(
-            f"[yellow]unusable:[/] {count:,} messages of {cell(name)}: {cell(reason)}",
+            f"[yellow]unusable:[/] {count:,} messages of {cell(topic or 'no topic')}: "
+            f"{cell(reason)}",
             soft_wrap=True,
         )
-    if found.losses:
+    if report.losses:
         out.print(
-            f"salvage would recover {found.messages.total():,} messages and lose "
-            f"{found.lost_bytes:,} bytes in {len(found.losses):,} places",
+            f"salvage would recover {found.total():,} messages and lose "
+            f"{_lost_bytes(report):,} bytes in {len(report.losses):,} places",
             soft_wrap=True,
         )
-    if found.unverified_messages:
+    if report.messages_unverifiable:
         out.print(
-            f"unverifiable: {found.unverified_messages:,} messages, the files carry no checksum "
-            "for them",
+            f"unverifiable: {report.messages_unverifiable:,} messages, no checksum proves them",
             soft_wrap=True,
         )
 
 
-def _counts(topics: list[TopicReport], found: Survey | None) -> list[int | None]:
-    """Give the messages of each topic: as found, or as the files claim where they were not read."""
+def _unusable(report: IngestReport) -> list[tuple[str, str, int]]:
+    """List topic, reason and count of the messages that would not arrive, other than by choice."""
+    return [
+        (topic.name, reason, count)
+        for topic in report.topics
+        for reason, count in topic.messages_skipped.items()
+        if reason not in CHOSEN_REASONS
+    ]
+
+
+def _lost_bytes(report: IngestReport) -> int:
+    return sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
+
+
+def _count(topic: TopicReport, found: Counter[int] | None) -> int | None:
+    """Give the messages of a topic: as found, or as the files claim where they were not read."""
     if found is None:
-        return [topic.messages_recorded for topic in topics]
-    counts = found.messages.copy()
-    for (index, _), count in found.skipped.items():
-        counts[index] += count
-    return [counts[index] for index in range(len(topics))]
+        return topic.messages_recorded
+    return topic.messages_sent + sum(topic.messages_skipped.values())
 
 
-def _as_json(
-    reader: RecordingReader, topics: list[TopicReport], found: Survey | None, *, closed: bool
-) -> dict[str, Any]:
+def _as_json(seen: _Seen) -> dict[str, Any]:
+    reader, report, found = seen.reader, seen.report, seen.found
     return {
-        "path": str(reader.recording.path),
+        "path": report.recording,
         "files": [
             {"path": str(file.path), "size_bytes": file.size_bytes, "container": file.container}
             for file in reader.recording.files
         ],
-        "healthy": closed,
+        "healthy": seen.closed,
         "message_count": reader.message_count,
-        "notes": reader.recording.notes,
-        "losses": [_loss_as_json(loss) for loss in reader.tally.losses],
+        "notes": report.notes,
+        "contradictions": report.contradictions,
+        "losses": [_loss_as_json(loss) for loss in report.losses],
         "found": None
         if found is None
         else {
-            "messages": found.messages.total(),
-            "unverifiable": found.unverified_messages,
-            "lost_bytes": found.lost_bytes,
+            "messages": found.total(),
+            "arriving": report.messages_sent,
+            "unverifiable": report.messages_unverifiable,
+            "lost_bytes": _lost_bytes(report),
             "unusable": [
-                {
-                    "topic": topics[index].name if index >= 0 else "",
-                    "reason": why,
-                    "messages": count,
-                }
-                for (index, why), count in found.skipped.items()
+                {"topic": topic, "reason": reason, "messages": count}
+                for topic, reason, count in _unusable(report)
             ],
         },
         "topics": [
             {
                 "name": topic.name,
                 "msgtype": topic.msgtype,
-                "messages": count,
+                "messages": _count(topic, found),
                 "ontology_tag": topic.ontology_tag,
                 "outcome": topic.outcome,
                 "reason": topic.reason,
             }
-            for topic, count in zip(topics, _counts(topics, found), strict=True)
+            for topic in report.topics
         ],
     }
 

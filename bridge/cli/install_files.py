@@ -36,6 +36,9 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("config/grafana", "share/mosaico-bridge/grafana"),
     ("docs", "share/doc/mosaico-bridge"),
 )
+DOCUMENTATION = "http://{{ $labels.instance }}/docs"
+"""Where alert rules find their documentation: the bridge that they are about serves it."""
+
 PROGRAM_LINE = re.compile(rb"^ExecStart=\S+", re.MULTILINE)
 
 
@@ -71,26 +74,40 @@ def install_files(
             metavar="FILE",
         ),
     ] = None,
+    runbooks: Annotated[
+        str,
+        typer.Option(
+            "--runbooks",
+            help="Where alerts find their documentation: the address of a folder that holds "
+            "operations.md; by default the bridge itself.",
+            metavar="URL",
+        ),
+    ] = DOCUMENTATION,
 ) -> int:
     """Write units, settings, examples, monitoring, documents, and the schema of the settings.
 
-    A settings file that is there already is kept; everything else is replaced. Prints one line for
-    each file: written, unchanged or kept.
+    A settings file that is there already is kept; everything else is replaced. The units name
+    the places under the prefix. Prints one line for each file: written, unchanged or kept.
     """
     prefix = prefix.absolute()
     started = (program or Path(sys.executable).with_name("mosaico-bridge")).absolute()
-    for placed in _plan(prefix, started):
-        sys.stdout.write(f"{_write(placed):9} {placed.target}\n")
-    if prefix in SYSTEM_PREFIXES:
-        # Named in full, since not every systemd looks into /usr/local for these two.
-        users, folders = (prefix / f"lib/{kind}.d/{UNIT}.conf" for kind in ("sysusers", "tmpfiles"))
-        for step in (
-            f"systemd-sysusers {users}",
-            f"systemd-tmpfiles --create {folders}",
-            "systemctl daemon-reload",
-        ):
-            err.print(f"next: {step}", soft_wrap=True)
+    # All of it first: a reader of the lines that goes away, as `head` does, must not stop it.
+    lines = [f"{_write(placed):9} {placed.target}\n" for placed in _plan(prefix, started, runbooks)]
+    sys.stdout.write("".join(lines))
+    sys.stdout.flush()
+    for step in _next_steps(prefix):
+        err.print(f"next: {step}", soft_wrap=True)
     return Exit.OK
+
+
+def _next_steps(prefix: Path) -> Iterator[str]:
+    # Named in full, since not every systemd looks into /usr/local for these two, or elsewhere.
+    users, folders = (prefix / f"lib/{kind}.d/{UNIT}.conf" for kind in ("sysusers", "tmpfiles"))
+    yield f"systemd-sysusers {users}"
+    yield f"systemd-tmpfiles --create {folders}"
+    if prefix not in SYSTEM_PREFIXES:
+        yield f"systemctl link {prefix / 'lib/systemd/system' / UNIT}.service"
+    yield "systemctl daemon-reload"
 
 
 def data_folder() -> Path:
@@ -109,13 +126,22 @@ def data_folder() -> Path:
     )
 
 
-def _plan(prefix: Path, program: Path) -> Iterator[Placed]:
+def _plan(prefix: Path, program: Path, runbooks: str) -> Iterator[Placed]:
     source = data_folder()
+    own_settings = Path("/etc") if prefix in SYSTEM_PREFIXES else prefix / "etc"
+    places = {
+        b"/etc/mosaico-bridge": bytes(own_settings / "mosaico-bridge"),
+        b"/usr/share/doc/mosaico-bridge": bytes(prefix / "share/doc/mosaico-bridge"),
+    }
     for name, place in PLACES:
         for file in _files(source / name):
             content = file.read_bytes()
             if file.suffix == ".service":
+                for ours, theirs in places.items():
+                    content = content.replace(ours, theirs)
                 content = PROGRAM_LINE.sub(b"ExecStart=" + bytes(program), content)
+            elif file.name.startswith("rules"):
+                content = content.replace(DOCUMENTATION.encode(), runbooks.rstrip("/").encode())
             target = prefix / place
             if (source / name).is_dir():
                 target /= file.relative_to(source / name)
@@ -123,9 +149,8 @@ def _plan(prefix: Path, program: Path) -> Iterator[Placed]:
     # For editors; made from the code, so that it cannot lag behind.
     schema = json.dumps(Settings.model_json_schema(), indent=2) + "\n"
     yield Placed(target=prefix / SCHEMA, content=schema.encode())
-    settings = Path("/etc") if prefix in SYSTEM_PREFIXES else prefix / "etc"
     yield Placed(
-        target=settings / SETTINGS,
+        target=own_settings / SETTINGS,
         content=(source / "config" / "bridge.toml").read_bytes(),
         keep=True,
     )

@@ -8,7 +8,7 @@ import typer
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
 from bridge.cli.platform import reach
 from bridge.cli.status import clock_time
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
@@ -138,4 +138,4 @@ def _print(notices: list[Notice]) -> None:
             cell(notice.target.topic) or "-",
             cell(notice.message),
         )
-    out.print(made)
+    show(made)

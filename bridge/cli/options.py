@@ -5,12 +5,57 @@ from typing import Annotated
 
 import typer
 
-from bridge.config import CONFIG_FILE_VARIABLE, Settings
+from bridge.cli.terminal import err
+from bridge.config import (
+    CONFIG_FILE_VARIABLE,
+    PLATFORM_VARIABLE,
+    SERVICE_FOLDER,
+    Settings,
+    find_settings_file,
+    service_is_closed_to_us,
+    vendor_server,
+)
+
+
+def _found(given: Path | None) -> Path | None:
+    """Give the settings file that holds: the named one, the working folder's, the service's."""
+    if given is not None:
+        return given
+    found = find_settings_file()
+    if found is None and service_is_closed_to_us():
+        err.print(
+            f"note: the service's settings in {SERVICE_FOLDER} may not be read by this user; "
+            "these are the defaults (sudo -u mosaico-bridge reads them)",
+            markup=False,
+            soft_wrap=True,
+        )
+    return found
+
+
+def source(config: Path | None, settings: Settings) -> str:
+    """Say where settings came from."""
+    said = f"settings from {config.absolute()}" if config else "settings: defaults and environment"
+    return f"{said}, {vendor}" if (vendor := vendor_note(settings)) else said
+
+
+def vendor_note(settings: Settings) -> str:
+    """Say that the platform is that of the vendor's variables; empty where it is not."""
+    server = vendor_server()
+    same = server.get("host") == settings.server.host
+    if not server or not same or server.get("port", settings.server.port) != settings.server.port:
+        return ""
+    return f"platform {settings.server.host}:{settings.server.port} from {PLATFORM_VARIABLE}"
+
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", envvar=CONFIG_FILE_VARIABLE, help="Settings file (TOML).", metavar="FILE"
+        "--config",
+        "-c",
+        envvar=CONFIG_FILE_VARIABLE,
+        help="Settings file (TOML); else bridge.toml here, else the service's.",
+        metavar="FILE",
+        callback=_found,
     ),
 ]
 WatchFolder = Annotated[
@@ -20,9 +65,12 @@ StateFolder = Annotated[
     Path | None,
     typer.Option("--state", help="Folder for the bridge's own files.", metavar="DIR"),
 ]
-Host = Annotated[
-    str | None,
-    typer.Option("--host", help="Platform to send to; without one an embedded server is used."),
+Host = Annotated[str | None, typer.Option("--host", help="Platform to send to.")]
+Embedded = Annotated[
+    bool,
+    typer.Option(
+        "--embedded", help="Send to a local server in the state folder, to try things out."
+    ),
 ]
 ServerPort = Annotated[int | None, typer.Option("--port", help="Port of the platform.")]
 HttpPort = Annotated[

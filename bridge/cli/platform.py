@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.cli.options import vendor_note
 from bridge.cli.running import daemon_runs, daemon_server
+from bridge.cli.terminal import err
 from bridge.client import MosaicoClient
 from bridge.compose import connect
 from bridge.config import Settings
-from bridge.errors import BridgeError, OfflineError
+from bridge.errors import BridgeError, ConfigError, OfflineError, UsageError
 
 START_TIMEOUT_S = 60.0
 RESTART_PAUSE_S = 1.0
@@ -42,6 +44,51 @@ class Address:
     def __str__(self) -> str:
         """Give `host:port`."""
         return f"{self.host}:{self.port}"
+
+
+def destination(host: str | None, *, embedded: bool) -> str | None:
+    """Give the value for `server.host`: as the options say, or None to leave it to the settings.
+
+    Raises:
+        UsageError: Both options are given.
+    """
+    if host and embedded:
+        raise UsageError("--host and --embedded are two different destinations; give one of them")
+    return "" if embedded else host
+
+
+def require_destination(settings: Settings, *, embedded: bool) -> None:
+    """Refuse to send to the embedded server unless that was asked for, or a bridge runs with it.
+
+    Raises:
+        UsageError: No platform is configured, and none was named.
+    """
+    if note := vendor_note(settings):
+        err.print(note, markup=False, soft_wrap=True)
+    if not settings.uses_embedded_server or embedded:
+        return
+    if not daemon_runs(settings.state.folder):
+        raise UsageError(
+            "no platform is configured, so there is nowhere to send to",
+            hint="name one with --host, or in the settings (server.host); --embedded sends to a "
+            "local server, to try things out",
+        )
+
+
+def require_folders(settings: Settings) -> None:
+    """Refuse to look for recordings in a folder that is not there, before anything is created.
+
+    Raises:
+        ConfigError: A watched folder does not exist.
+    """
+    for name, inside in settings.watched.items():
+        if not inside.watch.folder.is_dir():
+            key = f"folders.{name}.path" if name else "watch.folder"
+            raise ConfigError(
+                f"the folder {inside.watch.folder} is not there",
+                key=key,
+                hint=f"is it mounted? name another one with --folder, or in the settings ({key})",
+            )
 
 
 @contextmanager

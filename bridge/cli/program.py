@@ -11,8 +11,8 @@ import typer.core
 import typer.main
 
 from bridge.cli.commands import COMMANDS, help_page
-from bridge.cli.terminal import Exit, err, exit_code, print_error
-from bridge.errors import BridgeError
+from bridge.cli.terminal import Exit, err, exit_code, print_error, print_json
+from bridge.errors import BridgeError, UsageError
 from bridge.version import __version__
 
 LOOKS: dict[str, Any] = {
@@ -88,11 +88,19 @@ def _shared(
     del version
 
 
+def _wants_json() -> bool:
+    """Tell whether the command line asks for JSON; then errors are JSON, too."""
+    words = sys.argv[1:]
+    return "--json" in (words[: words.index("--")] if "--" in words else words)
+
+
 def main() -> NoReturn:
     """Run the command that the command line names."""
     try:
         code = app(standalone_mode=False)
     except BridgeError as error:
+        if _wants_json():
+            print_json(error.facts())
         print_error(error)
         sys.exit(exit_code(error))
     except typer.Abort:
@@ -100,6 +108,8 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         # Wrong use. Without any command the message is the help, which speaks for itself.
         text = error.format_message()
+        if _wants_json():
+            print_json({"error": UsageError.__name__, "message": text, "hint": ""})
         hint = "hint: mosaico-bridge COMMAND --help"
         typer.echo(text if "\n" in text else f"error: {text}\n{hint}", err=True)
         sys.exit(Exit.USAGE)

@@ -1,6 +1,9 @@
 """Shows an ingest: bars or lines while it runs, afterwards a line for each topic and the sums."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +21,18 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from bridge.cli.terminal import cell, err, is_interactive, out, printable, size, table
+from bridge.cli.terminal import (
+    cell,
+    err,
+    has_room,
+    is_interactive,
+    out,
+    printable,
+    show,
+    size,
+    table,
+)
+from bridge.errors import BridgeError
 from bridge.ingest import IngestReport, NoEvents, TopicOutcome, TopicReport
 
 LINE_INTERVAL_S = 5.0
@@ -43,7 +57,7 @@ class ProgressBars(NoEvents):
         self._bytes = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(binary_units=True),
+            DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[messages]:,} messages"),
@@ -113,9 +127,8 @@ class ProgressBars(NoEvents):
         """Advance by bytes read."""
         self._bytes.advance(self._task, recorded_bytes)
 
-    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
-        """Count messages."""
-        del arrow_bytes
+    def messages_read(self, *, topic: str, messages: int) -> None:
+        """Advance the topic, whose batch may still wait."""
         self._messages += messages
         self._bytes.update(self._task, messages=self._messages)
         if topic in self._tasks:
@@ -173,17 +186,19 @@ class ProgressLines(NoEvents):
                 f"{self._messages} messages"
             )
 
-    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
+    def messages_read(self, *, topic: str, messages: int) -> None:
         """Count messages."""
-        del topic, arrow_bytes
+        del topic
         self._messages += messages
 
     def finished(self, *, report: IngestReport) -> None:
         """Say that it is done."""
-        self._say(
-            f"{printable(report.sequence)}: {report.messages_sent} messages in "
-            f"{report.seconds:.2f} s, verified: {report.verification}"
+        how = (
+            f"was there already, {report.messages_sent:,} messages"
+            if report.already_there
+            else f"{report.messages_sent:,} messages in {report.seconds:.2f} s"
         )
+        self._say(f"{printable(report.sequence)}: {how}, verified: {report.verification}")
 
     def _say(self, line: str) -> None:
         err.print(line, markup=False, soft_wrap=True)
@@ -210,18 +225,11 @@ OUTCOME_STYLES = {
 def print_report(report: IngestReport) -> None:
     """Print what arrived: one line for each topic, then the sum."""
     out.print(f"{cell(report.recording)} → [bold]{cell(report.sequence)}[/]", soft_wrap=True)
-    made = table(
-        [
-            ("topic", "left"),
-            ("type", "left"),
-            ("ontology", "left"),
-            ("messages", "right"),
-            ("skipped", "right"),
-            ("size", "right"),
-            ("batches", "right"),
-            ("outcome", "left"),
-        ],
-    )
+    roomy = has_room()
+    made = table([
+        ("topic", "left"), *([("type", "left")] if roomy else []), ("ontology", "left"),
+        ("messages", "right"), ("skipped", "right"), ("size", "right"), ("outcome", "fold"),
+    ])  # fmt: skip
     for topic in report.topics:
         skipped = sum(topic.messages_skipped.values())
         reasons = ", ".join(f"{count} {why}" for why, count in topic.messages_skipped.items())
@@ -229,29 +237,17 @@ def print_report(report: IngestReport) -> None:
         style = OUTCOME_STYLES[topic.outcome]
         made.add_row(
             cell(topic.name),
-            cell(topic.msgtype),
+            *([cell(topic.msgtype)] if roomy else []),
             cell(topic.ontology_tag) or "-",
             f"{topic.messages_sent:,}",
             f"{skipped:,}" if skipped else "-",
             size(topic.arrow_bytes),
-            str(topic.batches),
             f"[{style}]{topic.outcome}[/]" + (f" ({cell(why)})" if why else ""),
         )
-    out.print(made)
-    rate = report.messages_sent / report.seconds if report.seconds else 0.0
-    out.print(
-        f"{report.messages_sent:,} messages, {size(report.recorded_bytes)} recorded, "
-        f"{size(sum(topic.arrow_bytes for topic in report.topics))} as Arrow, "
-        f"{report.seconds:.2f} s ({rate:,.0f} messages/s), verified: {report.verification}",
-        soft_wrap=True,
-    )
-    for topic in report.topics:
-        if topic.messages_leftover:
-            out.print(
-                f"[yellow]note:[/] {topic.messages_leftover:,} messages of {cell(topic.name)} hold "
-                f"more bytes than the definition of {cell(topic.msgtype)} knows",
-                soft_wrap=True,
-            )
+    show(made)
+    out.print(_sum_line(report), soft_wrap=True)
+    if not report.complete:
+        out.print(f"[yellow]in part:[/] {cell('; '.join(report.shortfalls))}", soft_wrap=True)
     if report.messages_unverifiable:
         out.print(
             f"[dim]unverifiable: {report.messages_unverifiable:,} messages; the recorder wrote no "
@@ -260,9 +256,68 @@ def print_report(report: IngestReport) -> None:
         )
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
+    print_contradictions(report)
     for loss in report.losses:
         out.print(
             f"[yellow]lost:[/] bytes {loss.start_bytes:,} to {loss.end_bytes:,} of "
             f"{cell(loss.path.name)}: {cell(loss.reason)}",
             soft_wrap=True,
+        )
+
+
+def _sum_line(report: IngestReport) -> str:
+    parts = [f"{report.messages_sent:,} messages", f"{size(report.recorded_bytes)} recorded"]
+    if report.already_there:
+        parts.append("was there already")
+    else:
+        rate = report.messages_sent / report.seconds if report.seconds else 0.0
+        parts += [
+            f"{size(sum(topic.arrow_bytes for topic in report.topics))} as Arrow",
+            f"{report.seconds:.2f} s ({rate:,.0f} messages/s)",
+        ]
+    return ", ".join([*parts, f"verified: {report.verification}"])
+
+
+def print_summary(
+    reports: Sequence[IngestReport],
+    failures: Sequence[tuple[Path, BridgeError]],
+    not_tried: Sequence[Path],
+) -> None:
+    """Print one line for each recording that was named or found, and how many came out how."""
+    made = table([
+        ("recording", "left"), ("sequence", "left"), ("messages", "right"), ("size", "right"),
+        ("result", "fold"),
+    ])  # fmt: skip
+    results: Counter[str] = Counter()
+    for report in reports:
+        whole = "was there already" if report.already_there else "whole"
+        results["whole" if report.complete else "in part"] += 1
+        made.add_row(
+            cell(Path(report.recording).name),
+            cell(report.sequence),
+            f"{report.messages_sent:,}",
+            size(report.recorded_bytes),
+            f"[green]{whole}[/]"
+            if report.complete
+            else f"[yellow]in part[/]: {cell('; '.join(report.shortfalls))}",
+        )
+    for path, error in failures:
+        results["failed"] += 1
+        made.add_row(cell(path.name), "-", "-", "-", f"[red]failed[/]: {cell(error.message)}")
+    for path in not_tried:
+        results["not tried"] += 1
+        made.add_row(cell(path.name), "-", "-", "-", "[yellow]not tried[/]")
+    out.print()
+    show(made)
+    total = results.total()
+    counted = ", ".join(f"{count:,} {result}" for result, count in results.items())
+    out.print(f"{total:,} recording{'' if total == 1 else 's'}: {counted}", soft_wrap=True)
+
+
+def print_contradictions(report: IngestReport) -> None:
+    """Print the claims of the recorder that the data contradict."""
+    for claim, count in report.contradictions.items():
+        often = f" ({count:,} times)" if count > 1 else ""
+        out.print(
+            f"[dim]wrong claim: {cell(claim)}{often}; the data were believed[/]", soft_wrap=True
         )

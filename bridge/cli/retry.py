@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli.options import AsJson, ConfigFile, StateFolder
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.config import load_settings
 from bridge.daemon import Entry, Journal, Request, State
 from bridge.daemon import forget as ask_to_forget
@@ -53,7 +53,7 @@ def _find(journal: Journal, target: str) -> Entry | None:
 
 # What `--all` means: everything that went wrong, and what waits for its next attempt.
 FAILED = frozenset({State.QUARANTINED, State.REJECTED, State.WAITING})
-WHOLE = frozenset({State.FINALISED, State.DISPOSED})
+WHOLE = frozenset({State.FINALISED, State.DISPOSED, State.LOST})
 UNIDENTIFIED = frozenset({State.QUARANTINED, State.EMPTY})
 PATIENCE_S = 15.0
 LOOK_S = 0.1
@@ -161,7 +161,7 @@ def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[E
 def _hindrance(entry: Entry, resend: bool) -> str:
     """Say why a recording cannot be tried again, without asking the daemon; empty if it can."""
     if entry.state in WHOLE and not resend:
-        return "it is on the platform; --resend sends it again if the platform has lost it"
+        return "it was sent; --resend sends it again if the platform has lost it"
     if not entry.path.exists():
         return (
             "its files are not where they were; `forget` it, then put them into the folder"
@@ -202,5 +202,5 @@ def _report(rows: list[dict[str, Any]], *, json: bool) -> Exit:
             style = "green" if row["done"] else "yellow"
             answer = f"[{style}]{cell(row['answer'])}[/]"
             made.add_row(str(row["id"]), cell(row["path"]), answer)
-        out.print(made)
+        show(made)
     return Exit.OK if all(row["done"] for row in rows) else Exit.PARTIAL

@@ -11,14 +11,22 @@ from typing import Any
 
 from bridge.cli.options import (
     ConfigFile,
+    Embedded,
     Host,
     HttpPort,
     ServerPort,
     StateFolder,
     WatchFolder,
     disk_folders,
+    source,
 )
-from bridge.cli.platform import Address, platform
+from bridge.cli.platform import (
+    Address,
+    destination,
+    platform,
+    require_destination,
+    require_folders,
+)
 from bridge.cli.running import require_alone
 from bridge.cli.terminal import Exit, err, is_interactive
 from bridge.client import MosaicoClient
@@ -79,6 +87,7 @@ def run(
     overrides = _overrides(folder, state, host, port, http_port)
     settings = load_settings(config, overrides)
     with compose(settings, file=config, overrides=overrides) as parts:
+        err.print(source(config, settings), markup=False, soft_wrap=True)
         _announce(parts)
         parts.daemon.run()
     return Exit.OK
@@ -90,13 +99,18 @@ def once(
     state: StateFolder = None,
     host: Host = None,
     port: ServerPort = None,
+    embedded: Embedded = False,
 ) -> int:
     """Ingest what is in the folder now, wait for retries, then exit.
 
-    Exits with 0 when every recording arrived whole, 3 when some arrived in part or wait for
-    something, 1 when some cannot be ingested.
+    Without a platform in the settings, --host or --embedded names the destination. Exits with 0
+    when every recording arrived whole, 3 when some arrived in part or wait for something, 1 when
+    some cannot be ingested.
     """
+    host = destination(host, embedded=embedded)
     settings = load_settings(config, _overrides(folder, state, host, port, 0))
+    require_destination(settings, embedded=embedded)
+    require_folders(settings)
     with compose(settings, file=config) as parts:
         status = parts.daemon.run_once()
     return _verdict(status)
@@ -198,7 +212,7 @@ def _announce(parts: Composition) -> None:
 
 def _verdict(status: DaemonStatus) -> Exit:
     present = {State(name) for name, count in status.counts.items() if count}
-    if present & {State.QUARANTINED, State.REJECTED}:
+    if present & {State.QUARANTINED, State.REJECTED, State.LOST}:
         return Exit.FAILED
     whole = {
         State.FINALISED, State.DISPOSED, State.SUPERSEDED, State.EMPTY, State.IGNORED,

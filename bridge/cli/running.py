@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from bridge.config import Settings
 from bridge.daemon import INSTANCE_FILE, LOCK_FILE
@@ -72,6 +74,34 @@ def ask_daemon(settings: Settings) -> dict[str, Any] | None:
         return None
     ours = _instance(settings.state.folder)
     return answer if ours in {"", daemon.get("instance")} else None
+
+
+def ask_recordings(
+    settings: Settings,
+    *,
+    states: Collection[str],
+    text: str,
+    queue: bool,
+    limit: int,
+    offset: int,
+) -> dict[str, Any] | None:
+    """Get a page of `/api/recordings` of the daemon of these settings; None as `ask_daemon`.
+
+    Args:
+        settings: The settings.
+        states: Only recordings in one of these states; empty for all.
+        text: Only those with this in name, path or sequence.
+        queue: Whether to order them as they will go.
+        limit: At most so many.
+        offset: Leave out so many at the start.
+    """
+    if ask_daemon(settings) is None:
+        return None
+    query = [("limit", limit), ("offset", offset), ("text", text)]
+    query += [("state", str(state)) for state in sorted(states)]
+    query += [("order", "queue")] if queue else []
+    path = f"/api/recordings?{urlencode(query)}"
+    return _get(settings.http.host, settings.http.port, path)
 
 
 def daemon_server(settings: Settings) -> tuple[str, int] | None:

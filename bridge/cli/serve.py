@@ -14,6 +14,7 @@ import typer
 from bridge.cli.terminal import Exit, err
 from bridge.embedded import ApiKey, EmbeddedServer, Permission
 from bridge.errors import ConfigError
+from bridge.units import SECOND_NS
 
 READ_BYTES = 4096
 
@@ -107,9 +108,6 @@ def _wait_for_end(stop: threading.Event) -> None:
     stop.set()
 
 
-_NS_PER_S = 1_000_000_000
-
-
 def certificates(certificate: Path | None, key: Path | None) -> list[tuple[bytes, bytes]]:
     """Give the server's certificate with its key; empty without both.
 
@@ -157,7 +155,7 @@ def _api_key(entry: Any, where: str) -> ApiKey:
     if not wrong and isinstance(expires, datetime | None):
         if expires is not None and expires.tzinfo is None:
             expires = expires.replace(tzinfo=UTC)
-        expires_ns = None if expires is None else int(expires.timestamp()) * _NS_PER_S
+        expires_ns = None if expires is None else int(expires.timestamp()) * SECOND_NS
         key = ApiKey.of(str(words), expires_ns=expires_ns)
     if key is None:
         known = ", ".join(permission.name.lower() for permission in Permission)

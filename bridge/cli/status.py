@@ -13,14 +13,37 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bridge.cli.options import AsJson, ConfigFile, HttpPort, StateFolder
-from bridge.cli.running import ask_daemon, daemon_runs
-from bridge.cli.terminal import Exit, cell, out, print_json, printable, size, table
+from bridge.cli.options import AsJson, ConfigFile, HttpPort, StateFolder, source
+from bridge.cli.running import ask_daemon, ask_recordings, daemon_runs
+from bridge.cli.terminal import (
+    Exit,
+    cell,
+    err,
+    has_room,
+    out,
+    print_json,
+    printable,
+    show,
+    size,
+    table,
+)
 from bridge.config import Settings, load_settings
-from bridge.daemon import PARTS, Journal, Level, State, recording_view
+from bridge.daemon import (
+    IN_WORK,
+    PARTS,
+    WHOLE_ON_PLATFORM,
+    Journal,
+    Level,
+    State,
+    part_lists,
+    recording_view,
+)
+from bridge.errors import UsageError
 from bridge.version import __version__
 
 LIST_LENGTH = 20
+PAGE_SIZE = 50
+QUEUE = "queue"
 MINUTE_S, HOUR_S = 60, 3600
 
 LEVEL_STYLES = {
@@ -43,23 +66,113 @@ def status(
     every_s: Annotated[
         float, typer.Option("--every", help="Seconds between looks.", min=0.1, metavar="SECONDS")
     ] = 1.0,
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", help="Only recordings with this in name, path or sequence.", metavar="TEXT"
+        ),
+    ] = "",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            help="Only recordings in this state, or `queue` for all that wait, in the order in "
+            "which they will go; may be given several times.",
+            metavar="STATE",
+        ),
+    ] = None,
+    page: Annotated[
+        int, typer.Option("--page", help="Which page of recordings to list.", min=1)
+    ] = 1,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say which settings file was read, too.")
+    ] = False,
     json: AsJson = False,
 ) -> int:
     """Show what the bridge is doing, what waits and why, and what has arrived.
 
-    Asks the running bridge on its HTTP port; where none answers, reads the journal. Exits with 0
+    Asks the running bridge on its HTTP port; where none answers, reads the journal. With --name,
+    --only or --page it lists recordings, page by page, instead of the start of each list. Exits
+    with 0
     when a bridge runs and gets on, 3 when something needs attention or the platform is away, 1 when
     the bridge is down or does not run.
     """
     settings = load_settings(config, {"state.folder": state, "http.port": http_port})
+    if verbose:
+        err.print(source(config, settings), markup=False, soft_wrap=True)
+    if name or only or page > 1:
+        return _list(settings, text=name, only=only or [], page=page, json=json)
     if watch:
         return _watch(settings, every_s=every_s, json=json)
     seen = look(settings)
     if json:
         print_json(seen)
     else:
-        out.print(_shown(seen))
+        show(_shown(seen))
     return _exit(seen)
+
+
+def _list(settings: Settings, *, text: str, only: list[str], page: int, json: bool) -> Exit:
+    """Show one page of the recordings that were asked for."""
+    queue = QUEUE in only
+    try:
+        states = {State(word) for word in only if word != QUEUE}
+    except ValueError as error:
+        known = ", ".join([QUEUE, *State])
+        raise UsageError(f"--only: {error}", hint=f"states are: {known}") from None
+    states |= PARTS["waiting"] if queue else set()
+    offset = (page - 1) * PAGE_SIZE
+    found = ask_recordings(
+        settings, states=states, text=text, queue=queue, limit=PAGE_SIZE, offset=offset
+    )
+    if found is None:
+        with Journal.read(settings.state.folder) as journal:
+            entries, total = journal.browse(
+                states=states or None,
+                text=text,
+                queue_at_ns=time.time_ns() if queue else None,
+                limit=PAGE_SIZE,
+                offset=offset,
+            )
+        after = offset + len(entries)
+        found = {
+            "recordings": [recording_view(entry) for entry in entries],
+            "total": total,
+            "next_offset": after if entries and after < total else None,
+        }
+    if json:
+        print_json(found)
+        return Exit.OK
+    pages = max(1, -(-found["total"] // PAGE_SIZE))
+    show(_recordings(found["recordings"]))
+    out.print(f"page {page:,} of {pages:,}, {_count(found['total'])}")
+    return Exit.OK
+
+
+def _recordings(recordings: list[dict[str, Any]]) -> Table:
+    made = table([("id", "right"), ("state", "left"), ("recording", "left"), ("size", "right"),
+                  ("since", "left"), ("why", "fold")])  # fmt: skip
+    for one in recordings:
+        made.add_row(
+            str(one["id"]),
+            one["state"],
+            cell(_named(one["path"])),
+            size(one["size_bytes"]),
+            clock_time(one["changed_at"]),
+            cell(_why(one)),
+        )
+    return made
+
+
+def _why(one: dict[str, Any]) -> str:
+    """Say why it waits now, else how it came to its state, with what to do where that is known."""
+    hint = (one.get("failure") or {}).get("hint", "")
+    why = one.get("why") or one["reason"]
+    return f"{why} ({hint})" if hint and one["state"] in PARTS["needs_attention"] else why
+
+
+def _count(number: int) -> str:
+    return f"{number:,} recording" + ("" if number == 1 else "s")
 
 
 def look(settings: Settings) -> dict[str, Any]:
@@ -90,13 +203,10 @@ def look(settings: Settings) -> dict[str, Any]:
         }
     with Journal.read(settings.state.folder) as journal:
         counts = journal.counts()
-        lists = {
-            name: [
-                recording_view(entry)
-                for entry in journal.recordings(states=states, limit=LIST_LENGTH)
-            ]
-            for name, states in (PARTS | {"in_work": {State.SENDING, State.VERIFIED}}).items()
+        entries = part_lists(journal, now_ns=time.time_ns()) | {
+            "in_work": journal.recordings(states=IN_WORK, limit=LIST_LENGTH)
         }
+        lists = {name: [recording_view(one) for one in found] for name, found in entries.items()}
     running = daemon_runs(settings.state.folder)
     return {
         "running": running,
@@ -112,8 +222,8 @@ def look(settings: Settings) -> dict[str, Any]:
 def _verdict(settings: Settings, running: bool | None, counts: dict[str, int]) -> dict[str, str]:
     """Say how things are where only the journal can be asked."""
     left = sum(counts.get(state, 0) for state in PARTS["waiting"])
-    left += sum(counts.get(state, 0) for state in (State.SENDING, State.VERIFIED))
-    recordings = f"{left:,} recording" + ("" if left == 1 else "s")
+    left += sum(counts.get(state, 0) for state in IN_WORK)
+    recordings = _count(left)
     if running:
         port = settings.http.port or "a port of its own choice"
         return {
@@ -149,7 +259,7 @@ def _watch(settings: Settings, *, every_s: float, json: bool) -> int:
                 sys.stdout.write(json_text.dumps(seen, default=str) + "\n")
                 sys.stdout.flush()
             else:
-                out.print(_shown(seen))
+                show(_shown(seen))
                 out.print()
     except KeyboardInterrupt:
         return Exit.OK
@@ -187,15 +297,25 @@ def _shown(seen: dict[str, Any]) -> RenderableType:
     if uplink := _uplink(seen.get("uplink") or {}):
         parts.append(Text(uplink))
     sections = {
-        "In work": _in_work(seen.get("workers") or lists.get("in_work") or []),
-        "Needs attention": _needs_attention(lists["needs_attention"]),
-        "Waiting": _waiting(lists["waiting"], seen["now"]),
-        "Last finished": _recent(lists["recent"]),
+        "In work": (_in_work(seen.get("workers") or lists.get("in_work") or []), ""),
+        "Needs attention": (_needs_attention(lists["needs_attention"]), "needs_attention"),
+        "Waiting": (_waiting(lists["waiting"], seen["now"]), "waiting"),
+        "Last finished": (_recent(lists["recent"]), "recent"),
     }
-    for title, made in sections.items():
-        if made.row_count:
-            parts += ["", Text(title, style="bold underline"), made]
+    for title, (made, only) in sections.items():
+        if not made.row_count:
+            continue
+        parts += ["", Text(title, style="bold underline"), made]
+        total = sum(seen["counts"].get(state, 0) for state in PARTS.get(only, ()))
+        if total > made.row_count:
+            words = "--only queue" if only == "waiting" else _only(only)
+            more = f"{total - made.row_count:,} more: mosaico-bridge status {words}"
+            parts.append(Text(more, style="dim"))
     return Group(*parts)
+
+
+def _only(part: str) -> str:
+    return " ".join(f"--only {state}" for state in sorted(PARTS[part]))
 
 
 def _source(seen: dict[str, Any]) -> str:
@@ -223,15 +343,15 @@ def _uplink(uplink: dict[str, Any]) -> str:
 
 
 def _in_work(workers: list[dict[str, Any]]) -> Table:
-    columns = [("id", "right"), ("recording", "left"), ("sequence", "left"), ("read", "right"),
+    columns = [("id", "right"), ("recording", "left"), ("sequence", "left"), ("read", "left"),
                ("messages", "right")]  # fmt: skip
     made = table(columns)
     for worker in workers:
         total, read = worker.get("recorded_bytes"), worker.get("recorded_bytes_read", 0)
-        share = f"{100 * read / total:.0f} % of {size(total)}" if total else "-"
+        share = f"{100 * min(1.0, read / total):.0f} % of {size(total)}" if total else "-"
         made.add_row(
             str(worker["id"]),
-            cell(worker["path"]),
+            cell(_named(worker["path"])),
             cell(worker["sequence"]) or "-",
             share,
             f"{worker['messages_sent']:,}",
@@ -240,41 +360,51 @@ def _in_work(workers: list[dict[str, Any]]) -> Table:
 
 
 def _needs_attention(recordings: list[dict[str, Any]]) -> Table:
-    columns = [("id", "right"), ("state", "left"), ("recording", "left"), ("why", "left")]
-    made = table(columns)
+    made = table([("id", "right"), ("state", "left"), ("recording", "left"), ("why", "fold")])
     for one in recordings:
-        hint = (one.get("failure") or {}).get("hint", "")
-        why = f"{one['reason']} ({hint})" if hint else one["reason"]
-        made.add_row(str(one["id"]), f"[red]{one['state']}[/]", cell(one["path"]), cell(why))
+        why = cell(_why(one))
+        made.add_row(str(one["id"]), f"[red]{one['state']}[/]", cell(_named(one["path"])), why)
     return made
 
 
 def _waiting(recordings: list[dict[str, Any]], now_s: float) -> Table:
-    columns = [("id", "right"), ("state", "left"), ("recording", "left"), ("why", "left"),
-               ("next attempt", "left")]  # fmt: skip
+    columns = [("id", "right"), ("state", "left"), ("recording", "left"), ("why", "fold"),
+               ("next try", "left")]  # fmt: skip
     made = table(columns)
     for one in recordings:
         due_at = one["due_at"]
         when = "-" if due_at is None else f"in {duration(max(0.0, due_at - now_s))}"
-        made.add_row(str(one["id"]), one["state"], cell(one["path"]), cell(one["reason"]), when)
+        made.add_row(str(one["id"]), one["state"], cell(_named(one["path"])), cell(_why(one)), when)
     return made
 
 
 def _recent(recordings: list[dict[str, Any]]) -> Table:
-    columns = [("id", "right"), ("state", "left"), ("recording", "left"), ("sequence", "left"),
-               ("messages", "right"), ("verified", "left"), ("when", "left")]  # fmt: skip
-    made = table(columns)
+    roomy = has_room()
+    made = table([
+        ("id", "right"), ("state", "left"), ("recording", "left"),
+        *([("sequence", "left")] if roomy else []),
+        ("messages", "right"), ("verified", "left"), ("when", "left"),
+        ("why", "fold"),
+    ])  # fmt: skip
     for one in recordings:
+        # Of what arrived whole the other columns say everything.
+        why = "" if one["state"] in WHOLE_ON_PLATFORM else one["reason"]
         made.add_row(
             str(one["id"]),
             one["state"],
-            cell(one["path"]),
-            cell(one["sequence"]) or "-",
+            cell(_named(one["path"])),
+            *([cell(one["sequence"]) or "-"] if roomy else []),
             f"{one['messages_sent']:,}",
             one["verification"] or "-",
             clock_time(one["changed_at"]),
+            cell(why),
         )
     return made
+
+
+def _named(path: str) -> str:
+    """Give the path, or where a narrow terminal has no room for it its last part."""
+    return path if has_room() else path.rstrip("/").rpartition("/")[2]
 
 
 def duration(seconds: float) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bridge.errors import BridgeError, ConfigError, RecordingError, ServerError, Trouble
+from bridge.errors import BridgeError, ConfigError, RecordingError, ServerError, Trouble, UsageError
 
 
 class Exit(IntEnum):
@@ -31,6 +31,8 @@ class Exit(IntEnum):
 
 def exit_code(error: BridgeError) -> Exit:
     """Give the exit code of an error."""
+    if isinstance(error, UsageError):
+        return Exit.USAGE
     if isinstance(error, ConfigError):
         return Exit.BAD_CONFIG
     if isinstance(error, RecordingError):
@@ -41,11 +43,12 @@ def exit_code(error: BridgeError) -> Exit:
     return Exit.FAILED
 
 
-PIPED_WIDTH = 200
+# In a file or a pipe a row is one line, however long; others can cut it.
+PIPED_WIDTH = 1_000_000
 
 
 def _console(*, stderr: bool) -> Console:
-    """Make a console; into a file or a pipe it writes wide lines, which others can cut."""
+    """Make a console; into a file or a pipe it wraps nothing."""
     console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
@@ -58,7 +61,10 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 """Progress, warnings and errors, on standard error."""
 
-KIBIBYTE = 1024
+KILOBYTE = 1000
+# A column that folds keeps so much of a narrow terminal.
+FOLDED_WIDTH_MIN = 16
+ROOMY_WIDTH = 110
 
 
 def is_interactive() -> bool:
@@ -99,17 +105,44 @@ def cell(text: str) -> str:
 
 
 def size(count_bytes: float) -> str:
-    """Give bytes for people: `512 B`, `1.5 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count_bytes < KIBIBYTE:
+    """Give bytes for people, in powers of 1000 as the status page does: `512 B`, `1.5 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count_bytes < KILOBYTE:
             return f"{count_bytes:.0f} {unit}" if unit == "B" else f"{count_bytes:.1f} {unit}"
-        count_bytes /= KIBIBYTE
-    return f"{count_bytes:.1f} TiB"
+        count_bytes /= KILOBYTE
+    return f"{count_bytes:.1f} TB"
 
 
 def table(columns: Sequence[tuple[str, str]]) -> Table:
-    """Start a table; columns are names and `left` or `right`."""
+    """Start a table.
+
+    Args:
+        columns: Names, each with `left`, `right`, or `fold` for text that may take several lines
+            where the terminal is narrow; other cells are cut instead.
+    """
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in columns:
-        made.add_column(name, justify="right" if justify == "right" else "left")
+    for name, kind in columns:
+        folds = kind == "fold"
+        made.add_column(
+            name,
+            justify="right" if kind == "right" else "left",
+            no_wrap=not folds,
+            overflow="fold" if folds else "ellipsis",
+            min_width=FOLDED_WIDTH_MIN if folds else None,
+        )
     return made
+
+
+def has_room() -> bool:
+    """Tell whether a table of standard output has room for columns that one could do without."""
+    return out.width >= ROOMY_WIDTH
+
+
+def show(what: RenderableType) -> None:
+    """Print tables and text on standard output; in a file or a pipe without trailing blanks."""
+    if out.is_terminal:
+        out.print(what)
+        return
+    with out.capture() as captured:
+        out.print(what)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))

@@ -10,16 +10,19 @@ import typer
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
 from bridge.cli.platform import reach
 from bridge.cli.retry import Targets, find_entries, put_and_wait
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
-from bridge.daemon import ON_PLATFORM, Entry, Journal
+from bridge.daemon import ON_PLATFORM, Entry, Journal, State, doubt
 from bridge.daemon import resend as ask_to_resend
 from bridge.errors import NotFoundError, UsageError
 from bridge.ingest import VerificationLevel
 from bridge.mapping import BRIDGE_KEY
 
 Report = Mapping[str, Any]
+
+# What was on the platform, also where it was found not to be there any more.
+ASKED_ABOUT = ON_PLATFORM | {State.LOST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Comparison:
         topics: How many topics were compared.
         compared: What was compared and what was not, in words.
         differences: What is not as the journal says, one sentence each.
-        resend: What became of putting it back into the queue; empty where that was not asked.
+        resend: What became of marking it or putting it into the queue; empty where it is whole.
     """
 
     id: int
@@ -69,10 +72,10 @@ def verify(
 ) -> int:
     """Compare the platform with the journal: is each sequence there, ours, finalised, and whole?
 
-    Whole means that every topic has the rows and the time range that were sent. Reads only, except
-    with --resend: then what is missing is sent again, and a sequence that differs from its
-    recording is removed and sent again, where the platform allows that. Exits with 0 when
-    everything is as it should be, 3 when something differs.
+    Whole means that every topic has the rows and the time range that were sent. What is not whole
+    is marked as lost, so that its source is neither moved nor deleted. With --resend it is sent
+    again, where the platform allows that: what is missing, and in place of a sequence that differs
+    from its recording. Exits with 0 when everything is as it should be, 3 when something differs.
     """
     settings = load_settings(
         config,
@@ -87,7 +90,9 @@ def verify(
     with Journal.read(folder) as journal, reach(settings) as client:
         entries = _chosen(journal, targets or [], everything=everything)
         findings = [compare(client, entry, journal.report(entry.id)) for entry in entries]
-    answers = _resend(folder, entries, findings) if resend else {}
+    answers = _doubt(folder, entries, findings)
+    if resend:
+        answers |= _resend(folder, entries, findings)
     shown = [asdict(finding) | {"resend": answers.get(finding.id, "")} for finding in findings]
     if json:
         print_json({"recordings": shown})
@@ -179,10 +184,10 @@ def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[E
     if bool(targets) == everything:
         raise UsageError("name recordings, or give --all")
     if everything:
-        return [one for one in journal.recordings(states=ON_PLATFORM) if one.sequence]
+        return [one for one in journal.recordings(states=ASKED_ABOUT) if one.sequence]
     entries = find_entries(journal, targets)
     for entry in entries:
-        if entry.state not in ON_PLATFORM or not entry.sequence:
+        if entry.state not in ASKED_ABOUT or not entry.sequence:
             raise UsageError(
                 f"recording {entry.id} is {entry.state}, not on the platform",
                 hint="`explain` shows its story",
@@ -212,6 +217,19 @@ def _resend(folder: Path, entries: list[Entry], findings: list[Comparison]) -> d
     return answers
 
 
+def _doubt(folder: Path, entries: list[Entry], findings: list[Comparison]) -> dict[int, str]:
+    """Mark what differs, so that its source is not given up; say what became of each."""
+    wanted = [
+        entry.id
+        for entry, finding in zip(entries, findings, strict=True)
+        if finding.differences and entry.state is not State.LOST
+    ]
+    return {
+        request.entry_id: request.answer or "asked; the bridge has not answered yet"
+        for request in put_and_wait(folder, doubt, wanted)
+    }
+
+
 def _print(findings: list[dict[str, Any]]) -> None:
     made = table(
         [("id", "right"), ("recording", "left"), ("sequence", "left"), ("topics", "right"),
@@ -228,7 +246,7 @@ def _print(findings: list[dict[str, Any]]) -> None:
             str(finding["topics"]),
             "\n".join(lines) or "[green]as it was sent[/]",
         )
-    out.print(made)
+    show(made)
     for words in dict.fromkeys(finding["compared"] for finding in findings):
         out.print(words)
     wrong = sum(bool(finding["differences"]) for finding in findings)

@@ -5,8 +5,17 @@ Sources, weakest first: the defaults, the TOML file, the environment
 wherever they come from.
 """
 
-from bridge.config.load import CONFIG_FILE_VARIABLE, load_settings
+from bridge.config.load import (
+    CONFIG_FILE_VARIABLE,
+    PLATFORM_VARIABLE,
+    SERVICE_FOLDER,
+    find_settings_file,
+    load_settings,
+    service_is_closed_to_us,
+    vendor_server,
+)
 from bridge.config.sections import (
+    MINUTES_PER_DAY,
     DefinitionSettings,
     DisposalSettings,
     EmbeddedSettings,
@@ -19,22 +28,21 @@ from bridge.config.sections import (
     ServerSettings,
     StateSettings,
     TopicSettings,
-    WatchSettings,
-    WorkerSettings,
-)
-from bridge.config.settings import ENVIRONMENT_PREFIX, FolderSettings, LiveSettings, Settings
-from bridge.config.uplink import (
-    MINUTES_PER_DAY,
     UplinkSettings,
     UplinkSpan,
+    WatchSettings,
+    WorkerSettings,
     minute_of_day,
     weekdays,
 )
+from bridge.config.settings import ENVIRONMENT_PREFIX, FolderSettings, LiveSettings, Settings
 
 __all__ = [
     "CONFIG_FILE_VARIABLE",
     "ENVIRONMENT_PREFIX",
     "MINUTES_PER_DAY",
+    "PLATFORM_VARIABLE",
+    "SERVICE_FOLDER",
     "DefinitionSettings",
     "DisposalSettings",
     "EmbeddedSettings",
@@ -54,7 +62,10 @@ __all__ = [
     "UplinkSpan",
     "WatchSettings",
     "WorkerSettings",
+    "find_settings_file",
     "load_settings",
     "minute_of_day",
+    "service_is_closed_to_us",
+    "vendor_server",
     "weekdays",
 ]

@@ -8,14 +8,50 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
+from bridge.config.faults import explained, unknown_variables
 from bridge.config.settings import ENVIRONMENT_PREFIX, Settings
 from bridge.errors import ConfigError
 
 CONFIG_FILE_VARIABLE = "MOSAICO_BRIDGE_CONFIG"
+SETTINGS_FILE = "bridge.toml"
+SERVICE_FOLDER = Path("/etc/mosaico-bridge")
+"""Where the units of systemd look for settings: `bridge.toml`, `<instance>.toml`."""
+SERVICE_STATE = Path("/var/lib/mosaico-bridge")
+"""What those units set as state.folder; an instance has a folder of its own in it."""
+# By these the vendor's command line hands the platform of its profile on to `mosaico-NAME`.
+PLATFORM_VARIABLE = "MOSAICO_DAEMON_URL"
+KEY_VARIABLE = "MOSAICO_API_KEY"
+TLS_VARIABLE = "MOSAICO_TLS"
+CERTIFICATE_VARIABLE = "MOSAICO_CERT_PATH"
+TRUE = frozenset({"1", "true", "yes", "on"})
+
+
+def find_settings_file(folder: Path | None = None) -> Path | None:
+    """Give the settings file that holds where none is named: the folder's, else the service's.
+
+    Args:
+        folder: The working folder by default.
+    """
+    for file in ((folder or Path.cwd()) / SETTINGS_FILE, SERVICE_FOLDER / SETTINGS_FILE):
+        if os.access(file, os.R_OK):
+            return file
+    return None
+
+
+def service_is_closed_to_us() -> bool:
+    """Tell whether there are settings of a service that this user may not read."""
+    # Other than pathlib's, these answer False where a folder above may not be entered.
+    if not os.path.isdir(SERVICE_FOLDER):  # noqa: PTH112
+        return False
+    if not os.access(SERVICE_FOLDER, os.X_OK):
+        return True
+    file = SERVICE_FOLDER / SETTINGS_FILE
+    return os.path.exists(file) and not os.access(file, os.R_OK)  # noqa: PTH110
 
 
 def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -26,11 +62,15 @@ def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None 
         overrides: Values of the command line by dotted key; None values are left out.
 
     Raises:
-        ConfigError: The file cannot be read or parsed, or a key is unknown or its value wrong;
-            the message names key and value.
+        ConfigError: The file cannot be read or parsed, or keys are unknown or their values wrong;
+            the message names each with its value and line.
     """
-    values = _read_toml(file) if file is not None else {}
+    values = _as_the_service_has_it(_read_toml(file), file) if file is not None else {}
     _refuse_unknown_environment()
+    given = _nested(overrides or {})
+    weakest: dict[str, Any] = {}
+    if not _names_a_platform(values, given) and (server := vendor_server()):
+        weakest["server"] = server
 
     class Sources(Settings):
         @classmethod
@@ -43,12 +83,17 @@ def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None 
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             del dotenv_settings, file_secret_settings
-            return init_settings, env_settings, InitSettingsSource(settings_cls, values)
+            return (
+                init_settings,
+                env_settings,
+                InitSettingsSource(settings_cls, values),
+                InitSettingsSource(settings_cls, weakest),
+            )
 
     try:
-        return Sources(**_nested(overrides or {}))
+        return Sources(**given)
     except ValidationError as error:
-        raise _explained(error, file) from error
+        raise explained(error, file) from error
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,32 +124,79 @@ def _read_toml(file: Path) -> dict[str, Any]:
         ) from error
 
 
+def _as_the_service_has_it(values: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Add the state folder that the service's unit sets, so that commands look where it does.
+
+    A state folder of the file's own is kept: a relative one means nothing to a service.
+    """
+    state = values.get("state", {})
+    own = state.get("folder", "state") if isinstance(state, dict) else ""
+    service = file.absolute().parent == SERVICE_FOLDER and os.access(SERVICE_STATE, os.F_OK)
+    if not service or own != "state":
+        return values
+    folder = SERVICE_STATE if file.name == SETTINGS_FILE else SERVICE_STATE / file.stem
+    return values | {"state": {**state, "folder": str(folder)}}
+
+
 def _refuse_unknown_environment() -> None:
-    for variable in os.environ:
-        if not _is_ours(variable) or variable.upper() == CONFIG_FILE_VARIABLE:
-            continue
-        section = variable.upper().removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
-        if section not in Settings.model_fields:
-            raise ConfigError(
-                f"environment variable {variable} names no setting",
-                key=variable,
-                hint=f"sections are: {', '.join(Settings.model_fields)}",
-            )
+    unknown = [
+        variable
+        for variable in os.environ
+        if _is_ours(variable)
+        and variable.upper() != CONFIG_FILE_VARIABLE
+        and _section_of(variable) not in Settings.model_fields
+    ]
+    if unknown:
+        raise unknown_variables(unknown)
 
 
-def _explained(error: ValidationError, file: Path | None) -> ConfigError:
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(step) for step in first["loc"])
-    where = f" in {file}" if file is not None else ""
-    # A wrong secret must not be repeated in a message.
-    shown = "" if "key" in key.split(".")[-1] else f" (it is {first['input']!r:.200})"
-    if first["type"] == "extra_forbidden":
-        return ConfigError(
-            f"unknown setting {key}{where}",
-            key=key,
-            hint="`mosaico-bridge config schema` lists all settings",
+def _section_of(variable: str) -> str:
+    return variable.upper().removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
+
+
+def _names_a_platform(*tables: Mapping[str, Any]) -> bool:
+    """Tell whether a setting of our own says where to send to, an empty one included."""
+    variable = f"{ENVIRONMENT_PREFIX}SERVER__HOST"
+    if any(name.upper() in {variable, f"{ENVIRONMENT_PREFIX}SERVER"} for name in os.environ):
+        return True
+    servers = [table.get("server") for table in tables]
+    return any(isinstance(server, Mapping) and "host" in server for server in servers)
+
+
+def vendor_server(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Give the table [server] that the vendor's variables describe; empty without a platform.
+
+    The four belong together, and are weaker than every setting of our own: where those name a
+    platform, none of the four is used, so that a key never goes to another platform than its own.
+
+    Args:
+        environment: That of the process by default.
+
+    Raises:
+        ConfigError: The platform's variable names no host.
+    """
+    given = os.environ if environment is None else environment
+    url = given.get(PLATFORM_VARIABLE, "").strip()
+    if not url:
+        return {}
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise ConfigError(
+            f"{PLATFORM_VARIABLE} names no platform: {url:.200}",
+            key=PLATFORM_VARIABLE,
+            hint="it is a host, or host:port",
         )
-    message = first["msg"].removeprefix("Value error, ")
-    if not key:
-        return ConfigError(f"settings{where} contradict each other: {message}")
-    return ConfigError(f"setting {key}{where}: {message}{shown}", key=key)
+    server: dict[str, Any] = {"host": host}
+    if port is not None:
+        server["port"] = port
+    if key := given.get(KEY_VARIABLE, "").strip():
+        server["api_key"] = key
+    if given.get(TLS_VARIABLE, "").strip().lower() in TRUE:
+        server["tls"] = True
+        if certificate := given.get(CERTIFICATE_VARIABLE, "").strip():
+            server["tls_ca_file"] = certificate
+    return server

@@ -1,9 +1,11 @@
 """The tables of the settings file: every key with its default, bounds and description."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from bridge.units import MEBIBYTE
 
@@ -213,7 +215,7 @@ class DefinitionSettings(Section):
 
 
 class ReadingSettings(Section):
-    """What a file may claim before that part of it is refused, so that none exhausts memory."""
+    """What a file may claim, so that none exhausts memory, and what of a damaged one is read."""
 
     chunk_bytes_max: int = Field(
         256 * MEBIBYTE,
@@ -229,6 +231,12 @@ class ReadingSettings(Section):
     )
     definition_bytes_max: int = Field(
         4 * MEBIBYTE, gt=0, description="The longest message definition, with all it refers to."
+    )
+    keep_doubtful_chunks: bool = Field(
+        default=True,
+        description="Whether messages are read from an MCAP chunk whose checksum is wrong or that "
+        "cannot be decompressed to its end: something of it is altered, and nothing shows what. "
+        "Either way the recording counts as damaged.",
     )
 
 
@@ -305,6 +313,12 @@ class DisposalSettings(Section):
         description="How much must be proven before a recording may be moved or deleted; levels as "
         "in ingest.verification, weakest first.",
     )
+    proof_max_age_s: PositiveSeconds = Field(
+        86_400.0,
+        description="The platform is asked right before a recording is moved or deleted. Where it "
+        "does not answer and less than free_min_bytes of space is free, proof that is no older "
+        "than this counts.",
+    )
     retain_days: float = Field(
         0.0, ge=0, description="Days that recordings stay after they were sent; 0 for none."
     )
@@ -360,3 +374,106 @@ class LogSettings(Section):
         description="console for people, json for collectors, journald for priorities under "
         "systemd; auto picks console or journald.",
     )
+
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MINUTES_PER_HOUR = 60
+MINUTES_PER_DAY = 24 * MINUTES_PER_HOUR
+# The last day that every month has.
+MONTH_DAY_MAX = 28
+_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|(24):(00)")
+
+ByteRate = Annotated[int, Field(ge=0)] | Literal["pause"]
+
+
+class UplinkSpan(Section):
+    """A part of the week with a limit of its own."""
+
+    days: str = Field("mon-sun", description="Days on which it starts: mon-fri, or sat,sun.")
+    start: str = Field("00:00", description="When it starts, as HH:MM.")
+    end: str = Field(
+        "24:00", description="When it ends; not after the start means on the next day."
+    )
+    bytes_per_second_max: ByteRate = Field(
+        description="As uplink.bytes_per_second_max, for this part of the week."
+    )
+
+    @field_validator("days")
+    @classmethod
+    def _days_exist(cls, text: str) -> str:
+        weekdays(text)
+        return text
+
+    @field_validator("start", "end")
+    @classmethod
+    def _time_exists(cls, text: str) -> str:
+        minute_of_day(text)
+        return text
+
+
+class UplinkSettings(Section):
+    """How fast, when and how much may be sent; for links that others share or that cost money."""
+
+    bytes_per_second_max: ByteRate = Field(
+        0,
+        description="The most bytes a second sent to the platform, by all workers together, as "
+        'they go over the wire; 0 sets no limit, "pause" sends nothing.',
+    )
+    timetable: tuple[UplinkSpan, ...] = Field(
+        (),
+        description="Parts of the week with limits of their own, the first that fits decides: "
+        '{ days = "mon-fri", start = "08:00", end = "18:00", bytes_per_second_max = 500_000 }.',
+    )
+    timezone: str = Field(
+        "",
+        description="Time zone of timetable and budgets, for example Europe/Berlin; empty means "
+        "the machine's.",
+    )
+    bytes_per_day_max: int = Field(
+        0,
+        ge=0,
+        description="The most bytes sent and received on a day, those of failed attempts too; "
+        "then recordings wait for the next. 0 for no budget.",
+    )
+    bytes_per_month_max: int = Field(0, ge=0, description="The same for a month.")
+    month_starts_on: int = Field(
+        1, ge=1, le=MONTH_DAY_MAX, description="Day of the month on which its budget starts."
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, name: str) -> str:
+        if name:
+            try:
+                ZoneInfo(name)
+            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+                raise ValueError("no time zone that this machine knows") from error
+        return name
+
+
+def weekdays(text: str) -> frozenset[int]:
+    """Give the days of a list like `mon-fri,sun`, Monday being 0; ranges may go over Sunday.
+
+    Raises:
+        ValueError: It is no such list.
+    """
+    found: set[int] = set()
+    for part in text.lower().split(","):
+        first, _, last = part.strip().partition("-")
+        if first not in DAYS or (last or first) not in DAYS:
+            raise ValueError(f"{part.strip()!r} is no day; days are {', '.join(DAYS)}")
+        start, end = DAYS.index(first), DAYS.index(last or first)
+        found |= {day % len(DAYS) for day in range(start, end + 1 + len(DAYS) * (end < start))}
+    return frozenset(found)
+
+
+def minute_of_day(text: str) -> int:
+    """Give the minutes since midnight of a time like `08:30`; `24:00` is the end of the day.
+
+    Raises:
+        ValueError: It is no such time.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError("no time of day as HH:MM")
+    return MINUTES_PER_HOUR * int(match[1] or match[3]) + int(match[2] or match[4])

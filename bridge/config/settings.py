@@ -22,10 +22,10 @@ from bridge.config.sections import (
     ServerSettings,
     StateSettings,
     TopicSettings,
+    UplinkSettings,
     WatchSettings,
     WorkerSettings,
 )
-from bridge.config.uplink import UplinkSettings
 
 OVERRIDABLE = ("watch", "ingest", "topics", "metadata", "disposal")
 """The tables that a folder may set keys of."""

@@ -19,9 +19,16 @@ from bridge.daemon.events.status import (
 from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Transition
 from bridge.daemon.journal.instance import INSTANCE_FILE, instance_id
 from bridge.daemon.journal.journal import Journal, JournalReader
-from bridge.daemon.journal.requests import forget, resend, retry
+from bridge.daemon.journal.requests import doubt, forget, resend, retry
 from bridge.daemon.journal.schema import LOCK_FILE
-from bridge.daemon.journal.states import MEANING, ON_PLATFORM, TRANSITIONS, WHOLE_ON_PLATFORM, State
+from bridge.daemon.journal.states import (
+    IN_WORK,
+    MEANING,
+    ON_PLATFORM,
+    TRANSITIONS,
+    WHOLE_ON_PLATFORM,
+    State,
+)
 from bridge.daemon.observe.event_log import EventLog
 from bridge.daemon.observe.explain import Explanation, explain
 from bridge.daemon.observe.health import Level, measure_disks
@@ -33,7 +40,7 @@ from bridge.daemon.observe.notification_store import STORE_FILE, Notice, Notific
 from bridge.daemon.observe.notifications import NotificationPoller
 from bridge.daemon.observe.page_data import recording_view
 from bridge.daemon.observe.permissions import check_permissions, too_open
-from bridge.daemon.observe.routes import PARTS
+from bridge.daemon.observe.routes import PARTS, part_lists
 from bridge.daemon.observe.systemd import ServiceNotifier, ServiceObserver
 from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
 from bridge.daemon.watch.open_files import Writer, writer_of
@@ -41,6 +48,7 @@ from bridge.daemon.watch.open_files import Writer, writer_of
 __all__ = [
     "CHANGEABLE",
     "INSTANCE_FILE",
+    "IN_WORK",
     "LOCK_FILE",
     "MEANING",
     "ON_PLATFORM",
@@ -85,10 +93,12 @@ __all__ = [
     "Writer",
     "check_permissions",
     "configure_logging",
+    "doubt",
     "explain",
     "forget",
     "instance_id",
     "measure_disks",
+    "part_lists",
     "plan_reload",
     "recording_view",
     "resend",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from bridge.config import Settings
+from bridge.daemon.dispose.proof import Prove
 from bridge.daemon.events.events import DaemonObserver, Observers
 from bridge.daemon.events.status import DaemonStatus
 from bridge.daemon.journal.clock import Clock, SystemClock
@@ -29,6 +30,8 @@ class Daemon:
         check_writer: How to find out whether somebody writes a file.
         reload: Reads the settings again, on SIGHUP, between two turns of the loop; gives those
             to go on with, or None. Without it SIGHUP means what it means to any process.
+        prove: How to ask whether the platform holds sequences whole, from a thread; by default
+            over a connection of its own.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Daemon:
         worker_command: Sequence[str] = WORKER_COMMAND,
         check_writer: WriterCheck = writer_of,
         reload: Callable[[], Settings | None] | None = None,
+        prove: Prove | None = None,
     ) -> None:
         self._settings = settings
         self._server = server
@@ -49,6 +53,7 @@ class Daemon:
         self._worker_command = tuple(worker_command)
         self._check_writer = check_writer
         self._reload = reload
+        self._prove = prove
         self._reload_asked = False
         # Replaced as a whole, so that any thread may read it.
         self._status: DaemonStatus | None = None
@@ -138,6 +143,7 @@ class Daemon:
                 worker_command=self._worker_command,
                 check_writer=self._check_writer,
                 wakeup=wakeup,
+                prove=self._prove,
             ) as loop,
         ):
             yield loop

@@ -13,6 +13,7 @@ from bridge.bags import sweep_scratch
 from bridge.compose import scratch_folder
 from bridge.config import LiveSettings, Settings
 from bridge.daemon.dispose.disposer import Disposer
+from bridge.daemon.dispose.proof import PlatformProof, Prove
 from bridge.daemon.events.events import (
     DaemonObserver,
     GateChanged,
@@ -74,6 +75,7 @@ class Loop:
         worker_command: What to run as worker.
         check_writer: How to find out whether somebody writes a file.
         wakeup: How others reach the loop.
+        prove: How to ask whether the platform holds sequences whole.
 
     Raises:
         JournalError: The journal cannot be opened, or belongs to another bridge.
@@ -89,9 +91,11 @@ class Loop:
         worker_command: tuple[str, ...],
         check_writer: WriterCheck,
         wakeup: Wakeup,
+        prove: Prove | None = None,
     ) -> None:
         self._live = live = LiveSettings(settings)
         self._address = address
+        self._prove = prove
         self._uplink = Uplink(live, folder=settings.state.folder, clock=clock)
         self._observer = observer = Observers((self._uplink, observer))
         self._clock = clock
@@ -133,17 +137,15 @@ class Loop:
         self._selector.register(wakeup, selectors.EVENT_READ)
         self._heard: set[Worker] = set()
         self._scan_at_s = self._pause_until_s = clock.monotonic_s()
-        self._scanned_at_s = self._scan_at_s
-        self._prune_at_s = self._scan_at_s
-        self._judging = False
-        self._sweeping = False
+        self._scanned_at_s = self._prune_at_s = self._scan_at_s
+        self._judging = self._sweeping = False
         self._drain_until_s: float | None = None
         self._troubles: set[str] = set()
 
-    def _ended(self, entry: Entry, failure: Failure | None) -> None:
+    def _ended(self, entry: Entry) -> None:
         watched = watched_folder_of(entry.path, self._disposers)
         if watched is not None:
-            self._disposers[watched].ended(entry, failure)
+            self._disposers[watched].ended(entry)
 
     def _make_disposer(self, watched: WatchedFolder) -> Disposer:
         return Disposer(
@@ -153,6 +155,8 @@ class Loop:
             instance_id=self._instance_id,
             observer=self._observer,
             clock=self._clock,
+            prove=self._prove or PlatformProof(self._live, self._address),
+            wake=self._wakeup.wake,
         )
 
     def _make_listener(self) -> Listener:
@@ -165,6 +169,7 @@ class Loop:
             live=self._live,
             observer=self._observer,
             on_end=self._ended,
+            clock=self._clock,
         )
 
     def _make_supervisor(self) -> Supervisor:
@@ -201,6 +206,9 @@ class Loop:
         trace: TracebackType | None,
     ) -> None:
         self._folder_scans.close()
+        for disposer in self._disposers.values():
+            with contextlib.suppress(JournalError):
+                disposer.close()
         self._supervisor.abandon("the bridge was stopped while this was in work")
         self._observer.hear(Stopped(status=self.status()))
         self._selector.close()
@@ -244,6 +252,8 @@ class Loop:
     def nothing_to_do(self) -> bool:
         """Return whether everything that can be done now has been done."""
         if not self._folder_scans.status.scans or self._judging or self._tracker.more_to_enter:
+            return False
+        if any(disposer.busy for disposer in self._disposers.values()):
             return False
         if self._tracker.next_verdict_s is not None:
             soon_s = self._clock.monotonic_s() + self._folder_scans.settle_s
@@ -290,6 +300,8 @@ class Loop:
         if self._wakeup.stopping:
             return
         self._answer_requests()
+        for disposer in self._disposers.values():
+            disposer.work()
         if self._wakeup.taken():
             self._scan_at_s = min(self._scan_at_s, self._scanned_at_s + self._scan_gap_s())
         now_s = self._clock.monotonic_s()

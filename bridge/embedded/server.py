@@ -1,6 +1,7 @@
 """The embedded server: an archive behind a Flight service, in the background until shut down."""
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -135,7 +136,11 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
         except NulError:
             raise as_flight_error(self._dialect.failed("database failure")) from None
         except Exception as error:  # noqa: BLE001 - nothing may leave with its traceback
-            _log.exception("%s failed", rpc)
+            if _is_full(error):
+                # No bug of ours; a traceback for each attempt would bury the rest of the log.
+                _log.error("%s failed: the disk is full", rpc)
+            else:
+                _log.exception("%s failed", rpc)
             kind = "database failure" if isinstance(error, sqlite3.Error) else type(error).__name__
             raise as_flight_error(self._dialect.failed(f"{kind}: {error}")) from None
 
@@ -352,3 +357,10 @@ def _key(wanted: ApiKey | Permission | str) -> ApiKey:
             hint=f"Use one of {', '.join(one.name.lower() for one in Permission)}.",
         )
     return key
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether something failed because there is no room on the disk."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

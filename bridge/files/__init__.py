@@ -8,14 +8,17 @@ from bridge.files.disk import (
     sync_file,
     sync_folder,
 )
-from bridge.files.opening import open_regular, version_of
+from bridge.files.folders import OpenFolder
+from bridge.files.opening import open_regular, require_readable, version_of
 
 __all__ = [
+    "OpenFolder",
     "file_system",
     "is_network_kind",
     "is_on_network",
     "open_regular",
     "replace_file",
+    "require_readable",
     "sync_file",
     "sync_folder",
     "version_of",

@@ -10,7 +10,17 @@ import os
 import stat
 from pathlib import Path
 
-from bridge.errors import NotARecordingError, RecordingError, RecordingVanishedError
+from bridge.errors import (
+    NotARecordingError,
+    RecordingError,
+    RecordingVanishedError,
+    UnreadableStorageError,
+)
+
+# What a disk, a cable or a file server says that may be well again in a moment.
+PASSING = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ENOTCONN, errno.EHOSTDOWN}
+)
 
 
 def open_regular(path: Path) -> int:
@@ -25,6 +35,7 @@ def open_regular(path: Path) -> int:
         RecordingVanishedError: There is nothing at the path any more.
         NotARecordingError: The path is a symlink, a folder, a FIFO, a socket or a device.
         RecordingError: The file may not be read.
+        UnreadableStorageError: The disk does not give it now.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -37,6 +48,7 @@ def open_regular(path: Path) -> int:
             raise NotARecordingError(
                 "not a regular file", path=path, hint="symlinks are not followed, by design"
             ) from error
+        require_readable(error, path=path)
         raise RecordingError(
             f"the file cannot be opened: {error.strerror}",
             path=path,
@@ -46,6 +58,21 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise NotARecordingError("not a regular file", path=path)
     return descriptor
+
+
+def require_readable(error: OSError, *, path: Path, offset_bytes: int | None = None) -> None:
+    """Raise what an error of the disk means, if it is one that may pass.
+
+    Raises:
+        UnreadableStorageError: It is; the file is not to blame.
+    """
+    if error.errno in PASSING:
+        raise UnreadableStorageError(
+            f"the storage cannot be read now: {error.strerror}",
+            path=path,
+            offset_bytes=offset_bytes,
+            hint="the disk or its mount is in trouble; see the kernel's log",
+        ) from error
 
 
 def version_of(descriptor: int) -> tuple[int, int]:

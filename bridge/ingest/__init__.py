@@ -6,8 +6,10 @@ from bridge.ingest.holding import Held, Holding, contents_of, held_whole
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
+from bridge.ingest.passes import dry_run, plan_topics
 from bridge.ingest.portions import ingest, said_before
 from bridge.ingest.report import (
+    CHOSEN_REASONS,
     IngestReport,
     SequenceContent,
     TopicOutcome,
@@ -15,10 +17,10 @@ from bridge.ingest.report import (
     TopicRows,
     VerificationLevel,
 )
-from bridge.ingest.topic_lanes import plan_topics
 from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
+    "CHOSEN_REASONS",
     "BatchTargets",
     "Held",
     "Holding",
@@ -40,6 +42,7 @@ __all__ = [
     "clear_remains",
     "contents_of",
     "custom_mappings",
+    "dry_run",
     "got_on",
     "held_whole",
     "ingest",

@@ -24,6 +24,9 @@ class IngestEvents(Protocol):
     def read(self, *, recorded_bytes: int) -> None:
         """So many more bytes of the files have been read."""
 
+    def messages_read(self, *, topic: str, messages: int) -> None:
+        """So many more messages of a topic have been read; their batch may still wait."""
+
     def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
         """A batch was handed to the platform's stream."""
 
@@ -55,6 +58,9 @@ class NoEvents:
         """Do nothing."""
 
     def read(self, *, recorded_bytes: int) -> None:
+        """Do nothing."""
+
+    def messages_read(self, *, topic: str, messages: int) -> None:
         """Do nothing."""
 
     def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from bridge.bags import RecordingReader
+from bridge.bags import NOWHERE, RecordingReader
 from bridge.client import MosaicoClient
 from bridge.errors import DecodeError, RecordingChangedError
+from bridge.ingest.attachments import notes_on
 from bridge.ingest.batches import Batcher
-from bridge.ingest.events import IngestEvents
+from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
-from bridge.ingest.report import FILTERED_REASON, TopicOutcome
+from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
 from bridge.ingest.sending import Sending, enter_written
 from bridge.ingest.topic_lanes import TopicLane, enter_skipped, plan_lanes
 from bridge.model import MessageBlock
@@ -124,6 +125,60 @@ class Passes:
             assert lane.writer is not None
             enter_written(lane, lane.writer)
 
+    def convert_all(self) -> Counter[int]:
+        """Convert everything as if it were sent, and keep nothing.
+
+        Returns:
+            Messages that came out of the files, by `Topic.index`.
+
+        Raises:
+            RecordingError: The recording cannot be read.
+        """
+        found: Counter[int] = Counter()
+
+        def counted(blocks: Iterable[MessageBlock]) -> Iterator[MessageBlock]:
+            for block in blocks:
+                found[block.topic] += len(block.starts)
+                yield block
+
+        def take(lane: TopicLane, batch: pa.RecordBatch) -> None:
+            lane.report.messages_sent += batch.num_rows
+
+        blocks = counted(self.reader.blocks())
+        self._run(self.reader, blocks, self.lanes.values(), take, others=self._leave_out)
+        for lane in self.lanes.values():
+            if not lane.messages_read:
+                lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
+        return found
+
+    def account(self) -> None:
+        """Enter what the reader left out into the accounts of the topics, after the last block."""
+        strays = TopicReport(name="", msgtype="", outcome=TopicOutcome.SKIPPED)
+        for (index, reason), count in self.reader.tally.skipped.items():
+            topic = strays if index == NOWHERE else self.topics[index]
+            enter_skipped(topic, reason, count, self._events)
+        if strays.messages_skipped:
+            strays.reason = ", ".join(strays.messages_skipped)
+            self.topics.append(strays)
+        for topic in self.topics:
+            if topic.outcome is TopicOutcome.SKIPPED and not topic.messages_skipped:
+                # All files have been read and held nothing of it, so nothing is missing.
+                topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
+
+    def enter_rest(self, report: IngestReport) -> None:
+        """Enter what reading has left besides messages; to be called after the last block."""
+        tally = self.reader.tally
+        report.losses = list(tally.losses)
+        report.contradictions = dict(tally.contradictions)
+        report.messages_unverifiable = tally.unverified_messages
+        report.notes += notes_on(tally.extras)
+        report.notes += [
+            f"{topic.texts_changed} texts of {topic.name} hold U+0000, which the platform cannot "
+            "keep; it got U+FFFD there"
+            for topic in self.topics
+            if topic.texts_changed
+        ]
+
     def reset(self, topics: Iterable[int]) -> None:
         """Forget what a rehearsal found of some topics, so that they can be sent."""
         lanes, reports = plan_lanes(self.reader, self._options, self._events)
@@ -198,6 +253,9 @@ class Passes:
             if block.topic not in wanted:
                 others(block)
                 continue
+            self._events.messages_read(
+                topic=self.topics[block.topic].name, messages=len(block.starts)
+            )
             expect(self.lanes[block.topic])
             for due in batcher.add(block):
                 self._convert(due, take)
@@ -252,3 +310,42 @@ class Passes:
         if read_bytes > self._reported_bytes:
             self._events.read(recorded_bytes=read_bytes - self._reported_bytes)
             self._reported_bytes = read_bytes
+
+
+def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestReport, Counter[int]]:
+    """Find out what would become of a recording, without a platform; the reader is used up by it.
+
+    Returns:
+        The report of an ingest that loses nothing on the way to the platform, without names and
+        hashes; and the messages that came out of the files, by `Topic.index`.
+
+    Raises:
+        RecordingError: The recording cannot be read, or the options say that it fails.
+    """
+    passes = Passes(reader, options=options, events=NoEvents(), reopen=lambda: reader)
+    found = passes.convert_all()
+    passes.account()
+    report = IngestReport(
+        recording=str(reader.recording.path),
+        sequence="",
+        fingerprint="",
+        topics=passes.topics,
+        healthy=reader.healthy,
+        recorded_bytes=reader.recorded_bytes,
+        notes=list(reader.recording.notes),
+    )
+    passes.enter_rest(report)
+    return report, found
+
+
+def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
+    """Return what would become of every topic as far as its definition tells; reads no message.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    _, reports = plan_lanes(reader, options, NoEvents())
+    for report in reports:
+        if report.messages_recorded == 0:
+            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
+    return reports

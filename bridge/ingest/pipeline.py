@@ -7,12 +7,12 @@ The decisions are here; reading and converting are in `passes`, the platform's s
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
 
-from bridge.bags import NOWHERE, Survey, content_of, open_recording
+from bridge.bags import RecordingReader, Survey, content_of, open_recording
 from bridge.client import MosaicoClient, SequenceHandler, TopicReceipt
 from bridge.errors import (
     DamagedRecordingError,
@@ -24,7 +24,6 @@ from bridge.errors import (
     RefusedError,
     RejectedError,
 )
-from bridge.ingest.attachments import notes_on
 from bridge.ingest.delivered import Holder
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.holding import receipts_of
@@ -32,11 +31,11 @@ from bridge.ingest.naming import describe, name_of
 from bridge.ingest.on_platform import Place, find_place
 from bridge.ingest.open_upload import OpenUpload, groups_of, is_whole
 from bridge.ingest.options import IngestOptions
-from bridge.ingest.passes import Passes, Reopen
-from bridge.ingest.report import IngestReport, TopicOutcome, TopicReport, VerificationLevel
+from bridge.ingest.passes import Passes
+from bridge.ingest.report import IngestReport, TopicOutcome, VerificationLevel
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import Sending
-from bridge.ingest.topic_lanes import TopicLane, enter_skipped
+from bridge.ingest.topic_lanes import TopicLane
 from bridge.ingest.verify import compare_existing, counted_alike, lacking, verify
 from bridge.mapping import TopicFilter
 from bridge.model import MessageBlock, Recording
@@ -98,7 +97,7 @@ def ingest_portion(
 
 
 def _until_told_whole(
-    reopen: Reopen,
+    reopen: Callable[..., RecordingReader],
     *,
     client: MosaicoClient,
     options: IngestOptions,
@@ -110,17 +109,23 @@ def _until_told_whole(
 ) -> IngestReport:
     """Start again as often as what is on the platform cannot be built on.
 
-    That is at most twice: what was left there is removed once, and damage is announced once.
+    That is at most three times: what was left there is removed once, damage is announced once, and
+    a file that lied about its channels is not believed a second time.
     """
     takes_up = upload is not None
     found: Survey | None = None
+    thorough = False
     while True:
         started = time.perf_counter()
-        with reopen() as reader:
+        opened = partial(reopen, thorough=thorough)
+        with opened() as reader:
             events.stage_finished(stage="open", seconds=time.perf_counter() - started)
             if found is None and not reader.healthy:
-                found = taken_survey(reopen, events)
-            passes = Passes(reader, options=options, events=events, reopen=reopen)
+                found = taken_survey(opened, events)
+                if found.misled:
+                    found, thorough = None, True
+                    continue
+            passes = Passes(reader, options=options, events=events, reopen=opened)
             run = _Run(
                 passes,
                 client=client,
@@ -135,12 +140,18 @@ def _until_told_whole(
             except _StartOverError:
                 takes_up = resend = False
                 holder = None
+            except _MisledError:
+                found, thorough = None, True
             except UnannouncedDamageError:
-                found = taken_survey(reopen, events)
+                found = taken_survey(opened, events)
 
 
 class _StartOverError(Exception):
     """What the platform has of the recording cannot be built on; it is removed, or about to be."""
+
+
+class _MisledError(Exception):
+    """Messages were left out since a file lacks their channels where it lists all of them."""
 
 
 class _Run:
@@ -160,6 +171,7 @@ class _Run:
         self.survey = survey
         self.follows = follows
         self.goes_on = survey is not None
+        self.trusts_again = False
         self.passes = passes
         self.reader = passes.reader
         self.topics = passes.topics
@@ -230,13 +242,16 @@ class _Run:
             report.verification = VerificationLevel.COUNTS
         else:
             self.passes.rehearse(self.client, blocks, lanes)
-            self._account()
-            self._enter_rest(report)
+            if self.reader.misled:
+                raise _MisledError
+            self.passes.account()
+            self.passes.enter_rest(report)
             report.verification, differences = compare_existing(lanes.values(), held)
             if differences and resend:
                 self._remove(handler.name, differences)
                 raise _StartOverError
             report.notes += differences
+        report.already_there = True
         report.notes.append("the platform had this recording already; nothing was sent")
         return report
 
@@ -246,8 +261,10 @@ class _Run:
         """Compare a sequence that holds more than these files: it has their rows at least."""
         lanes = self.passes.lanes
         self.passes.rehearse(self.client, blocks, lanes)
-        self._account()
-        self._enter_rest(report)
+        if self.reader.misled:
+            raise _MisledError
+        self.passes.account()
+        self.passes.enter_rest(report)
         lacks = lacking(lanes.values(), receipts_of(handler))
         report.verification = VerificationLevel.NONE if lacks else VerificationLevel.CLOSED
         report.notes += lacks
@@ -299,7 +316,7 @@ class _Run:
             else:
                 whole = self._send_rest(sending, blocks, resumes=place.resumes)
             self._check_sound(sending)
-            self._account()
+            self.passes.account()
             self.events.stage_finished(stage="read", seconds=self.passes.read_s)
             self.events.stage_finished(stage="convert", seconds=self.passes.convert_s)
             self.events.stage_finished(stage="send", seconds=sending.send_s)
@@ -316,7 +333,7 @@ class _Run:
                 notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            self._enter_rest(report)
+            self.passes.enter_rest(report)
             sending.notify(report)
             finalizing = time.perf_counter()
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)
@@ -360,13 +377,15 @@ class _Run:
 
         Raises:
             UnannouncedDamageError: What was sent so far is to be removed.
+            _MisledError: Likewise, since a file was wrong about its channels.
             ServerError: The platform cannot be asked what the key permits.
         """
-        if self.goes_on or not self.reader.is_damaged:
+        misled = self.reader.misled and not self.trusts_again
+        if not misled and (self.goes_on or not self.reader.is_damaged):
             return
         if sending.writer is None or may_delete(self.client):
-            raise UnannouncedDamageError
-        self.goes_on = True
+            raise _MisledError if misled else UnannouncedDamageError
+        self.goes_on = self.trusts_again = True
 
     def _take_up(self, sending: Sending) -> dict[str, TopicReceipt]:
         try:
@@ -387,20 +406,6 @@ class _Run:
         name = lane.report.platform_name
         return is_whole(lane.report, held[name], self.upload.rows.get(name))
 
-    def _account(self) -> None:
-        strays = TopicReport(name="", msgtype="", outcome=TopicOutcome.SKIPPED)
-        for (index, reason), count in self.reader.tally.skipped.items():
-            topic = strays if index == NOWHERE else self.topics[index]
-            enter_skipped(topic, reason, count, self.events)
-        if strays.messages_skipped:
-            strays.reason = ", ".join(strays.messages_skipped)
-            self.topics.append(strays)
-
-        for topic in self.topics:
-            if topic.outcome is TopicOutcome.SKIPPED and not topic.messages_skipped:
-                # All files have been read and held nothing of it, so nothing is missing.
-                topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
-
     def _report(self, sequence: str) -> IngestReport:
         return IngestReport(
             recording=str(self.reader.recording.path),
@@ -413,19 +418,6 @@ class _Run:
             missing=[f"{name}: {why}" for name, why in self.reader.recording.missing.items()],
             notes=[*self.reader.recording.notes, *self._idle_patterns()],
         )
-
-    def _enter_rest(self, report: IngestReport) -> None:
-        """Enter what reading has left besides messages; to be called after the last block."""
-        tally = self.reader.tally
-        report.losses = list(tally.losses)
-        report.messages_unverifiable = tally.unverified_messages
-        report.notes += notes_on(tally.extras)
-        report.notes += [
-            f"{topic.texts_changed} texts of {topic.name} hold U+0000, which the platform cannot "
-            "keep; it got U+FFFD there"
-            for topic in self.topics
-            if topic.texts_changed
-        ]
 
     def _idle_patterns(self) -> list[str]:
         wanted = TopicFilter(self.options.topics)

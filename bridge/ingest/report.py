@@ -14,6 +14,10 @@ CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON})
 """Reasons for which messages are left out because the settings say so."""
 
 
+MISSING_TOPICS_MAX = 3
+"""So many topics are named in the reason why a recording is not whole; the rest is counted."""
+
+
 class TopicOutcome(StrEnum):
     """What became of a topic."""
 
@@ -68,6 +72,8 @@ class TopicReport:
         messages_recorded: What the container claims, or None.
         messages_sent: Rows on the platform.
         messages_skipped: What was left out, by reason.
+        noted: What the rows cannot show of their messages, by kind, with the number of messages:
+            fields that the mapping leaves out, formats as recorded, what was not measured.
         messages_leftover: Messages that were sent although more bytes follow than their definition
             knows; the definition is suspect.
         texts_changed: Texts in which U+0000 was replaced by U+FFFD, because the platform cannot
@@ -88,6 +94,7 @@ class TopicReport:
     messages_recorded: int | None = None
     messages_sent: int = 0
     messages_skipped: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, dict[str, int]] = field(default_factory=dict)
     messages_leftover: int = 0
     texts_changed: int = 0
     arrow_bytes: int = 0
@@ -177,6 +184,8 @@ class IngestReport:
         sha256: The SHA-256 of every file by its name, hex, where it was asked for.
         topics: One entry per topic of the recording, sent or not.
         losses: Byte ranges that could not be read.
+        contradictions: Claims of the recorder that the data contradict, with how often each was
+            met. The data were believed, and nothing is missing because of them.
         healthy: Whether the recorder closed every file properly.
         messages_unverifiable: Messages that were read from places without a checksum, sent or not:
             whether these are what was recorded is unknown.
@@ -186,6 +195,7 @@ class IngestReport:
         notes: Whatever else an operator should know, one sentence each.
         replaced: What became of the sequence that this one takes the place of; None where it
             takes none's.
+        already_there: Whether the platform had it whole before, so that nothing was sent.
         contents: What the platform must hold of the recording from now on, sequence by sequence.
         parts_before: How many of its parts were on the platform already.
         parts: How many parts it has.
@@ -200,6 +210,7 @@ class IngestReport:
     sha256: dict[str, str] = field(default_factory=dict)
     topics: list[TopicReport] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    contradictions: dict[str, int] = field(default_factory=dict)
     healthy: bool = True
     messages_unverifiable: int = 0
     verification: VerificationLevel = VerificationLevel.NONE
@@ -207,6 +218,7 @@ class IngestReport:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     replaced: Replacement | None = None
+    already_there: bool = False
     contents: list[SequenceContent] = field(default_factory=list)
     parts_before: int = 0
     parts: int = 0
@@ -238,6 +250,22 @@ class IngestReport:
         lacks = self.salvaged or undecided or self.messages_skipped or self.missing
         return not lacks
 
+    @property
+    def shortfalls(self) -> list[str]:
+        """Why it is not complete, one phrase each; empty where it is."""
+        by_topic = [phrase for topic in self.topics if (phrase := _missing_of(topic))]
+        more = len(by_topic) - MISSING_TOPICS_MAX
+        found = by_topic[:MISSING_TOPICS_MAX]
+        if more > 0:
+            found.append(f"{more:,} more topics are not whole")
+        if self.losses:
+            lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in self.losses)
+            places = "place" if len(self.losses) == 1 else "places"
+            found.append(f"{lost_bytes:,} bytes unreadable in {len(self.losses):,} {places}")
+        if not self.healthy:
+            found.append("the recorder did not close the recording")
+        return found + self.missing
+
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
         plain = asdict(self)
@@ -248,4 +276,22 @@ class IngestReport:
             "messages_skipped": self.messages_skipped,
             "salvaged": self.salvaged,
             "complete": self.complete,
+            "shortfalls": self.shortfalls,
         }
+
+
+def _missing_of(topic: TopicReport) -> str:
+    """Say what of a topic is not on the platform as it was recorded; empty where all is."""
+    if topic.outcome is TopicOutcome.SKIPPED and topic.messages_recorded != 0:
+        return f"{topic.name} not sent: {topic.reason or 'no reason given'}"
+    parts = []
+    if topic.messages_unwillingly_skipped:
+        reasons = ", ".join(
+            f"{count:,} {reason}"
+            for reason, count in topic.messages_skipped.items()
+            if reason not in CHOSEN_REASONS
+        )
+        parts.append(f"{topic.messages_unwillingly_skipped:,} messages left out ({reasons})")
+    if topic.messages_leftover:
+        parts.append(f"{topic.messages_leftover:,} messages longer than their definition")
+    return f"{topic.name}: {', '.join(parts)}" if parts else ""

@@ -26,10 +26,12 @@ from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
+    NotFoundError,
     PlatformBusyError,
     RecordingError,
     ServerError,
     Trouble,
+    UploadGoneError,
     VerificationError,
 )
 from bridge.ingest.events import IngestEvents
@@ -136,9 +138,10 @@ class Sending:
     def expect(self, lane: TopicLane) -> None:
         """Have a lane's topic created ahead of its first batch; does not wait.
 
-        Nothing is created before some lane has a batch. A topic that gets none is taken back.
+        Nothing is created before some lane has a batch. A topic that gets none is taken back. One
+        whose metadata says what its messages are like waits for the first of them.
         """
-        if lane.opening is None:
+        if lane.opening is None and not lane.plan.mapping.observes:
             self._expected[lane.topic.index] = lane
             if self.writer is not None:
                 self._open_expected(self.writer)
@@ -317,6 +320,8 @@ class Sending:
     ) -> None:
         if error is not None:
             self._end_badly(error)
+            if isinstance(error, NotFoundError):
+                raise self._gone() from error
             return
         assert self.writer is not None
         try:
@@ -324,7 +329,16 @@ class Sending:
         except BaseException as late:
             # Whether the platform has heard of the commit, the next try finds out.
             self._end_badly(late)
+            if isinstance(late, NotFoundError):
+                raise self._gone() from late
             raise
+
+    def _gone(self) -> UploadGoneError:
+        return UploadGoneError(
+            f"{self._sequence} was deleted on the platform while it was sent",
+            resource=self._sequence,
+            hint="it is sent again from its start",
+        )
 
     def _end_badly(self, error: BaseException) -> None:
         writer = self.writer
@@ -345,10 +359,9 @@ class Sending:
         return (
             self._options.identity.resumes
             and isinstance(error, BridgeError)
-            # Where the recording is the trouble, the next try is about other content.
-            and not isinstance(error, RecordingError)
-            # What the platform holds is in doubt, so nothing may be built on it.
-            and not isinstance(error, VerificationError)
+            # Where the recording is the trouble, the next try is about other content. Where the
+            # platform holds something else than was sent, nothing of it can be built on.
+            and not isinstance(error, RecordingError | VerificationError)
             and not self._gives_up(error)
         )
 
@@ -357,6 +370,8 @@ class Sending:
         identity = self._options.identity
         if not identity.resumes:
             return identity.final
+        if isinstance(error, NotFoundError):
+            return False
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
         passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
@@ -369,7 +384,7 @@ class Sending:
         for lane in expected.values():
             if lane.opening is None:
                 lane.opening = writer.topic_create_ahead(
-                    lane.report.platform_name, lane.plan.user_metadata, lane.plan.model
+                    lane.report.platform_name, lane.metadata, lane.plan.model
                 )
                 self._under_way.append(lane.opening)
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
 from bridge.definitions import canonical_text, missing_definition_hint, parse_definition
-from bridge.errors import BridgeError, DefinitionError, RejectedError
-from bridge.ingest.events import IngestEvents, NoEvents
+from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
+from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
 from bridge.mapping import (
@@ -70,7 +70,16 @@ class TopicLane:
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
+        for note, counts in mapped.notes.items():
+            noted = self.report.noted.setdefault(str(note), {})
+            for text, count in counts.items():
+                noted[text] = noted.get(text, 0) + count
         return mapped
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The topic's metadata on the platform, with what is known of its messages so far."""
+        return self.plan.metadata(self.report.noted)
 
     def skip(self, reason: str, count: int) -> None:
         """Enter messages that are left out."""
@@ -100,25 +109,26 @@ def plan_lanes(
     taken: set[str] = set()
     decoders = _Decoders()
     lanes: dict[int, TopicLane] = {}
-    reports: list[TopicReport] = []
-    for topic in reader.topics:
-        report = TopicReport(
+    reports = [
+        TopicReport(
             name=topic.name,
             msgtype=topic.msgtype,
             outcome=TopicOutcome.SKIPPED,
             messages_recorded=topic.message_count,
         )
-        reports.append(report)
+        for topic in reader.topics
+    ]
+    # Counts are claims. Those that are said to be empty only come last when names are given.
+    for topic in sorted(reader.topics, key=lambda topic: topic.message_count == 0):
+        report = reports[topic.index]
         if not wanted.selects(topic.name):
             report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
-            continue
-        if topic.message_count == 0:
-            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
             continue
         try:
             lane = _lane(topic, report, reader, options, taken, events, decoders)
         except DefinitionError as error:
-            if options.topic_errors == "fail":
+            # Of a topic that is said to be empty nothing is missing, unless messages come up.
+            if options.topic_errors == "fail" and topic.message_count != 0:
                 raise
             report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
             continue
@@ -208,16 +218,10 @@ def _first_match(name: str, by_pattern: Mapping[str, Choice]) -> Choice | None:
     )
 
 
-def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
-    """Return what would become of every topic, without sending anything.
-
-    Raises:
-        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
-    """
-    _, reports = plan_lanes(reader, options, NoEvents())
-    return reports
-
-
 def is_the_topics_fault(error: BridgeError) -> bool:
-    """Return whether an error concerns one topic's content rather than the connection."""
-    return isinstance(error, RejectedError | DefinitionError)
+    """Return whether an error concerns one topic's content rather than the connection.
+
+    A topic that the platform does not know any more was deleted there, which is no fault of it.
+    """
+    missing = isinstance(error, NotFoundError)
+    return isinstance(error, RejectedError | DefinitionError) and not missing

@@ -1,6 +1,6 @@
 """From decoded ROS fields to the platform's ontology: one plan per topic, pure functions inside."""
 
-from bridge.mapping.choices import GENERIC, ImageFormat, TopicFilter, TopicOptions
+from bridge.mapping.choices import GENERIC, Downsampler, ImageFormat, TopicFilter, TopicOptions
 from bridge.mapping.declarative import DeclarativeMapping
 from bridge.mapping.metadata import (
     BRIDGE_KEY,
@@ -19,7 +19,6 @@ from bridge.mapping.plugins import (
     custom_mappings,
     plugin_mappings,
 )
-from bridge.mapping.sampling import Downsampler
 from bridge.mapping.table import ALTERNATIVES, DEFAULT_MAPPINGS
 
 __all__ = [

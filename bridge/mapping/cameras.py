@@ -5,16 +5,25 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from bridge.mapping.columns import Mask, constant, struct
+from bridge.mapping.columns import Mask, as_numpy, constant, struct
 from bridge.mapping.pieces import Columns, header
 from bridge.mapping.png import grey_pngs
-from bridge.mapping.source import Source
+from bridge.mapping.source import Note, Source
 from bridge.ontology import ROI, Vector2d
 
 INT32_MAX = 2**31 - 1
 
-CODECS = frozenset({"raw", "png", "jpeg", "jpg", "tiff", "h264", "hevc"})
-"""The formats that a CompressedImage of the platform can name; all others are called raw."""
+UNKNOWN_CODEC = "raw"
+"""What the platform's readers take for bytes of any other kind."""
+
+CODECS = {
+    **{name: name for name in ("raw", "png", "jpeg", "jpg", "tiff", "h264", "hevc")},
+    "tif": "tiff",
+    **dict.fromkeys(("mjpeg", "mjpg"), "jpeg"),
+    **dict.fromkeys(("avc", "avc1", "h.264", "x264", "libx264"), "h264"),
+    **dict.fromkeys(("h265", "h.265", "hev1", "hvc1", "x265", "libx265"), "hevc"),
+}
+"""The formats that a CompressedImage of the platform can name, by the names that are in use."""
 
 SEPARATORS = re.compile(r"[\s;,]+")
 
@@ -64,32 +73,43 @@ def _int32(source: Source, name: str) -> pa.Int32Array:
 
 def compressed_image(source: Source) -> Columns:
     """Map a CompressedImage; few distinct formats are parsed once each, never one per row."""
-    encoded = source.column("format", pa.string()).dictionary_encode()
-    parsed = [parse_format(str(text)) for text in encoded.dictionary]
     return {
         "header": header(source),
         "data": source.binary("data"),
-        "format": pa.array(parsed, pa.string()).take(encoded.indices),
+        "format": codecs(source, "format"),
     }
+
+
+def codecs(source: Source, name: str) -> pa.StringArray:
+    """Map a field that names a codec; the texts as recorded are noted, because names are lossy."""
+    encoded = source.column(name, pa.string()).dictionary_encode()
+    counts = np.bincount(as_numpy(encoded.indices), minlength=len(encoded.dictionary))
+    texts = [str(text) for text in encoded.dictionary]
+    for text, count in zip(texts, counts, strict=True):
+        source.note(Note.FORMATS, text, int(count))
+    parsed = [parse_format(text) for text in texts]
+    return pa.array(parsed, pa.string()).take(encoded.indices)
 
 
 def parse_format(text: str) -> str:
     """Find the codec in the format string of an image transport.
 
     Transports write `jpeg`, `bgr8; jpeg compressed bgr8` or `16UC1; compressedDepth png`, drivers
-    that are no transports also `bgr8; jpeg`. Where the platform's own bridge finds a codec, this
-    is the one; where it finds none, the first word that names one counts. No string costs the
-    message.
+    that are no transports also `bgr8; jpeg`, encoders `h264_nvenc`. Where the platform's own bridge
+    finds a codec, this is the one; where it finds none, the first word that names one counts. No
+    string costs the message.
 
     Returns:
-        A member of `CODECS`; `raw` where nothing in the string names one.
+        A value of `CODECS`; `raw` where nothing in the string names one.
     """
-    if not text:
-        return "png"
-    words = text.split()
-    named = (word.lower() for word in SEPARATORS.split(text) if word.lower() in CODECS)
-    codec = _by_transport(words).lower()
-    return codec if codec in CODECS else next(named, "raw")
+    named = (codec for word in SEPARATORS.split(text) if (codec := _codec(word)))
+    return _codec(_by_transport(text.split())) or next(named, UNKNOWN_CODEC)
+
+
+def _codec(word: str) -> str:
+    """Give the platform's name for a codec, empty for none; encoders add where they run."""
+    name = word.lower()
+    return CODECS.get(name) or CODECS.get(name.partition("_")[0], "")
 
 
 def _by_transport(words: list[str]) -> str:

@@ -6,7 +6,7 @@ override adapters: fields are found by name, others are left out, the bytes must
 as the points need, numbers must fit the model's type.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bridge.mapping.columns import Mask, absent, as_numpy, lengths, list_offsets, lists
 from bridge.mapping.pieces import Build, Columns, header, list_of, same_names
-from bridge.mapping.source import Source
+from bridge.mapping.source import Note, Source
 from bridge.ontology import Model, PointField
 
 DATATYPE_MIN, DATATYPE_MAX = 1, 8
@@ -25,6 +25,22 @@ NUMPY_OF_DATATYPE = (None, "i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")
 """numpy's name for each `PointField.datatype`, which count from 1."""
 
 UNKNOWN_DATATYPE = "point cloud with a field of unknown datatype"
+
+HOMES: dict[str, dict[str, tuple[str, ...]]] = {
+    "Lidar": {
+        "beam_id": ("ring", "channel", "line"),
+        "near_ir": ("ambient",),
+        "confidence": ("tag", "flags"),
+        "point_timestamp": ("t", "time", "timestamp"),
+    }
+}
+"""Names that drivers give a model's columns, by tag; the column's own name comes first."""
+
+ABSOLUTE_TIME = "timestamp"
+"""A column of moments; other times count from the start of the scan."""
+
+_UNITS_PER_S = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e6, 1.0))
+"""Least moment that must be in a unit, and how many of the unit are a second: ns, us, ms, s."""
 
 _SHAPE = same_names(
     height=pa.uint32(),
@@ -65,16 +81,19 @@ class Layout:
         rows: Indices of the clouds, rising.
         step: Bytes of a point.
         fields: Offset and numpy type by name; fields of several values a point are left out.
+        names: All fields, those left out too.
     """
 
     rows: NDArray[np.int64]
     step: int
     fields: dict[str, tuple[int, np.dtype[Any]]]
+    names: frozenset[str]
 
 
 def cloud_columns(model: Model) -> Build:
     """Make the mapping of PointCloud2 to a model with a list per quantity."""
     quantities = model.fields[1:]
+    homes = HOMES.get(model.tag, {})
 
     def columns(source: Source) -> Columns:
         points = _points(source)
@@ -82,11 +101,18 @@ def cloud_columns(model: Model) -> Build:
         parts: list[list[pa.Array]] = []
         order: list[NDArray[np.int64]] = []
         for layout in _layouts(source):
-            missing = [q.name for q in quantities if not q.nullable and q.name not in layout.fields]
+            names = {
+                q.name: _first(layout.fields, (q.name, *homes.get(q.name, ()))) for q in quantities
+            }
+            missing = [q.name for q in quantities if not q.nullable and not names[q.name]]
             if missing:
                 points[layout.rows] = 0
                 _reject_rows(source, layout.rows, f"point cloud without field {missing[0]}")
-            parts.append([_lists(source, layout, points, data, q) for q in quantities])
+            for left in layout.names.difference(names.values()):
+                source.note(Note.LEFT_OUT, f"data.{left}", len(layout.rows))
+            parts.append(
+                [_lists(source, layout, points, data, q, names[q.name]) for q in quantities]
+            )
             order.append(layout.rows)
         if len(parts) == 1:
             arrays = parts[0]
@@ -102,6 +128,10 @@ def cloud_columns(model: Model) -> Build:
         return {"header": header(source)} | named
 
     return columns
+
+
+def _first(fields: Collection[str], names: Iterable[str]) -> str:
+    return next((name for name in names if name in fields), "")
 
 
 def _points(source: Source) -> NDArray[np.int64]:
@@ -154,6 +184,7 @@ def _layouts(source: Source) -> Iterator[Layout]:
                 for code, offset, kind, count in fields[0]
                 if count == 1 and kind
             },
+            frozenset(str(names.dictionary[code]) for code in fields[0][:, 0]),
         )
 
 
@@ -167,12 +198,16 @@ def _lists(
     points: NDArray[np.int64],
     data: pa.BinaryArray,
     quantity: pa.Field,
+    name: str,
 ) -> pa.ListArray:
-    """Read one quantity of all clouds of a layout; one strided copy of its values."""
+    """Read one quantity of all clouds of a layout; one strided copy of its values.
+
+    `name` is the field that it is read from; empty where there is none.
+    """
     kind = quantity.type
-    if quantity.name not in layout.fields:
+    if not name:
         return absent(kind, len(layout.rows))
-    offset, dtype = layout.fields[quantity.name]
+    offset, dtype = layout.fields[name]
     counts = points[layout.rows]
     if offset + dtype.itemsize > layout.step and counts.any():
         _reject_rows(source, layout.rows[counts > 0], "point cloud with a field beyond its points")
@@ -183,13 +218,56 @@ def _lists(
     if boundaries[-1]:
         raw = _bytes_of(data, layout.rows, counts)
         values = np.ndarray((int(boundaries[-1]),), dtype, raw, offset, (layout.step,))
+    is_own = name == quantity.name
+    if quantity.name == "point_timestamp" and not is_own:
+        values = seconds_from_start(values, boundaries, absolute=name == ABSOLUTE_TIME)
     fitted, survives = _fit(values, np.dtype(kind.value_type.to_pandas_dtype()))
+    valid = None
     if not survives.all():
         owners = np.searchsorted(boundaries, np.flatnonzero(~survives), side="right") - 1
-        _reject_rows(
-            source, layout.rows[owners], f"point cloud whose {quantity.name} does not fit its type"
-        )
-    return lists(kind, boundaries, pa.array(fitted))
+        if is_own:
+            reason = f"point cloud whose {quantity.name} does not fit its type"
+            _reject_rows(source, layout.rows[owners], reason)
+        else:
+            # A guess about the driver's name for it does not cost the cloud.
+            valid = np.ones(len(layout.rows), np.bool_)
+            valid[owners] = False
+            source.note(Note.LEFT_OUT, f"data.{name}", len(valid) - int(valid.sum()))
+    return lists(kind, boundaries, pa.array(fitted), valid=valid)
+
+
+def seconds_from_start(
+    times: NDArray[Any], boundaries: NDArray[np.int32], *, absolute: bool
+) -> NDArray[np.float64]:
+    """Give times of points in seconds from the start of their scan.
+
+    Args:
+        times: Shape (n,): whole nanoseconds, or seconds where they are floating point. Moments may
+            be in any unit, which their size shows.
+        boundaries: Shape (clouds + 1,): where each cloud starts among them, and the last one ends.
+        absolute: Whether they may be moments; those of a cloud whose earliest is a second or more
+            are, and count from it.
+
+    Returns:
+        Shape (n,); NaN for points whose moment is zero or not a number.
+    """
+    per_s = 1.0 if times.dtype.kind == "f" else 1e9
+    if not absolute or not len(times):
+        offsets: NDArray[np.float64] = times.astype(np.float64) / np.float64(per_s)
+        return offsets
+    with np.errstate(invalid="ignore"):
+        known = times > 0
+    latest = float(times[known].max(initial=0))
+    per_s = next((per_s for least, per_s in _UNITS_PER_S if latest >= least), per_s)
+    counts = np.diff(boundaries)
+    highest = times.dtype.type(np.inf if times.dtype.kind == "f" else np.iinfo(times.dtype).max)
+    earliest = np.minimum.reduceat(np.where(known, times, highest), boundaries[:-1][counts > 0])
+    moments = earliest >= per_s
+    start = np.repeat(np.where(moments, earliest, times.dtype.type(0)), counts[counts > 0])
+    # Subtracted before they are floating point, which has no room for nanoseconds since 1970.
+    since: NDArray[np.float64] = (times - start).astype(np.float64) / np.float64(per_s)
+    since[~known & np.repeat(moments, counts[counts > 0])] = np.nan
+    return since
 
 
 def _bytes_of(

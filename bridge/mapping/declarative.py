@@ -7,84 +7,55 @@
     header = "header"
     value = { source = "oil.celsius", offset = 273.15 }
 
-The keys of `fields` are paths into the model, the values paths into the message, with a factor
-and an offset if need be, or constants. A tag that is no model of the platform's makes a new one,
-whose columns have the types of the fields they come from.
+The keys of `fields` are paths into the model, the values paths into the message (see `origins`),
+with a factor and an offset if need be, or constants, or the parts of a time. `[]` behind a name
+makes a list of parts, one for each element of a sequence in the message. A tag that is no model of
+the platform's makes a new one, whose columns have the types of the fields they come from.
 """
 
 from collections.abc import Mapping as Table
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from bridge.errors import ConfigError, DefinitionError
-from bridge.mapping.columns import as_numpy, constant, struct
-from bridge.mapping.pieces import (
-    Columns,
-    header_struct,
-    motion,
-    pose,
-    quaternion,
-    stamp,
-    vector3,
+from bridge.errors import ConfigError
+from bridge.mapping.columns import as_numpy, lists, nullable, struct
+from bridge.mapping.origins import (
+    CALENDAR,
+    TIME_PARTS,
+    Origin,
+    Path,
+    Scalar,
+    column,
+    enter,
+    new_column_type,
+    parse_path,
+    type_at,
 )
+from bridge.mapping.pieces import Columns
 from bridge.mapping.source import Source
 from bridge.mapping.table import Mapping
-from bridge.ontology import (
-    MODELS,
-    TIMESTAMP_COLUMN,
-    Header,
-    Model,
-    Pose,
-    Quaternion,
-    Time,
-    Vector3d,
-    Velocity,
-)
+from bridge.ontology import MODELS, TIMESTAMP_COLUMN, Model
 
 TABLE_KEYS = frozenset({"ros_type", "ontology", "fields"})
-ORIGIN_KEYS = frozenset({"source", "factor", "offset", "constant"})
-
-HEADER_FIELDS = {"stamp", "frame_id"}
-
-MESSAGES = {
-    Header.struct: header_struct,
-    Time.struct: stamp,
-    Vector3d.struct: vector3,
-    Quaternion.struct: quaternion,
-    Pose.struct: pose,
-    Velocity.struct: motion,
-}
-"""Parts of models that whole ROS messages can become."""
-
-Scalar = bool | int | float | str
+ORIGIN_KEYS = frozenset({"source", "factor", "offset", "constant", "time"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where the values of one column come from.
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list of parts, one for each element of a sequence of messages.
 
     Attributes:
-        source: Path into the message, or empty for a constant.
-        factor: What numbers are multiplied by.
-        offset: What is added to them then.
-        value: The constant, where it is one.
+        source: Path to the sequence.
+        parts: What each part is made of.
     """
 
-    source: tuple[str, ...] = ()
-    factor: float = 1.0
-    offset: float = 0.0
-    value: Scalar | None = None
-
-    @property
-    def is_scaled(self) -> bool:
-        """Whether numbers change on the way."""
-        return (self.factor, self.offset) != (1.0, 0.0)
+    source: Path
+    parts: "Tree"
 
 
-Tree = dict[str, "Origin | Tree"]
+Tree = dict[str, "Origin | Each | Tree"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +94,7 @@ class DeclarativeMapping:
         columns: Tree = {}
         for path, origin in fields.items():
             _plant(columns, path, _origin(origin, f"{key}.fields.{path}"), f"{key}.fields.{path}")
+        _check_lists(columns, f"{key}.fields")
         model = MODELS.get(table["ontology"])
         if model is not None:
             _check(columns, model.fields, f"{key}.fields")
@@ -144,9 +116,9 @@ class DeclarativeMapping:
         model = known or Model(tag=self.tag, fields=fields)
 
         def build(source: Source) -> Columns:
-            return _grown(self.columns, fields, source)
+            return _grown(self.columns, fields, source, self.tag if known else "")
 
-        return Mapping(self.ros_type, model, build)
+        return Mapping(self.ros_type, model, build, observes=True)
 
 
 def _normal(ros_type: str) -> str:
@@ -155,39 +127,78 @@ def _normal(ros_type: str) -> str:
 
 
 def _plant(tree: Tree, path: str, origin: Origin, key: str) -> None:
-    *steps, last = path.split(".")
-    for step in steps:
-        branch = tree.setdefault(step, {})
-        if isinstance(branch, Origin):
-            raise _wrong(key, f"lies inside {step}, which is given as a whole")
-        tree = branch
-    if not all((*steps, last)) or last in tree:
-        raise _wrong(key, "is given twice, or has an empty part")
-    tree[last] = origin
+    """Put an origin where its path in the model leads."""
+    name, _, rest = path.partition(".")
+    name, is_list = name.removesuffix("[]"), name.endswith("[]")
+    if not name or "[" in name or (is_list and not rest):
+        raise _wrong(key, "is no path into a model")
+    if not rest:
+        if name in tree:
+            raise _wrong(key, "is given twice")
+        tree[name] = origin
+        return
+    branch = tree.setdefault(name, Each((), {}) if is_list else {})
+    if isinstance(branch, Origin) or isinstance(branch, Each) != is_list:
+        raise _wrong(key, f"lies inside {name}, which is given as a whole or as something else")
+    if isinstance(branch, dict):
+        _plant(branch, rest, origin, key)
+        return
+    if origin.time:
+        raise _wrong(key, "cannot be a time, inside a list")
+    if origin.source:
+        at = next((at for at, step in enumerate(origin.source) if step.each), None)
+        if at is None:
+            raise _wrong(key, "is for each element of a list, and its source names none with []")
+        sequence = (*origin.source[:at], replace(origin.source[at], each=False))
+        if branch.source not in ((), sequence):
+            raise _wrong(key, "takes another sequence than the columns beside it")
+        tree[name] = branch = Each(sequence, branch.parts)
+        origin = replace(origin, source=origin.source[at + 1 :])
+    _plant(branch.parts, rest, origin, key)
 
 
 def _origin(value: Any, key: str) -> Origin:
     if isinstance(value, str):
         value = {"source": value}
     if not isinstance(value, Table):
-        raise _wrong(key, "is neither a path nor a table with source or constant")
+        raise _wrong(key, "is neither a path nor a table with source, constant or time")
     _refuse_unknown(value, ORIGIN_KEYS, key)
     if "constant" in value:
         if len(value) > 1 or not isinstance(value["constant"], Scalar):
             raise _wrong(key, "has a constant that is no number, text or bool, or something beside")
         return Origin(value=value["constant"])
-    source = value.get("source")
-    if not isinstance(source, str) or not all(source.split(".")):
-        raise _wrong(key, "has no source path")
+    if "time" in value:
+        if len(value) > 1:
+            raise _wrong(key, "has a time and something beside")
+        return Origin(time=_time_parts(value["time"], f"{key}.time"))
     numbers = {name: value.get(name, default) for name, default in (("factor", 1), ("offset", 0))}
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise _wrong(f"{key}.{name}", "is no number")
     return Origin(
-        source=tuple(source.split(".")),
+        source=_path(value.get("source"), key),
         factor=float(numbers["factor"]),
         offset=float(numbers["offset"]),
     )
+
+
+def _path(value: Any, key: str) -> Path:
+    path = parse_path(value) if isinstance(value, str) else None
+    if path is None:
+        raise _wrong(key, "has no source path")
+    return path
+
+
+def _time_parts(value: Any, key: str) -> tuple[tuple[str, Path], ...]:
+    if not isinstance(value, Table) or not value:
+        raise _wrong(key, "is no table of parts")
+    _refuse_unknown(value, TIME_PARTS, key)
+    parts = tuple((part, _path(path, f"{key}.{part}")) for part, path in value.items())
+    if CALENDAR & value.keys() and "year" not in value:
+        raise _wrong(key, "is a date without a year")
+    if any(step.each for _, path in parts for step in path):
+        raise _wrong(key, "takes one of a sequence, not each")
+    return parts
 
 
 def _check(tree: Tree, fields: tuple[pa.Field, ...], key: str) -> None:
@@ -201,7 +212,11 @@ def _check(tree: Tree, fields: tuple[pa.Field, ...], key: str) -> None:
         if name not in by_name:
             raise _wrong(f"{key}.{name}", f"is not of the model, which has {', '.join(by_name)}")
         kind = by_name[name].type
-        if isinstance(branch, dict):
+        if isinstance(branch, Each):
+            if not pa.types.is_list(kind) or not pa.types.is_struct(kind.value_type):
+                raise _wrong(f"{key}.{name}", f"is no list of parts, it is {kind}")
+            _check(branch.parts, tuple(kind.value_type), f"{key}.{name}[]")
+        elif isinstance(branch, dict):
             if not pa.types.is_struct(kind):
                 raise _wrong(f"{key}.{name}", f"has no parts, it is {kind}")
             _check(branch, tuple(kind), f"{key}.{name}")
@@ -215,50 +230,51 @@ def _check(tree: Tree, fields: tuple[pa.Field, ...], key: str) -> None:
         raise _wrong(key, f"lacks {', '.join(missing)}, which every row must have")
 
 
+def _check_lists(tree: Tree, key: str) -> None:
+    for name, branch in tree.items():
+        if isinstance(branch, Each):
+            if not branch.source:
+                raise _wrong(f"{key}.{name}[]", "has constants only; its length is unknown")
+            _check_lists(branch.parts, f"{key}.{name}[]")
+        elif isinstance(branch, dict):
+            _check_lists(branch, f"{key}.{name}")
+
+
 def _new_fields(tree: Tree, arrow_type: pa.StructType, msgtype: str) -> tuple[pa.Field, ...]:
     """Give the columns of a model that the platform does not know."""
     fields: list[pa.Field] = []
     for name, branch in tree.items():
         if isinstance(branch, dict):
-            kind = pa.struct(_new_fields(branch, arrow_type, msgtype))
-        elif branch.value is not None:
-            kind = pa.scalar(branch.value).type
+            kind: pa.DataType = pa.struct(_new_fields(branch, arrow_type, msgtype))
+        elif isinstance(branch, Each):
+            *before, last = branch.source
+            items = type_at(arrow_type, (*before, replace(last, each=True)), msgtype).value_type
+            kind = pa.list_(pa.struct(_new_fields(branch.parts, items, msgtype)))
         else:
-            found: pa.DataType = arrow_type
-            for step in branch.source:
-                index = found.get_field_index(step) if pa.types.is_struct(found) else -1
-                if index < 0:
-                    raise DefinitionError(
-                        f"there is no field {'.'.join(branch.source)} in {msgtype}",
-                        msgtype=msgtype,
-                    )
-                found = found.field(index).type
-            kind = new_column_type(found, is_scaled=branch.is_scaled)
+            kind = new_column_type(branch, arrow_type, msgtype)
         fields.append(pa.field(name, kind))
     return tuple(fields)
 
 
-def _grown(tree: Tree, fields: tuple[pa.Field, ...], source: Source) -> Columns:
+def _grown(tree: Tree, fields: tuple[pa.Field, ...], source: Source, tag: str) -> Columns:
     columns: Columns = {}
     for field in fields:
         branch = tree.get(field.name)
         if isinstance(branch, dict):
-            parts = _grown(branch, tuple(field.type), source)
+            parts = _grown(branch, tuple(field.type), source, tag)
             columns[field.name] = struct(field.type, parts, source.rows)
+        elif isinstance(branch, Each):
+            items, offsets = enter(source, branch.source[:-1]).items(branch.source[-1].name)
+            parts = _grown(branch.parts, tuple(field.type.value_type), items, tag)
+            values = struct(field.type.value_type, parts, items.rows)
+            columns[field.name] = lists(field.type, offsets, values)
         elif branch is not None:
-            columns[field.name] = _column(branch, field, source)
+            columns[field.name] = column(branch, field, source, tag)
+    if {"covariance", "covariance_type"} <= columns.keys():
+        # What kind an unknown covariance is of says nothing.
+        known = as_numpy(columns["covariance"].is_valid())
+        columns["covariance_type"] = nullable(columns["covariance_type"], known)
     return columns
-
-
-def _column(origin: Origin, field: pa.Field, source: Source) -> pa.Array:
-    if origin.value is not None:
-        return constant(origin.value, field.type, source.rows)
-    for step in origin.source[:-1]:
-        source = source[step]
-    name = origin.source[-1]
-    if origin.is_scaled:
-        return scaled(source, name, field.type, origin.factor, origin.offset)
-    return converted(source, name, field.type)
 
 
 def _refuse_unknown(table: Table[str, Any], known: frozenset[str], key: str) -> None:
@@ -271,68 +287,3 @@ def _wrong(key: str, complaint: str) -> ConfigError:
     return ConfigError(
         f"custom mapping: {key} {complaint}", key=key, hint="see custom mappings in docs/mapping.md"
     )
-
-
-# A user may ask for what the built-in mappings never do, such as a double into a whole number:
-# messages whose value does not survive it are dropped and counted, the others go through.
-
-
-def new_column_type(field_type: pa.DataType, *, is_scaled: bool) -> pa.DataType:
-    """Choose the type of a column that no model prescribes.
-
-    A header becomes the platform's header, scaled numbers become doubles, everything else stays.
-    """
-    if pa.types.is_struct(field_type) and {field.name for field in field_type} >= HEADER_FIELDS:
-        return Header.struct
-    return pa.float64() if is_scaled else field_type
-
-
-def converted(source: Source, name: str, column_type: pa.DataType) -> pa.Array:
-    """Give a field as a column of a type.
-
-    Raises:
-        DefinitionError: The field is missing, or nothing of its type can become the column's.
-    """
-    field_type = source.field(name).type
-    if field_type != column_type:
-        if column_type in MESSAGES and pa.types.is_struct(field_type):
-            return MESSAGES[column_type](source[name])
-        if column_type == pa.binary():
-            return source.binary(name)
-        if _is_number(field_type) and _is_number(column_type):
-            return _fitted(source, name, as_numpy(source.field(name)), column_type)
-    return source.column(name, column_type)
-
-
-def scaled(
-    source: Source, name: str, column_type: pa.DataType, factor: float, offset: float
-) -> pa.Array:
-    """Give a field of numbers times a factor plus an offset, computed in doubles.
-
-    Raises:
-        DefinitionError: The field is missing, or it or the column holds no numbers.
-    """
-    field_type = source.field(name).type
-    if not (_is_number(field_type) and _is_number(column_type)):
-        raise DefinitionError(
-            f"field {name} of {source.path} is {field_type} and the column {column_type}; only "
-            "numbers can have a factor or an offset",
-            msgtype=source.path.split(".", maxsplit=1)[0],
-        )
-    numbers = as_numpy(source.field(name)).astype(np.float64) * factor + offset
-    return _fitted(source, name, numbers, column_type)
-
-
-def _fitted(source: Source, name: str, numbers: np.ndarray, column_type: pa.DataType) -> pa.Array:
-    with np.errstate(invalid="ignore", over="ignore"):
-        fitted = numbers.astype(column_type.to_pandas_dtype())
-        if pa.types.is_integer(column_type):
-            survives = fitted.astype(numbers.dtype) == numbers
-            # A cast that wraps around, such as -1 to unsigned and back, is caught by the sign.
-            survives &= (fitted < 0) == (numbers < 0)
-            source.reject(~survives, f"{name} does not fit into {column_type}")
-    return pa.array(fitted, column_type)
-
-
-def _is_number(value_type: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(value_type) or pa.types.is_floating(value_type))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bridge.mapping.columns import absent, as_numpy, lengths, lists, struct
-from bridge.mapping.source import Source
+from bridge.mapping.source import Note, Source
 from bridge.ontology import Header, Pose, Quaternion, Time, Vector3d, Velocity
 from bridge.units import SECOND_NS
 
@@ -22,6 +22,9 @@ Build = Callable[[Source], Columns]
 
 
 COVARIANCE_TYPE = pa.list_(pa.float64())
+
+NOT_MEASURED = -1.0
+"""What drivers put at the start of the covariance of a quantity that they do not have."""
 
 BAD_STAMP = "stamp with nanoseconds of a second or more"
 
@@ -72,7 +75,12 @@ def covariance(source: Source, name: str, size: int) -> pa.ListArray:
     if not source.has(name):
         return absent(COVARIANCE_TYPE, source.rows)
     matrix = source.matrix(name, size)
-    return covariance_lists(matrix, known(matrix))
+    valid = known(matrix)
+    if not valid.all():
+        # Null either way; a -1 says that the driver has no such quantity at all.
+        unmeasured = int(np.count_nonzero(matrix[:, 0] == NOT_MEASURED))
+        source.note(Note.NOT_MEASURED, source.place(name), unmeasured)
+    return covariance_lists(matrix, valid)
 
 
 def known(matrix: NDArray[np.float64]) -> NDArray[np.bool_]:

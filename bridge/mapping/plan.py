@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 
 from bridge.errors import ConfigError, DefinitionError
 from bridge.mapping import table
-from bridge.mapping.choices import GENERIC, ImageFormat, TopicOptions
+from bridge.mapping.choices import GENERIC, Downsampler, ImageFormat, TopicOptions
 from bridge.mapping.columns import absent, zeros
 from bridge.mapping.generic import generic_mapping
 from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
 from bridge.mapping.plugins import CustomMapping
-from bridge.mapping.sampling import Downsampler
-from bridge.mapping.source import Rejects, Source
+from bridge.mapping.source import Ledger, Note, Notes, Source, fields_left
 from bridge.model import DecodedBlock, MessageType, Topic
 from bridge.ontology import ENVELOPE, Model
 
 ROS_BLOCK = "_ros_"
 """The platform's reserved key for what the ROS side knew; readers rebuild messages from it."""
+
+NOTED_MAX = 100
+"""More texts of one kind would be a flood, as of a driver that counts in its format."""
 
 Kind = Literal["mapped", "generic"]
 
@@ -41,11 +43,13 @@ class MappedBlock:
         batch: Rows with exactly the model's schema.
         dropped: Messages that could not be decoded or mapped, by reason.
         filtered: Messages left out because the user asked for it.
+        notes: What the rows cannot show of the messages.
     """
 
     batch: pa.RecordBatch
     dropped: Mapping[str, int]
     filtered: int = 0
+    notes: Notes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +60,9 @@ class TopicPlan:
         model: What its messages become.
         kind: Whether by a mapping of their type, or with their own fields.
         reason: Why generic, where the type has a mapping; else empty.
-        user_metadata: The topic's metadata on the platform.
+        user_metadata: The topic's metadata on the platform, as far as it is known beforehand.
         mapping: Makes the columns.
+        left_out: Fields of the messages that the mapping does not read.
     """
 
     model: Model
@@ -65,6 +70,16 @@ class TopicPlan:
     reason: str
     user_metadata: dict[str, Any] = field(repr=False)
     mapping: table.Mapping = field(repr=False)
+    left_out: tuple[str, ...] = ()
+
+    def metadata(self, noted: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+        """Give the topic's metadata with what was noted about its first messages, by kind."""
+        if not noted:
+            return self.user_metadata
+        block = dict(self.user_metadata[ROS_BLOCK])
+        texts = {kind: sorted(texts)[:NOTED_MAX] for kind, texts in noted.items()}
+        block["mapping"] = {**block["mapping"], **texts}
+        return {**self.user_metadata, ROS_BLOCK: block}
 
     def apply(self, decoded: DecodedBlock, *, sampler: Downsampler | None = None) -> MappedBlock:
         """Map a block.
@@ -82,11 +97,13 @@ class TopicPlan:
             keep = sampler.select(log_times_ns)
             filtered = len(keep) - int(np.count_nonzero(keep))
             log_times_ns, messages = log_times_ns[keep], messages.filter(pa.array(keep))
-        batch, rejects = _map(self.mapping, messages, log_times_ns)
+        batch, ledger = _map(self.mapping, messages, log_times_ns)
         dropped = dict(decoded.dropped)
-        for reason, count in rejects.reasons.items():
+        for reason, count in ledger.reasons.items():
             dropped[reason] = dropped.get(reason, 0) + count
-        return MappedBlock(batch=batch, dropped=dropped, filtered=filtered)
+        for name in self.left_out:
+            ledger.note(Note.LEFT_OUT, name, batch.num_rows)
+        return MappedBlock(batch=batch, dropped=dropped, filtered=filtered, notes=ledger.notes)
 
 
 def plan_topic(
@@ -113,7 +130,7 @@ def plan_topic(
     Raises:
         ConfigError: `options` asks for a model that messages of this type cannot become.
     """
-    mapping, reasons = _choose(message_type.name, arrow_type, options, custom)
+    mapping, left_out, reasons = _choose(message_type.name, arrow_type, options, custom)
     renamed: dict[str, str] = {}
     kind: Kind = "mapped"
     if mapping is None:
@@ -124,11 +141,14 @@ def plan_topic(
         facts["reason"] = "; ".join(reasons)
     if renamed:
         facts["renamed_fields"] = renamed
+    if left_out:
+        facts["left_out"] = list(left_out)
     return TopicPlan(
         model=mapping.model,
         kind=kind,
         reason="; ".join(reasons),
         mapping=mapping,
+        left_out=left_out,
         user_metadata=_topic_metadata(
             topic,
             message_type,
@@ -183,20 +203,20 @@ def _choose(
     arrow_type: pa.StructType,
     options: TopicOptions,
     custom: Sequence[CustomMapping],
-) -> tuple[table.Mapping | None, list[str]]:
-    """Find the first mapping that fits, and why those before it did not."""
+) -> tuple[table.Mapping | None, tuple[str, ...], list[str]]:
+    """Find the first mapping that fits, what it does not read, and why those before do not fit."""
     if options.ontology == GENERIC:
-        return None, []
+        return None, (), []
     reasons: list[str] = []
     for candidate in _candidates(ros_type, options, custom):
         try:
             mapping = candidate.bind(arrow_type)
-            _try(mapping, arrow_type)
+            left_out = _try(mapping, arrow_type)
         except DefinitionError as error:
             reasons.append(error.message)
         else:
-            return mapping, reasons
-    return None, reasons
+            return mapping, left_out, reasons
+    return None, (), reasons
 
 
 def _candidates(
@@ -221,31 +241,36 @@ def _candidates(
     return chosen
 
 
-def _try(mapping: table.Mapping, arrow_type: pa.StructType) -> None:
-    """Map no message at all, which tells whether the definition has what the mapping needs.
+def _try(mapping: table.Mapping, arrow_type: pa.StructType) -> tuple[str, ...]:
+    """Map no message at all, which shows whether the definition has what the mapping needs.
+
+    Returns:
+        The fields that the mapping does not read.
 
     Raises:
         DefinitionError: It has not, or the mapping does not make its model's columns.
     """
     try:
-        batch, _ = _map(mapping, zeros(arrow_type, 0), np.empty(0, np.int64))
+        batch, ledger = _map(mapping, zeros(arrow_type, 0), np.empty(0, np.int64))
         batch.validate(full=True)
     except (pa.ArrowException, AssertionError, LookupError, TypeError, ValueError) as error:
         raise DefinitionError(
             f"the mapping to {mapping.model.tag} does not work: {error}", msgtype=mapping.ros_type
         ) from error
+    left = fields_left(arrow_type, mapping.ros_type, ledger.fields_read)
+    return tuple(name.removeprefix(f"{mapping.ros_type}.") for name in left)
 
 
 def _map(
     mapping: table.Mapping, messages: pa.StructArray, log_times_ns: NDArray[np.int64]
-) -> tuple[pa.RecordBatch, Rejects]:
+) -> tuple[pa.RecordBatch, Ledger]:
     rows = len(messages)
-    rejects = Rejects(rows)
-    columns = mapping.columns(Source(messages, mapping.ros_type, rejects.add))
+    ledger = Ledger(rows)
+    columns = mapping.columns(Source(messages, mapping.ros_type, ledger))
     batch = _batch(mapping.model, columns, log_times_ns, rows)
-    if rejects.reasons:
-        batch = batch.filter(pa.array(~rejects.bad))
-    return batch, rejects
+    if ledger.reasons:
+        batch = batch.filter(pa.array(~ledger.bad))
+    return batch, ledger
 
 
 def _batch(

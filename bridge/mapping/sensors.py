@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from bridge.mapping.columns import as_numpy, list_offsets, list_values, lists, nullable, struct
 from bridge.mapping.pieces import (
+    NOT_MEASURED,
     Columns,
     covariance,
     covariance_lists,
@@ -64,7 +65,7 @@ def _orientation(source: Source) -> pa.StructArray:
     matrix = source.matrix("orientation_covariance", 9)
     children = xyzw_columns(source["orientation"])
     children["covariance"] = covariance_lists(matrix, known(matrix))
-    return struct(Quaternion.struct, children, source.rows, valid=matrix[:, 0] != -1)
+    return struct(Quaternion.struct, children, source.rows, valid=matrix[:, 0] != NOT_MEASURED)
 
 
 nav_sat_status = same_names(status=pa.int8(), service=pa.uint16())

@@ -8,7 +8,8 @@ takes the generic way instead.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -19,21 +20,49 @@ from bridge.errors import DefinitionError
 from bridge.mapping.columns import Mask, as_binary, as_numpy, list_offsets, list_values
 
 
-class Rejects:
-    """The messages of a block that cannot be mapped; each counts once, by the first reason.
+class Note(StrEnum):
+    """What a mapping notes about messages that become rows: what the rows cannot show.
+
+    `LEFT_OUT`: fields, or columns of a point cloud, that the model has no place for. `FORMATS`: the
+    format of compressed images as recorded. `NOT_MEASURED`: quantities that the driver marks as not
+    measured, by a -1 at the start of their covariance.
+    """
+
+    LEFT_OUT = "left_out"
+    FORMATS = "formats"
+    NOT_MEASURED = "not_measured"
+
+
+Notes = dict[Note, Counter[str]]
+"""Number of messages by what was noted about them."""
+
+
+class Ledger:
+    """What a mapping did with the messages of a block, and which of their fields it read.
+
+    A message that cannot be mapped counts once, by the first reason.
 
     Attributes:
         bad: Shape (rows,): True for messages to drop.
         reasons: Their number by reason.
+        notes: What was noted.
+        fields_read: Paths of the fields that were read, from the type's name on.
     """
 
-    __slots__ = ("bad", "reasons")
+    __slots__ = ("bad", "fields_read", "notes", "reasons")
 
     def __init__(self, rows: int) -> None:
         self.bad: Mask = np.zeros(rows, np.bool_)
         self.reasons: Counter[str] = Counter()
+        self.notes: Notes = {}
+        self.fields_read: set[str] = set()
 
-    def add(self, bad: Mask, reason: str) -> None:
+    def note(self, note: Note, text: str, messages: int) -> None:
+        """Note something about so many messages."""
+        if messages:
+            self.notes.setdefault(note, Counter())[text] += messages
+
+    def reject(self, bad: Mask, reason: str) -> None:
         """Drop the rows that are True in `bad`, shape (rows,)."""
         fresh = int(np.count_nonzero(bad & ~self.bad))
         if fresh:
@@ -50,15 +79,20 @@ class Source:
         path: Where in the message this is, for errors; the type's name at the top.
     """
 
-    __slots__ = ("_report", "array", "path", "rows")
+    __slots__ = ("_ledger", "_report", "array", "path", "rows")
 
     def __init__(
-        self, array: pa.StructArray, path: str, report: Callable[[Mask, str], None]
+        self,
+        array: pa.StructArray,
+        path: str,
+        ledger: Ledger,
+        report: Callable[[Mask, str], None] | None = None,
     ) -> None:
         self.array = array
         self.rows = len(array)
         self.path = path
-        self._report = report
+        self._ledger = ledger
+        self._report = report or ledger.reject
 
     def has(self, name: str) -> bool:
         """Say whether the definition has a field."""
@@ -70,6 +104,10 @@ class Source:
         Raises:
             DefinitionError: The definition has no such field.
         """
+        self._ledger.fields_read.add(f"{self.path}.{name}")
+        return self._field(name)
+
+    def _field(self, name: str) -> pa.Array:
         index = self.array.type.get_field_index(name)
         if index < 0:
             raise self._misfit(name, "is missing")
@@ -122,10 +160,14 @@ class Source:
         Raises:
             DefinitionError: The field is missing or no message.
         """
-        array = self.field(name)
+        array = self._field(name)
         if not pa.types.is_struct(array.type):
             raise self._misfit(name, f"is {array.type}, not a message")
-        return Source(array, f"{self.path}.{name}", self._report)
+        return Source(array, f"{self.path}.{name}", self._ledger, self._report)
+
+    def within(self, array: pa.StructArray, name: str) -> "Source":
+        """Go into messages that were taken out of a field, one for each row."""
+        return Source(array, f"{self.path}.{name}", self._ledger, self._report)
 
     def items(self, name: str) -> tuple["Source", NDArray[np.int32]]:
         """Go into the elements of a sequence of messages.
@@ -137,7 +179,7 @@ class Source:
         Raises:
             DefinitionError: The field is missing or no sequence of messages.
         """
-        array = self.field(name)
+        array = self._field(name)
         if not pa.types.is_list(array.type) or not pa.types.is_struct(array.type.value_type):
             raise self._misfit(name, f"is {array.type}, not a sequence of messages")
         offsets = list_offsets(array)
@@ -148,16 +190,45 @@ class Source:
             lifted[owners] = True
             self._report(lifted, reason)
 
-        return Source(list_values(array), f"{self.path}.{name}[]", lift), offsets
+        return Source(list_values(array), f"{self.path}.{name}[]", self._ledger, lift), offsets
 
     def reject(self, bad: Mask, reason: str) -> None:
         """Drop the messages that the True rows of `bad`, shape (rows,), belong to."""
         if bad.any():
             self._report(bad, reason)
 
+    def place(self, name: str) -> str:
+        """Give the path of a field from the message on."""
+        return f"{self.path}.{name}".partition(".")[2]
+
+    def note(self, note: Note, text: str, messages: int) -> None:
+        """Note something about so many messages, for the report and the topic's metadata."""
+        self._ledger.note(note, text, messages)
+
     def _misfit(self, name: str, complaint: str) -> DefinitionError:
         msgtype = self.path.split(".", maxsplit=1)[0]
         return DefinitionError(f"field {name} of {self.path} {complaint}", msgtype=msgtype)
+
+
+def fields_left(arrow_type: pa.StructType, path: str, read: set[str]) -> Iterator[str]:
+    """Give the fields of a message that were not read, whole messages where nothing in them was.
+
+    Args:
+        arrow_type: The decoded fields.
+        path: The type's name, or the path of a field inside it.
+        read: Paths of the fields that were read.
+    """
+    for child in arrow_type:
+        here = f"{path}.{child.name}"
+        if here in read:
+            continue
+        inner, inside = child.type, here
+        if pa.types.is_list(inner) or pa.types.is_fixed_size_list(inner):
+            inner, inside = inner.value_type, f"{here}[]"
+        if pa.types.is_struct(inner) and any(name.startswith(f"{inside}.") for name in read):
+            yield from fields_left(inner, inside, read)
+        else:
+            yield here
 
 
 def _widens(narrow: pa.DataType, wide: pa.DataType) -> bool:

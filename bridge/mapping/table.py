@@ -57,11 +57,14 @@ class Mapping:
         ros_type: The ROS type, as `pkg/msg/Name`.
         model: What its messages become.
         columns: Makes the model's columns; those it leaves out are null.
+        observes: Whether it notes what belongs into the topic's metadata, so that the topic is
+            created with its first batch at the earliest.
     """
 
     ros_type: str
     model: to.Model
     columns: Build
+    observes: bool = False
 
     @property
     def tag(self) -> str:
@@ -157,7 +160,7 @@ DEFAULT_MAPPINGS: dict[str, Mapping] = {
         Mapping("nav_msgs/msg/MapMetaData", to.MapMetadata, map_metadata),
         Mapping("nav_msgs/msg/OccupancyGrid", to.OccupancyGrid, occupancy_grid),
         Mapping("nav_msgs/msg/GridCells", to.GridCells, grid_cells),
-        Mapping("sensor_msgs/msg/Imu", to.IMU, imu),
+        Mapping("sensor_msgs/msg/Imu", to.IMU, imu, observes=True),
         Mapping("sensor_msgs/msg/NavSatFix", to.GPS, nav_sat_fix),
         Mapping("sensor_msgs/msg/NavSatStatus", to.GPSStatus, nav_sat_status),
         Mapping("sensor_msgs/msg/BatteryState", to.BatteryState, battery_state),
@@ -168,9 +171,10 @@ DEFAULT_MAPPINGS: dict[str, Mapping] = {
         Mapping("sensor_msgs/msg/Joy", to.Joy, joy),
         Mapping("sensor_msgs/msg/Temperature", to.Temperature, temperature),
         Mapping("sensor_msgs/msg/FluidPressure", to.Pressure, fluid_pressure),
-        Mapping("sensor_msgs/msg/Range", to.Range, range_reading),
         RAW_IMAGE,
-        Mapping("sensor_msgs/msg/CompressedImage", to.CompressedImage, compressed_image),
+        Mapping(
+            "sensor_msgs/msg/CompressedImage", to.CompressedImage, compressed_image, observes=True
+        ),
         Mapping("sensor_msgs/msg/CameraInfo", to.CameraInfo, camera_info),
         Mapping("sensor_msgs/msg/RegionOfInterest", to.ROI, region),
         Mapping("sensor_msgs/msg/PointCloud2", to.PointCloud2, point_cloud),
@@ -179,8 +183,13 @@ DEFAULT_MAPPINGS: dict[str, Mapping] = {
 }
 """ROS type -> mapping. Every other type takes the generic way of `generic.py`."""
 
-ALTERNATIVES: tuple[Mapping, ...] = tuple(
-    Mapping("sensor_msgs/msg/PointCloud2", model, cloud_columns(model))
-    for model in (to.Lidar, to.Radar, to.RGBDCamera, to.ToFCamera, to.StereoCamera)
+ALTERNATIVES: tuple[Mapping, ...] = (
+    *(
+        Mapping("sensor_msgs/msg/PointCloud2", model, cloud_columns(model), observes=True)
+        for model in (to.Lidar, to.Radar, to.RGBDCamera, to.ToFCamera, to.StereoCamera)
+    ),
+    # Range.msg calls readings beyond the limits normal; the platform's readers refuse them, and
+    # one such row ends the merged stream of a whole sequence.
+    Mapping("sensor_msgs/msg/Range", to.Range, range_reading),
 )
 """Mappings that are taken only where the user asks for their model by tag."""

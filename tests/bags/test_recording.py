@@ -1,5 +1,6 @@
 """Which files are one recording, and what is said of paths that are none."""
 
+import json
 import os
 import shutil
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from ruamel.yaml import YAML
 
 from bridge.bags import load_recording, read_hints, recording
 from bridge.bags.formats import StorageName, storage_name
@@ -109,6 +111,24 @@ def test_metadata_torn_at_every_byte_costs_no_split(drive: Path) -> None:
         recording = load_recording(drive)
         assert len(recording.files) == 2
         assert recording.notes or cut > last_key, f"cut at {cut} goes unnoticed"
+
+
+@pytest.mark.parametrize("missing", ["custom_data", "ros_distro", "files"])
+def test_key_that_a_writer_leaves_out_is_no_tear(drive: Path, missing: str) -> None:
+    """Converters write fewer keys than the recorder; where more follows, nothing was cut off."""
+    document = yaml_of(METADATA)
+    del document[missing]
+    lines = [f"  {key}: {json.dumps(value)}" for key, value in sorted(document.items())]
+    (drive / "metadata.yaml").write_text("rosbag2_bagfile_information:\n" + "\n".join(lines) + "\n")
+    assert load_recording(drive).notes == ()
+
+
+def yaml_of(text: str) -> dict[str, object]:
+    """Parse the test's own document with another parser than ours."""
+    document: dict[str, object] = YAML(typ="safe", pure=True).load(text)[
+        "rosbag2_bagfile_information"
+    ]
+    return document
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def test_every_command_explains_itself(command: str) -> None:
 def test_ingest_reports_each_recording_and_says_that_the_server_is_embedded(
     drive: Path, tmp_path: Path
 ) -> None:
-    """Without a platform the embedded server is used, loudly; the table shows every topic."""
-    done = bridge("ingest", drive, "--state", tmp_path)
+    """The embedded server is used when asked for; the table shows every topic."""
+    done = bridge("ingest", drive, "--embedded", "--state", tmp_path)
 
     assert done.returncode == 0
     assert "embedded server" in done.stderr
@@ -57,7 +57,7 @@ def test_ingest_reports_each_recording_and_says_that_the_server_is_embedded(
 
 def test_ingest_as_json_is_one_document(drive: Path, tmp_path: Path) -> None:
     """A script can read what became of every topic."""
-    done = bridge("ingest", drive, "--state", tmp_path, "--json", "--name", "{stem}")
+    done = bridge("ingest", drive, "--embedded", "--state", tmp_path, "--json", "--name", "{stem}")
     (report,) = json.loads(done.stdout)["reports"]
 
     assert report["sequence"] == "drive"
@@ -76,7 +76,7 @@ def test_a_file_that_is_no_bag_is_an_error_and_the_next_is_still_sent(
     """The error names the file and the reason; the good recording arrives all the same."""
     bad = tmp_path / "bad.mcap"
     bad.write_bytes(content)
-    done = bridge("ingest", bad, drive, "--state", tmp_path / "state")
+    done = bridge("ingest", bad, drive, "--embedded", "--state", tmp_path / "state")
 
     assert done.returncode == 65
     assert "bad.mcap" in done.stderr
@@ -91,7 +91,7 @@ def test_a_recording_that_arrives_in_part_has_its_own_exit_code(
     whole = next(drive.glob("*_0.mcap")).read_bytes()
     cut = tmp_path / "cut.mcap"
     cut.write_bytes(whole[: len(whole) * 2 // 3])
-    done = bridge("ingest", cut, "--state", tmp_path / "state")
+    done = bridge("ingest", cut, "--embedded", "--state", tmp_path / "state")
 
     assert done.returncode == 3
     assert "lost" in done.stdout
@@ -159,13 +159,13 @@ def test_progress_is_bars_on_a_terminal(tmp_path: Path) -> None:
         write_drive(tmp_path, name=name, start_ns=START_NS + number * 10**12, duration_s=2.0)
         for number, name in enumerate(("first", "second"))
     )
-    shown = on_terminal("ingest", first, second, "--state", tmp_path / "state")
-    piped = bridge("ingest", first, "--state", tmp_path / "other").stderr
+    shown = on_terminal("ingest", first, second, "--embedded", "--state", tmp_path / "state")
+    piped = bridge("ingest", first, "--embedded", "--state", tmp_path / "other").stderr
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
 
     assert "\x1b[" in shown
     assert re.search(r"recordings .* [12]/2", plain)
-    assert re.search(r"second_\w+ .* MiB .* messages", plain)
+    assert re.search(r"second_\w+ .* MB .* messages", plain)
     assert re.search(r"/imu/data .* of 200 messages", plain)
     assert "\x1b[" not in piped
     assert "sending" in piped

@@ -1,6 +1,10 @@
 """`status`: from the running bridge, from the journal, once and again and again."""
 
+import contextlib
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -106,6 +110,91 @@ def test_a_bridge_of_another_state_folder_is_not_taken_for_ours(
     words = ("--state", tmp_path, "--http-port", str(arrived.http_port), "--json")
 
     assert command("status", *words).json["source"] == "journal"
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Path:
+    """A state folder whose journal knows 500 recordings, of which no bridge takes care."""
+    with Journal.own(tmp_path / "state") as journal:
+        for number in range(500):
+            entry = journal.discover(
+                tmp_path / "in" / f"drive_{number:03}.mcap", name=f"drive_{number:03}",
+                size_bytes=10**6, modified_ns=1_000_000 - number,
+            )  # fmt: skip
+            journal.move(entry.id, State.READY, "complete", fingerprint=f"{number:064}")
+            if number % 50 == 9:
+                journal.move(entry.id, State.SENDING, "attempt 1")
+                journal.move(entry.id, State.QUARANTINED, "torn apart")
+    return tmp_path / "state"
+
+
+def rows(text: str) -> list[str]:
+    return re.findall(r"drive_\d+\.mcap", text)
+
+
+def test_status_pages_through_hundreds_in_the_order_in_which_they_go(
+    crowd: Path, command: Any
+) -> None:
+    """490 wait, the oldest first; each page says where it is, and the default says how to go on."""
+    words = ("status", "--state", crowd, "--http-port", "1")
+    assert "470 more: mosaico-bridge status --only queue" in command(*words).out
+    seen = []
+    for page in range(1, 11):
+        done = command(*words, "--only", "queue", "--page", str(page))
+        assert f"page {page} of 10, 490 recordings" in done.out
+        seen += rows(done.out)
+    in_order = [f"drive_{number:03}.mcap" for number in range(499, -1, -1) if number % 50 != 9]
+    assert seen == in_order
+
+
+def test_status_searches_by_name_and_filters_by_state(crowd: Path, command: Any) -> None:
+    """A part of the name, whatever the case, and one or more states; JSON has the same."""
+    words = ("status", "--state", crowd, "--http-port", "1")
+    assert set(rows(command(*words, "--name", "DRIVE_12").out)) == {
+        f"drive_12{digit}.mcap" for digit in range(10)
+    }
+    found = command(*words, "--only", "quarantined", "--json").json
+    assert found["total"] == 10
+    assert {one["reason"] for one in found["recordings"]} == {"torn apart"}
+    wrong = command(*words, "--only", "lost")
+    assert wrong.code == 2
+    assert "quarantined" in wrong.err
+
+
+def test_status_lists_what_the_running_bridge_knows(arrived: Any, command: Any) -> None:
+    """The same lists over the port of a running bridge."""
+    done = command("status", "-c", arrived.config, "--name", "drive")
+
+    assert done.code == 0
+    assert str(arrived.drive) in done.out
+    assert "page 1 of 1, 1 recording\n" in done.out
+
+
+def test_a_narrow_terminal_gets_whole_dates_and_base_names(crowd: Path) -> None:
+    """In 80 columns no row of the lists is wrapped, and no date torn."""
+    shown = on_terminal(80, "status", "--state", crowd, "--http-port", "1", "--only", "queue")
+
+    lines = [line for line in shown.splitlines() if "drive_" in line]
+    assert len(lines) == 50
+    assert all(
+        re.search(r"drive_\d+\.mcap .*\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line) for line in lines
+    )
+
+
+def on_terminal(columns: int, *arguments: str | Path) -> str:
+    """Run a command whose standard output is a terminal, and give what it showed there."""
+    leader, follower = pty.openpty()
+    environment = os.environ | {"TERM": "dumb", "COLUMNS": str(columns)}
+    command = [sys.executable, "-m", "bridge", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=follower, env=environment) as process:
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while piece := os.read(leader, 4096):
+                shown += piece
+    os.close(leader)
+    assert process.returncode == 0
+    return shown.decode()
 
 
 @pytest.mark.parametrize("name", ["status", "explain", "retry", "forget", "verify", "check"])

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from mcap.writer import Writer as McapWriter
 
 from bridge.config import Settings, load_settings
 from bridge.daemon.daemon import Daemon
+from bridge.daemon.dispose.proof import Prove
 from bridge.daemon.events.events import DaemonObserver
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.daemon.work.process import WORKER_COMMAND
 from bridge.embedded import EmbeddedServer
-from bridge.errors import JournalError
+from bridge.errors import JournalError, OfflineError
+from bridge.ingest import Held, Holding, SequenceContent, VerificationLevel
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.daemon.watch.desk import Desk
 from tests.servers.served import Revision, embedded_server
@@ -58,6 +60,7 @@ class Bridge:
         self.watched.mkdir()
         self.server: tuple[str, int] = ("platform", 1)
         self.worker_command: tuple[str, ...] = WORKER
+        self.prove: Prove | None = self._scripted_proof
         self.overrides: dict[str, Any] = {
             "watch.folder": str(self.watched),
             "watch.settle_s": 0.2,
@@ -85,12 +88,24 @@ class Bridge:
             server=self.server,
             observer=observer,
             worker_command=self.worker_command,
+            prove=self.prove,
         )
+
+    def _scripted_proof(self, contents: Sequence[SequenceContent]) -> dict[str, Holding]:
+        """Answer as the platform of the scripted workers, which has all that they sent."""
+        if (self.folder / "offline").exists():
+            raise OfflineError("nobody answers")
+        counts = VerificationLevel.COUNTS
+        return {
+            one.sequence: Holding(sequence=one.sequence, held=Held.WHOLE, level=counts)
+            for one in contents
+        }
 
     def send_to(self, port: int) -> None:
         """Let real workers send to a real server on this machine."""
         self.server = ("127.0.0.1", port)
         self.worker_command = WORKER_COMMAND
+        self.prove = None
         self.overrides |= {"server.host": "127.0.0.1", "server.port": port}
 
     @contextlib.contextmanager

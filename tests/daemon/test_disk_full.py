@@ -1,7 +1,10 @@
 """Full disks, of journal, scratch space and embedded server: said, survived, healed."""
 
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +19,7 @@ from bridge.embedded import EmbeddedServer
 from tests.bags.sqlite.sqlite_files import create, insert
 from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.small_disks import fill, small_disk
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -152,3 +156,37 @@ def test_full_scratch_disk_holds_back_what_needs_it(bridge: "Bridge", tmp_path: 
     assert waiting.attempts == 0
     assert "free" in waiting.reason
     assert left == []
+
+
+def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    """The real command with everything on one full disk: what is said of it, and how often."""
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    with small_disk(tmp_path / "disk", size_bytes=24 * MEBIBYTE) as disk:
+        settings = {
+            "MOSAICO_BRIDGE_STATE__DISK_FREE_MIN_BYTES": "1",
+            "MOSAICO_BRIDGE_WATCH__SETTLE_S": "0.2",
+            "MOSAICO_BRIDGE_WATCH__STALE_S": "0.5",
+            "MOSAICO_BRIDGE_RETRY__BACKOFF_INITIAL_S": "0.1",
+            "MOSAICO_BRIDGE_RETRY__BACKOFF_MAX_S": "0.2",
+            "MOSAICO_BRIDGE_LOG__FORMAT": "json",
+            "MOSAICO_BRIDGE_HTTP__PORT": "0",
+        }
+        log = tmp_path / "log"
+        command = [sys.executable, "-m", "bridge", "run"]
+        command += ["--folder", str(watched), "--state", str(disk / "state")]
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stderr=stream, env=os.environ | settings)
+        try:
+            wait_for(lambda: b'"started"' in log.read_bytes())
+            fill(disk, leave_bytes=2 * MEBIBYTE)
+            (watched / "noise.mcap").write_bytes(noisy_bytes("noise", 6000))
+            wait_for(lambda: b"disk" in log.read_bytes().partition(b'"sending"')[2])
+        finally:
+            process.terminate()
+            process.wait(60)
+    text = log.read_text(encoding="utf-8")
+
+    assert "Traceback" not in text
+    assert "for good" not in text
+    assert "full" in text or "No space left" in text

@@ -2,6 +2,7 @@
 
 import zlib
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from mcap.writer import CompressionType, Writer
 
-from bridge.bags import load_recording
+from bridge.bags import ReadLimits, load_recording
 from bridge.bags.mcap import stretch as mcap_stretch
 from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter, TopicWriter
 from bridge.embedded import EmbeddedServer
@@ -34,7 +35,9 @@ TOKEN = f"msco_{'w' * 32}_{zlib.crc32(b'w' * 32):08x}"
 
 # Small batches, so that a good part is on the platform before the damage is met.
 OPTIONS = IngestOptions(
-    identity=Identity(instance="test"), batches=BatchTargets(max_batch_size_records=20)
+    identity=Identity(instance="test"),
+    batches=BatchTargets(max_batch_size_records=20),
+    reading=ReadLimits(keep_doubtful_chunks=False),
 )
 
 
@@ -123,7 +126,7 @@ def test_damage_inside_a_closed_recording_is_told_by_its_sequence(
     """What was sent before it showed is replaced: one sequence, that says what it lacks."""
     path = write(tmp_path / "drive.mcap")
     intact = damage(path, share)
-    options = IngestOptions(identity=OPTIONS.identity, batches=OPTIONS.batches, on_error=on_error)
+    options = replace(OPTIONS, on_error=on_error)
     report, block, times, notes, stages = send(path, tmp_path, options)
     (loss,) = report.losses
     (told,) = block["salvaged"]["ranges"]
@@ -141,6 +144,22 @@ def test_damage_inside_a_closed_recording_is_told_by_its_sequence(
     assert (report.complete, report.messages_sent) == (False, intact.total())
     assert "checksum" in "".join(notes)
     assert (stages["open"], stages["survey"]) == (2, 1)
+
+
+def test_chunk_whose_checksum_is_wrong_arrives_with_the_doubt_told(tmp_path: Path) -> None:
+    """All but the altered message is what was recorded, and nothing shows which one it is."""
+    path = write(tmp_path / "drive.mcap")
+    intact = damage(path, 0.5)
+    options = replace(OPTIONS, reading=ReadLimits())
+    report, block, times, notes, _ = send(path, tmp_path, options)
+
+    assert not intact - times
+    assert times.total() >= MESSAGES - 1
+    assert not report.complete
+    assert report.messages_unverifiable == MESSAGES - intact.total()
+    assert block["salvaged"]["lost_bytes"] == 0
+    assert "checksum" in block["salvaged"]["ranges"][0]["reason"]
+    assert "checksum" in "".join(notes)
 
 
 def test_healthy_recording_is_read_once(tmp_path: Path) -> None:
@@ -213,7 +232,7 @@ def test_broken_upload_of_a_salvaged_recording_is_taken_up(
     monkeypatch.setattr(SequenceWriter, "finalize", breaking)
     heard = Heard()
     identity = Identity(instance="test", resumes=True, final=False)
-    options = IngestOptions(identity=identity, batches=OPTIONS.batches)
+    options = replace(OPTIONS, identity=identity)
     with (
         EmbeddedServer(tmp_path / "platform") as server,
         MosaicoClient.connect("127.0.0.1", server.port) as client,

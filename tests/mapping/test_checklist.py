@@ -228,7 +228,6 @@ FORMATS = {
     "JPEG": "jpeg",
     " jpeg ": "jpeg",
     "jpg": "jpg",
-    "": "png",
     "rgb8; jpeg compressed bgr8": "jpeg",
     "bgr8; png compressed bgr8": "png",
     "mono8; jpeg compressed ": "jpeg",
@@ -244,7 +243,6 @@ FORMATS = {
     "compressedDepth": "raw",
     "webp": "raw",
     "theora": "raw",
-    "h265": "raw",
 }
 
 

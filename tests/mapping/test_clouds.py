@@ -99,7 +99,7 @@ BYTES = st.integers(0, 255)
 @st.composite
 def clouds(draw: st.DrawFn, tag: str) -> Any:
     """Clouds of the model's quantities and some others, in any types, orders and sizes."""
-    names = [field.name for field in MODELS[tag].fields[1:]] + ["ring", "time"]
+    names = [field.name for field in MODELS[tag].fields[1:]] + ["normal_x", "stamp"]
     chosen = draw(st.lists(st.sampled_from(names[3:]), unique=True, max_size=4))
     chosen = draw(st.permutations(names[:3] + chosen))
     if draw(st.integers(0, 9)) == 0:
@@ -217,3 +217,63 @@ def test_impossible_model_is_a_configuration_error() -> None:
     assert "Lidar" in caught.value.hint
     assert "PointCloud2" in caught.value.hint
     assert caught.value.key == "topics.*.ontology"
+
+
+LIDARS: dict[str, tuple[dict[str, tuple[int, list[float]]], dict[str, list[float] | None]]] = {
+    "velodyne": (
+        {"intensity": (7, [5, 6]), "ring": (4, [0, 31]), "time": (7, [-0.5, 0.25])},
+        {"intensity": [5, 6], "beam_id": [0, 31], "point_timestamp": [-0.5, 0.25]},
+    ),
+    "ouster": (
+        {"t": (6, [0, 99_999_999]), "ring": (2, [0, 127]), "ambient": (4, [7, 65535])},
+        {"point_timestamp": [0.0, 0.099999999], "beam_id": [0, 127], "near_ir": [7, 65535]},
+    ),
+    "livox": (
+        {"tag": (2, [0, 16]), "line": (2, [3, 5]), "timestamp": (8, [1.7e18, 1.7e18 + 1024e3])},
+        {"confidence": [0, 16], "beam_id": [3, 5], "point_timestamp": [0.0, 1024e-6]},
+    ),
+    "hesai": (
+        {"timestamp": (8, [1.7e9 + 0.5, 1.7e9]), "channel": (4, [1, 2])},
+        {"point_timestamp": [0.5, 0.0], "beam_id": [1, 2]},
+    ),
+    "simulated": (
+        {"timestamp": (8, [12.5, 12.75])},
+        {"point_timestamp": [0.0, 0.25]},
+    ),
+    "offsets": (
+        {"timestamp": (8, [0.0, 0.0625])},
+        {"point_timestamp": [0.0, 0.0625]},
+    ),
+    "its own name": (
+        {"beam_id": (4, [1, 2]), "ring": (4, [3, 4])},
+        {"beam_id": [1, 2]},
+    ),
+    "not a number of a beam": (
+        {"ring": (7, [0.5, 1.0])},
+        {"beam_id": None},
+    ),
+}
+
+
+@pytest.mark.parametrize("driver", LIDARS)
+def test_columns_of_drivers_find_their_home(driver: str) -> None:
+    """What drivers call their columns goes where the model has it, in the model's unit."""
+    columns, homes = LIDARS[driver]
+    points = {axis: (7, [1.0, 2.0]) for axis in ("x", "y", "z")}
+    block = mapped("Lidar", [cloud({**points, **columns})])
+    (row,) = rows_of(block)
+
+    assert {name: row[name] for name in homes} == homes
+    assert row["x"] == [1.0, 2.0]
+    assert not block.dropped
+
+
+def test_points_without_a_time_have_none() -> None:
+    """Moments count from the earliest of their own cloud; zero is no moment."""
+    points = {axis: (7, [0.0, 0.0, 0.0]) for axis in ("x", "y", "z")}
+    times = ([0.0, 1.7e9 + 1, 1.7e9], [1.7e9 + 10, 1.7e9 + 12, float("nan")])
+    block = mapped("Lidar", [cloud({**points, "timestamp": (8, list(some))}) for some in times])
+
+    assert canonical([row["point_timestamp"] for row in rows_of(block)]) == canonical(
+        [[float("nan"), 1.0, 0.0], [0.0, 2.0, float("nan")]]
+    )

@@ -67,6 +67,15 @@ def test_raw_images_stay_raw() -> None:
         ("a compressed compressedDepth", None, "raw"),
         ("bgr8; webp", None, "raw"),
         ("  ", None, "raw"),
+        ("", "png", "raw"),
+        ("h265", "raw", "hevc"),
+        ("H265", "raw", "hevc"),
+        ("hevc_nvenc", "raw", "hevc"),
+        ("avc", "raw", "h264"),
+        ("libx264", "raw", "h264"),
+        ("mjpeg", "raw", "jpeg"),
+        ("MJPG", "raw", "jpeg"),
+        ("bgr8; mjpeg compressed bgr8", "raw", "jpeg"),
     ],
 )
 def test_no_format_string_costs_a_compressed_image(
@@ -183,8 +192,8 @@ def test_field_named_like_the_record_time_is_renamed() -> None:
     }
 
 
-def test_range_becomes_the_range_model() -> None:
-    """The vendor has the model but no adapter; its own reader takes our rows."""
+def test_range_becomes_the_range_model_where_it_is_asked_for() -> None:
+    """Generic like the vendor's; asked for the model, its own reader takes our rows."""
     message = changed(
         zero(JAZZY, "sensor_msgs/msg/Range"),
         header__frame_id="sonar",
@@ -197,10 +206,16 @@ def test_range_becomes_the_range_model() -> None:
     )
     msgtype = "sensor_msgs/msg/Range"
     plan, _, block = through_decoder(
-        msgtype, definition_text(JAZZY, msgtype), [serialised(JAZZY, message)]
+        msgtype,
+        definition_text(JAZZY, msgtype),
+        [serialised(JAZZY, message)],
+        options=TopicOptions(ontology="Range"),
     )
+    usual, rows = mapped(message)
     read = Message._from_pa_record_batch(block.batch, "Range").data
 
+    assert (usual.kind, usual.reason, usual.model.tag) == ("generic", "", "Range")
+    assert (rows[0]["range"], rows[0]["header"]["frame_id"]) == (1.5, "sonar")
     assert (plan.model, plan.kind) == (Range, "mapped")
     assert (read.header.frame_id, read.radiation_type, read.range) == ("sonar", 1, 1.5)
     assert (read.field_of_view, read.min_range, read.max_range) == (0.5, 0.25, 4.0)
@@ -217,7 +232,9 @@ def test_range_of_older_distributions_has_no_variance() -> None:
         + "=" * 80
         + "\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
     )
-    plan, _, _ = through_decoder("sensor_msgs/msg/Range", text, [])
+    plan, _, _ = through_decoder(
+        "sensor_msgs/msg/Range", text, [], options=TopicOptions(ontology="Range")
+    )
     assert (plan.model, plan.reason) == (Range, "")
 
 

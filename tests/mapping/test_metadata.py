@@ -131,7 +131,7 @@ def test_topic_metadata_is_complete() -> None:
             "definition_source": "jazzy",
             "type_hash": "RIHS01_ab",
             "qos": "- reliability: 1",
-            "mapping": {"kind": "mapped"},
+            "mapping": {"kind": "generic"},
             "renamed_keys": [{"key": "mount_point", "was": "mount.point"}],
         },
     }

@@ -109,15 +109,58 @@ def test_install_files_puts_everything_in_place(
 def test_installed_units_start_the_installed_program(
     packages: Packages, installed: Installed, tmp_path: Path
 ) -> None:
-    """ExecStart names the program of this installation, and nothing else of a unit changes."""
+    """A unit names the program, the settings and the documents of this installation."""
     installed.run("mosaico-bridge", "install-files", "--prefix", str(tmp_path))
     for unit in ("mosaico-bridge.service", "mosaico-bridge@.service"):
         text = (tmp_path / "lib/systemd/system" / unit).read_text(encoding="utf-8")
         program = re.search(r"^ExecStart=(\S+)", text, re.MULTILINE)
         assert program is not None
         assert program[1] == str(installed.folder / "bin" / "mosaico-bridge")
+        settings = re.search(r"--config (\S+)", text)
+        assert settings is not None
+        assert settings[1] in {
+            f"{tmp_path}/etc/mosaico-bridge/{one}.toml" for one in ("bridge", "%i")
+        }
+        document = re.search(r"^Documentation=file:(\S+)", text, re.MULTILINE)
+        assert document is not None
+        assert Path(document[1]).is_file()
         shipped = (packages.unpacked / "systemd" / unit).read_text(encoding="utf-8")
+        shipped = shipped.replace("/etc/mosaico-bridge", f"{tmp_path}/etc/mosaico-bridge")
+        shipped = shipped.replace("/usr/share/doc", f"{tmp_path}/share/doc")
         assert text == re.sub(r"ExecStart=\S+", program[0], shipped)
+    assert (tmp_path / "etc/mosaico-bridge/bridge.toml").is_file()
+
+
+def test_everything_is_installed_although_nobody_reads_the_lines(
+    installed: Installed, tmp_path: Path
+) -> None:
+    """`install-files | head -1` puts every file in place, as without the pipe."""
+    piped, whole = tmp_path / "piped", tmp_path / "whole"
+    program = installed.folder / "bin" / "mosaico-bridge"
+    # The reader is gone before the first line is written.
+    subprocess.run(
+        f"{program} install-files --prefix {piped} | true", shell=True, check=False,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    installed.run("mosaico-bridge", "install-files", "--prefix", str(whole))
+
+    def files(base: Path) -> set[Path]:
+        return {file.relative_to(base) for file in base.rglob("*") if file.is_file()}
+
+    assert files(piped) == files(whole)
+    assert len(files(whole)) > 20
+
+
+def test_alerts_lead_to_where_one_wants_them(installed: Installed, tmp_path: Path) -> None:
+    """`--runbooks` writes another address into the rules, and into nothing else of them."""
+    base = "https://wiki.example/bridge/"
+    installed.run("mosaico-bridge", "install-files", "--prefix", str(tmp_path), "--runbooks", base)
+    rules = (tmp_path / "share/mosaico-bridge/prometheus/rules.yml").read_text(encoding="utf-8")
+
+    urls = re.findall(r'runbook_url: "([^"]+)"', rules)
+    assert urls
+    assert all(url.startswith("https://wiki.example/bridge/operations.md#") for url in urls)
+    assert rules.count("{{ $labels.instance }}: ") == rules.count("- alert: ")
 
 
 def test_a_second_installation_keeps_the_settings(installed: Installed, tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ REDECLARED_CHANNEL = "redeclared_channel"
 TOO_LARGE = "message_too_large"
 """The payload is beyond the limits."""
 
+UNKNOWN_RECORDS = "unknown records"
+UNREADABLE = "unreadable declarations"
+"""What is counted of records that cannot be used."""
+
 LOG_TIME_MAX_NS = 2**63 - 1
 
 
@@ -91,9 +95,9 @@ class BlockCutter:
             elif opcode == Opcode.CHANNEL:
                 self._table.declare_channel(parse_channel(content))
             else:
-                self._tally.extras["unknown records"] += 1
+                self._tally.extras[UNKNOWN_RECORDS] += 1
         except DamagedRecordingError:
-            self._tally.extras["unreadable declarations"] += 1
+            self._tally.extras[UNREADABLE] += 1
 
     def _blocks(self, data: Bytes, offsets: Offsets) -> Iterator[ChannelBlock]:
         """Cost per message: a gather of 31 bytes, a stable sort of small numbers, 24 bytes out."""

@@ -1,18 +1,19 @@
-"""One MCAP chunk from the file to its decompressed records, with every claim checked first.
+"""One MCAP chunk from the file to its records, however wrong its claims are.
 
 A chunk says how large it becomes. Nothing is allocated before that claim was held against the
-limits and against what its compression can reach at all; nothing is believed before the bytes came
-out to exactly that size and, where there is one, to the checksum.
+limits and against what its compression can reach at all; and where it is wrong, the codec decides.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
+from bridge.bags.compression import HEADER_BYTES_MAX, content_size
 from bridge.bags.container import ReadLimits
+from bridge.bags.frames import codec_of, decode_frames
 from bridge.bags.mcap.channels import ChannelTable
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
@@ -33,112 +34,206 @@ from bridge.errors import DamagedRecordingError, RecordingLimitError
 
 EXPANSION_SLACK_BYTES = 1024
 
+HEAD_SLACK_BYTES = 16
+"""How far behind a damaged head compressed records are looked for."""
 
-def check_claims(head: ChunkHead, *, limits: ReadLimits) -> None:
-    """Refuse a chunk whose claims are beyond the limits or beyond its compression.
+BROKEN = "the chunk cannot be decompressed"
+TORN = "the file ends inside a chunk"
+
+
+CHECKSUM_WRONG = "the chunk's checksum is wrong"
+DOUBTFUL = f"{CHECKSUM_WRONG}: what could be read of it is kept, and something of it is altered"
+
+SPARE = "chunks with bytes behind their records"
+WRONG_SIZE = "chunks whose uncompressed size is not what they say"
+WRONG_LENGTH = "chunks whose records are longer or shorter than they say"
+WRONG_CODEC = "chunks whose compression is not what they say"
+REPAIRED = "chunks whose opcode or length is wrong, placed by other evidence"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expanded:
+    """The records of a chunk.
+
+    Attributes:
+        data: uint8, shape (m,): decompressed; read-only.
+        plain: Whether they are not compressed.
+        broken: Why they break off; empty where they do not.
+        doubt: Why they are not proven, although there is a checksum; empty where they are.
+        contradictions: The claims of the chunk that turned out to be wrong.
+    """
+
+    data: Bytes
+    plain: bool
+    broken: str = ""
+    doubt: str = ""
+    contradictions: tuple[str, ...] = ()
+
+
+def check_stored_size(head: ChunkHead, *, limits: ReadLimits) -> None:
+    """Refuse a chunk that is beyond the limits as it is in the file, before it is loaded.
 
     Raises:
-        RecordingLimitError: It claims more than the limits allow.
-        DamagedRecordingError: Its compression is unknown or cannot give what it claims.
+        RecordingLimitError: It is.
     """
-    if head.compression not in EXPANSION_MAX:
-        raise DamagedRecordingError(f"the compression {head.compression!r} is unknown")
-    # Plain records are as long as they are, whatever else the chunk claims.
-    claimed = head.uncompressed_bytes if head.compression else head.records_bytes
-    if max(claimed, head.records_bytes) > limits.chunk_bytes_max:
-        raise RecordingLimitError(
-            f"the chunk claims {claimed} bytes, the limit is {limits.chunk_bytes_max} "
-            "(reading.chunk_bytes_max)"
-        )
-    if not head.compression:
-        return
-    reachable = head.records_bytes * EXPANSION_MAX[head.compression] + EXPANSION_SLACK_BYTES
-    if head.uncompressed_bytes > reachable:
-        raise DamagedRecordingError(
-            f"{head.records_bytes} bytes of {head.compression} cannot become "
-            f"the {head.uncompressed_bytes} that the chunk claims"
-        )
+    stored_bytes = head.records_bytes + head.spare_bytes
+    if stored_bytes > limits.chunk_bytes_max:
+        raise _over_limit(stored_bytes, limits)
 
 
-def expand(head: ChunkHead, records: memoryview) -> NDArray[np.uint8]:
-    """Decompress a chunk's records and check them.
+def expand(
+    head: ChunkHead, content: memoryview, *, limits: ReadLimits, torn: bool = False
+) -> Expanded:
+    """Decompress a chunk's records and hold them against their checksum.
 
-    Cost: plain records are a view; others one allocation of exactly the claimed size. The codecs
-    and the checksum release the interpreter lock.
+    The codec knows how much there is; the chunk's own sizes only make it faster. Nothing beyond the
+    limits is allocated, whatever is claimed.
+
+    Cost: plain records are a view; others one allocation of exactly the claimed size where it is
+    right. The codecs and the checksum release the interpreter lock.
 
     Args:
-        head: Claims that `check_claims` has let pass.
-        records: The bytes as they are in the file.
+        head: Its stored size was checked.
+        content: The record behind its head: the records as they are in the file, perhaps cut, and
+            whatever follows them.
+        limits: What they may become, and whether they are kept when they are doubtful: when their
+            checksum is wrong, or they break off within the file, so that it proves nothing.
+        torn: Whether the file ends inside of the chunk; what comes before that is not doubtful.
 
     Raises:
-        DamagedRecordingError: They do not decompress to what the chunk claims, or their checksum
-            is wrong.
+        RecordingLimitError: They become more than the limits allow.
+        DamagedRecordingError: Their compression is unknown, or they are doubtful and not to be
+            kept.
     """
-    data = _decompress(head, records)
-    if head.compression and len(data) != head.uncompressed_bytes:
-        raise DamagedRecordingError(
-            f"the chunk claims {head.uncompressed_bytes} bytes and has another size"
-        )
-    if head.crc and crc32(data.data) != head.crc:
-        raise DamagedRecordingError("the chunk's checksum is wrong")
-    return data
+    contradictions = [SPARE] if head.spare_bytes else []
+    codec, start = _codec_and_start(head, content)
+    content = content[start:]
+    if codec not in EXPANSION_MAX:
+        raise DamagedRecordingError(f"the compression {codec!r} is unknown")
+    if codec != head.compression:
+        contradictions.append(WRONG_CODEC)
+    broken = ""
+    if not codec:
+        size_bytes = _plain_bytes(head, content)
+        if size_bytes != head.records_bytes:
+            contradictions = [WRONG_LENGTH]
+        data: Bytes = np.frombuffer(content[:size_bytes], dtype=np.uint8)
+    else:
+        at_once = _expand_at_once(head, content[: head.records_bytes], codec, limits=limits)
+        if at_once is None:
+            frames = decode_frames(content, codec, bytes_max=limits.chunk_bytes_max)
+            if len(frames.data) == limits.chunk_bytes_max and frames.reason:
+                raise _over_limit(len(frames.data) + 1, limits)
+            data, broken = np.frombuffer(bytes(frames.data), dtype=np.uint8), frames.reason
+            if not broken and frames.used_bytes != head.records_bytes:
+                contradictions.append(WRONG_LENGTH)
+        else:
+            data = at_once
+        if not broken and len(data) != head.uncompressed_bytes:
+            contradictions.append(WRONG_SIZE)
+    altered = not (broken or torn) and head.crc and crc32(data.data) != head.crc
+    if not limits.keep_doubtful_chunks and (altered or (broken and not torn)):
+        raise DamagedRecordingError(f"{BROKEN}: {broken}" if broken else CHECKSUM_WRONG)
+    return Expanded(
+        data=data,
+        plain=not codec,
+        broken=broken,
+        doubt=CHECKSUM_WRONG if altered else "",
+        contradictions=tuple(contradictions),
+    )
 
 
-def _decompress(head: ChunkHead, records: memoryview) -> NDArray[np.uint8]:
-    if not head.compression:
-        return np.frombuffer(records, dtype=np.uint8)
+def _plain_bytes(head: ChunkHead, content: memoryview) -> int:
+    """Measure plain records: as the chunk says, unless its checksum says otherwise."""
+    if head.crc and head.spare_bytes:
+        for size_bytes in (head.records_bytes, head.uncompressed_bytes, len(content)):
+            if size_bytes <= len(content) and crc32(content[:size_bytes]) == head.crc:
+                return size_bytes
+    return head.records_bytes
+
+
+def _codec_and_start(head: ChunkHead, content: memoryview) -> tuple[str, int]:
+    """Find what the records are compressed with, and where they start behind the head."""
+    codec = codec_of(content[:4]) or head.compression
+    if codec and not (codec == "lz4" and not head.compression):
+        return codec, 0
+    # The magic of LZ4 is also how a very long channel record starts, so plain records are believed
+    # to be plain; unless their lengths do not fit, since then the head may be damaged.
+    if is_dubious(head):
+        for start in range(min(HEAD_SLACK_BYTES, len(content))):
+            if found := codec_of(content[start : start + 4]):
+                return found, start
+    return "", 0
+
+
+def is_dubious(head: ChunkHead) -> bool:
+    """Tell whether something behind plain records may belong to them."""
+    return head.spare_bytes > 0 and (
+        not head.records_bytes or head.records_bytes != head.uncompressed_bytes
+    )
+
+
+def _goes_on(head: ChunkHead, slices: Slices, size_bytes: int) -> bool:
+    """Tell whether plain records seem to go on behind the length that their chunk says."""
+    return is_dubious(head) or (slices.end < size_bytes and head.spare_bytes > 0)
+
+
+def _over_limit(size_bytes: int, limits: ReadLimits) -> RecordingLimitError:
+    return RecordingLimitError(
+        f"the chunk claims {size_bytes} bytes, the limit is {limits.chunk_bytes_max} "
+        "(reading.chunk_bytes_max)"
+    )
+
+
+def _expand_at_once(
+    head: ChunkHead, records: memoryview, codec: str, *, limits: ReadLimits
+) -> Bytes | None:
+    """Decompress with a size that is known beforehand; None where none is, or it is wrong.
+
+    Raises:
+        RecordingLimitError: The codec's own frame becomes more than the limits allow.
+    """
+    size_bytes = head.uncompressed_bytes
+    if codec == "zstd":
+        told_bytes = content_size(bytes(records[:HEADER_BYTES_MAX]))
+        size_bytes = size_bytes if told_bytes is None else told_bytes
+        if told_bytes is not None and told_bytes > limits.chunk_bytes_max:
+            raise _over_limit(told_bytes, limits)
+    reachable = len(records) * EXPANSION_MAX[codec] + EXPANSION_SLACK_BYTES
+    if size_bytes > min(reachable, limits.chunk_bytes_max):
+        return None
     try:
-        if head.compression == "zstd":
+        if codec == "zstd":
             # Fails unless exactly this many bytes come out.
             expanded = pa.decompress(
-                pa.py_buffer(records), decompressed_size=head.uncompressed_bytes, codec="zstd"
+                pa.py_buffer(records), decompressed_size=size_bytes, codec="zstd"
             )
-            data: NDArray[np.uint8] = np.frombuffer(expanded, dtype=np.uint8)
-            data.flags.writeable = False
-            return data
-        return expand_prefix(head, records, strict=True)
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedRecordingError(f"the chunk cannot be decompressed: {error}") from error
-
-
-def expand_prefix(
-    head: ChunkHead, records: memoryview, *, strict: bool = False
-) -> NDArray[np.uint8]:
-    """Decompress as far as possible, at most one byte past the claimed size.
-
-    The one-shot LZ4 call does not tell when fewer bytes come out than asked for; a stream does.
-    And only a stream gives what can be had of a chunk that breaks off.
-
-    Args:
-        head: Claims that `check_claims` has let pass.
-        records: The bytes as they are in the file, perhaps cut.
-        strict: Let the codec's complaint through instead of returning what came before it.
-    """
-    if not head.compression:
-        return np.frombuffer(records, dtype=np.uint8)
-    data = np.empty(head.uncompressed_bytes + 1, dtype=np.uint8)
-    view = data.data
-    reached = 0
-    piece = len(data) if strict else 1 << 16
-    with pa.CompressedInputStream(
-        pa.BufferReader(pa.py_buffer(records)), head.compression
-    ) as stream:
-        while reached < len(data):
-            try:
-                got = stream.readinto(view[reached : reached + piece])
-            except (OSError, pa.ArrowException):
-                if strict:
-                    raise
-                break
-            if not got:
-                break
-            reached += got
-    data = data[:reached]
+            data: Bytes = np.frombuffer(expanded, dtype=np.uint8)
+        else:
+            # The one-shot LZ4 call does not say when fewer bytes come out than asked for.
+            data = _streamed(records, size_bytes)
+    except (OSError, pa.ArrowException):
+        return None
     data.flags.writeable = False
-    return data
+    return data if len(data) == size_bytes else None
 
 
-def index_offsets(data: memoryview, start: int) -> NDArray[np.int64] | None:
+def _streamed(records: memoryview, size_bytes: int) -> Bytes:
+    """Decompress an LZ4 stream into a buffer that has room for one byte more than it should take.
+
+    Raises:
+        OSError: The stream is damaged, or something else follows it.
+        pyarrow.ArrowException: Likewise.
+    """
+    data = np.empty(size_bytes + 1, dtype=np.uint8)
+    reached = 0
+    with pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(records)), "lz4") as stream:
+        while reached < len(data) and (got := stream.readinto(data.data[reached:])):
+            reached += got
+    return data[:reached]
+
+
+def index_offsets(data: memoryview, start: int) -> tuple[NDArray[np.int64] | None, int]:
     """Collect where the message index records behind a chunk say that messages start.
 
     Args:
@@ -146,27 +241,28 @@ def index_offsets(data: memoryview, start: int) -> NDArray[np.int64] | None:
         start: Where the first of these records starts.
 
     Returns:
-        int64, shape (n,), in the order of the records; None where there is none, or one is torn.
+        int64, shape (n,), in the order of the records, None where there is none; and where the last
+        whole one ends.
     """
     found = []
     position = start
     while position + HEAD_BYTES <= len(data):
         opcode, length = parse_head(data, position)
-        position += HEAD_BYTES
+        content = position + HEAD_BYTES
         # Channel id (2), bytes of the array (4), then the entries.
         entries_bytes = length - 6
         if (
             opcode != Opcode.MESSAGE_INDEX
-            or position + length > len(data)
-            or int.from_bytes(data[position + 2 : position + 6], "little") != entries_bytes
+            or content + length > len(data)
+            or int.from_bytes(data[content + 2 : content + 6], "little") != entries_bytes
             or entries_bytes % INDEX_ENTRY.itemsize
         ):
-            return None
+            break
         count = entries_bytes // INDEX_ENTRY.itemsize
-        entries = np.frombuffer(data, dtype=INDEX_ENTRY, count=count, offset=position + 6)
+        entries = np.frombuffer(data, dtype=INDEX_ENTRY, count=count, offset=content + 6)
         found.append(entries["offset"].astype(np.int64))
-        position += length
-    return np.concatenate(found) if found else None
+        position = content + length
+    return (np.concatenate(found) if found else None), position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,13 +276,19 @@ class Piece:
         data: uint8, shape (m,): the bytes its records lie in; None where nothing could be read.
         slices: Where its records are; None with `data`.
         losses: The lost parts, as positions in the file.
-        verified: Whether a checksum covers `data`, or could have shown the loss.
+        verified: Whether a checksum covers `data` and is right.
+        checked: Whether a checksum or a codec has shown, or could have shown, the losses.
+        contradictions: The claims that turned out to be wrong.
+        unread: Bytes of the file that were said to be message indexes of the piece and are not.
     """
 
     data: Bytes | None
     slices: Slices | None
     losses: tuple[LostAt, ...] = ()
     verified: bool = False
+    checked: bool = False
+    contradictions: tuple[str, ...] = ()
+    unread: tuple[int, int] | None = None
 
 
 def load_run(source: Source, run: RunAt) -> Piece:
@@ -198,66 +300,95 @@ def load_run(source: Source, run: RunAt) -> Piece:
 def load_chunk(
     source: Source, chunk: ChunkAt, *, known: NDArray[np.bool_], limits: ReadLimits
 ) -> Piece:
-    """Load a chunk and find its records."""
+    """Load a chunk and find its records.
+
+    Args:
+        source: The file.
+        chunk: Where the chunk is in it.
+        known: Which channel ids were declared so far.
+        limits: What it may become, and whether it is kept when its checksum is wrong.
+    """
+    record_bytes = chunk.end - chunk.start
     try:
-        head = parse_chunk_head(source.read_at(chunk.start, CHUNK_HEAD_BYTES_MAX))
-        # Before anything of the size it claims is allocated.
-        check_claims(head, limits=limits)
+        head = parse_chunk_head(
+            source.read_at(chunk.start, CHUNK_HEAD_BYTES_MAX),
+            record_bytes=record_bytes,
+        )
+        # Before anything of that size is allocated.
+        check_stored_size(head, limits=limits)
         raw = memoryview(source.read_at(chunk.start, chunk.index_end - chunk.start))
-        return _piece_of(source, chunk, head, raw, known=known)
+        content = raw[head.records_start : record_bytes]
+        expanded = expand(head, content, limits=limits, torn=chunk.torn)
     except (DamagedRecordingError, RecordingLimitError) as error:
         lost = LostAt(start=chunk.start, end=chunk.index_end, reason=error.message)
-        return Piece(data=None, slices=None, losses=(lost,), verified=True)
+        return Piece(data=None, slices=None, losses=(lost,), checked=True)
+    offsets, index_end = index_offsets(raw, record_bytes)
+    piece = _piece_of(source, chunk, head, content, expanded, offsets, known=known)
+    contradictions = (*piece.contradictions, *([REPAIRED] if chunk.repaired else []))
+    unread = (chunk.start + index_end, chunk.index_end) if index_end < len(raw) else None
+    return replace(piece, contradictions=contradictions, unread=unread)
 
 
 def _piece_of(
     source: Source,
     chunk: ChunkAt,
     head: ChunkHead,
-    raw: memoryview,
+    content: memoryview,
+    expanded: Expanded,
+    offsets: NDArray[np.int64] | None,
     *,
     known: NDArray[np.bool_],
 ) -> Piece:
-    """Find the records of a chunk, by its message index where that holds.
-
-    Args:
-        source: The file.
-        chunk: Where the chunk is in it.
-        head: Claims that `check_claims` has let pass.
-        raw: All of the chunk and of the message indexes behind it.
-        known: Which channel ids were declared so far.
-
-    Raises:
-        DamagedRecordingError: It does not decompress to what it claims, or its checksum is wrong.
-    """
-    records = raw[head.records_start :][: head.records_bytes]
-    data = expand_prefix(head, records) if chunk.torn else expand(head, records)
-    verified = bool(head.crc) and not chunk.torn
-    offsets = None if chunk.torn else index_offsets(raw, chunk.end - chunk.start)
-    slices = slice_by_index(data, offsets) if offsets is not None else None
+    """Find the records of an expanded chunk, by its message index where that holds."""
+    data, contradictions = expanded.data, expanded.contradictions
+    broken = expanded.broken and f"{BROKEN}: {expanded.broken}"
+    if chunk.torn:
+        broken = TORN
+    slices = slice_by_index(data, offsets) if offsets is not None and not broken else None
     if slices is None:
         slices = slice_by_walk(data, 0, len(data))
-    if slices.end == len(data) and not chunk.torn:
-        return Piece(data=data, slices=slices, verified=verified)
-    slices, lost_inside = _salvage(source, data, known=known)
-    losses = tuple(_in_file(chunk, head, lost) for lost in lost_inside)
-    if chunk.torn:
-        losses += (_torn_off(chunk, head, len(data)),)
-    return Piece(data=data, slices=slices, losses=losses, verified=verified)
+    unproven = not head.crc or expanded.doubt
+    if unproven and expanded.plain and _goes_on(head, slices, len(data)):
+        # The records go on behind the length that the chunk says.
+        data = np.frombuffer(content, dtype=np.uint8)
+        slices = slice_by_walk(data, 0, len(data))
+        contradictions = (WRONG_LENGTH,)
+    verified = bool(head.crc) and not broken and not expanded.doubt
+    losses: tuple[LostAt, ...] = ()
+    if slices.end < len(data) or broken:
+        slices, lost_inside = _salvage(source, data, known=known)
+        losses = tuple(_in_file(chunk, head, lost) for lost in lost_inside)
+    if broken:
+        losses += (_broken_off(chunk, head, len(data), broken),)
+    if expanded.doubt:
+        losses += (LostAt(start=chunk.start, end=chunk.start, reason=DOUBTFUL),)
+    return Piece(
+        data=data,
+        slices=slices,
+        losses=losses,
+        verified=verified,
+        checked=bool(head.crc or expanded.broken),
+        contradictions=contradictions,
+    )
 
 
 def scan_declarations(
-    source: Source, segment: ChunkAt | RunAt, table: ChannelTable, *, limits: ReadLimits
+    source: Source,
+    segment: ChunkAt | RunAt,
+    table: ChannelTable,
+    *,
+    limits: ReadLimits,
+    thorough: bool,
 ) -> None:
     """Take note of the channels that a segment declares.
 
-    A chunk is decompressed only where its message indexes do not show that every channel in it is
-    known already.
+    A chunk is decompressed only where its message indexes do not say that every channel in it is
+    known already, unless this is to be thorough.
     """
     if isinstance(segment, RunAt):
         piece = load_run(source, segment)
     else:
-        if _all_known(source, segment, table):
+        if not thorough and _all_known(source, segment, table):
             return
         piece = load_chunk(source, segment, known=table.current >= 0, limits=limits)
     if piece.data is None or piece.slices is None:
@@ -305,10 +436,10 @@ def _in_file(chunk: ChunkAt, head: ChunkHead, lost: LostAt) -> LostAt:
     return LostAt(start=base + lost.start, end=base + lost.end, reason=lost.reason)
 
 
-def _torn_off(chunk: ChunkAt, head: ChunkHead, recovered_bytes: int) -> LostAt:
+def _broken_off(chunk: ChunkAt, head: ChunkHead, recovered_bytes: int, reason: str) -> LostAt:
     start = chunk.start if head.compression else chunk.start + head.records_start + recovered_bytes
-    reason = f"the file ends inside a chunk; {recovered_bytes} of {head.uncompressed_bytes} bytes"
-    return LostAt(start=start, end=chunk.end, reason=reason)
+    told = f"{reason}; {recovered_bytes} of {head.uncompressed_bytes} bytes"
+    return LostAt(start=start, end=chunk.end, reason=told)
 
 
 def _all_known(source: Source, chunk: ChunkAt, table: ChannelTable) -> bool:

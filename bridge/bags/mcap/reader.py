@@ -5,7 +5,7 @@ else; whatever lies outside of the chunks it lists is scanned when its turn come
 is scanned once at opening, so that its channels are known before the first block.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
-from bridge.bags.mcap.blocks import BlockCutter
+from bridge.bags.mcap.blocks import (
+    REDECLARED_CHANNEL,
+    UNKNOWN_CHANNEL,
+    UNKNOWN_RECORDS,
+    UNREADABLE,
+    BlockCutter,
+)
 from bridge.bags.mcap.channels import ChannelTable
 from bridge.bags.mcap.chunk import Piece, load_run, scan_declarations
 from bridge.bags.mcap.records import (
@@ -31,7 +37,7 @@ from bridge.bags.mcap.records import (
 )
 from bridge.bags.mcap.scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
 from bridge.bags.mcap.stretch import StretchAt, chunk_at, load_ahead, load_stretch, stretches
-from bridge.bags.mcap.summary import Summary, check_data_section, read_summary
+from bridge.bags.mcap.summary import Summary, check_data_section, content_end, read_summary
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError, NotARecordingError
 from bridge.model import Loss
@@ -110,6 +116,15 @@ def keep_record(source: Source, start: int, extras: Extras) -> None:
 
 DATA_ALTERED = "the data section's checksum is wrong: something is altered, and nothing shows what"
 
+ZERO_TAIL = "zeros behind the end of the file's content"
+HOLES = "holes of zeros between records, and no message is missing"
+MISPLACED = "entries of the chunk index that point at no chunk"
+MISMEASURED = "entries of the chunk index that give another length than the chunk"
+NO_INDEXES = "bytes that the chunk index takes for message indexes and are none"
+
+OBSCURE_KINDS = (UNKNOWN_RECORDS, UNREADABLE)
+"""What may have been messages before it was damaged."""
+
 COUNTED_OPCODES: Mapping[int, str] = {
     Opcode.ATTACHMENT: "attachments",
     Opcode.METADATA: "metadata records",
@@ -125,8 +140,14 @@ class McapReader:
         size_bytes: The size of the content; not that of the file where the file is compressed.
     """
 
-    def __init__(self, source: Source, *, limits: ReadLimits) -> None:
+    def __init__(self, source: Source, *, limits: ReadLimits, thorough: bool = False) -> None:
         """Learn the channels of an open file; the reader closes it when it is closed itself.
+
+        Args:
+            source: The file.
+            limits: What it may claim.
+            thorough: Whether to learn the channels by looking into every chunk, and not to believe
+                what summary and message indexes say of them.
 
         Raises:
             NotARecordingError: Nothing in the file is of MCAP.
@@ -142,13 +163,21 @@ class McapReader:
         self._scanned: list[Segment] | None = None
         self._begun = source.read_at(0, len(MAGIC)) == MAGIC
         read_header(source, self._extras)
-        self._summary = read_summary(source)
-        self._healthy = self._begun and self._summary is not None and not self._summary.damage
+        self._end = content_end(source)
+        if self._end < source.size_bytes:
+            self._tally.contradictions[ZERO_TAIL] += 1
+        self._summary = read_summary(source, self._end)
+        self._thorough = thorough
+        self._holes: list[LostAt] = []
+        self._healthy = self._begun and self._summary is not None
         self._data_checked: bool | None = None
-        if self._summary is not None and self._healthy:
-            self._data_checked = check_data_section(source, self._summary)
-            self._healthy = self._data_checked is not False
-        if self._begun and self._summary is not None and self._summary.trusted:
+        if self._summary is not None and self._begun:
+            if self._summary.damage:
+                self._tally.contradictions[self._summary.damage] += 1
+            else:
+                self._data_checked = check_data_section(source, self._summary)
+                self._healthy = self._data_checked is not False
+        if self._begun and self._summary is not None and self._summary.trusted and not thorough:
             self._learn_from_summary(self._summary)
         else:
             self._learn_from_scan()
@@ -173,21 +202,34 @@ class McapReader:
         """Whether the writer closed the file and a scan, where one was needed, found no damage."""
         return self._healthy
 
+    @property
+    def misled(self) -> bool:
+        """Whether messages were left out since a claim about the file's channels was wrong."""
+        return not self._thorough and any(
+            reason in {UNKNOWN_CHANNEL, REDECLARED_CHANNEL} for _, reason in self._tally.skipped
+        )
+
     def blocks(self) -> Iterator[ChannelBlock]:
         """Yield all intact messages in file order, one block per channel and chunk or run."""
         cutter = BlockCutter(self._table, limits=self._limits, tally=self._tally)
         if self._data_checked is False:
             self._lose(0, self._source.size_bytes, DATA_ALTERED, verifiable=False)
+        yield from self._segments_blocks(self._segments(), cutter)
+        self.bytes_read = self._source.size_bytes
+        self._judge_holes(int(cutter.counted.sum()))
+        self._check_counts(cutter.counted)
+
+    def _segments_blocks(
+        self, segments: Iterable[Segment], cutter: BlockCutter
+    ) -> Iterator[ChannelBlock]:
         load = partial(load_stretch, self._source, known=self._known(), limits=self._limits)
-        for segment, pieces in load_ahead(stretches(self._segments()), load):
+        for segment, pieces in load_ahead(stretches(segments), load):
             if isinstance(segment, StretchAt):
                 for piece in pieces:
                     yield from self._piece_blocks(piece, cutter)
             else:
                 yield from self._segment_blocks(segment, cutter)
             self.bytes_read = segment.end
-        self.bytes_read = self._source.size_bytes
-        self._check_counts(cutter.counted)
 
     def close(self) -> None:
         """Release the file; idempotent."""
@@ -210,15 +252,20 @@ class McapReader:
 
     def _learn_from_scan(self) -> None:
         """Walk the whole file; look into chunks only where they may hold unknown channels."""
-        start = len(MAGIC) if self._begun else 0
         self._scanned = []
-        for segment in scan(self._source, start, self._source.size_bytes, known=self._known):
+        for segment in self._walked(len(MAGIC) if self._begun else 0, self._end):
             self._scanned.append(segment)
             if isinstance(segment, ChunkAt | RunAt):
-                scan_declarations(self._source, segment, self._table, limits=self._limits)
+                scan_declarations(
+                    self._source,
+                    segment,
+                    self._table,
+                    limits=self._limits,
+                    thorough=self._thorough,
+                )
             elif isinstance(segment, OtherAt):
                 keep_record(self._source, segment.start, self._extras)
-            else:
+            elif not (segment.zeros and self._counts_messages):
                 self._healthy = False
         if not self._begun and not any(isinstance(s, ChunkAt | RunAt) for s in self._scanned):
             raise NotARecordingError(
@@ -237,18 +284,26 @@ class McapReader:
             yield from self._scanned
             return
         assert self._summary is not None, "either scanned or trusted"
-        position = len(MAGIC)
-        data_end = self._summary.data_end
-        for chunk in self._summary.chunks:
-            found = chunk_at(self._source, chunk)
-            if found is None:
+        yield from self._walked(len(MAGIC), self._summary.data_end)
+
+    def _walked(self, position: int, end: int) -> Iterator[Segment]:
+        """Yield the chunks that the summary lists, and what a scan finds between them."""
+        summary = self._summary or Summary(data_end=end)
+        ends = [*(chunk.start for chunk in summary.chunks[1:]), summary.data_end]
+        # Without any chunk there is an end too many.
+        for chunk, next_start in zip(summary.chunks, ends, strict=False):
+            found = chunk_at(self._source, chunk, end=next_start)
+            if found is None or chunk.start < position:
                 # Either the chunk's head or the summary is damaged: a scan finds the rest.
-                break
+                self._tally.contradictions[MISPLACED] += 1
+                continue
+            if found.end - found.start != chunk.length:
+                self._tally.contradictions[MISMEASURED] += 1
             if position < chunk.start:
                 yield from scan(self._source, position, chunk.start, known=self._known)
             yield found
             position = found.index_end
-        yield from scan(self._source, position, data_end, known=self._known)
+        yield from scan(self._source, position, end, known=self._known)
 
     def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[ChannelBlock]:
         match segment:
@@ -260,7 +315,9 @@ class McapReader:
                 if segment.opcode in COUNTED_OPCODES:
                     self._tally.extras[COUNTED_OPCODES[segment.opcode]] += 1
                 elif segment.opcode not in LAYOUTS:
-                    self._tally.extras["unknown records"] += 1
+                    self._tally.extras[UNKNOWN_RECORDS] += 1
+            case LostAt(zeros=True) if self._counts_messages:
+                self._holes.append(segment)
             case LostAt():
                 self._lose(segment.start, segment.end, segment.reason, verifiable=False)
 
@@ -271,12 +328,19 @@ class McapReader:
 
     def _piece_blocks(self, piece: Piece, cutter: BlockCutter) -> Iterator[ChannelBlock]:
         for lost in piece.losses:
-            self._lose(lost.start, lost.end, lost.reason, verifiable=piece.verified)
+            self._lose(lost.start, lost.end, lost.reason, verifiable=piece.checked)
+        self._tally.contradictions.update(piece.contradictions)
         if piece.data is not None and piece.slices is not None:
             for block in cutter.cut(piece.data, piece.slices):
                 if not piece.verified and not self._data_checked:
                     self._tally.unverified_messages += len(block.starts)
                 yield block
+        if piece.unread is not None:
+            self._tally.contradictions[NO_INDEXES] += 1
+            start, end = piece.unread
+            yield from self._segments_blocks(
+                scan(self._source, start, end, known=self._known), cutter
+            )
 
     def _lose(self, start: int, end: int, reason: str, *, verifiable: bool) -> None:
         self._tally.losses.append(
@@ -289,22 +353,52 @@ class McapReader:
             )
         )
 
-    def _check_counts(self, counted: NDArray[np.int64]) -> None:
-        """Compare what was found with what the writer counted; fewer is a loss, too."""
-        if self._tally.losses:
+    @property
+    def _counts_messages(self) -> bool:
+        """Whether the file says how many messages it holds."""
+        return self._summary is not None and self._summary.statistics is not None
+
+    def _judge_holes(self, found: int) -> None:
+        """Tell holes in which nothing was from those that something is missing from.
+
+        Zeros between records are no damage where every message that the writer counted is there.
+        """
+        statistics = self._summary.statistics if self._summary is not None else None
+        if statistics is not None and found >= statistics.message_count:
+            if self._holes:
+                self._tally.contradictions[HOLES] += len(self._holes)
             return
+        for hole in self._holes:
+            self._healthy = False
+            self._lose(hole.start, hole.end, hole.reason, verifiable=False)
+
+    def _check_counts(self, counted: NDArray[np.int64]) -> None:
+        """Compare the messages that were found with those that the writer counted.
+
+        The data count. Fewer messages are a loss only where something could not be understood that
+        may have been one.
+        """
+        tally = self._tally
+        if tally.losses:
+            return
+        obscure = sum(tally.extras[kind] for kind in OBSCURE_KINDS)
         for channel in self.channels:
             found = int(counted[channel.index])
-            if channel.message_count is not None and found < channel.message_count:
-                reason = (
-                    f"the file counts {channel.message_count} messages on {channel.topic}, "
-                    f"{found} were found"
-                )
+            if channel.message_count is None or found == channel.message_count:
+                continue
+            reason = (
+                f"the file counts {channel.message_count} messages on {channel.topic}, "
+                f"{found} were found"
+            )
+            if found < channel.message_count and obscure:
                 self._lose(len(MAGIC), self._source.size_bytes, reason, verifiable=False)
+            else:
+                tally.contradictions[reason] += 1
 
 
 def _counts(summary: Summary | None) -> Mapping[int, int] | None:
     """Give the writer's message counts by channel id, where it left any."""
     if summary is None or summary.statistics is None:
         return None
-    return summary.statistics.channel_message_counts
+    # An empty map means that the writer did not count.
+    return summary.statistics.channel_message_counts or None

@@ -134,7 +134,8 @@ class ChunkHead:
         crc: CRC-32 of the decompressed records, or 0 for none.
         compression: Empty, `lz4` or `zstd`.
         records_start: Where the (compressed) records start, counted from the record's opcode.
-        records_bytes: How long they are.
+        records_bytes: How long they are, as the chunk says; at most what the record has room for.
+        spare_bytes: What the record has behind them; a later version of the format, or padding.
     """
 
     uncompressed_bytes: int
@@ -142,6 +143,7 @@ class ChunkHead:
     compression: str
     records_start: int
     records_bytes: int
+    spare_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,13 +273,18 @@ def parse_channel(content: bytes | memoryview) -> ChannelRecord:
     )
 
 
-def parse_chunk_head(record: bytes | memoryview) -> ChunkHead:
-    """Parse a chunk record up to its records; `record` starts at its opcode and may be cut after.
+def parse_chunk_head(record: bytes | memoryview, *, record_bytes: int | None = None) -> ChunkHead:
+    """Parse a chunk record up to its records.
+
+    Args:
+        record: Starts at the chunk's opcode and may be cut behind the head.
+        record_bytes: How long the record is where that is known better than from the record
+            itself; then its opcode and its length do not matter. None to believe the record.
 
     Raises:
-        DamagedRecordingError: It is no chunk, or its two lengths contradict each other.
+        DamagedRecordingError: It is no chunk, or its records are longer than itself.
     """
-    if len(record) < HEAD_BYTES or record[0] != Opcode.CHUNK:
+    if len(record) < HEAD_BYTES or (record_bytes is None and record[0] != Opcode.CHUNK):
         raise DamagedRecordingError("there is no chunk record where one should be")
     if len(record) < _CHUNK_HEAD.size:
         raise DamagedRecordingError("a field reaches past the end of its record")
@@ -285,14 +292,17 @@ def parse_chunk_head(record: bytes | memoryview) -> ChunkHead:
     fields = Fields(record, _CHUNK_HEAD.size)
     compression = fields.text()
     records_bytes = fields.number(8)
-    if fields.position + records_bytes != HEAD_BYTES + length:
+    room = (HEAD_BYTES + length if record_bytes is None else record_bytes) - fields.position
+    if room < 0 or (record_bytes is None and records_bytes > room):
         raise DamagedRecordingError("a chunk's lengths contradict each other")
+    records_bytes = min(records_bytes, room)
     return ChunkHead(
         uncompressed_bytes=uncompressed_bytes,
         crc=crc,
         compression=compression,
         records_start=fields.position,
         records_bytes=records_bytes,
+        spare_bytes=room - records_bytes,
     )
 
 

@@ -8,6 +8,7 @@ milliseconds; the few that remain are looked at one by one.
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.bags.frames import codec_of
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
     EXPANSION_MAX,
@@ -89,12 +90,38 @@ def is_sound(source: Source, opcode: int, start: int, record_end: int, *, end: i
     if spare == 0:
         return opcode not in MEANINGS or _has_meaning(source, opcode, start, length)
     # A later version of the format may have added fields, or records that we do not know; either
-    # is believed if the way goes on behind it. Not so a chunk: its records must be all of the rest.
+    # is believed if the way goes on behind it.
     return (
         spare > 0
-        and opcode != Opcode.CHUNK
+        and (opcode != Opcode.CHUNK or _has_meaning(source, opcode, start, length))
         and (record_end == end or _could_follow(source, record_end, end))
     )
+
+
+def chunk_end(source: Source, start: int, end: int) -> int | None:
+    """Find where a chunk ends whose opcode or whose own length is damaged; None where none starts.
+
+    A chunk says twice how long it is. Either length is believed where a record follows it, and both
+    together are believed even without the opcode of a chunk.
+    """
+    raw = source.read_at(start, min(CHUNK_HEAD_BYTES_MAX, end - start))
+    if len(raw) < HEAD_BYTES:
+        return None
+    opcode, length = parse_head(raw)
+    try:
+        head = parse_chunk_head(raw, record_bytes=end - start)
+    except DamagedRecordingError:
+        return None
+    if head.compression not in EXPANSION_MAX:
+        return None
+    by_own = start + HEAD_BYTES + length
+    by_inner = start + head.records_start + head.records_bytes
+    if opcode != Opcode.CHUNK and by_own != by_inner:
+        return None
+    for found in (by_inner, by_own):
+        if start < found < end and _could_follow(source, found, end):
+            return found
+    return None
 
 
 def _candidates(raw: bytes, *, room: int, known: NDArray[np.bool_]) -> list[int]:
@@ -172,8 +199,9 @@ def _has_meaning(source: Source, opcode: int, start: int, length: int) -> bool:
     """Tell real declarations and chunks from bytes that only happen to add up, such as zeros."""
     try:
         if opcode == Opcode.CHUNK:
-            head = parse_chunk_head(source.read_at(start, CHUNK_HEAD_BYTES_MAX))
-            return head.compression in EXPANSION_MAX
+            raw = source.read_at(start, CHUNK_HEAD_BYTES_MAX)
+            head = parse_chunk_head(raw)
+            return head.compression in EXPANSION_MAX or bool(codec_of(raw[head.records_start :]))
         content = source.read_at(start + HEAD_BYTES, length)
         if opcode == Opcode.SCHEMA:
             schema = parse_schema(content)

@@ -25,7 +25,7 @@ from bridge.bags.mcap.records import (
     parse_chunk_head,
     parse_head,
 )
-from bridge.bags.mcap.resync import find_record, is_sound
+from bridge.bags.mcap.resync import chunk_end, find_record, is_sound
 from bridge.bags.mcap.slicing import Bytes, slice_by_walk
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError
@@ -35,6 +35,11 @@ STRIDE_BYTES = 1 << 16
 
 RUN_BYTES_MAX = 4 << 20
 """How much is read at once where messages follow each other outside of chunks."""
+
+PADDING_BYTES_MAX = 1 << 10
+"""How much a chunk that breaks off may have behind its records; with more, its length is wrong."""
+
+ZEROS = "zeros where records should be"
 
 KnownIds = Callable[[], NDArray[np.bool_]]
 """Gives bool, shape (65536,): which channel ids were declared so far."""
@@ -49,6 +54,8 @@ class ChunkAt:
         end: One past its last byte; for a torn chunk, where the bytes end.
         index_end: One past the last byte of its message indexes.
         torn: Whether the chunk breaks off before its own length.
+        repaired: Whether its opcode or its own length is wrong, so that other evidence says where
+            it is.
         joinable: Whether reading it together with its neighbours saves a copy: its records are
             known to lie there uncompressed and to be of few channels.
     """
@@ -57,6 +64,7 @@ class ChunkAt:
     end: int
     index_end: int
     torn: bool = False
+    repaired: bool = False
     joinable: bool = False
 
 
@@ -86,11 +94,20 @@ class OtherAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostAt:
-    """A range in which no record could be made out."""
+    """A range in which no record could be made out.
+
+    Attributes:
+        start: First byte.
+        end: One past the last byte; the first where everything could be read, but not proven.
+        reason: Why.
+        zeros: Whether there is nothing but zeros: a hole where bytes never reached the disk, or
+            where nothing was written.
+    """
 
     start: int
     end: int
     reason: str
+    zeros: bool = False
 
 
 Segment = ChunkAt | RunAt | OtherAt | LostAt
@@ -113,7 +130,7 @@ def scan(source: Source, start: int, end: int, *, known: KnownIds) -> Iterator[S
     while position < end:
         pending: Segment | None = None
         for record in _records(source, position, end):
-            if not is_sound(source, record.opcode, record.start, record.end, end=end):
+            if not _is_believable(source, record, end):
                 break
             if record.opcode == Opcode.CHANNEL:
                 declared[int.from_bytes(source.read_at(record.start + HEAD_BYTES, 2), "little")] = 1
@@ -136,6 +153,15 @@ def scan(source: Source, start: int, end: int, *, known: KnownIds) -> Iterator[S
         if pending is not None:
             yield pending
         return
+
+
+def _is_believable(source: Source, record: "_Record", end: int) -> bool:
+    """Tell whether a record is what it seems to be."""
+    unknown = record.opcode not in LAYOUTS and record.opcode != Opcode.MESSAGE
+    if unknown and chunk_end(source, record.start, end) == record.end:
+        # What is as long as a chunk says twice is one, whatever its opcode.
+        return False
+    return is_sound(source, record.opcode, record.start, record.end, end=end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +259,13 @@ def _recover(
     Returns:
         Where to go on, what is left of the segment before, and what is in between.
     """
+    repaired_end = chunk_end(source, position, end)
+    if repaired_end is not None:
+        return (
+            repaired_end,
+            pending,
+            [ChunkAt(start=position, end=repaired_end, index_end=repaired_end, repaired=True)],
+        )
     if _is_torn_chunk(source, position, end):
         return end, pending, [ChunkAt(start=position, end=end, index_end=end, torn=True)]
     suspect = _suspect(pending, position)
@@ -246,7 +279,19 @@ def _recover(
     if resume is None and _is_torn_record(source, position, end):
         reason = "the file ends inside a record"
     stop = end if resume is None else resume
-    return stop, pending, [LostAt(start=lost_from, end=stop, reason=reason)]
+    if _is_zeros(source, lost_from, stop):
+        lost = LostAt(start=lost_from, end=stop, reason=ZEROS, zeros=True)
+    else:
+        lost = LostAt(start=lost_from, end=stop, reason=reason)
+    return stop, pending, [lost]
+
+
+def _is_zeros(source: Source, start: int, end: int) -> bool:
+    """Tell whether a range holds nothing but zeros; reads up to the first byte that is none."""
+    return all(
+        not any(source.read_at(at, min(RUN_BYTES_MAX, end - at)))
+        for at in range(start, end, RUN_BYTES_MAX)
+    )
 
 
 def _suspect(pending: Segment | None, position: int) -> int:
@@ -270,10 +315,10 @@ def _is_torn_chunk(source: Source, position: int, end: int) -> bool:
     """Tell whether a chunk starts here that agrees with itself but is longer than the range."""
     head = source.read_at(position, CHUNK_HEAD_BYTES_MAX)
     try:
-        parse_chunk_head(head)
+        spare_bytes = parse_chunk_head(head).spare_bytes
     except DamagedRecordingError:
         return False
-    return position + HEAD_BYTES + parse_head(head)[1] > end
+    return spare_bytes <= PADDING_BYTES_MAX and position + HEAD_BYTES + parse_head(head)[1] > end
 
 
 def _is_torn_record(source: Source, position: int, end: int) -> bool:

@@ -15,8 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
-from bridge.bags.mcap.chunk import Piece, check_claims, expand, index_offsets, load_chunk
-from bridge.bags.mcap.records import CHUNK_HEAD_BYTES_MAX, ChunkIndex, parse_chunk_head
+from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, index_offsets, load_chunk
+from bridge.bags.mcap.records import (
+    CHUNK_HEAD_BYTES_MAX,
+    EXPANSION_MAX,
+    HEAD_BYTES,
+    ChunkIndex,
+    parse_chunk_head,
+    parse_head,
+)
 from bridge.bags.mcap.scan import ChunkAt, Segment
 from bridge.bags.mcap.slicing import Bytes, Offsets, slice_by_index
 from bridge.bags.source import Source
@@ -47,22 +54,49 @@ class StretchAt:
         return self.chunks[-1].index_end
 
 
-def chunk_at(source: Source, index: ChunkIndex) -> ChunkAt | None:
-    """Look whether a chunk of just this length begins where its index says; None where not."""
+def chunk_at(source: Source, index: ChunkIndex, *, end: int) -> ChunkAt | None:
+    """Look whether a chunk starts where its index says; None where not.
+
+    The chunk's own length counts. Where the chunk does not make sense by itself, but does with the
+    length that the index gives, its head is damaged and the index is not.
+
+    Args:
+        source: The file.
+        index: Where the chunk should be.
+        end: Where the next listed chunk starts, or the data section ends.
+    """
+    raw = source.read_at(index.start, CHUNK_HEAD_BYTES_MAX)
+    indexed_end = index.start + index.length
     try:
-        head = parse_chunk_head(source.read_at(index.start, CHUNK_HEAD_BYTES_MAX))
+        head = parse_chunk_head(raw)
+        own_end = index.start + head.records_start + head.records_bytes + head.spare_bytes
+    except DamagedRecordingError:
+        own_end = 0
+    if own_end != indexed_end and 0 < own_end <= end:
+        # A scan finds what follows the chunk.
+        return ChunkAt(start=index.start, end=own_end, index_end=own_end)
+    try:
+        head = parse_chunk_head(raw, record_bytes=index.length)
     except DamagedRecordingError:
         return None
-    if head.records_start + head.records_bytes != index.length:
+    # One of the chunk's own two lengths must agree with the index.
+    lengths = (
+        HEAD_BYTES + parse_head(raw)[1],
+        head.records_start
+        + int.from_bytes(raw[head.records_start - 8 : head.records_start], "little"),
+    )
+    if head.compression not in EXPANSION_MAX or index.length not in lengths:
         return None
-    end = index.start + index.length
     return ChunkAt(
         start=index.start,
-        end=end,
-        index_end=end + index.index_bytes,
+        end=indexed_end,
+        index_end=indexed_end + index.index_bytes,
+        repaired=own_end != indexed_end,
         joinable=(
             source.seekable
+            and own_end == indexed_end
             and not head.compression
+            and not head.spare_bytes
             and 0 < len(index.channel_ids) <= JOINABLE_CHANNELS_MAX
         ),
     )
@@ -105,12 +139,14 @@ def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> 
             start = chunk.start - stretch.start
             raw = data.data[start : chunk.index_end - stretch.start]
             head = parse_chunk_head(raw)
-            check_claims(head, limits=limits)
-            found = index_offsets(raw, chunk.end - chunk.start)
-            if head.compression or found is None:
+            check_stored_size(head, limits=limits)
+            found, index_end = index_offsets(raw, chunk.end - chunk.start)
+            if head.compression or found is None or index_end < len(raw):
                 return None
             # Plain records are where they are; this holds them against their checksum.
-            expand(head, raw[head.records_start :][: head.records_bytes])
+            content = raw[head.records_start : chunk.end - chunk.start]
+            if expand(head, content, limits=limits).doubt:
+                return None
             base = start + head.records_start
             bounds.append((base, base + head.records_bytes))
             offsets.append(found + base)

@@ -36,6 +36,22 @@ from bridge.errors import DamagedRecordingError
 SUMMARY_BYTES_MAX = 1 << 28
 """A longer summary is not read; the file is scanned instead."""
 
+ZEROS_BYTES = 1 << 20
+"""How much is read at once in search of the last byte that is not zero."""
+
+SUMMARY_OPCODES = frozenset(
+    {
+        Opcode.SCHEMA,
+        Opcode.CHANNEL,
+        Opcode.CHUNK_INDEX,
+        Opcode.ATTACHMENT_INDEX,
+        Opcode.STATISTICS,
+        Opcode.METADATA_INDEX,
+        Opcode.SUMMARY_OFFSET,
+    }
+)
+"""What a summary consists of; with anything else in it, the footer points into the data."""
+
 FOOTER_HEAD = (Opcode.FOOTER, FOOTER_CONTENT_BYTES)
 
 
@@ -65,7 +81,10 @@ class Summary:
 
     @property
     def trusted(self) -> bool:
-        """Whether every channel of the file is surely among `channels`."""
+        """Whether every channel of the file seems to be among `channels`.
+
+        It is a claim like all others: where reading finds another channel, the file is scanned.
+        """
         ids = {channel.id for channel in self.channels}
         schema_ids = {0} | {schema.id for schema in self.schemas}
         if (
@@ -75,20 +94,43 @@ class Summary:
             or any(not chunk.channel_ids <= ids for chunk in self.chunks)
         ):
             return False
-        if self.statistics is not None:
+        counted = self.statistics.channel_message_counts if self.statistics is not None else {}
+        if self.statistics is not None and (counted or not self.statistics.message_count):
             # The number of channels proves nothing: libmcap lists more than it counts.
-            counted = self.statistics.channel_message_counts
             return set(counted) <= ids and sum(counted.values()) == self.statistics.message_count
-        # Without statistics only the message indexes of every chunk can vouch for its channels.
+        # Without counts (an empty map means that there are none) only the message indexes of every
+        # chunk can vouch for its channels.
         return bool(self.chunks) and all(chunk.channel_ids for chunk in self.chunks)
 
 
-def read_summary(source: Source) -> Summary | None:
+def content_end(source: Source) -> int:
+    """Find where a file ends that its writer closed, and that has only zeros behind that.
+
+    A file system that makes room in advance leaves such files. Reads zeros at the end, no more.
+    """
+    end = source.size_bytes
+    if source.read_at(max(0, end - 1), 1) != b"\0":
+        return end
+    while end > 0:
+        start = max(0, end - ZEROS_BYTES)
+        rest = source.read_at(start, end - start).rstrip(b"\0")
+        if rest:
+            closed = source.read_at(max(0, start + len(rest) - len(MAGIC)), len(MAGIC)) == MAGIC
+            return start + len(rest) if closed else source.size_bytes
+        end = start
+    return source.size_bytes
+
+
+def read_summary(source: Source, end: int) -> Summary | None:
     """Read the end of a file; None when its writer did not get to write one.
 
     Cost: one read of the trailer and one of the summary, which is a few 100 bytes per chunk.
+
+    Args:
+        source: The file.
+        end: Where its content ends.
     """
-    trailer_start = source.size_bytes - TRAILER_BYTES
+    trailer_start = end - TRAILER_BYTES
     trailer = source.read_at(trailer_start, TRAILER_BYTES) if trailer_start > 0 else b""
     if not trailer.endswith(MAGIC) or parse_head(trailer) != FOOTER_HEAD:
         return None
@@ -153,6 +195,8 @@ def _records(data: bytes) -> Iterator[tuple[int, memoryview]]:
         position += HEAD_BYTES
         if length > len(data) - position:
             raise DamagedRecordingError("a record reaches past its end")
+        if opcode not in SUMMARY_OPCODES and opcode <= Opcode.DATA_END:
+            raise DamagedRecordingError("it holds records of the data section")
         yield opcode, view[position : position + length]
         position += length
 

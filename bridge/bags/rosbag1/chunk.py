@@ -5,6 +5,7 @@ must fill the chunk without gap or overlap. Where that fails, or nothing is prop
 walked record by record, over damage where there is any.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -244,6 +245,12 @@ STRAY_BYTES = 1 << 20
 class ChunkReader:
     """Reads the chunks between two positions of a bag, decompressed; can do so more than once.
 
+    Attributes:
+        holes: The ranges of zeros that were met between records, in the last reading.
+        contradictions: Counts the wrong claims of chunks, in the last reading.
+        index_records: How many chunks the last reading met an index section's record of.
+        chunk_records: How many chunks it met.
+
     Messages outside chunks, which only damage leaves there, are handed over as if they were chunks.
     """
 
@@ -252,6 +259,10 @@ class ChunkReader:
         self._start = start
         self._stop = stop
         self._limits = limits
+        self.holes: list[Gap] = []
+        self.contradictions: Counter[str] = Counter()
+        self.index_records = 0
+        self.chunk_records = 0
 
     def chunks(self, losses: list[Loss]) -> Iterator[Chunk]:
         """Yield the chunks in file order; holds one of them at a time.
@@ -259,6 +270,8 @@ class ChunkReader:
         Args:
             losses: Where lost parts of the file are noted.
         """
+        self.holes, self.contradictions = [], Counter()
+        self.index_records = self.chunk_records = 0
         strays: list[Record] = []
         for piece, entries in self._indexed():
             stray = isinstance(piece, Record) and piece.op in {Op.MESSAGE, Op.CONNECTION}
@@ -268,8 +281,14 @@ class ChunkReader:
                 yield from self._strays(strays, losses)
                 strays = []
             if isinstance(piece, Gap):
-                self._lose(losses, piece.start, piece.end, piece.reason)
+                if piece.zeros:
+                    self.holes.append(piece)
+                else:
+                    self._lose(losses, piece.start, piece.end, piece.reason)
+            elif piece.op is Op.CHUNK_INFO:
+                self.index_records += 1
             elif piece.op is Op.CHUNK:
+                self.chunk_records += 1
                 yield from self._chunk(piece, entries, losses)
         if strays:
             yield from self._strays(strays, losses)
@@ -290,10 +309,11 @@ class ChunkReader:
             yield held, entries
 
     def _offsets(self, record: Record) -> NDArray[np.int64]:
-        """Read the offsets of an index record; its walk has checked that its length fits."""
+        """Read the offsets of an index record, however many it says that it has."""
         if record.end - record.data_start > self._limits.chunk_bytes_max:
             return np.zeros(0, dtype=np.int64)
         data = self._source.read_at(record.data_start, record.end - record.data_start)
+        data = data[: len(data) - len(data) % ENTRY_BYTES]
         rows = np.frombuffer(data, dtype="<u4").reshape(-1, ENTRY_BYTES // 4)
         return rows[:, 2].astype(np.int64)
 
@@ -301,17 +321,26 @@ class ChunkReader:
         self, record: Record, entries: list[NDArray[np.int64]], losses: list[Loss]
     ) -> Iterator[Chunk]:
         """Decompress a chunk and find its records."""
-        size_bytes = record.number("size")
         compression = record.text("compression")
         stored_bytes = record.end - record.data_start
-        if max(size_bytes, stored_bytes) > self._limits.chunk_bytes_max:
-            reason = (
-                f"a chunk of {max(size_bytes, stored_bytes)} bytes is over reading.chunk_bytes_max"
-            )
+        bytes_max = self._limits.chunk_bytes_max
+        if stored_bytes > bytes_max:
+            reason = f"a chunk of {stored_bytes} bytes is over reading.chunk_bytes_max"
             self._lose(losses, record.start, record.end, reason)
             return
         stored = self._source.read_at(record.data_start, stored_bytes)
-        data, reason = decompress(stored, compression=compression, size_bytes=size_bytes)
+        content = decompress(
+            stored,
+            compression=compression,
+            size_bytes=record.number("size"),
+            bytes_max=bytes_max,
+        )
+        data, reason = content.data, content.reason
+        self.contradictions.update(content.contradictions)
+        if reason and len(data) == bytes_max:
+            reason = f"a chunk of more than {bytes_max} bytes is over reading.chunk_bytes_max"
+            self._lose(losses, record.start, record.end, reason)
+            return
         proposed = np.concatenate([np.zeros(0, dtype=np.int64), *entries])
         chunk = read_chunk(data, proposed, path=self._source.path)
         if compression == "none":

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import Channel, ReadLimits
 from bridge.bags.rosbag1.records import Op, Record, fields_of, record_at
-from bridge.bags.rosbag1.walk import Gap, walk
+from bridge.bags.rosbag1.walk import COUNT_BYTES, Gap, walk
 from bridge.bags.source import Source
 from bridge.definitions import normal_msgtype
 from bridge.errors import RecordingLimitError
@@ -115,25 +116,39 @@ def read_header(source: Source, start: int) -> BagHeader | None:
     )
 
 
-def read_index(source: Source, header: BagHeader, connections: Connections) -> bool:
-    """Read the index section: all connections, and how many messages each chunk has of them.
+class Index(Enum):
+    """What the index section of a bag is good for.
 
-    Returns:
-        Whether the section is there and whole.
+    `MISSING`: it is not where the first record says, or it is damaged. `CONTRADICTORY`: it is
+    there, so the bag was closed, but its numbers do not fit each other. `WHOLE`: it is there.
     """
+
+    MISSING = auto()
+    CONTRADICTORY = auto()
+    WHOLE = auto()
+
+
+def read_index(source: Source, header: BagHeader, connections: Connections) -> Index:
+    """Read the index section: all connections, and how many messages each chunk has of them."""
     if not header.end <= header.index_pos <= source.size_bytes:
-        return False
+        return Index.MISSING
     chunks = 0
     for piece in walk(source, header.index_pos, source.size_bytes):
         if isinstance(piece, Gap):
-            return False
+            if piece.zeros and piece.end == source.size_bytes and connections.channels:
+                # Room that a file system made in advance.
+                continue
+            return Index.MISSING
         data = source.read_at(piece.data_start, piece.end - piece.data_start)
         if piece.op is Op.CONNECTION:
             connections.declare(piece, data)
         elif piece.op is Op.CHUNK_INFO:
             chunks += 1
-            for connection, count in np.frombuffer(data, dtype="<u4").reshape(-1, 2):
+            whole_bytes = len(data) - len(data) % COUNT_BYTES
+            for connection, count in np.frombuffer(data[:whole_bytes], dtype="<u4").reshape(-1, 2):
                 connections.counts[int(connection)] += int(count)
         else:
-            return False
-    return chunks == header.chunk_count and set(connections.counts) <= set(connections.channels)
+            return Index.MISSING
+    if chunks == header.chunk_count and set(connections.counts) <= set(connections.channels):
+        return Index.WHOLE
+    return Index.CONTRADICTORY

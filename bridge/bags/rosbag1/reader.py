@@ -5,6 +5,7 @@ counts at once; a bag without a usable one (its recorder was killed, or its end 
 twice, the first time to learn what it holds.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,7 +15,7 @@ import numpy as np
 
 from bridge.bags.container import NOWHERE, Channel, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.rosbag1.chunk import Chunk, ChunkReader
-from bridge.bags.rosbag1.index import BagHeader, Connections, read_header, read_index
+from bridge.bags.rosbag1.index import BagHeader, Connections, Index, read_header, read_index
 from bridge.bags.rosbag1.records import MAGIC
 from bridge.bags.source import FileSource, Source
 from bridge.errors import (
@@ -28,6 +29,9 @@ from bridge.model import Loss, RecordingFile
 UNDECLARED = "connection is not declared in the file"
 TOO_LONG = "payload is over the size limit"
 
+HOLES = "holes of zeros between records, and no message is missing"
+WRONG_INDEX = "an index section whose place or numbers are wrong"
+
 REINDEX_HINT = "on a copy of the file, `rosbag reindex` (ROS 1) may find more"
 
 
@@ -40,22 +44,28 @@ class Rosbag1Reader:
         *,
         header: BagHeader | None,
         connections: Connections,
-        healthy: bool,
+        index: Index,
         limits: ReadLimits,
+        thorough: bool = False,
     ) -> None:
         self._source = source
         self._connections = connections
-        self._indexed = healthy
         self._limits = limits
         self._tally = ReadTally()
         self._bytes_read = 0
+        self._found: Counter[int] = Counter()
+        self._indexed = index is Index.WHOLE and not thorough
+        self._closed = index is not Index.MISSING
         self._chunks = ChunkReader(
             source,
             start=header.end if header else len(MAGIC),
-            stop=header.index_pos if header and healthy else source.size_bytes,
+            stop=header.index_pos if header and self._closed else source.size_bytes,
             limits=limits,
         )
-        if not healthy:
+        if index is Index.CONTRADICTORY:
+            self._tally.contradictions[WRONG_INDEX] += 1
+        self._claimed = connections.counts.copy() if self._closed else Counter()
+        if not self._indexed:
             self._scan()
         self._tally.extras += connections.extras
         self._channels = tuple(
@@ -81,12 +91,17 @@ class Rosbag1Reader:
     @property
     def metadata(self) -> Mapping[str, object]:
         """Whether the bag was indexed when it was closed."""
-        return MappingProxyType({"indexed": self._indexed})
+        return MappingProxyType({"indexed": self._closed})
 
     @property
     def healthy(self) -> bool:
         """Whether the recorder closed the bag and nothing was found damaged so far."""
-        return self._indexed and not self._tally.losses
+        return self._closed and not self._tally.losses
+
+    @property
+    def misled(self) -> bool:
+        """Whether messages were left out since the index lacks their connection."""
+        return self._indexed and (NOWHERE, UNDECLARED) in self._tally.skipped
 
     def blocks(self) -> Iterator[ChannelBlock]:
         """Yield all messages in file order, a block per chunk and connection.
@@ -95,22 +110,46 @@ class Rosbag1Reader:
             RecordingChangedError: The file was written to meanwhile.
             DamagedRecordingError: The storage gives no bytes.
         """
-        found = 0
         for chunk in self._chunks.chunks(self._tally.losses):
-            found += len(chunk.messages.starts)
             yield from self._blocks(chunk)
         self._source.check_unchanged()
-        told = self._connections.counts.total()
-        if found < told and not self._tally.losses:
-            self._tally.losses.append(
-                Loss(
-                    path=self._source.path,
-                    start_bytes=len(MAGIC),
-                    end_bytes=self._source.size_bytes,
-                    reason=f"the index counts {told} messages, {found} were found",
-                    verifiable=False,
-                )
+        self._tally.contradictions += self._chunks.contradictions
+        self._judge_holes()
+        if not self._tally.losses:
+            self._check_counts()
+
+    def _judge_holes(self) -> None:
+        """Tell holes in which nothing was from those that something is missing from.
+
+        Zeros between records are no damage where every message that the index counts is there.
+        """
+        holes = self._chunks.holes
+        if self._closed and self._found.total() >= self._claimed.total():
+            if holes:
+                self._tally.contradictions[HOLES] += len(holes)
+            return
+        self._tally.losses.extend(
+            Loss(
+                path=self._source.path,
+                start_bytes=hole.start,
+                end_bytes=hole.end,
+                reason=hole.reason,
+                verifiable=False,
             )
+            for hole in holes
+        )
+
+    def _check_counts(self) -> None:
+        """Compare the messages that were found with those that the index counts; the data count."""
+        if not self._closed:
+            return
+        for connection, channel in self._connections.channels.items():
+            claimed, found = self._claimed[connection], self._found[connection]
+            if claimed != found:
+                reason = (
+                    f"the index counts {claimed} messages on {channel.topic}, {found} were found"
+                )
+                self._tally.contradictions[reason] += 1
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -125,6 +164,10 @@ class Rosbag1Reader:
     def _blocks(self, chunk: Chunk) -> Iterator[ChannelBlock]:
         """Sort the messages of a chunk by connection."""
         messages = chunk.messages
+        for connection, count in zip(
+            *np.unique(messages.connections, return_counts=True), strict=True
+        ):
+            self._found[int(connection)] += int(count)
         fits = messages.ends - messages.starts <= self._limits.message_bytes_max
         for connection in np.unique(messages.connections):
             rows = np.flatnonzero(messages.connections == connection)
@@ -149,20 +192,35 @@ class Rosbag1Reader:
     def _scan(self) -> None:
         """Learn connections and counts from the chunks themselves."""
         self._connections.forget_counts()
-        for chunk in self._chunks.chunks([]):
+        losses: list[Loss] = []
+        for chunk in self._chunks.chunks(losses):
             for record in chunk.declared:
                 self._connections.declare(
                     record, chunk.data[record.data_start : record.end].tobytes()
                 )
             self._connections.count(chunk.messages.connections)
+        found = self._chunks
+        if (
+            not self._closed
+            and not losses
+            and not found.holes
+            and 0 < found.chunk_records == found.index_records
+        ):
+            # The index section is there, only not where the first record says.
+            self._closed = True
+            self._claimed = self._connections.counts.copy()
+            self._tally.contradictions[WRONG_INDEX] += 1
 
 
-def open_rosbag1(file: RecordingFile, *, limits: ReadLimits) -> Rosbag1Reader:
+def open_rosbag1(
+    file: RecordingFile, *, limits: ReadLimits, thorough: bool = False
+) -> Rosbag1Reader:
     """Open a `.bag` file.
 
     Args:
         file: The file.
         limits: What it may claim.
+        thorough: Whether to learn the connections from the chunks, whatever the index says.
 
     Raises:
         NotARecordingError: Not a bag, or one of a format before 2.0.
@@ -173,7 +231,7 @@ def open_rosbag1(file: RecordingFile, *, limits: ReadLimits) -> Rosbag1Reader:
     """
     source = FileSource(file.path)
     try:
-        return _open(source, limits)
+        return _open(source, limits, thorough=thorough)
     except RecordingLimitError as error:
         source.close()
         error.path = file.path
@@ -183,7 +241,7 @@ def open_rosbag1(file: RecordingFile, *, limits: ReadLimits) -> Rosbag1Reader:
         raise
 
 
-def _open(source: Source, limits: ReadLimits) -> Rosbag1Reader:
+def _open(source: Source, limits: ReadLimits, *, thorough: bool) -> Rosbag1Reader:
     """Look what the file is, and whether its index can be used."""
     path = source.path
     magic = source.read_at(0, len(MAGIC))
@@ -205,11 +263,16 @@ def _open(source: Source, limits: ReadLimits) -> Rosbag1Reader:
             hint="decrypt it with `rosbag decrypt` (ROS 1) first",
         )
     connections = Connections(limits=limits)
-    healthy = header is not None and read_index(source, header, connections)
+    index = Index.MISSING if header is None else read_index(source, header, connections)
     reader = Rosbag1Reader(
-        source, header=header, connections=connections, healthy=healthy, limits=limits
+        source,
+        header=header,
+        connections=connections,
+        index=index,
+        limits=limits,
+        thorough=thorough,
     )
-    if not reader.channels and not healthy:
+    if not reader.channels and index is Index.MISSING:
         raise DamagedRecordingError(
             "no topic can be found in the bag", path=path, hint=REINDEX_HINT
         )

@@ -13,17 +13,28 @@ from bridge.bags.source import Source
 
 _BESIDE_CHUNKS = frozenset({Op.INDEX, Op.CHUNK, Op.CHUNK_INFO})
 
+ZEROS_BYTES = 1 << 20
+"""How much is looked at once for bytes that are not zero."""
+
 COUNT_BYTES = 8
 """An entry of a chunk info record: connection, count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Bytes that belong to no valid record."""
+    """Bytes that belong to no valid record.
+
+    Attributes:
+        start: First byte.
+        end: One past the last byte.
+        reason: Why.
+        zeros: Whether there is nothing but zeros.
+    """
 
     start: int
     end: int
     reason: str
+    zeros: bool = False
 
 
 def walk(
@@ -65,7 +76,16 @@ def walk(
 def _gap(source: Source, start: int, stop: int) -> Gap:
     """Give up on the bytes from here to the next record."""
     found = next_record(source, start + 1, stop)
-    return Gap(start=start, end=stop if found is None else found.start, reason="no valid record")
+    end = stop if found is None else found.start
+    return Gap(start=start, end=end, reason="no valid record", zeros=_is_zeros(source, start, end))
+
+
+def _is_zeros(source: Source, start: int, end: int) -> bool:
+    """Tell whether a range holds nothing but zeros; reads up to the first byte that is none."""
+    return all(
+        not any(source.read_at(at, min(ZEROS_BYTES, end - at)))
+        for at in range(start, end, ZEROS_BYTES)
+    )
 
 
 def _checked(
@@ -76,8 +96,8 @@ def _checked(
     chunk_bytes_max: int,
 ) -> Record | Gap:
     """Believe the length of a record, or cut it where the next record starts."""
-    agrees = _agrees(record)
-    if agrees is False or (agrees and record.op is Op.CHUNK and not followed):
+    # A count or a size in the header may be wrong; what follows the record proves its length.
+    if not followed and (_agrees(record) is False or _is_plain_chunk(record)):
         # What an uncompressed chunk holds can be walked as well without it.
         return _gap(source, record.start, stop)
     if followed or (record.end < stop and _expands(source, record, chunk_bytes_max)):
@@ -99,9 +119,17 @@ def _expands(source: Source, record: Record, chunk_bytes_max: int) -> bool:
     stored_bytes, size_bytes = record.end - record.data_start, record.number("size")
     if max(stored_bytes, size_bytes) > chunk_bytes_max:
         return False
-    data = source.read_at(record.data_start, stored_bytes)
-    _, reason = decompress(data, compression=record.text("compression"), size_bytes=size_bytes)
-    return not reason
+    content = decompress(
+        source.read_at(record.data_start, stored_bytes),
+        compression=record.text("compression"),
+        size_bytes=size_bytes,
+        bytes_max=chunk_bytes_max,
+    )
+    return not content.reason and not content.contradictions
+
+
+def _is_plain_chunk(record: Record) -> bool:
+    return record.op is Op.CHUNK and record.fields["compression"] == b"none"
 
 
 def _agrees(record: Record) -> bool | None:
@@ -114,7 +142,5 @@ def _agrees(record: Record) -> bool | None:
             return length == record.number("count") * COUNT_BYTES
         case Op.CHUNK if record.fields["compression"] == b"none":
             return length == record.number("size")
-        case Op.CHUNK if record.text("compression") not in COMPRESSIONS:
-            return False
         case _:
             return None

@@ -13,6 +13,12 @@ from bridge.bags.sqlite.pages import FILE_HEADER_BYTES, Damaged, PageFile
 
 _LEAF_HEADER_BYTES = 8
 
+HEADER_BYTES_MAX = 256
+"""The longest header of a record: rosbag2's tables have a handful of columns."""
+
+WASTE_MAX = 8
+"""How often every page may be followed in vain, on average."""
+
 # Sizes in bytes of the integers of serial types 0 to 9; 7 is a float.
 _INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
 _FLOAT = 7
@@ -64,15 +70,14 @@ def cells(file: PageFile, number: int, data: bytes) -> Iterator[tuple[int, list[
     if pointers is None:
         yield None
         return
-    count = len(pointers)
-    first = _first_cell(number, count)
-    taken = np.sort(pointers)
-    for pointer in pointers:
-        # A cell ends where the next one in the page begins, or before.
-        after = np.searchsorted(taken, pointer, "right")
-        stop = min(int(taken[after]) if after < count else 1 << 16, file.page_bytes)
+    first = _first_cell(number, len(pointers))
+    # A cell is pointed at once, and ends where the next one in the page starts, or before.
+    taken = np.unique(pointers)
+    stops = dict(zip(taken.tolist(), [*taken[1:].tolist(), file.page_bytes], strict=False))
+    for pointer in pointers.tolist():
+        stop = stops.pop(pointer, 0)
         try:
-            yield _cell(file, data, int(pointer), stop, first=first)
+            yield _cell(file, data, pointer, min(stop, file.page_bytes), first=first)
         except Damaged:
             yield None
 
@@ -108,7 +113,10 @@ def _overflow(file: PageFile, number: int, size: int) -> bytes:
     try:
         return _followed(file, number, size, chain)
     except Damaged:
-        file.claimed[chain] = False
+        file.wasted_pages += len(chain)
+        # Another row may own these pages. But a crafted file can send every row along one chain.
+        if file.wasted_pages <= WASTE_MAX * file.pages:
+            file.claimed[chain] = False
         raise
 
 
@@ -132,8 +140,8 @@ def _followed(file: PageFile, number: int, size: int, chain: list[int]) -> bytes
 def _values(record: bytes) -> list[Value]:
     """Read a record: its header gives the types of its values, which fill the rest exactly."""
     header_end, position = _varint(record, 0, len(record))
-    if header_end > len(record):
-        raise Damaged("header is longer than its record")
+    if header_end > min(len(record), HEADER_BYTES_MAX):
+        raise Damaged("header is longer than its record, or than any of rosbag2's")
     values: list[Value] = []
     start = header_end
     while position < header_end:

@@ -32,6 +32,7 @@ LOCK_BYTE = 1 << 30
 _FRACTIONS = b"\x40\x20\x20"
 
 _WINDOW_PAGES = 256
+_ZEROS_BYTES = 1 << 20
 
 
 class Damaged(Exception):  # noqa: N818 (never leaves this part; it is no error of the tree)
@@ -88,6 +89,7 @@ class PageFile:
         told_pages: How many the file's header counts; 0 where it does not say.
         row_bytes_max: The longest row that is read.
         claimed: bool, shape (pages + 1,): pages whose purpose is known.
+        wasted_pages: How many pages were followed in chains that turned out to be damaged.
     """
 
     descriptor: int
@@ -97,6 +99,7 @@ class PageFile:
     told_pages: int
     row_bytes_max: int
     claimed: NDArray[np.bool_] = field(init=False)
+    wasted_pages: int = 0
 
     def __post_init__(self) -> None:
         """Start with no page claimed."""
@@ -172,8 +175,22 @@ def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -
 def is_outgrown(descriptor: int) -> bool:
     """Tell whether a file has pages behind those that its header counts."""
     header = read_header(descriptor)
+    told_bytes = header.pages * header.page_bytes
+    return 0 < told_bytes < os.fstat(descriptor).st_size and not has_zero_tail(descriptor)
+
+
+def has_zero_tail(descriptor: int) -> bool:
+    """Tell whether only zeros are behind the pages that a file's header counts.
+
+    That is room which a file system made in advance.
+    """
+    header = read_header(descriptor)
     size_bytes = os.fstat(descriptor).st_size
-    return bool(header.pages) and size_bytes > header.pages * header.page_bytes
+    told_bytes = header.pages * header.page_bytes
+    return 0 < told_bytes < size_bytes and not any(
+        any(os.pread(descriptor, _ZEROS_BYTES, at))
+        for at in range(told_bytes, size_bytes, _ZEROS_BYTES)
+    )
 
 
 def is_cut(descriptor: int) -> bool:
@@ -181,6 +198,8 @@ def is_cut(descriptor: int) -> bool:
     header = read_header(descriptor)
     size_bytes = os.fstat(descriptor).st_size
     if not header.page_bytes:
+        return False
+    if has_zero_tail(descriptor):
         return False
     return size_bytes < header.pages * header.page_bytes or size_bytes % header.page_bytes > 0
 

@@ -14,7 +14,7 @@ from typing import Self
 from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
 from bridge.bags.sqlite.cells import Text
 from bridge.bags.sqlite.copy import TROUBLE, Database, open_database
-from bridge.bags.sqlite.pages import MAGIC, is_cut, is_outgrown
+from bridge.bags.sqlite.pages import MAGIC, has_zero_tail, is_cut, is_outgrown
 from bridge.bags.sqlite.rows import Row, RowBatch, SeenRows, blocks_of, fill
 from bridge.bags.sqlite.salvage import CUT, salvaged_rows, salvaged_schema
 from bridge.bags.sqlite.schema import Schema, read_schema
@@ -28,6 +28,9 @@ ROWS = (
     " CASE WHEN length(data) <= ? THEN data ELSE length(data) END"
     " FROM messages ORDER BY rowid"
 )
+
+WRONG_NUMBERS = "an index or a header that counts other rows or pages than there are"
+ZERO_TAIL = "zeros behind the end of the file's content"
 
 ROWID_MIN = -(2**63)
 
@@ -52,6 +55,8 @@ class SqliteReader:
         self._bytes_read = 0
         self._damage = damage
         self._outgrown = is_outgrown(database.descriptor)
+        if has_zero_tail(database.descriptor):
+            self._tally.contradictions[ZERO_TAIL] += 1
         self._healthy = not (damage or self._outgrown or database.sidecars or not schema.closed)
         database.connection.text_factory = Text
 
@@ -75,6 +80,11 @@ class SqliteReader:
     def tally(self) -> ReadTally:
         """What could not be read or was skipped so far."""
         return self._tally
+
+    @property
+    def misled(self) -> bool:
+        """Never: nothing but the rows themselves decides what is read."""
+        return False
 
     @property
     def metadata(self) -> Mapping[str, object]:
@@ -101,9 +111,13 @@ class SqliteReader:
                 seen.add_new(batch.rowids)
                 yield from self._blocks_of(batch)
         if self._damage or self._lacks_rows(len(seen)):
-            self._healthy = False
+            read = len(seen)
             for batch in self._salvaged(seen):
                 yield from self._blocks_of(batch)
+            if self._damage or self._tally.losses or len(seen) > read:
+                self._healthy = False
+            else:
+                self._tally.contradictions[WRONG_NUMBERS] += 1
 
     def _blocks_of(self, batch: RowBatch) -> Iterator[ChannelBlock]:
         for block in blocks_of(batch, schema=self._schema, tally=self._tally):

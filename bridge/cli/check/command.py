@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bridge.cli.check.findings import Finding, Grade, fail, ok, worst
+from bridge.cli.check import Finding, Grade, fail, ok, worst
 from bridge.cli.check.machine import check_machine
 from bridge.cli.check.server import check_server
 from bridge.cli.options import (
@@ -15,8 +15,9 @@ from bridge.cli.options import (
     ServerPort,
     StateFolder,
     WatchFolder,
+    source,
 )
-from bridge.cli.terminal import Exit, cell, out, print_json, table
+from bridge.cli.terminal import Exit, cell, print_json, show, table
 from bridge.config import Settings, load_settings
 from bridge.errors import ConfigError
 
@@ -62,7 +63,7 @@ def _findings(config: Path | None, overrides: dict[str, object]) -> Iterator[Fin
     except ConfigError as error:
         yield fail("configuration", error.message, hint=error.hint, code=Exit.BAD_CONFIG)
         return
-    yield ok("configuration", f"read from {config}" if config else "defaults and environment")
+    yield ok("configuration", source(config, settings))
     yield from check_machine(settings, file=config)
     yield from check_server(settings)
 
@@ -76,4 +77,4 @@ def _print(findings: list[Finding]) -> None:
             cell(finding.name),
             cell(finding.detail) + hint,
         )
-    out.print(made)
+    show(made)

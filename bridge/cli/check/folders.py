@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.bags import find_recordings
-from bridge.cli.check.findings import Finding, fail, ok, warn
+from bridge.cli.check import Finding, fail, ok, warn
 from bridge.config import Settings
 from bridge.daemon import Writer, writer_of
 from bridge.errors import RecordingError

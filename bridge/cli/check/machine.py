@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bridge.cli.check.findings import Finding, fail, ok, warn
+from bridge.cli.check import Finding, fail, ok, warn
 from bridge.cli.check.folders import can_be_made, check_folders, nearest, user
 from bridge.cli.options import disk_folders
 from bridge.cli.running import ask_daemon, daemon_runs

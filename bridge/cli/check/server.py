@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
-from bridge.cli.check.findings import Finding, fail, ok, warn
+from bridge.cli.check import Finding, fail, ok, warn
 from bridge.cli.terminal import Exit, exit_code, size
 from bridge.client import MosaicoClient
 from bridge.compose import api_key, connect

@@ -1,9 +1,13 @@
 """`mosaico-bridge demo`: the whole way on a sample drive, with nothing to configure."""
 
+import fcntl
+import os
 import queue
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +20,7 @@ from bridge.cli.run import Composition, compose
 from bridge.cli.terminal import Exit, err, out
 from bridge.config import load_settings
 from bridge.daemon import Event, Failure, IngestFailed, IngestFinished
-from bridge.errors import UsageError
+from bridge.errors import BridgeError, ConfigError
 from bridge.ingest import IngestReport
 from bridge.units import SECOND_NS
 
@@ -25,17 +29,20 @@ INGEST_TIMEOUT_S = 300.0
 
 
 class _Outcome:
-    """Waits for the first recording to end, well or badly."""
+    """Waits for one recording to end, well or badly; others may come and go meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, recording: Path) -> None:
         self.ended: queue.SimpleQueue[IngestReport | Failure] = queue.SimpleQueue()
+        self._recording = recording.absolute()
 
     def hear(self, event: Event) -> None:
         """Note the report, or a failure that is not followed by another attempt."""
         match event:
-            case IngestFinished(report=report):
+            case IngestFinished(entry=entry, report=report) if entry.path == self._recording:
                 self.ended.put(report)
-            case IngestFailed(failure=failure, retry_in_s=None):
+            case IngestFailed(entry=entry, failure=failure, retry_in_s=None) if (
+                entry.path == self._recording
+            ):
                 self.ended.put(failure)
             case _:
                 pass
@@ -44,7 +51,11 @@ class _Outcome:
 def demo(
     folder: Annotated[
         Path,
-        typer.Option("--folder", help="Where the demonstration lives; emptied at each start."),
+        typer.Option(
+            "--folder",
+            help="Where the demonstration lives; made where it is not there.",
+            metavar="DIR",
+        ),
     ] = Path("var"),
     http_port: HttpPort = None,
     duration_s: Annotated[
@@ -52,10 +63,37 @@ def demo(
     ] = 10.0,
     leave: Annotated[bool, typer.Option("--exit", help="Exit when the drive has arrived.")] = False,
 ) -> int:
-    """Record a sample drive and watch it arrive, on a bridge with its embedded server."""
-    _start_afresh(folder)
-    watched = folder / "recordings"
-    watched.mkdir()
+    """Record a sample drive and watch it arrive, on a bridge with its embedded server.
+
+    Recordings that were dropped into its folder stay, and what it knows of them; only the sample
+    drive of the last time makes room for a new one.
+    """
+    with _held(folder) as drives:
+        start_ns = time.time_ns() - round(duration_s * SECOND_NS)
+        name = time.strftime("drive_%Y%m%dT%H%M%SZ", time.gmtime(start_ns / SECOND_NS))
+        watched = folder / "recordings"
+        watched.mkdir(exist_ok=True)
+        outcome = _Outcome(watched / name)
+        with _composed(folder, watched, http_port, outcome) as parts:
+            # Nothing goes before the port is ours, too.
+            drives.replace(watched, name)
+            thread = threading.Thread(target=parts.daemon.run, name="daemon")
+            thread.start()
+            try:
+                bag = write_drive(watched, name=name, start_ns=start_ns, duration_s=duration_s)
+                code = _show(parts, outcome, bag)
+                if code is Exit.OK and not leave:
+                    _wait_for_interrupt(parts, thread)
+            finally:
+                parts.daemon.stop()
+                thread.join()
+    return code
+
+
+@contextmanager
+def _composed(
+    folder: Path, watched: Path, http_port: int | None, outcome: _Outcome
+) -> Iterator[Composition]:
     settings = load_settings(
         None,
         {
@@ -69,28 +107,25 @@ def demo(
             "metadata": {"project": "demo"},
         },
     )
-    outcome = _Outcome()
-    with compose(settings, outcome) as parts:
-        thread = threading.Thread(target=parts.daemon.run, name="daemon")
-        thread.start()
+    with ExitStack() as stack:
         try:
-            code = _show(parts, outcome, watched, duration_s)
-            if code is Exit.OK and not leave:
-                _wait_for_interrupt(parts, thread)
-        finally:
-            parts.daemon.stop()
-            thread.join()
-    return code
+            parts = stack.enter_context(compose(settings, outcome))
+        except ConfigError as error:
+            if error.key == "http.port":
+                error.hint = (
+                    "is another bridge running? choose another port: make run PORT="
+                    f"{settings.http.port + 1}, or --http-port"
+                )
+            raise
+        yield parts
 
 
-def _show(parts: Composition, outcome: _Outcome, watched: Path, duration_s: float) -> Exit:
+def _show(parts: Composition, outcome: _Outcome, bag: Path) -> Exit:
+    watched = bag.parent
     err.print(
         f"the bridge watches {watched} and sends to the embedded server on {parts.address}",
         soft_wrap=True,
     )
-    start_ns = time.time_ns() - round(duration_s * SECOND_NS)
-    name = time.strftime("drive_%Y%m%dT%H%M%SZ", time.gmtime(start_ns / SECOND_NS))
-    bag = write_drive(watched, name=name, start_ns=start_ns, duration_s=duration_s)
     err.print(
         f"a recorder has written {bag}: {len(list(bag.glob('*.mcap')))} MCAP files", soft_wrap=True
     )
@@ -121,14 +156,47 @@ def _wait_for_interrupt(parts: Composition, thread: threading.Thread) -> None:
         parts.daemon.stop()
 
 
-def _start_afresh(folder: Path) -> None:
-    """Empty the demonstration's own folder; never anybody else's."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARKER).exists():
-            raise UsageError(
-                f"{folder} is not empty and was not made by the demonstration",
-                hint="choose another folder with --folder",
-            )
-        shutil.rmtree(folder)
+class _Drives:
+    """The sample drives that the demonstration made, by name, kept in its marker file."""
+
+    def __init__(self, marker: Path, descriptor: int) -> None:
+        self._marker = marker
+        self._descriptor = descriptor
+
+    def replace(self, watched: Path, name: str) -> None:
+        """Remove the drives of earlier times, and note the one that is made now."""
+        for old in self._marker.read_text(encoding="utf-8").split():
+            # One folder below the watched one, whatever the file says.
+            if Path(old).name == old:
+                shutil.rmtree(watched / old, ignore_errors=True)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{name}\n".encode(), 0)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[_Drives]:
+    """Hold the demonstration's folder, made where it is not there, for as long as it runs.
+
+    Raises:
+        BridgeError: Somebody else's folder, or a demonstration runs in it.
+    """
+    marker = folder / MARKER
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+        raise BridgeError(
+            f"{folder} is not empty and was not made by the demonstration",
+            hint="choose another folder with --folder",
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).touch()
+    descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BridgeError(
+                f"a demonstration is running in {folder} already; it goes on untouched",
+                hint="stop it with Ctrl-C first, or start one beside it: "
+                f"make run FOLDER={folder}2 PORT=9478",
+            ) from None
+        yield _Drives(marker, descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,19 +1,25 @@
-"""Decides which sources may go, lets them go, and keeps the journal in step.
+"""Decides which sources may go, has them removed, and keeps the journal in step.
 
 Disposal needs a complete report at or above the configured level, files that look as they did
-when they were identified, and a platform that is not the embedded server. Used from the loop's
-thread only.
+when they were identified, a platform that says now that it has all of it, and one that is not the
+embedded server. Asking, copying and deleting happen in a thread; everything here is used from the
+loop's thread only.
 """
 
 import shutil
 import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from bridge.bags import METADATA_FILE, STORAGE_SUFFIXES, look_into, read_hints
 from bridge.config import DisposalSettings
-from bridge.daemon.dispose.disposal import delete, finish_folder, move, quarantine
+from bridge.daemon.dispose.background import Background
+from bridge.daemon.dispose.disposal import Source, finish_folder
 from bridge.daemon.dispose.emergency import Emergency
-from bridge.daemon.dispose.retention import Source, due
+from bridge.daemon.dispose.proof import LEVELS, PlatformProof, Proof, Prove
+from bridge.daemon.dispose.remover import Batch, Ending, Outcome, Remover, Task
+from bridge.daemon.dispose.retention import Retained, Room, due
 from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
@@ -22,10 +28,14 @@ from bridge.daemon.journal.states import State
 from bridge.daemon.watch.tracker import Tracker
 from bridge.daemon.watch.watched_folder import WatchedFolder
 from bridge.errors import RecordingError, Trouble
-from bridge.ingest import VerificationLevel
+from bridge.ingest import VerificationLevel, contents_of
+from bridge.units import SECOND_NS
 
-LEVELS = tuple(VerificationLevel)
-DISPOSED_PER_SWEEP_MAX = 50
+DISPOSED_PER_BATCH_MAX = 50
+# After no answer the platform is left in peace for as long as between two probes, at most this.
+ASK_AGAIN_S = 30.0
+PERMISSION_HINT = "the bridge needs write permission to both folders"
+NO_ROOM_HINT = "look for hard links, snapshots, and programs that hold deleted files open"
 
 
 class Disposer:
@@ -36,8 +46,10 @@ class Disposer:
         tracker: Knows whether a recording still looks as it did.
         watched: The watched folder, with the settings in force in it.
         instance_id: This bridge's own name, for reports.
-        observer: Told of what was done.
+        observer: Hears of what was done.
         clock: Where the time comes from.
+        prove: Asks the platform whether it holds sequences whole.
+        wake: Wakes the loop; called from threads.
     """
 
     def __init__(
@@ -49,26 +61,37 @@ class Disposer:
         instance_id: str,
         observer: DaemonObserver,
         clock: Clock,
+        prove: Prove,
+        wake: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._tracker = tracker
         self._watched = watched
-        self._folder = watched.folder
         # Fixed at the start: the embedded server lives on this disk, so nothing is disposed of.
         self._embedded = watched.settings.uses_embedded_server
         self._instance_id = instance_id
         self._observer = observer
         self._clock = clock
         self._complaints: set[tuple[int, str]] = set()
-        self._emptied = EmptiedFolders(journal, watched=self._folder)
+        self._emptied = EmptiedFolders(journal, watched=watched.folder)
+        self._room = Room()
+        self._hand: Background[Outcome] = Background("disposal", wake=wake)
+        self._prove = prove
+        self._remover = Remover(self._hand, prove=prove, free_bytes=self._free_bytes)
         self._emergency = Emergency(
             journal,
             tracker=tracker,
             watched=watched,
             free_bytes=self._free_bytes,
+            room=self._room,
             observer=observer,
             complain=self._complain,
+            wake=wake,
         )
+        # What has just come out of work, and what came of it that is not in the journal yet.
+        self._ended: dict[int, Entry] = {}
+        self._outcomes: list[Outcome] = []
+        self._ask_again_s = clock.monotonic_s()
 
     @property
     def _settings(self) -> DisposalSettings:
@@ -78,81 +101,118 @@ class Disposer:
     def _keeps(self) -> bool:
         return self._embedded or self._settings.mode == "keep"
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being disposed of, or is about to be."""
+        return bool(self._ended or self._outcomes or self._hand.busy or self._emergency.busy)
+
+    def ended(self, entry: Entry) -> None:
+        """Take care of a recording that has just come out of work."""
+        goes = entry.state is State.FINALISED and not self._keeps and not self._retains
+        moves = entry.state is State.QUARANTINED and self._settings.quarantine_folder is not None
+        if goes or moves:
+            self._ended[entry.id] = entry
+
+    def work(self) -> None:
+        """Bring what came of it into the journal, and go on with what has come out of work.
+
+        Raises:
+            JournalError: The journal cannot be written now; call again.
+        """
+        self._settle()
+        if self._ended and not self._hand.busy:
+            ended, self._ended = self._ended, {}
+            self._quarantine(one for one in ended.values() if one.state is State.QUARANTINED)
+            self._dispose(one.id for one in ended.values() if one.state is State.FINALISED)
+
     def sweep(self) -> None:
         """Dispose of what is finalised and still there; also what a kill left half done.
 
         Likewise with poison, whether a worker or a scan found it out.
         """
-        if self._settings.quarantine_folder is not None:
-            for entry_id in self._journal.quarantined_in(self._folder):
-                entry = self._journal.get(entry_id)
-                if entry is not None and entry.failure is not None:
-                    self._quarantine(entry, entry.failure)
-        if not self._keeps:
-            self._dispose_of_what_is_due()
-            self._emptied.sweep(self._settings)
         if not self._embedded:
             self._emergency.sweep()
+        if self._hand.busy:
+            # The next sweep takes the rest.
+            return
+        if self._settings.quarantine_folder is not None:
+            found = map(self._journal.get, self._journal.quarantined_in(self._watched.folder))
+            self._quarantine(entry for entry in found if entry is not None)
+        if not self._keeps:
+            self._dispose_of_what_is_due()
+            self._hand.submit(partial(self._emptied.clear, self._settings))
+
+    def close(self) -> None:
+        """End the threads; what they have not done yet is found again at the next start."""
+        self._hand.close()
+        self._emergency.close()
+        if isinstance(self._prove, PlatformProof):
+            self._prove.close()
+        self._settle()
+
+    # -- deciding --------------------------------------------------------------------------------
+
+    @property
+    def _retains(self) -> bool:
+        return bool(self._settings.retain_days or self._settings.retain_count)
 
     def _dispose_of_what_is_due(self) -> None:
         needed = LEVELS.index(VerificationLevel(self._settings.verification))
         sources = [
-            Source(entry_id=entry_id, sent_ns=sent_ns, size_bytes=size_bytes)
+            Retained(entry_id=entry_id, sent_ns=sent_ns, size_bytes=size_bytes)
             for entry_id, sent_ns, size_bytes in self._journal.arrived_in(
-                self._folder, levels=LEVELS[needed:]
+                self._watched.folder, levels=LEVELS[needed:]
             )
         ]
-        now = due(
-            sources, self._settings, now_ns=self._clock.wall_ns(), free_bytes=self._free_bytes()
+        now, spare = due(sources, self._settings, now_ns=self._clock.wall_ns())
+        if self._dispose(now):
+            # What these make of room is seen before more go for it.
+            return
+        free_bytes = self._free_bytes()
+        settings = self._settings
+        if free_bytes < settings.free_min_bytes and self._room.may_delete(free_bytes=free_bytes):
+            target_bytes = max(settings.free_min_bytes, settings.free_target_bytes)
+            self._dispose(spare, target_bytes=target_bytes)
+
+    def _dispose(self, entry_ids: Iterable[int], *, target_bytes: int | None = None) -> bool:
+        """Have recordings moved or deleted; False where there was none that may be."""
+        settings = self._settings
+        short_of_room = self._free_bytes() < settings.free_min_bytes
+        if self._clock.monotonic_s() < self._ask_again_s and not short_of_room:
+            return False
+        tasks: list[Task] = []
+        for entry_id in entry_ids:
+            entry = self._journal.get(entry_id)
+            if entry is not None and (task := self._task(entry, short_of_room=short_of_room)):
+                tasks.append(task)
+            if len(tasks) == DISPOSED_PER_BATCH_MAX:
+                break
+        folder = settings.archive_folder if settings.mode == "move" else None
+        batch = Batch(
+            tasks=tuple(tasks),
+            mode=settings.mode,
+            folder=None if folder is None else folder.absolute(),
+            needed=VerificationLevel(settings.verification),
+            target_bytes=target_bytes,
         )
-        for entry_id in now[:DISPOSED_PER_SWEEP_MAX]:
-            if (entry := self._journal.get(entry_id)) is not None:
-                self._dispose(entry)
+        return self._submit(batch)
 
-    def _free_bytes(self) -> int:
-        try:
-            return shutil.disk_usage(self._folder).free
-        except OSError:
-            # Unknown is not a reason to let anything go before its time.
-            return sys.maxsize
-
-    def ended(self, entry: Entry, failure: Failure | None) -> None:
-        """Take care of a recording that has just come out of work."""
-        retained = self._settings.retain_days or self._settings.retain_count
-        if entry.state is State.FINALISED and not self._keeps and not retained:
-            self._dispose(entry)
-        elif entry.state is State.QUARANTINED and failure is not None:
-            self._quarantine(entry, failure)
-
-    def _dispose(self, entry: Entry) -> None:
+    def _task(self, entry: Entry, *, short_of_room: bool) -> Task | None:
+        if entry.state is not State.FINALISED or not self._is_enough(entry.verification):
+            return None
         found = self._tracker.found(entry)
-        if (
-            not self._is_enough(entry.verification)
-            or found is None
-            or not self._tracker.unchanged(entry)
-        ):
-            return
-        archive = self._settings.archive_folder
-        target = None
-        try:
-            if self._settings.mode == "delete":
-                delete(found.recording)
-            else:
-                assert archive is not None, "checked with the settings"
-                target = move(found.recording, self._folder, archive.absolute())
-        except OSError as error:
-            self._complain(entry, f"cannot {self._settings.mode} {entry.path}: {error.strerror}")
-            return
-        done = "deleted" if target is None else f"moved to {target}"
-        entry = self._journal.move(entry.id, State.DISPOSED, done)
-        self._emptied.note(entry)
-        self._observer.hear(
-            Disposed(
-                entry=entry,
-                mode=self._settings.mode,
-                target=target,
-                size_bytes=found.size_bytes,
-            )
+        if found is None or not self._tracker.unchanged(entry):
+            return None
+        report = self._journal.report(entry.id)
+        age_s = (self._clock.wall_ns() - entry.changed_ns) / SECOND_NS
+        return Task(
+            entry_id=entry.id,
+            source=Source(
+                recording=found.recording, watched=self._watched.folder, signature=found.signature
+            ),
+            size_bytes=found.size_bytes,
+            contents=tuple(contents_of(report)) if report else (),
+            remembered=short_of_room and 0 <= age_s <= self._settings.proof_max_age_s,
         )
 
     def _is_enough(self, verification: str) -> bool:
@@ -162,13 +222,28 @@ class Disposer:
         needed = VerificationLevel(self._settings.verification)
         return LEVELS.index(VerificationLevel(verification)) >= LEVELS.index(needed)
 
-    def _quarantine(self, entry: Entry, failure: Failure) -> None:
+    def _quarantine(self, entries: Iterable[Entry]) -> None:
+        """Have recordings moved away that cannot be read."""
         folder = self._settings.quarantine_folder
-        found = self._tracker.found(entry)
-        # Only the recording's own fault moves it; a defect of ours leaves it where it is.
-        if folder is None or found is None or failure.trouble is not Trouble.POISON:
+        if folder is None:
             return
-        report = {
+        tasks = []
+        for entry in entries:
+            found, failure = self._tracker.found(entry), entry.failure
+            # Only the recording's own fault moves it; a defect of ours leaves it where it is.
+            if found is None or failure is None or failure.trouble is not Trouble.POISON:
+                continue
+            source = Source(
+                recording=found.recording, watched=self._watched.folder, signature=found.signature
+            )
+            report = self._report(entry, failure)
+            tasks.append(
+                Task(entry_id=entry.id, source=source, size_bytes=found.size_bytes, report=report)
+            )
+        self._submit(Batch(tasks=tuple(tasks), mode="quarantine", folder=folder.absolute()))
+
+    def _report(self, entry: Entry, failure: Failure) -> dict[str, object]:
+        return {
             "recording": str(entry.path),
             "fingerprint": entry.fingerprint,
             "size_bytes": entry.size_bytes,
@@ -181,14 +256,97 @@ class Disposer:
             "what_to_do": failure.hint
             or "look at it with `mosaico-bridge inspect`; put it back and `retry` to try again",
         }
-        try:
-            target = quarantine(found.recording, self._folder, folder.absolute(), report)
-        except OSError as error:
-            self._complain(entry, f"cannot move {entry.path} to quarantine: {error.strerror}")
-            return
-        self._journal.note(entry.id, reason=f"{entry.reason}; moved to {target}")
 
-    def _complain(self, entry: Entry, message: str) -> None:
+    def _submit(self, batch: Batch) -> bool:
+        if batch.tasks:
+            # Half moved it would look like another recording.
+            self._tracker.hold(self, {task.source.recording.path for task in batch.tasks})
+            self._hand.submit(partial(self._remover.carry_out, batch))
+        return bool(batch.tasks)
+
+    def _free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self._watched.folder).free
+        except OSError:
+            # Unknown is not a reason to let anything go before its time.
+            return sys.maxsize
+
+    # -- what came of it -------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Bring what came of it into the journal."""
+        was_busy = self._hand.busy
+        self._outcomes += self._hand.outcomes()
+        while self._outcomes:
+            self._take_in(self._outcomes[0])
+            self._outcomes.pop(0)
+        if was_busy and not self._hand.busy:
+            self._tracker.hold(self, ())
+        self._emergency.settle()
+
+    def _take_in(self, outcome: Outcome) -> None:
+        entry = self._journal.get(outcome.task.entry_id)
+        if entry is None:
+            return
+        match outcome.ending:
+            case Ending.GONE:
+                self._gone(entry, outcome)
+            case Ending.LOST if entry.state is State.FINALISED:
+                reason = f"the platform has lost it ({outcome.reason}); it is sent again"
+                self._journal.move(entry.id, State.READY, reason, attempts=0)
+            case Ending.DOUBTFUL if entry.state is State.FINALISED:
+                reason = f"the platform does not hold it whole: {outcome.reason}"
+                self._journal.move(entry.id, State.LOST, reason)
+            case Ending.UNPROVEN:
+                again_s = min(ASK_AGAIN_S, self._watched.settings.retry.backoff_max_s)
+                self._ask_again_s = self._clock.monotonic_s() + again_s
+                message = f"{entry.path} stays: {outcome.reason}"
+                self._complain(entry, message, hint="it goes when the platform answers")
+            case Ending.ROOMLESS:
+                self._roomless(entry, outcome)
+            case Ending.FAILED:
+                action = "move" if outcome.mode == "quarantine" else outcome.mode
+                where = " to quarantine" if outcome.mode == "quarantine" else ""
+                self._complain(entry, f"cannot {action} {entry.path}{where}: {outcome.reason}")
+            case _:
+                # It is not what was meant any more; scans see what it is now.
+                pass
+
+    def _gone(self, entry: Entry, outcome: Outcome) -> None:
+        if outcome.mode == "quarantine":
+            reason = f"{entry.reason}; moved to {outcome.target}"
+            self._journal.note(entry.id, reason=reason)
+            return
+        if entry.state is not State.FINALISED:
+            return
+        done = "deleted" if outcome.target is None else f"moved to {outcome.target}"
+        if outcome.proof is Proof.REMEMBERED:
+            done += ", by the proof of its upload: no answer from the platform, no room on the disk"
+        entry = self._journal.move(entry.id, State.DISPOSED, done)
+        self._emptied.note(entry)
+        self._observer.hear(
+            Disposed(
+                entry=entry,
+                mode=outcome.mode,
+                target=outcome.target,
+                size_bytes=outcome.task.size_bytes,
+                proof=outcome.proof,
+            )
+        )
+
+    def _roomless(self, entry: Entry, outcome: Outcome) -> None:
+        if not outcome.free_bytes:
+            self._complain(entry, f"{entry.path} stays: {outcome.reason}", hint=NO_ROOM_HINT)
+            return
+        self._room.failed(free_bytes=outcome.free_bytes, expected_bytes=outcome.task.size_bytes)
+        self._complain(
+            entry,
+            f"deleting {entry.path} made no room: {outcome.reason}; "
+            "nothing more is deleted for room",
+            hint=NO_ROOM_HINT,
+        )
+
+    def _complain(self, entry: Entry, message: str, *, hint: str = PERMISSION_HINT) -> None:
         """Report once what cannot be done; the next sweep tries again."""
         if (entry.id, message) in self._complaints:
             return
@@ -198,7 +356,7 @@ class Disposer:
                 failure=Failure(
                     error="DisposalFailed",
                     message=message,
-                    hint="the bridge needs write permission to both folders",
+                    hint=hint,
                     facts={"path": str(entry.path)},
                 )
             )
@@ -219,17 +377,22 @@ class EmptiedFolders:
 
     def __init__(self, journal: Journal, *, watched: Path) -> None:
         self._watched = watched
-        self._folders: set[Path] = set()
-        for entry in journal.recordings(states={State.DISPOSED}):
-            self.note(entry)
+        self._folders = {
+            folder
+            for folder in journal.folders_of_disposed_splits()
+            if folder.is_relative_to(watched)
+        }
 
     def note(self, entry: Entry) -> None:
         """Take note that a recording was disposed of."""
         if entry.split_of and entry.path.is_relative_to(self._watched):
             self._folders.add(entry.path.parent)
 
-    def sweep(self, settings: DisposalSettings) -> None:
-        """Clear the folders that are done; what cannot be cleared is tried again."""
+    def clear(self, settings: DisposalSettings) -> None:
+        """Clear the folders that are done; what cannot be cleared is tried again.
+
+        Lists folders and reads what a recorder wrote, so it is used from the disposer's thread.
+        """
         archive = settings.archive_folder if settings.mode == "move" else None
         for folder in tuple(self._folders):
             try:

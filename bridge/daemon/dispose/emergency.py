@@ -2,18 +2,22 @@
 
 Only where `disposal.emergency` says so, only below its own watermark, and only as much as it
 takes, so that the recorder does not stop. What arrived goes first, then what arrived in part, then
-the oldest of what did not. A recording that is still written, that a worker
-reads or that was left alone by choice stays. Used from the loop's thread only.
+the oldest of what did not. A recording that is still written, that a worker reads or that was left
+alone by choice stays. Deleting happens in a thread of its own, so that it never waits for a slow
+copy; the rest is used from the loop's thread only.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
-from bridge.daemon.dispose.disposal import delete
-from bridge.daemon.dispose.retention import Source, making_room
+from bridge.daemon.dispose.background import Background
+from bridge.daemon.dispose.disposal import Source
+from bridge.daemon.dispose.remover import Batch, Ending, Outcome, Remover, Task
+from bridge.daemon.dispose.retention import Room
 from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.states import State, allowed
+from bridge.daemon.journal.states import IN_WORK, State, allowed
 from bridge.daemon.watch.tracker import Tracker
 from bridge.daemon.watch.watched_folder import WatchedFolder
 
@@ -22,9 +26,16 @@ MODE = "emergency"
 ORDER = (
     frozenset({State.FINALISED}),
     frozenset({State.PARTIAL, State.EMPTY}),
-    frozenset({State.READY, State.WAITING, State.REJECTED, State.QUARANTINED}),
+    frozenset({State.READY, State.WAITING, State.REJECTED, State.QUARANTINED, State.LOST}),
 )
-DELETED_PER_SWEEP_MAX = 50
+DELETED_PER_BATCH_MAX = 50
+
+
+class Complain(Protocol):
+    """Reports once what cannot be done."""
+
+    def __call__(self, entry: Entry, message: str) -> None:
+        """Report it."""
 
 
 class Emergency:
@@ -35,8 +46,10 @@ class Emergency:
         tracker: Knows whether a recording still looks as it did.
         watched: The watched folder, with the settings in force in it.
         free_bytes: Measures the free space of its disk.
-        observer: Told of every deletion.
-        complain: Told of what cannot be deleted.
+        room: Whether deleting makes room on it.
+        observer: Hears of every deletion.
+        complain: Reports what cannot be deleted.
+        wake: Wakes the loop; called from the thread.
     """
 
     def __init__(
@@ -46,32 +59,71 @@ class Emergency:
         tracker: Tracker,
         watched: WatchedFolder,
         free_bytes: Callable[[], int],
+        room: Room,
         observer: DaemonObserver,
-        complain: Callable[[Entry, str], None],
+        complain: Complain,
+        wake: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._tracker = tracker
         self._watched = watched
         self._free_bytes = free_bytes
+        self._room = room
         self._observer = observer
         self._complain = complain
+        self._hand: Background[Outcome] = Background("emergency", wake=wake)
+        self._remover = Remover(self._hand, prove=lambda _contents: {}, free_bytes=free_bytes)
+        self._outcomes: list[Outcome] = []
+        self._began_bytes = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being deleted."""
+        return bool(self._outcomes or self._hand.busy)
 
     def sweep(self) -> None:
-        """Delete as much as it takes, if there is an emergency."""
+        """Have as much deleted as it takes, if there is an emergency."""
         settings = self._watched.settings.disposal
-        if not settings.emergency:
+        if not settings.emergency or self._hand.busy:
             return
         free_bytes, target_bytes = self._free_bytes(), settings.emergency_free_min_bytes
-        if free_bytes >= target_bytes:
+        if free_bytes >= target_bytes or not self._room.may_delete(free_bytes=free_bytes):
             return
-        by_id = {entry.id: entry for entry in self._candidates()}
-        sources = [
-            Source(entry_id=entry.id, sent_ns=entry.changed_ns, size_bytes=entry.size_bytes)
-            for entry in by_id.values()
-        ]
-        gone = making_room(sources, free_bytes=free_bytes, target_bytes=target_bytes)
-        for entry_id in gone[:DELETED_PER_SWEEP_MAX]:
-            self._delete(by_id[entry_id], free_bytes)
+        self._began_bytes = free_bytes
+        tasks = tuple(self._task(entry) for entry in self._candidates()[:DELETED_PER_BATCH_MAX])
+        batch = Batch(tasks=tasks, mode=MODE, target_bytes=target_bytes)
+        self._tracker.hold(self, [task.source.recording.path for task in tasks])
+        self._hand.submit(lambda: self._remover.carry_out(batch))
+
+    def settle(self) -> None:
+        """Bring what came of it into the journal.
+
+        Raises:
+            JournalError: The journal cannot be written now; call again.
+        """
+        was_busy = self._hand.busy
+        self._outcomes += self._hand.outcomes()
+        while self._outcomes:
+            outcome = self._outcomes[0]
+            entry = self._journal.get(outcome.task.entry_id)
+            if entry is not None:
+                self._take_in(entry, outcome)
+            self._outcomes.pop(0)
+        if was_busy and not self._hand.busy:
+            self._tracker.hold(self, ())
+
+    def close(self) -> None:
+        """End the thread."""
+        self._hand.close()
+        self.settle()
+
+    def _task(self, entry: Entry) -> Task:
+        found = self._tracker.found(entry)
+        assert found is not None, "only what was found is a candidate"
+        source = Source(
+            recording=found.recording, watched=self._watched.folder, signature=found.signature
+        )
+        return Task(entry_id=entry.id, source=source, size_bytes=found.size_bytes)
 
     def _candidates(self) -> list[Entry]:
         """List what may go, in the order in which it goes."""
@@ -85,24 +137,41 @@ class Emergency:
         ]
         return sorted(entries, key=lambda one: (rank[one.state], one.modified_ns, one.id))
 
-    def _delete(self, entry: Entry, free_bytes: int) -> None:
-        found = self._tracker.found(entry)
-        assert found is not None, "only what was found is a candidate"
-        try:
-            delete(found.recording)
-        except OSError as error:
-            self._complain(entry, f"cannot delete {entry.path}: {error.strerror}")
-            return
+    def _take_in(self, entry: Entry, outcome: Outcome) -> None:
+        match outcome.ending:
+            case Ending.GONE:
+                self._gone(entry, outcome)
+            case Ending.ROOMLESS if outcome.free_bytes:
+                self._room.failed(
+                    free_bytes=outcome.free_bytes, expected_bytes=outcome.task.size_bytes
+                )
+                self._complain(
+                    entry,
+                    f"deleting {entry.path} made no room: {outcome.reason}; "
+                    "nothing more is deleted for room",
+                )
+            case Ending.ROOMLESS:
+                self._complain(entry, f"{entry.path} stays: {outcome.reason}")
+            case Ending.FAILED:
+                self._complain(entry, f"cannot delete {entry.path}: {outcome.reason}")
+            case _:
+                pass
+
+    def _gone(self, entry: Entry, outcome: Outcome) -> None:
         arrived = entry.state is State.FINALISED
+        free_bytes = self._began_bytes
         reason = f"deleted in an emergency: {free_bytes} bytes were free; it was {entry.state}"
         after = State.DISPOSED if arrived else State.VANISHED
-        if allowed(entry.state, after):
+        if entry.state not in IN_WORK and allowed(entry.state, after):
             entry = self._journal.move(entry.id, after, reason)
         else:
             self._journal.note(entry.id, reason=f"{entry.reason}; {reason}")
             entry = self._journal.get(entry.id) or entry
+        size_bytes = outcome.task.size_bytes
         self._observer.hear(
-            Disposed(entry=entry, mode=MODE, target=None, size_bytes=found.size_bytes)
+            Disposed(
+                entry=entry, mode=MODE, target=None, size_bytes=size_bytes, proof=outcome.proof
+            )
         )
         if not arrived:
             self._observer.hear(

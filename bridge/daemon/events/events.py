@@ -21,6 +21,7 @@ class Progress:
 
     Attributes:
         recorded_bytes: More bytes of the files read.
+        read: More messages read, by topic; their batches may still wait.
         messages: More rows handed to the platform, by topic.
         arrow_bytes: More bytes handed to the platform before body compression, by topic.
         batches: More batches handed to the platform, by topic.
@@ -28,6 +29,7 @@ class Progress:
     """
 
     recorded_bytes: int = 0
+    read: Mapping[str, int] = field(default_factory=dict)
     messages: Mapping[str, int] = field(default_factory=dict)
     arrow_bytes: Mapping[str, int] = field(default_factory=dict)
     batches: Mapping[str, int] = field(default_factory=dict)
@@ -105,13 +107,26 @@ class Disposed:
         entry: The recording; its path is where the source was.
         mode: `move`, `delete`, or `emergency` for a deletion that asks no platform.
         target: Where it is now, for `move`; else None.
-        size_bytes: How much room that made.
+        size_bytes: The size of its files.
+        proof: What let it go: `asked` of the platform right before, `remembered` from when it was
+            sent, or `none`, for an emergency.
     """
 
     entry: Entry
     mode: str
     target: Path | None
     size_bytes: int
+    proof: str = "asked"
+
+    @property
+    def unasked(self) -> str:
+        """Say that remembered proof was used, as a sentence; empty where the platform was asked."""
+        if self.proof != "remembered":
+            return ""
+        return (
+            f"{self.entry.path} went by remembered proof: the platform did not answer, and room "
+            "was needed"
+        )
 
 
 # -- ingests -------------------------------------------------------------------------------------

@@ -36,8 +36,9 @@ class GateStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicProgress:
-    """What a running ingest has sent of one topic so far."""
+    """What a running ingest has read and sent of one topic so far."""
 
+    read: int = 0
     messages: int = 0
     arrow_bytes: int = 0
     batches: int = 0

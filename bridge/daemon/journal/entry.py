@@ -163,6 +163,7 @@ class RequestKind(StrEnum):
 
     RETRY = "retry"
     RESEND = "resend"
+    DOUBT = "doubt"
     FORGET = "forget"
 
 

@@ -1,4 +1,4 @@
-"""What people ask for: trying a recording again, sending it again, forgetting one.
+"""What people ask for: trying a recording again, sending it again, doubting or forgetting one.
 
 A running daemon finds requests in the journal and answers them there; where none runs, the asking
 process takes the journal and acts directly.
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bridge.daemon.journal.entry import Entry, Request, RequestKind
 from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.states import AT_REST, IN_WORK, State
+from bridge.daemon.journal.states import AT_REST, IN_WORK, State, allowed
 from bridge.errors import UsageError
 
 
@@ -23,6 +23,9 @@ def carry_out(journal: Journal, request: Request) -> Entry | None:
         journal.answer(request.id, "the journal knows no such recording")
         return None
     with journal.transaction():
+        if request.kind is RequestKind.DOUBT:
+            journal.answer(request.id, _doubt(journal, entry))
+            return None
         if request.kind is not RequestKind.FORGET:
             resend = request.kind is RequestKind.RESEND
             journal.answer(request.id, _retry(journal, entry, resend=resend))
@@ -33,6 +36,14 @@ def carry_out(journal: Journal, request: Request) -> Entry | None:
         journal.forget(entry.id)
         journal.answer(request.id, "forgotten; if it is still in the folder it starts afresh")
     return entry
+
+
+def _doubt(journal: Journal, entry: Entry) -> str:
+    if not allowed(entry.state, State.LOST):
+        return f"it is {entry.state}"
+    reason = "`verify` found that the platform does not hold it whole; its source stays"
+    journal.move(entry.id, State.LOST, reason)
+    return "marked as lost: its source stays; `retry --resend` sends it again"
 
 
 def _retry(journal: Journal, entry: Entry, *, resend: bool) -> str:
@@ -94,6 +105,11 @@ def retry(folder: Path, entry_ids: list[int]) -> list[Request]:
 def resend(folder: Path, entry_ids: list[int]) -> list[Request]:
     """Ask for recordings to be compared with the platform, and sent again where it differs."""
     return ask(folder, RequestKind.RESEND, entry_ids)
+
+
+def doubt(folder: Path, entry_ids: list[int]) -> list[Request]:
+    """Have recordings marked that the platform was found not to hold whole; see `ask`."""
+    return ask(folder, RequestKind.DOUBT, entry_ids)
 
 
 def forget(folder: Path, entry_ids: list[int]) -> list[Request]:

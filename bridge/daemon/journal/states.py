@@ -25,6 +25,7 @@ class State(StrEnum):
     VANISHED = "vanished"
     IGNORED = "ignored"
     SUPERSEDED = "superseded"
+    LOST = "lost"
 
 
 MEANING: dict[State, str] = {
@@ -43,6 +44,7 @@ MEANING: dict[State, str] = {
     State.VANISHED: "disappeared before it was on the platform",
     State.IGNORED: "left alone by choice",
     State.SUPERSEDED: "was on the platform until newer content took its place",
+    State.LOST: "was on the platform, which does not hold it whole any more; needs attention",
 }
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -68,18 +70,19 @@ TRANSITIONS: dict[State, frozenset[State]] = {
             State.EMPTY, State.QUARANTINED, State.REJECTED, State.VANISHED,
         }
     ),
-    State.FINALISED: frozenset({State.DISPOSED, State.READY, State.SUPERSEDED}),
-    State.DISPOSED: frozenset({State.READY, State.FINALISED, State.SUPERSEDED}),
+    State.FINALISED: frozenset({State.DISPOSED, State.READY, State.SUPERSEDED, State.LOST}),
+    State.DISPOSED: frozenset({State.READY, State.FINALISED, State.SUPERSEDED, State.LOST}),
     State.WAITING: frozenset(
         {State.READY, State.SENDING, State.QUARANTINED, State.VANISHED, State.IGNORED}
     ),
-    State.PARTIAL: frozenset({State.READY, State.SUPERSEDED}),
+    State.PARTIAL: frozenset({State.READY, State.SUPERSEDED, State.LOST}),
     State.EMPTY: frozenset({State.READY}),
     State.QUARANTINED: frozenset({State.READY}),
     State.REJECTED: frozenset({State.READY, State.VANISHED}),
     State.VANISHED: frozenset({State.READY}),
     State.IGNORED: frozenset({State.READY}),
     State.SUPERSEDED: frozenset({State.READY}),
+    State.LOST: frozenset({State.READY}),
 }  # fmt: skip
 
 # A recording in one of these is being worked on; after a restart it starts over from `ready`.

@@ -26,6 +26,8 @@ COLUMNS = (
 
 # A recording that was broken off more often than this lets all others go first.
 INTERRUPTIONS_MAX = 2
+# After every time that SQLite can hold.
+NEVER_NS = 2**63 - 1
 
 
 class JournalView:
@@ -60,6 +62,46 @@ class JournalView:
             -1 if limit is None else limit,
             offset,
         )
+
+    def browse(
+        self,
+        *,
+        states: Collection[State] | None = None,
+        text: str = "",
+        queue_at_ns: int | None = None,
+        limit: int,
+        offset: int = 0,
+    ) -> tuple[list[Entry], int]:
+        """List one page of recordings, and how many there are on all pages.
+
+        Args:
+            states: Only those in one of these states.
+            text: Only those with this in their name, path or sequence, whatever the case.
+            queue_at_ns: Order them as they will go from this moment (Unix nanoseconds): what may
+                be sent now, what is due later, what is not complete; else the last changed first.
+            limit: At most so many.
+            offset: Leave out so many at the start.
+        """
+        where, values = _state_filter(states)
+        if text:
+            where += " AND " if where else "WHERE "
+            where += (
+                "(instr(lower(name), lower(?)) OR instr(lower(CAST(path AS TEXT)), lower(?))"
+                " OR instr(lower(sequence), lower(?)))"
+            )
+            values += [text] * 3
+        order, moments = "changed_ns DESC, id DESC", []
+        if queue_at_ns is not None:
+            order = (
+                "state NOT IN ('ready', 'waiting'), max(due_ns, ?), "
+                f"interruptions > {INTERRUPTIONS_MAX}, priority, modified_ns, id"
+            )
+            moments = [queue_at_ns]
+        found = self._many(
+            f"{where} ORDER BY {order} LIMIT ? OFFSET ?", *values, *moments, limit, offset
+        )
+        (total,) = self._all(f"SELECT COUNT(*) FROM entries {where}", *values)[0]  # noqa: S608 - our own text
+        return found, int(total)
 
     def arrived_in(self, folder: Path, *, levels: Collection[str]) -> list[tuple[int, int, int]]:
         """List what is finalised and was seen in a folder: id, since when, size in bytes.
@@ -98,21 +140,32 @@ class JournalView:
         )
         return [entry_id for (entry_id,) in rows]
 
-    def queue(self, state: State, *, limit: int, offset: int = 0) -> list[Entry]:
+    def queue(
+        self, state: State, *, limit: int, offset: int = 0, due_ns: int | None = None
+    ) -> list[Entry]:
         """List what waits for a worker: the often interrupted last, else by priority and age.
 
         Args:
             state: `ready` or `waiting`.
             limit: At most so many.
             offset: Leave out so many at the start.
+            due_ns: Only what is due at this time of day; None for all.
         """
         return self._many(
-            f"WHERE state = ? ORDER BY interruptions > {INTERRUPTIONS_MAX},"
+            f"WHERE state = ? AND due_ns <= ? ORDER BY interruptions > {INTERRUPTIONS_MAX},"
             " priority, modified_ns, id LIMIT ? OFFSET ?",
             state,
+            NEVER_NS if due_ns is None else due_ns,
             limit,
             offset,
         )
+
+    def folders_of_disposed_splits(self) -> set[Path]:
+        """List the folders that splits were taken out of, without reading any recording."""
+        rows = self._all(
+            "SELECT path FROM entries WHERE split_of != '' AND state = ?", State.DISPOSED
+        )
+        return {Path(os.fsdecode(path)).parent for (path,) in rows}
 
     def find(self, path: Path) -> Entry | None:
         """Give the recording last seen at a path, the newest if several were there."""

@@ -28,21 +28,24 @@ from bridge.daemon.events.events import (
 )
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, WatchStatus
 from bridge.daemon.journal.entry import Entry, Failure
-from bridge.daemon.journal.states import State
+from bridge.daemon.journal.states import QUEUED, State
 from bridge.errors import Trouble
 from bridge.ingest import IngestReport, Removal, Replacement
 
 log = logging.getLogger(__name__)
 
 OFFLINE_REMINDER_S = 60.0
+# Trouble with the platform as a whole, for which recordings wait in the queue.
+GATE_TROUBLES = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
 
-# How loud the arrival in a state is; those left out are steps on the way, told at debug level.
+# How loud the arrival in a state is; those left out are steps on the way, at debug level.
 LOUDNESS = {
     State.READY: logging.INFO,
     State.PARTIAL: logging.WARNING,
-    State.EMPTY: logging.WARNING,
+    State.EMPTY: logging.INFO,
     State.QUARANTINED: logging.ERROR,
     State.REJECTED: logging.ERROR,
+    State.LOST: logging.ERROR,
     State.VANISHED: logging.WARNING,
     State.IGNORED: logging.INFO,
     State.SUPERSEDED: logging.INFO,
@@ -93,10 +96,10 @@ class EventLog:
         """Remind once a minute that the platform is away."""
         closed = status.gate.gate is not Gate.OPEN
         if closed and self._monotonic() - self._reminded_s >= OFFLINE_REMINDER_S:
-            self._tell_gate(status.gate, "still")
+            self._log_gate(status.gate, "still")
 
     def _scanned(self, watch: WatchStatus) -> None:
-        """Tell a problem with the folder when it comes and when it goes."""
+        """Log a problem with the folder when it comes and when it goes."""
         if watch.problem == self._watch_problem:
             return
         self._watch_problem = watch.problem
@@ -107,16 +110,16 @@ class EventLog:
             log.info("watching the folder works again", extra=facts)
 
     def _gate_changed(self, gate: GateStatus) -> None:
-        """Tell that the way to the platform closed or opened."""
+        """Log that the way to the platform closed or opened."""
         if gate.gate is self._gate:
             return
         self._gate = gate.gate
         if gate.gate is Gate.OPEN:
             log.info("the platform is back")
         else:
-            self._tell_gate(gate, "now")
+            self._log_gate(gate, "now")
 
-    def _tell_gate(self, gate: GateStatus, when: str) -> None:
+    def _log_gate(self, gate: GateStatus, when: str) -> None:
         self._reminded_s = self._monotonic()
         level = logging.ERROR if gate.gate is Gate.REFUSED else logging.WARNING
         log.log(level, "%s %s: %s", when, gate.gate, gate.reason, extra={"hint": gate.hint})
@@ -164,13 +167,18 @@ def _log_report(entry: Entry, report: IngestReport) -> None:
     }
     lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
     if report.replaced is not None:
-        _tell_replaced(report.replaced, facts)
+        _log_replaced(report.replaced, facts)
     if report.complete:
         log.info("on the platform", extra=facts)
         return
     log.error(
         "on the platform in part",
-        extra=facts | {"left_out_messages": report.messages_skipped, "lost_bytes": lost_bytes},
+        extra=facts
+        | {
+            "left_out_messages": report.messages_skipped,
+            "lost_bytes": lost_bytes,
+            "why": "; ".join(report.shortfalls),
+        },
     )
     for topic in report.topics:
         if topic.messages_unwillingly_skipped or topic.outcome == "skipped":
@@ -183,13 +191,19 @@ def _log_report(entry: Entry, report: IngestReport) -> None:
 
 def _log_failure(event: IngestFailed) -> None:
     entry, failure = event.entry, event.failure
-    if failure.trouble is Trouble.OFFLINE:
+    if failure.trouble in GATE_TROUBLES and entry.state in QUEUED:
         # The gate is logged; each recording repeating it would only be noise.
         log.debug("broken off: %s", failure.message, extra=_facts(entry))
         return
-    final = event.retry_in_s is None
-    again = "no further attempt" if final else f"again in {event.retry_in_s:.0f} s"
-    level = logging.ERROR if final else logging.WARNING
+    if entry.state is State.EMPTY:
+        # Nothing went wrong; the line about its state says so.
+        return
+    if event.retry_in_s is not None:
+        again, level = f"again in {event.retry_in_s:.0f} s", logging.WARNING
+    elif entry.state in QUEUED:
+        again, level = "to be tried again", logging.WARNING
+    else:
+        again, level = "not tried again", logging.ERROR
     log.log(level, "failed, %s: %s", again, failure.message, extra=_facts(entry, failure))
 
 
@@ -197,16 +211,18 @@ def _log_disposal(event: Disposed) -> None:
     facts = _facts(event.entry) | {"size_bytes": event.size_bytes, "target": event.target}
     if event.mode == EMERGENCY:
         log.error("source deleted to make room: %s", event.entry.reason, extra=facts)
+    elif event.unasked:
+        log.warning("%s", event.unasked, extra=facts | {"mode": event.mode})
     else:
         log.info("source disposed of: %s", event.mode, extra=facts)
 
 
-def _tell_replaced(replaced: Replacement, facts: dict[str, Any]) -> None:
-    told = facts | {"older": replaced.sequence}
+def _log_replaced(replaced: Replacement, facts: dict[str, Any]) -> None:
+    with_older = facts | {"older": replaced.sequence}
     if replaced.removal is Removal.KEPT:
-        log.warning("the older sequence stays beside it: %s", replaced.reason, extra=told)
+        log.warning("the older sequence stays beside it: %s", replaced.reason, extra=with_older)
     else:
-        log.info("it has taken the place of an older sequence", extra=told)
+        log.info("it has taken the place of an older sequence", extra=with_older)
 
 
 def _facts(entry: Entry, failure: Failure | None = None) -> dict[str, Any]:

@@ -3,22 +3,23 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
-from bridge.daemon.journal.states import IN_WORK, ON_PLATFORM, QUEUED, State
+from bridge.daemon.journal.states import IN_WORK, ON_PLATFORM, QUEUED
 from bridge.daemon.journal.view import printable
-from bridge.daemon.observe.live_state import Board
-from bridge.units import MEBIBYTE
+from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board
+from bridge.units import MEBIBYTE, SECOND_NS
 
 # The loop makes a turn at least once a second; one that has not for so long is stuck.
 STUCK_AFTER_S = 30.0
 DISK_FREE_MIN_BYTES = 256 * MEBIBYTE
+# What people read is in powers of 1000 everywhere.
+MEGABYTE = 1_000_000
 
-# What stays as it is until somebody does something.
-NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED)
 # Failed checks that stop everything, in the order in which they are blamed, by start of their name.
 BLAME = (
     ("loop", "The bridge is stuck"),
@@ -188,11 +189,11 @@ def _disk_check(disk: Disk, minimum_bytes: int) -> Check:
             name=f"missing_{disk.role}", ok=False, detail=detail, hint="does the folder exist?"
         )
     ok = disk.free_bytes >= minimum_bytes
-    short = "" if ok else f", less than {minimum_bytes // MEBIBYTE} MiB"
+    short = "" if ok else f", less than {minimum_bytes // MEGABYTE:,} MB"
     return Check(
         name=f"disk_{disk.role}",
         ok=ok,
-        detail=f"{disk.free_bytes // MEBIBYTE} MiB free for {disk.folder}{short}",
+        detail=f"{disk.free_bytes // MEGABYTE:,} MB free for {disk.folder}{short}",
         hint="" if ok else "make room on that disk",
     )
 
@@ -226,16 +227,36 @@ def verdict(board: Board, checks: Sequence[Check]) -> Verdict:
             detail=f"{_count(len(status.workers), 'recording')} in work may still finish.",
         )
     waiting = sum(status.counts.get(state, 0) for state in QUEUED | IN_WORK)
-    return _without_platform(failed, status, waiting) if failed else _content(status, waiting)
+    return (
+        _without_platform(failed, status, waiting, board.now_ns)
+        if failed
+        else _content(status, waiting)
+    )
 
 
-def _without_platform(failed: list[Check], status: DaemonStatus, waiting: int) -> Verdict:
+def since_and_next(gate: GateStatus, now_ns: int) -> str:
+    """Say since when the way to the platform is closed, and when it is tried again."""
+    since = ""
+    if gate.since_ns:
+        at, now = (
+            datetime.fromtimestamp(stamp / SECOND_NS).astimezone()
+            for stamp in (gate.since_ns, now_ns)
+        )
+        since = f" since {at:%H:%M}" if at.date() == now.date() else f" since {at:%Y-%m-%d %H:%M}"
+    return f"{since}, next try in {gate.next_probe_s:.0f} s"
+
+
+def _without_platform(
+    failed: list[Check], status: DaemonStatus, waiting: int, now_ns: int
+) -> Verdict:
     offline = status.gate.gate is Gate.OFFLINE
     promise = f"Nothing is lost: {_count(waiting, 'recording')} will be sent when it is back."
     return Verdict(
         level=Level.ATTENTION if offline else Level.WAITING,
         headline="Offline" if offline else "Connecting",
-        detail=_sentence(failed[0].detail) + (f" {promise}" if waiting else ""),
+        detail=_sentence(failed[0].detail)
+        + (f" Away{since_and_next(status.gate, now_ns)}." if offline else "")
+        + (f" {promise}" if waiting else ""),
         hint=failed[0].hint,
     )
 

@@ -4,13 +4,17 @@ A slow or hostile caller can neither change anything nor hold up the daemon: con
 number and their patience have bounds.
 """
 
+import gzip
 import ipaddress
 import logging
 import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -33,15 +37,23 @@ from bridge.errors import BridgeError, ConfigError
 
 log = logging.getLogger(__name__)
 
-# A caller that sends or takes nothing for so long is cut off.
-PATIENCE_S = 10.0
-# Beyond so many at once, connections are closed unanswered.
+# A request must have arrived after this long, and its answer be taken after that, however busily
+# the caller sends and takes a byte now and then.
+REQUEST_S = 5.0
+ANSWER_S = 20.0
+# Beyond so many at once, one that has not asked within this time makes room; where there is none,
+# more connections are closed unanswered.
 CONNECTIONS_MAX = 32
+HASTE_S = 1.0
+# Answers from this size on are compressed for callers that take it.
+COMPRESS_BYTES_MIN = 1024
+# So much of a body that nobody wants is read, so that the caller gets to read the answer.
+UNWANTED_BYTES_MAX = 64 * 1024
 
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -108,6 +120,11 @@ class HttpServer:
         host = str(self._server.server_address[0])
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open at this moment."""
+        return self._server.connections
+
     def start(self) -> None:
         """Serve from a thread of its own until `close`."""
         self._thread = threading.Thread(
@@ -136,6 +153,14 @@ class HttpServer:
         self.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    """Until when a connection may go on, and whether its request has arrived."""
+
+    at_s: float
+    asked: bool = False
+
+
 class _Server(socketserver.ThreadingTCPServer):
     """Threads for connections, so many at once and no more."""
 
@@ -147,6 +172,8 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, host: str, port: int, answer: Callable[[str], Response]) -> None:
         self.answer = answer
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._guard = threading.Lock()
+        self._open: dict[Any, _Deadline] = {}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
         bound = ipaddress.ip_address(str(self.server_address[0]))
@@ -155,18 +182,62 @@ class _Server(socketserver.ThreadingTCPServer):
         self.names = {"localhost", host.lower()} if bound.is_loopback else None
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Take the connection if there is a slot, else close it."""
-        if self._slots.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        """Take the connection if there is a slot or one can be made free, else close it."""
+        free = self._slots.acquire(blocking=False)
+        if not free and self._make_room():
+            free = self._slots.acquire(timeout=HASTE_S)
+        if not free:
             self.shutdown_request(request)
+            return
+        with self._guard:
+            self._open[request] = _Deadline(time.monotonic() + REQUEST_S)
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve the connection, then give the slot back."""
         try:
             super().process_request_thread(request, client_address)
         finally:
+            with self._guard:
+                self._open.pop(request, None)
             self._slots.release()
+
+    @property
+    def connections(self) -> int:
+        """How many connections have a deadline."""
+        with self._guard:
+            return len(self._open)
+
+    def asked(self, request: Any) -> None:
+        """Note that a request has arrived; from now on its answer has to be taken."""
+        with self._guard:
+            self._open[request] = _Deadline(time.monotonic() + ANSWER_S, asked=True)
+
+    def service_actions(self) -> None:
+        """Cut off what is over its time; called between two looks for connections."""
+        now_s = time.monotonic()
+        with self._guard:
+            late = [request for request, until in self._open.items() if until.at_s <= now_s]
+            self._cut(late)
+
+    def _make_room(self) -> bool:
+        """Cut off the connection that has kept us waiting for its request the longest."""
+        slow_s = time.monotonic() + REQUEST_S - HASTE_S
+        with self._guard:
+            slow = [
+                request
+                for request, until in self._open.items()
+                if not until.asked and until.at_s <= slow_s
+            ]
+            self._cut(slow[:1])
+        return bool(slow)
+
+    def _cut(self, requests: list[Any]) -> None:
+        """End connections; the thread that waits on one gets an end of file. Under the guard."""
+        for request in requests:
+            self._open.pop(request, None)
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say so at debug level: callers that hang up are no event."""
@@ -177,7 +248,8 @@ class _Server(socketserver.ThreadingTCPServer):
 class _Handler(BaseHTTPRequestHandler):
     """One request; the connection is closed after it."""
 
-    timeout = PATIENCE_S
+    # The server's deadlines come first; this one is for what slips through them.
+    timeout = ANSWER_S
     server: _Server
 
     def do_GET(self) -> None:
@@ -187,6 +259,32 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         """Answer without a body."""
         self._respond(self._answer(), body=False)
+
+    def parse_request(self) -> bool:
+        """Read the head of the request, which ends the time it has to arrive in."""
+        understood = super().parse_request()
+        self.server.asked(self.connection)
+        return understood
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what the library refuses as everything else is answered: in JSON."""
+        del explain
+        # The library answers before it knows the version where the first line is no request.
+        if self.request_version == "HTTP/0.9":
+            self.request_version = "HTTP/1.0"
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._swallow()
+            refused = error_response(HTTPStatus(code), "this port only reads: GET and HEAD")
+            self._respond(replace(refused, allow="GET, HEAD"), body=True)
+            return
+        status = HTTPStatus(code)
+        self._respond(error_response(status, message or status.phrase), body=True)
+
+    def _swallow(self) -> None:
+        """Read a body that nobody asked for; one that is left unread resets the connection."""
+        length = self.headers.get("Content-Length", "")
+        if length.isascii() and length.isdecimal() and len(length) < len(str(UNWANTED_BYTES_MAX)):
+            self.rfile.read(int(length))
 
     def version_string(self) -> str:
         """Tell callers what this is, not which Python runs it."""
@@ -219,14 +317,35 @@ class _Handler(BaseHTTPRequestHandler):
         return host.lower() in self.server.names or _is_address(host)
 
     def _respond(self, response: Response, *, body: bool) -> None:
+        content = response.body
+        packed = len(content) >= COMPRESS_BYTES_MIN and not response.kind.startswith("image/")
+        accepted = getattr(self, "headers", None) and self.headers.get("Accept-Encoding", "")
+        gzipped = packed and takes_gzip(accepted or "")
+        if gzipped:
+            content = gzip.compress(content, compresslevel=1, mtime=0)
         self.send_response(response.code)
         self.send_header("Content-Type", response.kind)
-        self.send_header("Content-Length", str(len(response.body)))
+        self.send_header("Content-Length", str(len(content)))
+        if packed:
+            self.send_header("Vary", "Accept-Encoding")
+        if gzipped:
+            self.send_header("Content-Encoding", "gzip")
+        if response.allow:
+            self.send_header("Allow", response.allow)
         for name, value in HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self.wfile.write(response.body)
+            self.wfile.write(content)
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Tell from the header `Accept-Encoding` whether a caller takes gzip."""
+    for part in accepted.lower().split(","):
+        name, _, quality = part.partition(";")
+        if name.strip() in {"gzip", "*"}:
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
 
 
 def _is_address(host: str) -> bool:

@@ -237,6 +237,10 @@ class Instruments:
             "disposed_bytes_total", "Size of the sources moved or deleted.",
             "mode", ("move", "delete", "emergency"),
         )  # fmt: skip
+        self.disposals_unasked = self._counter(
+            "disposals_by_remembered_proof_total",
+            "Sources that went while the platform did not answer, because room was needed.",
+        )
         self.disk_free = self._gauge(
             "disk_free_bytes", "Room left for us on the disk of a folder.", "folder"
         )
@@ -262,6 +266,9 @@ class Instruments:
         self.last_scan = self._gauge("last_scan_time_seconds", "When the last scan ended.")
         self.last_tick = self._gauge("last_tick_time_seconds", "When the loop last made a turn.")
         self.start = self._gauge("start_time_seconds", "When the daemon started.")
+        self.first_start = self._gauge(
+            "first_start_time_seconds", "When a daemon first started on this state folder."
+        )
         self.build_info = self._gauge(
             "build_info", "Always 1; the labels are versions.", "version", "python", "pyarrow"
         )

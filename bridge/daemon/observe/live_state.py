@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bridge.daemon.events.events import (
+    Disposed,
     Event,
     IngestFailed,
     IngestFinished,
@@ -27,6 +28,7 @@ from bridge.daemon.events.events import (
 )
 from bridge.daemon.events.status import DaemonStatus
 from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.states import State
 from bridge.ingest import TopicReport
 
 # Throughput is kept in slots of this length, so many of them.
@@ -37,6 +39,9 @@ RATE_MEAN_SLOTS = 2
 TROUBLES_MAX = 20
 # A recording with more topics than this shows only the first ones while it is in work.
 PLANNED_TOPICS_MAX = 500
+
+# What stays as it is until somebody does something.
+NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED, State.LOST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +82,9 @@ class TroubleNote:
         failure: What it was.
         recording: Name of the recording concerned; empty where there is none.
         entry_id: Its number in the journal, or None.
-        retry_in_s: When the attempt is made again; None when it is not, or was none.
+        retry_in_s: When the attempt is made again; None when it is not, when the gate decides, or
+            where it was no attempt.
+        final: Whether the recording stays as it is until somebody acts.
         repeats: How often the same happened in a row before.
     """
 
@@ -86,6 +93,7 @@ class TroubleNote:
     recording: str = ""
     entry_id: int | None = None
     retry_in_s: float | None = None
+    final: bool = False
     repeats: int = 0
 
 
@@ -176,12 +184,19 @@ class LiveState:
                 # The journal has the report.
                 with self._lock:
                     self._planned.pop(entry.id, None)
+            case _:
+                self._hear_of_trouble(event)
+
+    def _hear_of_trouble(self, event: Event) -> None:
+        match event:
             case IngestFailed(entry=entry, failure=failure, retry_in_s=retry_in_s):
                 self._note(failure, entry, retry_in_s)
             case WorkerLost(entry=lost, failure=failure):
                 self._note(failure, lost)
             case Troubled(failure=failure):
                 self._note(failure, None)
+            case Disposed(entry=entry) if event.unasked:
+                self._note(Failure(error="RememberedProof", message=event.unasked), entry)
             case _:
                 pass
 
@@ -217,6 +232,9 @@ class LiveState:
             slot.messages += sum(progress.messages.values())
 
     def _note(self, failure: Failure, entry: Entry | None, retry_in_s: float | None = None) -> None:
+        if entry is not None and entry.state is State.EMPTY:
+            # There was nothing to send, which is no trouble.
+            return
         with self._lock:
             number = entry.id if entry is not None else None
             repeats = 0
@@ -232,6 +250,7 @@ class LiveState:
                     recording=entry.name if entry is not None else "",
                     entry_id=number,
                     retry_in_s=retry_in_s,
+                    final=entry is not None and entry.state in NEEDS_ATTENTION,
                     repeats=repeats,
                 )
             )

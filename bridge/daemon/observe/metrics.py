@@ -7,6 +7,7 @@ error) a bound holds, and the rest is counted as `other`.
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -34,6 +35,7 @@ from bridge.daemon.events.events import (
 )
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.instance import INSTANCE_FILE
 from bridge.daemon.journal.journal import JournalReader
 from bridge.daemon.journal.states import DELIVERED, IN_WORK, ON_PLATFORM, QUEUED, State
 from bridge.daemon.observe.instruments import BUDGET_PERIODS, Instruments
@@ -76,6 +78,7 @@ class Metrics:
             monotonic: Clock that never jumps, in seconds.
         """
         self._journal = journal
+        self._state_folder = (folders or {}).get("state")
         self._wall = wall
         self._monotonic = monotonic
         self._last_tick_s: float | None = None
@@ -123,6 +126,7 @@ class Metrics:
             case Disposed(mode=mode, size_bytes=size_bytes):
                 self._on.disposals.labels(mode).inc()
                 self._on.disposed_bytes.labels(mode).inc(size_bytes)
+                self._on.disposals_unasked.inc(bool(event.unasked))
             case _:
                 self._hear_of_ingest(event)
 
@@ -157,6 +161,7 @@ class Metrics:
         if self._journal is not None:
             self._adopt(self._journal)
         self._on.start.set(status.started_ns / SECOND_NS)
+        self._on.first_start.set(self._first_start_s(status))
         self._on.embedded.set(status.embedded)
         self._on.server_info.labels(status.server, "").set(1)
         self._ticked(status)
@@ -229,12 +234,23 @@ class Metrics:
         """Count the failure by kind, and whether there will be another attempt."""
         failure = event.failure
         self._classes.pop(event.entry.id, None)
+        if event.entry.state is State.EMPTY:
+            # There was nothing to send, which is no failure.
+            return
         self._on.failures.labels(failure.trouble).inc()
         self._count_error(failure)
         if event.retry_in_s is not None:
             self._on.retries.labels(failure.trouble).inc()
         if failure.error == VerificationError.__name__:
             self._on.verification_failures.inc()
+
+    def _first_start_s(self, status: DaemonStatus) -> float:
+        """Give when the state folder's name was made, which is kept for as long as the folder."""
+        folder = self._state_folder
+        with suppress(OSError):
+            if folder is not None:
+                return (folder / INSTANCE_FILE).stat().st_mtime
+        return status.started_ns / SECOND_NS
 
     # -- notifications; called by the poller -----------------------------------------------------
 

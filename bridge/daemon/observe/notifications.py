@@ -6,6 +6,7 @@ platform is away it does not ask at all; after trouble it waits longer each time
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bridge.client import Notified
+from bridge.client import ABANDONED, Notified
 from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import ON_PLATFORM
 from bridge.daemon.observe.metrics import Metrics
@@ -31,6 +32,28 @@ RECORDINGS_MAX = 1000
 SHOWN_MAX = 20
 # Kinds of trouble that concern every call, so that a round ends with the first of them.
 HOPELESS = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
+
+
+# What ingests of this program attach to a sequence that is not whole, by how it starts.
+OWN_NOTES = ("partial: ", f"{ABANDONED}: ")
+OWN_DROPS = re.compile(r"the topic \S+ was dropped: ")
+
+
+def _names(kind: type[BridgeError]) -> set[str]:
+    return {kind.__name__}.union(*(_names(below) for below in kind.__subclasses__()))
+
+
+OWN_ERRORS = frozenset(_names(BridgeError))
+
+
+def is_own_note(message: str) -> bool:
+    """Tell whether a notification is one that this program wrote, about its own ingest.
+
+    Those are no news: the recording's state says the same, and more.
+    """
+    if message.startswith(OWN_NOTES) or OWN_DROPS.match(message):
+        return True
+    return message.partition(": ")[0] in OWN_ERRORS
 
 
 class NotificationClient(AbstractContextManager["NotificationClient"], Protocol):
@@ -184,7 +207,8 @@ class NotificationPoller:
             log.warning("asking for notifications: %s", error, extra=facts)
             return []
         self._metrics.notifications_asked(succeeded=True)
-        fresh = self._store.remember(listed, now_s=self._wall())
+        theirs = [one for one in listed if not is_own_note(one.message)]
+        fresh = self._store.remember(theirs, now_s=self._wall())
         for notice in fresh:
             self._metrics.notification_seen(kind=notice.kind)
             log.warning(

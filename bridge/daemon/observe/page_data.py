@@ -8,22 +8,58 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bridge.daemon.events.status import DaemonStatus, UplinkStatus, WatchStatus, WorkerProgress
+from bridge.daemon.events.status import (
+    DaemonStatus,
+    Gate,
+    UplinkStatus,
+    WatchStatus,
+    WorkerProgress,
+)
 from bridge.daemon.journal.entry import Entry, Failure, Transition
+from bridge.daemon.journal.states import QUEUED, State
 from bridge.daemon.journal.view import printable
-from bridge.daemon.observe.health import Check, Disk, Verdict
+from bridge.daemon.observe.health import Check, Disk, Verdict, since_and_next
 from bridge.daemon.observe.live_state import Board, TroubleNote
 from bridge.units import SECOND_NS
 
+# Found, and not complete yet.
+UNFINISHED = frozenset({State.DISCOVERED, State.SETTLING})
 
-def recording_view(entry: Entry) -> dict[str, Any]:
-    """Show one recording in a list."""
+
+def why_waiting(entry: Entry, board: Board, *, position: int | None = None) -> str:
+    """Say why a recording is not on its way at this moment; empty where it does not wait.
+
+    Args:
+        entry: The recording.
+        board: What the daemon last reported.
+        position: Its place in the queue, from 1, where that is known.
+    """
+    if entry.state in UNFINISHED:
+        return entry.reason
+    status = board.status
+    if entry.state not in QUEUED or status is None:
+        return ""
+    if status.gate.gate is not Gate.OPEN:
+        what = "platform away" if status.gate.gate is Gate.OFFLINE else "the platform refuses us"
+        return what + since_and_next(status.gate, board.now_ns)
+    if entry.due_ns > board.now_ns:
+        left_s = (entry.due_ns - board.now_ns) / SECOND_NS
+        return f"{entry.reason}; next try in {left_s:.0f} s"
+    if status.uplink.held:
+        return status.uplink.reason
+    return f"number {position} in the queue" if position is not None else "in the queue"
+
+
+def recording_view(entry: Entry, *, why: str = "") -> dict[str, Any]:
+    """Show one recording in a list; `why` is why it waits now, beside how it came to its state."""
     return {
         "id": entry.id,
         "name": printable(entry.name),
+        "file": printable(entry.path.name),
         "path": printable(str(entry.path)),
         "state": str(entry.state),
         "reason": entry.reason,
+        "why": printable(why),
         "sequence": entry.sequence,
         "size_bytes": entry.size_bytes,
         "messages_sent": entry.messages_sent,
@@ -114,7 +150,11 @@ def status_view(
         "rates": [asdict(rate) for rate in board.rates],
         "troubles": [_trouble_view(note) for note in board.troubles],
         "recordings": {
-            name: [recording_view(entry) for entry in entries] for name, entries in lists.items()
+            name: [
+                recording_view(entry, why=why_waiting(entry, board, position=number))
+                for number, entry in enumerate(entries, start=1)
+            ]
+            for name, entries in lists.items()
         },
         "notifications": notifications,
     }
@@ -180,7 +220,7 @@ def _worker_view(worker: WorkerProgress, board: Board) -> dict[str, Any]:
     planned = {topic.name: asdict(topic) for topic in board.planned.get(worker.entry_id, ())}
     for name, sent in worker.topics.items():
         planned.setdefault(name, {"name": name}).update(
-            messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes
+            messages_read=sent.read, messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes
         )
     return {
         "worker": worker.worker,
@@ -206,6 +246,7 @@ def _trouble_view(note: TroubleNote) -> dict[str, Any]:
         "recording": printable(note.recording),
         "id": note.entry_id,
         "retry_in_s": note.retry_in_s,
+        "final": note.final,
         "repeats": note.repeats,
     }
 

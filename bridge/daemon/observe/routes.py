@@ -1,20 +1,24 @@
-"""What each path of the HTTP port answers: made from snapshots and journal, changing nothing."""
+"""What each path of the HTTP port answers: snapshots, journal, documents; changes nothing."""
 
+import html
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
-from importlib.resources import files
+from importlib.resources import as_file, files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
+
+from markdown_it import MarkdownIt
 
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import AT_REST, QUEUED, State
 from bridge.daemon.observe.health import (
-    NEEDS_ATTENTION,
     Check,
     Disk,
     loop_check,
@@ -22,15 +26,22 @@ from bridge.daemon.observe.health import (
     readiness_checks,
     verdict,
 )
-from bridge.daemon.observe.live_state import Board, LiveState
+from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board, LiveState
 from bridge.daemon.observe.metrics import Metrics
-from bridge.daemon.observe.page_data import recording_detail_view, recording_view, status_view
+from bridge.daemon.observe.page_data import (
+    recording_detail_view,
+    recording_view,
+    status_view,
+    why_waiting,
+)
 from bridge.errors import JournalError
 from bridge.version import __version__
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 500
 LIST_LENGTH = 20
+TEXT_CHARACTERS_MAX = 200
+ORDERS = ("changed", "queue")
 
 JSON = "application/json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,11 +68,12 @@ class NotificationSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An answer before it is sent."""
+    """An answer before it is sent; `allow` lists the methods that a refused one may be."""
 
     body: bytes
     kind: str = JSON
     code: HTTPStatus = HTTPStatus.OK
+    allow: str = ""
 
 
 Query = Mapping[str, list[str]]
@@ -114,6 +126,8 @@ class Routes:
         folder, _, name = parts.path.rpartition("/")
         if folder == "/api/recordings" and name.isascii() and name.isdecimal():
             return self._api_recording(name)
+        if folder == "/docs" and (found := document(name)) is not None:
+            return Response(body=found[0], kind=found[1])
         return error_response(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def _healthz(self) -> Response:
@@ -139,7 +153,7 @@ class Routes:
         disks = measure_disks(self._folders)
         checks = self._checks(board, disks)
         try:
-            lists = self._journal.ask(_lists)
+            lists = self._journal.ask(partial(part_lists, now_ns=board.now_ns))
         except JournalError as error:
             lists = {name: [] for name in PARTS}
             hint = error.hint
@@ -162,19 +176,33 @@ class Routes:
             limit = _number(query, "limit", PAGE_SIZE, least=1, most=PAGE_SIZE_MAX)
             offset = _number(query, "offset", 0, least=0, most=2**53)
             states = frozenset(State(name) for name in query.get("state", ())) or None
+            order = _one_of(query, "order", ORDERS)
         except ValueError as error:
             return error_response(HTTPStatus.BAD_REQUEST, str(error))
-        found, counts = self._journal.ask(
-            lambda journal: (
-                journal.recordings(states=states, limit=limit, offset=offset),
-                journal.counts(),
+        board = self._status.look()
+        text = query.get("text", [""])[-1][:TEXT_CHARACTERS_MAX]
+        found, total = self._journal.ask(
+            partial(
+                Journal.browse,
+                states=states,
+                text=text,
+                queue_at_ns=board.now_ns if order == "queue" else None,
+                limit=limit,
+                offset=offset,
             )
         )
-        total = sum(count for state, count in counts.items() if states is None or state in states)
+        # Among what was picked by a word, places in the whole queue are not known.
+        placed = order == "queue" and not text
+        shown = [
+            recording_view(
+                entry, why=why_waiting(entry, board, position=number if placed else None)
+            )
+            for number, entry in enumerate(found, start=offset + 1)
+        ]
         after = offset + len(found)
         return json_response(
             {
-                "recordings": [recording_view(entry) for entry in found],
+                "recordings": shown,
                 "total": total,
                 "next_offset": after if found and after < total else None,
             }
@@ -191,9 +219,13 @@ class Routes:
         return json_response(detail)
 
 
-def _lists(journal: Journal) -> dict[str, list[Entry]]:
+def part_lists(journal: Journal, *, now_ns: int) -> dict[str, list[Entry]]:
+    """Give the start of each list of the status page; what waits in the order in which it goes."""
     return {
-        name: journal.recordings(states=states, limit=LIST_LENGTH) for name, states in PARTS.items()
+        name: journal.browse(
+            states=states, queue_at_ns=now_ns if name == "waiting" else None, limit=LIST_LENGTH
+        )[0]
+        for name, states in PARTS.items()
     }
 
 
@@ -225,8 +257,83 @@ def error_response(code: HTTPStatus, message: str) -> Response:
     return json_response({"error": code.phrase, "message": message}, code=code)
 
 
+def _one_of(query: Query, name: str, known: Sequence[str]) -> str:
+    text = query.get(name, [known[0]])[-1]
+    if text not in known:
+        raise ValueError(f"{name}={text[:40]!r} is none of {', '.join(known)}")
+    return text
+
+
 def _number(query: Query, name: str, default: int, *, least: int, most: int) -> int:
     text = query.get(name, [str(default)])[-1]
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004 - digits of 2**63, so that parsing stays cheap
         raise ValueError(f"{name}={text[:40]!r} is not a number from {least} to {most}")
     return int(text)
+
+
+TEXT = re.compile(r"[a-z][a-z-]*\.md")
+PICTURE = re.compile(r"[a-z][a-z-]*\.png")
+FRAME = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title} · mosaico-bridge</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/page.css">
+</head>
+<body class="document">
+<nav><a href="/">status</a> <a href="/docs/operations.md">operations</a> \
+<a href="/docs/commands.md">commands</a> <a href="/docs/configuration.md">configuration</a> \
+<a href="/docs/metrics.md">metrics</a></nav>
+<main>
+{body}</main>
+</body>
+</html>
+"""
+
+
+def document(name: str) -> tuple[bytes, str] | None:
+    """Give a document's bytes and media type; None where there is no such document.
+
+    Args:
+        name: Its file name, as a caller spelt it.
+    """
+    folder = _folder()
+    if folder is None:
+        return None
+    if TEXT.fullmatch(name) and (folder / name).is_file():
+        return _page(folder / name), "text/html; charset=utf-8"
+    if PICTURE.fullmatch(name) and (folder / name).is_file():
+        return (folder / name).read_bytes(), "image/png"
+    return None
+
+
+@cache
+def _folder() -> Path | None:
+    with as_file(files("bridge")) as package:
+        for folder in (package / "data" / "docs", package.parent / "docs"):
+            if (folder / "operations.md").is_file():
+                return folder
+    return None
+
+
+@cache
+def _page(file: Path) -> bytes:
+    """Write one document as HTML, with the anchors that code hosts give its headings."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(file.read_text(encoding="utf-8"))
+    title = file.stem
+    for opening, inline in pairwise(tokens):
+        if opening.type == "heading_open":
+            opening.attrSet("id", anchor(inline.content))
+            title = inline.content if opening.tag == "h1" else title
+    body = parser.renderer.render(tokens, parser.options, {})
+    return FRAME.format(title=html.escape(title), body=body).encode()
+
+
+def anchor(heading: str) -> str:
+    """Give the anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

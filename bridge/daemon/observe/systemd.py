@@ -14,7 +14,8 @@ from typing import Self
 
 from bridge.daemon.events.events import Event, Stopped, Ticked
 from bridge.daemon.events.status import DaemonStatus, Gate
-from bridge.daemon.journal.states import ON_PLATFORM, QUEUED, State
+from bridge.daemon.journal.states import ON_PLATFORM, QUEUED
+from bridge.daemon.observe.live_state import NEEDS_ATTENTION
 
 MICROSECONDS = 1_000_000
 # Longer status texts are cut; `systemctl status` shows one line.
@@ -183,7 +184,7 @@ def status_line(status: DaemonStatus) -> str:
     """Say in one line how things are, for `systemctl status`."""
     arrived = sum(status.counts.get(state, 0) for state in ON_PLATFORM)
     waiting = sum(status.counts.get(state, 0) for state in QUEUED)
-    stuck = sum(status.counts.get(state, 0) for state in (State.QUARANTINED, State.REJECTED))
+    stuck = sum(status.counts.get(state, 0) for state in NEEDS_ATTENTION)
     parts = ["stopping"] if status.stopping else []
     if status.embedded:
         parts.append("EMBEDDED server")

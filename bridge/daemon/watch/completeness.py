@@ -27,7 +27,7 @@ from bridge.bags import (
 from bridge.config import WatchSettings
 from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
 from bridge.daemon.watch.scan import Found, look_at
-from bridge.errors import RecordingError
+from bridge.errors import RecordingError, UnreadableStorageError
 from bridge.model import Recording, Split
 
 
@@ -274,7 +274,7 @@ class Inspection:
     recording: Recording | None = None
     verdict: Verdict | None = None
     content: Content | None = None
-    error: RecordingError | None = None
+    error: RecordingError | UnreadableStorageError | None = None
 
 
 def inspect(
@@ -301,7 +301,7 @@ def inspect(
         if not verdict.complete:
             return Inspection(found=found, recording=recording, verdict=verdict)
         content = content_of(recording)
-    except RecordingError as error:
+    except (RecordingError, UnreadableStorageError) as error:
         return Inspection(found=found, error=error)
     current = look_at(found.recording)
     unchanged = current is not None and current.signature == found.signature

@@ -161,7 +161,7 @@ class Identifier:
         self._paths_seen.see(path, known, found)
         if known.state is State.VANISHED:
             self._journal.move(known.id, State.READY, "it is back")
-        elif known.state is State.DISPOSED:
+        elif known.state in {State.DISPOSED, State.LOST}:
             # Perhaps because the platform has lost it.
             self._journal.move(
                 known.id,

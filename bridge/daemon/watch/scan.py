@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -252,20 +252,22 @@ def _times(facts: os.stat_result) -> tuple[int, int]:
     return facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def look_at(recording: Recording) -> Found | None:
+def look_at(
+    recording: Recording, *, lstat: Callable[[Path], os.stat_result] = os.lstat
+) -> Found | None:
     """See what a recording looks like from outside; None if part of it is gone."""
     identity = hashlib.sha256()
     size_bytes = modified_ns = 0
     try:
         for file in recording.files:
-            facts = file.path.lstat()
+            facts = lstat(file.path)
             fields = (facts.st_size, *_times(facts), facts.st_ino, facts.st_mode)
             identity.update(repr((file.path.name, *fields)).encode())
             size_bytes += facts.st_size
             modified_ns = max(modified_ns, facts.st_mtime_ns)
         for path in _companions_of(recording):
             try:
-                facts = path.lstat()
+                facts = lstat(path)
             except FileNotFoundError:
                 continue
             identity.update(repr((path.name, facts.st_size, facts.st_mtime_ns)).encode())

@@ -23,7 +23,13 @@ from bridge.daemon.watch.open_files import WriterCheck, writer_of
 from bridge.daemon.watch.paths_seen import PathsSeen
 from bridge.daemon.watch.scan import Found, look_at
 from bridge.daemon.watch.watched_folder import WatchedFolder, watched_folder_of
-from bridge.errors import EmptyRecordingError, JournalError, RecordingError, RecordingVanishedError
+from bridge.errors import (
+    EmptyRecordingError,
+    JournalError,
+    RecordingError,
+    RecordingVanishedError,
+    UnreadableStorageError,
+)
 
 # So many new recordings are entered per scan, oldest first, so that no turn of the loop is long.
 NEW_PER_SCAN_MAX = 2000
@@ -31,6 +37,9 @@ NEW_PER_SCAN_MAX = 2000
 ASKED_MAX = 64
 # Something must be missing in so many scans in a row before it counts as gone.
 MISSING_SCANS = 2
+
+# So long after a disk gave no bytes it is asked again.
+UNREADABLE_AGAIN_S = 5.0
 
 PROVISIONAL = frozenset({State.DISCOVERED, State.SETTLING})
 
@@ -81,6 +90,8 @@ class Tracker:
         self._missing: dict[Path, int] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._unjudged: deque[Path] = deque()
+        # What is being moved or deleted: half gone it would look like another recording.
+        self._held: dict[object, frozenset[Path]] = {}
         self._aside: Aside[Path, Inspection] = Aside()
         # Whether another look at the same files can come to nothing new.
         self._at_rest = False
@@ -94,8 +105,19 @@ class Tracker:
         return None if watched is None else watched.settings
 
     def unchanged(self, entry: Entry) -> bool:
-        """Say whether the files of a recording still look as they did when it was identified."""
-        return self._paths_seen.unchanged(entry)
+        """Say whether the files of a recording still look as they did when it was identified.
+
+        Of what is being moved or deleted they do not.
+        """
+        return not self._is_held(entry.path) and self._paths_seen.unchanged(entry)
+
+    def hold(self, holder: object, paths: Iterable[Path]) -> None:
+        """Conclude nothing about these paths until the same holder names others, or none."""
+        self._held[holder] = frozenset(paths)
+        self._at_rest = False
+
+    def _is_held(self, path: Path) -> bool:
+        return any(path in paths for paths in self._held.values())
 
     def found(self, entry: Entry) -> Found | None:
         """Give what the last scan saw of a recording."""
@@ -148,7 +170,8 @@ class Tracker:
                     self._enter(path, found[path])
                 lost = [path for path in self._candidates if path not in found]
                 for path in [*self._paths_seen.missing(), *lost]:
-                    self._miss(path)
+                    if not self._is_held(path):
+                        self._miss(path)
         except JournalError:
             self._reload()
             raise
@@ -206,6 +229,8 @@ class Tracker:
         self._at_rest = False
 
     def _is_news(self, path: Path, found: Found) -> bool:
+        if self._is_held(path):
+            return False
         candidate = self._candidates.get(path)
         if candidate is not None:
             if candidate.found is None or candidate.found.signature != found.signature:
@@ -302,6 +327,9 @@ class Tracker:
             self._unjudged.append(path)
         elif isinstance(inspection.error, RecordingVanishedError):
             return
+        elif isinstance(inspection.error, UnreadableStorageError):
+            # The disk's trouble is not the recording's, however long it lasts.
+            self._settle(candidate, inspection.error.message, UNREADABLE_AGAIN_S)
         elif inspection.error is not None:
             quiet_s = self._clock.monotonic_s() - candidate.changed_s
             wait_s = watched.settings.watch.stale_s - quiet_s

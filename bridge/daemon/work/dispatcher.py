@@ -24,6 +24,8 @@ from bridge.ingest import SequenceContent, Superseded, contents_of
 Address = Callable[[], tuple[str, int]]
 
 QUEUE_LOOK = 100
+# Until something is told to wait; then that counts.
+FAR_S = 3600.0
 
 
 class Dispatcher:
@@ -110,19 +112,47 @@ class Dispatcher:
         if any(entry.deaths for entry in running):
             # It runs alone.
             return None
+        if not self._waiting.any_due():
+            return self._first(running, states=(State.READY,))
+        states = (State.WAITING, State.READY)
+        now_ns = self._waiting.now_ns()
+        if self._journal.queue(State.WAITING, limit=1, due_ns=now_ns):
+            return self._first(running, states=states, due_ns=now_ns)
+        # By the time of day nothing is due. That may have jumped, so each is asked about; then not
+        # again before the first of them is due.
+        found = self._first(running, states=states)
+        if found is None and (left_s := self._least_left_s()) > 0:
+            self._waiting.none_due(left_s)
+        return found
+
+    def _first(
+        self, running: list[Entry], *, states: tuple[State, ...], due_ns: int | None = None
+    ) -> Entry | None:
         # In pages, because those of a folder that cannot be read now may be in front of the rest.
         for offset in itertools.count(0, QUEUE_LOOK):
             page = [
                 entry
-                for state in (State.WAITING, State.READY)
-                for entry in self._journal.queue(state, limit=QUEUE_LOOK, offset=offset)
+                for state in states
+                for entry in self._journal.queue(
+                    state, limit=QUEUE_LOOK, offset=offset, due_ns=due_ns
+                )
             ]
             if not page:
-                break
+                return None
             page.sort(key=_order)
             if (entry := choose(page, running=running, due=self._due)) is not None:
                 return entry
         return None
+
+    def _least_left_s(self) -> float:
+        """Give for how long nothing that waits is due."""
+        count = self._journal.counts().get(State.WAITING, 0)
+        left_s = (
+            self._waiting.left_s(entry)
+            for offset in range(0, count, QUEUE_LOOK)
+            for entry in self._journal.queue(State.WAITING, limit=QUEUE_LOOK, offset=offset)
+        )
+        return min(left_s, default=FAR_S)
 
     def _due(self, entry: Entry) -> bool:
         # Asked for again while its remains are cleared: its new sequence would be taken for them.

@@ -12,11 +12,19 @@ from typing import Any
 
 from bridge.config import LiveSettings
 from bridge.daemon.events import events
+from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State, allowed
 from bridge.daemon.work.abandoned import AbandonedUploads
-from bridge.daemon.work.outcome import Decision, Pause, after_failure, after_success, dated
+from bridge.daemon.work.outcome import (
+    UNREADABLE_APART_S,
+    Decision,
+    Pause,
+    after_failure,
+    after_success,
+    dated,
+)
 from bridge.daemon.work.pipe import (
     Failed,
     Message,
@@ -31,10 +39,10 @@ from bridge.daemon.work.pipe import (
 from bridge.daemon.work.pool import Pool
 from bridge.daemon.work.process import Assignment, Worker
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting
-from bridge.errors import JournalError, OfflineError, Trouble
+from bridge.errors import JournalError, OfflineError, Trouble, UnreadableStorageError
 from bridge.ingest import IngestReport, Removal
 
-Ended = Callable[[Entry, Failure | None], None]
+Ended = Callable[[Entry], None]
 
 VERIFY_STAGE = "verify"
 
@@ -50,7 +58,8 @@ class Listener:
         clearing: Told what came of clearing remains.
         live: The settings in force: how often and when to try again.
         observer: Told of everything.
-        on_end: Told when a recording has come out of work, with its failure or None.
+        on_end: Called when a recording has come out of work.
+        clock: Where the time comes from.
     """
 
     def __init__(
@@ -64,6 +73,7 @@ class Listener:
         live: LiveSettings,
         observer: events.DaemonObserver,
         on_end: Ended,
+        clock: Clock,
     ) -> None:
         self._journal = journal
         self._pool = pool
@@ -73,6 +83,8 @@ class Listener:
         self._live = live
         self._observer = observer
         self._on_end = on_end
+        self._clock = clock
+        self._unreadable_s: dict[int, list[float]] = {}
         # Workers that are gone while what came of their job is not in the journal yet.
         self._gone: list[Worker] = []
 
@@ -192,7 +204,7 @@ class Listener:
             self._note_replaced(entry, report)
         self._gate.proven()
         self._observer.hear(events.IngestFinished(entry=entry, report=report))
-        self._on_end(entry, None)
+        self._on_end(entry)
 
     def _note_replaced(self, entry: Entry, report: IngestReport) -> None:
         """Take note that the sequence of an older recording is not there any more."""
@@ -218,6 +230,7 @@ class Listener:
             self._live.now.retry,
             began=assignment.began,
             got_on=assignment.got_on,
+            unreadable=self._count_unreadable(assignment.entry, failure),
             now_ns=now_ns,
         )
         entry = self._decide(assignment.entry, failure, decision)
@@ -228,7 +241,20 @@ class Listener:
         self._observer.hear(
             events.IngestFailed(entry=entry, failure=failure, retry_in_s=decision.retry_in_s)
         )
-        self._on_end(entry, failure)
+        self._on_end(entry)
+
+    def _count_unreadable(self, entry: Entry, failure: Failure) -> int:
+        """Count how often a recording's disk gave no bytes, at times far enough from each other.
+
+        Kept in memory only: after a restart the disk gets the benefit of the doubt again.
+        """
+        if failure.error != UnreadableStorageError.__name__:
+            return 0
+        now_s = self._clock.monotonic_s()
+        times_s = self._unreadable_s.setdefault(entry.id, [])
+        if not times_s or now_s - times_s[-1] >= UNREADABLE_APART_S:
+            times_s.append(now_s)
+        return len(times_s)
 
     def _decide(self, entry: Entry, failure: Failure, decision: Decision) -> Entry:
         due_ns = 0

@@ -58,6 +58,7 @@ class PipeEvents:
         self._send = send
         self._sent_at_s = 0.0
         self._recorded_bytes = 0
+        self._read: Counter[str] = Counter()
         self._messages: Counter[str] = Counter()
         self._arrow_bytes: Counter[str] = Counter()
         self._batches: Counter[str] = Counter()
@@ -77,6 +78,11 @@ class PipeEvents:
     def read(self, *, recorded_bytes: int) -> None:
         """Add up."""
         self._recorded_bytes += recorded_bytes
+        self._flush_if_due()
+
+    def messages_read(self, *, topic: str, messages: int) -> None:
+        """Add up."""
+        self._read[topic] += messages
         self._flush_if_due()
 
     def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
@@ -115,6 +121,7 @@ class PipeEvents:
         self._sent_at_s = time.monotonic()
         progress = Progress(
             recorded_bytes=self._recorded_bytes,
+            read=dict(self._read),
             messages=dict(self._messages),
             arrow_bytes=dict(self._arrow_bytes),
             batches=dict(self._batches),
@@ -124,7 +131,7 @@ class PipeEvents:
             return
         self._send(Progressed(progress=progress))
         self._recorded_bytes = 0
-        for counter in (self._messages, self._arrow_bytes, self._batches):
+        for counter in (self._read, self._messages, self._arrow_bytes, self._batches):
             counter.clear()
         self._skipped.clear()
 

@@ -7,6 +7,7 @@ journal, clock or files.
 import random
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from bridge.config import RetrySettings
 from bridge.daemon.journal.entry import Entry, Failure
@@ -32,6 +33,13 @@ DEATHS = frozenset({WORKER_DIED, OUT_OF_MEMORY})
 # comes back by itself, however long that takes.
 NO_ROOM = frozenset({"ScratchSpaceError"})
 
+# Names of failures after which everything is sent again, and which are no attempt either: what was
+# sent so far was deleted on the platform, or the disk gave no bytes for a moment.
+BEGIN_AGAIN = frozenset({"UploadGoneError", "UnreadableStorageError"})
+
+# Failures to read, at least so far from each other, after which the disk is believed.
+UNREADABLE_MAX = 5
+UNREADABLE_APART_S = 60.0
 # Names of failures that are about the platform's database, and no attempt for a while.
 DATABASE = frozenset({"PlatformBusyError"})
 # The fact of such a failure that says since when there has been nothing else, wall clock.
@@ -53,6 +61,9 @@ class Pause(StrEnum):
     NONE = "none"
     OFFLINE = "offline"
     REFUSED = "refused"
+
+
+PAUSES = {Trouble.OFFLINE: Pause.OFFLINE, Trouble.REFUSED: Pause.REFUSED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +108,7 @@ def after_failure(
     *,
     began: bool,
     got_on: bool = False,
+    unreadable: int = 0,
     now_ns: int = 0,
     noise: float | None = None,
 ) -> Decision:
@@ -108,39 +120,38 @@ def after_failure(
         retry: How often and when to try again.
         began: Whether the attempt had got as far as sending.
         got_on: Whether topics became whole that were not before; the count starts again then.
+        unreadable: How often its disk gave no bytes, times close to each other counted once.
         now_ns: The time, wall clock.
         noise: For tests, instead of a random number in [-1, 1].
     """
     noise = random.uniform(-1, 1) if noise is None else noise  # noqa: S311 - jitter, no secret
+    wait_s = partial(backoff_s, retry=retry, noise=noise)
     attempts, interruptions, deaths = entry.attempts, entry.interruptions, entry.deaths
     state, reason, retry_in_s, pause = State.READY, failure.message, None, Pause.NONE
     if failure.error in DEATHS:
         deaths += 1
-        state = State.QUARANTINED if deaths >= DEATHS_MAX else State.WAITING
-        if state is State.WAITING:
-            retry_in_s, reason = backoff_s(1, retry, noise=noise), f"{reason}; tried again, alone"
-    elif failure.trouble is Trouble.OFFLINE:
-        pause = Pause.OFFLINE
-        interruptions += began
-    elif failure.trouble is Trouble.REFUSED:
-        pause = Pause.REFUSED
+        state, retry_in_s, reason = _after_death(deaths, reason, wait_s(1))
+    elif failure.trouble in PAUSES:
+        pause = PAUSES[failure.trouble]
+        interruptions += began and pause is Pause.OFFLINE
     elif failure.error in NO_ROOM:
-        state, retry_in_s = State.WAITING, backoff_s(DOUBLINGS_MAX, retry, noise=noise)
+        state, retry_in_s = State.WAITING, wait_s(DOUBLINGS_MAX)
+    elif failure.error in BEGIN_AGAIN:
+        interruptions += 1
+        state, retry_in_s, reason = _again(unreadable, reason, wait_s(interruptions))
     elif failure.error in DATABASE and _trouble_s(failure, now_ns) < retry.database_s:
         interruptions += 1
-        state, retry_in_s = State.WAITING, backoff_s(interruptions, retry, noise=noise)
+        state, retry_in_s = State.WAITING, wait_s(interruptions)
     elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
         attempts += 1
-        poison = failure.trouble is Trouble.POISON
-        state = POISON_STATES.get(failure.error, State.QUARANTINED) if poison else State.REJECTED
+        state = _parked(failure)
+    elif not got_on and attempts + 1 >= retry.attempts_max:
+        attempts += 1
+        state, reason = _given_up(attempts, failure)
     else:
         attempts = 1 if got_on else attempts + 1
-        if got_on or attempts < retry.attempts_max:
-            doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
-            state, retry_in_s = State.WAITING, backoff_s(doublings, retry, noise=noise)
-        else:
-            state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
-            reason = f"given up after {attempts} attempts: {reason}"
+        doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
+        state, retry_in_s = State.WAITING, wait_s(doublings)
     return Decision(
         state=state,
         reason=reason,
@@ -150,6 +161,29 @@ def after_failure(
         retry_in_s=retry_in_s,
         pause=pause,
     )
+
+
+def _after_death(deaths: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:
+    if deaths >= DEATHS_MAX:
+        return State.QUARANTINED, None, reason
+    return State.WAITING, wait_s, f"{reason}; tried once more, alone"
+
+
+def _again(unreadable: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:
+    if unreadable >= UNREADABLE_MAX:
+        return State.QUARANTINED, None, f"{reason}; so it was {unreadable} times, minutes apart"
+    return State.WAITING, wait_s, reason
+
+
+def _parked(failure: Failure) -> State:
+    if failure.trouble is Trouble.REJECTED:
+        return State.REJECTED
+    return POISON_STATES.get(failure.error, State.QUARANTINED)
+
+
+def _given_up(attempts: int, failure: Failure) -> tuple[State, str]:
+    state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
+    return state, f"given up after {attempts} attempts: {failure.message}"
 
 
 def dated(entry: Entry, failure: Failure, now_ns: int) -> Failure:
@@ -176,13 +210,5 @@ def after_success(report: IngestReport) -> tuple[State, str]:
     if report.complete:
         proof = f"verified: {report.verification}"
         return State.FINALISED, f"{report.messages_sent} messages on the platform, {proof}{aside}"
-    lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
-    parts = [f"{report.messages_sent} messages on the platform"]
-    if report.messages_skipped:
-        parts.append(f"{report.messages_skipped} left out")
-    if lost_bytes:
-        parts.append(f"{lost_bytes} bytes unreadable")
-    if not report.healthy:
-        parts.append("the recorder did not close the recording")
-    parts += report.missing
-    return State.PARTIAL, ", ".join(parts) + aside
+    why = "; ".join(report.shortfalls)
+    return State.PARTIAL, f"{report.messages_sent} messages on the platform, in part: {why}{aside}"

@@ -245,6 +245,7 @@ def encode(message: Message) -> bytes:
                 "kind": "progress",
                 "recorded_bytes": progress.recorded_bytes,
                 "messages": dict(progress.messages),
+                "read": dict(progress.read),
                 "arrow_bytes": dict(progress.arrow_bytes),
                 "batches": dict(progress.batches),
                 "skipped": [[*who, count] for who, count in progress.skipped.items()],
@@ -290,6 +291,7 @@ def _progressed(plain: Mapping[str, Any]) -> Message:
         progress=Progress(
             recorded_bytes=plain["recorded_bytes"],
             messages=plain["messages"],
+            read=plain["read"],
             arrow_bytes=plain["arrow_bytes"],
             batches=plain["batches"],
             skipped={(topic, why): count for topic, why, count in plain["skipped"]},
@@ -327,7 +329,8 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         topics=[_topic(topic) for topic in plain["topics"]],
         losses=[Loss(**{**loss, "path": Path(loss["path"])}) for loss in plain["losses"]],
         healthy=plain["healthy"],
-        # Reports in journals of before the field was there lack it.
+        # Reports in journals of before these fields were there lack them.
+        contradictions=dict(plain.get("contradictions", {})),
         messages_unverifiable=plain.get("messages_unverifiable", 0),
         verification=VerificationLevel(plain["verification"]),
         recorded_bytes=plain["recorded_bytes"],
@@ -338,6 +341,7 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         parts=plain.get("parts", 0),
         parts_before=plain.get("parts_before", 0),
         missing=list(plain.get("missing", ())),
+        already_there=plain.get("already_there", False),
     )
 
 

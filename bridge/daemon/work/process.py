@@ -97,10 +97,11 @@ class Assignment:
     def add(self, progress: Progress) -> None:
         """Add differences up."""
         self.recorded_bytes_read += progress.recorded_bytes
-        for topic, messages in progress.messages.items():
+        for topic in progress.read.keys() | progress.messages.keys():
             before = self.topics.get(topic, TopicProgress())
             self.topics[topic] = TopicProgress(
-                messages=before.messages + messages,
+                read=before.read + progress.read.get(topic, 0),
+                messages=before.messages + progress.messages.get(topic, 0),
                 arrow_bytes=before.arrow_bytes + progress.arrow_bytes.get(topic, 0),
                 batches=before.batches + progress.batches.get(topic, 0),
             )
@@ -260,6 +261,8 @@ class Worker:
             assignment.began = True
             assignment.sequence = message.sequence
             assignment.recorded_bytes = message.size_bytes
+            # What was read before was looked at for damage, and is read again now.
+            assignment.recorded_bytes_read = 0
             assignment.messages_recorded = message.message_count
         elif isinstance(message, Progressed):
             assignment.add(message.progress)

@@ -146,10 +146,25 @@ class Waiting:
         self._live = live
         self._clock = clock
         self._due_s: dict[int, float] = {}
+        # Nothing that waits is due before; the start has to look at all of it once.
+        self._none_before_s = clock.monotonic_s()
+
+    def now_ns(self) -> int:
+        """Give the time of day, by which the journal knows what is due."""
+        return self._clock.wall_ns()
+
+    def any_due(self) -> bool:
+        """Whether something may be due, so that it is worth looking at what waits."""
+        return self._clock.monotonic_s() >= self._none_before_s
+
+    def none_due(self, left_s: float) -> None:
+        """Take note that a look at everything found nothing due for so many seconds."""
+        self._none_before_s = self._clock.monotonic_s() + left_s
 
     def wait(self, entry_id: int, wait_s: float) -> int:
         """Let a recording wait; returns the time of day at which it is due, in nanoseconds."""
-        self._due_s[entry_id] = self._clock.monotonic_s() + wait_s
+        self._due_s[entry_id] = due_s = self._clock.monotonic_s() + wait_s
+        self._none_before_s = min(self._none_before_s, due_s)
         return self._clock.wall_ns() + int(wait_s * SECOND_NS)
 
     def left_s(self, entry: Entry) -> float:

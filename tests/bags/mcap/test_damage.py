@@ -95,16 +95,24 @@ def check_cuts(data: bytes, path: Path, cuts: range) -> Counter[str]:
 def check_damage(data: bytes, path: Path, damage: Damage) -> Counter[str]:
     """Damage a file; every message on intact bytes must come out, or be counted as skipped.
 
-    Nothing altered may come out of a chunk with a checksum. Two things excuse a message that does
-    not come out: the only declaration of its channel is damaged, or its chunk's checksum itself is.
+    Where doubtful chunks are to be dropped, nothing altered may come out of a chunk with a
+    checksum. Two things excuse a message that does not come out: the only declaration of its
+    channel is damaged, or its chunk's checksum itself is. Where doubtful chunks are kept, more
+    comes out, and the doubt is told.
     """
     placed = made.place_messages(data)
     damaged = bytearray(data)
     damaged[damage.start : damage.end] = damage.data
     path.write_bytes(damaged[: len(data)])
-    ours = made.read_with_ours(path)
+    ours = made.read_with_ours(path, limits=ReadLimits(keep_doubtful_chunks=False))
     found = Counter(ours.messages)
     every = Counter(place.seen for place in placed)
+    kept = made.read_with_ours(path)
+    doubted = bool(kept.tally.losses)
+    more = len(kept.messages) > len(ours.messages)
+    assert not found - Counter(kept.messages), f"{damage}: keeping doubtful chunks costs messages"
+    assert doubted or Counter(kept.messages) == found, f"{damage}: kept without a word of doubt"
+    assert not more or kept.tally.unverified_messages, f"{damage}: doubtful and called verified"
     undeclared = any(damage.hits(*place) for place in made.place_declarations(data))
     expected: Counter[Seen] = Counter()
     for place in placed:
@@ -210,17 +218,22 @@ def test_losses_name_their_bytes(tmp_path: Path) -> None:
     assert loss.verifiable
 
 
-def test_wrong_checksum_costs_the_chunk_and_no_other(tmp_path: Path) -> None:
-    """A chunk whose records changed under its checksum is dropped whole, the next one is read."""
+@pytest.mark.parametrize("kept", [True, False])
+def test_chunk_with_a_wrong_checksum_is_kept_with_the_doubt_told_or_dropped(
+    tmp_path: Path, *, kept: bool
+) -> None:
+    """Something of the chunk is altered; whether its messages are wanted is a setting."""
     declared = made.schema(1) + made.channel(1, 1, "/a")
     good = made.chunk(made.message(1, 2), crc=None)
     bad = made.chunk(made.message(1, 1), crc=12345)
     path = tmp_path / "a.mcap"
     path.write_bytes(made.finished(declared + bad + good))
-    ours = made.read_with_ours(path)
-    assert [message.log_time for message in ours.messages] == [2]
+    ours = made.read_with_ours(path, limits=ReadLimits(keep_doubtful_chunks=kept))
+    assert [message.log_time for message in ours.messages] == ([1, 2] if kept else [2])
+    assert ours.tally.unverified_messages == (1 if kept else 0)
     (loss,) = ours.tally.losses
-    assert loss.reason == "the chunk's checksum is wrong"
+    assert loss.reason.startswith("the chunk's checksum is wrong")
+    assert loss.end_bytes - loss.start_bytes == (0 if kept else len(bad))
 
 
 def test_message_whose_length_lies_is_not_believed(tmp_path: Path) -> None:

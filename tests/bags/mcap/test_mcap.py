@@ -338,12 +338,30 @@ def test_summary_that_does_not_vouch_for_all_channels_is_not_believed(tmp_path: 
     assert [seen.topic for seen in made.read_with_ours(path).messages] == ["/a", "/b"]
 
 
-def test_fewer_messages_than_the_statistics_claim_are_a_loss(tmp_path: Path) -> None:
-    """A file that counts more messages than it holds is not taken for whole."""
+@pytest.mark.parametrize("claimed", [0, 2])
+def test_statistics_that_the_data_contradict_are_reported(tmp_path: Path, claimed: int) -> None:
+    """The data count: every byte was understood, so that nothing can be missing."""
     declared = made.schema(1) + made.channel(1, 1, "/a")
     path = tmp_path / "a.mcap"
     path.write_bytes(
-        made.finished(declared + made.message(1, 5), declared + made.statistics({1: 2}))
+        made.finished(declared + made.message(1, 5), declared + made.statistics({1: claimed}))
+    )
+    ours = made.read_with_ours(path)
+    assert (len(ours.messages), ours.healthy, ours.tally.losses) == (1, True, [])
+    assert list(ours.tally.contradictions) == [
+        f"the file counts {claimed} messages on /a, 1 were found"
+    ]
+
+
+def test_fewer_messages_than_claimed_are_a_loss_where_a_record_is_not_understood(
+    tmp_path: Path,
+) -> None:
+    """A message whose opcode changed is a record that nobody knows."""
+    declared = made.schema(1) + made.channel(1, 1, "/a")
+    altered = made.record(0x85, made.message(1, 6)[9:])
+    path = tmp_path / "a.mcap"
+    path.write_bytes(
+        made.finished(declared + made.message(1, 5) + altered, declared + made.statistics({1: 2}))
     )
     (loss,) = made.read_with_ours(path).tally.losses
     assert "2 messages on /a, 1 were found" in loss.reason

@@ -149,7 +149,7 @@ def test_a_compressed_file_is_read_chunk_by_chunk(tmp_path: Path) -> None:
     )
 
 
-def test_a_damaged_chunk_costs_itself_alone(tmp_path: Path) -> None:
+def test_a_doubtful_chunk_costs_itself_alone(tmp_path: Path) -> None:
     """Its neighbours in the stretch are read, and the loss has its place in the file."""
     path = tmp_path / "a.mcap"
     write(path)
@@ -157,9 +157,12 @@ def test_a_damaged_chunk_costs_itself_alone(tmp_path: Path) -> None:
     spot = content.index(bytes([5]) * PAYLOAD_BYTES)
     content[spot] ^= 1
     path.write_bytes(content)
-    result = made.read_with_ours(path)
+    result = made.read_with_ours(path, limits=ReadLimits(keep_doubtful_chunks=False))
     (lost,) = result.tally.losses
+    kept = made.read_with_ours(path)
 
+    assert [message.log_time for message in kept.messages] == list(range(CHUNKS))
+    assert kept.tally.unverified_messages == 1
     assert [message.log_time for message in result.messages] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
     assert lost.start_bytes < spot < lost.end_bytes
     assert lost.end_bytes - lost.start_bytes < 2 * PAYLOAD_BYTES

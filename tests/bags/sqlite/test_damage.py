@@ -270,7 +270,7 @@ def test_rows_of_every_length_around_a_page_are_salvaged(tmp_path: Path) -> None
     chance = random.Random(3)
     path = made(tmp_path / "a.db3", [(1, n, chance.randbytes(n)) for n in lengths])
     victim = tmp_path / "b.db3"
-    victim.write_bytes(path.read_bytes() + bytes(1))
+    victim.write_bytes(path.read_bytes() + b"\1")
 
     found, said_whole = read(victim)
 

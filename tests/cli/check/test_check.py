@@ -220,11 +220,11 @@ def test_check_compares_batches_with_what_the_platform_takes(
     with EmbeddedServer(tmp_path / "platform", message_bytes_max=2**20) as small:
         where = ("--host", "127.0.0.1", "--port", str(small.port), "--json")
         (told,) = found(command("check", "-c", config, *where), "message limit")
-        assert told.startswith("warn: the platform takes 1.0 MiB a message; batches of 8.0 MiB")
+        assert told.startswith("warn: the platform takes 1.0 MB a message; batches of 8.4 MB")
         text = config.read_text(encoding="utf-8")
         config.write_text(text + "[ingest]\nmax_batch_size_bytes = 1000000\n")
         (told,) = found(command("check", "-c", config, *where), "message limit")
-        assert told == "ok: the platform takes 1.0 MiB a message; "
+        assert told == "ok: the platform takes 1.0 MB a message; "
 
 
 def test_check_looks_at_every_watched_folder(config: Path, command: Any) -> None:

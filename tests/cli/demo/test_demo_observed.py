@@ -94,7 +94,7 @@ def test_log_has_a_few_lines_that_name_the_recording(demo: Demo, tmp_path: Path)
         "MOSAICO_BRIDGE_STATE__FOLDER": str(tmp_path),
         "MOSAICO_BRIDGE_LOG__FORMAT": "json",
     }
-    command = [sys.executable, "-m", "bridge", "once"]
+    command = [sys.executable, "-m", "bridge", "once", "--embedded"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     lines = [line for line in done.stderr.splitlines() if line.startswith("{")]
     entries = [json.loads(line) for line in lines]

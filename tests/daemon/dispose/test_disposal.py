@@ -10,14 +10,18 @@ import pytest
 from bridge.bags import load_recording
 from bridge.config import DisposalSettings
 from bridge.daemon.dispose import disposal
-from bridge.daemon.dispose.retention import Source, due
+from bridge.daemon.dispose.disposal import Source
+from bridge.daemon.dispose.retention import Retained, due
 from bridge.daemon.events.events import Disposed, Event, Troubled
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
+from bridge.daemon.watch.scan import look_at
+from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.small_disks import fill, small_disk
 
 if TYPE_CHECKING:
+    from bridge.model import Recording
     from tests.daemon.conftest import Bridge
 
 
@@ -43,6 +47,12 @@ def folder_recording(bridge: "Bridge", name: str) -> Path:
         bridge.drop(f"{name}/{name}_{number}.mcap", bridge.mcap_bytes(f"{name}{number}"))
     (bridge.watched / name / "metadata.yaml").write_text("rosbag2_bagfile_information: {}\n")
     return bridge.watched / name
+
+
+def source_of(recording: "Recording", watched: Path) -> Source:
+    found = look_at(recording)
+    assert found is not None
+    return Source(recording=recording, watched=watched, signature=found.signature)
 
 
 def test_sources_are_kept_by_default(bridge: "Bridge") -> None:
@@ -112,15 +122,15 @@ def test_move_across_file_systems_copies_first(
     path = folder_recording(bridge, "drive")
     recording = load_recording(path)
     before = {file.name: file.read_bytes() for file in path.iterdir()}
-    rename = Path.rename
+    rename = os.rename
 
-    def refused(source: Path, target: Path) -> Path:
-        if source.is_relative_to(bridge.watched) and target.is_relative_to(archive):
+    def refused(name: str, new_name: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if os.fstat(src_dir_fd).st_ino != os.fstat(dst_dir_fd).st_ino:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        return rename(source, target)
+        rename(name, new_name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-    monkeypatch.setattr(Path, "rename", refused)
-    target = disposal.move(recording, bridge.watched, archive)
+    monkeypatch.setattr(os, "rename", refused)
+    target = disposal.move(source_of(recording, bridge.watched), archive)
 
     assert {file.name: file.read_bytes() for file in target.iterdir()} == before
     assert not path.exists()
@@ -172,43 +182,40 @@ def test_disposal_that_a_kill_cut_short_is_finished(bridge: "Bridge") -> None:
 def test_recording_put_back_is_disposed_of_again(bridge: "Bridge") -> None:
     """The same content dropped again is not sent again, and goes the same way."""
     bridge.overrides["disposal.mode"] = "delete"
-    path = bridge.drop("a.mcap")
-    content = path.read_bytes()
-    bridge.daemon().run_once()
-    bridge.drop("again.mcap", content)
-    bridge.daemon().run_once()
+    content = bridge.mcap_bytes("drive", 5)
+    with bridge.platform() as server:
+        bridge.drop("drive.mcap", content)
+        bridge.daemon().run_once()
+        bridge.drop("again.mcap", content)
+        bridge.daemon().run_once()
+        arrived = rows_on(server.port)
 
     assert not list(bridge.watched.iterdir())
-    assert bridge.log("arrived") == ["a"]
+    assert arrived == chatter({"drive": 5})
 
 
 @pytest.mark.parametrize(
-    ("choices", "free_bytes", "expected"),
+    ("choices", "expected"),
     [
-        ({}, 0, [1, 2, 3, 4]),
-        ({"retain_days": 2.5}, 0, [1, 2]),
-        ({"retain_days": 100}, 0, []),
-        ({"retain_count": 3}, 0, [1]),
-        ({"retain_count": 9}, 0, []),
-        ({"retain_days": 2.5, "retain_count": 3}, 0, [1]),
-        ({"retain_days": 100, "free_min_bytes": 50}, 50, []),
-        ({"retain_days": 100, "free_min_bytes": 50}, 49, [1]),
-        ({"retain_days": 100, "free_min_bytes": 50, "free_target_bytes": 75}, 49, [1, 2, 3]),
-        ({"retain_days": 2.5, "free_min_bytes": 50}, 30, [1, 2]),
-        ({"retain_days": 100, "free_min_bytes": 10**9}, 0, [1, 2, 3, 4]),
+        ({}, [1, 2, 3, 4]),
+        ({"retain_days": 2.5}, [1, 2]),
+        ({"retain_days": 100}, []),
+        ({"retain_count": 3}, [1]),
+        ({"retain_count": 9}, []),
+        ({"retain_days": 2.5, "retain_count": 3}, [1]),
     ],
 )
-def test_retention_keeps_by_age_number_and_space(
-    choices: dict[str, float], free_bytes: int, expected: list[int]
-) -> None:
-    """What is young or among the last stays, unless the disk fills up; the oldest go first."""
+def test_retention_keeps_by_age_and_number(choices: dict[str, float], expected: list[int]) -> None:
+    """What is young or among the last stays; the oldest go first, now or when room is needed."""
     day_ns = 86_400 * 10**9
     sources = [
-        Source(entry_id=number, sent_ns=number * day_ns, size_bytes=10) for number in (4, 2, 1, 3)
+        Retained(entry_id=number, sent_ns=number * day_ns, size_bytes=10) for number in (4, 2, 1, 3)
     ]
     settings = DisposalSettings(mode="delete", **choices)
 
-    assert due(sources, settings, now_ns=5 * day_ns, free_bytes=free_bytes) == expected
+    over, spare = due(sources, settings, now_ns=5 * day_ns)
+    assert over == expected
+    assert over + spare == [1, 2, 3, 4]
 
 
 def test_retained_sources_go_when_they_are_surplus(bridge: "Bridge") -> None:
@@ -244,7 +251,7 @@ def test_move_onto_another_disk(bridge: "Bridge", tmp_path: Path, kind: str) -> 
     files = path.iterdir() if kind == "folder" else [path]
     before = {file.name: file.read_bytes() for file in files}
     with small_disk(tmp_path / "archive", size_bytes=1 << 20) as archive:
-        target = disposal.move(load_recording(path), bridge.watched, archive)
+        target = disposal.move(source_of(load_recording(path), bridge.watched), archive)
         found = {
             file.name: file.read_bytes()
             for file in (target.iterdir() if kind == "folder" else [target])

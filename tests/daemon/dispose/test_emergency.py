@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config import load_settings
+from bridge.daemon.dispose import remover
 from bridge.daemon.events.events import Disposed, Event, Observers, Troubled
 from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.states import State
@@ -161,3 +162,63 @@ def test_emergency_that_cannot_be_meant_is_refused(
     """With the embedded server there is no other copy; and what arrived has to go first."""
     with pytest.raises(ConfigError, match=words):
         load_settings(overrides=bridge.overrides | {"disposal.emergency": True} | choices)
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_deletion_that_makes_no_room_stops_after_the_first(
+    bridge: "Bridge", disk: Path, monkeypatch: pytest.MonkeyPatch, *, arrived: bool
+) -> None:
+    """Files that somebody holds open free nothing: one goes, it is told, the others stay.
+
+    When the room comes after all, the next one may go.
+    """
+    monkeypatch.setattr(remover, "ROOM_PATIENCE_S", 0.3)
+    paths = [record(bridge, f"r{number}.mcap") for number in range(4)]
+    if arrived:
+        bridge.daemon().run_once()
+        bridge.overrides |= {
+            "disposal.mode": "delete",
+            "disposal.retain_days": 7,
+            "disposal.free_min_bytes": 3 * MEBIBYTE,
+        }
+    else:
+        (bridge.folder / "offline").touch()
+        bridge.overrides |= {
+            "disposal.emergency": True,
+            "disposal.emergency_free_min_bytes": 3 * MEBIBYTE,
+        }
+    held = [path.open("rb") for path in paths]
+    fill(disk, leave_bytes=MEBIBYTE)
+    listener = Listener()
+    with bridge.running(listener) as daemon:
+        bridge.wait_for(lambda: any("made no room" in one.message for one in listener.troubles))
+        scans = bridge.wait_for(lambda: daemon.status).watch.scans
+        bridge.wait_for(lambda: daemon.status and daemon.status.watch.scans > scans + 3)
+        assert len(list(disk.glob("r*.mcap"))) == 3
+        assert len(listener.disposals) == 1
+        for stream in held:
+            stream.close()
+        bridge.wait_for(lambda: len(listener.disposals) > 1)
+
+
+def test_hard_links_are_not_deleted_for_room(bridge: "Bridge", disk: Path) -> None:
+    """Where other names link to the files no room would come, so nothing goes and it is told."""
+    (bridge.folder / "offline").touch()
+    bridge.overrides |= {
+        "disposal.emergency": True,
+        "disposal.emergency_free_min_bytes": 3 * MEBIBYTE,
+    }
+    (disk / ".backup").mkdir()
+    for number in range(3):
+        path = record(bridge, f"r{number}.mcap")
+        (disk / ".backup" / path.name).hardlink_to(path)
+    last = record(bridge, "unlinked.mcap")
+    fill(disk, leave_bytes=MEBIBYTE * 5 // 2)
+    listener = Listener()
+    with bridge.running(listener):
+        bridge.wait_for(lambda: listener.disposals)
+        bridge.wait_for(lambda: len(listener.troubles) >= 4)
+
+    assert [name for name, _, _ in listener.disposals] == [last.name]
+    assert sorted(path.name for path in disk.glob("r*.mcap")) == ["r0.mcap", "r1.mcap", "r2.mcap"]
+    assert sum("makes no room" in one.message for one in listener.troubles) == 3

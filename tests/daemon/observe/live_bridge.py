@@ -118,7 +118,7 @@ class LiveBridge:
         (base / "archive").mkdir()
         self._held = (HeldPort(), HeldPort())
         self.http_port, self._platform_port = (port.number for port in self._held)
-        self._numbers = itertools.count()
+        self.numbers = itertools.count()
         self.set_key(KEY)
         (base / "keys.toml").write_text(f'{KEY} = "manage"\n')
         self.proxy = ChaosProxy(self._platform_port)
@@ -197,7 +197,7 @@ class LiveBridge:
     def drop(self, content: bytes | None = None) -> Path:
         """Put a recording into the folder in one go, one with new content unless it is given."""
         # Not `drive_1`, `drive_2`: those would be splits of one recording.
-        name = f"drive{next(self._numbers)}.mcap"
+        name = f"drive{next(self.numbers)}.mcap"
         draft = self.base / name
         draft.write_bytes(recording(name) if content is None else content)
         return draft.rename(self.watched / name)
@@ -372,7 +372,7 @@ def junk(bridge: LiveBridge) -> Iterator[None]:
 @contextlib.contextmanager
 def cut_recording(bridge: LiveBridge) -> Iterator[None]:
     """The power goes while a recording is written: its end is missing, and part of a chunk."""
-    bridge.drop(recording("cut")[: 5 * CHUNK_BYTES + 100])
+    bridge.drop(recording(f"cut{next(bridge.numbers)}")[: 5 * CHUNK_BYTES + 100])
     yield
 
 
@@ -428,7 +428,7 @@ Fault = Callable[[LiveBridge], contextlib.AbstractContextManager[Any]]
 FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
     (frozenset(f"MosaicoBridge{name}" for name in names.split()), fault)
     for names, fault in (
-        ("Down", killed),
+        ("Down Silent", killed),
         ("Stalled", locked_journal),
         ("WorkerStalled", swallowing_line),
         ("WorkersLost", killed_workers),
@@ -440,7 +440,7 @@ FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
         ("Emergency", emergency),
         ("FolderUnreadable", missing_folder),
         ("NeedsAttention", junk),
-        ("RecordingPartial Salvaged", cut_recording),
+        ("RecordingPartial", cut_recording),
         ("VerificationFailed", lossy_platform),
         ("Notified", notification),
         ("NoRecordings", nothing_recorded),

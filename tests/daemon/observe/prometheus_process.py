@@ -28,7 +28,7 @@ THRESHOLDS = {
     "worker_idle_seconds > 600": "worker_idle_seconds > 3",
     "queue_oldest_age_seconds > 7200": "queue_oldest_age_seconds > 4",
     "queue_oldest_age_seconds > 86400": "queue_oldest_age_seconds > 8",
-    "last_success_time_seconds > 3 * 86400": "last_success_time_seconds > 6",
+    "first_start_time_seconds) > 3 * 86400": "first_start_time_seconds) > 6",
     "[6h], 24 * 3600": "[6h], 600",
 }
 
@@ -61,16 +61,26 @@ class Prometheus:
         folder: Where it keeps its files.
         target: Host and port of the bridge.
         rules: What to make of the shipped rules.
+        as_vehicle: Scrape it a second time, labelled as a vehicle that may be switched off.
     """
 
     def __init__(
-        self, folder: Path, target: str, *, rules: Callable[[str], str] = lambda text: text
+        self,
+        folder: Path,
+        target: str,
+        *,
+        rules: Callable[[str], str] = lambda text: text,
+        as_vehicle: bool = False,
     ) -> None:
         self._held = HeldPort()
         self.port = self._held.number
         text = (CONFIG / "prometheus.yml").read_text(encoding="utf-8")
         assert text.count('"bridge:9477"') == 1
-        text = text.replace("bridge:9477", target).replace("15s", "500ms")
+        # The same bridge once more, as a vehicle that may be switched off.
+        vehicle = "labels: {vehicle: car-07, switched_off: at-times}"
+        text = text.replace('["bridge:9477"]', f'["{target}"]').replace("15s", "500ms")
+        if as_vehicle:
+            text += f'      - targets: ["{target}"]\n        {vehicle}\n'
         (folder / "prometheus.yml").write_text(text, encoding="utf-8")
         shipped = (CONFIG / "rules.yml").read_text(encoding="utf-8")
         (folder / "rules.yml").write_text(rules(shipped), encoding="utf-8")

@@ -1,7 +1,10 @@
 """The HTTP port, asked over real sockets about a real journal."""
 
+import gzip
 import http.client
+import itertools
 import json
+import re
 import shutil
 import socket
 import struct
@@ -27,13 +30,16 @@ from bridge.daemon.events.status import Gate, GateStatus, TopicProgress, WatchSt
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
+from bridge.daemon.observe import http as http_module
 from bridge.daemon.observe.health import STUCK_AFTER_S
-from bridge.daemon.observe.http import CONNECTIONS_MAX, HttpServer
+from bridge.daemon.observe.http import CONNECTIONS_MAX, HASTE_S, HttpServer
 from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.errors import ConfigError
 from bridge.ingest import TopicOutcome, TopicReport
 from tests.daemon.observe.situations import NOW_NS, NOW_S, SECOND_NS, entry, failure, status, worker
+
+ROOT = Path(__file__).parents[3]
 
 
 class Bridge:
@@ -57,11 +63,26 @@ class Bridge:
         )
 
     def request(
-        self, target: str, *, method: str = "GET", host: str = ""
+        self,
+        target: str,
+        *,
+        method: str = "GET",
+        host: str = "",
+        accept: str = "",
+        body: bytes | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
+        given = {"Host": host, "Accept-Encoding": accept}
+        headers = {name: value for name, value in given.items() if value}
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
         try:
-            connection.request(method, target, headers={"Host": host} if host else {})
+            connection.putrequest(
+                method, target, skip_host="Host" in headers, skip_accept_encoding=True
+            )
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
@@ -347,8 +368,105 @@ def test_journal_that_appears_later_is_found(bridge: Bridge) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 def test_nothing_can_be_changed(bridge: Bridge, method: str) -> None:
-    """Only GET and HEAD exist."""
-    assert bridge.request("/api/status", method=method)[0] == 501
+    """Only GET and HEAD exist, which the answer says as all others are given: in JSON."""
+    code, headers, body = bridge.request("/api/status", method=method, body=b"x" * 5000)
+    assert (code, headers["Allow"]) == (501, "GET, HEAD")
+    assert headers["Content-Type"] == "application/json"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "GET and HEAD" in json.loads(body)["message"]
+
+
+@pytest.mark.parametrize(
+    "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET  / / /\r\n\r\n"]
+)
+def test_what_is_no_request_gets_json_too(bridge: Bridge, sent: bytes) -> None:
+    """Not even the library's own refusals are pages."""
+    with socket.create_connection(("127.0.0.1", bridge.server.port), timeout=5) as caller:
+        caller.sendall(sent)
+        answer = b"".join(iter(lambda: caller.recv(4096), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/json" in head
+    assert set(json.loads(body)) == {"error", "message"}
+
+
+def test_a_request_has_a_deadline_as_a_whole(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that sends a byte now and then is cut off all the same."""
+    monkeypatch.setattr(http_module, "REQUEST_S", 0.5)
+    began_s = time.monotonic()
+    address = ("127.0.0.1", bridge.server.port)
+    with socket.create_connection(address, timeout=5) as caller, pytest.raises(ConnectionError):
+        for byte in itertools.cycle(b"GET /healthz HTTP/1.0\r\nX: "):
+            caller.sendall(bytes([byte]))
+            time.sleep(0.05)
+    assert time.monotonic() - began_s < 5
+
+
+def test_an_answer_that_nobody_takes_is_given_up(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that asks and reads nothing does not keep its slot."""
+    monkeypatch.setattr(http_module, "ANSWER_S", 0.5)
+    for number in range(300):
+        bridge.discover(f"drive_{number}_" + "x" * 200)
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        caller.connect(("127.0.0.1", bridge.server.port))
+        caller.sendall(b"GET /api/recordings?limit=500 HTTP/1.0\r\n\r\n")
+        give_up_at_s = time.monotonic() + 10
+        while bridge.server.connections and time.monotonic() < give_up_at_s:
+            time.sleep(0.05)
+        assert bridge.server.connections == 0
+
+
+def test_slow_callers_make_room(bridge: Bridge) -> None:
+    """With every slot taken by callers that dawdle, others are answered after a second."""
+    address = ("127.0.0.1", bridge.server.port)
+    slow = [socket.create_connection(address) for _ in range(CONNECTIONS_MAX)]
+    try:
+        time.sleep(HASTE_S)
+        for _ in range(5):
+            assert bridge.request("/healthz")[0] == 503
+    finally:
+        for caller in slow:
+            caller.close()
+
+
+@pytest.mark.parametrize("target", ["/metrics", "/page.js", "/docs/operations.md"])
+def test_long_answers_are_compressed_for_those_who_take_it(bridge: Bridge, target: str) -> None:
+    """The same bytes, in a fraction of the length; without being asked nothing is packed."""
+    _, plain_headers, plain = bridge.request(target)
+    _, headers, packed = bridge.request(target, accept="br;q=1.0, gzip;q=0.8")
+    _, _, refused = bridge.request(target, accept="gzip;q=0")
+
+    assert "Content-Encoding" not in plain_headers
+    assert headers["Content-Encoding"] == "gzip"
+    assert headers["Vary"] == "Accept-Encoding"
+    assert len(packed) < len(plain) / 2
+    if target != "/metrics":
+        assert gzip.decompress(packed) == plain == refused
+
+
+def test_documents_are_served_with_the_anchors_that_alerts_name(bridge: Bridge) -> None:
+    """Every runbook leads to a heading of a page that this very port gives out."""
+    rules = (ROOT / "config" / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    urls = re.findall(r'runbook_url: "http://{{ \$labels.instance }}(/docs/[^#"]+)#([^"]+)"', rules)
+    assert len(urls) == rules.count("- alert: ")
+    for target in {target for target, _ in urls}:
+        code, headers, body = bridge.request(target)
+        assert (code, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        anchors = set(re.findall(rb'id="([^"]+)"', body))
+        assert {anchor.encode() for page, anchor in urls if page == target} <= anchors
+    assert bridge.request("/docs/status-page.png")[1]["Content-Type"] == "image/png"
+
+
+@pytest.mark.parametrize(
+    "name", ["../pyproject.toml", "nothing.md", "flame-mixed.svg", "%2e%2e/x.md", "", ".md"]
+)
+def test_nothing_but_documents_is_served(bridge: Bridge, name: str) -> None:
+    """Names come from callers; only those of documents lead anywhere."""
+    assert bridge.request(f"/docs/{name}")[0] == 404
 
 
 def test_head_has_no_body(bridge: Bridge) -> None:

@@ -4,11 +4,12 @@ The rules are the shipped ones with shorter patience; `prometheus_process.impati
 """
 
 import re
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
-from tests.daemon.observe.live_bridge import FAULTS, Fault, LiveBridge
+from tests.daemon.observe.live_bridge import FAULTS, Fault, LiveBridge, cut_recording
 from tests.daemon.observe.prometheus_process import CONFIG, Prometheus, impatient
 
 # The faults of the default run, which are over soon: a process, a file, a disk, a key.
@@ -37,7 +38,9 @@ def prometheus(
     bridge: LiveBridge, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     target = f"127.0.0.1:{bridge.http_port}"
-    running = Prometheus(tmp_path_factory.mktemp("prometheus"), target, rules=impatient)
+    running = Prometheus(
+        tmp_path_factory.mktemp("prometheus"), target, rules=impatient, as_vehicle=True
+    )
     try:
         running.wait('up{job="mosaico-bridge"} == 1')
         yield running
@@ -58,6 +61,29 @@ def test_an_injected_fault_fires_its_alert_which_clears_after_it(
         for alert in alerts:
             prometheus.wait(f'ALERTS{{alertname="{alert}", alertstate="firing"}} == 1')
     prometheus.wait(silent, patience_s=CLEARING_S)
+
+
+@pytest.mark.slow
+def test_a_partial_recording_is_one_alert_that_leads_to_its_runbook(
+    bridge: LiveBridge, prometheus: Prometheus
+) -> None:
+    """Its own note on the platform is no notification, and its salvage no alert of its own."""
+    prometheus.wait('absent(ALERTS{alertname!="MosaicoBridgeNoRecordings"}) == 1')
+    with cut_recording(bridge):
+        prometheus.wait('ALERTS{alertname="MosaicoBridgeRecordingPartial"}')
+        # Long enough for the poller to have asked about the sequence and its topics.
+        prometheus.wait("mosaico_bridge_notification_sweep_age_seconds < 2")
+        firing = prometheus.firing() - {"MosaicoBridgeNoRecordings"}
+        url = next(
+            alert["annotations"]["runbook_url"]
+            for alert in prometheus.ask("alerts")["alerts"]
+            if alert["labels"]["alertname"] == "MosaicoBridgeRecordingPartial"
+        )
+    with urllib.request.urlopen(url, timeout=10) as page:
+        text = page.read().decode()
+
+    assert firing == {"MosaicoBridgeRecordingPartial"}
+    assert f'id="{url.partition("#")[2]}"' in text
 
 
 def test_every_alert_has_a_fault() -> None:

@@ -20,7 +20,7 @@ from bridge.daemon.events.events import (
     Ticked,
 )
 from bridge.daemon.events.status import Gate, GateStatus
-from bridge.daemon.journal.entry import Transition
+from bridge.daemon.journal.entry import Failure, Transition
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.event_log import EventLog
 from bridge.daemon.observe.log import (
@@ -293,3 +293,32 @@ def test_what_needs_a_person_is_an_error_with_a_hint(configured: Configure) -> N
     EventLog().hear(RecordingChanged(entry=bad, transition=step))
     line = json.loads(buffer.getvalue())
     assert (line["level"], line["hint"]) == ("error", "run inspect")
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble", "retry_in_s", "level", "said"),
+    [
+        (State.WAITING, Trouble.TRANSIENT, 12.0, "warning", "failed, again in 12 s: broken"),
+        (State.READY, Trouble.TRANSIENT, None, "warning", "failed, to be tried again: broken"),
+        (State.QUARANTINED, Trouble.POISON, None, "error", "failed, not tried again: broken"),
+        (State.REJECTED, Trouble.REJECTED, None, "error", "failed, not tried again: broken"),
+        (State.READY, Trouble.REFUSED, None, "", ""),
+        (State.READY, Trouble.OFFLINE, None, "", ""),
+        (State.EMPTY, Trouble.POISON, None, "", ""),
+    ],
+)
+def test_a_failure_says_whether_it_is_tried_again(
+    configured: Configure,
+    state: State,
+    trouble: Trouble,
+    retry_in_s: float | None,
+    level: str,
+    said: str,
+) -> None:
+    """What is tried again is never called final, and what is no failure is no line."""
+    buffer = configured(format="json")
+    broken = Failure(error="SomeError", message="broken", trouble=trouble)
+    EventLog().hear(IngestFailed(entry=entry(state=state), failure=broken, retry_in_s=retry_in_s))
+    found = [json.loads(line) for line in lines(buffer)]
+
+    assert [(one["level"], one["message"]) for one in found] == ([(level, said)] if said else [])

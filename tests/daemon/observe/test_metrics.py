@@ -1,6 +1,7 @@
 """Each metric moves when what it measures happens, and each is documented."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from bridge.daemon.events.events import (
 )
 from bridge.daemon.events.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
 from bridge.daemon.journal.entry import Transition
+from bridge.daemon.journal.instance import INSTANCE_FILE
 from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.metrics import LABEL_VALUES_MAX, OTHER, Metrics
@@ -332,6 +334,26 @@ def test_workers_and_loop(metrics: Metrics) -> None:
     assert found["start_time_seconds"] == NOW_S - 3600
     metrics.hear(Ticked(status=status()))
     assert samples(metrics)["workers"] == samples(metrics)["worker_idle_seconds"] == 0
+
+
+def test_first_start_is_kept_over_restarts(tmp_path: Path) -> None:
+    """The age of the state folder's name counts, however often the daemon starts."""
+    name = tmp_path / INSTANCE_FILE
+    for known in (False, True):
+        metrics = Metrics(folders={"state": tmp_path})
+        metrics.hear(Started(status=status()))
+        wanted_s = NOW_S - 90 * 86400 if known else NOW_S - 3600
+        assert samples(metrics)["first_start_time_seconds"] == wanted_s
+        name.touch()
+        os.utime(name, (NOW_S - 90 * 86400, NOW_S - 90 * 86400))
+
+
+def test_an_empty_recording_is_no_failure(metrics: Metrics) -> None:
+    """It had nothing to send; neither a failure nor an error is counted."""
+    metrics.hear(IngestFailed(entry=entry(state=State.EMPTY), failure=failure(), retry_in_s=None))
+    found = samples(metrics)
+    assert not any(value for name, value in found.items() if name.startswith("failures_total"))
+    assert not any(value for name, value in found.items() if name.startswith("errors_total"))
 
 
 def test_uplink_shows_what_moved_and_what_may_still(metrics: Metrics) -> None:

@@ -77,6 +77,7 @@ CHANGES_IN = {
     "last_scan_time_seconds": "test_watch",
     "last_tick_time_seconds": "test_workers_and_loop",
     "start_time_seconds": "test_workers_and_loop",
+    "first_start_time_seconds": "test_first_start_is_kept_over_restarts",
     "build_info": "test_versions_are_told",
 }
 

@@ -24,7 +24,7 @@ from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport
 from tests.daemon.observe.chromium import Chromium, chromium
-from tests.daemon.observe.situations import NOW_NS, entry, failure, status, worker
+from tests.daemon.observe.situations import NOW_NS, SECOND_NS, entry, failure, status, worker
 
 PAGE = Path(__file__).parents[3] / "bridge" / "daemon" / "observe" / "page"
 PICTURE = Path(__file__).parents[3] / "docs" / "status-page.png"
@@ -104,6 +104,103 @@ def test_calm_page_says_that_all_is_well(page: Page) -> None:
     assert browser.complaints() == []
 
 
+def crowd(page: Page, number: int) -> None:
+    """Fill the journal: a queue of many, some that failed for now, some that need attention."""
+    for index in range(number):
+        made = page.journal.discover(
+            Path("/data") / f"drive_{index:03}.mcap", name=f"drive_{index:03}", size_bytes=10**6,
+            modified_ns=NOW_NS - index * SECOND_NS,
+        )  # fmt: skip
+        page.journal.move(made.id, State.READY, "complete")
+        if index % 100 == 7:
+            page.journal.move(made.id, State.SENDING, "a test")
+            page.journal.move(
+                made.id, State.WAITING, "the stream broke", due_ns=NOW_NS + 90 * SECOND_NS
+            )
+        elif index % 100 == 9:
+            page.journal.move(made.id, State.SENDING, "a test")
+            page.journal.move(made.id, State.QUARANTINED, "torn apart")
+
+
+def names(browser: Chromium, list_: str) -> list[str]:
+    found = browser.run(
+        f"[...document.querySelectorAll('#{list_} .name')].map((one) => one.innerText)"
+    )
+    return [str(one) for one in found]
+
+
+def test_hundreds_of_recordings_can_be_paged_searched_and_filtered(page: Page) -> None:
+    """All of 500 are reachable: by the next page, by a part of the name, by state."""
+    crowd(page, 500)
+    page.board.hear(Ticked(status=status(counts=page.journal.counts())))
+    browser = page.open(width=1400)
+    assert page.text("#waiting-more") == "475 more: show all 495"
+    browser.run("document.querySelector('#waiting-more').click()")
+    browser.wait("document.querySelector('#all-count').innerText === '1 to 50 of 495'")
+    # The oldest goes first; what is due later comes after everything that may go now.
+    assert names(browser, "all-list")[:2] == ["drive_499.mcap", "drive_498.mcap"]
+    assert "number 1 in the queue" in page.text("#all-list li")
+    seen = set(names(browser, "all-list"))
+    for start in range(51, 495, 50):
+        browser.run("document.querySelector('#all-after').click()")
+        browser.wait(f"document.querySelector('#all-count').innerText.startsWith('{start} to')")
+        seen |= set(names(browser, "all-list"))
+    assert len(seen) == 495
+    assert browser.run("document.querySelector('#all-after').disabled")
+    last = page.text("#all-list li:last-child")
+    assert "the stream broke; next try in 90 s" in last
+    search = "(e) => { e.value = 'DRIVE_12'; e.dispatchEvent(new Event('input')); }"
+    browser.run(f"({search})(document.querySelector('#all-text'))")
+    browser.wait("document.querySelector('#all-count').innerText === '1 to 10 of 10'")
+    assert set(names(browser, "all-list")) == {f"drive_12{digit}.mcap" for digit in range(10)}
+    choose = "(e) => { e.value = 'quarantined'; e.dispatchEvent(new Event('change')); }"
+    browser.run(f"({choose})(document.querySelector('#all-part'))")
+    browser.wait("document.querySelector('#all-count').innerText === 'nothing found'")
+    # The page of the test before may have asked once more for a server that was gone.
+    assert [one for one in browser.complaints() if "CONNECTION_REFUSED" not in one] == []
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_an_outage_is_the_reason_of_every_waiting_row(page: Page, width: int) -> None:
+    """Since when, and when the next try is, in the headline and in each row; nothing overflows."""
+    crowd(page, 60)
+    away = GateStatus(
+        gate=Gate.OFFLINE, reason="connection refused", since_ns=NOW_NS - 1800 * SECOND_NS,
+        next_probe_s=40.0,
+    )  # fmt: skip
+    page.board.hear(Ticked(status=status(gate=away, counts=page.journal.counts())))
+    browser = page.open(width=width)
+    said = re.compile(r"platform away since \d\d:\d\d, next try in 40 s")
+    rows = browser.run(
+        "[...document.querySelectorAll('#waiting-list .more')].map((one) => one.innerText)"
+    )
+    assert len(rows) == 20
+    assert all(said.search(row) for row in rows)
+    assert re.search(r"Away since \d\d:\d\d, next try in 40 s", page.text("#detail"))
+    assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+def test_progress_counts_bytes_and_shows_small_topics(page: Page) -> None:
+    """80 % of the bytes is 80 %; a topic whose batch still waits shows what was read of it."""
+    topics = {
+        "/imu": TopicProgress(read=900, messages=0),
+        "/camera": TopicProgress(read=8, messages=8, arrow_bytes=800_000),
+    }
+    busy = worker(
+        recorded_bytes=1_000_000, recorded_bytes_read=800_000, messages_recorded=10_000,
+        messages_sent=8, topics=topics,
+    )  # fmt: skip
+    page.board.hear(Ticked(status=status(workers=(busy,))))
+    browser = page.open()
+    assert page.text("#workers .aside").startswith("80 %")
+    assert "908 of 10,000 messages" in page.text("#workers .more")
+    browser.run("document.querySelector('#workers details').open = true")
+    cells = browser.run(
+        "[...document.querySelectorAll('#workers tbody td')].map((c) => c.innerText)"
+    )
+    assert cells[cells.index("/imu") + 3] == "900"
+
+
 def test_page_loads_nothing_from_elsewhere(page: Page) -> None:
     """Every request of the page goes to the bridge itself."""
     browser = page.open()
@@ -122,7 +219,7 @@ def test_page_follows_without_reloading(page: Page) -> None:
     bar = "document.querySelector('#workers [role=progressbar]')"
     assert browser.run(f"{bar}.getAttribute('aria-valuenow')") == "50"
     browser.run("document.querySelector('#workers details').open = true")
-    more = worker(messages_sent=1500, topics={"/imu": TopicProgress(messages=1500)})
+    more = worker(recorded_bytes_read=750_000, topics={"/imu": TopicProgress(messages=1500)})
     page.board.hear(Ticked(status=status(workers=(more,), counts={"sending": 1})))
     browser.wait(f"{bar}.getAttribute('aria-valuenow') === '75'")
     assert browser.run("document.querySelector('#workers details').open") is True

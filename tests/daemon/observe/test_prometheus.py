@@ -149,8 +149,23 @@ def test_every_alert_tells_what_to_do() -> None:
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
         assert rule["annotations"]["summary"].startswith("{{ $labels.instance }}: ")
         page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-        assert page == "docs/operations.md"
+        assert page == "http://{{ $labels.instance }}/docs/operations.md"
         assert anchor in anchors(), anchor
+
+
+def test_every_panel_has_a_unit_and_links_lead_to_headings() -> None:
+    """No bare numbers; infinite limits are words; a link names a page of the bridge's own."""
+    panels = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+    for panel in panels:
+        assert panel["fieldConfig"]["defaults"].get("unit"), panel["title"]
+        for link in panel["fieldConfig"]["defaults"].get("links", ()):
+            page, _, anchor = link["url"].partition("#")
+            assert page == "http://${__field.labels.instance}/docs/operations.md"
+            assert anchor in anchors(), anchor
+    by_title = {panel["title"]: panel["fieldConfig"]["defaults"] for panel in panels}
+    for title, words in (("Limit now", "no limit"), ("Budget left", "no budget")):
+        texts = json.dumps(by_title[title]["mappings"])
+        assert words in texts
 
 
 def test_dashboard_is_laid_out() -> None:

@@ -12,14 +12,14 @@ const PATIENCE_MS = 8000;
 const MARKS = { fine: "✓", busy: "→", waiting: "…", attention: "!", down: "×", lost: "?" };
 const SIGNS = {
   finalised: ["✓", "good"], disposed: ["✓", "good"], partial: ["!", "warn"], empty: ["–", ""],
-  vanished: ["–", ""], ignored: ["–", ""], superseded: ["–", ""], quarantined: ["×", "bad"], rejected: ["×", "bad"],
+  vanished: ["–", ""], ignored: ["–", ""], superseded: ["–", ""], quarantined: ["×", "bad"], rejected: ["×", "bad"], lost: ["×", "bad"],
   waiting: ["!", "warn"], ready: ["·", ""], settling: ["…", ""], discovered: ["…", ""],
 };
 const WORDS = {
   finalised: "on the platform", disposed: "on the platform, source disposed of",
   partial: "saved in part", empty: "empty", vanished: "vanished", ignored: "ignored",
   superseded: "newer content is in its place",
-  quarantined: "cannot be read", rejected: "not accepted", waiting: "tried again later",
+  quarantined: "cannot be read", rejected: "not accepted", lost: "lost by the platform", waiting: "tried again later",
   ready: "in the queue", settling: "not complete yet", discovered: "just found",
 };
 
@@ -27,6 +27,7 @@ const byId = (id) => document.getElementById(id);
 let lastHeardMs = 0;
 let folders = []; // The watched folders, where there are several.
 let timer = 0;
+let nowS = 0; // The bridge's clock, which may differ from the browser's.
 
 // ---- elements ---------------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ function figures(data) {
     { name: "On the platform", value: whole.format(arrived), more: newest ? `newest ${ago(newest.changed_at, data.now)}` : "none yet" },
     { name: "In the queue", value: whole.format(queued + working), more: [working && `${working} being sent`, queued && `${queued} waiting`, unfinished && `${unfinished} still growing`].filter(Boolean).join(", ") || "nothing waits" },
     { name: "Sending", value: `${bytes(data.rate.sent_bytes_per_s)}/s`, more: `${rate(data.rate.messages_per_s)} messages/s`, line: data.rates.map((one) => one.sent_bytes_per_s) },
-    { name: "Needs attention", value: whole.format(sum(counts, "quarantined", "rejected")), more: partial ? `${partial} saved in part` : "none saved in part" },
+    { name: "Needs attention", value: whole.format(sum(counts, "quarantined", "rejected", "lost")), more: partial ? `${partial} saved in part` : "none saved in part" },
   ];
   const uplink = data.daemon && data.daemon.uplink;
   if (uplink && (uplink.bytes_per_second_max !== null || uplink.budgets.length)) made.push(uplinkFigure(uplink, data));
@@ -196,11 +197,15 @@ function makeWorker() {
     el("details", {}, el("summary"), el("div", { class: "inside scroll" }, table)));
 }
 
+// By bytes: a few images are most of the work, and thousands of small messages hardly any.
 function share(worker) {
-  const byMessages = worker.messages_recorded > 0 ? worker.messages_sent / worker.messages_recorded : null;
-  const byBytes = worker.recorded_bytes > 0 ? worker.recorded_bytes_read / worker.recorded_bytes : 0;
-  return Math.min(1, byMessages === null ? byBytes : byMessages);
+  return worker.recorded_bytes > 0 ? Math.min(1, worker.recorded_bytes_read / worker.recorded_bytes) : 0;
 }
+
+const been = (topic) => {
+  const most = Math.max(topic.messages_read || 0, topic.messages_sent || 0);
+  return topic.messages_recorded == null ? most : Math.min(most, topic.messages_recorded);
+};
 
 function fillWorker(box, worker, now) {
   const done = share(worker);
@@ -212,7 +217,7 @@ function fillWorker(box, worker, now) {
   say(part(box, "aside"), [`${percent} %`, left].filter(Boolean).join(" · "));
   say(part(box, "more"), [
     folderOf(worker.path), worker.sequence && `as ${worker.sequence}`,
-    `${whole.format(worker.messages_sent)}${of} messages`,
+    `${whole.format(worker.topics.reduce((total, topic) => total + been(topic), 0))}${of} messages`,
     `${bytes(worker.recorded_bytes_read)} of ${bytes(worker.recorded_bytes)} read`,
     `for ${span(elapsed)}`,
     worker.attempt > 1 && `attempt ${worker.attempt}`,
@@ -228,7 +233,7 @@ function fillWorker(box, worker, now) {
     () => el("tr", {}, el("td", { class: "path" }), el("td", { class: "path" }), el("td"), el("td", { class: "n" }), el("td", { class: "n" })),
     (row, topic) => {
       const known = topic.messages_recorded == null ? "" : ` of ${whole.format(topic.messages_recorded)}`;
-      const cells = [topic.name, topic.msgtype || "", becomes(topic), `${whole.format(topic.messages_sent || 0)}${known}`, bytes(topic.arrow_bytes || 0)];
+      const cells = [topic.name, topic.msgtype || "", becomes(topic), `${whole.format(been(topic))}${known}`, bytes(topic.arrow_bytes || 0)];
       cells.forEach((text, i) => say(row.children[i], text));
     });
 }
@@ -265,11 +270,12 @@ function fillRecording(item, one, now) {
   const failure = arrived ? null : one.failure;
   part(item, "row").dataset.tone = tone;
   say(part(item, "sign"), sign);
-  say(part(item, "name"), one.name);
+  say(part(item, "name"), one.file || one.name);
   say(part(item, "aside"), `${bytes(one.size_bytes)} · ${ago(one.changed_at, now)}`);
-  const reason = failure ? failure.message : arrived ? "" : one.reason;
+  const reason = one.why || (failure ? failure.message : arrived ? "" : one.reason);
   say(part(item, "more"), [
-    WORDS[one.state] || one.state, waits, reason, folderOf(one.path),
+    one.why && ["ready", "waiting"].includes(one.state) ? "" : WORDS[one.state] || one.state,
+    one.why ? "" : waits, reason, folderOf(one.path),
     one.split_of && `split ${one.split_index ?? "?"} of ${one.split_of}`,
     one.messages_sent ? count(one.messages_sent, "message") : "",
     arrived && one.verification ? `verified: ${one.verification}` : "",
@@ -319,9 +325,77 @@ function topicTable(topics) {
   return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)));
 }
 
-function listRecordings(section, recordings, now) {
+function listRecordings(section, recordings, now, total) {
   show(byId(section), recordings.length > 0 || section === "recent");
   keep(byId(`${section}-list`), recordings, (one) => one.id, makeRecording, (item, one) => fillRecording(item, one, now));
+  const more = total - recordings.length;
+  show(byId(`${section}-more`), more > 0);
+  say(byId(`${section}-more`), `${whole.format(more)} more: show all ${whole.format(total)}`);
+}
+
+// ---- all recordings: page by page, by name, by state ------------------------------------------
+
+const PAGE = 50;
+const PARTS = {
+  attention: ["quarantined", "rejected", "lost"],
+  waiting: ["ready", "waiting", "discovered", "settling"],
+  recent: ["finalised", "disposed", "partial", "empty", "vanished", "ignored", "superseded"],
+};
+const chosen = { text: "", part: "", offset: 0 };
+
+function statesOf(part) {
+  return part === "" ? [] : PARTS[part] || [part];
+}
+
+async function browse() {
+  const query = new URLSearchParams({ limit: String(PAGE), offset: String(chosen.offset) });
+  if (chosen.text) query.set("text", chosen.text);
+  for (const state of statesOf(chosen.part)) query.append("state", state);
+  if (chosen.part === "waiting" || chosen.part === "ready") query.set("order", "queue");
+  const asked = query.toString();
+  let found;
+  try {
+    found = await ask(`/api/recordings?${asked}`);
+  } catch (error) {
+    say(byId("all-count"), `The bridge did not tell: ${error.message}`);
+    return;
+  }
+  if (found.total > 0 && found.recordings.length === 0 && chosen.offset > 0) {
+    chosen.offset = Math.floor((found.total - 1) / PAGE) * PAGE;
+    browse();
+    return;
+  }
+  const last = chosen.offset + found.recordings.length;
+  keep(byId("all-list"), found.recordings, (one) => one.id, makeRecording, (item, one) => fillRecording(item, one, nowS));
+  say(byId("all-count"), found.total ? `${whole.format(chosen.offset + 1)} to ${whole.format(last)} of ${whole.format(found.total)}` : "nothing found");
+  byId("all-before").disabled = chosen.offset === 0;
+  byId("all-after").disabled = found.next_offset === null;
+}
+
+function choose(changes) {
+  Object.assign(chosen, { offset: 0 }, changes);
+  if (byId("all-text").value.trim() !== chosen.text) byId("all-text").value = chosen.text;
+  byId("all-part").value = chosen.part;
+  browse();
+}
+
+function prepareBrowsing() {
+  let typing = 0;
+  byId("all-text").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => choose({ text: byId("all-text").value.trim() }), 250);
+  });
+  byId("all-part").addEventListener("change", () => choose({ part: byId("all-part").value }));
+  byId("all-before").addEventListener("click", () => choose({ offset: Math.max(0, chosen.offset - PAGE) }));
+  byId("all-after").addEventListener("click", () => choose({ offset: chosen.offset + PAGE }));
+  for (const section of Object.keys(PARTS)) {
+    byId(`${section}-more`).addEventListener("click", () => {
+      byId("all").open = true;
+      choose({ text: "", part: section });
+      byId("all").scrollIntoView();
+    });
+  }
+  byId("all").addEventListener("toggle", () => { if (byId("all").open) browse(); });
 }
 
 // ---- the rest ---------------------------------------------------------------------------------
@@ -343,8 +417,8 @@ function fillRow(item, row) {
 
 function showTroubles(data) {
   const rows = data.troubles.map((one) => ({
-    key: `${one.id}/${one.error}/${one.message}`, tone: one.retry_in_s === null ? "bad" : "warn",
-    sign: one.retry_in_s === null ? "×" : "!", name: one.message,
+    key: `${one.id}/${one.error}/${one.message}`, tone: one.final ? "bad" : "warn",
+    sign: one.final ? "×" : "!", name: one.message,
     aside: [ago(one.at, data.now), one.repeats && `${one.repeats + 1} times`].filter(Boolean).join(" · "),
     more: [one.recording, one.error].filter(Boolean).join(" · "), hint: one.hint,
   }));
@@ -376,15 +450,19 @@ function showChecks(data) {
 }
 
 function render(data) {
+  nowS = data.now;
   const { level, headline, detail, hint } = data.verdict;
   showVerdict(level, headline, detail, hint);
   showWhere(data);
   keep(byId("figures"), figures(data), (figure) => figure.name, makeFigure, fillFigure);
   show(byId("now"), data.workers.length > 0);
   keep(byId("workers"), data.workers, (worker) => worker.id, makeWorker, (box, worker) => fillWorker(box, worker, data.now));
-  listRecordings("attention", data.recordings.needs_attention, data.now);
-  listRecordings("waiting", data.recordings.waiting, data.now);
-  listRecordings("recent", data.recordings.recent, data.now);
+  const counts = data.daemon ? data.daemon.counts : {};
+  const total = (section) => sum(counts, ...PARTS[section]);
+  listRecordings("attention", data.recordings.needs_attention, data.now, total("attention"));
+  listRecordings("waiting", data.recordings.waiting, data.now, total("waiting"));
+  listRecordings("recent", data.recordings.recent, data.now, total("recent"));
+  if (byId("all").open) browse();
   show(byId("recent-none"), data.recordings.recent.length === 0);
   showNotices(data);
   showTroubles(data);
@@ -422,4 +500,5 @@ async function poll() {
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) { clearTimeout(timer); poll(); }
 });
+prepareBrowsing();
 poll();
