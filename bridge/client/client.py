@@ -99,7 +99,7 @@ class MosaicoClient:
         cls,
         host: str = "localhost",
         port: int = DEFAULT_PORT,
-        timeout_s: float = 20.0,
+        timeout_s: float = 5.0,
         *,
         timeout: float | None = None,
         **options: Unpack[ConnectOptions],
@@ -110,7 +110,7 @@ class MosaicoClient:
             host: Name or address of the server.
             port: Its TCP port.
             timeout_s: How long to wait for a server that does not answer; one that refuses
-                connections is given 5 s of it to come up.
+                connections is given 5 s of it at most. A slow line needs more than the default.
             timeout: The documented API's spelling of `timeout_s`; wins if given.
             **options: TLS, API key, compression, deadlines: see `ConnectOptions`.
 
