@@ -89,7 +89,6 @@ KINDS: dict[str, str] = {
     "definitions/interfaces.py": "a format of definitions",
     "mapping/api.py": "what plug-ins import; none of ours does",
     "mapping/generic.py": "a way of mapping, beside the table and the declarative one",
-    "mapping/png.py": "a file format",
 }
 
 # The only parts that may touch each third-party library.

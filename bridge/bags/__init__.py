@@ -1,7 +1,7 @@
 """Recordings on disk: finding them, telling what belongs together, reading them as blocks."""
 
 from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
-from bridge.bags.discovery import find_recordings, listed_names, recordings_in
+from bridge.bags.discovery import find_others, find_recordings, listed_names, recordings_in
 from bridge.bags.endings import End, end_of
 from bridge.bags.fingerprint import Content, content_of, fingerprint
 from bridge.bags.formats import (
@@ -12,6 +12,7 @@ from bridge.bags.formats import (
     is_storage_name,
 )
 from bridge.bags.grouping import is_split_of_ros1
+from bridge.bags.merging import REPEATED
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.bags.reader import RecordingReader, open_recording
 from bridge.bags.recording import load_recording, load_seen, look_into
@@ -24,6 +25,7 @@ __all__ = [
     "COMPRESSION_SUFFIX",
     "METADATA_FILE",
     "NOWHERE",
+    "REPEATED",
     "SIDECAR_SUFFIXES",
     "STORAGE_SUFFIXES",
     "Content",
@@ -34,6 +36,7 @@ __all__ = [
     "Survey",
     "content_of",
     "end_of",
+    "find_others",
     "find_recordings",
     "fingerprint",
     "is_split_of_ros1",

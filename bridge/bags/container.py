@@ -8,7 +8,7 @@ recording into topics.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,9 @@ class ReadLimits:
         keep_doubtful_chunks: Whether the messages of a chunk whose checksum is wrong are read; at
             least a byte of it is altered, and nothing shows which.
 
+        repeated_latched: What happens to latched messages that a recorder wrote once more at the
+            start of a split.
+
     The keys of the same names in the configuration's table `reading`; errors name them.
     """
 
@@ -79,6 +82,7 @@ class ReadLimits:
     channels_max: int = 100_000
     definition_bytes_max: int = 4 << 20
     keep_doubtful_chunks: bool = True
+    repeated_latched: Literal["keep", "drop"] = "keep"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,11 +1,14 @@
 """The files of a recording put together: their channels become topics, their metadata one table."""
 
+import hashlib
+import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bridge.bags.container import Channel
-from bridge.model import Definition, Topic
+from bridge.model import Definition, MessageBlock, Topic
 
 Resolve = Callable[[str], Definition | None]
 
@@ -143,3 +146,69 @@ def _embedded_documents(metadata: Mapping[str, object]) -> Iterable[str]:
         yield notes
     elif isinstance(notes, list | tuple):
         yield from (note for note in notes if isinstance(note, str))
+
+
+LATCHED = re.compile(r"durability:\s*(1\b|transient_local)|latching: true")
+"""In QoS profiles as recorded: a subscriber that comes late gets what was published before."""
+
+REPEATED = "repeated_latched"
+"""Why a message is left out that a recorder wrote once more at the start of a split."""
+
+REPEATED_KEPT = "latched messages that the recorder repeated at the start of a split"
+
+REPEATED_MAX = 128
+"""How many of the last messages of a topic are known again."""
+
+
+class Repeats:
+    """Recognises latched messages that a recorder wrote again at the start of a later split.
+
+    `ros2 bag record --repeat-transient-local` starts each split with the last messages of chosen
+    topics, so that it can be used alone. They carry the time of the last message before the split,
+    not their own. So a message is a repeat when its topic is latched, its bytes are those of one of
+    the topic's last messages, nothing else came on its topic since the
+    split, and its time is no later than the end of that split.
+    """
+
+    def __init__(self, topics: Iterable[Topic]) -> None:
+        """Take the topics of all files."""
+        latched = [topic.index for topic in topics if LATCHED.search(topic.qos)]
+        self._recent = {topic: deque[bytes](maxlen=REPEATED_MAX) for topic in latched}
+        self._leading: set[int] = set()
+        self._last_ns: int | None = None
+        self._reached_ns: int | None = None
+
+    def start_file(self) -> None:
+        """Go on to the next file."""
+        self._last_ns = self._reached_ns
+        self._leading = set(self._recent) if self._last_ns is not None else set()
+
+    def count_leading(self, block: MessageBlock) -> int:
+        """Count the repeats at the start of a block, and remember the rest of it.
+
+        Costs a maximum for each block; for latched topics also a hash of some messages.
+        """
+        self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
+        recent = self._recent.get(block.topic)
+        if recent is None:
+            return 0
+        repeats = 0
+        if block.topic in self._leading:
+            known = set(recent)
+            limit = min(len(block.starts), REPEATED_MAX)
+            while repeats < limit and self._is_repeat(block, repeats, known):
+                repeats += 1
+            if repeats < len(block.starts):
+                self._leading.discard(block.topic)
+        for row in range(max(repeats, len(block.starts) - REPEATED_MAX), len(block.starts)):
+            recent.append(_digest(block, row))
+        return repeats
+
+    def _is_repeat(self, block: MessageBlock, row: int, known: set[bytes]) -> bool:
+        assert self._last_ns is not None, "there is a file before"
+        return block.log_times_ns[row] <= self._last_ns and _digest(block, row) in known
+
+
+def _digest(block: MessageBlock, row: int) -> bytes:
+    payload = block.data[block.starts[row] : block.ends[row]].tobytes()
+    return hashlib.sha256(payload).digest()

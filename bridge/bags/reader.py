@@ -16,7 +16,15 @@ from bridge.bags.container import NOWHERE, ChannelBlock, ContainerReader, ReadLi
 from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
 from bridge.bags.mcap.reader import McapReader
-from bridge.bags.merging import Resolve, distro_of, merge_channels, merged_metadata
+from bridge.bags.merging import (
+    REPEATED,
+    REPEATED_KEPT,
+    Repeats,
+    Resolve,
+    distro_of,
+    merge_channels,
+    merged_metadata,
+)
 from bridge.bags.metadata import read_hints
 from bridge.bags.rosbag1.reader import open_rosbag1
 from bridge.bags.source import FileSource
@@ -87,7 +95,7 @@ class RecordingReader:
         self._losses = losses
         self._stack = stack
         self._late_losses: list[Loss] = []
-        self._undecompressed: Counter[tuple[int, str]] = Counter()
+        self._left_out: Counter[tuple[int, str]] = Counter()
         self._limits = limits
         mode = str(recording.hints.get("compression_mode") or "")
         self._compressed_messages = mode.upper() == "MESSAGE"
@@ -105,6 +113,8 @@ class RecordingReader:
             for opened in files
         )
         self.topics: tuple[Topic, ...] = table.topics
+        self._repeats = Repeats(table.topics if len(files) > 1 else ())
+        self._repeated_kept = 0
         self._topic_of = table.by_file
 
     @property
@@ -112,8 +122,10 @@ class RecordingReader:
         """What could not be read or was skipped so far, of all files together."""
         tally = ReadTally(
             losses=[*self._losses, *self._late_losses],
-            skipped=self._undecompressed.copy(),
+            skipped=self._left_out.copy(),
         )
+        if self._repeated_kept:
+            tally.extras[REPEATED_KEPT] += self._repeated_kept
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             # Readers of working copies know those by their own names.
             tally.losses += [
@@ -181,9 +193,11 @@ class RecordingReader:
         """
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             self._current = opened
+            self._repeats.start_file()
             try:
                 for block in opened.container.blocks():
-                    yield from self._messages(block, topic_of[block.channel])
+                    for messages in self._messages(block, topic_of[block.channel]):
+                        yield from self._without_repeats(messages)
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -211,7 +225,23 @@ class RecordingReader:
                 ends=one.ends,
             )
         for reason, count in dropped.items():
-            self._undecompressed[topic, reason] += count
+            self._left_out[topic, reason] += count
+
+    def _without_repeats(self, block: MessageBlock) -> Iterator[MessageBlock]:
+        """Count latched messages that open a split and were in an earlier one; drop them if so."""
+        repeats = self._repeats.count_leading(block)
+        if repeats and self._limits.repeated_latched == "keep":
+            self._repeated_kept += repeats
+        elif repeats:
+            self._left_out[block.topic, REPEATED] += repeats
+            block = replace(
+                block,
+                log_times_ns=block.log_times_ns[repeats:],
+                starts=block.starts[repeats:],
+                ends=block.ends[repeats:],
+            )
+        if len(block.starts):
+            yield block
 
     def hash_files(self) -> FileHashes:
         """Start taking the SHA-256 of every file in the background; closing gives it up."""

@@ -238,6 +238,12 @@ class ReadingSettings(Section):
         "cannot be decompressed to its end: something of it is altered, and nothing shows what. "
         "Either way the recording counts as damaged.",
     )
+    repeated_latched: Literal["keep", "drop"] = Field(
+        "keep",
+        description="What happens to latched messages that the recorder wrote once more at the "
+        "start of a split (`--repeat-transient-local`), where the splits are one recording: "
+        "`keep` or `drop`. The report counts them either way.",
+    )
 
 
 class StateSettings(Section):

@@ -196,6 +196,10 @@ class Loop:
 
     def __enter__(self) -> Self:
         self._folder_scans.refresh()
+        if self._journal.aside is not None:
+            message = f"the journal could not be used and was set aside as {self._journal.aside}"
+            hint = "what is on the platform is recognised there; nothing is sent twice"
+            self._trouble(Failure(error="JournalSetAside", message=message, hint=hint))
         self._observer.hear(Started(status=self.status()))
         return self
 

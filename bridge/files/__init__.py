@@ -9,13 +9,15 @@ from bridge.files.disk import (
     sync_folder,
 )
 from bridge.files.folders import OpenFolder
-from bridge.files.opening import open_regular, require_readable, version_of
+from bridge.files.opening import is_folder, is_there, open_regular, require_readable, version_of
 
 __all__ = [
     "OpenFolder",
     "file_system",
+    "is_folder",
     "is_network_kind",
     "is_on_network",
+    "is_there",
     "open_regular",
     "replace_file",
     "require_readable",

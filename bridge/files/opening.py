@@ -79,3 +79,16 @@ def version_of(descriptor: int) -> tuple[int, int]:
     """Return values of an open file that change whenever it is written: size and time in ns."""
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
+
+
+def is_there(path: Path) -> bool:
+    """Say whether there is something at a path that may be asked about.
+
+    `Path.exists` raises where a folder above may not be entered; to this user nothing is there.
+    """
+    return os.access(path, os.F_OK)
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether there is a folder at a path that may be asked about; see `is_there`."""
+    return os.path.isdir(path)  # noqa: PTH112 - other than Path.is_dir it never raises

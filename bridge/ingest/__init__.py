@@ -6,7 +6,7 @@ from bridge.ingest.holding import Held, Holding, contents_of, held_whole
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
-from bridge.ingest.passes import dry_run, plan_topics
+from bridge.ingest.passes import dry_run, plan_fields, plan_topics
 from bridge.ingest.portions import ingest, said_before
 from bridge.ingest.report import (
     CHOSEN_REASONS,
@@ -46,6 +46,7 @@ __all__ = [
     "got_on",
     "held_whole",
     "ingest",
+    "plan_fields",
     "plan_topics",
     "said_before",
 ]

@@ -85,6 +85,10 @@ def ingest(
             instance=options.identity.instance,
             whole=report.complete,
             patient=not options.identity.final,
+            start_ns=min(
+                (topic.start_ns for topic in report.topics if topic.start_ns is not None),
+                default=None,
+            ),
             kept=frozenset(part for held in report.contents for part in held.parts),
         )
     report.seconds = time.perf_counter() - started

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from bridge.bags import REPEATED
 from bridge.ingest.earlier import Replacement
 from bridge.model import Loss
 
 FILTERED_REASON = "filtered"
 DOWNSAMPLED_REASON = "downsampled"
-CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON})
+CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON, REPEATED})
 """Reasons for which messages are left out because the settings say so."""
 
 

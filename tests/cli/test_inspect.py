@@ -6,7 +6,19 @@ from typing import Any
 import pytest
 from mcap.writer import CompressionType
 
-from tests.bags.mcap.mcap_files import Seen, place_messages, sample, write_with_library
+from bridge.cli import write_drive
+from bridge.embedded import EmbeddedServer
+from tests.bags.mcap.mcap_files import (
+    Seen,
+    channel,
+    finished,
+    message,
+    place_messages,
+    sample,
+    schema,
+    statistics,
+    write_with_library,
+)
 from tests.cli.conftest import Command
 
 
@@ -82,3 +94,80 @@ def test_what_no_checksum_vouches_for_is_said(tmp_path: Path, command: Command) 
     assert code == 0
     assert seen["found"]["unverifiable"] == 20
     assert "unverifiable: 20 messages" in command("inspect", path).out
+
+
+def test_mapping_shows_where_each_field_goes(tmp_path: Path, command: Command) -> None:
+    """Each field of each topic has its columns; what a mapping leaves out is named."""
+    write_drive(tmp_path, name="drive", start_ns=1_700_000_000 * 10**9, duration_s=0.3, splits=1)
+    config = tmp_path / "bridge.toml"
+    config.write_text(
+        '[[mappings]]\nros_type = "sensor_msgs/msg/Imu"\nontology = "Turning"\n'
+        '[mappings.fields]\n"rate.z" = "angular_velocity.z"\n'
+    )
+    code, seen = looked_at(command, tmp_path / "drive", "--mapping", "--config", str(config))
+    topics = {topic["msgtype"]: topic for topic in seen["topics"]}
+    fields = topics["sensor_msgs/msg/Imu"]["fields"]
+
+    assert code == 0
+    assert fields["angular_velocity.z"] == ["rate.z"]
+    assert fields["orientation.w"] == []
+    assert topics["sensor_msgs/msg/Imu"]["noted"]["left_out"].keys() >= {"orientation", "header"}
+    odometry = topics["nav_msgs/msg/Odometry"]["fields"]
+    assert odometry["child_frame_id"] == ["target_frame_id"]
+    shown = command("inspect", tmp_path / "drive", "--mapping", "--config", config).out
+    assert "rate.z" in shown
+    assert "left out of" in shown
+
+
+STRING = b"\0\1\0\0\2\0\0\0a\0"
+
+
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        ({"/a": ("ros2msg", STRING)}, 0),
+        ({"/a": ("ros2msg", STRING), "/b": ("protobuf", b"x")}, 3),
+        ({"/a": ("ros2msg", STRING), "/b": ("ros2msg", b"\0\1\0\0\xff")}, 3),
+        ({"/b": ("protobuf", b"x")}, 65),
+        ({"/b": ("ros2msg", b"\0\1\0\0\xff")}, 65),
+        ({}, 65),
+    ],
+    ids=["whole", "foreign beside", "undecodable beside", "only foreign", "undecodable", "empty"],
+)
+def test_exit_code_says_how_much_would_arrive(
+    tmp_path: Path, command: Command, topics: dict[str, tuple[str, bytes]], expected: int
+) -> None:
+    """What an ingest would say, and does say: 0 for all, 3 for a part, 65 for nothing."""
+    body = b""
+    for number, (topic, (encoding, data)) in enumerate(topics.items(), start=1):
+        body += schema(number, encoding=encoding) + channel(
+            number, number, topic, "cdr" if encoding == "ros2msg" else encoding
+        )
+        body += message(number, number, data)
+    path = tmp_path / "drive.mcap"
+    path.write_bytes(finished(body))
+    code, seen = looked_at(command, path)
+
+    assert code == expected
+    assert seen["found"]["arriving"] == ("/a" in topics)
+    assert command("inspect", path).code == expected
+    with EmbeddedServer(tmp_path / "platform") as server:
+        config = tmp_path / "bridge.toml"
+        config.write_text(
+            f'[server]\nhost = "127.0.0.1"\nport = {server.port}\n'
+            f'[state]\nfolder = "{tmp_path / "state"}"\n'
+        )
+        assert command("ingest", path, "--config", config).code == expected
+
+
+def test_wrong_claim_is_shown_and_costs_nothing(tmp_path: Path, command: Command) -> None:
+    """The statistics count messages that there never were; all that are there would arrive."""
+    declared = schema(1) + channel(1, 1, "/a")
+    path = tmp_path / "drive.mcap"
+    path.write_bytes(finished(declared + message(1, 1, STRING), declared + statistics({1: 7})))
+    code, seen = looked_at(command, path)
+    claim = "the file counts 7 messages on /a, 1 were found"
+
+    assert (code, seen["healthy"], seen["losses"]) == (0, True, [])
+    assert seen["contradictions"] == {claim: 1}
+    assert claim in command("inspect", path).out

@@ -14,6 +14,7 @@ from bridge.client import MosaicoClient
 from bridge.embedded import EmbeddedServer
 from bridge.ingest import Identity, IngestOptions, IngestReport, ingest
 from tests.bags.mcap import test_claims as mcap_claims
+from tests.bags.mcap.mcap_files import channel, finished, message, schema
 
 FIELD = Path(__file__).parents[3] / "shared" / "field"
 OPTIONS = IngestOptions(identity=Identity(instance="test"))
@@ -79,3 +80,60 @@ def test_channel_that_a_summary_lacks_arrives(tmp_path: Path) -> None:
 
     assert rows == {"/a": len(mcap_claims.TIMES), "/b": 1}
     assert report.complete
+
+
+def test_foreign_channels_are_named_and_counted_one_by_one(tmp_path: Path) -> None:
+    """Protobuf and JSON beside ROS: the report says of each what it is and what was left out."""
+    body = (
+        schema(1)
+        + schema(2, "foxglove.SceneUpdate", "protobuf", b"\x0a\x03abc")
+        + schema(3, "foxglove.Log", "jsonschema", b"{}")
+        + channel(1, 1, "/chatter")
+        + channel(2, 2, "/scene", "protobuf")
+        + channel(3, 3, "/log", "json")
+        + channel(4, 0, "/raw", "cbor")
+        + channel(5, 1, "/unnamed", "")
+    )
+    string = b"\x00\x01\x00\x00\x02\x00\x00\x00a\x00"
+    for number, (channel_id, count) in enumerate([(1, 3), (2, 5), (3, 2), (4, 1), (5, 4)]):
+        body += b"".join(message(channel_id, 1 + number * 10 + at, string) for at in range(count))
+    path = tmp_path / "drive.mcap"
+    path.write_bytes(finished(body))
+    rows, report = arrived(path, tmp_path / "platform")
+    left_out = {
+        (topic.name, topic.msgtype): topic.messages_skipped
+        for topic in report.topics
+        if topic.reason
+    }
+
+    assert rows == {"/chatter": 3, "/unnamed": 4}
+    assert left_out == {
+        ("/scene", "foxglove.SceneUpdate"): {"message encoding 'protobuf' is not of ROS": 5},
+        ("/log", "foxglove.Log"): {"message encoding 'json' is not of ROS": 2},
+        ("/raw", ""): {"message encoding 'cbor' is not of ROS": 1},
+    }
+    assert not report.complete
+
+
+def test_counts_of_a_metadata_file_are_no_claim_that_counts(tmp_path: Path) -> None:
+    """A recorder that deletes its oldest splits keeps their messages in the sums."""
+    data, _ = mcap_claims.FILES["footer that points nowhere"]
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    (folder / "drive_3.mcap").write_bytes(data)
+    (folder / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information:\n  version: 9\n  storage_identifier: mcap\n"
+        "  duration:\n    nanoseconds: 5\n  starting_time:\n    nanoseconds_since_epoch: 9\n"
+        "  message_count: 99999\n  topics_with_message_count:\n"
+        "    - topic_metadata:\n        name: /a\n        type: std_msgs/msg/String\n"
+        "      message_count: 0\n"
+        "  compression_format: ''\n  compression_mode: ''\n"
+        "  relative_file_paths:\n    - drive_3.mcap\n"
+        "  files:\n    - path: drive_3.mcap\n      message_count: 77\n"
+        "  custom_data: ~\n  ros_distro: lyrical\n"
+    )
+    rows, report = arrived(folder, tmp_path / "platform")
+
+    assert rows == {"/a": len(mcap_claims.TIMES)}
+    assert report.complete
+    assert not report.contradictions

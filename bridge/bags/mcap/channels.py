@@ -138,13 +138,22 @@ def _channel(
         index=index,
         topic=record.topic,
         msgtype=normal_msgtype(schema.name) if schema is not None else "",
-        serialization=SERIALIZATIONS.get(record.message_encoding, Serialization.CDR),
+        serialization=_serialization(record, schema) or Serialization.CDR,
         definition=definition,
         message_count=message_count,
         qos=record.metadata.get("offered_qos_profiles", ""),
         type_hash=record.metadata.get("topic_type_hash", record.metadata.get("md5sum", "")),
         obstacle=_obstacle(record, schema),
     )
+
+
+def _serialization(record: ChannelRecord, schema: Schema | None) -> Serialization | None:
+    """Tell how payloads are laid out; None where that is none of ROS."""
+    encoding = record.message_encoding.lower()
+    if not encoding and schema is not None and schema.encoding in DEFINITION_ENCODINGS:
+        # Left out by the writer, and there is only one way to lay out what the schema defines.
+        encoding = "ros1" if schema.encoding == "ros1msg" else "cdr"
+    return SERIALIZATIONS.get(encoding)
 
 
 def _defines(schema: Schema) -> bool:
@@ -155,7 +164,7 @@ def _defines(schema: Schema) -> bool:
 
 def _obstacle(record: ChannelRecord, schema: Schema | None) -> str:
     """Say why a channel cannot be decoded whatever its definition; empty where it can."""
-    if record.message_encoding not in SERIALIZATIONS:
+    if _serialization(record, schema) is None:
         return f"message encoding {record.message_encoding!r} is not of ROS"
     if record.schema_id == 0:
         return "the channel has no schema"
