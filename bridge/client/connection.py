@@ -18,7 +18,7 @@ from pyarrow import flight
 from bridge.client.options import BodyCompression, ConnectionOptions
 from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
 from bridge.client.text import clean_json
-from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
+from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator, advise_reader
 from bridge.errors import (
     BrokenLinkError,
     OfflineError,
@@ -308,7 +308,8 @@ class Connection:
         watched = self.watch.stream(resource)
         try:
             reader = watched.call(channel.client.do_get, ticket)
-        except ServerError:
+        except ServerError as error:
+            advise_reader(error)
             self._release(channel, watched)
             raise
         return GetStream(

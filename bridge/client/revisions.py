@@ -11,6 +11,7 @@ from typing import Any
 from pyarrow import flight
 
 from bridge.client.connection import Connection, to_json
+from bridge.client.translate import SPEAKS_PROTOBUF
 from bridge.errors import (
     BridgeError,
     DatabaseAwayError,
@@ -184,6 +185,8 @@ REVISIONS = (G1_0, G1_1, G1_2, G2A, G2B, G2C, G2D)
 NOTHING_IN_EITHER = b"\r{  }"
 """An empty object in JSON; in protobuf a message whose one field nobody knows, so an empty one."""
 
+_PROTOBUF_TEXT_1 = 1 << 3 | 2
+
 REFUSED_PATIENCE_S = 5.0
 """How long a server that refuses connections is waited for."""
 
@@ -283,15 +286,30 @@ def _server_facts(
             raise
         # With API keys even this looks into the database.
         raise _database_away(connection, error) from error
+    body = b"".join(bodies)
     try:
-        response = connection.unwrap(action, b"".join(bodies), resource=f"action {action}")
+        response = connection.unwrap(action, body, resource=f"action {action}")
     except ProtocolError as error:
+        known = _protobuf_version(body)
         raise ProtocolError(
-            "the server speaks the protobuf protocol of mosaicod 0.8 or later, or none of Mosaico",
+            f"the server speaks the protobuf protocol (mosaicod {known}), which this client does "
+            "not"
+            if known
+            else "the server's answer is of no protocol that Mosaico is known to have",
             address=connection.options.address,
-            hint="use a server of version 0.7 or earlier",
+            hint=SPEAKS_PROTOBUF,
         ) from error
     return response if isinstance(response, dict) else {}
+
+
+def _protobuf_version(body: bytes) -> str:
+    """Give the version that an `info` in protobuf starts with; empty where it is none.
+
+    Its field 1 is a text: the tag, the length in one byte, and the text.
+    """
+    if len(body) < 2 or body[0] != _PROTOBUF_TEXT_1 or len(body) < 2 + body[1]:  # noqa: PLR2004
+        return ""
+    return body[2 : 2 + body[1]].decode(errors="replace")
 
 
 def _require_database(

@@ -25,7 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.client.translate import SMALLER_BATCHES, TOO_LARGE_TO_READ, Translator
+from bridge.client.translate import Translator, advise_reader
 from bridge.errors import BrokenLinkError, ServerError, TransientError, UsageError
 
 PROGRESS_BYTES_MIN = 1024
@@ -357,8 +357,7 @@ class GetStream:
             return self.watched.call(function)
         except ServerError as error:
             self._end()
-            if error.hint == SMALLER_BATCHES:  # which is advice for writing
-                error.hint = TOO_LARGE_TO_READ
+            advise_reader(error)
             raise
 
     def _read(self) -> Any:

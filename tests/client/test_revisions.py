@@ -284,6 +284,9 @@ class ProtobufServer(SessionServer):
 
 def test_protobuf_generation_is_recognised() -> None:
     """A server of the next generation is refused with a message that says what it is."""
-    with ProtobufServer() as server, pytest.raises(ProtocolError, match="protobuf") as caught:
+    with (
+        ProtobufServer() as server,
+        pytest.raises(ProtocolError, match=r"protobuf protocol \(mosaicod 0\.8\.0\)") as caught,
+    ):
         MosaicoClient.connect("127.0.0.1", server.port)
     assert "0.7" in caught.value.hint
