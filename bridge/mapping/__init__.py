@@ -12,7 +12,7 @@ from bridge.mapping.metadata import (
     read_sidecar,
     sequence_metadata,
 )
-from bridge.mapping.names import sequence_name, topic_name
+from bridge.mapping.names import sequence_name, topic_names
 from bridge.mapping.plan import MappedBlock, TopicPlan, plan_topic
 from bridge.mapping.plugins import (
     ENTRY_POINT_GROUP,
@@ -50,5 +50,5 @@ __all__ = [
     "read_sidecar",
     "sequence_metadata",
     "sequence_name",
-    "topic_name",
+    "topic_names",
 ]
