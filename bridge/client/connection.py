@@ -8,7 +8,9 @@ their own that no stream can starve.
 import json
 import threading
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -262,7 +264,7 @@ class Connection:
         schema: pa.Schema,
         *,
         resource: str,
-        compression: str | None = None,
+        compression: str,
     ) -> PutStream:
         """Open a put stream; the server judges it only at `PutStream.finish`.
 
@@ -270,12 +272,11 @@ class Connection:
             descriptor: What the stream starts with.
             schema: That of all its batches.
             resource: What it is about, for errors.
-            compression: Compression of the bodies; by default what is settled for the connection.
+            compression: Compression of the bodies: `lz4`, `zstd` or empty.
         """
         self.require_open()
-        codec = self.body_compression.settled() if compression is None else compression
         channel = self._claim_channel()
-        write_options = pa.ipc.IpcWriteOptions(compression=codec or None)
+        write_options = pa.ipc.IpcWriteOptions(compression=compression or None)
         options = flight.FlightCallOptions(write_options=write_options)
         watched = self.watch.stream(resource)
         try:
@@ -288,7 +289,7 @@ class Connection:
             self._open_puts.discard(stream)
             self._release(channel, watched)
 
-        stream = PutStream(writer=writer, watched=watched, on_end=end)
+        stream = PutStream(writer=writer, watched=watched, on_end=end, compression=compression)
         self._open_puts.add(stream)
         return stream
 
@@ -308,14 +309,34 @@ class Connection:
 
     def _claim_channel(self) -> _DataChannel:
         with self._lock:
-            for channel in self._data_channels:
-                if channel.streams < self.options.streams_max:
-                    break
+            free = [one for one in self._data_channels if one.streams < self.options.streams_max]
+            if free:
+                # The emptiest: streams of one connection share one window, so that a topic whose
+                # data the server is slow to take holds up its neighbours there.
+                channel = min(free, key=lambda one: one.streams)
             else:
                 channel = _DataChannel(self._open_channel())
                 self._data_channels.append(channel)
             channel.streams += 1
             return channel
+
+    def prepare_streams(self, count: int) -> None:
+        """Connect in the background what so many streams will need; does not wait.
+
+        A connection takes a round trip or more, which the first streams on it would wait for.
+        """
+        with self._lock:
+            spare = sum(self.options.streams_max - one.streams for one in self._data_channels)
+            missing = -(-max(count - spare, 0) // self.options.streams_max)
+            opened = [_DataChannel(self._open_channel()) for _ in range(missing)]
+            self._data_channels += opened
+        for channel in opened:
+            self.parallel("connect").submit(partial(self._connect, channel))
+
+    def _connect(self, channel: _DataChannel) -> None:
+        # Any call connects; this one costs no server anything, and most do not even have it.
+        with suppress(*FLIGHT_ERRORS):
+            list(channel.client.list_actions(self._call_options()))
 
     def _release(self, channel: _DataChannel, watched: WatchedStream) -> None:
         watched.close()

@@ -62,9 +62,10 @@ class Revision:
             nested in, so that deleting `cam` takes the data of `cam/info` with it (G1).
         empty_batch: Whether a topic without rows can only be read if it got an empty batch (G1).
             Elsewhere such a batch would become a chunk.
-        ends_of_tag_max: The most topics of one ontology tag that may end at the same moment. The
-            platform keeps their columns in rows that they share: on G1 two ends deadlock more
-            often than not, later ones wait for each other, each with a connection to the database.
+        ends_of_tag_max: The most topics of one ontology tag that may end at the same moment; None
+            where that is found by trial. The platform keeps their columns in rows that they share:
+            on G1 two ends deadlock more often than not. Later ones wait for each other, each with
+            a connection to the database, so that answers become slow, and no more are tried.
         row_bytes_readable: The largest row that can be read; a read of a larger one ends the
             server (before G2d). None for any.
         compressed_bodies: Whether it is known to take compressed Arrow bodies: from G2a on servers
@@ -89,7 +90,7 @@ class Revision:
     clusters: bool = False
     nested_files: bool = False
     empty_batch: bool = False
-    ends_of_tag_max: int = 4
+    ends_of_tag_max: int | None = None
     row_bytes_readable: int | None = 25_000_000
     compressed_bodies: bool = False
 

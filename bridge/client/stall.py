@@ -259,6 +259,7 @@ class PutStream:
         writer: The Flight stream writer.
         watched: Makes the blocking calls.
         on_end: Called once when the stream has ended in any way.
+        compression: How bodies are compressed; empty for not at all.
         ended: Whether it has.
         failure: Why it did not end well; None where it did, or was aborted.
     """
@@ -266,6 +267,7 @@ class PutStream:
     writer: Any
     watched: WatchedStream
     on_end: "Callable[[PutStream], None]"
+    compression: str = ""
     ended: bool = False
     failure: ServerError | None = None
 

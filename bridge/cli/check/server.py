@@ -57,7 +57,10 @@ def _limits(client: MosaicoClient, settings: Settings) -> Finding:
 
 def _compression(client: MosaicoClient, settings: Settings) -> Iterator[Finding]:
     in_use, server = client.compression, settings.server
-    if server.compression != "none" and in_use.body is None:
+    if server.compression == "auto":
+        detail = "where it pays" if in_use.body else "none: the platform is not known to take it"
+        yield ok("compression", f"auto: {detail}")
+    elif server.compression != "none" and in_use.body is None:
         yield ok(
             "compression", f"{server.compression}, if the platform takes it; uploads try first"
         )
