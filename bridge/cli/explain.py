@@ -15,7 +15,7 @@ from bridge.units import SECOND_NS
 
 
 def explain(
-    path: Annotated[Path, typer.Argument(help="A recording, or anything else.")],
+    path: Annotated[Path, typer.Argument(help="A recording, or anything else.", readable=False)],
     config: ConfigFile = None,
     folder: WatchFolder = None,
     state: StateFolder = None,

@@ -1,6 +1,6 @@
 """`mosaico-bridge verify`: asks the platform whether it still has what the journal says it has."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,14 +10,13 @@ import typer
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
 from bridge.cli.platform import reach
 from bridge.cli.retry import Targets, find_entries, put_and_wait
-from bridge.cli.terminal import Exit, cell, out, print_json, show, table
+from bridge.cli.terminal import Exit, cell, line_break, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import ON_PLATFORM, Entry, Journal, State, doubt
 from bridge.daemon import resend as ask_to_resend
-from bridge.errors import NotFoundError, UsageError
-from bridge.ingest import VerificationLevel
-from bridge.mapping import BRIDGE_KEY
+from bridge.errors import UsageError
+from bridge.ingest import Held, Holding, SequenceContent, VerificationLevel, contents_of, held_whole
 
 Report = Mapping[str, Any]
 
@@ -112,72 +111,37 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Compa
     Raises:
         ServerError: The platform cannot be asked.
     """
-    handler = client.sequence_handler(entry.sequence)
-    topics = 0
-    compared = VerificationLevel.NONE
-    foreign = False
-    differences: list[str] = []
-    if handler is None:
-        differences.append("the platform has no such sequence")
+    if report is None:
+        contents = [SequenceContent(sequence=entry.sequence, fingerprint=entry.fingerprint)]
     else:
-        block = handler.user_metadata.get(BRIDGE_KEY)
-        marks: Mapping[str, Any] = block if isinstance(block, Mapping) else {}
-        foreign = marks.get("fingerprint") != entry.fingerprint
-        if foreign:
-            differences.append("the sequence of that name holds other content")
-        if not handler.is_locked:
-            differences.append("the sequence is not finalised")
-        sent = [topic for topic in (report or {}).get("topics", ()) if topic["messages_sent"]]
-        topics = len(sent)
-        levels = [VerificationLevel.COUNTS] if sent else []
-        for topic in sent:
-            level, found = _topic_differences(client, entry.sequence, topic)
-            levels.append(level)
-            differences += found
-        compared = min(levels, key=list(VerificationLevel).index, default=compared)
-        if report is None:
-            differences.append("the journal kept no report to compare with")
+        contents = contents_of(report)
+    answers = held_whole(client, contents)
+    own = answers.get(entry.sequence)
+    differences = [
+        # Parts that were sent before are in sequences of other names.
+        difference if name == entry.sequence else f"{name}: {difference}"
+        for name, answer in answers.items()
+        for difference in answer.differences
+    ]
+    if report is None:
+        differences.append("the journal kept no report to compare with")
     return Comparison(
         id=entry.id,
         path=str(entry.path),
         sequence=entry.sequence,
-        missing=handler is None,
-        foreign=foreign,
-        topics=topics,
-        compared=compared.in_words,
+        missing=own is not None and own.held is Held.ABSENT,
+        foreign=own is not None and own.held is Held.OTHER,
+        topics=sum(len(content.topics) for content in contents),
+        compared=_compared(answers.values()).in_words,
         differences=tuple(differences),
     )
 
 
-def _topic_differences(
-    client: MosaicoClient, sequence: str, topic: Report
-) -> tuple[VerificationLevel, list[str]]:
-    """Compare a topic; gives how far that is possible, and each difference."""
-    name = topic["platform_name"]
-    try:
-        held = client.topic_handler(sequence, name)
-    except NotFoundError:
-        held = None
-    if held is None:
-        return VerificationLevel.COUNTS, [f"{name}: the platform has no such topic"]
-    # What a revision does not tell is None and cannot be compared.
-    pairs = (
-        ("rows", topic["messages_sent"], held.row_count),
-        ("first time in ns", topic["start_ns"], held.timestamp_ns_min),
-        ("last time in ns", topic["end_ns"], held.timestamp_ns_max),
-    )
-    found = [
-        f"{name}: {what}: sent {sent}, the platform has {has}"
-        for what, sent, has in pairs
-        if has is not None and sent is not None and has != sent
-    ]
-    if not held.is_locked:
-        found.append(f"{name}: the topic was not closed properly")
-    if held.receipt.is_hollow:
-        found.append(f"{name}: sent {topic['messages_sent']} rows, the platform stores nothing")
-    if held.timestamp_ns_min is None:
-        return VerificationLevel.CLOSED, found
-    return VerificationLevel.RANGE if held.row_count is None else VerificationLevel.COUNTS, found
+def _compared(answers: Iterable[Holding]) -> VerificationLevel:
+    """Say how far the platform was compared just now, of all that was asked about."""
+    # What was read back when it was sent is asked for by its counts now.
+    levels = [VerificationLevel.COUNTS, *(answer.level for answer in answers)]
+    return min(levels, key=list(VerificationLevel).index)
 
 
 def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[Entry]:
@@ -244,7 +208,7 @@ def _print(findings: list[dict[str, Any]]) -> None:
             cell(finding["path"]),
             cell(finding["sequence"]),
             str(finding["topics"]),
-            "\n".join(lines) or "[green]as it was sent[/]",
+            line_break().join(lines) or "[green]as it was sent[/]",
         )
     show(made)
     for words in dict.fromkeys(finding["compared"] for finding in findings):

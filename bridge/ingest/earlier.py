@@ -76,6 +76,7 @@ def remove_superseded(
     instance: str,
     whole: bool,
     patient: bool,
+    start_ns: int | None,
     kept: Collection[str] = (),
 ) -> Replacement:
     """Remove the older sequence, if it is ours and what we take it for.
@@ -87,6 +88,9 @@ def remove_superseded(
         whole: Whether the newer sequence holds every message of its recording.
         patient: Whether to raise what may pass, so that it is tried again, instead of settling
             for keeping the older sequence.
+        start_ns: First record time of the newer content. A recording that grew or was indexed again
+            starts when it did; one that starts at another time is another recording, whatever it
+            is called.
         kept: Parts that count on sequences that are there; one that holds any of them stays.
 
     Raises:
@@ -98,7 +102,7 @@ def remove_superseded(
     if handler is None:
         return Replacement(removal=Removal.ABSENT, sequence=name)
     reason = (
-        _objection(handler, superseded, instance=instance, kept=kept)
+        _objection(handler, superseded, instance=instance, start_ns=start_ns, kept=kept)
         if whole
         else "the newer sequence does not hold all of its recording"
     ) or _refusal(client, name, patient=patient)
@@ -107,7 +111,12 @@ def remove_superseded(
 
 
 def _objection(
-    handler: SequenceHandler, superseded: Superseded, *, instance: str, kept: Collection[str]
+    handler: SequenceHandler,
+    superseded: Superseded,
+    *,
+    instance: str,
+    start_ns: int | None,
+    kept: Collection[str],
 ) -> str:
     """Say why a sequence is not ours to remove; empty where it is."""
     marks = marks_of(handler)
@@ -117,6 +126,8 @@ def _objection(
         return f"bridge {marks.get('instance')} put it there, not this one"
     if parts_in(marks).keys() & set(kept):
         return "it holds parts of the newer content that were not sent again"
+    if start_ns is None or handler.timestamp_ns_min != start_ns:
+        return "it starts at another time: it is another recording that had the same name"
     return ""
 
 

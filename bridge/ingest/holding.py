@@ -68,7 +68,7 @@ class Holding:
         held: `WHOLE`: finalised, with these parts and these rows. `ABSENT`: no such sequence.
             `UNFINISHED`: it is still being written. `OTHER`: it holds other parts. `DIFFERENT`: a
             topic lacks rows, has others, or was not closed.
-        level: How far that was proven: row counts and times count as far as the revision has them.
+        level: How far it was compared: row counts and times as far as the revision has them.
         differences: Why it is not whole, one sentence each.
     """
 
@@ -136,7 +136,9 @@ def _ask(client: MosaicoClient, contents: list[SequenceContent]) -> Holding:
         if content.level is not VerificationLevel.READBACK:
             level = min(level, content.level, proven, key=_STRENGTH.index)
     if differences:
-        return Holding(sequence=name, held=Held.DIFFERENT, differences=tuple(differences))
+        return Holding(
+            sequence=name, held=Held.DIFFERENT, level=level, differences=tuple(differences)
+        )
     return Holding(sequence=name, held=Held.WHOLE, level=level)
 
 

@@ -25,11 +25,10 @@ from bridge.errors import (
     RecordingError,
     RefusedError,
 )
-from bridge.ingest.marks import marks_of
+from bridge.ingest.marks import Sender, marks_of
 from bridge.ingest.open_upload import OpenUpload
 from bridge.ingest.options import Identity
 from bridge.ingest.salvage import SALVAGED_KEY
-from bridge.version import __version__
 
 # How often a recording is started under another name because remains cannot be deleted.
 TAKES_MAX = 9
@@ -82,6 +81,7 @@ def find_place(
     fingerprint: str,
     identity: Identity,
     upload: OpenUpload | None,
+    terms: str,
     salvaged: bool,
 ) -> Place:
     """Find where a recording goes, and remove what an earlier try of this bridge left there.
@@ -95,6 +95,7 @@ def find_place(
         fingerprint: What the recording holds.
         identity: The sender.
         upload: An upload of an earlier try that may be taken up; None for none.
+        terms: What decides how bytes become rows; an upload made under others is not continued.
         salvaged: Whether the sequence must say that the recording is not whole.
 
     Raises:
@@ -105,7 +106,13 @@ def find_place(
     """
     remains: list[tuple[str, Existing]] = []
     for sequence in (name, *(f"{name}_take{take}" for take in range(2, TAKES_MAX + 1))):
-        found = find_existing(client, sequence, fingerprint=fingerprint, instance=identity.instance)
+        found = find_existing(
+            client,
+            sequence,
+            fingerprint=fingerprint,
+            instance=identity.instance,
+            journalled=upload is not None,
+        )
         if found.state is OnPlatform.WHOLE:
             for left, _ in remains:
                 removed(client, left)
@@ -123,7 +130,8 @@ def find_place(
     for left, finding in reversed(remains):
         says_salvaged = SALVAGED_KEY in finding.marks
         named = upload is not None and upload.sequence == left
-        if named and _same_terms(finding, identity, says_enough=says_salvaged or not salvaged):
+        same_terms = finding.marks.get("terms") == terms
+        if named and same_terms and (says_salvaged or not salvaged):
             return Place(sequence=left, resumes=True, salvaged=says_salvaged)
         if removed(client, left):
             sequence = left
@@ -131,9 +139,21 @@ def find_place(
 
 
 def find_existing(
-    client: MosaicoClient, sequence: str, *, fingerprint: str, instance: str
+    client: MosaicoClient,
+    sequence: str,
+    *,
+    fingerprint: str,
+    instance: str,
+    journalled: bool,
 ) -> Existing:
     """Ask the platform about a name.
+
+    Args:
+        client: The platform.
+        sequence: The name.
+        fingerprint: What the recording holds.
+        instance: This bridge's own name.
+        journalled: Whether the journal knows of an upload of this recording by this bridge.
 
     Returns:
         `ABSENT`: free. `WHOLE`: this very content, finished, sent by any bridge. `REMAINS`: this
@@ -163,13 +183,15 @@ def find_existing(
             resource=sequence,
             hint="wait for the other bridge; if it is gone, delete the sequence and retry",
         )
+    sender = Sender.of(marks)
+    if sender is not None and not sender.left(journalled=journalled):
+        raise BusyElsewhereError(
+            f"sequence {sequence} is being written by another bridge of this name, {instance}",
+            resource=sequence,
+            hint="is this machine a copy of another? Stop the bridge, delete `instance` in "
+            "state.folder, and start it; if there is no other, delete the sequence and retry",
+        )
     return Existing(state=OnPlatform.REMAINS, handler=handler, marks=marks)
-
-
-def _same_terms(found: Existing, identity: Identity, *, says_enough: bool) -> bool:
-    """Say whether what is there was made as it would be made now, and says what it must."""
-    made_by = (found.marks.get("config_hash"), found.marks.get("version"))
-    return says_enough and made_by == (identity.config_hash, __version__)
 
 
 def removed(client: MosaicoClient, sequence: str) -> bool:
@@ -218,6 +240,7 @@ def clear_remains(
             upload.sequence,
             fingerprint=upload.fingerprint or fingerprint,
             instance=instance,
+            journalled=True,
         )
     except AlreadyExistsError:
         return

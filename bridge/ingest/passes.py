@@ -20,6 +20,7 @@ from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
 from bridge.ingest.sending import Sending, enter_written
 from bridge.ingest.topic_lanes import TopicLane, enter_skipped, plan_lanes
+from bridge.mapping import Fates, field_fates
 from bridge.model import MessageBlock
 
 Take = Callable[[TopicLane, pa.RecordBatch], None]
@@ -336,6 +337,18 @@ def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestRepo
     )
     passes.enter_rest(report)
     return report, found
+
+
+def plan_fields(reader: RecordingReader, options: IngestOptions) -> dict[str, Fates | None]:
+    """Return, for every topic that would be sent, which columns each field of its messages goes to.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    lanes, _ = plan_lanes(reader, options, NoEvents())
+    return {
+        lane.topic.name: field_fates(lane.plan, lane.decoder.arrow_type) for lane in lanes.values()
+    }
 
 
 def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:

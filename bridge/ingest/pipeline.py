@@ -27,7 +27,7 @@ from bridge.errors import (
 from bridge.ingest.delivered import Holder
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.holding import receipts_of
-from bridge.ingest.naming import describe, name_of
+from bridge.ingest.naming import describe, name_of, terms_of
 from bridge.ingest.on_platform import Place, find_place
 from bridge.ingest.open_upload import OpenUpload, groups_of, is_whole
 from bridge.ingest.options import IngestOptions
@@ -39,6 +39,9 @@ from bridge.ingest.topic_lanes import TopicLane
 from bridge.ingest.verify import compare_existing, counted_alike, lacking, verify
 from bridge.mapping import TopicFilter
 from bridge.model import MessageBlock, Recording
+
+IDENTITY_DIGITS = 8
+"""So much of its identity goes behind a name that the parts before have taken."""
 
 
 def ingest_portion(
@@ -192,6 +195,9 @@ class _Run:
         first = next(blocks, None)
         start_ns = int(first.log_times_ns.min()) if first is not None else None
         name = name_of(self.reader.recording, self.content.fingerprint, start_ns, self.options)
+        if name in self.follows:
+            # A template without the identity: the first part of the recording has the name.
+            name = f"{name}_{self.content.fingerprint[:IDENTITY_DIGITS]}"
         self.events.started(
             recording=str(self.reader.recording.path),
             sequence=name,
@@ -212,6 +218,7 @@ class _Run:
             fingerprint=self.content.fingerprint,
             identity=self.options.identity,
             upload=self.upload if takes_up else None,
+            terms=terms_of(self.reader, self.options),
             salvaged=self.survey is not None,
         )
         if place.salvaged and self.survey is None:
@@ -324,6 +331,7 @@ class _Run:
                 report.sha256 = {path.name: value for path, value in hashes.result().items()}
             if sending.writer is None or not whole:
                 raise self._nothing_to_send()
+            self.options.confirm_source()
             verifying = time.perf_counter()
             report.verification = verify(
                 self.client,

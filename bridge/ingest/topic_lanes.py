@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
-from bridge.definitions import canonical_text, missing_definition_hint, parse_definition
+from bridge.definitions import canonical_text, layout_of
 from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
@@ -18,11 +18,12 @@ from bridge.mapping import (
     Downsampler,
     MappedBlock,
     TopicFilter,
+    TopicOptions,
     TopicPlan,
     plan_topic,
-    topic_name,
+    topic_names,
 )
-from bridge.model import Definition, MessageBlock, Serialization, Topic
+from bridge.model import MessageBlock, MessageType, Serialization, Topic
 
 Choice = TypeVar("Choice")
 
@@ -67,6 +68,9 @@ class TopicLane:
             self.skip(DOWNSAMPLED_REASON, before - len(block.starts))
         decoded = self.decoder.decode(block)
         self.report.messages_leftover += decoded.leftover
+        for reason, count in decoded.repaired.items():
+            repaired = self.report.messages_repaired
+            repaired[reason] = repaired.get(reason, 0) + count
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
@@ -106,7 +110,6 @@ def plan_lanes(
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
     """
     wanted = TopicFilter(options.topics)
-    taken: set[str] = set()
     decoders = _Decoders()
     lanes: dict[int, TopicLane] = {}
     reports = [
@@ -125,15 +128,15 @@ def plan_lanes(
             report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
             continue
         try:
-            lane = _lane(topic, report, reader, options, taken, events, decoders)
+            lane = _lane(topic, report, reader, options, events, decoders)
         except DefinitionError as error:
             # Of a topic that is said to be empty nothing is missing, unless messages come up.
             if options.topic_errors == "fail" and topic.message_count != 0:
                 raise
             report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
             continue
-        taken.add(report.platform_name)
         lanes[topic.index] = lane
+    _name_topics(list(lanes.values()), options)
     return lanes, reports
 
 
@@ -142,22 +145,16 @@ def _lane(
     report: TopicReport,
     reader: RecordingReader,
     options: IngestOptions,
-    taken: set[str],
     events: IngestEvents,
     decoders: "_Decoders",
 ) -> TopicLane:
-    if topic.obstacle:
-        raise DefinitionError(topic.obstacle, msgtype=topic.msgtype, topic=topic.name)
-    if topic.definition is None:
+    message_type = topic.message_type
+    if message_type is None:
         raise DefinitionError(
-            f"no definition of {topic.msgtype} was found",
-            msgtype=topic.msgtype,
-            topic=topic.name,
-            hint=missing_definition_hint(topic.msgtype),
+            topic.obstacle, msgtype=topic.msgtype, topic=topic.name, hint=topic.hint
         )
-    choices = _first_match(topic.name, options.topic_options) or options.default_topic_options
-    decoder = decoders.of(topic.msgtype, topic.definition, topic.serialization)
-    message_type = decoder.message_type
+    choices = _choices(topic, options)
+    decoder = decoders.of(message_type, topic.serialization)
     ros1 = topic.serialization is Serialization.ROS1
     plan = plan_topic(
         topic,
@@ -170,9 +167,6 @@ def _lane(
     )
     report.outcome = TopicOutcome(plan.kind)
     report.ontology_tag = plan.model.tag
-    report.platform_name = topic_name(
-        topic.name, taken, rename=choices.rename, prefix=options.topic_prefix
-    )
     return TopicLane(
         topic=topic,
         decoder=decoder,
@@ -183,21 +177,32 @@ def _lane(
     )
 
 
+def _choices(topic: Topic, options: IngestOptions) -> TopicOptions:
+    return _first_match(topic.name, options.topic_options) or options.default_topic_options
+
+
+def _name_topics(lanes: list[TopicLane], options: IngestOptions) -> None:
+    """Give every topic its name on the platform, with a view to those of all others."""
+    recorded = [(lane.topic.name, _choices(lane.topic, options).rename) for lane in lanes]
+    names = topic_names(recorded, prefix=options.topic_prefix)
+    for lane, name in zip(lanes, names, strict=True):
+        lane.report.platform_name = name
+
+
 class _Decoders:
-    """Compiles a decoder for each type of a recording once, however many topics share it."""
+    """Compiles a decoder for each layout of a recording once, however many topics share it."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, Definition, Serialization], Decoder] = {}
+        self._made: dict[tuple[object, Serialization], Decoder] = {}
 
-    def of(self, msgtype: str, definition: Definition, serialization: Serialization) -> Decoder:
+    def of(self, message_type: MessageType, serialization: Serialization) -> Decoder:
         """Return the decoder of a type.
 
         Raises:
-            DefinitionError: The definition cannot be understood.
+            DefinitionError: The type has too many values that are not on the wire.
         """
-        key = (msgtype, definition, serialization)
+        key = (layout_of(message_type), serialization)
         if key not in self._made:
-            message_type = parse_definition(msgtype, definition)
             self._made[key] = Decoder(message_type, serialization=serialization)
         return self._made[key]
 

@@ -2,6 +2,7 @@
 
 from bridge.mapping.choices import GENERIC, Downsampler, ImageFormat, TopicFilter, TopicOptions
 from bridge.mapping.declarative import DeclarativeMapping
+from bridge.mapping.fates import Fates, field_fates
 from bridge.mapping.metadata import (
     BRIDGE_KEY,
     Sidecar,
@@ -11,7 +12,7 @@ from bridge.mapping.metadata import (
     read_sidecar,
     sequence_metadata,
 )
-from bridge.mapping.names import sequence_name, topic_name
+from bridge.mapping.names import sequence_name, topic_names
 from bridge.mapping.plan import MappedBlock, TopicPlan, plan_topic
 from bridge.mapping.plugins import (
     ENTRY_POINT_GROUP,
@@ -19,6 +20,7 @@ from bridge.mapping.plugins import (
     custom_mappings,
     plugin_mappings,
 )
+from bridge.mapping.source import LEFT_OUT
 from bridge.mapping.table import ALTERNATIVES, DEFAULT_MAPPINGS
 
 __all__ = [
@@ -27,9 +29,11 @@ __all__ = [
     "DEFAULT_MAPPINGS",
     "ENTRY_POINT_GROUP",
     "GENERIC",
+    "LEFT_OUT",
     "CustomMapping",
     "DeclarativeMapping",
     "Downsampler",
+    "Fates",
     "ImageFormat",
     "MappedBlock",
     "Sidecar",
@@ -39,11 +43,12 @@ __all__ = [
     "clean_key",
     "clean_keys",
     "custom_mappings",
+    "field_fates",
     "fill_placeholders",
     "plan_topic",
     "plugin_mappings",
     "read_sidecar",
     "sequence_metadata",
     "sequence_name",
-    "topic_name",
+    "topic_names",
 ]

@@ -30,8 +30,20 @@ BAD_STAMP = "stamp with nanoseconds of a second or more"
 
 
 def stamp_columns(source: Source) -> Columns:
-    """Map sec and nanosec; messages whose nanoseconds are a second or more are dropped."""
+    """Map sec and nanosec; messages whose nanoseconds are a second or more are dropped.
+
+    Those of a Duration in ROS 1 are signed; a negative part of a second is taken from the seconds.
+    """
     seconds = source.column("sec", pa.int32())
+    if source.field("nanosec").type == pa.int32():
+        signed = source.numbers("nanosec", pa.int64())
+        source.reject(np.abs(signed) >= SECOND_NS, BAD_STAMP)
+        whole = as_numpy(seconds).astype(np.int64) + signed // SECOND_NS
+        source.reject(whole < np.iinfo(np.int32).min, BAD_STAMP)
+        return {
+            "seconds": pa.array(whole.astype(np.int32)),
+            "nanoseconds": pa.array((signed % SECOND_NS).astype(np.uint32)),
+        }
     nanoseconds = source.column("nanosec", pa.uint32())
     source.reject(as_numpy(nanoseconds) >= SECOND_NS, BAD_STAMP)
     return {"seconds": seconds, "nanoseconds": nanoseconds}
@@ -166,6 +178,15 @@ def stamped(inner: str, build: Build) -> Build:
 
     def columns(source: Source) -> Columns:
         return {"header": header(source)} | build(source[inner])
+
+    return columns
+
+
+def inside(name: str, build: Build) -> Build:
+    """Map a message by one of its fields."""
+
+    def columns(source: Source) -> Columns:
+        return build(source[name])
 
     return columns
 

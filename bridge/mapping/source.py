@@ -33,6 +33,9 @@ class Note(StrEnum):
     NOT_MEASURED = "not_measured"
 
 
+LEFT_OUT = str(Note.LEFT_OUT)
+"""The same as a report has it."""
+
 Notes = dict[Note, Counter[str]]
 """Number of messages by what was noted about them."""
 
@@ -133,13 +136,13 @@ class Source:
         return as_numpy(self.column(name, value_type))
 
     def matrix(self, name: str, columns: int) -> NDArray[np.float64]:
-        """Give a field of `columns` doubles each as numpy, shape (rows, columns).
+        """Give a field of `columns` floats or doubles each as numpy, shape (rows, columns).
 
         Raises:
             DefinitionError: The field is missing or something else.
         """
         array = self.field(name)
-        if array.type != pa.list_(pa.float64(), columns):
+        if array.type not in {pa.list_(pa.float64(), columns), pa.list_(pa.float32(), columns)}:
             raise self._misfit(name, f"is {array.type}, not float64[{columns}]")
         return as_numpy(array.flatten()).astype(np.float64, copy=False).reshape(-1, columns)
 

@@ -1,5 +1,7 @@
 """A try that broke off is taken up by the next: what is whole stays, the rest is sent."""
 
+import contextlib
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from bridge.bags import load_recording
 from bridge.cli import write_drive
 from bridge.client import MosaicoClient, SequenceWriter, TopicReceipt, TopicWriter
+from bridge.definitions import DefinitionSources
 from bridge.errors import TransientError
 from bridge.ingest import (
     Identity,
@@ -287,3 +290,60 @@ def test_whole_is_what_platform_and_recording_agree_on(
     )
 
     assert is_whole(topic, receipt, remembered) is whole
+
+
+def thing_bag(path: Path) -> Path:
+    """Write a sqlite3 bag of a type whose definition it does not carry."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);"
+            "INSERT INTO schema VALUES (3, 'humble');"
+            "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL,"
+            " serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL);"
+            "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL,"
+            " timestamp INTEGER NOT NULL, data BLOB NOT NULL);"
+            "INSERT INTO topics VALUES (1, '/one', 'my_msgs/msg/Thing', 'cdr', ''),"
+            " (2, '/two', 'my_msgs/msg/Thing', 'cdr', '');"
+        )
+        payload = b"\0\1\0\0" + (0xFFFFFFFF).to_bytes(4, "little")
+        database.executemany(
+            "INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)",
+            [(topic, stamp, payload) for stamp in range(5) for topic in (1, 2)],
+        )
+        database.commit()
+    return path
+
+
+@pytest.mark.parametrize("revision", EVERY_REVISION)
+def test_other_definitions_are_other_terms(
+    revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a reload puts into a definition folder decides all rows, not those of the rest."""
+    bag = thing_bag(tmp_path / "things.db3")
+    definition = tmp_path / "definitions" / "my_msgs" / "msg" / "Thing.msg"
+    definition.parent.mkdir(parents=True)
+    sources = DefinitionSources(folders=(tmp_path / "definitions",))
+    options = IngestOptions(identity=IDENTITY, definitions=sources)
+    kept = Kept()
+    with platform(revision, tmp_path / "platform") as client:
+        for text in ("uint32 value", "int32 value"):
+            definition.write_text(text)
+            with monkeypatch.context() as broken, contextlib.suppress(TransientError):
+                if text.startswith("uint"):
+                    break_at(broken, SequenceWriter, "finalize", 0)
+                ingest(
+                    load_recording(bag),
+                    client=client,
+                    options=options,
+                    events=kept,
+                    upload=kept.upload,
+                )
+        (name,) = client.list_sequences()
+        client.clear_sequence_handlers_cache()
+        handler = client.sequence_handler(name)
+        assert handler is not None
+        values = {
+            topic: [row["value"] for row in handler.topic_handler(topic).rows()]
+            for topic in handler.topics
+        }
+    assert values == {"/one": [-1] * 5, "/two": [-1] * 5}

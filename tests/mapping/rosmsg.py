@@ -17,7 +17,6 @@ from bridge.model import (
     ArrayType,
     Constant,
     DecodedBlock,
-    Definition,
     FieldType,
     MessageType,
     PrimitiveType,
@@ -25,6 +24,7 @@ from bridge.model import (
     Serialization,
     Topic,
 )
+from tests.mapping.fleet_types import FLEET_TYPES
 
 NMEA_SENTENCE = "std_msgs/Header header\nstring sentence\n"
 
@@ -44,9 +44,12 @@ LOG_TIME_NS = 1_700_000_000_300_000_000
 
 @functools.cache
 def typestore(distro: Stores = Stores.ROS2_JAZZY) -> Typestore:
-    """The stock types of a distribution, and nmea_msgs."""
+    """The stock types of a distribution, nmea_msgs, and what fleets record."""
     store = get_typestore(distro)
     store.register(get_types_from_msg(NMEA_SENTENCE, "nmea_msgs/msg/Sentence"))
+    for name, text in FLEET_TYPES.items():
+        if name not in store.fielddefs:
+            store.register(get_types_from_msg(text, name))
     return store
 
 
@@ -127,7 +130,8 @@ def topic(msgtype: str, name: str = "/topic", **more: Any) -> Topic:
         "name": name,
         "msgtype": msgtype,
         "serialization": Serialization.CDR,
-        "definition": Definition(encoding="ros2msg", text=""),
+        "message_type": None,
+        "definition_source": "embedded",
     }
     return Topic(**(values | more))
 

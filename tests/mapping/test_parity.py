@@ -11,6 +11,7 @@ from rosbags.typesys import Stores
 from rosbags.typesys.store import Typestore
 
 from bridge.mapping import DEFAULT_MAPPINGS, MappedBlock, plan_topic
+from bridge.mapping.table import FLEET_MAPPINGS
 from tests.mapping.recorded import definition_text, serialised, through_decoder
 from tests.mapping.rosmsg import (
     arrow_type,
@@ -22,7 +23,7 @@ from tests.mapping.rosmsg import (
 )
 from tests.mapping.vendor import ADAPTERS, canonical, rows_of, unpacked, vendor_rows
 
-OURS_ALONE = {"sensor_msgs/msg/NavSatStatus"}
+OURS_ALONE = {"sensor_msgs/msg/NavSatStatus"} | {mapping.ros_type for mapping in FLEET_MAPPINGS}
 
 NOETIC = typestore(Stores.ROS1_NOETIC)
 
@@ -34,7 +35,7 @@ GENERATED = settings(
 
 
 def test_every_type_of_the_vendor_is_in_the_table() -> None:
-    """The table lists the vendor's 63 types under the vendor's tags, and one of our own."""
+    """The table lists the vendor's 63 types under the vendor's tags, and those of fleets."""
     theirs = {
         name: adapter.ontology_data_type().ontology_tag() for name, adapter in ADAPTERS.items()
     }

@@ -51,8 +51,11 @@ class Journal(JournalView):
         lock: int | None,
         wall_ns: Callable[[], int],
         on_change: OnChange,
+        aside: Path | None = None,
     ) -> None:
         super().__init__(connection)
+        # Where a journal is that could not be used, so that this one was begun.
+        self.aside = aside
         self.lock = lock
         self._wall_ns = wall_ns
         self._on_change = on_change
@@ -96,11 +99,11 @@ class Journal(JournalView):
         cls, folder: Path, lock: int, wall_ns: Callable[[], int], on_change: OnChange
     ) -> Self:
         try:
-            connection = connect(folder, create=True)
+            connection, aside = connect(folder, create=True)
         except BaseException:
             os.close(lock)
             raise
-        return cls(connection, lock=lock, wall_ns=wall_ns, on_change=on_change)
+        return cls(connection, lock=lock, wall_ns=wall_ns, on_change=on_change, aside=aside)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -109,7 +112,7 @@ class Journal(JournalView):
         Raises:
             JournalError: There is none, or it cannot be opened.
         """
-        connection = connect(folder, create=False)
+        connection, _ = connect(folder, create=False)
         return cls(
             connection, lock=None, wall_ns=time.time_ns, on_change=lambda _entry, _transition: None
         )

@@ -1,8 +1,8 @@
 """The journal's file: its tables, how they came to be, and who may open it.
 
 Survives a kill and a power cut at any point: WAL with synchronous=FULL makes each commit durable
-before it is reported. A file that is no sound database any more is set aside, not deleted; the
-metadata of the platform's sequences then says what is there already.
+before it is reported. A file that is no sound database, or of an unknown version, is set aside, not
+deleted; the metadata of the platform's sequences then says what is there already.
 """
 
 import contextlib
@@ -165,39 +165,56 @@ def take_lock(folder: Path, *, patience_s: float) -> int:
         return lock
 
 
-def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
+def connect(folder: Path, *, create: bool) -> tuple[sqlite3.Connection, Path | None]:
     """Open the journal's database and bring it to the current version.
 
     Args:
         folder: The state folder.
-        create: Make it if missing and set it aside if broken; else insist on a sound one.
+        create: Make it if missing, and set it aside if it is broken or of an unknown version; else
+            insist on a sound one.
+
+    Returns:
+        The connection, and where a journal that could not be used is now.
 
     Raises:
-        JournalError: It is missing, broken, or written by a newer version of the bridge.
+        JournalError: It is missing or cannot be opened; without `create`, also if it is broken or
+            of another version.
     """
     path = folder / JOURNAL_FILE
-    if not create and not path.exists():
+    try:
+        there = create or path.exists()
+    except OSError as error:
+        raise JournalError(
+            f"the state folder {folder} cannot be read: {error.strerror}",
+            hint="run the command as the bridge's user: sudo -u mosaico-bridge mosaico-bridge ...",
+        ) from error
+    if not there:
         raise JournalError(
             f"no journal in {folder}", hint="is state.folder right, and has the bridge ever run?"
         )
     try:
-        return _owned(path) if create else _opened(path, migrate=False)
+        return _owned(path) if create else (_opened(path, migrate=False), None)
     except (sqlite3.DatabaseError, OSError) as error:
         raise JournalError(f"journal {path} cannot be opened: {error}") from error
 
 
-def _owned(path: Path) -> sqlite3.Connection:
-    """Open it for its one owner: made if missing, set aside and replaced if broken."""
+def _owned(path: Path) -> tuple[sqlite3.Connection, Path | None]:
+    """Open it for its one owner: made if missing, set aside and replaced if it is of no use.
+
+    That costs little: what is on the platform says so itself.
+    """
     if not path.exists():
         _make(path)
     try:
-        return _opened(path, migrate=True)
+        return _opened(path, migrate=True), None
+    except UnknownVersionError as error:
+        aside = _set_aside(path, f"version-{error.version}")
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError:
-        _set_aside(path)
-        _make(path)
-        return _opened(path, migrate=True)
+        aside = _set_aside(path, "broken")
+    _make(path)
+    return _opened(path, migrate=True), aside
 
 
 def _make(path: Path) -> None:
@@ -267,21 +284,28 @@ def _insist_on_current(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+class UnknownVersionError(JournalError):
+    """A journal that a newer bridge has written, or none that we know."""
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
+
+
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = _version(connection)
-    if version > len(MIGRATIONS):
-        raise JournalError(
-            f"journal {path} was written by a newer bridge (version {version})",
-            hint="install that version again, or start with a fresh state.folder",
-        )
+    has_tables = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
+    if not 0 <= version <= len(MIGRATIONS) or (version == 0 and has_tables):
+        raise UnknownVersionError(f"journal {path} has the unknown version {version}", version)
     for step, script in enumerate(MIGRATIONS[version:], start=version + 1):
         # One transaction, so that a kill leaves the old version whole.
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {step}; COMMIT")
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(path: Path, why: str) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%S")
-    aside = path.with_name(f"{path.name}.broken-{stamp}")
+    aside = path.with_name(f"{path.name}.{why}-{stamp}")
     for source, target in zip(_files(path), _files(aside), strict=True):
         with contextlib.suppress(FileNotFoundError):
             source.rename(target)
+    return aside

@@ -12,7 +12,7 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -75,6 +75,7 @@ class HttpServer:
         notifications: NotificationSource | None = None,
         folders: Mapping[str, Path] | None = None,
         disk_free_min_bytes: int = DISK_FREE_MIN_BYTES,
+        find_others: Callable[[], Sequence[Path]] = tuple,
     ) -> None:
         """Bind the port.
 
@@ -87,6 +88,7 @@ class HttpServer:
             notifications: The poller's, where there is one.
             folders: By role, the folders whose disks `/readyz` wants room on.
             disk_free_min_bytes: How much room.
+            find_others: Lists the files in the watched folders that are no recordings.
 
         Raises:
             ConfigError: The address cannot be listened on.
@@ -98,6 +100,7 @@ class HttpServer:
             notifications=notifications,
             folders=folders or {},
             disk_free_min_bytes=disk_free_min_bytes,
+            find_others=find_others,
         )
         self._thread: threading.Thread | None = None
         try:

@@ -162,28 +162,6 @@ class Dispatcher:
             return False
         return self._waiting.left_s(entry) <= 0 and self._tracker.unchanged(entry)
 
-    def _remembered(self, entry: Entry) -> list[SequenceContent]:
-        """Say where parts of a recording are on the platform by the journal.
-
-        Its rows are expected only of what arrived complete; the rest is compared with the files.
-        """
-        found: dict[str, SequenceContent] = {}
-        for part in self._journal.parts(entry.id):
-            for holder in self._journal.holders(part, beside=entry.path.parent):
-                report = self._journal.report(holder.id)
-                if report is None:
-                    continue
-                for content in contents_of(report):
-                    if content.parts and part.identity not in content.parts:
-                        continue
-                    named = found.get(content.sequence, replace(content, parts=())).parts
-                    found[content.sequence] = replace(
-                        content,
-                        parts=(*named, part.identity),
-                        topics=content.topics if report["complete"] else {},
-                    )
-        return list(found.values())
-
     def _superseded(self, entry: Entry, settings: Settings) -> Superseded | None:
         older = self._journal.predecessor(entry)
         if older is None or not older.sequence:
@@ -225,11 +203,12 @@ class Dispatcher:
                 path=entry.path,
                 seen=None if found is None else found.recording,
                 fingerprint=entry.fingerprint,
+                parts=tuple(part.identity for part in self._journal.parts(entry.id)),
                 attempt=attempt,
                 upload=entry.upload,
                 supersedes=self._superseded(entry, settings),
                 resend=entry.resend,
-                remembered=tuple(self._remembered(entry)),
+                remembered=tuple(remembered(self._journal, entry)),
                 final=entry.attempts + 1 >= self._live.now.retry.attempts_max,
             )
         try:
@@ -270,6 +249,27 @@ class Dispatcher:
         except OSError:
             # It died while it was idle; the next one is asked.
             self._pool.discard(worker)
+
+
+def remembered(journal: Journal, entry: Entry) -> list[SequenceContent]:
+    """Say where parts of a recording are on the platform by the journal.
+
+    Its rows are expected only of what arrived complete; the rest is compared with the files.
+    """
+    found: dict[str, SequenceContent] = {}
+    for part in journal.parts(entry.id):
+        for holder in journal.holders(part, beside=entry.path.parent):
+            report = journal.report(holder.id)
+            for content in [] if report is None else contents_of(report):
+                if content.parts and part.identity not in content.parts:
+                    continue
+                named = found.get(content.sequence, replace(content, parts=())).parts
+                found[content.sequence] = replace(
+                    content,
+                    parts=(*named, part.identity),
+                    topics=content.topics if report and report["complete"] else {},
+                )
+    return list(found.values())
 
 
 def _order(entry: Entry) -> tuple[bool, int, int, int]:

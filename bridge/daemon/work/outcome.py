@@ -63,6 +63,9 @@ class Pause(StrEnum):
     REFUSED = "refused"
 
 
+PAUSES = {Trouble.OFFLINE: Pause.OFFLINE, Trouble.REFUSED: Pause.REFUSED}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What follows an attempt that failed.
@@ -128,11 +131,9 @@ def after_failure(
     if failure.error in DEATHS:
         deaths += 1
         state, retry_in_s, reason = _after_death(deaths, reason, wait_s(1))
-    elif failure.trouble is Trouble.OFFLINE:
-        pause = Pause.OFFLINE
-        interruptions += began
-    elif failure.trouble is Trouble.REFUSED:
-        pause = Pause.REFUSED
+    elif failure.trouble in PAUSES:
+        pause = PAUSES[failure.trouble]
+        interruptions += began and pause is Pause.OFFLINE
     elif failure.error in NO_ROOM:
         state, retry_in_s = State.WAITING, wait_s(DOUBLINGS_MAX)
     elif failure.error in BEGIN_AGAIN:
@@ -152,14 +153,9 @@ def after_failure(
         doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
         state, retry_in_s = State.WAITING, wait_s(doublings)
     return Decision(
-        state=state,
-        reason=reason,
-        attempts=attempts,
-        interruptions=interruptions,
-        deaths=deaths,
-        retry_in_s=retry_in_s,
-        pause=pause,
-    )
+        state=state, reason=reason, attempts=attempts, interruptions=interruptions, deaths=deaths,
+        retry_in_s=retry_in_s, pause=pause,
+    )  # fmt: skip
 
 
 def _after_death(deaths: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:

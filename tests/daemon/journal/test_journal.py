@@ -250,14 +250,24 @@ def test_log_of_a_journal_that_was_removed_is_not_applied(tmp_path: Path) -> Non
         assert [entry.path for entry in journal.recordings()] == [Path("/r/b")]
 
 
-def test_journal_of_a_newer_bridge_is_refused(tmp_path: Path) -> None:
-    """A schema version from the future is left alone, with a hint."""
-    Journal.own(tmp_path).close()
-    connection = sqlite3.connect(tmp_path / JOURNAL_FILE)
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(JournalError, match="newer bridge"):
-        Journal.own(tmp_path)
+@pytest.mark.parametrize("version", [99, -1, 0])
+def test_journal_of_an_unknown_version_is_set_aside(tmp_path: Path, version: int) -> None:
+    """It is kept beside a new one, which says so; the platform tells what was sent."""
+    with Journal.own(tmp_path) as journal:
+        discovered(journal, Path("/r/a"))
+    with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_FILE)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(JournalError, match=f"version {version}"):
+        Journal.read(tmp_path)
+    with Journal.own(tmp_path) as journal:
+        assert journal.recordings() == []
+        aside = journal.aside
+    assert aside is not None
+    assert f"version-{version}-" in aside.name
+    with contextlib.closing(sqlite3.connect(aside)) as kept:
+        assert kept.execute("SELECT path FROM entries").fetchall() == [(b"/r/a",)]
+    with Journal.own(tmp_path) as journal:
+        assert journal.aside is None
 
 
 def test_journal_is_pruned_of_what_is_long_gone(tmp_path: Path) -> None:
