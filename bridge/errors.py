@@ -3,6 +3,7 @@
     BridgeError
     ├── ConfigError                   a setting is wrong or missing
     ├── UsageError                    the API was used against its rules (also a RuntimeError)
+    │   └── CommandLineError          a command lacks something, or its options contradict
     ├── RecordingError                the recording itself                              poison
     │   ├── NotARecordingError        not a bag, or nothing in it that could be one
     │   ├── DamagedRecordingError     a container is cut, torn or inconsistent
@@ -100,6 +101,10 @@ class ConfigError(BridgeError):
 
 class UsageError(BridgeError, RuntimeError):
     """The API was used against its rules, for example a writer outside its `with` block."""
+
+
+class CommandLineError(UsageError):
+    """A command lacks something that it needs, or its options contradict each other."""
 
 
 class RecordingError(BridgeError):

@@ -41,8 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"units", "errors", "parallel", "ontology", "version"},
     "embedded": {"units", "errors", "ontology", "client", "version"},
     "ingest": {
-        "units", "errors", "model", "parallel", "ontology", "definitions", "bags", "cdr", "mapping",
-        "client", "version",
+        "units", "errors", "model", "parallel", "files", "ontology", "definitions", "bags", "cdr",
+        "mapping", "client", "version",
     },
     "compose": {
         "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
@@ -88,7 +88,6 @@ KINDS: dict[str, str] = {
     "daemon/work/job.py": "an entry: what the process of one recording runs",
     "mapping/api.py": "what plug-ins import; none of ours does",
     "mapping/generic.py": "a way of mapping, beside the table and the declarative one",
-    "mapping/png.py": "a file format",
 }
 
 # The only parts that may touch each third-party library.

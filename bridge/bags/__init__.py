@@ -1,7 +1,7 @@
 """Recordings on disk: finding them, telling what belongs together, reading them as blocks."""
 
 from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
-from bridge.bags.discovery import find_recordings, listed_names, recordings_in
+from bridge.bags.discovery import find_others, find_recordings, listed_names, recordings_in
 from bridge.bags.endings import End, end_of
 from bridge.bags.fingerprint import Content, content_of, fingerprint
 from bridge.bags.formats import (
@@ -15,7 +15,7 @@ from bridge.bags.grouping import is_split_of_ros1
 from bridge.bags.merging import REPEATED
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.bags.reader import RecordingReader, open_recording
-from bridge.bags.recording import load_recording, load_seen, look_into
+from bridge.bags.recording import files_of, load_recording, load_seen, look_into
 from bridge.bags.scratch import sweep_scratch
 from bridge.bags.splits import load_split, split_up
 from bridge.bags.survey import Survey, survey
@@ -36,6 +36,8 @@ __all__ = [
     "Survey",
     "content_of",
     "end_of",
+    "files_of",
+    "find_others",
     "find_recordings",
     "fingerprint",
     "is_split_of_ros1",

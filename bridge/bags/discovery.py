@@ -1,10 +1,12 @@
 """Finding the recordings under a folder by the names in it, without opening a file."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bridge.bags.formats import is_temporary, storage_name
 from bridge.bags.grouping import Group, group_files
-from bridge.bags.metadata import listed_files, read_hints
+from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.bags.recording import look_into
 from bridge.errors import RecordingError
 from bridge.model import Recording, RecordingFile
@@ -88,3 +90,34 @@ def _recording(folder: Path, group: Group) -> Recording:
         return Recording(path=folder, name=folder.name, files=files)
     # The same path, not an equal one: of ten thousand lone files that is some memory.
     return Recording(path=files[0].path, name=group.name, files=files)
+
+
+def find_others(folder: Path, *, recursive: bool = True, most: int = 20_000) -> list[Path]:
+    """Find files under a folder that are no storage files and belong to no recording.
+
+    What lies in a folder with a `metadata.yaml` belongs to its recording; hidden and temporary
+    names, and symlinks, are passed over, as are folders that may not be entered.
+
+    Args:
+        folder: Where to look.
+        recursive: Whether to look into folders in it, too.
+        most: At most so many files are looked at.
+    """
+    found: list[Path] = []
+    waiting, looked = [folder], 0
+    while waiting and looked < most:
+        inner = waiting.pop()
+        try:
+            with os.scandir(inner) as entries:
+                listed = [entry for entry in entries if not is_temporary(entry.name)]
+        except OSError:
+            continue
+        looked += len(listed)
+        if any(entry.name == METADATA_FILE for entry in listed):
+            continue
+        for entry in listed:
+            if entry.is_dir(follow_symlinks=False):
+                waiting += [inner / entry.name] * (recursive and entry.name != "lost+found")
+            elif entry.is_file(follow_symlinks=False) and storage_name(entry.name) is None:
+                found.append(inner / entry.name)
+    return sorted(found)

@@ -10,6 +10,7 @@ import typer
 from bridge.bags import load_recording, load_split, split_up
 from bridge.cli.options import (
     AsJson,
+    BagPaths,
     ConfigFile,
     Embedded,
     Host,
@@ -19,7 +20,7 @@ from bridge.cli.options import (
 from bridge.cli.paths import find_named
 from bridge.cli.platform import destination, reach, require_destination
 from bridge.cli.report import print_report, print_summary, progress
-from bridge.cli.terminal import Exit, err, exit_code, print_error, print_json
+from bridge.cli.terminal import Exit, err, exit_code, print_errors, print_json
 from bridge.client import MosaicoClient
 from bridge.compose import ingest_options
 from bridge.config import Settings, load_settings
@@ -68,10 +69,7 @@ class Outcome:
 
 
 def ingest(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="Bags, or folders to search for bags.", metavar="PATH..."),
-    ],
+    paths: BagPaths,
     config: ConfigFile = None,
     host: Host = None,
     port: ServerPort = None,
@@ -184,7 +182,6 @@ def _print(outcome: Outcome, *, summary: bool) -> None:
         print_report(report)
     if summary or len(outcome.reports) + len(outcome.failures) + len(outcome.not_tried) > 1:
         print_summary(outcome.reports, outcome.failures, outcome.not_tried)
-    for _, failure in outcome.failures:
-        print_error(failure)
+    print_errors([failure for _, failure in outcome.failures])
     if outcome.interrupted:
         err.print("interrupted")

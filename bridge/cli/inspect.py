@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.bags import RecordingReader, load_recording, open_recording
-from bridge.cli.options import AsJson, ConfigFile
+from bridge.cli.options import AsJson, BagPaths, ConfigFile
 from bridge.cli.paths import find_named
 from bridge.cli.report import OUTCOME_STYLES, print_contradictions
 from bridge.cli.terminal import (
@@ -18,7 +18,7 @@ from bridge.cli.terminal import (
     exit_code,
     has_room,
     out,
-    print_error,
+    print_errors,
     print_json,
     show,
     size,
@@ -34,19 +34,24 @@ from bridge.ingest import (
     TopicOutcome,
     TopicReport,
     dry_run,
+    plan_fields,
     plan_topics,
 )
+from bridge.mapping import LEFT_OUT, Fates
 from bridge.model import Loss
+
+LEFT_OUT_SHOWN = 12
 
 
 def inspect(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Bags, or folders to search for bags.", metavar="PATH...")
-    ],
+    paths: BagPaths,
     config: ConfigFile = None,
     json: AsJson = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Do not read the messages: damage inside stays unseen.")
+    ] = False,
+    mapping: Annotated[
+        bool, typer.Option("--mapping", help="Show which column each field of each topic goes to.")
     ] = False,
 ) -> int:
     """Show the topics of a recording, how each would be mapped, what is damaged and what is not.
@@ -63,7 +68,7 @@ def inspect(
     seen: list[Inspected] = []
     for path in named.recordings:
         try:
-            found = _inspect(path, options, quick=quick, shown=not json)
+            found = _inspect(path, options, quick=quick, mapping=mapping, shown=not json)
         except RecordingError as error:
             failures.append((path, error))
         else:
@@ -81,8 +86,7 @@ def inspect(
         )
     elif several:
         _print_summary(seen, failures)
-    for _, failure in failures:
-        print_error(failure)
+    print_errors([failure for _, failure in failures])
     if failures:
         return exit_code(failures[0][1])
     exits = {found.exit for found in seen}
@@ -108,7 +112,9 @@ class Inspected:
     as_json: dict[str, Any]
 
 
-def _inspect(path: Path, options: IngestOptions, *, quick: bool, shown: bool) -> Inspected:
+def _inspect(
+    path: Path, options: IngestOptions, *, quick: bool, mapping: bool, shown: bool
+) -> Inspected:
     recording = load_recording(path)
     opened = partial(
         open_recording,
@@ -118,12 +124,13 @@ def _inspect(path: Path, options: IngestOptions, *, quick: bool, shown: bool) ->
         scratch_dir=options.scratch_dir,
     )
     with opened() as reader:
-        seen = _looked_at(reader, options, quick=quick)
+        seen = _looked_at(reader, options, quick=quick, mapping=mapping)
         if not reader.misled:
             return _inspected(path, seen, shown=shown)
     # A file lacks channels where it lists all of them.
     with opened(thorough=True) as reader:
-        return _inspected(path, _looked_at(reader, options, quick=quick), shown=shown)
+        seen = _looked_at(reader, options, quick=quick, mapping=mapping)
+        return _inspected(path, seen, shown=shown)
 
 
 _RESULTS = {
@@ -154,12 +161,14 @@ class _Seen:
         report: What would become of it; of a quick look, what its definitions tell.
         found: Messages by `Topic.index` that came out of the files; None for a quick look.
         closed: Whether the recorder closed every file, as it seemed before anything was read.
+        fields: By topic, the columns that each field of its messages goes to, if it was asked for.
     """
 
     reader: RecordingReader
     report: IngestReport
     found: Counter[int] | None
     closed: bool
+    fields: dict[str, Fates | None] | None = None
 
     @property
     def exit(self) -> Exit:
@@ -175,11 +184,14 @@ class _Seen:
         return Exit.OK if self.report.complete else Exit.PARTIAL
 
 
-def _looked_at(reader: RecordingReader, options: IngestOptions, *, quick: bool) -> _Seen:
+def _looked_at(
+    reader: RecordingReader, options: IngestOptions, *, quick: bool, mapping: bool
+) -> _Seen:
     closed = reader.healthy
+    fields = plan_fields(reader, options) if mapping else None
     if not quick:
         report, found = dry_run(reader, options)
-        return _Seen(reader=reader, report=report, found=found, closed=closed)
+        return _Seen(reader=reader, report=report, found=found, closed=closed, fields=fields)
     tally = reader.tally
     report = IngestReport(
         recording=str(reader.recording.path),
@@ -191,7 +203,7 @@ def _looked_at(reader: RecordingReader, options: IngestOptions, *, quick: bool) 
         contradictions=dict(tally.contradictions),
         notes=list(reader.recording.notes),
     )
-    return _Seen(reader=reader, report=report, found=None, closed=closed)
+    return _Seen(reader=reader, report=report, found=None, closed=closed, fields=fields)
 
 
 def _inspected(path: Path, seen: _Seen, *, shown: bool) -> Inspected:
@@ -234,6 +246,16 @@ def _print(seen: _Seen) -> None:
             f"[{style}]{topic.outcome}[/]" + (f" ({cell(topic.reason)})" if topic.reason else ""),
         )
     show(made)
+    for topic in report.topics:
+        left_out = sorted(topic.noted.get(LEFT_OUT, {}))
+        if left_out:
+            names = ", ".join(left_out[:LEFT_OUT_SHOWN])
+            more = f" and {len(left_out) - LEFT_OUT_SHOWN} more" * (len(left_out) > LEFT_OUT_SHOWN)
+            out.print(
+                f"[yellow]left out of[/] {cell(topic.name)}: {cell(names)}{more}", soft_wrap=True
+            )
+    for name, fates in (seen.fields or {}).items():
+        _print_fates(name, fates)
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
     print_contradictions(report)
@@ -245,6 +267,17 @@ def _print(seen: _Seen) -> None:
         )
     if seen.found is not None:
         _print_found(report, seen.found)
+
+
+def _print_fates(topic: str, fates: Fates | None) -> None:
+    out.print(f"\n{cell(topic)}")
+    if fates is None:
+        out.print("which columns its fields go to depends on their values")
+        return
+    made = table([("field", "left"), ("column", "fold")])
+    for field, columns in fates.items():
+        made.add_row(cell(field), cell(", ".join(columns)) or "-")
+    show(made)
 
 
 def _print_found(report: IngestReport, found: Counter[int]) -> None:
@@ -329,6 +362,8 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
                 "messages": _count(topic, found),
                 "ontology_tag": topic.ontology_tag,
                 "outcome": topic.outcome,
+                "noted": topic.noted,
+                **({} if seen.fields is None else {"fields": seen.fields.get(topic.name)}),
                 "reason": topic.reason,
             }
             for topic in report.topics

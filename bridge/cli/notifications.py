@@ -1,6 +1,7 @@
 """`mosaico-bridge notifications`: what the platform had to say, and clearing it there."""
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from bridge.cli.terminal import Exit, cell, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
-from bridge.errors import NotFoundError, UsageError
+from bridge.errors import JournalError, NotFoundError, UsageError
 
 SHOWN_MAX = 100_000
 
@@ -41,7 +42,7 @@ def list_(
     folder = load_settings(config, {"state.folder": state}).state.folder
     notices: list[Notice] = []
     # Opening would make it, possibly as a user whose files the bridge may not write.
-    if (folder / STORE_FILE).exists():
+    if _is_kept(folder):
         with NotificationStore(folder) as store:
             notices = [
                 notice
@@ -88,7 +89,7 @@ def clear(
     )
     folder = settings.state.folder
     # Opening would make it, possibly as a user whose files the bridge may not write.
-    known = NotificationStore(folder) if (folder / STORE_FILE).exists() else nullcontext()
+    known = NotificationStore(folder) if _is_kept(folder) else nullcontext()
     with known as store, reach(settings) as client:
         seen = [notice.target for notice in store.latest(SHOWN_MAX)] if store is not None else []
         targets = {one: None for one in seen if sequence in {None, one.sequence}}
@@ -139,3 +140,18 @@ def _print(notices: list[Notice]) -> None:
             cell(notice.message),
         )
     show(made)
+
+
+def _is_kept(folder: Path) -> bool:
+    """Tell whether the state folder has a store of notifications.
+
+    Raises:
+        JournalError: The folder may not be read by this user.
+    """
+    try:
+        return (folder / STORE_FILE).exists()
+    except OSError as error:
+        raise JournalError(
+            f"the state folder {folder} cannot be read: {error.strerror}",
+            hint="run the command as the bridge's user: sudo -u mosaico-bridge mosaico-bridge ...",
+        ) from error

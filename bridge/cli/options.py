@@ -58,12 +58,19 @@ ConfigFile = Annotated[
         callback=_found,
     ),
 ]
+BagPaths = Annotated[
+    list[Path],
+    # Whether they can be read is judged one by one, below.
+    typer.Argument(help="Bags, or folders to search for bags.", metavar="PATH...", readable=False),
+]
 WatchFolder = Annotated[
-    Path | None, typer.Option("--folder", help="Folder to watch.", metavar="DIR")
+    Path | None, typer.Option("--folder", help="Folder to watch.", metavar="DIR", readable=False)
 ]
 StateFolder = Annotated[
     Path | None,
-    typer.Option("--state", help="Folder for the bridge's own files.", metavar="DIR"),
+    typer.Option(
+        "--state", help="Folder for the bridge's own files.", metavar="DIR", readable=False
+    ),
 ]
 Host = Annotated[str | None, typer.Option("--host", help="Platform to send to.")]
 Embedded = Annotated[

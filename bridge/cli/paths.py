@@ -7,6 +7,7 @@ from pathlib import Path
 from bridge.bags import load_recording, recordings_in
 from bridge.cli.terminal import err, printable
 from bridge.errors import BridgeError, NotARecordingError, RecordingError, RecordingVanishedError
+from bridge.files import is_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ def find_named(paths: Sequence[Path]) -> Named:
     searched = False
     for path in paths:
         try:
-            below = _search(path, failures) if path.is_dir() else None
+            below = _search(path, failures) if is_folder(path) else None
             if below is None:
                 load_recording(path)
                 recordings[path] = None

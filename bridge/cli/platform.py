@@ -18,7 +18,8 @@ from bridge.cli.terminal import err
 from bridge.client import MosaicoClient
 from bridge.compose import connect
 from bridge.config import Settings
-from bridge.errors import BridgeError, ConfigError, OfflineError, UsageError
+from bridge.errors import BridgeError, CommandLineError, ConfigError, OfflineError
+from bridge.files import is_folder
 
 START_TIMEOUT_S = 60.0
 RESTART_PAUSE_S = 1.0
@@ -50,10 +51,12 @@ def destination(host: str | None, *, embedded: bool) -> str | None:
     """Give the value for `server.host`: as the options say, or None to leave it to the settings.
 
     Raises:
-        UsageError: Both options are given.
+        CommandLineError: Both options are given.
     """
     if host and embedded:
-        raise UsageError("--host and --embedded are two different destinations; give one of them")
+        raise CommandLineError(
+            "--host and --embedded are two different destinations; give one of them"
+        )
     return "" if embedded else host
 
 
@@ -61,14 +64,14 @@ def require_destination(settings: Settings, *, embedded: bool) -> None:
     """Refuse to send to the embedded server unless that was asked for, or a bridge runs with it.
 
     Raises:
-        UsageError: No platform is configured, and none was named.
+        CommandLineError: No platform is configured, and none was named.
     """
     if note := vendor_note(settings):
         err.print(note, markup=False, soft_wrap=True)
     if not settings.uses_embedded_server or embedded:
         return
     if not daemon_runs(settings.state.folder):
-        raise UsageError(
+        raise CommandLineError(
             "no platform is configured, so there is nowhere to send to",
             hint="name one with --host, or in the settings (server.host); --embedded sends to a "
             "local server, to try things out",
@@ -82,10 +85,10 @@ def require_folders(settings: Settings) -> None:
         ConfigError: A watched folder does not exist.
     """
     for name, inside in settings.watched.items():
-        if not inside.watch.folder.is_dir():
+        if not is_folder(inside.watch.folder):
             key = f"folders.{name}.path" if name else "watch.folder"
             raise ConfigError(
-                f"the folder {inside.watch.folder} is not there",
+                f"the folder {inside.watch.folder} is not there, or may not be read by this user",
                 key=key,
                 hint=f"is it mounted? name another one with --folder, or in the settings ({key})",
             )

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -120,4 +121,11 @@ def main() -> NoReturn:
         # The reader of our output went away, as `head` does; nobody is left to read it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.FAILED)
+    except Exception as error:  # noqa: BLE001 - the last one that can say anything
+        # A bug, which its code tells from everything that an operator can mend.
+        traceback.print_exc()
+        if _wants_json():
+            print_json({"error": type(error).__name__, "message": str(error), "hint": ""})
+        err.print("hint: this is a bug of mosaico-bridge; please report it with the lines above")
+        sys.exit(Exit.INTERNAL)
     sys.exit(code or Exit.OK)

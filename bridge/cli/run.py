@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bridge.bags import find_others
 from bridge.cli.options import (
     ConfigFile,
     Embedded,
@@ -50,6 +51,7 @@ from bridge.daemon import (
     State,
     check_permissions,
     configure_logging,
+    ignored,
     plan_reload,
 )
 from bridge.errors import BridgeError
@@ -173,6 +175,7 @@ def compose(
             notifications=poller,
             folders=folders,
             disk_free_min_bytes=settings.state.disk_free_min_bytes,
+            find_others=partial(_find_others, settings),
         )
         with http, poller:
             yield Composition(daemon=daemon, address=address, http=http)
@@ -186,6 +189,19 @@ def _make_places(settings: Settings) -> None:
                 # Where that is not possible, readiness says so, as `check` does.
                 with suppress(OSError):
                     place.mkdir(parents=True, exist_ok=True)
+
+
+def _find_others(settings: Settings) -> list[Path]:
+    """List the files in the watched folders that are no recordings and that nobody ignores."""
+    found = []
+    for inside in settings.watched.values():
+        watch = inside.watch
+        found += [
+            path
+            for path in find_others(watch.folder, recursive=watch.recursive)
+            if not ignored(path.relative_to(watch.folder), watch.ignore)
+        ]
+    return found
 
 
 def _connect(settings: Settings, address: Address, metrics: Metrics) -> MosaicoClient:

@@ -38,7 +38,7 @@ from bridge.daemon import (
     part_lists,
     recording_view,
 )
-from bridge.errors import UsageError
+from bridge.errors import CommandLineError
 from bridge.version import __version__
 
 LIST_LENGTH = 20
@@ -119,7 +119,7 @@ def _list(settings: Settings, *, text: str, only: list[str], page: int, json: bo
         states = {State(word) for word in only if word != QUEUE}
     except ValueError as error:
         known = ", ".join([QUEUE, *State])
-        raise UsageError(f"--only: {error}", hint=f"states are: {known}") from None
+        raise CommandLineError(f"--only: {error}", hint=f"states are: {known}") from None
     states |= PARTS["waiting"] if queue else set()
     offset = (page - 1) * PAGE_SIZE
     found = ask_recordings(
@@ -199,6 +199,7 @@ def look(settings: Settings) -> dict[str, Any]:
             "uplink": daemon["uplink"],
             "checks": answer["checks"],
             "workers": answer["workers"],
+            "others": answer["others"],
             "recordings": answer["recordings"],
         }
     with Journal.read(settings.state.folder) as journal:
@@ -294,6 +295,10 @@ def _shown(seen: dict[str, Any]) -> RenderableType:
     parts.append(Text(_source(seen), style="dim"))
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(seen["counts"].items()))
     parts.append(Text(counts or "no recordings yet"))
+    if others := seen.get("others", {}).get("count"):
+        names = ", ".join(_named(name) for name in seen["others"]["names"])
+        noun = "file in the folder is" if others == 1 else "files in the folder are"
+        parts.append(Text(f"{others:,} {noun} no recording: {printable(names)}"))
     if uplink := _uplink(seen.get("uplink") or {}):
         parts.append(Text(uplink))
     sections = {

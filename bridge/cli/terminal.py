@@ -11,7 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bridge.errors import BridgeError, ConfigError, RecordingError, ServerError, Trouble, UsageError
+from bridge.errors import (
+    BridgeError,
+    CommandLineError,
+    ConfigError,
+    RecordingError,
+    ServerError,
+    Trouble,
+)
 
 
 class Exit(IntEnum):
@@ -31,7 +38,7 @@ class Exit(IntEnum):
 
 def exit_code(error: BridgeError) -> Exit:
     """Give the exit code of an error."""
-    if isinstance(error, UsageError):
+    if isinstance(error, CommandLineError):
         return Exit.USAGE
     if isinstance(error, ConfigError):
         return Exit.BAD_CONFIG
@@ -74,14 +81,31 @@ def is_interactive() -> bool:
 
 def print_error(error: BridgeError) -> None:
     """Print an error and what to do about it."""
+    err.print(_error_line(error), soft_wrap=True)
+    _print_hint(error)
+
+
+def _error_line(error: BridgeError) -> Text:
     path = getattr(error, "path", None)
     known = path is None or str(path) in error.message or path.name in error.message
     where = "" if known else f"{path}: "
-    err.print(
-        Text.assemble(("error: ", "bold red"), printable(where + error.message)), soft_wrap=True
-    )
+    return Text.assemble(("error: ", "bold red"), printable(where + error.message))
+
+
+def _print_hint(error: BridgeError) -> None:
     if error.hint:
         err.print(Text.assemble(("hint: ", "bold"), printable(error.hint)), soft_wrap=True)
+
+
+def print_errors(errors: Sequence[BridgeError]) -> None:
+    """Print errors of the same kind together, with their hint once."""
+    by_hint: dict[tuple[str, str], list[BridgeError]] = {}
+    for error in errors:
+        by_hint.setdefault((type(error).__name__, error.hint), []).append(error)
+    for alike in by_hint.values():
+        for error in alike:
+            err.print(_error_line(error), soft_wrap=True)
+        _print_hint(alike[0])
 
 
 def print_json(value: Any) -> None:
@@ -131,6 +155,11 @@ def table(columns: Sequence[tuple[str, str]]) -> Table:
             min_width=FOLDED_WIDTH_MIN if folds else None,
         )
     return made
+
+
+def line_break() -> str:
+    """Give what separates lines of one cell: in a pipe a row stays one line."""
+    return "\n" if out.is_terminal else "; "
 
 
 def has_room() -> bool:

@@ -10,7 +10,7 @@ import typer
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
 from bridge.cli.platform import reach
 from bridge.cli.retry import Targets, find_entries, put_and_wait
-from bridge.cli.terminal import Exit, cell, out, print_json, show, table
+from bridge.cli.terminal import Exit, cell, line_break, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import ON_PLATFORM, Entry, Journal, State, doubt
@@ -208,7 +208,7 @@ def _print(findings: list[dict[str, Any]]) -> None:
             cell(finding["path"]),
             cell(finding["sequence"]),
             str(finding["topics"]),
-            "\n".join(lines) or "[green]as it was sent[/]",
+            line_break().join(lines) or "[green]as it was sent[/]",
         )
     show(made)
     for words in dict.fromkeys(finding["compared"] for finding in findings):

@@ -44,6 +44,7 @@ from bridge.daemon.observe.routes import PARTS, part_lists
 from bridge.daemon.observe.systemd import ServiceNotifier, ServiceObserver
 from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
 from bridge.daemon.watch.open_files import Writer, writer_of
+from bridge.daemon.watch.scan import ignored
 
 __all__ = [
     "CHANGEABLE",
@@ -96,6 +97,7 @@ __all__ = [
     "doubt",
     "explain",
     "forget",
+    "ignored",
     "instance_id",
     "measure_disks",
     "part_lists",

@@ -16,6 +16,7 @@ from bridge.errors import (
     RecordingVanishedError,
     UnreadableStorageError,
 )
+from bridge.files.folders import OpenFolder
 
 # What a disk, a cable or a file server says that may be well again in a moment.
 PASSING = frozenset(
@@ -23,13 +24,19 @@ PASSING = frozenset(
 )
 
 
-def open_regular(path: Path) -> int:
+# Files that are held open while several passes read them, by path: the open file, or why it could
+# not be opened. See `HeldFiles`, which alone changes it.
+HELD: dict[Path, list[int | RecordingError]] = {}
+
+
+def open_regular(path: Path, *, folder: OpenFolder | None = None) -> int:
     """Open a regular file for reading and return its descriptor, which the caller closes.
 
     No symlink is followed, no FIFO is waited for, and nothing is written.
 
     Args:
         path: The file; its last component must not be a symlink.
+        folder: The file's folder, opened; the name is looked up in it.
 
     Raises:
         RecordingVanishedError: There is nothing at the path any more.
@@ -38,7 +45,7 @@ def open_regular(path: Path) -> int:
         UnreadableStorageError: The disk does not give it now.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _opened(path, folder)
     except FileNotFoundError as error:
         raise RecordingVanishedError(
             "the file disappeared before it was read", path=path
@@ -60,6 +67,19 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
+def _opened(path: Path, folder: OpenFolder | None) -> int:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    if folder is not None:
+        return os.open(path.name, flags | os.O_NOFOLLOW, dir_fd=folder.descriptor)
+    if found := HELD.get(path):
+        held = found[-1]
+        if isinstance(held, RecordingError):
+            raise type(held)(held.message, path=path, hint=held.hint)
+        # A new open file of the same inode, whatever has become of its name.
+        return os.open(f"/proc/self/fd/{held}", flags)
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
 def require_readable(error: OSError, *, path: Path, offset_bytes: int | None = None) -> None:
     """Raise what an error of the disk means, if it is one that may pass.
 
@@ -79,3 +99,16 @@ def version_of(descriptor: int) -> tuple[int, int]:
     """Return values of an open file that change whenever it is written: size and time in ns."""
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
+
+
+def is_there(path: Path) -> bool:
+    """Say whether there is something at a path that may be asked about.
+
+    `Path.exists` raises where a folder above may not be entered; to this user nothing is there.
+    """
+    return os.access(path, os.F_OK)
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether there is a folder at a path that may be asked about; see `is_there`."""
+    return os.path.isdir(path)  # noqa: PTH112 - other than Path.is_dir it never raises

@@ -3,10 +3,11 @@
 from bridge.ingest.earlier import Removal, Replacement, Superseded
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.holding import Held, Holding, contents_of, held_whole
+from bridge.ingest.marks import Sender
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
-from bridge.ingest.passes import dry_run, plan_topics
+from bridge.ingest.passes import dry_run, plan_fields, plan_topics
 from bridge.ingest.portions import ingest, said_before
 from bridge.ingest.report import (
     CHOSEN_REASONS,
@@ -32,6 +33,7 @@ __all__ = [
     "OpenUpload",
     "Removal",
     "Replacement",
+    "Sender",
     "SequenceContent",
     "Superseded",
     "TopicOptions",
@@ -46,6 +48,7 @@ __all__ = [
     "got_on",
     "held_whole",
     "ingest",
+    "plan_fields",
     "plan_topics",
     "said_before",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 from bridge.bags import Content, RecordingReader, Survey
 from bridge.definitions import canonical_text, layout_of
 from bridge.ingest.attachments import carried_metadata
-from bridge.ingest.marks import parts_as_metadata
+from bridge.ingest.marks import Sender, parts_as_metadata
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import TopicReport
 from bridge.ingest.salvage import SALVAGED_KEY, salvage_marks
@@ -97,6 +97,7 @@ def describe(
         "fingerprint": content.fingerprint,
         "parts": parts_as_metadata((part.identity, part.name) for part in content.parts),
         "instance": sender.instance,
+        "sender": Sender.here().as_metadata(),
         "attempt": sender.attempt,
         "version": __version__,
         "config_hash": sender.config_hash,

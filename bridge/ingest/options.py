@@ -46,13 +46,13 @@ class BatchTargets:
         max_batch_size_records: Rows of one batch.
         memory_budget_bytes: Payload bytes that wait in all topics together; at the bound the
             biggest topics are sent early.
-        send_queue_batches: Batches that wait for the network; at the bound decoding waits.
+        send_queue_bytes: Bytes of batches that wait for the network; at the bound decoding waits.
     """
 
     max_batch_size_bytes: int = 8 << 20
     max_batch_size_records: int = 100_000
     memory_budget_bytes: int = 32 << 20
-    send_queue_batches: int = 2
+    send_queue_bytes: int = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,8 @@ class IngestOptions:
         scratch_dir: Where private copies may be made; None for the system's choice.
         wait_turn: Called by the sending thread before each batch, to wait as long as it must;
             see `bridge.client.Pacer`. None for no waiting.
+        confirm_source: Called before the sequence is verified and finalised; raises where the files
+            are not what they were any more.
     """
 
     identity: Identity
@@ -106,3 +108,4 @@ class IngestOptions:
     definitions: DefinitionSources | None = None
     scratch_dir: Path | None = None
     wait_turn: Callable[[threading.Event], None] | None = None
+    confirm_source: Callable[[], None] = lambda: None

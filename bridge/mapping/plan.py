@@ -106,6 +106,44 @@ class TopicPlan:
         return MappedBlock(batch=batch, dropped=dropped, filtered=filtered, notes=ledger.notes)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenMapping:
+    """What becomes of the messages of a type, whatever their topic.
+
+    Attributes:
+        mapping: Makes the columns.
+        kind: Whether by a mapping of the type, or with the messages' own fields.
+        reasons: Why the mappings before it did not fit.
+        renamed: Fields that have another name on the platform.
+        left_out: Fields of the messages that the mapping does not read.
+    """
+
+    mapping: table.Mapping
+    kind: Kind
+    reasons: Sequence[str] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+def choose_mapping(
+    message_type: MessageType,
+    arrow_type: pa.StructType,
+    *,
+    options: TopicOptions,
+    custom: Sequence[CustomMapping] = (),
+) -> ChosenMapping:
+    """Choose what becomes of the messages of a type; of the options only those that decide it.
+
+    Raises:
+        ConfigError: `options` asks for a model that messages of this type cannot become.
+    """
+    mapping, left_out, reasons = _choose(message_type.name, arrow_type, options, custom)
+    if mapping is not None:
+        return ChosenMapping(mapping=mapping, kind="mapped", reasons=reasons, left_out=left_out)
+    mapping, renamed = generic_mapping(message_type.name, arrow_type)
+    return ChosenMapping(mapping=mapping, kind="generic", reasons=reasons, renamed=renamed)
+
+
 def plan_topic(
     topic: Topic,
     message_type: MessageType,
@@ -115,6 +153,7 @@ def plan_topic(
     msgdef: str = "",
     source_file: str = "",
     custom: Sequence[CustomMapping] = (),
+    chosen: ChosenMapping | None = None,
 ) -> TopicPlan:
     """Decide how a topic goes to the platform.
 
@@ -126,29 +165,26 @@ def plan_topic(
         msgdef: The canonical text of the definition, for the metadata.
         source_file: Name of the file or folder, for the metadata.
         custom: The user's own mappings; they come before the built-in ones, the first first.
+        chosen: What was chosen for these messages with the same options; None to choose now.
 
     Raises:
         ConfigError: `options` asks for a model that messages of this type cannot become.
     """
-    mapping, left_out, reasons = _choose(message_type.name, arrow_type, options, custom)
-    renamed: dict[str, str] = {}
-    kind: Kind = "mapped"
-    if mapping is None:
-        mapping, renamed = generic_mapping(message_type.name, arrow_type)
-        kind = "generic"
-    facts: dict[str, Any] = {"kind": kind}
-    if reasons:
-        facts["reason"] = "; ".join(reasons)
-    if renamed:
-        facts["renamed_fields"] = renamed
-    if left_out:
-        facts["left_out"] = list(left_out)
+    if chosen is None:
+        chosen = choose_mapping(message_type, arrow_type, options=options, custom=custom)
+    facts: dict[str, Any] = {"kind": chosen.kind}
+    if chosen.reasons:
+        facts["reason"] = "; ".join(chosen.reasons)
+    if chosen.renamed:
+        facts["renamed_fields"] = chosen.renamed
+    if chosen.left_out:
+        facts["left_out"] = list(chosen.left_out)
     return TopicPlan(
-        model=mapping.model,
-        kind=kind,
-        reason="; ".join(reasons),
-        mapping=mapping,
-        left_out=left_out,
+        model=chosen.mapping.model,
+        kind=chosen.kind,
+        reason="; ".join(chosen.reasons),
+        mapping=chosen.mapping,
+        left_out=chosen.left_out,
         user_metadata=_topic_metadata(
             topic,
             message_type,

@@ -33,6 +33,9 @@ class Note(StrEnum):
     NOT_MEASURED = "not_measured"
 
 
+LEFT_OUT = str(Note.LEFT_OUT)
+"""The same as a report has it."""
+
 Notes = dict[Note, Counter[str]]
 """Number of messages by what was noted about them."""
 

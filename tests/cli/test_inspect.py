@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from mcap.writer import CompressionType
 
+from bridge.cli import write_drive
 from bridge.embedded import EmbeddedServer
 from tests.bags.mcap.mcap_files import (
     Seen,
@@ -93,6 +94,29 @@ def test_what_no_checksum_vouches_for_is_said(tmp_path: Path, command: Command) 
     assert code == 0
     assert seen["found"]["unverifiable"] == 20
     assert "unverifiable: 20 messages" in command("inspect", path).out
+
+
+def test_mapping_shows_where_each_field_goes(tmp_path: Path, command: Command) -> None:
+    """Each field of each topic has its columns; what a mapping leaves out is named."""
+    write_drive(tmp_path, name="drive", start_ns=1_700_000_000 * 10**9, duration_s=0.3, splits=1)
+    config = tmp_path / "bridge.toml"
+    config.write_text(
+        '[[mappings]]\nros_type = "sensor_msgs/msg/Imu"\nontology = "Turning"\n'
+        '[mappings.fields]\n"rate.z" = "angular_velocity.z"\n'
+    )
+    code, seen = looked_at(command, tmp_path / "drive", "--mapping", "--config", str(config))
+    topics = {topic["msgtype"]: topic for topic in seen["topics"]}
+    fields = topics["sensor_msgs/msg/Imu"]["fields"]
+
+    assert code == 0
+    assert fields["angular_velocity.z"] == ["rate.z"]
+    assert fields["orientation.w"] == []
+    assert topics["sensor_msgs/msg/Imu"]["noted"]["left_out"].keys() >= {"orientation", "header"}
+    odometry = topics["nav_msgs/msg/Odometry"]["fields"]
+    assert odometry["child_frame_id"] == ["target_frame_id"]
+    shown = command("inspect", tmp_path / "drive", "--mapping", "--config", config).out
+    assert "rate.z" in shown
+    assert "left out of" in shown
 
 
 STRING = b"\0\1\0\0\2\0\0\0a\0"

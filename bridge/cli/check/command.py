@@ -17,7 +17,7 @@ from bridge.cli.options import (
     WatchFolder,
     source,
 )
-from bridge.cli.terminal import Exit, cell, print_json, show, table
+from bridge.cli.terminal import Exit, cell, line_break, print_json, show, table
 from bridge.config import Settings, load_settings
 from bridge.errors import ConfigError
 
@@ -71,7 +71,7 @@ def _findings(config: Path | None, overrides: dict[str, object]) -> Iterator[Fin
 def _print(findings: list[Finding]) -> None:
     made = table([("", "left"), ("what", "left"), ("found", "left")])
     for finding in findings:
-        hint = f"\n[bold]hint:[/] {cell(finding.hint)}" if finding.hint else ""
+        hint = f"{line_break()}[bold]hint:[/] {cell(finding.hint)}" if finding.hint else ""
         made.add_row(
             f"[{STYLES[finding.grade]}]{finding.grade}[/]",
             cell(finding.name),

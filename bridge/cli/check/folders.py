@@ -10,6 +10,7 @@ from bridge.cli.check import Finding, fail, ok, warn
 from bridge.config import Settings
 from bridge.daemon import Writer, writer_of
 from bridge.errors import RecordingError
+from bridge.files import is_folder, is_there
 from bridge.model import Recording
 
 # Watches are counted per user, for all programs together; this part of them is taken for free.
@@ -31,7 +32,13 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
 
 def _watched(name: str, settings: Settings) -> Iterator[Finding]:
     folder = settings.watch.folder
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:
+        hint = f"give the bridge's user ({user()}) permission to enter the folders above it"
+        yield fail(name, f"{folder} cannot be read: {error.strerror}", hint=hint)
+        return
+    if not there:
         yield fail(name, f"{folder} is not there", hint="is it mounted? create it")
         return
     if not os.access(folder, os.R_OK | os.X_OK):
@@ -77,7 +84,7 @@ def _lease(folder: Path, found: list[Recording]) -> Finding:
 
 def _future(found: list[Recording]) -> Iterator[Finding]:
     """Report files from the future, which only a clock that is or was wrong can make."""
-    stamps_s = [(file.stat().st_mtime, file) for file in _files(found) if file.exists()]
+    stamps_s = [(file.stat().st_mtime, file) for file in _files(found) if is_there(file)]
     newest_s, file = max(stamps_s, default=(0.0, Path()))
     ahead_s = newest_s - time.time()
     if ahead_s > FUTURE_S:
@@ -121,7 +128,7 @@ def _disposal(name: str, settings: Settings) -> Iterator[Finding]:
             f"mode {disposal.mode} has no effect: with the embedded server everything is kept",
             hint="set server.host",
         )
-    elif disposal.mode != "keep" and folder.is_dir() and not os.access(folder, os.W_OK):
+    elif disposal.mode != "keep" and is_folder(folder) and not os.access(folder, os.W_OK):
         hint = "give its user write permission; under systemd also ReadWritePaths="
         yield fail(name, f"mode {disposal.mode}, but {folder} is not writable", hint=hint)
     for key in ("archive_folder", "quarantine_folder"):
@@ -131,7 +138,7 @@ def _disposal(name: str, settings: Settings) -> Iterator[Finding]:
         if not can_be_made(target):
             hint = "create it and let the bridge's user write there"
             yield fail(f"{name}.{key}", f"{target} cannot be written by {user()}", hint=hint)
-        elif folder.is_dir() and nearest(target).stat().st_dev != folder.stat().st_dev:
+        elif is_folder(folder) and nearest(target).stat().st_dev != folder.stat().st_dev:
             yield ok(f"{name}.{key}", f"{target} is on another disk: files are copied there")
         else:
             yield ok(f"{name}.{key}", f"{target} can be written")
@@ -146,13 +153,13 @@ def _files(recordings: list[Recording]) -> Iterator[Path]:
 def nearest(folder: Path) -> Path:
     """Give the folder, or the nearest one above it that exists."""
     folder = folder.absolute()
-    return next(one for one in (folder, *folder.parents) if one.exists())
+    return next(one for one in (folder, *folder.parents) if is_there(one))
 
 
 def can_be_made(folder: Path) -> bool:
     """Tell whether a folder can be written, or made where there is none."""
     found = nearest(folder)
-    return found.is_dir() and os.access(found, os.W_OK | os.X_OK)
+    return is_folder(found) and os.access(found, os.W_OK | os.X_OK)
 
 
 def user() -> str:

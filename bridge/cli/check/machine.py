@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bridge.compose import api_key, ingest_options
 from bridge.config import Settings
 from bridge.daemon import Journal, measure_disks, too_open
 from bridge.errors import BridgeError, ConfigError, JournalError
-from bridge.files import file_system, is_network_kind
+from bridge.files import file_system, is_folder, is_network_kind
 from bridge.mapping import fill_placeholders, sequence_name
 
 # A clock before this was never set; one after will be wrong for long after we are gone.
@@ -84,7 +85,7 @@ def _state(settings: Settings) -> Iterator[Finding]:
         hint = "give the bridge a state.folder of its own"
         yield fail("state.folder", f"{folder} cannot be written by {user()}", hint=hint)
         return
-    made = "can be written" if folder.exists() else "will be made"
+    made = "can be written" if is_folder(folder) else "will be made"
     yield ok("state.folder", f"{folder} {made}")
     kind = file_system(folder)
     if kind in IN_MEMORY:
@@ -110,8 +111,10 @@ def _journal(settings: Settings) -> Finding:
         with Journal.read(settings.state.folder) as journal:
             known = sum(journal.counts().values())
     except JournalError as error:
-        if not any(settings.state.folder.glob("journal.db")):
-            return ok("journal", f"none yet; {running}")
+        with suppress(OSError):
+            # Not `is_there`: that there is none and that we may not know are two things.
+            if not (settings.state.folder / "journal.db").exists():
+                return ok("journal", f"none yet; {running}")
         return fail("journal", error.message, hint=error.hint)
     return ok("journal", f"recordings known: {known:,}; {running}")
 
@@ -143,7 +146,7 @@ def _clock() -> Finding:
 
 def _definitions(settings: Settings) -> Iterator[Finding]:
     for folder in settings.definitions.folders:
-        if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
+        if not is_folder(folder) or not os.access(folder, os.R_OK | os.X_OK):
             hint = "it must hold <package>/msg/<Name>.msg"
             yield fail("definitions", f"{folder} is no folder that can be read", hint=hint)
             continue

@@ -181,7 +181,14 @@ def connect(folder: Path, *, create: bool) -> tuple[sqlite3.Connection, Path | N
             of another version.
     """
     path = folder / JOURNAL_FILE
-    if not create and not path.exists():
+    try:
+        there = create or path.exists()
+    except OSError as error:
+        raise JournalError(
+            f"the state folder {folder} cannot be read: {error.strerror}",
+            hint="run the command as the bridge's user: sudo -u mosaico-bridge mosaico-bridge ...",
+        ) from error
+    if not there:
         raise JournalError(
             f"no journal in {folder}", hint="is state.folder right, and has the bridge ever run?"
         )

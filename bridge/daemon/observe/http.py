@@ -12,7 +12,7 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -45,6 +45,8 @@ ANSWER_S = 20.0
 # more connections are closed unanswered.
 CONNECTIONS_MAX = 32
 HASTE_S = 1.0
+# The thread of what was cut off takes a moment to end.
+ROOM_S = 3.0
 # Answers from this size on are compressed for callers that take it.
 COMPRESS_BYTES_MIN = 1024
 # So much of a body that nobody wants is read, so that the caller gets to read the answer.
@@ -75,6 +77,7 @@ class HttpServer:
         notifications: NotificationSource | None = None,
         folders: Mapping[str, Path] | None = None,
         disk_free_min_bytes: int = DISK_FREE_MIN_BYTES,
+        find_others: Callable[[], Sequence[Path]] = tuple,
     ) -> None:
         """Bind the port.
 
@@ -87,6 +90,7 @@ class HttpServer:
             notifications: The poller's, where there is one.
             folders: By role, the folders whose disks `/readyz` wants room on.
             disk_free_min_bytes: How much room.
+            find_others: Lists the files in the watched folders that are no recordings.
 
         Raises:
             ConfigError: The address cannot be listened on.
@@ -98,6 +102,7 @@ class HttpServer:
             notifications=notifications,
             folders=folders or {},
             disk_free_min_bytes=disk_free_min_bytes,
+            find_others=find_others,
         )
         self._thread: threading.Thread | None = None
         try:
@@ -185,7 +190,7 @@ class _Server(socketserver.ThreadingTCPServer):
         """Take the connection if there is a slot or one can be made free, else close it."""
         free = self._slots.acquire(blocking=False)
         if not free and self._make_room():
-            free = self._slots.acquire(timeout=HASTE_S)
+            free = self._slots.acquire(timeout=ROOM_S)
         if not free:
             self.shutdown_request(request)
             return

@@ -6,6 +6,7 @@ bytes a file name has.
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from bridge.daemon.events.status import (
@@ -21,6 +22,9 @@ from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.health import Check, Disk, Verdict, since_and_next
 from bridge.daemon.observe.live_state import Board, TroubleNote
 from bridge.units import SECOND_NS
+
+# So many files that are no recordings are named; the rest is counted.
+OTHERS_NAMED_MAX = 20
 
 # Found, and not complete yet.
 UNFINISHED = frozenset({State.DISCOVERED, State.SETTLING})
@@ -122,6 +126,7 @@ def status_view(
     disks: Sequence[Disk],
     lists: dict[str, list[Entry]],
     notifications: dict[str, Any],
+    others: Sequence[Path],
     version: str,
 ) -> dict[str, Any]:
     """Show everything the status page needs at once.
@@ -133,6 +138,7 @@ def status_view(
         disks: How full they are.
         lists: Recordings by the part of the page that lists them.
         notifications: What the poller knows.
+        others: Files in the watched folders that are no recordings.
         version: The version of the bridge.
     """
     return {
@@ -157,6 +163,10 @@ def status_view(
             for name, entries in lists.items()
         },
         "notifications": notifications,
+        "others": {
+            "count": len(others),
+            "names": [printable(str(path)) for path in others[:OTHERS_NAMED_MAX]],
+        },
     }
 
 
@@ -219,9 +229,10 @@ def _uplink_view(uplink: UplinkStatus) -> dict[str, Any]:
 def _worker_view(worker: WorkerProgress, board: Board) -> dict[str, Any]:
     planned = {topic.name: asdict(topic) for topic in board.planned.get(worker.entry_id, ())}
     for name, sent in worker.topics.items():
-        planned.setdefault(name, {"name": name}).update(
-            messages_read=sent.read, messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes
-        )
+        topic = planned.setdefault(name, {"name": name})
+        topic.update(messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes)
+        if sent.read:
+            topic["messages_read"] = sent.read
     return {
         "worker": worker.worker,
         "id": worker.entry_id,

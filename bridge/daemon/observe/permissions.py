@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bridge.config import Settings
 from bridge.errors import JournalError
+from bridge.files import is_there
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def too_open(settings: Settings, *, file: Path | None = None) -> list[str]:
         file: The settings file they came from, which may hold an API key.
     """
     folder = settings.state.folder
-    return [*(_open_folder(folder) if folder.exists() else ()), *_open_keys(settings, file)]
+    return [*(_open_folder(folder) if is_there(folder) else ()), *_open_keys(settings, file)]
 
 
 def _open_folder(folder: Path) -> Iterator[str]:
@@ -70,7 +71,7 @@ def _open_keys(settings: Settings, file: Path | None) -> Iterator[str]:
     }
     for name, path in secrets.items():
         # A missing file is reported where it is needed.
-        if path is not None and path.exists() and _open_to_others(path):
+        if path is not None and is_there(path) and _open_to_others(path):
             yield f"{name} = {path} can be read by others on this machine; chmod 600 {path}"
 
 

@@ -2,7 +2,9 @@
 
 import html
 import json
+import math
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -41,6 +43,8 @@ PAGE_SIZE = 50
 PAGE_SIZE_MAX = 500
 LIST_LENGTH = 20
 TEXT_CHARACTERS_MAX = 200
+# Looking through the watched folders is not done more often than that.
+OTHERS_FOR_S = 10.0
 ORDERS = ("changed", "queue")
 
 JSON = "application/json"
@@ -91,6 +95,7 @@ class Routes:
         notifications: NotificationSource | None,
         folders: Mapping[str, Path],
         disk_free_min_bytes: int,
+        find_others: Callable[[], Sequence[Path]] = tuple,
     ) -> None:
         self._metrics = metrics
         self._status = status
@@ -98,6 +103,8 @@ class Routes:
         self._notifications = notifications
         self._folders = dict(folders)
         self._disk_free_min_bytes = disk_free_min_bytes
+        self._find_others = find_others
+        self._others: tuple[float, Sequence[Path]] = (-math.inf, ())
         self._assets = {
             path: Response(
                 body=(files("bridge.daemon.observe") / "page" / name).read_bytes(), kind=kind
@@ -167,9 +174,19 @@ class Routes:
                 disks=disks,
                 lists=lists,
                 notifications=notifications,
+                others=self._other_files(),
                 version=__version__,
             )
         )
+
+    def _other_files(self) -> Sequence[Path]:
+        """List the files that are no recordings, as they were a moment ago at most."""
+        looked_s, found = self._others
+        now_s = time.monotonic()
+        if now_s - looked_s > OTHERS_FOR_S:
+            found = self._find_others()
+            self._others = (now_s, found)
+        return found
 
     def _api_recordings(self, query: Query) -> Response:
         try:

@@ -177,7 +177,7 @@ class LiveBridge:
 
     def workers(self) -> list[psutil.Process]:
         children = psutil.Process(self._bridge.process.pid).children()
-        return [one for one in children if "worker" in " ".join(one.cmdline())]
+        return [one for one in children if "bridge.daemon.work" in " ".join(one.cmdline())]
 
     def answers(self) -> bool:
         try:

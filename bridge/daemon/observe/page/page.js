@@ -438,6 +438,14 @@ function showNotices(data) {
   keep(byId("notices-list"), rows, (row) => row.key, makeRow, fillRow);
 }
 
+function showOthers(data) {
+  const others = data.others || { count: 0, names: [] };
+  show(byId("others"), others.count > 0);
+  say(byId("others-count"), others.count > others.names.length ? `${whole.format(others.count)}, of which these are some` : whole.format(others.count));
+  keep(byId("others-list"), others.names, (name) => name, () => el("li", {}, el("span", { class: "path" })),
+    (item, name) => say(item.firstChild, name));
+}
+
 function showChecks(data) {
   const make = () => el("li", {}, el("span", { class: "sign" }), el("span", { class: "detail" }), el("span", { class: "hint" }));
   keep(byId("checks-list"), data.checks, (check) => check.name, make, (item, check) => {
@@ -466,6 +474,7 @@ function render(data) {
   show(byId("recent-none"), data.recordings.recent.length === 0);
   showNotices(data);
   showTroubles(data);
+  showOthers(data);
   showChecks(data);
 }
 
