@@ -215,9 +215,8 @@ def differences(path: Path) -> Callable[[], tuple[bool, list[str]]]:
 
 def _decoder(topic: Any) -> Any:
     from bridge.cdr import Decoder
-    from bridge.definitions import parse_definition
 
-    message_type = parse_definition(topic.msgtype, topic.definition)
+    message_type = topic.message_type
     return Decoder(message_type, serialization=topic.serialization)
 
 

@@ -41,8 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"units", "errors", "parallel", "ontology", "version"},
     "embedded": {"units", "errors", "ontology", "client", "version"},
     "ingest": {
-        "units", "errors", "model", "parallel", "ontology", "definitions", "bags", "cdr", "mapping",
-        "client", "version",
+        "units", "errors", "model", "parallel", "files", "ontology", "definitions", "bags", "cdr",
+        "mapping", "client", "version",
     },
     "compose": {
         "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
@@ -86,7 +86,6 @@ KINDS: dict[str, str] = {
     "cli/explain.py": "a command",
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
-    "definitions/interfaces.py": "a format of definitions",
     "mapping/api.py": "what plug-ins import; none of ours does",
     "mapping/generic.py": "a way of mapping, beside the table and the declarative one",
 }

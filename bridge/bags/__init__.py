@@ -15,7 +15,7 @@ from bridge.bags.grouping import is_split_of_ros1
 from bridge.bags.merging import REPEATED
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.bags.reader import RecordingReader, open_recording
-from bridge.bags.recording import load_recording, load_seen, look_into
+from bridge.bags.recording import files_of, load_recording, load_seen, look_into
 from bridge.bags.scratch import sweep_scratch
 from bridge.bags.splits import load_split, split_up
 from bridge.bags.survey import Survey, survey
@@ -36,6 +36,7 @@ __all__ = [
     "Survey",
     "content_of",
     "end_of",
+    "files_of",
     "find_others",
     "find_recordings",
     "fingerprint",

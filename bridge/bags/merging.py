@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -12,9 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import Channel, MixedChannels
-from bridge.model import Definition, MessageBlock, MixedBlock, Topic
+from bridge.definitions import DefinitionSources, Resolved, TypeResolver, layout_of
+from bridge.errors import DefinitionError
+from bridge.model import MessageBlock, MixedBlock, Serialization, Topic
 
-Resolve = Callable[[str], Definition | None]
+ATTACHMENTS_MAX = 256
+"""More attachments than this are not listed."""
+
+ROSBAG2_RECORD = "rosbag2"
+"""The name of the MCAP metadata record in which rosbag2 speaks of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,37 +36,82 @@ class TopicTable:
     by_file: tuple[tuple[int, ...], ...]
 
 
-def merge_channels(files: Iterable[tuple[Iterable[Channel], Resolve]]) -> TopicTable:
-    """Group channels that can be one stream: same name, type, definition and serialisation.
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What is known of a channel's type: the type, or why there is none."""
+
+    resolved: Resolved | None = None
+    obstacle: str = ""
+    hint: str = ""
+
+    @property
+    def identity(self) -> object:
+        """What channels of one topic have in common besides name, type and serialisation."""
+        if self.resolved is None:
+            return self.obstacle
+        return layout_of(self.resolved.message_type)
+
+
+def merge_channels(
+    files: Sequence[tuple[Sequence[Channel], str]], sources: DefinitionSources | None
+) -> TopicTable:
+    """Group channels that can be one stream: same name, type, layout and serialisation.
+
+    What the texts of two definitions say beside the layout (comments, constants, white space)
+    makes no difference: publishers of one topic on different machines often carry such texts.
 
     Args:
-        files: For each file its channels, and how to find a definition that it does not hold.
+        files: For each file its channels, and the distribution that recorded it where known.
+        sources: Where to look for types that the recording does not define; None for nowhere.
     """
+    resolver = TypeResolver(
+        sources,
+        (
+            (channel.msgtype, channel.definition)
+            for channels, _ in files
+            for channel in channels
+            if channel.definition is not None
+        ),
+    )
     groups: dict[tuple[object, ...], list[Channel]] = {}
-    definitions: dict[tuple[object, ...], Definition | None] = {}
+    outcomes: dict[tuple[object, ...], _Outcome] = {}
     keys_by_file: list[list[tuple[object, ...]]] = []
-    for channels, resolve in files:
+    for channels, distro in files:
         keys: list[tuple[object, ...]] = []
         for channel in channels:
-            definition = channel.definition
-            if definition is None and channel.msgtype and not channel.obstacle:
-                definition = resolve(channel.msgtype)
-            text = definition and (definition.encoding, definition.text)
-            key = (channel.topic, channel.msgtype, text, channel.serialization, channel.obstacle)
+            outcome = _outcome(resolver, channel, distro)
+            key = (channel.topic, channel.msgtype, outcome.identity, channel.serialization)
             groups.setdefault(key, []).append(channel)
-            definitions.setdefault(key, definition)
+            outcomes.setdefault(key, outcome)
             keys.append(key)
         keys_by_file.append(keys)
     index_of = {key: index for index, key in enumerate(groups)}
     return TopicTable(
-        topics=tuple(
-            _topic(index_of[key], group, definitions[key]) for key, group in groups.items()
-        ),
+        topics=tuple(_topic(index_of[key], group, outcomes[key]) for key, group in groups.items()),
         by_file=tuple(tuple(index_of[key] for key in keys) for keys in keys_by_file),
     )
 
 
-def _topic(index: int, group: list[Channel], definition: Definition | None) -> Topic:
+def _outcome(resolver: TypeResolver, channel: Channel, distro: str) -> _Outcome:
+    if channel.obstacle:
+        return _Outcome(obstacle=channel.obstacle)
+    if not channel.msgtype:
+        return _Outcome(obstacle="the recording names no type for it")
+    ros1 = channel.serialization is Serialization.ROS1
+    try:
+        resolved = resolver.resolve(
+            channel.msgtype,
+            channel.definition,
+            distro=distro,
+            ros1=ros1,
+            md5=channel.type_hash if ros1 else "",
+        )
+    except DefinitionError as error:
+        return _Outcome(obstacle=error.message, hint=error.hint)
+    return _Outcome(resolved)
+
+
+def _topic(index: int, group: list[Channel], outcome: _Outcome) -> Topic:
     first = group[0]
     counts = [channel.message_count for channel in group]
     known = [count for count in counts if count is not None]
@@ -69,19 +120,14 @@ def _topic(index: int, group: list[Channel], definition: Definition | None) -> T
         name=first.topic,
         msgtype=first.msgtype,
         serialization=first.serialization,
-        definition=definition,
+        message_type=None if outcome.resolved is None else outcome.resolved.message_type,
+        definition_source="" if outcome.resolved is None else outcome.resolved.source,
         message_count=sum(known) if len(known) == len(counts) else None,
         qos=next((channel.qos for channel in group if channel.qos), ""),
         type_hash=next((channel.type_hash for channel in group if channel.type_hash), ""),
-        obstacle=first.obstacle,
+        obstacle=outcome.obstacle,
+        hint=outcome.hint,
     )
-
-
-ATTACHMENTS_MAX = 256
-"""More attachments than this are not listed."""
-
-ROSBAG2_RECORD = "rosbag2"
-"""The name of the MCAP metadata record in which rosbag2 speaks of itself."""
 
 
 def distro_of(hints: Mapping[str, Any], metadata: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -34,7 +34,6 @@ from bridge.bags.merging import (
     REPEATED,
     REPEATED_KEPT,
     Repeats,
-    Resolve,
     by_topic,
     distro_of,
     merge_channels,
@@ -126,8 +125,14 @@ class RecordingReader:
             )
         )
         table = merge_channels(
-            (opened.container.channels, _resolver(definitions, recording, opened))
-            for opened in files
+            [
+                (
+                    opened.container.channels,
+                    distro_of(recording.hints, opened.container.metadata),
+                )
+                for opened in files
+            ],
+            definitions,
         )
         self.topics: tuple[Topic, ...] = table.topics
         self._repeats = Repeats(
@@ -361,19 +366,6 @@ def _open(
         )
         stack.push(attempt.pop_all())
     return opened
-
-
-def _resolver(
-    definitions: DefinitionSources | None, recording: Recording, opened: StorageFile
-) -> Resolve:
-    if definitions is None:
-        return _nowhere
-    distro = distro_of(recording.hints, opened.container.metadata)
-    return partial(lru_cache(maxsize=None)(definitions.resolve), distro=distro)
-
-
-def _nowhere(_: str) -> None:
-    """Find no definition."""
 
 
 def _lost_file(file: RecordingFile, error: RecordingError) -> Loss:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.bags.endings import End, end_of
-from bridge.bags.formats import is_temporary, sniff, storage_name
+from bridge.bags.formats import SIDECAR_SUFFIXES, is_temporary, sniff, storage_name
 from bridge.bags.grouping import File, group_files, split_name, stem_of
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.errors import (
@@ -179,6 +179,14 @@ def load_seen(seen: Recording) -> Recording:
         return _assemble(seen.path, seen.name, folder, group, hints=hints, notes=notes)
     loaded = _assemble(seen.path, seen.name, folder, group)
     return replace(loaded, hints=hints, notes=(*notes, *loaded.notes), split=seen.split)
+
+
+def files_of(recording: Recording) -> list[Path]:
+    """List the files that reading a recording may open, those that need not be there included."""
+    files = [file.path for file in recording.files]
+    beside = [path.with_name(path.name + suffix) for path in files for suffix in SIDECAR_SUFFIXES]
+    folders = dict.fromkeys(path.parent for path in files)
+    return [*files, *beside, *(folder / METADATA_FILE for folder in folders)]
 
 
 def load_storage_file(path: Path) -> Recording:

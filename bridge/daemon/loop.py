@@ -29,7 +29,7 @@ from bridge.daemon.events.events import (
 from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure, Transition
-from bridge.daemon.journal.instance import instance_id
+from bridge.daemon.journal.instance import copied_from_elsewhere, instance_id
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.requests import carry_out
 from bridge.daemon.journal.states import IN_WORK, QUEUED
@@ -201,6 +201,9 @@ class Loop:
             hint = "what is on the platform is recognised there; nothing is sent twice"
             self._trouble(Failure(error="JournalSetAside", message=message, hint=hint))
         self._observer.hear(Started(status=self.status()))
+        if told := copied_from_elsewhere(self._live.now.state.folder):
+            hint = "if both run, stop this one, delete `instance` in state.folder, and start it"
+            self._trouble(Failure(error="CopiedInstance", message=told, hint=hint))
         return self
 
     def __exit__(

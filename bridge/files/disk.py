@@ -72,6 +72,11 @@ def file_system(folder: Path) -> str:
     return found[1]
 
 
+def mount_points() -> frozenset[Path]:
+    """Give the folders that something is mounted on; empty where that is not known."""
+    return frozenset(mount.point for mount in _mounts())
+
+
 def is_on_network(device: int) -> bool:
     """Return whether a device (`st_dev`) may be written by other machines; true if unknown."""
     wanted = f"{os.major(device)}:{os.minor(device)}"

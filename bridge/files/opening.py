@@ -16,6 +16,7 @@ from bridge.errors import (
     RecordingVanishedError,
     UnreadableStorageError,
 )
+from bridge.files.folders import OpenFolder
 
 # What a disk, a cable or a file server says that may be well again in a moment.
 PASSING = frozenset(
@@ -23,13 +24,19 @@ PASSING = frozenset(
 )
 
 
-def open_regular(path: Path) -> int:
+# Files that are held open while several passes read them, by path: the open file, or why it could
+# not be opened. See `HeldFiles`, which alone changes it.
+HELD: dict[Path, list[int | RecordingError]] = {}
+
+
+def open_regular(path: Path, *, folder: OpenFolder | None = None) -> int:
     """Open a regular file for reading and return its descriptor, which the caller closes.
 
     No symlink is followed, no FIFO is waited for, and nothing is written.
 
     Args:
         path: The file; its last component must not be a symlink.
+        folder: The file's folder, opened; the name is looked up in it.
 
     Raises:
         RecordingVanishedError: There is nothing at the path any more.
@@ -38,7 +45,7 @@ def open_regular(path: Path) -> int:
         UnreadableStorageError: The disk does not give it now.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _opened(path, folder)
     except FileNotFoundError as error:
         raise RecordingVanishedError(
             "the file disappeared before it was read", path=path
@@ -58,6 +65,19 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise NotARecordingError("not a regular file", path=path)
     return descriptor
+
+
+def _opened(path: Path, folder: OpenFolder | None) -> int:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    if folder is not None:
+        return os.open(path.name, flags | os.O_NOFOLLOW, dir_fd=folder.descriptor)
+    if found := HELD.get(path):
+        held = found[-1]
+        if isinstance(held, RecordingError):
+            raise type(held)(held.message, path=path, hint=held.hint)
+        # A new open file of the same inode, whatever has become of its name.
+        return os.open(f"/proc/self/fd/{held}", flags)
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def require_readable(error: OSError, *, path: Path, offset_bytes: int | None = None) -> None:

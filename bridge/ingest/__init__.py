@@ -3,6 +3,7 @@
 from bridge.ingest.earlier import Removal, Replacement, Superseded
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.holding import Held, Holding, contents_of, held_whole
+from bridge.ingest.marks import Sender
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
@@ -32,6 +33,7 @@ __all__ = [
     "OpenUpload",
     "Removal",
     "Replacement",
+    "Sender",
     "SequenceContent",
     "Superseded",
     "TopicOptions",

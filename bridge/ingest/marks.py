@@ -1,10 +1,26 @@
-"""What a sequence says of its content: the bridge's own block in its metadata."""
+"""What a sequence says of its content and its sender: the bridge's own block in its metadata.
 
+The disk image of one machine put into the next gives two bridges one instance name. What the other
+is sending must not be taken for remains of our own, so each names the process that sends.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 from bridge.client import SequenceHandler
 from bridge.mapping import BRIDGE_KEY
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MACHINE_ID = Path("/etc/machine-id")
+PROCESSES = Path("/proc")
+# Field of /proc/PID/stat, counted behind the name, that says when the process started (proc(5)).
+START_FIELD = 19
 
 PART_PREFIX = "p"
 """Goes before a part's identity as key of the metadata: a path step of digits may mean an index."""
@@ -34,3 +50,88 @@ def parts_in(marks: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(named, Mapping):
         return {}
     return {str(key).removeprefix(PART_PREFIX): str(name) for key, name in named.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """A process on a machine; what is not known is empty.
+
+    Attributes:
+        machine: Hash of the machine's own id, which an image carries along.
+        boot: The id of the machine's boot, which is never the same on two machines.
+        processes: The namespace of process numbers, as containers have their own.
+        process: Number and start of the process.
+    """
+
+    machine: str = ""
+    boot: str = ""
+    processes: str = ""
+    process: str = ""
+
+    @classmethod
+    @functools.cache
+    def here(cls) -> Self:
+        """Give this process."""
+        pid = os.getpid()
+        namespace = ""
+        with contextlib.suppress(OSError):
+            namespace = str((PROCESSES / "self" / "ns" / "pid").readlink())
+        machine = _text(MACHINE_ID)
+        return cls(
+            machine=hashlib.sha256(machine.encode()).hexdigest()[:16] if machine else "",
+            boot=_text(BOOT_ID),
+            processes=namespace,
+            process=f"{pid} {_started(pid)}",
+        )
+
+    @classmethod
+    def of(cls, marks: Mapping[str, Any]) -> Self | None:
+        """Read one from a sequence's marks; None where older versions wrote none."""
+        plain = marks.get("sender")
+        if not isinstance(plain, Mapping):
+            return None
+        names = ("machine", "boot", "processes", "process")
+        return cls(**{name: str(plain.get(name, "")) for name in names})
+
+    def as_metadata(self) -> dict[str, str]:
+        """Give it in the form in which a sequence's metadata names it."""
+        return {
+            "machine": self.machine,
+            "boot": self.boot,
+            "processes": self.processes,
+            "process": self.process,
+        }
+
+    def left(self, *, journalled: bool) -> bool:
+        """Say whether what this sender has begun, under our name, are remains of our own.
+
+        Args:
+            journalled: Whether our journal says that we have begun it, or were about to.
+        """
+        here = Sender.here()
+        if self.boot == here.boot and self.processes == here.processes:
+            # The process itself can be looked for.
+            return self == here or not self._runs()
+        # A power cut on this machine, or another machine of which this one is a copy.
+        return journalled and self.machine == here.machine
+
+    def _runs(self) -> bool:
+        pid, _, started = self.process.partition(" ")
+        return pid.isdigit() and bool(started) and _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """Give the start of a process in ticks since the boot; empty where there is none."""
+    try:
+        text = (PROCESSES / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    # A process may be named anything, brackets and blanks included.
+    return text.rpartition(")")[2].split()[START_FIELD]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

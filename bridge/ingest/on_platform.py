@@ -25,7 +25,7 @@ from bridge.errors import (
     RecordingError,
     RefusedError,
 )
-from bridge.ingest.marks import marks_of
+from bridge.ingest.marks import Sender, marks_of
 from bridge.ingest.open_upload import OpenUpload
 from bridge.ingest.options import Identity
 from bridge.ingest.salvage import SALVAGED_KEY
@@ -106,7 +106,13 @@ def find_place(
     """
     remains: list[tuple[str, Existing]] = []
     for sequence in (name, *(f"{name}_take{take}" for take in range(2, TAKES_MAX + 1))):
-        found = find_existing(client, sequence, fingerprint=fingerprint, instance=identity.instance)
+        found = find_existing(
+            client,
+            sequence,
+            fingerprint=fingerprint,
+            instance=identity.instance,
+            journalled=upload is not None,
+        )
         if found.state is OnPlatform.WHOLE:
             for left, _ in remains:
                 removed(client, left)
@@ -133,9 +139,21 @@ def find_place(
 
 
 def find_existing(
-    client: MosaicoClient, sequence: str, *, fingerprint: str, instance: str
+    client: MosaicoClient,
+    sequence: str,
+    *,
+    fingerprint: str,
+    instance: str,
+    journalled: bool,
 ) -> Existing:
     """Ask the platform about a name.
+
+    Args:
+        client: The platform.
+        sequence: The name.
+        fingerprint: What the recording holds.
+        instance: This bridge's own name.
+        journalled: Whether the journal knows of an upload of this recording by this bridge.
 
     Returns:
         `ABSENT`: free. `WHOLE`: this very content, finished, sent by any bridge. `REMAINS`: this
@@ -164,6 +182,14 @@ def find_existing(
             f"sequence {sequence} is being written by bridge {marks.get('instance')}",
             resource=sequence,
             hint="wait for the other bridge; if it is gone, delete the sequence and retry",
+        )
+    sender = Sender.of(marks)
+    if sender is not None and not sender.left(journalled=journalled):
+        raise BusyElsewhereError(
+            f"sequence {sequence} is being written by another bridge of this name, {instance}",
+            resource=sequence,
+            hint="is this machine a copy of another? Stop the bridge, delete `instance` in "
+            "state.folder, and start it; if there is no other, delete the sequence and retry",
         )
     return Existing(state=OnPlatform.REMAINS, handler=handler, marks=marks)
 
@@ -214,6 +240,7 @@ def clear_remains(
             upload.sequence,
             fingerprint=upload.fingerprint or fingerprint,
             instance=instance,
+            journalled=True,
         )
     except AlreadyExistsError:
         return

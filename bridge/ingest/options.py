@@ -83,6 +83,8 @@ class IngestOptions:
         scratch_dir: Where private copies may be made; None for the system's choice.
         wait_turn: Called by the sending thread before each batch, to wait as long as it must;
             see `bridge.client.Pacer`. None for no waiting.
+        confirm_source: Called before the sequence is verified and finalised; raises where the files
+            are not what they were any more.
     """
 
     identity: Identity
@@ -106,3 +108,4 @@ class IngestOptions:
     definitions: DefinitionSources | None = None
     scratch_dir: Path | None = None
     wait_turn: Callable[[threading.Event], None] | None = None
+    confirm_source: Callable[[], None] = lambda: None

@@ -334,7 +334,7 @@ class Passes:
         lanes = [self.lanes[topic] for topic in due.topics]
         started = time.perf_counter()
         decoded = lanes[0].decoder.decode(due.block)
-        if decoded.dropped or decoded.leftover:
+        if decoded.dropped or decoded.leftover or decoded.repaired:
             return False
         mapped = lanes[0].plan.apply(decoded)
         total = sum(due.rows)

@@ -332,6 +332,7 @@ class _Run:
                 report.sha256 = {path.name: value for path, value in hashes.result().items()}
             if sending.writer is None or not whole:
                 raise self._nothing_to_send()
+            self.options.confirm_source()
             verifying = time.perf_counter()
             report.verification = verify(
                 self.client,

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from bridge.bags import Content, content_of
+from bridge.bags import Content, content_of, files_of
 from bridge.client import MosaicoClient, OnErrorPolicy
 from bridge.errors import EmptyRecordingError
+from bridge.files import HeldFiles
 from bridge.ingest.delivered import Holder, find_delivered, portion
 from bridge.ingest.earlier import remove_superseded
 from bridge.ingest.events import IngestEvents, NoEvents
@@ -72,12 +73,15 @@ def ingest(
     """
     started = time.perf_counter()
     listener = events if events is not None else NoEvents()
-    content = content_of(recording)
-    holders = find_delivered(
-        client, content, instance=options.identity.instance, remembered=remembered
-    )
-    delivery = _Delivery(recording, content, client=client, options=options, events=listener)
-    report = delivery.run(holders, upload=upload, resend=resend)
+    # Opened once, so that all passes read the same, whatever becomes of the names meanwhile.
+    with HeldFiles(files_of(recording)) as held:
+        content = content_of(recording)
+        holders = find_delivered(
+            client, content, instance=options.identity.instance, remembered=remembered
+        )
+        confirmed = replace(options, confirm_source=held.check)
+        delivery = _Delivery(recording, content, client=client, options=confirmed, events=listener)
+        report = delivery.run(holders, upload=upload, resend=resend)
     if options.supersedes is not None and options.supersedes.remove:
         report.replaced = remove_superseded(
             client,

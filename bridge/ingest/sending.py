@@ -258,12 +258,13 @@ class Sending:
         if report.complete or self.writer is None:
             return
         parts = [
-            f"{topic.name}: {topic.reason or topic.messages_skipped}"
+            f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
             for topic in report.topics
             if topic.messages_unwillingly_skipped or topic.outcome is TopicOutcome.SKIPPED
         ]
         parts += [
-            f"{topic.name}: {topic.messages_leftover} messages hold more than their definition"
+            f"{topic.shown_name}: {topic.messages_leftover} messages hold more than"
+            " their definition"
             for topic in report.topics
             if topic.messages_leftover
         ]
@@ -355,7 +356,7 @@ class Sending:
         given_up = isinstance(error, BridgeError) and self._gives_up(error)
         if isinstance(error, VerificationError) and not given_up:
             # Also where it cannot be removed: the next try must not take it up.
-            self._upload = OpenUpload(sequence=self._sequence)
+            self._upload = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
             self._events.upload_changed(upload=self._upload)
         writer.on_error = self._options.on_error if given_up else OnErrorPolicy.Delete
         writer.__exit__(type(error), error, error.__traceback__)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
-from bridge.definitions import canonical_text, missing_definition_hint, parse_definition
+from bridge.definitions import canonical_text, layout_of
 from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
 from bridge.ingest.batches import ALONE
 from bridge.ingest.events import IngestEvents
@@ -28,9 +28,9 @@ from bridge.mapping import (
     TopicPlan,
     choose_mapping,
     plan_topic,
-    topic_name,
+    topic_names,
 )
-from bridge.model import Definition, MessageBlock, Serialization, Topic
+from bridge.model import MessageBlock, MessageType, Serialization, Topic
 
 Choice = TypeVar("Choice")
 
@@ -75,6 +75,9 @@ class TopicLane:
             self.skip(DOWNSAMPLED_REASON, before - len(block.starts))
         decoded = self.decoder.decode(block)
         self.report.messages_leftover += decoded.leftover
+        for reason, count in decoded.repaired.items():
+            repaired = self.report.messages_repaired
+            repaired[reason] = repaired.get(reason, 0) + count
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
@@ -118,7 +121,6 @@ def plan_lanes(
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
     """
     wanted = TopicFilter(options.topics)
-    taken: set[str] = set()
     types = _Types(options)
     lanes: dict[int, TopicLane] = {}
     reports = [
@@ -137,15 +139,15 @@ def plan_lanes(
             report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
             continue
         try:
-            lane = _lane(topic, report, reader, options, taken, events, types)
+            lane = _lane(topic, report, reader, options, events, types)
         except DefinitionError as error:
             # Of a topic that is said to be empty nothing is missing, unless messages come up.
             if options.topic_errors == "fail" and topic.message_count != 0:
                 raise
             report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
             continue
-        taken.add(report.platform_name)
         lanes[topic.index] = lane
+    _name_topics(list(lanes.values()), options)
     return lanes, reports
 
 
@@ -154,21 +156,16 @@ def _lane(
     report: TopicReport,
     reader: RecordingReader,
     options: IngestOptions,
-    taken: set[str],
     events: IngestEvents,
     types: "_Types",
 ) -> TopicLane:
-    if topic.obstacle:
-        raise DefinitionError(topic.obstacle, msgtype=topic.msgtype, topic=topic.name)
-    if topic.definition is None:
+    message_type = topic.message_type
+    if message_type is None:
         raise DefinitionError(
-            f"no definition of {topic.msgtype} was found",
-            msgtype=topic.msgtype,
-            topic=topic.name,
-            hint=missing_definition_hint(topic.msgtype),
+            topic.obstacle, msgtype=topic.msgtype, topic=topic.name, hint=topic.hint
         )
-    choices = _first_match(topic.name, options.topic_options) or options.default_topic_options
-    decoder, msgdef = types.decoder(topic.msgtype, topic.definition, topic.serialization)
+    choices = _choices(topic, options)
+    decoder, msgdef = types.decoder(message_type, topic.serialization)
     plan = plan_topic(
         topic,
         decoder.message_type,
@@ -180,9 +177,6 @@ def _lane(
     )
     report.outcome = TopicOutcome(plan.kind)
     report.ontology_tag = plan.model.tag
-    report.platform_name = topic_name(
-        topic.name, taken, rename=choices.rename, prefix=options.topic_prefix
-    )
     return TopicLane(
         topic=topic,
         decoder=decoder,
@@ -193,26 +187,38 @@ def _lane(
     )
 
 
+def _choices(topic: Topic, options: IngestOptions) -> TopicOptions:
+    return _first_match(topic.name, options.topic_options) or options.default_topic_options
+
+
+def _name_topics(lanes: list[TopicLane], options: IngestOptions) -> None:
+    """Give every topic its name on the platform, with a view to those of all others."""
+    recorded = [(lane.topic.name, _choices(lane.topic, options).rename) for lane in lanes]
+    names = topic_names(recorded, prefix=options.topic_prefix)
+    for lane, name in zip(lanes, names, strict=True):
+        lane.report.platform_name = name
+
+
 class _Types:
     """Makes what depends on a type alone once, however many topics of a recording share it."""
 
     def __init__(self, options: IngestOptions) -> None:
         self._custom = options.custom_mappings
-        self._decoders: dict[tuple[str, Definition, Serialization], tuple[Decoder, str]] = {}
+        self._decoders: dict[tuple[object, ...], tuple[Decoder, str]] = {}
         self._mappings: dict[tuple[int, str, str], ChosenMapping] = {}
 
     def decoder(
-        self, msgtype: str, definition: Definition, serialization: Serialization
+        self, message_type: MessageType, serialization: Serialization
     ) -> tuple[Decoder, str]:
         """Return the decoder of a type and the canonical text of its definition.
 
         Raises:
-            DefinitionError: The definition cannot be understood.
+            DefinitionError: The type has too many values that are not on the wire.
         """
-        key = (msgtype, definition, serialization)
+        text = canonical_text(message_type, ros1=serialization is Serialization.ROS1)
+        # The text holds constants and comes with the topic; the name chooses the mapping.
+        key = (message_type.name, text, layout_of(message_type), serialization)
         if key not in self._decoders:
-            message_type = parse_definition(msgtype, definition)
-            text = canonical_text(message_type, ros1=serialization is Serialization.ROS1)
             self._decoders[key] = Decoder(message_type, serialization=serialization), text
         return self._decoders[key]
 

@@ -12,7 +12,7 @@ from bridge.mapping.metadata import (
     read_sidecar,
     sequence_metadata,
 )
-from bridge.mapping.names import sequence_name, topic_name
+from bridge.mapping.names import sequence_name, topic_names
 from bridge.mapping.plan import (
     ChosenMapping,
     MappedBlock,
@@ -59,5 +59,5 @@ __all__ = [
     "read_sidecar",
     "sequence_metadata",
     "sequence_name",
-    "topic_name",
+    "topic_names",
 ]

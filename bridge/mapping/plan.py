@@ -6,7 +6,7 @@ found here, and the topic takes the generic way with the reason in its metadata;
 to find out message by message.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
 from bridge.mapping.plugins import CustomMapping
 from bridge.mapping.source import Ledger, Note, Notes, Source, fields_left
-from bridge.model import DecodedBlock, MessageType, Topic
+from bridge.model import ArrayType, DecodedBlock, FieldType, MessageType, SequenceType, Topic
 from bridge.ontology import ENVELOPE, Model
 
 ROS_BLOCK = "_ros_"
@@ -222,16 +222,35 @@ def _topic_metadata(
         "source_file": source_file,
         "topic": topic.name,
         "message_encoding": topic.serialization.value,
-        "definition_source": "" if topic.definition is None else topic.definition.source,
+        "definition_source": topic.definition_source,
         "type_hash": topic.type_hash,
         "qos": topic.qos,
         "mapping": dict(mapping),
     }
+    enumerations = [
+        {"field": path, "names": names} for path, names in _enumerations(message_type, "")
+    ]
+    if enumerations:
+        block["enumerations"] = enumerations
     renamed: Renamed
     cleaned, renamed = clean_keys({**extra, ROS_BLOCK: block})
     if renamed:
         cleaned[ROS_BLOCK]["renamed_keys"] = renamed
     return cleaned
+
+
+def _enumerations(kind: FieldType, path: str) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Give the names of the values of every field that is an enumeration or a bitmask.
+
+    Fields are named by their path, as `status.mode`; elements of collections have no part in it.
+    """
+    if isinstance(kind, ArrayType | SequenceType):
+        yield from _enumerations(kind.element, path)
+    elif isinstance(kind, MessageType):
+        for name, member in kind.fields:
+            yield from _enumerations(member, f"{path}.{name}" if path else name)
+    elif kind.enumerators:
+        yield path, dict(kind.enumerators)
 
 
 def _choose(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bridge.client import MosaicoClient
+from bridge.daemon.journal.instance import INSTANCE_FILE
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.embedded import EmbeddedServer
@@ -113,10 +114,20 @@ def test_bridges_and_an_ingest_share_the_work(site: Site, removed: list[str]) ->
     assert removed == []
 
 
-def test_a_bridge_that_stands_still_keeps_its_work(site: Site, removed: list[str]) -> None:
-    """Half-written work of a bridge that is merely slow is left alone, and found once done."""
+@pytest.mark.parametrize("cloned", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_bridge_that_stands_still_keeps_its_work(
+    site: Site, removed: list[str], *, cloned: bool
+) -> None:
+    """Half-written work of a bridge that is merely slow is left alone, and found once done.
+
+    Also where both have one name, because one machine's disk is a copy of the other's.
+    """
     site.drop("slow", 150_000)
     one, two = site.bridge.folder / "one", site.bridge.folder / "two"
+    if cloned:
+        for state in (one, two):
+            state.mkdir()
+            (state / INSTANCE_FILE).write_text("0123456789abcdef0123456789abcdef\n")
     with site.daemon(one) as first:
         with MosaicoClient.connect("127.0.0.1", site.server.port) as client:
             site.bridge.wait_for(client.list_sequences)
@@ -135,6 +146,7 @@ def test_a_bridge_that_stands_still_keeps_its_work(site: Site, removed: list[str
             (entry,) = journal.recordings()
             reasons = [step.reason for step in journal.transitions(entry.id)]
 
-    assert any("is being written by bridge" in reason for reason in reasons)
+    by = "another bridge of this name" if cloned else "bridge"
+    assert any(f"is being written by {by}" in reason for reason in reasons)
     assert site.all_arrived()
     assert removed == []

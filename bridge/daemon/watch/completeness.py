@@ -303,6 +303,11 @@ def inspect(
         content = content_of(recording)
     except (RecordingError, UnreadableStorageError) as error:
         return Inspection(found=found, error=error)
+    except OSError as error:
+        unreadable = UnreadableStorageError(
+            f"the storage cannot be read now: {error.strerror}", path=found.recording.path
+        )
+        return Inspection(found=found, error=unreadable)
     current = look_at(found.recording)
     unchanged = current is not None and current.signature == found.signature
     return Inspection(

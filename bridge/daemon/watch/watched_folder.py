@@ -3,12 +3,17 @@
 A path belongs to at most one of them, for the settings refuse folders inside each other.
 """
 
+import contextlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from bridge.config import LiveSettings, Settings
 from bridge.daemon.watch.scan import Found, Scanner, ignored, place
 from bridge.errors import RecordingError
+from bridge.files import mount_points, replace_file
+
+MOUNTS_FILE = "mounts.json"
 
 
 class WatchedFolder:
@@ -24,7 +29,7 @@ class WatchedFolder:
         found: What the last scan that could read the folder saw, by path.
         changed: Whether the last scan saw anything other than the one before, or had other
             settings.
-        problem: Why the last scan could not; None where it could.
+        problem: Why the last scan could not, or not see all of it; None where it could.
         scans: Scans so far.
     """
 
@@ -37,6 +42,7 @@ class WatchedFolder:
         self.changed = True
         self.problem: RecordingError | None = None
         self.scans = 0
+        self._mounts = KnownMounts(self.folder, self.settings.state.folder / MOUNTS_FILE)
         self._scanner = self._make_scanner()
 
     @property
@@ -45,7 +51,10 @@ class WatchedFolder:
         return self._live.inside(self.name)
 
     def scan(self) -> None:
-        """Look at the folder; where it cannot be read, what was seen before stays."""
+        """Look at the folder; where it cannot be read, what was seen before stays.
+
+        Where a disk is not mounted any more that was before, what is missing is not gone.
+        """
         self.scans += 1
         reloaded = self._follow_settings()
         before = self.problem
@@ -55,7 +64,7 @@ class WatchedFolder:
             self.problem = error
             self.changed = before is None or reloaded
         else:
-            self.problem = None
+            self.problem = self._mounts.problem()
             self.changed = self._scanner.changed or before is not None or reloaded
             if self.changed:
                 self.found = found
@@ -98,6 +107,64 @@ class WatchedFolder:
             ignore=watch.ignore,
             by_split=self.settings.ingest.unit == "split",
         )
+
+
+class KnownMounts:
+    """Remembers what was mounted above or below a folder, also over restarts.
+
+    The empty folder that an unmounted disk leaves looks as if everything had been deleted.
+
+    Args:
+        folder: The folder.
+        file: Where they are kept; one file for all watched folders.
+    """
+
+    def __init__(self, folder: Path, file: Path) -> None:
+        self._folder = folder
+        self._file = file
+        self._known: frozenset[Path] | None = None
+
+    def problem(self) -> RecordingError | None:
+        """Say what is not mounted any more, and remember what is; call it after a look."""
+        folder = self._folder.resolve()
+        mounted = mount_points()
+        if not mounted:
+            return None
+        above = max(
+            (point for point in mounted if folder.is_relative_to(point)),
+            key=lambda point: len(point.parts),
+        )
+        # The root is always there.
+        relevant = {above} - {Path("/")} | {one for one in mounted if one.is_relative_to(folder)}
+        if self._known is None:
+            self._known = self._read()
+        if not relevant <= self._known:
+            self._known |= relevant
+            self._write(self._known)
+        missing = sorted(self._known - mounted)
+        if not missing:
+            return None
+        return RecordingError(
+            f"nothing is mounted on {missing[0]} any more",
+            path=missing[0],
+            hint=f"mount it; if it is not to come back, delete {self._file} and restart the bridge",
+        )
+
+    def _read(self) -> frozenset[Path]:
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            plain = json.loads(self._file.read_text(encoding="utf-8"))
+            return frozenset(Path(point) for point in plain.get(str(self._folder), []))
+        return frozenset()
+
+    def _write(self, known: frozenset[Path]) -> None:
+        plain: dict[str, list[str]] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            plain = dict(json.loads(self._file.read_text(encoding="utf-8")))
+        plain[str(self._folder)] = sorted(map(str, known))
+        if self._file.parent.is_dir():
+            # Its disk may be full; then only a restart forgets.
+            with contextlib.suppress(OSError):
+                replace_file(self._file, json.dumps(plain, indent=2) + "\n")
 
 
 def watched_folders_of(live: LiveSettings) -> tuple[WatchedFolder, ...]:

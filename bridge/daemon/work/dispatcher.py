@@ -203,6 +203,7 @@ class Dispatcher:
                 path=entry.path,
                 seen=None if found is None else found.recording,
                 fingerprint=entry.fingerprint,
+                parts=tuple(part.identity for part in self._journal.parts(entry.id)),
                 attempt=attempt,
                 upload=entry.upload,
                 supersedes=self._superseded(entry, settings),

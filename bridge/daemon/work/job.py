@@ -4,12 +4,13 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-from bridge.bags import fingerprint, load_seen
+from bridge.bags import content_of, files_of, load_seen
 from bridge.client import OnErrorPolicy, Pacer, UplinkShare
 from bridge.compose import connect, ingest_options
 from bridge.daemon.work.main import PipeEvents, serve
 from bridge.daemon.work.pipe import Job, JobKind
 from bridge.errors import RecordingChangedError
+from bridge.files import HeldFiles
 from bridge.ingest import IngestReport, clear_remains, ingest
 
 
@@ -20,8 +21,18 @@ def run(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
         BridgeError: It could not be sent; the kind of error says how to go on.
     """
     assert job.seen is not None, "a job to send says what"
+    watched = job.settings.watch.folder.absolute()
+    # What is judged here is what is sent, however often it is read.
+    with HeldFiles(files_of(job.seen), start=watched):
+        return _send(job, events, share=share)
+
+
+def _send(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
+    assert job.seen is not None
     recording = load_seen(job.seen)
-    if fingerprint(recording) != job.fingerprint:
+    content = content_of(recording)
+    left = {part.identity for part in content.parts} <= set(job.parts)
+    if content.fingerprint != job.fingerprint and not left:
         raise RecordingChangedError("the recording is not the one that was queued", path=job.path)
     options = ingest_options(
         job.settings, instance=job.instance_id, attempt=job.attempt, final=job.final

@@ -18,6 +18,7 @@ from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State, allowed
 from bridge.daemon.work.abandoned import AbandonedUploads
 from bridge.daemon.work.outcome import (
+    BUSY_ELSEWHERE,
     UNREADABLE_APART_S,
     Decision,
     Pause,
@@ -231,6 +232,7 @@ class Listener:
             unreadable=self._count_unreadable(assignment.entry, failure),
             now_ns=now_ns,
         )
+        self._withdraw(assignment.entry, failure)
         entry = self._decide(assignment.entry, failure, decision)
         if decision.pause is not Pause.NONE:
             self._gate.closed_by(failure, got_on=assignment.got_on)
@@ -240,6 +242,13 @@ class Listener:
             events.IngestFailed(entry=entry, failure=failure, retry_in_s=decision.retry_in_s)
         )
         self._on_end(entry)
+
+    def _withdraw(self, entry: Entry, failure: Failure) -> None:
+        """Forget an upload that was about to start when another bridge was found to be faster."""
+        known = self._journal.get(entry.id)
+        upload = None if known is None else known.upload
+        if failure.error == BUSY_ELSEWHERE and upload is not None and not upload.started:
+            self._journal.note(entry.id, upload=None)
 
     def _count_unreadable(self, entry: Entry, failure: Failure) -> int:
         """Count how often a recording's disk gave no bytes, at times far enough from each other.

@@ -41,7 +41,8 @@ from bridge.daemon.work.pipe import (
     WireMoved,
     encode,
 )
-from bridge.errors import BridgeError, Trouble
+from bridge.errors import BridgeError, Trouble, UnreadableStorageError
+from bridge.files import require_readable
 from bridge.ingest import IngestReport, OpenUpload, TopicReport
 
 Probe = Callable[[Job], None]
@@ -179,6 +180,8 @@ def _done(job: Job, run: Run, probe: Probe, send: Callable[[Message], None]) -> 
         return Succeeded(report=report)
     except BridgeError as error:
         return Failed(failure=Failure.of(error))
+    except OSError as error:
+        return Failed(failure=_of_disk(error, job))
     except MemoryError as error:
         return Failed(
             failure=Failure(
@@ -188,15 +191,26 @@ def _done(job: Job, run: Run, probe: Probe, send: Callable[[Message], None]) -> 
             )
         )
     except Exception as error:  # noqa: BLE001 - a worker reports what it died of
-        return Failed(
-            failure=Failure(
-                error=type(error).__name__,
-                message=f"unexpected error: {error}",
-                hint="this is a defect of the bridge; please report it with the facts",
-                trouble=Trouble.INTERNAL,
-                facts={"traceback": traceback.format_exc(limit=-8)},
-            )
-        )
+        return Failed(failure=_defect(error))
+
+
+def _of_disk(error: OSError, job: Job) -> Failure:
+    """Tell a disk that gives no bytes now from a defect."""
+    try:
+        require_readable(error, path=job.path)
+    except UnreadableStorageError as unreadable:
+        return Failure.of(unreadable)
+    return _defect(error)
+
+
+def _defect(error: Exception) -> Failure:
+    return Failure(
+        error=type(error).__name__,
+        message=f"unexpected error: {error}",
+        hint="this is a defect of the bridge; please report it with the facts",
+        trouble=Trouble.INTERNAL,
+        facts={"traceback": traceback.format_exc(limit=-8)},
+    )
 
 
 def _die_with_parent(parent_pid: int) -> None:

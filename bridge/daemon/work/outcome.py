@@ -153,14 +153,9 @@ def after_failure(
         doublings = DOUBLINGS_MAX if failure.error == BUSY_ELSEWHERE else attempts
         state, retry_in_s = State.WAITING, wait_s(doublings)
     return Decision(
-        state=state,
-        reason=reason,
-        attempts=attempts,
-        interruptions=interruptions,
-        deaths=deaths,
-        retry_in_s=retry_in_s,
-        pause=pause,
-    )
+        state=state, reason=reason, attempts=attempts, interruptions=interruptions, deaths=deaths,
+        retry_in_s=retry_in_s, pause=pause,
+    )  # fmt: skip
 
 
 def _after_death(deaths: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:

@@ -1,0 +1,107 @@
+"""What disappears for a moment, or with its whole disk, is not taken for deleted."""
+
+import random
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import State
+from bridge.daemon.watch.watched_folder import MOUNTS_FILE
+from tests.daemon.platforms import chatter, rows_on
+from tests.daemon.small_disks import small_disk
+
+if TYPE_CHECKING:
+    from tests.daemon.conftest import Bridge
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_disk_that_is_unmounted_is_no_mass_deletion(bridge: "Bridge", *, restart: bool) -> None:
+    """The empty folder that is left says nothing, also to a bridge that starts then."""
+    (bridge.folder / "offline").touch()
+    bridge.watched.rmdir()
+    with small_disk(bridge.watched, size_bytes=1 << 20):
+        for name in ("a", "b"):
+            (bridge.watched / f"{name}.mcap").write_bytes(bridge.mcap_bytes(name))
+        with bridge.running() as daemon:
+            bridge.await_state("a.mcap", State.READY)
+            bridge.await_state("b.mcap", State.READY)
+            if not restart:
+                subprocess.run(["umount", "--lazy", str(bridge.watched)], check=True)
+                _stays(bridge, daemon)
+        if restart:
+            subprocess.run(["umount", "--lazy", str(bridge.watched)], check=True)
+            with bridge.running() as daemon:
+                _stays(bridge, daemon)
+        # The fixture unmounts once more.
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(bridge.watched)], check=True)
+        with bridge.running() as daemon:
+            bridge.wait_for(lambda: daemon.status and daemon.status.watch.scans > 1)
+            assert daemon.status is not None
+            assert daemon.status.watch.readable
+    assert (bridge.state / MOUNTS_FILE).exists()
+
+
+def _stays(bridge: "Bridge", daemon: object) -> None:
+    scans = bridge.wait_for(lambda: daemon.status).watch.scans  # type: ignore[attr-defined]
+    bridge.wait_for(lambda: daemon.status.watch.scans > scans + 4)  # type: ignore[attr-defined]
+    assert {entry.state for entry in bridge.entries().values()} == {State.READY}
+    status = daemon.status.watch  # type: ignore[attr-defined]
+    assert not status.readable
+    assert "nothing is mounted" in status.problem
+
+
+@pytest.mark.parametrize("seconds", [2.0, pytest.param(60.0, marks=pytest.mark.slow)])
+def test_files_that_come_and_go_at_any_moment(bridge: "Bridge", seconds: float) -> None:
+    """Moved out and in again between any look and any opening, everything arrives, once."""
+    names = [f"r{number}" for number in range(6)]
+    away = bridge.folder / "away"
+    away.mkdir()
+    stop = threading.Event()
+    chance = random.Random(5)
+
+    def shuffle() -> None:
+        while not stop.is_set():
+            name = f"{chance.choice(names)}.mcap"
+            here, there = bridge.watched / name, away / name
+            one, other = (here, there) if here.exists() else (there, here)
+            one.rename(other)
+            time.sleep(chance.uniform(0, 0.01))
+        for name in names:
+            if (away / f"{name}.mcap").exists():
+                (away / f"{name}.mcap").rename(bridge.watched / f"{name}.mcap")
+
+    with bridge.platform() as server:
+        for name in names:
+            bridge.drop(f"{name}.mcap", bridge.mcap_bytes(name, 5))
+        mover = threading.Thread(target=shuffle)
+        mover.start()
+        with bridge.running():
+            time.sleep(seconds)
+            stop.set()
+            mover.join()
+            whole = chatter(dict.fromkeys(names, 5))
+            bridge.wait_for(lambda: _rows_so_far(server.port) == whole)
+            bridge.wait_for(lambda: _settled(bridge))
+        assert rows_on(server.port) == whole
+
+    with Journal.read(bridge.state) as journal:
+        entries = journal.recordings()
+    assert {entry.state for entry in entries} <= {State.FINALISED, State.VANISHED}
+    assert all(entry.attempts == 0 for entry in entries)
+
+
+def _settled(bridge: "Bridge") -> bool:
+    with Journal.read(bridge.state) as journal:
+        return set(journal.counts()) <= {State.FINALISED, State.VANISHED}
+
+
+def _rows_so_far(port: int) -> object:
+    try:
+        return rows_on(port)
+    except AssertionError:
+        # One is not finished yet.
+        return None

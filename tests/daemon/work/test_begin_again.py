@@ -1,0 +1,110 @@
+"""Trouble that is no attempt: deleted uploads, disks that give no bytes, platforms that differ."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.client import MosaicoClient
+from bridge.daemon.events.events import Event, IngestFailed, IngestProgressed, StageFinished
+from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.states import State
+from bridge.daemon.work.outcome import UNREADABLE_MAX, after_failure
+from bridge.errors import BridgeError, Trouble
+from tests.daemon.platforms import chatter, rows_on
+from tests.daemon.work.test_trouble import RETRY, entry
+
+if TYPE_CHECKING:
+    from tests.daemon.conftest import Bridge
+
+MESSAGES = 30_000
+
+
+class Deleter:
+    """Deletes every unfinished sequence at a moment of its upload, so many times."""
+
+    def __init__(self, port: int, moment: str, times: int) -> None:
+        self.client = MosaicoClient.connect("127.0.0.1", port)
+        self.moment = moment
+        self.left = times
+        self.failures: list[Failure] = []
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case IngestProgressed() if self.moment == "progress":
+                self.delete()
+            case StageFinished(stage=stage) if self.moment == stage:
+                self.delete()
+            case IngestFailed(failure=failure):
+                self.failures.append(failure)
+            case _:
+                pass
+
+    def delete(self) -> None:
+        for sequence in self.client.list_sequences():
+            self.client.clear_sequence_handlers_cache()
+            handler = self.client.sequence_handler(sequence)
+            if self.left and handler is not None and not handler.is_locked:
+                with contextlib.suppress(BridgeError):
+                    self.client.sequence_delete(sequence)
+                    self.left -= 1
+
+
+@pytest.mark.parametrize("moment", ["progress", pytest.param("send", marks=pytest.mark.slow)])
+def test_upload_that_is_deleted_begins_again(bridge: "Bridge", moment: str) -> None:
+    """Whenever the platform loses the unfinished sequence, it is sent again; no attempt counts."""
+    bridge.overrides |= {"ingest.max_batch_size_records": 2000, "retry.attempts_max": 1}
+    with bridge.platform() as server:
+        deleter = Deleter(server.port, moment, times=2)
+        bridge.drop("drive.mcap", bridge.mcap_bytes("drive", MESSAGES))
+        with bridge.running(deleter):
+            found = bridge.await_state("drive.mcap", State.FINALISED)
+        deleter.client.close()
+        arrived = rows_on(server.port)
+
+    assert arrived == chatter({"drive": MESSAGES})
+    assert found.attempts == 0
+    assert {failure.error for failure in deleter.failures} <= {"UploadGoneError"}
+    if moment == "progress":
+        assert len(deleter.failures) == 2
+
+
+def test_disk_that_gives_no_bytes_for_a_while_costs_nothing(bridge: "Bridge") -> None:
+    """EIO that passes is waited for: no attempt, no quarantine, and the recording arrives."""
+    quarantine = bridge.folder / "quarantine"
+    bridge.overrides |= {"retry.attempts_max": 1, "disposal.quarantine_folder": str(quarantine)}
+    flag = bridge.folder / "eio"
+    with bridge.platform() as server:
+        bridge.worker_command = (sys.executable, str(Path(__file__).parent / "eio_worker.py"))
+        flag.touch()
+        bridge.drop("drive.mcap", bridge.mcap_bytes("drive", 5))
+        with bridge.running():
+            bridge.wait_for(
+                lambda: (
+                    bridge.entries().get("drive.mcap")
+                    and bridge.story("drive.mcap").count(State.WAITING) >= 3
+                )
+            )
+            assert bridge.entries()["drive.mcap"].attempts == 0
+            flag.unlink()
+            found = bridge.await_state("drive.mcap", State.FINALISED)
+        arrived = rows_on(server.port)
+
+    assert arrived == chatter({"drive": 5})
+    assert found.attempts == 0
+    assert not quarantine.exists()
+
+
+@pytest.mark.parametrize("times", range(UNREADABLE_MAX + 1))
+def test_disk_that_never_gives_bytes_is_believed_in_the_end(times: int) -> None:
+    """Only after several times, minutes apart, the recording is quarantined."""
+    failure = Failure(
+        error="UnreadableStorageError", message="Input/output error", trouble=Trouble.TRANSIENT
+    )  # fmt: skip
+    known: Entry = entry(attempts=2)
+    decision = after_failure(known, failure, RETRY, began=True, unreadable=times, noise=0.0)
+
+    assert decision.state is (State.QUARANTINED if times >= UNREADABLE_MAX else State.WAITING)
+    assert decision.attempts == known.attempts
