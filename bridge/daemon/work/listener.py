@@ -58,7 +58,7 @@ class Listener:
         waiting: When what has to wait is due.
         clearing: Told what came of clearing remains.
         live: The settings in force: how often and when to try again.
-        observer: Told of everything.
+        observer: Hears of everything.
         on_end: Called when a recording has come out of work.
         clock: Where the time comes from.
     """
