@@ -172,6 +172,27 @@ class MessageBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MixedBlock:
+    """Raw messages of several topics in one buffer: what a chunk of many topics is read as.
+
+    Those of one topic are side by side and in file order; otherwise as `MessageBlock`.
+
+    Attributes:
+        topics: int64, shape (n,): the `Topic.index` of each message, ascending.
+        log_times_ns: int64, shape (n,): when each message was recorded.
+        data: uint8, shape (m,): the bytes that payloads lie in; read-only.
+        starts: int64, shape (n,): first byte of each payload.
+        ends: int64, shape (n,): one past the last byte of each payload.
+    """
+
+    topics: NDArray[np.int64]
+    log_times_ns: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """A part of a recording that could not be read.
 

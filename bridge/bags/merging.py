@@ -2,15 +2,19 @@
 
 import hashlib
 import re
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
-from bridge.bags.container import Channel
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.bags.container import Channel, MixedChannels
 from bridge.definitions import DefinitionSources, Resolved, TypeResolver, layout_of
 from bridge.errors import DefinitionError
-from bridge.model import MessageBlock, Serialization, Topic
+from bridge.model import MessageBlock, MixedBlock, Serialization, Topic
 
 ATTACHMENTS_MAX = 256
 """More attachments than this are not listed."""
@@ -216,8 +220,11 @@ class Repeats:
     split, and its time is no later than the end of that split.
     """
 
-    def __init__(self, topics: Iterable[Topic]) -> None:
-        """Take the topics of all files."""
+    def __init__(self, topics: Iterable[Topic], *, keep: bool) -> None:
+        """Take the topics of all files, and whether repeats are only counted."""
+        self.kept = 0
+        self.left_out: Counter[int] = Counter()
+        self._keep = keep
         latched = [topic.index for topic in topics if LATCHED.search(topic.qos)]
         self._recent = {topic: deque[bytes](maxlen=REPEATED_MAX) for topic in latched}
         self._leading: set[int] = set()
@@ -229,12 +236,38 @@ class Repeats:
         self._last_ns = self._reached_ns
         self._leading = set(self._recent) if self._last_ns is not None else set()
 
+    def left(self, block: MixedBlock) -> Iterator[MixedBlock]:
+        """Yield what is left of a block without the repeats, which are counted; at most one."""
+        if not len(block.topics):
+            return
+        self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
+        keep = np.ones(len(block.topics), dtype=np.bool_)
+        for topic in self._recent:
+            first, behind = map(int, np.searchsorted(block.topics, [topic, topic + 1]))
+            if first == behind:
+                continue
+            repeats = self.count_leading(_part(block, topic, slice(first, behind)))
+            if self._keep:
+                self.kept += repeats
+            elif repeats:
+                self.left_out[topic] += repeats
+                keep[first : first + repeats] = False
+        if keep.all():
+            yield block
+        elif keep.any():
+            yield replace(
+                block,
+                topics=block.topics[keep],
+                log_times_ns=block.log_times_ns[keep],
+                starts=block.starts[keep],
+                ends=block.ends[keep],
+            )
+
     def count_leading(self, block: MessageBlock) -> int:
         """Count the repeats at the start of a block, and remember the rest of it.
 
-        Costs a maximum for each block; for latched topics also a hash of some messages.
+        Costs a hash of some messages.
         """
-        self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
         recent = self._recent.get(block.topic)
         if recent is None:
             return 0
@@ -258,3 +291,32 @@ class Repeats:
 def _digest(block: MessageBlock, row: int) -> bytes:
     payload = block.data[block.starts[row] : block.ends[row]].tobytes()
     return hashlib.sha256(payload).digest()
+
+
+def mixed_topics(topics: NDArray[np.int64], block: MessageBlock | MixedChannels) -> MixedBlock:
+    """Sort messages by topic, where several channels of a file are one."""
+    times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
+    if (np.diff(topics) < 0).any():
+        order = np.argsort(topics, kind="stable")
+        topics, times_ns = topics[order], times_ns[order]
+        starts, ends = starts[order], ends[order]
+    return MixedBlock(
+        topics=topics, log_times_ns=times_ns, data=block.data, starts=starts, ends=ends
+    )
+
+
+def by_topic(block: MixedBlock) -> Iterator[MessageBlock]:
+    """Yield a block for each topic, in order; nothing is copied."""
+    edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
+    for first, last in pairwise(edges.tolist()):
+        yield _part(block, int(block.topics[first]), slice(first, last))
+
+
+def _part(block: MixedBlock, topic: int, rows: slice) -> MessageBlock:
+    return MessageBlock(
+        topic=topic,
+        log_times_ns=block.log_times_ns[rows],
+        data=block.data,
+        starts=block.starts[rows],
+        ends=block.ends[rows],
+    )

@@ -124,6 +124,8 @@ class Decoder:
         serialization: How payloads are laid out.
         arrow_type: The struct that `decode` fills: the fields of the message in ROS terms, all
             nullable and never null.
+        depends_on_neighbours: Whether a message is decoded by what others in its block look like,
+            as the layout of wide characters is; such blocks must be of one topic.
 
     Raises:
         DefinitionError: The type has too many values that are not on the wire.
@@ -135,7 +137,7 @@ class Decoder:
         self.message_type = message_type
         self.serialization = serialization
         self._plans: dict[Rules, Plan] = {}
-        self._has_wide = _uses(message_type, _is_wide)
+        self.depends_on_neighbours = _uses(message_type, _is_wide)
         self._has_eights = _uses(message_type, _has_eight_bytes)
         rules = ROS1_RULES if serialization is Serialization.ROS1 else CDR1_RULES
         self.arrow_type: pa.StructType = self._plan(rules).shape.type
@@ -227,7 +229,7 @@ class Decoder:
         if rules.delimited and _is_extensible(self.message_type, root=rules.delimited_root):
             likely = rules.delimited_root
             found = [replace(rules, appendable=appendable) for appendable in (likely, not likely)]
-        if self._has_wide:
+        if self.depends_on_neighbours:
             found = [each.with_wide(wide) for each in found for wide in Wide]
         return found
 

@@ -81,6 +81,7 @@ class TopicReport:
             otherwise than it was announced, by reason.
         texts_changed: Texts in which U+0000 was replaced by U+FFFD, because the platform cannot
             keep it.
+        compression: How that was compressed on the wire: `lz4`, `zstd`, or empty.
         arrow_bytes: Size of what was sent, as Arrow IPC before body compression.
         batches: Number of batches, each a chunk on the platform.
         row_bytes_max: The largest row sent, as Arrow.
@@ -101,6 +102,7 @@ class TopicReport:
     messages_leftover: int = 0
     messages_repaired: dict[str, int] = field(default_factory=dict)
     texts_changed: int = 0
+    compression: str = ""
     arrow_bytes: int = 0
     batches: int = 0
     row_bytes_max: int = 0

@@ -6,20 +6,27 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
 from bridge.definitions import canonical_text, layout_of
 from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
+from bridge.ingest.batches import ALONE
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
 from bridge.mapping import (
+    ChosenMapping,
     Downsampler,
     MappedBlock,
+    Note,
     TopicFilter,
     TopicOptions,
     TopicPlan,
+    choose_mapping,
     plan_topic,
     topic_names,
 )
@@ -74,11 +81,15 @@ class TopicLane:
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
-        for note, counts in mapped.notes.items():
+        self.note(mapped.notes)
+        return mapped
+
+    def note(self, notes: Mapping[Note, Mapping[str, int]]) -> None:
+        """Enter what was noted about messages into the account."""
+        for note, counts in notes.items():
             noted = self.report.noted.setdefault(str(note), {})
             for text, count in counts.items():
                 noted[text] = noted.get(text, 0) + count
-        return mapped
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def plan_lanes(
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
     """
     wanted = TopicFilter(options.topics)
-    decoders = _Decoders()
+    types = _Types(options)
     lanes: dict[int, TopicLane] = {}
     reports = [
         TopicReport(
@@ -128,7 +139,7 @@ def plan_lanes(
             report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
             continue
         try:
-            lane = _lane(topic, report, reader, options, events, decoders)
+            lane = _lane(topic, report, reader, options, events, types)
         except DefinitionError as error:
             # Of a topic that is said to be empty nothing is missing, unless messages come up.
             if options.topic_errors == "fail" and topic.message_count != 0:
@@ -146,7 +157,7 @@ def _lane(
     reader: RecordingReader,
     options: IngestOptions,
     events: IngestEvents,
-    decoders: "_Decoders",
+    types: "_Types",
 ) -> TopicLane:
     message_type = topic.message_type
     if message_type is None:
@@ -154,16 +165,15 @@ def _lane(
             topic.obstacle, msgtype=topic.msgtype, topic=topic.name, hint=topic.hint
         )
     choices = _choices(topic, options)
-    decoder = decoders.of(message_type, topic.serialization)
-    ros1 = topic.serialization is Serialization.ROS1
+    decoder, msgdef = types.decoder(message_type, topic.serialization)
     plan = plan_topic(
         topic,
         message_type,
         decoder.arrow_type,
         options=choices,
-        msgdef=canonical_text(message_type, ros1=ros1),
+        msgdef=msgdef,
         source_file=reader.recording.path.name,
-        custom=options.custom_mappings,
+        chosen=types.mapping(decoder, choices),
     )
     report.outcome = TopicOutcome(plan.kind)
     report.ontology_tag = plan.model.tag
@@ -189,22 +199,61 @@ def _name_topics(lanes: list[TopicLane], options: IngestOptions) -> None:
         lane.report.platform_name = name
 
 
-class _Decoders:
-    """Compiles a decoder for each layout of a recording once, however many topics share it."""
+class _Types:
+    """Makes what depends on a type alone once, however many topics of a recording share it."""
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[object, Serialization], Decoder] = {}
+    def __init__(self, options: IngestOptions) -> None:
+        self._custom = options.custom_mappings
+        self._decoders: dict[tuple[object, ...], tuple[Decoder, str]] = {}
+        self._mappings: dict[tuple[int, str, str], ChosenMapping] = {}
 
-    def of(self, message_type: MessageType, serialization: Serialization) -> Decoder:
-        """Return the decoder of a type.
+    def decoder(
+        self, message_type: MessageType, serialization: Serialization
+    ) -> tuple[Decoder, str]:
+        """Return the decoder of a type and the canonical text of its definition.
 
         Raises:
             DefinitionError: The type has too many values that are not on the wire.
         """
-        key = (layout_of(message_type), serialization)
-        if key not in self._made:
-            self._made[key] = Decoder(message_type, serialization=serialization)
-        return self._made[key]
+        text = canonical_text(message_type, ros1=serialization is Serialization.ROS1)
+        # The text holds constants and comes with the topic; the name chooses the mapping.
+        key = (message_type.name, text, layout_of(message_type), serialization)
+        if key not in self._decoders:
+            self._decoders[key] = Decoder(message_type, serialization=serialization), text
+        return self._decoders[key]
+
+    def mapping(self, decoder: Decoder, choices: TopicOptions) -> ChosenMapping:
+        """Return what becomes of the messages of a decoder, by the choices that decide it.
+
+        Raises:
+            ConfigError: They ask for a model that messages of this type cannot become.
+        """
+        key = (id(decoder), choices.ontology, str(choices.image_format))
+        if key not in self._mappings:
+            self._mappings[key] = choose_mapping(
+                decoder.message_type, decoder.arrow_type, options=choices, custom=self._custom
+            )
+        return self._mappings[key]
+
+
+def kinds_of(lanes: Mapping[int, TopicLane], topics: int) -> NDArray[np.int64]:
+    """Number the kinds of topics whose messages may be decoded together.
+
+    Args:
+        lanes: The topics that are sent, by `Topic.index`.
+        topics: How many topics there are.
+
+    Returns:
+        int64, shape (topics,): alike for topics of the same decoder and mapping; `ALONE` where
+        messages are sampled, decoded by what others look like, or not sent.
+    """
+    kinds = np.full(topics, ALONE, dtype=np.int64)
+    numbers: dict[tuple[int, int], int] = {}
+    for index, lane in lanes.items():
+        if lane.sampler.idle and not lane.decoder.depends_on_neighbours:
+            key = (id(lane.decoder), id(lane.plan.mapping))
+            kinds[index] = numbers.setdefault(key, len(numbers))
+    return kinds
 
 
 def _chosen(block: MessageBlock, sampler: Downsampler) -> MessageBlock:
