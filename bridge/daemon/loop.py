@@ -156,7 +156,7 @@ class Loop:
             observer=self._observer,
             clock=self._clock,
             prove=self._prove or PlatformProof(self._live, self._address),
-            wake=self._wakeup.wake,
+            wake=self._wakeup.nudge,
         )
 
     def _make_listener(self) -> Listener:

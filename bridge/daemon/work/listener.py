@@ -159,6 +159,8 @@ class Listener:
             case Progressed():
                 self._observer.hear(events.IngestProgressed(entry=entry, progress=message.progress))
             case WireMoved():
+                if message.received_bytes:
+                    self._gate.heard()
                 self._observer.hear(
                     events.WireMoved(
                         entry=entry,
