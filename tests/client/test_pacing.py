@@ -112,6 +112,7 @@ def test_what_tcp_sends_again_counts_once() -> None:
                 writer = threading.Thread(target=line.sendall, args=(bytes(MEGABYTE),))
                 writer.start()
                 wait_for(lambda: retransmitted(line) > 0)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEGABYTE)
                 taken += read(peer, MEGABYTE)
                 writer.join()
             assert retransmitted(line) > 0
