@@ -140,16 +140,19 @@ def _verify(name: str, run: Timing, messages: int) -> None:
 
 def decode_ours(path: Path) -> Callable[[], Counts]:
     """Read and decode with this project, in batches as an ingest does."""
+    import numpy as np
+
     from benchmarks.ready_made import due
     from bridge.bags import load_recording, open_recording
     from bridge.ingest import BatchTargets
-    from bridge.ingest.batches import Batcher
+    from bridge.ingest.batches import ALONE, Batcher
 
     def call() -> Counts:
         messages = payload_bytes = 0
         with open_recording(load_recording(path)) as reader:
             decoders = {topic.index: _decoder(topic) for topic in reader.topics}
-            for block in due(reader.blocks(), Batcher(BatchTargets())):
+            alone = np.full(len(reader.topics), ALONE)
+            for block in due(reader.mixed_blocks(), Batcher(BatchTargets(), kinds=alone)):
                 messages += len(decoders[block.topic].decode(block).log_times_ns)
                 payload_bytes += int((block.ends - block.starts).sum())
         return {"messages": messages, "payload_bytes": payload_bytes}
@@ -212,9 +215,8 @@ def differences(path: Path) -> Callable[[], tuple[bool, list[str]]]:
 
 def _decoder(topic: Any) -> Any:
     from bridge.cdr import Decoder
-    from bridge.definitions import parse_definition
 
-    message_type = parse_definition(topic.msgtype, topic.definition)
+    message_type = topic.message_type
     return Decoder(message_type, serialization=topic.serialization)
 
 

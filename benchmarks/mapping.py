@@ -54,7 +54,7 @@ def _measure(msgtype: str, *, quick: bool, runs: int) -> tuple[object, ...]:
     messages = sample(msgtype, QUICK_VENDOR_ROWS if quick else DISTINCT)
     text = definition(msgtype)
     topic = Topic(
-        index=0, name="/topic", msgtype=msgtype, serialization=Serialization.CDR, definition=text
+        index=0, name="/topic", msgtype=msgtype, serialization=Serialization.CDR, message_type=None
     )
     message_type = parse_definition(msgtype, text)
     decoder = Decoder(message_type, serialization=Serialization.CDR)

@@ -10,8 +10,8 @@ import pyarrow as pa
 from bridge.bags import load_recording, open_recording
 from bridge.ingest import Identity, IngestOptions, NoEvents
 from bridge.ingest.batches import Batcher
-from bridge.ingest.topic_lanes import plan_lanes
-from bridge.model import MessageBlock
+from bridge.ingest.topic_lanes import kinds_of, plan_lanes
+from bridge.model import MessageBlock, MixedBlock
 
 
 def write_ready_made(recording: Path, folder: Path) -> tuple[int, int]:
@@ -40,16 +40,18 @@ def mapped_batches(recording: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
     options = IngestOptions(identity=Identity(instance="benchmark"))
     with open_recording(load_recording(recording)) as reader:
         lanes, _ = plan_lanes(reader, options, NoEvents())
-        batcher = Batcher(options.batches)
-        for block in due(reader.blocks(), batcher):
+        batcher = Batcher(options.batches, kinds=kinds_of(lanes, len(reader.topics)))
+        for block in due(reader.mixed_blocks(), batcher):
             yield block.topic, lanes[block.topic].convert(block).batch
 
 
-def due(blocks: Iterator[MessageBlock], batcher: Batcher) -> Iterator[MessageBlock]:
-    """Yield blocks as an ingest batches them."""
+def due(blocks: Iterator[MixedBlock], batcher: Batcher) -> Iterator[MessageBlock]:
+    """Yield blocks as an ingest batches them, topic by topic."""
     for block in blocks:
-        yield from batcher.add(block)
-    yield from batcher.flush()
+        for portion in batcher.add(block):
+            yield from portion.by_topic()
+    for portion in batcher.flush():
+        yield from portion.by_topic()
 
 
 def body_bytes(batch: pa.RecordBatch, options: pa.ipc.IpcWriteOptions) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.bags import ReadLimits
 from bridge.client import ConnectOptions, MosaicoClient, OnErrorPolicy
-from bridge.config import Settings, TopicSettings
+from bridge.config import Settings, TopicSettings, UplinkSettings
 from bridge.definitions import DefinitionSources
 from bridge.errors import ConfigError, UsageError
 from bridge.ingest import (
@@ -51,7 +51,9 @@ def connect(settings: Settings, host: str, port: int) -> MosaicoClient:
         given["tls_client_cert"] = server.tls_certificate_file
     if server.tls_key_file is not None:
         given["tls_client_key"] = server.tls_key_file
-    if server.compression != "none":
+    if server.compression == "auto":
+        given["compression"] = "auto-zstd" if _is_limited(settings.uplink) else "auto-lz4"
+    elif server.compression != "none":
         given["compression"] = server.compression
     if server.grpc_compression != "none":
         given["grpc_compression"] = server.grpc_compression
@@ -62,6 +64,16 @@ def connect(settings: Settings, host: str, port: int) -> MosaicoClient:
         return MosaicoClient.connect(host, port, server.timeout_s, **given)
     except UsageError as error:
         raise ConfigError(error.message, key="server", hint=error.hint) from error
+
+
+def _is_limited(uplink: UplinkSettings) -> bool:
+    """Whether bytes are worth more than the time of a processor."""
+    return bool(
+        uplink.bytes_per_second_max
+        or uplink.timetable
+        or uplink.bytes_per_day_max
+        or uplink.bytes_per_month_max
+    )
 
 
 def api_key(settings: Settings) -> str | None:

@@ -108,8 +108,8 @@ class Definition:
 
     Attributes:
         encoding: `ros2msg`, `ros2idl`, `omgidl` or `ros1msg`.
-        text: The definition with those of all types it uses.
-        source: Where it came from: `embedded`, a folder, or a distribution's name.
+        text: The definition, mostly with those of all types it uses.
+        source: Where it came from.
     """
 
     encoding: str
@@ -119,29 +119,33 @@ class Definition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """One stream of messages in a recording: same name, type, definition and serialisation.
+    """One stream of messages in a recording: same name, type, layout and serialisation.
 
     Attributes:
         index: Position in the reader's `topics`; blocks refer to it.
         name: The ROS topic name as recorded.
         msgtype: The message type as `pkg/msg/Name`.
         serialization: How payloads are laid out.
-        definition: How to decode, or None where none was found.
+        message_type: What to decode, or None where `obstacle` says why nothing can be.
+        definition_source: Where the definition came from: `embedded`, folders, distributions.
         message_count: Messages of this topic in all files, where the container knows, else None.
         qos: The offered QoS profiles as recorded (YAML text); empty where unknown.
         type_hash: The RIHS01 hash, or the md5 of ROS 1; empty where unknown.
-        obstacle: Why this topic cannot be decoded whatever the definition; empty for healthy ones.
+        obstacle: Why this topic cannot be decoded; empty for healthy ones.
+        hint: What an operator can do about the obstacle; empty where nothing.
     """
 
     index: int
     name: str
     msgtype: str
     serialization: Serialization
-    definition: Definition | None
+    message_type: "MessageType | None"
+    definition_source: str = ""
     message_count: int | None = None
     qos: str = ""
     type_hash: str = ""
     obstacle: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +165,27 @@ class MessageBlock:
     """
 
     topic: int
+    log_times_ns: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedBlock:
+    """Raw messages of several topics in one buffer: what a chunk of many topics is read as.
+
+    Those of one topic are side by side and in file order; otherwise as `MessageBlock`.
+
+    Attributes:
+        topics: int64, shape (n,): the `Topic.index` of each message, ascending.
+        log_times_ns: int64, shape (n,): when each message was recorded.
+        data: uint8, shape (m,): the bytes that payloads lie in; read-only.
+        starts: int64, shape (n,): first byte of each payload.
+        ends: int64, shape (n,): one past the last byte of each payload.
+    """
+
+    topics: NDArray[np.int64]
     log_times_ns: NDArray[np.int64]
     data: NDArray[np.uint8]
     starts: NDArray[np.int64]
@@ -194,10 +219,12 @@ class PrimitiveType:
         name: `bool`, `byte`, `char`, `octet`, `int8` ... `uint64`, `float32`, `float64`,
             `float128`, `string`, `wstring`, `wchar`.
         bound: The most characters of a bounded string, or 0.
+        enumerators: Names and values of an enumeration or a bitmask, which is sent as its number.
     """
 
     name: str
     bound: int = 0
+    enumerators: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,11 +260,13 @@ class MessageType:
         name: `pkg/msg/Name`.
         fields: Names (as in the definition, keywords included) and types, in order.
         constants: The constants declared at this level, in order.
+        extensibility: `final` or `appendable` where IDL says how the type may grow, else empty.
     """
 
     name: str
     fields: tuple[tuple[str, "FieldType"], ...]
     constants: tuple[Constant, ...] = ()
+    extensibility: str = ""
 
 
 FieldType = PrimitiveType | ArrayType | SequenceType | MessageType
@@ -254,9 +283,12 @@ class DecodedBlock:
         dropped: How many messages did not survive, by reason.
         leftover: How many of the survivors had more bytes behind their last field than padding
             explains: the definition may be older than they are, or not theirs.
+        repaired: In how many of the survivors something was replaced or read otherwise than it
+            was announced, by reason.
     """
 
     log_times_ns: NDArray[np.int64]
     messages: Any
     dropped: Mapping[str, int] = field(default_factory=dict)
     leftover: int = 0
+    repaired: Mapping[str, int] = field(default_factory=dict)

@@ -191,10 +191,11 @@ def settle(futures: "Iterable[Future[Result]]") -> None:
 
 
 class OrderedCalls:
-    """Runs calls in order in a thread, at most so many waiting.
+    """Runs calls in order in a thread, at most so many bytes waiting.
 
     Args:
-        calls_max: Calls that may wait; at the bound `submit` waits.
+        bytes_max: Bytes that may wait in calls; at the bound `submit` waits. A call that waits
+            alone may have more.
         wait_turn: Called before each, to wait for as long as it must; None for no waiting. It
             gets an event that is set when nothing is to be sent any more.
 
@@ -202,10 +203,13 @@ class OrderedCalls:
         busy_s: Seconds the thread spent in calls; final after `drain`.
     """
 
-    def __init__(self, *, calls_max: int, wait_turn: WaitTurn | None = None) -> None:
+    def __init__(self, *, bytes_max: int, wait_turn: WaitTurn | None = None) -> None:
         self.busy_s = 0.0
         self._wait_turn = wait_turn
-        self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(calls_max)
+        self._calls: queue.Queue[tuple[Callable[[], None], int] | None] = queue.Queue()
+        self._bytes_max = bytes_max
+        self._bytes_waiting = 0  # guarded by _room
+        self._room = threading.Condition()
         # Written by the thread before `_failed` is set, read by others after.
         self._error: BaseException | None = None
         self._failed = threading.Event()
@@ -228,10 +232,14 @@ class OrderedCalls:
         self._calls.put(None)
         self._thread.join()
 
-    def submit(self, call: Callable[[], None]) -> None:
-        """Hand over a call; raises what an earlier call raised."""
-        self._raise_failure()
-        self._calls.put(call)
+    def submit(self, call: Callable[[], None], *, size_bytes: int = 0) -> None:
+        """Hand over a call that keeps so many bytes; raises what an earlier call raised."""
+        with self._room:
+            while self._bytes_waiting and self._bytes_waiting + size_bytes > self._bytes_max:
+                self._room.wait()
+            self._raise_failure()
+            self._bytes_waiting += size_bytes
+        self._calls.put((call, size_bytes))
 
     def drain(self) -> None:
         """Wait until all calls are done; raises what one of them raised."""
@@ -243,7 +251,11 @@ class OrderedCalls:
             raise self._error
 
     def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while (waiting := self._calls.get()) is not None:
+            call, size_bytes = waiting
+            with self._room:
+                self._bytes_waiting -= size_bytes
+                self._room.notify()
             if self._wait_turn is not None:
                 self._wait_turn(self._failed)
             if not self._failed.is_set():

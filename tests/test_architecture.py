@@ -86,9 +86,7 @@ KINDS: dict[str, str] = {
     "cli/explain.py": "a command",
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
-    "definitions/interfaces.py": "a format of definitions",
     "mapping/api.py": "what plug-ins import; none of ours does",
-    "mapping/generic.py": "a way of mapping, beside the table and the declarative one",
 }
 
 # The only parts that may touch each third-party library.

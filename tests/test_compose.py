@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bridge.bags import ReadLimits
-from bridge.compose import api_key, ingest_options
+from bridge.compose import api_key, connect, ingest_options
 from bridge.config import load_settings
+from bridge.embedded import EmbeddedServer
 from bridge.errors import ConfigError
 from bridge.ingest import VerificationLevel
 
@@ -110,3 +111,23 @@ def test_limits_of_the_file_reach_the_reader(tmp_path: Path) -> None:
     assert ingest_options(load_settings(written(tmp_path, text))).reading == ReadLimits(
         chunk_bytes_max=2_000_000, message_bytes_max=3, channels_max=4, definition_bytes_max=5
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("", "auto-lz4"),
+        ('[server]\ncompression = "none"\n', ""),
+        ('[server]\ncompression = "zstd"\n', "zstd"),
+        ("[uplink]\nbytes_per_second_max = 1000\n", "auto-zstd"),
+        ("[uplink]\nbytes_per_month_max = 1000\n", "auto-zstd"),
+    ],
+)
+def test_bytes_that_cost_are_compressed_harder(text: str, sent: str, tmp_path: Path) -> None:
+    """Automatic means lz4, or zstd where the uplink is limited; off by one setting."""
+    settings = load_settings(written(tmp_path, text))
+    with (
+        EmbeddedServer(tmp_path / "platform") as server,
+        connect(settings, "127.0.0.1", server.port) as client,
+    ):
+        assert client.compression.body == sent

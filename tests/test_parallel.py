@@ -24,9 +24,9 @@ def wait_for(event: threading.Event) -> None:
 def test_calls_run_in_order_and_drain_waits_for_them() -> None:
     """Batches of a topic reach the platform in order, all of them before it is closed."""
     done: list[int] = []
-    with OrderedCalls(calls_max=2) as behind:
+    with OrderedCalls(bytes_max=2) as behind:
         for number in range(20):
-            behind.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+            behind.submit(lambda number=number: done.append(number), size_bytes=1)  # type: ignore[misc]
         behind.drain()
 
         assert done == list(range(20))
@@ -39,10 +39,10 @@ def test_submitting_waits_at_the_bound() -> None:
 
     def submit_all(behind: OrderedCalls) -> None:
         for number in range(10):
-            behind.submit(lambda: wait_for(release))
+            behind.submit(lambda: wait_for(release), size_bytes=1)
             submitted.append(number)
 
-    with OrderedCalls(calls_max=2) as behind:
+    with OrderedCalls(bytes_max=2) as behind:
         reading = threading.Thread(target=submit_all, args=(behind,))
         reading.start()
         # One in the thread's hand, two that wait; what would come after them gets its chance.
@@ -64,10 +64,10 @@ def test_a_failed_call_stops_the_rest_and_is_raised_once_noticed() -> None:
     def fail() -> None:
         raise TransientError("stream broke")
 
-    with pytest.raises(TransientError, match="stream broke"), OrderedCalls(calls_max=1) as behind:
+    with pytest.raises(TransientError, match="stream broke"), OrderedCalls(bytes_max=1) as behind:
         behind.submit(fail)
         for number in range(100):
-            behind.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+            behind.submit(lambda number=number: done.append(number), size_bytes=1)  # type: ignore[misc]
         behind.drain()
 
     assert len(done) == 0
@@ -77,7 +77,7 @@ def test_an_error_elsewhere_drops_what_waits() -> None:
     """When reading fails, batches that wait are not sent any more."""
     release = threading.Event()
     done: list[int] = []
-    with pytest.raises(DamagedRecordingError), OrderedCalls(calls_max=4) as behind:
+    with pytest.raises(DamagedRecordingError), OrderedCalls(bytes_max=4) as behind:
         behind.submit(lambda: wait_for(release))
         behind.submit(lambda: done.append(1))
         threading.Timer(0.2, release.set).start()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bridge.bags.container import ChannelBlock, ReadLimits
+from bridge.bags.container import ChannelBlock, MixedChannels, ReadLimits
 from bridge.bags.scratch import check_free, scratch_folder
 from bridge.errors import (
     DamagedRecordingError,
@@ -246,6 +246,15 @@ def is_compressed(block: ChannelBlock) -> bool:
         return False
     start = int(block.starts[0])
     return is_frame(block.data[start : start + 4].tobytes())
+
+
+def has_compressed(mixed: MixedChannels) -> bool:
+    """Tell whether the first payload of some channel is a zstd frame."""
+    first = np.flatnonzero(np.diff(mixed.channels, prepend=-1))
+    starts, ends = mixed.starts[first], mixed.ends[first]
+    starts = starts[ends - starts >= len(MAGIC)]
+    heads = mixed.data[starts[:, np.newaxis] + np.arange(len(MAGIC))]
+    return bool((heads == np.frombuffer(MAGIC, dtype=np.uint8)).all(axis=1).any())
 
 
 def decompress_messages(

@@ -5,6 +5,7 @@ several files, of splits, or of message types; `reader.py` merges the channels o
 recording into topics.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,40 @@ class ChannelBlock:
     data: NDArray[np.uint8]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedChannels:
+    """Raw messages of several channels, side by side; see `bridge.model.MixedBlock`."""
+
+    channels: NDArray[np.int64]
+    log_times_ns: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    def by_channel(self) -> Iterator[ChannelBlock]:
+        """Yield a block for each channel, in order."""
+        edges = np.flatnonzero(np.diff(self.channels, prepend=-1, append=-1))
+        for first, last in itertools.pairwise(edges.tolist()):
+            yield ChannelBlock(
+                channel=int(self.channels[first]),
+                log_times_ns=self.log_times_ns[first:last],
+                data=self.data,
+                starts=self.starts[first:last],
+                ends=self.ends[first:last],
+            )
+
+    @classmethod
+    def of(cls, block: ChannelBlock) -> "MixedChannels":
+        """Make one of a single channel."""
+        return cls(
+            channels=np.full(len(block.starts), block.channel, dtype=np.int64),
+            log_times_ns=block.log_times_ns,
+            data=block.data,
+            starts=block.starts,
+            ends=block.ends,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +184,9 @@ class ContainerReader(Protocol):
             RecordingError: The file cannot be read at all from here on; what can be salvaged is
                 salvaged without raising and noted in `tally`.
         """
+
+    def mixed_blocks(self) -> Iterator[MixedChannels]:
+        """Yield the messages of `blocks`, those of many channels together where they lie so."""
 
     def close(self) -> None:
         """Release the file; idempotent."""

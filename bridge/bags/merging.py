@@ -2,15 +2,25 @@
 
 import hashlib
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
-from bridge.bags.container import Channel
-from bridge.model import Definition, MessageBlock, Topic
+import numpy as np
+from numpy.typing import NDArray
 
-Resolve = Callable[[str], Definition | None]
+from bridge.bags.container import Channel, MixedChannels
+from bridge.definitions import DefinitionSources, Resolved, TypeResolver, layout_of
+from bridge.errors import DefinitionError
+from bridge.model import MessageBlock, MixedBlock, Serialization, Topic
+
+ATTACHMENTS_MAX = 256
+"""More attachments than this are not listed."""
+
+ROSBAG2_RECORD = "rosbag2"
+"""The name of the MCAP metadata record in which rosbag2 speaks of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,37 +36,82 @@ class TopicTable:
     by_file: tuple[tuple[int, ...], ...]
 
 
-def merge_channels(files: Iterable[tuple[Iterable[Channel], Resolve]]) -> TopicTable:
-    """Group channels that can be one stream: same name, type, definition and serialisation.
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What is known of a channel's type: the type, or why there is none."""
+
+    resolved: Resolved | None = None
+    obstacle: str = ""
+    hint: str = ""
+
+    @property
+    def identity(self) -> object:
+        """What channels of one topic have in common besides name, type and serialisation."""
+        if self.resolved is None:
+            return self.obstacle
+        return layout_of(self.resolved.message_type)
+
+
+def merge_channels(
+    files: Sequence[tuple[Sequence[Channel], str]], sources: DefinitionSources | None
+) -> TopicTable:
+    """Group channels that can be one stream: same name, type, layout and serialisation.
+
+    What the texts of two definitions say beside the layout (comments, constants, white space)
+    makes no difference: publishers of one topic on different machines often carry such texts.
 
     Args:
-        files: For each file its channels, and how to find a definition that it does not hold.
+        files: For each file its channels, and the distribution that recorded it where known.
+        sources: Where to look for types that the recording does not define; None for nowhere.
     """
+    resolver = TypeResolver(
+        sources,
+        (
+            (channel.msgtype, channel.definition)
+            for channels, _ in files
+            for channel in channels
+            if channel.definition is not None
+        ),
+    )
     groups: dict[tuple[object, ...], list[Channel]] = {}
-    definitions: dict[tuple[object, ...], Definition | None] = {}
+    outcomes: dict[tuple[object, ...], _Outcome] = {}
     keys_by_file: list[list[tuple[object, ...]]] = []
-    for channels, resolve in files:
+    for channels, distro in files:
         keys: list[tuple[object, ...]] = []
         for channel in channels:
-            definition = channel.definition
-            if definition is None and channel.msgtype and not channel.obstacle:
-                definition = resolve(channel.msgtype)
-            text = definition and (definition.encoding, definition.text)
-            key = (channel.topic, channel.msgtype, text, channel.serialization, channel.obstacle)
+            outcome = _outcome(resolver, channel, distro)
+            key = (channel.topic, channel.msgtype, outcome.identity, channel.serialization)
             groups.setdefault(key, []).append(channel)
-            definitions.setdefault(key, definition)
+            outcomes.setdefault(key, outcome)
             keys.append(key)
         keys_by_file.append(keys)
     index_of = {key: index for index, key in enumerate(groups)}
     return TopicTable(
-        topics=tuple(
-            _topic(index_of[key], group, definitions[key]) for key, group in groups.items()
-        ),
+        topics=tuple(_topic(index_of[key], group, outcomes[key]) for key, group in groups.items()),
         by_file=tuple(tuple(index_of[key] for key in keys) for keys in keys_by_file),
     )
 
 
-def _topic(index: int, group: list[Channel], definition: Definition | None) -> Topic:
+def _outcome(resolver: TypeResolver, channel: Channel, distro: str) -> _Outcome:
+    if channel.obstacle:
+        return _Outcome(obstacle=channel.obstacle)
+    if not channel.msgtype:
+        return _Outcome(obstacle="the recording names no type for it")
+    ros1 = channel.serialization is Serialization.ROS1
+    try:
+        resolved = resolver.resolve(
+            channel.msgtype,
+            channel.definition,
+            distro=distro,
+            ros1=ros1,
+            md5=channel.type_hash if ros1 else "",
+        )
+    except DefinitionError as error:
+        return _Outcome(obstacle=error.message, hint=error.hint)
+    return _Outcome(resolved)
+
+
+def _topic(index: int, group: list[Channel], outcome: _Outcome) -> Topic:
     first = group[0]
     counts = [channel.message_count for channel in group]
     known = [count for count in counts if count is not None]
@@ -65,19 +120,14 @@ def _topic(index: int, group: list[Channel], definition: Definition | None) -> T
         name=first.topic,
         msgtype=first.msgtype,
         serialization=first.serialization,
-        definition=definition,
+        message_type=None if outcome.resolved is None else outcome.resolved.message_type,
+        definition_source="" if outcome.resolved is None else outcome.resolved.source,
         message_count=sum(known) if len(known) == len(counts) else None,
         qos=next((channel.qos for channel in group if channel.qos), ""),
         type_hash=next((channel.type_hash for channel in group if channel.type_hash), ""),
-        obstacle=first.obstacle,
+        obstacle=outcome.obstacle,
+        hint=outcome.hint,
     )
-
-
-ATTACHMENTS_MAX = 256
-"""More attachments than this are not listed."""
-
-ROSBAG2_RECORD = "rosbag2"
-"""The name of the MCAP metadata record in which rosbag2 speaks of itself."""
 
 
 def distro_of(hints: Mapping[str, Any], metadata: Mapping[str, object]) -> str:
@@ -170,8 +220,11 @@ class Repeats:
     split, and its time is no later than the end of that split.
     """
 
-    def __init__(self, topics: Iterable[Topic]) -> None:
-        """Take the topics of all files."""
+    def __init__(self, topics: Iterable[Topic], *, keep: bool) -> None:
+        """Take the topics of all files, and whether repeats are only counted."""
+        self.kept = 0
+        self.left_out: Counter[int] = Counter()
+        self._keep = keep
         latched = [topic.index for topic in topics if LATCHED.search(topic.qos)]
         self._recent = {topic: deque[bytes](maxlen=REPEATED_MAX) for topic in latched}
         self._leading: set[int] = set()
@@ -183,12 +236,38 @@ class Repeats:
         self._last_ns = self._reached_ns
         self._leading = set(self._recent) if self._last_ns is not None else set()
 
+    def left(self, block: MixedBlock) -> Iterator[MixedBlock]:
+        """Yield what is left of a block without the repeats, which are counted; at most one."""
+        if not len(block.topics):
+            return
+        self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
+        keep = np.ones(len(block.topics), dtype=np.bool_)
+        for topic in self._recent:
+            first, behind = map(int, np.searchsorted(block.topics, [topic, topic + 1]))
+            if first == behind:
+                continue
+            repeats = self.count_leading(_part(block, topic, slice(first, behind)))
+            if self._keep:
+                self.kept += repeats
+            elif repeats:
+                self.left_out[topic] += repeats
+                keep[first : first + repeats] = False
+        if keep.all():
+            yield block
+        elif keep.any():
+            yield replace(
+                block,
+                topics=block.topics[keep],
+                log_times_ns=block.log_times_ns[keep],
+                starts=block.starts[keep],
+                ends=block.ends[keep],
+            )
+
     def count_leading(self, block: MessageBlock) -> int:
         """Count the repeats at the start of a block, and remember the rest of it.
 
-        Costs a maximum for each block; for latched topics also a hash of some messages.
+        Costs a hash of some messages.
         """
-        self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
         recent = self._recent.get(block.topic)
         if recent is None:
             return 0
@@ -212,3 +291,32 @@ class Repeats:
 def _digest(block: MessageBlock, row: int) -> bytes:
     payload = block.data[block.starts[row] : block.ends[row]].tobytes()
     return hashlib.sha256(payload).digest()
+
+
+def mixed_topics(topics: NDArray[np.int64], block: MessageBlock | MixedChannels) -> MixedBlock:
+    """Sort messages by topic, where several channels of a file are one."""
+    times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
+    if (np.diff(topics) < 0).any():
+        order = np.argsort(topics, kind="stable")
+        topics, times_ns = topics[order], times_ns[order]
+        starts, ends = starts[order], ends[order]
+    return MixedBlock(
+        topics=topics, log_times_ns=times_ns, data=block.data, starts=starts, ends=ends
+    )
+
+
+def by_topic(block: MixedBlock) -> Iterator[MessageBlock]:
+    """Yield a block for each topic, in order; nothing is copied."""
+    edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
+    for first, last in pairwise(edges.tolist()):
+        yield _part(block, int(block.topics[first]), slice(first, last))
+
+
+def _part(block: MixedBlock, topic: int, rows: slice) -> MessageBlock:
+    return MessageBlock(
+        topic=topic,
+        log_times_ns=block.log_times_ns[rows],
+        data=block.data,
+        starts=block.starts[rows],
+        ends=block.ends[rows],
+    )

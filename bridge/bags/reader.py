@@ -6,13 +6,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from bridge.bags.compression import decompress_messages, expand_file, is_compressed
-from bridge.bags.container import NOWHERE, ChannelBlock, ContainerReader, ReadLimits, ReadTally
+import numpy as np
+
+from bridge.bags.compression import (
+    decompress_messages,
+    expand_file,
+    has_compressed,
+    is_compressed,
+)
+from bridge.bags.container import (
+    NOWHERE,
+    ChannelBlock,
+    ContainerReader,
+    MixedChannels,
+    ReadLimits,
+    ReadTally,
+)
 from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
 from bridge.bags.mcap.reader import McapReader
@@ -20,10 +34,11 @@ from bridge.bags.merging import (
     REPEATED,
     REPEATED_KEPT,
     Repeats,
-    Resolve,
+    by_topic,
     distro_of,
     merge_channels,
     merged_metadata,
+    mixed_topics,
 )
 from bridge.bags.metadata import read_hints
 from bridge.bags.rosbag1.reader import open_rosbag1
@@ -36,6 +51,7 @@ from bridge.model import (
     Container,
     Loss,
     MessageBlock,
+    MixedBlock,
     Recording,
     RecordingFile,
     Serialization,
@@ -109,12 +125,19 @@ class RecordingReader:
             )
         )
         table = merge_channels(
-            (opened.container.channels, _resolver(definitions, recording, opened))
-            for opened in files
+            [
+                (
+                    opened.container.channels,
+                    distro_of(recording.hints, opened.container.metadata),
+                )
+                for opened in files
+            ],
+            definitions,
         )
         self.topics: tuple[Topic, ...] = table.topics
-        self._repeats = Repeats(table.topics if len(files) > 1 else ())
-        self._repeated_kept = 0
+        self._repeats = Repeats(
+            table.topics if len(files) > 1 else (), keep=limits.repeated_latched == "keep"
+        )
         self._topic_of = table.by_file
 
     @property
@@ -124,8 +147,10 @@ class RecordingReader:
             losses=[*self._losses, *self._late_losses],
             skipped=self._left_out.copy(),
         )
-        if self._repeated_kept:
-            tally.extras[REPEATED_KEPT] += self._repeated_kept
+        if self._repeats.kept:
+            tally.extras[REPEATED_KEPT] += self._repeats.kept
+        for topic, count in self._repeats.left_out.items():
+            tally.skipped[topic, REPEATED] += count
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             # Readers of working copies know those by their own names.
             tally.losses += [
@@ -191,13 +216,21 @@ class RecordingReader:
             RecordingChangedError: A file changed since it was opened; nothing of it is to be
                 believed.
         """
+        return (block for mixed in self.mixed_blocks() for block in by_topic(mixed))
+
+    def mixed_blocks(self) -> Iterator[MixedBlock]:
+        """Yield the same messages, those of many topics together where they lie so.
+
+        Raises:
+            RecordingChangedError: As `blocks`.
+        """
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             self._current = opened
             self._repeats.start_file()
             try:
-                for block in opened.container.blocks():
-                    for messages in self._messages(block, topic_of[block.channel]):
-                        yield from self._without_repeats(messages)
+                for mixed in opened.container.mixed_blocks():
+                    for block in self._merged(mixed, topic_of):
+                        yield from self._repeats.left(block)
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -205,6 +238,14 @@ class RecordingReader:
             opened.source.check_unchanged()
             self._current = None
             self._done_bytes += opened.source.size_bytes
+
+    def _merged(self, mixed: MixedChannels, topic_of: Sequence[int]) -> Iterator[MixedBlock]:
+        if self._compressed_messages or has_compressed(mixed):
+            for block in mixed.by_channel():
+                for one in self._messages(block, topic_of[block.channel]):
+                    yield mixed_topics(np.full(len(one.starts), one.topic), one)
+        else:
+            yield mixed_topics(np.asarray(topic_of, dtype=np.int64)[mixed.channels], mixed)
 
     def _messages(self, block: ChannelBlock, topic: int) -> Iterator[MessageBlock]:
         """Decompress payloads where each is compressed by itself, which no name shows."""
@@ -226,22 +267,6 @@ class RecordingReader:
             )
         for reason, count in dropped.items():
             self._left_out[topic, reason] += count
-
-    def _without_repeats(self, block: MessageBlock) -> Iterator[MessageBlock]:
-        """Count latched messages that open a split and were in an earlier one; drop them if so."""
-        repeats = self._repeats.count_leading(block)
-        if repeats and self._limits.repeated_latched == "keep":
-            self._repeated_kept += repeats
-        elif repeats:
-            self._left_out[block.topic, REPEATED] += repeats
-            block = replace(
-                block,
-                log_times_ns=block.log_times_ns[repeats:],
-                starts=block.starts[repeats:],
-                ends=block.ends[repeats:],
-            )
-        if len(block.starts):
-            yield block
 
     def hash_files(self) -> FileHashes:
         """Start taking the SHA-256 of every file in the background; closing gives it up."""
@@ -341,19 +366,6 @@ def _open(
         )
         stack.push(attempt.pop_all())
     return opened
-
-
-def _resolver(
-    definitions: DefinitionSources | None, recording: Recording, opened: StorageFile
-) -> Resolve:
-    if definitions is None:
-        return _nowhere
-    distro = distro_of(recording.hints, opened.container.metadata)
-    return partial(lru_cache(maxsize=None)(definitions.resolve), distro=distro)
-
-
-def _nowhere(_: str) -> None:
-    """Find no definition."""
 
 
 def _lost_file(file: RecordingFile, error: RecordingError) -> Loss:

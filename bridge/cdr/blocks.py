@@ -51,8 +51,8 @@ def merge_blocks(blocks: Sequence[MessageBlock]) -> MessageBlock:
     starts = np.concatenate([block.starts for block in blocks])
     lengths = np.concatenate([block.ends for block in blocks]) - starts
     ends = np.cumsum(lengths)
-    data = _gathered(blocks, starts, lengths)
-    data.flags.writeable = False
+    owners = np.repeat(np.arange(len(blocks)), [len(block.starts) for block in blocks])
+    data = gather_payloads([block.data for block in blocks], owners, starts, lengths)
     return MessageBlock(
         topic=blocks[0].topic,
         log_times_ns=np.concatenate([block.log_times_ns for block in blocks]),
@@ -62,22 +62,40 @@ def merge_blocks(blocks: Sequence[MessageBlock]) -> MessageBlock:
     )
 
 
-def _gathered(
-    blocks: Sequence[MessageBlock], starts: Positions, lengths: Positions
+def gather_payloads(
+    buffers: Sequence[NDArray[Any]], owners: Positions, starts: Positions, lengths: Positions
 ) -> NDArray[np.uint8]:
-    """Copy all payloads into one array; `starts` and `lengths` are those of all blocks in turn."""
-    buffers: list[NDArray[Any]] = [block.data for block in blocks]
+    """Copy payloads out of several buffers, one behind the other, in any order.
+
+    Cost: one copy; two, and some 10 us per buffer, where some payload has no more than 12 bytes.
+
+    Args:
+        buffers: uint8, each of its own shape.
+        owners: int64, shape (n,): which buffer each payload lies in.
+        starts: int64, shape (n,): first byte of each in its buffer.
+        lengths: int64, shape (n,): bytes of each.
+
+    Returns:
+        uint8, read-only.
+    """
     if fit_views(buffers, lengths):
-        counts = [len(block.starts) for block in blocks]
-        owners = np.repeat(np.arange(len(blocks)), counts)
-        return np.frombuffer(copied_views(buffers, owners, starts, lengths), dtype=np.uint8)
-    data = np.empty(int(lengths.sum()), dtype=np.uint8)
-    first = 0
-    for block in blocks:
-        sizes = block.ends - block.starts
-        behind = first + int(sizes.sum())
-        if behind > first:
-            gathered = Source(block.data, swap=False).ragged(block.starts, sizes)
-            data[first:behind] = np.frombuffer(gathered, dtype=np.uint8)
-        first = behind
+        data = np.frombuffer(copied_views(buffers, owners, starts, lengths), dtype=np.uint8)
+    else:
+        data = np.empty(int(lengths.sum()), dtype=np.uint8)
+        placed: Positions = np.empty(len(starts), dtype=np.int64)
+        first = 0
+        for number, buffer in enumerate(buffers):
+            rows = np.flatnonzero(owners == number)
+            sizes = lengths[rows]
+            ends = first + np.cumsum(sizes)
+            placed[rows] = ends - sizes
+            behind = int(ends[-1]) if len(rows) else first
+            if behind > first:
+                gathered = Source(buffer, swap=False).ragged(starts[rows], sizes)
+                data[first:behind] = np.frombuffer(gathered, dtype=np.uint8)
+            first = behind
+        if (np.diff(owners) < 0).any():
+            gathered = Source(data, swap=False).ragged(placed, lengths)
+            data = np.frombuffer(gathered, dtype=np.uint8)
+    data.flags.writeable = False
     return data

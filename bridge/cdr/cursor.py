@@ -28,7 +28,7 @@ class Cursor:
         origin: int64, shape (n,): where alignment counts from, absolute.
         end: int64, shape (n,): end of the payload, relative to the origin.
         at: int64, shape (n,): the position, relative to the origin; owned and changed in place.
-        lenient: Whether declared bounds of strings and sequences are not enforced, which tells
+        lenient: Whether declared bounds of sequences are not enforced, which tells
             messages that break a bound from those that are too short.
     """
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bridge.cdr.cursor import Cursor, Lone, Move
 from bridge.cdr.layout import Primitive
 from bridge.cdr.source import SLAB_BYTES, Positions, Source
-from bridge.cdr.steps import Rejects
+from bridge.cdr.steps import Repairs
 
 _QUAD_BIAS = 16383
 _QUAD_EXPONENT_MAX = 0x7FFF
@@ -83,9 +83,9 @@ class LocatedRun:
     run: FixedRun
     starts: Positions
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Copy the fields out, one Arrow array each."""
-        del rejects  # bytes of fixed size can be wrong, but not invalid
+        del repairs  # bytes of fixed size can be wrong, but not invalid
         return gather_leaves(source, self.starts, self.run.size_bytes, self.run.leaves)
 
 
@@ -110,9 +110,9 @@ class LocatedAbsent:
 
     count: int
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Make the zeros."""
-        del source, rejects  # nothing is read
+        del source, repairs  # nothing is read
         zeros = np.zeros(self.count, dtype=np.uint8)
         return [pa.Array.from_buffers(pa.uint8(), self.count, [None, pa.py_buffer(zeros)])]
 

@@ -4,6 +4,10 @@ Where an element starts is known only after the one before it, so the walk goes 
 elements of all rows at once. It takes as many steps as the longest row has elements, not as many
 as there are rows. The walk finds only the starts; everything else about the elements is then done
 in one batch of all elements.
+
+And messages that start with their size, which lets a reader step over members it does not know.
+XCDR2 writes them for appendable types (OMG DDS-XTypes 1.3, 7.4.3.5.3, DHEADER); what a writer with
+a newer definition put behind the members known here is passed over.
 """
 
 from dataclasses import dataclass
@@ -11,11 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from bridge.cdr.cursor import LOST, Cursor, Lone, lone_of
-from bridge.cdr.repeated import LocatedRepeated, is_built_alike, is_repeated, may_repeat
+from bridge.cdr.cursor import LOST, Cursor, Lone, Move, lone_of
 from bridge.cdr.sequences import Count
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.steps import Located, Rejects, Shape, Step, list_array
+from bridge.cdr.steps import (
+    Located,
+    LocatedRepeated,
+    Repairs,
+    Shape,
+    Step,
+    is_built_alike,
+    is_repeated,
+    list_array,
+    may_repeat,
+)
 
 TOGETHER_ROWS_MIN = 10
 """Fewer rows than this are walked one by one (measured: arrays win from about a dozen on)."""
@@ -106,14 +119,14 @@ class LocatedScattered:
     located: tuple[Located, ...]
     counts: Positions
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Copy all elements out as one list column."""
         total = int(self.counts.sum())
-        element_rejects = Rejects(total)
-        leaves = [leaf for part in self.located for leaf in part.gather(source, element_rejects)]
-        if element_rejects.by_reason:
+        element_repairs = Repairs(total)
+        leaves = [leaf for part in self.located for leaf in part.gather(source, element_repairs)]
+        if element_repairs.by_reason or element_repairs.implausible:
             offsets = np.concatenate([[0], np.cumsum(self.counts)])
-            rejects.add_elements(element_rejects, offsets)
+            repairs.add_elements(element_repairs, offsets)
         elements = self.scattered.element.build(iter(leaves), total)
         return [list_array(self.scattered.type, self.counts, elements)]
 
@@ -172,3 +185,68 @@ def walk_alone(steps: tuple[Step, ...], lone: Lone, count: int) -> list[int]:
         if lone.at > lone.end:
             break
     return noted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delimited:
+    """A message behind its size in bytes.
+
+    Attributes:
+        move: The padding before the size.
+        steps: The way through the members that are known.
+    """
+
+    move: Move
+    steps: tuple[Step, ...]
+
+    def advance(self, cursor: Cursor) -> None:
+        """Step behind the message."""
+        inner = self._enter(cursor)
+        for step in self.steps:
+            step.advance(inner)
+        _leave(cursor, inner)
+
+    def advance_lone(self, lone: Lone) -> None:
+        """Step behind the message."""
+        lone.at = self.move.applied(lone.at)
+        size_bytes, end = lone.take_length(), lone.end
+        limit = lone.at + size_bytes
+        lone.end = min(limit, end)
+        for step in self.steps:
+            step.advance_lone(lone)
+        lone.at = LOST if lone.at > lone.end else limit
+        lone.end = end
+
+    def locate(self, cursor: Cursor) -> "LocatedDelimited":
+        """Step behind the message and remember where its members lay."""
+        inner = self._enter(cursor)
+        located = tuple(step.locate(inner) for step in self.steps)
+        _leave(cursor, inner)
+        return LocatedDelimited(located=located)
+
+    def _enter(self, cursor: Cursor) -> Cursor:
+        """Step behind the size; give cursors that end where the message does."""
+        self.move.apply(cursor.at)
+        sizes = cursor.take_lengths()
+        limits = np.minimum(cursor.at + sizes, cursor.end)
+        at = cursor.at.copy()
+        cursor.at += sizes
+        return Cursor(cursor.source, cursor.origin, limits, at, cursor.lenient)
+
+
+def _leave(cursor: Cursor, inner: Cursor) -> None:
+    """Lose the rows whose members go on behind the end of their message."""
+    bad = inner.at > inner.end
+    if bad.any():
+        cursor.lose(bad)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocatedDelimited:
+    """The members' places in every row."""
+
+    located: tuple[Located, ...]
+
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
+        """Copy the members' columns out, in order."""
+        return [leaf for part in self.located for leaf in part.gather(source, repairs)]

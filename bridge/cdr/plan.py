@@ -13,18 +13,20 @@ import pyarrow as pa
 from bridge.cdr.cursor import Cursor, Move
 from bridge.cdr.fixed import Absent, FixedLeaf, FixedRun
 from bridge.cdr.layout import LENGTH_BYTES, Primitive, Rules, primitive
-from bridge.cdr.nested import Scattered
+from bridge.cdr.nested import Delimited, Scattered
 from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
 from bridge.cdr.steps import Shape, Step
-from bridge.cdr.text import TextStep
-from bridge.cdr.wide import WideTextStep
+from bridge.cdr.text import TextStep, WideTextStep
 from bridge.definitions import DUMMY_MEMBER, STRINGS
 from bridge.errors import DefinitionError
 from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
 
 ABSENT_VALUES_MAX = 256
 """The most values a message may have that are not on the wire (empty messages of ROS 1)."""
+
+APPENDABLE = "appendable"
+"""The extensibility of messages that start with their size in XCDR2."""
 
 _STRIDE_PROBES = 3
 """Ends of elements to look at: the first is laid out freely, all others repeat."""
@@ -54,13 +56,19 @@ def compile_plan(message_type: MessageType, rules: Rules) -> Plan:
         DefinitionError: The message has values without end that take no bytes on the wire.
     """
     builder = _Builder(rules, message_type.name, sure=rules.alignment_max)
-    shape = builder.add(message_type, name=message_type.name)
+    shape = builder.add_root(message_type)
     return builder.finish(shape)
 
 
-def _element_plan(element: FieldType, rules: Rules, name: str, root: str) -> Plan:
-    """Compile the plan for one element of a collection, which may begin anywhere."""
-    builder = _Builder(rules, root, sure=1)
+def _element_plan(
+    element: FieldType, rules: Rules, name: str, root: str, *, within_array: bool
+) -> Plan:
+    """Compile the plan for one element of a collection, which may begin anywhere.
+
+    An array within an array is one array of two dimensions, which has one size in front.
+    """
+    is_inner = within_array and isinstance(element, ArrayType)
+    builder = _Builder(rules, root, sure=1, within_array=is_inner)
     shape = builder.add(element, name=name)
     return builder.finish(shape)
 
@@ -85,6 +93,7 @@ class _Builder:
         position: The position modulo `sure`.
         bytes_min: Bytes seen so far, padding aside.
         absent: Values seen so far that are not on the wire.
+        within_array: Whether this is an array that is the element of another.
         steps: The steps so far.
         run: The open run of fixed fields, or None.
     """
@@ -95,6 +104,7 @@ class _Builder:
     position: int = 0
     bytes_min: int = 0
     absent: int = 0
+    within_array: bool = False
     steps: list[Step] = field(default_factory=list)
     run: _Run | None = None
 
@@ -115,12 +125,41 @@ class _Builder:
         element = kind.element
         if isinstance(element, PrimitiveType) and element.name not in STRINGS:
             value = primitive(element.name, self.rules)
+            if self.rules.delimited and element.enumerators:
+                self._add_size(kind)
             if isinstance(kind, ArrayType):
                 return self._add_fixed(value, length=kind.length)
             return self._add_numbers(value, bound=kind.bound)
         return self._add_collection(kind, name=name)
 
+    def add_root(self, message: MessageType) -> Shape:
+        """Append the steps of a whole payload."""
+        if self.rules.delimited_root:
+            return self._add_delimited(message)
+        return self._add_members(message)
+
     def _add_message(self, message: MessageType) -> Shape:
+        if self.rules.delimited and (
+            message.extensibility == APPENDABLE
+            or (self.rules.appendable and not message.extensibility)
+        ):
+            return self._add_delimited(message)
+        return self._add_members(message)
+
+    def _add_delimited(self, message: MessageType) -> Shape:
+        """Append a message that starts with its size."""
+        self._close_run()
+        move = self._align(LENGTH_BYTES)
+        inner = _Builder(self.rules, self.root, sure=LENGTH_BYTES)
+        shape = inner._add_members(message)
+        plan = inner.finish(shape)
+        self.steps.append(Delimited(move=move, steps=plan.steps))
+        self.bytes_min += LENGTH_BYTES + plan.bytes_min
+        self._note_absent(plan.absent, message.name)
+        self._behind_anything(1)
+        return shape
+
+    def _add_members(self, message: MessageType) -> Shape:
         if _is_empty(message) and not self.rules.dummy_member:
             return self._add_zeros()
         members = [(name, self.add(kind, name=name)) for name, kind in message.fields]
@@ -181,11 +220,9 @@ class _Builder:
         self._close_run()
         move = self._align(LENGTH_BYTES)
         if kind.name == "wstring":
-            self.steps.append(WideTextStep(move=move, bound=kind.bound, layout=self.rules.wide))
+            self.steps.append(WideTextStep(move=move, layout=self.rules.wide))
         else:
-            self.steps.append(
-                TextStep(move=move, bound=kind.bound, terminated=self.rules.terminated)
-            )
+            self.steps.append(TextStep(move=move, terminated=self.rules.terminated))
         self.bytes_min += LENGTH_BYTES
         self._behind_anything(1)
         return Shape(type=pa.string())
@@ -218,11 +255,11 @@ class _Builder:
 
     def _add_collection(self, kind: ArrayType | SequenceType, *, name: str) -> Shape:
         """Append an array or sequence of strings or messages."""
-        if self.rules.delimited:
-            self._extend_run(LENGTH_BYTES, LENGTH_BYTES)
-        self._close_run()
-        plan = _element_plan(kind.element, self.rules, name, self.root)
         is_array = isinstance(kind, ArrayType)
+        if self.rules.delimited and not _is_of_numbers(kind):
+            self._add_size(kind)
+        self._close_run()
+        plan = _element_plan(kind.element, self.rules, name, self.root, within_array=is_array)
         item = pa.field(name if isinstance(kind.element, MessageType) else "item", plan.shape.type)
         if isinstance(kind, ArrayType):
             length, bound, arrow = kind.length, 0, pa.list_(item, kind.length)
@@ -258,6 +295,11 @@ class _Builder:
         self._behind_anything(min(sure, self.rules.alignment_max))
         return Shape(type=arrow)
 
+    def _add_size(self, kind: ArrayType | SequenceType) -> None:
+        """Step over the size in front of a collection."""
+        if not (self.within_array and isinstance(kind, ArrayType)):
+            self._extend_run(LENGTH_BYTES, LENGTH_BYTES)
+
     def _note_absent(self, count: int, name: str) -> None:
         """Count values that no payload pays for, and refuse to make them without end."""
         self.absent += count
@@ -282,6 +324,13 @@ class _Builder:
 def _leaf(value: Primitive, *, length: int | None, offset_bytes: int) -> FixedLeaf:
     kind = value.arrow if length is None else pa.list_(pa.field("item", value.arrow), length)
     return FixedLeaf(offset_bytes=offset_bytes, kind=value, length=length, type=kind)
+
+
+def _is_of_numbers(kind: FieldType) -> bool:
+    """Tell whether an array, of one dimension or several, holds nothing but numbers."""
+    while isinstance(kind, ArrayType):
+        kind = kind.element
+    return isinstance(kind, PrimitiveType) and kind.name not in STRINGS and not kind.enumerators
 
 
 def _is_empty(message: MessageType) -> bool:

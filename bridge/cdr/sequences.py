@@ -8,7 +8,7 @@ import pyarrow as pa
 from bridge.cdr.cursor import LOST, Cursor, Lone, Move
 from bridge.cdr.fixed import FixedLeaf, FixedRun, gather_leaves, split_records, view_of, wrap_leaf
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.steps import Rejects, Shape, list_array
+from bridge.cdr.steps import Repairs, Shape, list_array
 
 WEIGHTLESS_ELEMENTS_MAX = 64
 """The most elements of a sequence whose elements take no bytes (ROS 1 sequences of Empty)."""
@@ -123,9 +123,9 @@ class LocatedPacked:
     starts: Positions
     counts: Positions
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Copy all elements out as one list column: one copy, for structs two."""
-        del rejects  # bytes of fixed size can be wrong, but not invalid
+        del repairs  # bytes of fixed size can be wrong, but not invalid
         packed = self.packed
         raw = source.ragged(self.starts, self.counts * packed.element_bytes)
         total = int(self.counts.sum())
@@ -204,9 +204,9 @@ class LocatedStrided:
     starts: tuple[Positions, ...]
     counts: Positions
 
-    def gather(self, source: Source, rejects: Rejects) -> list[pa.Array]:
+    def gather(self, source: Source, repairs: Repairs) -> list[pa.Array]:
         """Copy all elements out as one list column."""
-        del rejects  # bytes of fixed size can be wrong, but not invalid
+        del repairs  # bytes of fixed size can be wrong, but not invalid
         leaves = [
             leaf
             for run, starts in zip(self.strided.runs, self.starts, strict=True)

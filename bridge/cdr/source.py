@@ -32,7 +32,7 @@ _LONG_RANGE_BYTES = 512
 _INLINE_BYTES = 12
 """Values up to this length lie in the view itself, not in a buffer."""
 
-_ARROW_OFFSET_MAX = (1 << 31) - 1
+ARROW_OFFSET_MAX = (1 << 31) - 1
 
 
 @dataclass(slots=True)
@@ -120,9 +120,9 @@ def fit_views(buffers: Sequence[NDArray[np.uint8]], lengths: Positions) -> bool:
     """Tell whether ranges of these lengths, shape (n,), can be copied by `copied_views`."""
     return (
         len(lengths) > 0
-        and int(lengths.sum()) <= _ARROW_OFFSET_MAX
+        and int(lengths.sum()) <= ARROW_OFFSET_MAX
         and int(lengths.min()) > _INLINE_BYTES
-        and max(len(buffer) for buffer in buffers) <= _ARROW_OFFSET_MAX
+        and max(len(buffer) for buffer in buffers) <= ARROW_OFFSET_MAX
     )
 
 

@@ -239,7 +239,7 @@ def _print(seen: _Seen) -> None:
         style = OUTCOME_STYLES[topic.outcome]
         count = _count(topic, seen.found)
         made.add_row(
-            cell(topic.name),
+            cell(topic.shown_name),
             *([cell(topic.msgtype)] if roomy else []),
             "?" if count is None else f"{count:,}",
             cell(topic.ontology_tag) or "-",
@@ -357,6 +357,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "topics": [
             {
                 "name": topic.name,
+                "platform_name": topic.platform_name,
                 "msgtype": topic.msgtype,
                 "messages": _count(topic, found),
                 "ontology_tag": topic.ontology_tag,

@@ -213,6 +213,13 @@ def progress(files: int) -> ProgressBars | ProgressLines:
     return ProgressBars(files) if is_interactive() else ProgressLines()
 
 
+REPAIRS = {
+    "invalid_utf8": "text that is not UTF-8 has U+FFFD in its place",
+    "invalid_utf16": "text that is not UTF-16 has U+FFFD in its place",
+    "aligned_to_four": "numbers of eight bytes are aligned to four, not as announced",
+}
+"""What was done to messages that were kept, by reason."""
+
 OUTCOME_STYLES = {
     TopicOutcome.MAPPED: "green",
     TopicOutcome.GENERIC: "cyan",
@@ -236,7 +243,7 @@ def print_report(report: IngestReport) -> None:
         why = topic.reason or reasons
         style = OUTCOME_STYLES[topic.outcome]
         made.add_row(
-            cell(topic.name),
+            cell(topic.shown_name),
             *([cell(topic.msgtype)] if roomy else []),
             cell(topic.ontology_tag) or "-",
             f"{topic.messages_sent:,}",
@@ -248,6 +255,7 @@ def print_report(report: IngestReport) -> None:
     out.print(_sum_line(report), soft_wrap=True)
     if not report.complete:
         out.print(f"[yellow]in part:[/] {cell('; '.join(report.shortfalls))}", soft_wrap=True)
+    _print_doubts(report)
     if report.messages_unverifiable:
         out.print(
             f"[dim]unverifiable: {report.messages_unverifiable:,} messages; the recorder wrote no "
@@ -263,6 +271,24 @@ def print_report(report: IngestReport) -> None:
             f"{cell(loss.path.name)}: {cell(loss.reason)}",
             soft_wrap=True,
         )
+
+
+def _print_doubts(report: IngestReport) -> None:
+    """Print which messages were sent although something about them is odd."""
+    for topic in report.topics:
+        if topic.messages_leftover:
+            out.print(
+                f"[yellow]note:[/] {topic.messages_leftover:,} messages of "
+                f"{cell(topic.shown_name)} hold more bytes than "
+                f"the definition of {cell(topic.msgtype)} knows",
+                soft_wrap=True,
+            )
+        for reason, count in topic.messages_repaired.items():
+            out.print(
+                f"[yellow]note:[/] {count:,} messages of {cell(topic.shown_name)} were kept: "
+                f"{REPAIRS.get(reason, reason)}",
+                soft_wrap=True,
+            )
 
 
 def _sum_line(report: IngestReport) -> str:

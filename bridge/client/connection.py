@@ -7,7 +7,9 @@ their own that no stream can starve.
 
 import json
 import threading
+import time
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +19,15 @@ from pyarrow import flight
 from bridge.client.options import BodyCompression, ConnectionOptions
 from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
 from bridge.client.text import clean_json
-from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
-from bridge.errors import ProtocolError, ServerError, UsageError
+from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator, advise_reader
+from bridge.errors import (
+    BrokenLinkError,
+    OfflineError,
+    PlatformBusyError,
+    ProtocolError,
+    ServerError,
+    UsageError,
+)
 from bridge.parallel import ParallelCalls
 
 API_KEY_HEADER = "mosaico-api-key-token"
@@ -26,6 +35,7 @@ API_KEY_HEADER = "mosaico-api-key-token"
 # enough for control calls and the beginning of a put, whose schema may have 6 KiB. By default it is
 # 256 KiB, of every stream for as long as it is open.
 _RETRY_BUFFER_BYTES = 16 << 10
+_CHANNEL_TRIES, _CHANNEL_PAUSE_S, _GREETING_S = 4, 0.05, 10.0
 _COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
 
 
@@ -82,6 +92,7 @@ class Connection:
     _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _opening: threading.Lock = field(default_factory=threading.Lock, init=False)
     _parallel: dict[str, ParallelCalls] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -224,12 +235,11 @@ class Connection:
             )
         return value
 
-    def flight_info(self, descriptor: Any, *, resource: str) -> Any:
-        """Call GetFlightInfo."""
+    def flight_info(self, descriptor: Any, *, resource: str, timeout_s: float = 0) -> Any:
+        """Call GetFlightInfo; with the usual deadline, or one of so many seconds."""
         self.require_open()
-        return self.translator.call(
-            resource, self._control.get_flight_info, descriptor, self._call_options()
-        )
+        options = self._call_options(timeout_s)
+        return self.translator.call(resource, self._control.get_flight_info, descriptor, options)
 
     def only_endpoint(self, info: Any, *, resource: str) -> Any:
         """Take the one endpoint out of the flight info of a topic."""
@@ -262,7 +272,7 @@ class Connection:
         schema: pa.Schema,
         *,
         resource: str,
-        compression: str | None = None,
+        compression: str,
     ) -> PutStream:
         """Open a put stream; the server judges it only at `PutStream.finish`.
 
@@ -270,12 +280,11 @@ class Connection:
             descriptor: What the stream starts with.
             schema: That of all its batches.
             resource: What it is about, for errors.
-            compression: Compression of the bodies; by default what is settled for the connection.
+            compression: Compression of the bodies: `lz4`, `zstd` or empty.
         """
         self.require_open()
-        codec = self.body_compression.settled() if compression is None else compression
         channel = self._claim_channel()
-        write_options = pa.ipc.IpcWriteOptions(compression=codec or None)
+        write_options = pa.ipc.IpcWriteOptions(compression=compression or None)
         options = flight.FlightCallOptions(write_options=write_options)
         watched = self.watch.stream(resource)
         try:
@@ -288,7 +297,7 @@ class Connection:
             self._open_puts.discard(stream)
             self._release(channel, watched)
 
-        stream = PutStream(writer=writer, watched=watched, on_end=end)
+        stream = PutStream(writer=writer, watched=watched, on_end=end, compression=compression)
         self._open_puts.add(stream)
         return stream
 
@@ -299,7 +308,8 @@ class Connection:
         watched = self.watch.stream(resource)
         try:
             reader = watched.call(channel.client.do_get, ticket)
-        except ServerError:
+        except ServerError as error:
+            advise_reader(error)
             self._release(channel, watched)
             raise
         return GetStream(
@@ -307,15 +317,73 @@ class Connection:
         )
 
     def _claim_channel(self) -> _DataChannel:
-        with self._lock:
-            for channel in self._data_channels:
-                if channel.streams < self.options.streams_max:
-                    break
-            else:
-                channel = _DataChannel(self._open_channel())
+        if (channel := self._free_channel()) is not None:
+            return channel
+        with self._opening:  # one at a time, for it may be free for several
+            if (channel := self._free_channel()) is not None:
+                return channel
+            channel = _DataChannel(self._open_data_channel(), streams=1)
+            with self._lock:
                 self._data_channels.append(channel)
+            return channel
+
+    def _free_channel(self) -> _DataChannel | None:
+        with self._lock:
+            free = [one for one in self._data_channels if one.streams < self.options.streams_max]
+            if not free:
+                return None
+            # The emptiest: streams of one connection share one window, so that a topic whose data
+            # the server is slow to take holds up its neighbours there.
+            channel = min(free, key=lambda one: one.streams)
             channel.streams += 1
             return channel
+
+    def _open_data_channel(self) -> Any:
+        """Open a channel and see that it works: what balances the load may drop any connection.
+
+        Raises:
+            ServerError: None of several did.
+        """
+        for left in reversed(range(_CHANNEL_TRIES)):
+            client = self._open_channel()
+            try:
+                self._greet(client)
+            except (OfflineError, BrokenLinkError, PlatformBusyError):
+                client.close()
+                if not left:
+                    raise
+                time.sleep(_CHANNEL_PAUSE_S)
+            except ServerError:
+                return client  # whatever it does not like, it answers
+            else:
+                return client
+        raise AssertionError("a channel is tried at least once")
+
+    def _greet(self, client: Any) -> None:
+        """Make a call that any server answers at once, if only by not knowing it."""
+        options = self._call_options(min(self.options.call_timeout_s, _GREETING_S))
+        action = flight.Action("version", to_json({}))
+        self.translator.call("connection", lambda: list(client.do_action(action, options)))
+
+    def prepare_streams(self, count: int) -> None:
+        """Connect in the background what so many streams will need; does not wait.
+
+        A connection takes a round trip or more, which the first streams on it would wait for.
+        """
+        with self._lock:
+            spare = sum(self.options.streams_max - one.streams for one in self._data_channels)
+            missing = -(-max(count - spare, 0) // self.options.streams_max)
+        for _ in range(missing):
+            self.parallel("connect").submit(self._add_data_channel)
+
+    def _add_data_channel(self) -> None:
+        # Whoever needs one and finds none opens it, and hears why that fails.
+        with suppress(ServerError):
+            channel = _DataChannel(self._open_data_channel())
+            with self._lock:
+                self._data_channels.append(channel)
+            if self.closed:
+                channel.client.close()
 
     def _release(self, channel: _DataChannel, watched: WatchedStream) -> None:
         watched.close()

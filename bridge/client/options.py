@@ -10,7 +10,9 @@ from typing import TypedDict, Unpack
 from bridge.client.translate import NO_SECRET, Secret
 from bridge.errors import UsageError
 
-BODY_COMPRESSIONS = ("", "lz4", "zstd")
+BODY_COMPRESSIONS = ("", "lz4", "zstd", "auto-lz4", "auto-zstd")
+AUTO = "auto-"
+"""Before a codec: it is used for the topics whose first batch it makes small enough."""
 GRPC_COMPRESSIONS = ("", "deflate", "gzip")
 
 
@@ -24,7 +26,8 @@ class ConnectOptions(TypedDict, total=False):
         tls_client_cert: PEM (or file) of our certificate, for mutual TLS.
         tls_client_key: PEM (or file) of its key.
         api_key: The key to send with each call.
-        compression: Compress Arrow bodies that we send: `"lz4"` or `"zstd"`.
+        compression: Compress Arrow bodies that we send: `"lz4"` or `"zstd"`; `"auto-lz4"` or
+            `"auto-zstd"` for the topics where it pays, on servers that are known to take it.
         grpc_compression: Compress gRPC messages: `"gzip"`; the server must have it enabled.
         keepalive_s: Seconds of silence after which the link is probed (300, as often as gRPC
             servers put up with unless told otherwise); 0 for never.
@@ -60,7 +63,8 @@ class ConnectionOptions:
         tls_client_cert: PEM of our certificate, for mutual TLS; empty for none.
         tls_client_key: PEM of its key.
         api_key: The key to send with each call.
-        compression: Compression of Arrow IPC bodies that we send: `lz4`, `zstd` or empty.
+        compression: Compression of Arrow IPC bodies that we send: `lz4`, `zstd`, either with
+            `auto-` before it, or empty.
         grpc_compression: Compression of gRPC messages: `gzip`, `deflate` or empty.
         keepalive_s: Seconds of silence after which the link is probed; 0 turns probing off.
         keepalive_timeout_s: Seconds without an answer to a probe after which the link is dead.
@@ -99,7 +103,9 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
     """
     compression = given.get("compression") or ""
     if compression not in BODY_COMPRESSIONS:
-        raise UsageError(f"no such compression: {compression}", hint="use lz4 or zstd")
+        raise UsageError(
+            f"no such compression: {compression}", hint="use lz4, zstd, auto-lz4 or auto-zstd"
+        )
     grpc_compression = given.get("grpc_compression") or ""
     if grpc_compression not in GRPC_COMPRESSIONS:
         raise UsageError(f"no such gRPC compression: {grpc_compression}", hint="use gzip")
@@ -114,7 +120,7 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
     if certificate and not (roots or tls):
         raise UsageError("a client certificate needs TLS", hint="set tls, or give tls_root_certs")
     return ConnectionOptions(
-        host=host,
+        host=host.removeprefix("[").removesuffix("]") if ":" in host else host,
         port=port,
         tls=bool(roots) if tls is None else tls,
         tls_root_certs=roots,
@@ -149,8 +155,8 @@ class Compression:
     """What compression is in use; empty for none.
 
     Attributes:
-        body: Of Arrow bodies that we put: `lz4` or `zstd`; None while the server has to be tried,
-            which the first put does.
+        body: Of Arrow bodies that we put: `lz4` or `zstd`, with `auto-` before it where each topic
+            is tried; None while the server has to be tried, which the first put does.
         grpc: Of gRPC messages: `gzip` or `deflate`.
     """
 
@@ -180,6 +186,8 @@ class BodyCompression:
             ServerError: The server could not be asked.
         """
         with self._lock:
+            if self.in_use is None and self.wanted.startswith(AUTO):
+                self.in_use = self.known()
             if self.in_use is None:
                 taken = not self.wanted or self.trial is None or self.trial(self.wanted)
                 if not taken:
@@ -191,5 +199,10 @@ class BodyCompression:
             return self.in_use
 
     def known(self) -> str | None:
-        """Give what is in use as far as it is known without a call."""
+        """Give what is in use as far as it is known without a call.
+
+        Nobody is tried for what was not asked for by name.
+        """
+        if self.wanted.startswith(AUTO):
+            return self.wanted if self.trial is None else ""
         return self.wanted if self.trial is None or not self.wanted else self.in_use

@@ -25,7 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.client.translate import Translator
+from bridge.client.translate import Translator, advise_reader
 from bridge.errors import BrokenLinkError, ServerError, TransientError, UsageError
 
 PROGRESS_BYTES_MIN = 1024
@@ -259,6 +259,7 @@ class PutStream:
         writer: The Flight stream writer.
         watched: Makes the blocking calls.
         on_end: Called once when the stream has ended in any way.
+        compression: How bodies are compressed; empty for not at all.
         ended: Whether it has.
         failure: Why it did not end well; None where it did, or was aborted.
     """
@@ -266,6 +267,7 @@ class PutStream:
     writer: Any
     watched: WatchedStream
     on_end: "Callable[[PutStream], None]"
+    compression: str = ""
     ended: bool = False
     failure: ServerError | None = None
 
@@ -355,8 +357,9 @@ class GetStream:
     def _blocking(self, function: Callable[[], Any]) -> Any:
         try:
             return self.watched.call(function)
-        except ServerError:
+        except ServerError as error:
             self._end()
+            advise_reader(error)
             raise
 
     def _read(self) -> Any:

@@ -14,7 +14,8 @@ from typing import Any, Self
 from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
-from bridge.client.topics import SendLimits, TopicReceipt, TopicWriter
+from bridge.client.options import AUTO
+from bridge.client.topics import RowStream, SendLimits, TopicReceipt, TopicWriter, TriedStream
 from bridge.errors import (
     AlreadyExistsError,
     NestedTopicError,
@@ -143,11 +144,7 @@ class SequenceWriter:
             name=name,
             model=ontology_type,
             limits=self.limits,
-            stream=self.connection.put(
-                self.dialect.topic_put_descriptor(locator, token),
-                ontology_type.schema,
-                resource=locator,
-            ),
+            stream=self._stream(locator, token, ontology_type),
             report=lambda message: self.dialect.notify(locator, message),
             ask=lambda: TopicReceipt.of(self.dialect.topic_facts(locator, WHOLE)),
             empty_batch=self.dialect.revision.empty_batch,
@@ -155,6 +152,21 @@ class SequenceWriter:
         )
         self._topics[name] = writer
         return writer
+
+    def _stream(self, locator: str, token: str, model: Model) -> RowStream:
+        """Open a topic's put stream, or prepare to with its first batch where that decides how."""
+        opened = partial(
+            self.connection.put,
+            self.dialect.topic_put_descriptor(locator, token),
+            model.schema,
+            resource=locator,
+        )
+        codec = self.connection.body_compression.settled()
+        if not codec.startswith(AUTO):
+            return opened(compression=codec)
+        return TriedStream(
+            open=lambda chosen: opened(compression=chosen), codec=codec.removeprefix(AUTO)
+        )
 
     def _is_unused(self, locator: str) -> bool:
         """Whether a topic of this upload was created and nothing of it was ever put."""
@@ -164,6 +176,10 @@ class SequenceWriter:
             for facts in found
             if facts.locator == locator
         )
+
+    def prepare_topics(self, count: int) -> None:
+        """Connect in the background what so many more topics will need; does not wait."""
+        self.connection.prepare_streams(count)
 
     def topic_create_ahead(
         self, topic_name: str, metadata: Mapping[str, Any], ontology_type: Model
@@ -180,8 +196,8 @@ class SequenceWriter:
     def topic_close_ahead(self, topic: TopicWriter) -> "Future[None]":
         """Close a topic in the background, many at a time; the result is the server's verdict.
 
-        Of one ontology tag only a few are closed at a time, and on the keyed revisions one after
-        the other: the server keeps their columns in rows that they share.
+        On the keyed revisions topics of one ontology tag are closed one after the other: the server
+        keeps their columns in rows that they share. Elsewhere how many at a time is found by trial.
         """
 
         def close() -> None:
@@ -190,9 +206,11 @@ class SequenceWriter:
             topic.close()
 
         tag, most = topic.model.tag, self.dialect.revision.ends_of_tag_max
-        with self._lock:
-            self._ends[tag] += 1
-            turn = (tag, self._ends[tag] % most)
+        turn = None
+        if most is not None:
+            with self._lock:
+                self._ends[tag] += 1
+                turn = (tag, self._ends[tag] % most)
         return self.connection.parallel("end").submit(close, turn=turn)
 
     def topics_delete(self, names: Iterable[str]) -> None:

@@ -59,7 +59,16 @@ class ServerSettings(Section):
 
     host: str = Field("", description="Host name or address; empty starts the embedded server.")
     port: Port = Field(6726, description="Port of the platform.")
-    timeout_s: PositiveSeconds = Field(5.0, description="How long to wait for a connection.")
+    timeout_s: PositiveSeconds = Field(
+        20.0,
+        description="How long to wait for a connection; a platform that refuses it is given 5 s "
+        "of that to come up.",
+    )
+    probe_interval_s: Seconds = Field(
+        60.0,
+        description="Silence after which an idle bridge asks whether the platform is there; 0 for "
+        "never.",
+    )
     stall_timeout_s: PositiveSeconds = Field(
         60.0, description="An upload without progress for this long counts as broken."
     )
@@ -77,10 +86,12 @@ class ServerSettings(Section):
         None, description="API key. Better kept in a file, or passed as a systemd credential."
     )
     api_key_file: Path | None = Field(None, description="File that holds the API key.")
-    compression: Literal["none", "lz4", "zstd"] = Field(
-        "none",
-        description="Compression of the data on the wire; worth it on thin uplinks. Left out, with "
-        "a warning, where the platform does not take it.",
+    compression: Literal["auto", "none", "lz4", "zstd"] = Field(
+        "auto",
+        description="Compression of the data on the wire. auto compresses the topics whose first "
+        "messages become at least a fifth smaller, on platforms that are known to take it (from "
+        "0.3 on): by zstd where [uplink] limits what is sent, by lz4 otherwise. The others are "
+        "used for all topics, and left out, with a warning, where the platform does not take them.",
     )
     grpc_compression: Literal["none", "gzip"] = Field(
         "none",

@@ -1,17 +1,37 @@
 """Message definitions: finding them, parsing them, and the names of the types they define."""
 
-from bridge.definitions.canonical import canonical_text
-from bridge.definitions.names import DUMMY_MEMBER, STRINGS, WIDE, interface_of, normal_msgtype
-from bridge.definitions.parse import parse_definition
-from bridge.definitions.resolve import DefinitionSources, missing_definition_hint
+from bridge.definitions.names import (
+    DUMMY_MEMBER,
+    STRINGS,
+    WIDE,
+    interface_of,
+    missing_definition_hint,
+    normal_msgtype,
+)
+from bridge.definitions.resolve import Resolved, TypeResolver, parse_definition
+from bridge.definitions.sources import DefinitionSources
+from bridge.definitions.texts import (
+    IDL_ENCODINGS,
+    MSG_ENCODINGS,
+    UNDEFINED_ENCODINGS,
+    embedded_definition,
+)
+from bridge.definitions.tree import canonical_text, layout_of
 
 __all__ = [
     "DUMMY_MEMBER",
+    "IDL_ENCODINGS",
+    "MSG_ENCODINGS",
     "STRINGS",
+    "UNDEFINED_ENCODINGS",
     "WIDE",
     "DefinitionSources",
+    "Resolved",
+    "TypeResolver",
     "canonical_text",
+    "embedded_definition",
     "interface_of",
+    "layout_of",
     "missing_definition_hint",
     "normal_msgtype",
     "parse_definition",

@@ -19,25 +19,31 @@ PRIMITIVES = NUMBERS | STRINGS | WIDE
 DUMMY_MEMBER = "structure_needs_at_least_one_member"
 """What ROS 2 puts into a message that declares no field, because IDL forbids empty structs."""
 
-# What ROS puts behind the name of a service or an action to name the messages of its hidden topics.
-_DERIVED = {
-    "srv": ("_Event",),
-    "action": ("_SendGoal_Event", "_GetResult_Event", "_FeedbackMessage"),
-}
+_KINDS = frozenset({"msg", "srv", "action"})
+_NAME_PARTS = 3  # pkg/kind/Name
+
+# What ROS puts behind the name of a service or an action to name the messages it makes of it.
+_SERVICE_PARTS = ("_Event", "_Request", "_Response")
+_ACTION_PARTS = ("_SendGoal", "_GetResult", "_FeedbackMessage", "_Goal", "_Result", "_Feedback")
 
 
 def normal_msgtype(name: str) -> str:
     """Spell a type name as `pkg/msg/Name`.
 
-    ROS 1 leaves the middle out, IDL writes `::`, DDS adds `dds_` and a final underscore; services
-    and actions keep their own middle. A name that fits none of this stays as it is.
+    ROS 1 leaves the middle out, IDL writes `::`, DDS adds `dds_` and a final underscore, DDS
+    recorders put their own name in front, rosbags writes `pkg/srv/msg/Name`; services and actions
+    keep their own middle. A name that fits none of this stays as it is.
     """
-    parts = name.replace("::", "/").split("/")
-    if "dds_" in parts:
+    parts = [part for part in name.strip().replace("::", "/").split("/") if part]
+    if "dds_" in parts[:-1]:
         parts.remove("dds_")
         parts[-1] = parts[-1].removesuffix("_")
-    if len(parts) == 2 and all(parts):  # noqa: PLR2004 (pkg/Name)
+    if len(parts) == _NAME_PARTS - 1:
         parts.insert(1, "msg")
+    elif len(parts) > _NAME_PARTS and parts[-2] in _KINDS:
+        if parts[-2] == "msg" and parts[-3] in _KINDS:
+            del parts[-2]
+        parts = parts[-_NAME_PARTS:]
     return "/".join(parts)
 
 
@@ -46,8 +52,35 @@ def interface_of(msgtype: str) -> str:
 
     `pkg/srv/X_Event` belongs to `pkg/srv/X`, `pkg/action/X_FeedbackMessage` to `pkg/action/X`.
     """
-    kind = msgtype.split("/")[1] if msgtype.count("/") == 2 else ""  # noqa: PLR2004 (pkg/kind/Name)
-    for ending in _DERIVED.get(kind, ()):
-        if msgtype.endswith(ending):
-            return msgtype.removesuffix(ending)
+    kind = msgtype.split("/")[1] if msgtype.count("/") == _NAME_PARTS - 1 else ""
+    if kind == "srv":
+        return _without(msgtype, _SERVICE_PARTS)
+    if kind == "action":
+        return _without(_without(msgtype, _SERVICE_PARTS) or msgtype, _ACTION_PARTS)
     return ""
+
+
+def _without(name: str, endings: tuple[str, ...]) -> str:
+    """Take one of the endings off; empty where there is none."""
+    for ending in endings:
+        if name.endswith(ending):
+            return name.removesuffix(ending)
+    return ""
+
+
+def kind_of(name: str) -> str:
+    """Give the middle of `pkg/kind/Name`; empty for other names."""
+    parts = name.split("/")
+    return parts[1] if len(parts) == _NAME_PARTS else ""
+
+
+def missing_definition_hint(msgtype: str) -> str:
+    """Say what an operator can do about a type that nobody defines."""
+    name = interface_of(normal_msgtype(msgtype)) or normal_msgtype(msgtype)
+    package, _, _ = name.partition("/")
+    kind = kind_of(name) or "msg"
+    return (
+        f"the recording does not carry the definition of {msgtype}: put the package {package!r}"
+        f" (its files {package}/{kind}/*.{kind}, and what they use) into a folder and name that"
+        " folder in definitions.folders, or name the ROS distribution in definitions.distro"
+    )

@@ -1,203 +1,351 @@
-"""Finding message definitions that a recording does not carry.
+"""Resolving the types of a recording: each type on its own, wherever it is defined.
 
-Looked for in this order, each type on its own: the configured folders, the folders of
-`AMENT_PREFIX_PATH`, the stock types of the distribution that the recording names, or else of the
-configured one, and last the stock types that are the same in every distribution. A type that none
-of them knows, or on which distributions differ, is not guessed.
+A type is taken from the text that the recording embeds for the topic; what that text lacks comes
+from the other texts embedded in the recording, the configured folders, the folders of
+`AMENT_PREFIX_PATH` and the stock types, in this order.
 """
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from bridge.definitions.names import interface_of, normal_msgtype
-from bridge.definitions.texts import (
-    SEPARATOR,
-    Form,
-    idl_as_msg,
-    includes_of,
-    stock_text,
-    types_in,
-    undisputed_text,
+from bridge.definitions.msg_grammar import INTERFACE_PARTS
+from bridge.definitions.names import missing_definition_hint, normal_msgtype
+from bridge.definitions.sources import (
+    EVERY_DISTRIBUTION,
+    DefinitionSources,
+    built_in,
+    with_events,
 )
-from bridge.model import Definition
+from bridge.definitions.syntax import (
+    Declared,
+    GrammarError,
+    ParsedMessage,
+    ParsedText,
+    RawArray,
+    RawSequence,
+    RawType,
+    Reference,
+)
+from bridge.definitions.texts import parse_text
+from bridge.definitions.tree import TypeTree
+from bridge.errors import DefinitionError
+from bridge.model import Definition, MessageType
 
-FILE_BYTES_MAX = 1 << 20
-"""A longer definition file is no definition file."""
+EMBEDDED = "embedded"
+"""Source of types that the recording itself defines."""
 
-TYPES_MAX = 1000
-"""The most types that one message type may consist of."""
+TEXTS_KEPT = 512
+"""How many definitions a process keeps parsed."""
 
-EVERY_DISTRIBUTION = "every distribution"
-"""Source of stock types on which all distributions agree."""
+EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
+"""That of a message of ROS 1 without fields and constants."""
 
-# Names come from recordings and become paths: nothing but plain words may pass.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*/(msg|srv|action)/[A-Za-z][A-Za-z0-9_]*")
-
-
-class Piece(NamedTuple):
-    """The text of one type, without those it uses."""
-
-    form: Form
-    text: str
-    source: str
+_MD5_PRIMITIVES = {
+    "builtin_interfaces/msg/Time": "time",
+    "builtin_interfaces/msg/Duration": "duration",
+}
+_KEPT_CHARS_MAX = 256 << 10
+_UNKNOWN_MD5 = frozenset({"", "*"})
+_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DefinitionSources:
-    """Where definitions are looked for.
+class Resolved:
+    """A type with everything it uses.
 
     Attributes:
-        folders: Folders that hold packages: `<package>/msg/<Name>.msg` or `.idl`, directly, one
-            folder deeper (a workspace of repositories), or below `share`; or a package itself.
-        distro: The distribution whose stock types stand in where a recording names none we know.
-        ament_prefix_path: The value of `AMENT_PREFIX_PATH`, or empty.
+        message_type: The tree.
+        source: Every place that contributed, in order.
     """
 
-    folders: tuple[Path, ...] = ()
-    distro: str = ""
-    ament_prefix_path: str = ""
+    message_type: MessageType
+    source: str
 
-    def resolve(self, msgtype: str, *, distro: str = "") -> Definition | None:
-        """Find the definition of a type with everything it uses.
+
+def parse_definition(msgtype: str, definition: Definition) -> MessageType:
+    """Parse a definition that defines every type it uses.
+
+    Args:
+        msgtype: The type to resolve, as `pkg/msg/Name` or `pkg/Name`.
+        definition: Its text, with those of the types it uses.
+
+    Raises:
+        DefinitionError: The text cannot be parsed, lacks a type it uses, or describes a message
+            that cannot be decoded.
+    """
+    return TypeResolver(None, ()).resolve(msgtype, definition).message_type
+
+
+class TypeResolver:
+    """Resolves the types of one recording."""
+
+    def __init__(
+        self, sources: DefinitionSources | None, embedded: Iterable[tuple[str, Definition]]
+    ) -> None:
+        """Take note of where to look.
 
         Args:
-            msgtype: `pkg/msg/Name`, or a type derived from a service or an action.
-            distro: The distribution that the recording names, where it does.
-
-        Returns:
-            The definition, its `source` naming every place that contributed, or None. For a derived
-            type it is the text of the service or action, sections divided by `---`, with the types
-            it uses: the form in which rosbag2 embeds it.
+            sources: Where to look for what the recording does not define; None for nowhere.
+            embedded: Every definition of the recording with the type it is embedded for.
         """
-        msgtype = normal_msgtype(msgtype)
-        if not _NAME.fullmatch(msgtype):
-            return None
-        interface = interface_of(msgtype)
-        if interface:
-            return self._interface(interface, distro)
-        for prefer in (Form.MSG, Form.IDL):
-            pieces = self._collect(msgtype, prefer, distro)
-            if pieces and {piece.form for piece in pieces.values()} == {prefer}:
-                return _joined(pieces)
-        return _joined(_as_msg(pieces)) if pieces else None
+        self._sources = sources
+        self._embedded = tuple(dict.fromkeys(embedded))
+        self._others: dict[bool, dict[str, Declared | None]] = {}
+        self._resolved: dict[tuple[object, ...], Resolved | DefinitionError] = {}
 
-    def _interface(self, interface: str, distro: str) -> Definition | None:
-        """Find the text of a service or action with the types it uses."""
-        form = Form.SRV if "/srv/" in interface else Form.ACTION
-        own = self._file(interface, form)
-        if own is None:
-            return None
-        pieces = {interface: own}
-        for used in types_in(own.text, package=interface.split("/", maxsplit=1)[0]):
-            more = self._collect(used, Form.MSG, distro)
-            if more is None:
-                return None
-            pieces |= more
-        return _joined(_as_msg(pieces))
+    def resolve(
+        self,
+        msgtype: str,
+        definition: Definition | None,
+        *,
+        distro: str = "",
+        ros1: bool = False,
+        md5: str = "",
+    ) -> Resolved:
+        """Resolve a type.
 
-    def _collect(self, msgtype: str, prefer: Form, distro: str) -> dict[str, Piece] | None:
-        """Find the texts of a type and of all it uses, or None where one is missing."""
-        pieces: dict[str, Piece] = {}
-        wanted = [msgtype]
-        while wanted:
-            name = wanted.pop()
-            if name in pieces:
-                continue
-            piece = self._piece(name, prefer, distro)
-            if piece is None or len(pieces) == TYPES_MAX:
-                return None
-            pieces[name] = piece
-            if piece.form is Form.IDL:
-                wanted += includes_of(piece.text)
-            else:
-                wanted += types_in(piece.text, package=name.split("/")[0])
-        return pieces
+        Args:
+            msgtype: The type's name.
+            definition: What is embedded for it, or None.
+            distro: The distribution that recorded, where that is known.
+            ros1: Whether the recording is of ROS 1.
+            md5: The hash that ROS 1 recorded; empty where unknown. It has to fit where the type
+                is put together from elsewhere.
 
-    def _piece(self, msgtype: str, prefer: Form, distro: str) -> Piece | None:
-        """Find the text of one type, in the preferred form where there is a choice."""
-        if not _NAME.fullmatch(msgtype):
-            return None
-        other = Form.IDL if prefer is Form.MSG else Form.MSG
-        found = self._file(msgtype, prefer) or self._file(msgtype, other)
-        if found is not None:
-            return found
-        for name in dict.fromkeys(filter(None, (distro, self.distro))):
-            text = stock_text(msgtype, distro=name)
-            if text is not None:
-                return Piece(Form.MSG, text, name)
-        agreed = undisputed_text(msgtype)
-        return None if agreed is None else Piece(Form.MSG, agreed, EVERY_DISTRIBUTION)
-
-    def _file(self, name: str, form: Form) -> Piece | None:
-        """Find the file of a type; links are followed, for these folders are the operator's."""
-        package, kind, own = name.split("/")
-        for root, folder in self._packages(package):
-            path = folder / kind / f"{own}.{form}"
+        Raises:
+            DefinitionError: The type, or one it uses, is defined nowhere, is not what was
+                recorded, or cannot be decoded. The error's hint says what to do.
+        """
+        key = (msgtype, definition, distro, ros1, md5)
+        found = self._resolved.get(key)
+        if found is None:
             try:
-                if not path.is_file() or path.stat().st_size > FILE_BYTES_MAX:
-                    continue
-                text = path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
-            except OSError:
+                found = self._resolve(msgtype, definition, distro, ros1=ros1, md5=md5)
+            except DefinitionError as error:
+                found = error.with_traceback(None)
+            self._resolved[key] = found
+        if isinstance(found, DefinitionError):
+            raise _again(found)
+        return found
+
+    def _resolve(
+        self, msgtype: str, definition: Definition | None, distro: str, *, ros1: bool, md5: str
+    ) -> Resolved:
+        name = normal_msgtype(msgtype)
+        ros1 = ros1 or (definition is not None and definition.encoding == "ros1msg")
+        own: Mapping[str, Declared] = {}
+        source = ""
+        if definition is not None:
+            own = _own_types(name, definition).types
+            source = definition.source
+        if ros1 and _is_hollow(own.get(name), md5):
+            own, source = {}, ""
+        search = _Search(self, own, distro=distro, ros1=ros1, used=[source] if source else [])
+        tree = TypeTree(name, search.find)
+        try:
+            message_type = tree.build()
+        except DefinitionError as error:
+            if tree.missing == name:
+                raise _undefined(msgtype, own) from error
+            raise
+        if ros1 and search.completed:
+            if md5 not in _UNKNOWN_MD5:
+                _check_md5(name, tree.used, md5, search.used)
+            elif EVERY_DISTRIBUTION in search.used:
+                raise _undefined(msgtype, own)
+        return Resolved(message_type=message_type, source=", ".join(dict.fromkeys(search.used)))
+
+    def other(self, name: str, *, ros1: bool) -> Declared | None:
+        """Find a type in the texts embedded for other topics; None where they disagree."""
+        if ros1 not in self._others:
+            self._others[ros1] = self._collect(ros1=ros1)
+        return self._others[ros1].get(name)
+
+    def _collect(self, *, ros1: bool) -> dict[str, Declared | None]:
+        found: dict[str, Declared | None] = {}
+        for name, definition in self._embedded:
+            if (definition.encoding == "ros1msg") != ros1:
                 continue
-            return Piece(form, text, str(root))
-        return None
+            try:
+                types = _own_types(normal_msgtype(name), definition).types
+            except DefinitionError:
+                continue  # reported for the topic that it belongs to
+            for key, declared in types.items():
+                if not _says_nothing(declared):
+                    agree = key not in found or _same_fields(found[key], declared)
+                    found[key] = declared if agree else None
+        return found
 
-    def _packages(self, package: str) -> Iterator[tuple[Path, Path]]:
-        """Name the folders where a package may be, with the root each belongs to."""
-        for root in self.folders:
-            if root.name == package:
-                yield root, root
-            yield root, root / package
-            yield root, root / "share" / package
-            yield from ((root, folder) for folder in sorted(root.glob(f"*/{package}")))
-        for prefix in filter(None, self.ament_prefix_path.split(":")):
-            yield Path(prefix), Path(prefix) / "share" / package
+    @property
+    def sources(self) -> DefinitionSources | None:
+        """Where types are looked for that the recording does not define."""
+        return self._sources
 
 
-def missing_definition_hint(msgtype: str) -> str:
-    """Say what an operator can do about a type that nobody defines."""
-    name = interface_of(normal_msgtype(msgtype)) or normal_msgtype(msgtype)
-    package, _, rest = name.partition("/")
-    kind = rest.partition("/")[0] or Form.MSG
-    return (
-        f"the recording does not carry the definition of {msgtype}: put the package {package!r}"
-        f" (its files {package}/{kind}/*.{kind}, and what they use) into a folder and name that"
-        " folder in definitions.folders, or name the ROS distribution in definitions.distro"
+@dataclass(slots=True)
+class _Search:
+    """Looks types up for one tree, and notes where they came from.
+
+    Attributes:
+        used: The places that contributed.
+        completed: Whether any type came from outside of the topic's own text.
+    """
+
+    resolver: TypeResolver
+    own: Mapping[str, Declared]
+    distro: str
+    ros1: bool
+    used: list[str]
+    completed: bool = False
+    beside: dict[str, Declared] = field(default_factory=dict)
+    includes: list[str] = field(default_factory=list)
+
+    def find(self, name: str) -> Declared | None:
+        """Find what a name stands for."""
+        own = with_events(self.own, name).get(name) if name.endswith("_Event") else None
+        known = self.own.get(name) or own or self.beside.get(name)
+        if known is not None:
+            return known
+        other = self.resolver.other(name, ros1=self.ros1)
+        if other is not None:
+            self.completed = True
+            self.used.append(EMBEDDED)
+            return other
+        return self._outside(name) or built_in(name, ros1=self.ros1) or INTERFACE_PARTS.get(name)
+
+    def _outside(self, name: str) -> Declared | None:
+        sources = self.resolver.sources
+        if sources is None:
+            return None
+        if self.used == [EMBEDDED] and built_in(name, ros1=self.ros1) is not None:
+            return None  # recorders leave these out because they are the same everywhere
+        found = sources.find(name, distro=self.distro, ros1=self.ros1)
+        while found is None and self.includes:
+            found = sources.included(self.includes.pop(0))
+            if found is not None:
+                self._note(found.text)
+                found = found if name in found.text.types else None
+        if found is None:
+            return None
+        self.completed = True
+        self.used.append(found.source)
+        self._note(found.text)
+        return found.text.types[name]
+
+    def _note(self, text: ParsedText) -> None:
+        """Keep what a file declares beside the type that was asked for."""
+        self.beside |= {key: each for key, each in text.types.items() if key not in self.beside}
+        self.includes += text.includes
+
+
+def _own_types(name: str, definition: Definition) -> ParsedText:
+    """Parse a definition, once for all files that carry it.
+
+    Raises:
+        DefinitionError: It cannot be parsed.
+    """
+    is_kept = len(definition.text) <= _KEPT_CHARS_MAX
+    parsed = (_kept if is_kept else _parse)(name, definition.encoding, definition.text)
+    if isinstance(parsed, str):
+        raise DefinitionError(f"The definition of {name} cannot be parsed: {parsed}", msgtype=name)
+    return parsed
+
+
+def _parse(name: str, encoding: str, text: str) -> ParsedText | str:
+    """Parse a definition; a text that cannot be parsed gives the reason."""
+    try:
+        return parse_text(name, Definition(encoding=encoding, text=text))
+    except GrammarError as error:
+        return str(error)
+
+
+_kept = lru_cache(maxsize=TEXTS_KEPT)(_parse)
+
+
+def _undefined(msgtype: str, own: Mapping[str, Declared]) -> DefinitionError:
+    return DefinitionError(
+        f"The definition of {msgtype} defines {_listed(own)} instead."
+        if own
+        else f"no definition of {msgtype} was found",
+        msgtype=msgtype,
+        hint=missing_definition_hint(msgtype),
     )
 
 
-def _as_msg(pieces: dict[str, Piece]) -> dict[str, Piece]:
-    """Bring pieces of several forms into one; nothing where one cannot be converted."""
-    converted: dict[str, Piece] = {}
-    for name, piece in pieces.items():
-        texts = {name: piece.text} if piece.form is not Form.IDL else idl_as_msg(piece.text)
-        if name not in texts:
-            return {}
-        converted |= {found: Piece(Form.MSG, text, piece.source) for found, text in texts.items()}
-    return converted
+def _listed(names: Iterable[str]) -> str:
+    shown = sorted(names)[:_NAMES_SHOWN]
+    return ", ".join(shown) or "nothing"
 
 
-def _joined(pieces: dict[str, Piece]) -> Definition | None:
-    """Put the texts together in the form in which rosbag2 embeds them; the first is the type."""
-    if not pieces:
-        return None
-    source = ", ".join(dict.fromkeys(piece.source for piece in pieces.values()))
-    form = next(iter(pieces.values())).form
-    if form is Form.IDL:
-        text = "".join(
-            f"{SEPARATOR}\nIDL: {name}\n{_ended(piece.text)}" for name, piece in pieces.items()
+def _is_hollow(declared: Declared | None, md5: str) -> bool:
+    """Tell whether a ROS 1 definition says nothing although the message is not empty."""
+    return declared is not None and _says_nothing(declared) and md5 not in {"", EMPTY_MD5}
+
+
+def _says_nothing(declared: Declared) -> bool:
+    return isinstance(declared, ParsedMessage) and not (declared.fields or declared.constants)
+
+
+def _same_fields(left: Declared | None, right: Declared) -> bool:
+    if isinstance(left, ParsedMessage) and isinstance(right, ParsedMessage):
+        return left.fields == right.fields
+    return left == right
+
+
+def _check_md5(name: str, used: Mapping[str, Declared], md5: str, places: list[str]) -> None:
+    """Make sure that a ROS 1 type which was put together is the one that was recorded.
+
+    Raises:
+        DefinitionError: It is another.
+    """
+    known = md5_of(name, used)
+    if known != md5:
+        where = ", ".join(dict.fromkeys(places))
+        raise DefinitionError(
+            f"the {name} that was recorded has the md5 {md5}, the one of {where} has {known}",
+            msgtype=name,
+            hint=missing_definition_hint(name),
         )
-        return Definition(encoding="ros2idl", text=text, source=source)
-    own, *others = pieces.items()
-    text = _ended(own[1].text) + "".join(
-        f"{SEPARATOR}\nMSG: {name.replace('/msg/', '/')}\n{_ended(piece.text)}"
-        for name, piece in others
-    )
-    return Definition(encoding="ros2msg", text=text, source=source)
 
 
-def _ended(text: str) -> str:
-    return text if not text or text.endswith("\n") else f"{text}\n"
+def md5_of(name: str, types: Mapping[str, Declared]) -> str:
+    """Compute the md5 of a ROS 1 type as genmsg does, as hex: equal where two types are one.
+
+    Args:
+        name: The type.
+        types: It and all that it uses, by full name.
+
+    Raises:
+        KeyError: A type is missing.
+    """
+    declared = types[name]
+    assert isinstance(declared, ParsedMessage), "ROS 1 has nothing but messages"
+    lines = [
+        f"{constant.type_name} {constant.name}={written}"
+        for constant, written in zip(declared.constants, declared.written, strict=True)
+    ]
+    lines += [f"{_md5_text(kind, types)} {field}" for field, kind in declared.fields]
+    # The hash is part of the format, not a matter of security.
+    return hashlib.md5("\n".join(lines).encode(), usedforsecurity=False).hexdigest()
+
+
+def _md5_text(kind: RawType, types: Mapping[str, Declared]) -> str:
+    """Write a field's type: messages by their own md5, whether one or many."""
+    element, suffix = kind, ""
+    if isinstance(kind, RawArray):
+        element, suffix = kind.element, f"[{kind.length}]"
+    elif isinstance(kind, RawSequence):
+        element, suffix = kind.element, "[]"
+    if not isinstance(element, Reference):
+        return f"{getattr(element, 'name', '')}{suffix}"
+    name = next(each for each in element.candidates if each in types or each in _MD5_PRIMITIVES)
+    if name in _MD5_PRIMITIVES:
+        return f"{_MD5_PRIMITIVES[name]}{suffix}"
+    return md5_of(name, types)
+
+
+def _again(error: DefinitionError) -> DefinitionError:
+    """Make the same error again; an error that is raised twice collects tracebacks."""
+    return DefinitionError(error.message, msgtype=error.msgtype, hint=error.hint)

@@ -1,136 +1,129 @@
-"""What a definition's text says about other types, and texts for types that come as data.
+"""The text of a definition -> the types it declares: section by section, each parsed once.
 
-Parsing here is only deep enough to find the names of other types; the decoder parses for itself.
+Recorders put the texts of several files into one definition, with a line of `=` and a title in
+front of each but mostly the first. A process that reads a thousand files of one robot sees the
+same few texts again and again, so what was parsed is kept.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from functools import cache
-from typing import Any
+from functools import lru_cache
 
-from rosbags.interfaces import Nodetype
-from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_typestore
+from bridge.definitions.idl_expressions import Constants, UnknownConstantError
+from bridge.definitions.idl_grammar import parse_idl
+from bridge.definitions.msg_grammar import interface_messages, is_interface_text, parse_msg
+from bridge.definitions.names import interface_of, normal_msgtype
+from bridge.definitions.syntax import Declared, GrammarError, ParsedText
+from bridge.model import Definition
 
-from bridge.definitions.names import PRIMITIVES, normal_msgtype
+DEFINITION_CHARS_MAX = 4 << 20
+"""The longest definition that is parsed at all."""
 
+MSG_ENCODINGS = frozenset({"ros2msg", "ros1msg"})
+IDL_ENCODINGS = frozenset({"ros2idl", "omgidl"})
+UNDEFINED_ENCODINGS = frozenset({"", "unknown"})
+"""What rosbag2 writes for a type whose definition it could not find, or found without others."""
 
-class Form(StrEnum):
-    """The kinds of definition files, by their ending."""
+KEPT_CHARS_MAX = 64 << 10
+"""Longer sections are not kept."""
 
-    MSG = "msg"
-    IDL = "idl"
-    SRV = "srv"
-    ACTION = "action"
-
-
-SEPARATOR = "=" * 80
-"""The line between the texts of several types in one definition."""
-
-_FIELD_TYPE = re.compile(r"\s*([A-Za-z][A-Za-z0-9_/]*)(?=[\s\[<])")
-_INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([A-Za-z0-9_/]+)\.idl[">]', re.MULTILINE)
-
-# ROS 1 spells these as primitives.
-_RENAMED = {
-    "time": "builtin_interfaces/msg/Time",
-    "duration": "builtin_interfaces/msg/Duration",
-    "Header": "std_msgs/msg/Header",
-}
+_SECTIONS_KEPT = 2048
+_SECTION = re.compile(r"={20,}[ \t]*\n[ \t]*(MSG|IDL|SRV|ACTION):[ \t]*(\S+)[ \t]*(?:\n|\Z)")
+_STARTS_TITLED = re.compile(r"\s*={20,}[ \t]*\r?\n[ \t]*(MSG|IDL|SRV|ACTION):")
 
 
-def field_type(line: str) -> str:
-    """Give the bare type at the start of a line of a `.msg` text; empty where there is none."""
-    match = _FIELD_TYPE.match(line)
-    return match[1] if match else ""
+def embedded_definition(encoding: str, text: str) -> Definition | None:
+    """Make a definition of what a recording embeds; None where that defines nothing.
 
-
-def qualified(name: str, *, package: str) -> str:
-    """Give the full name of a type that is used inside a package; empty for primitives."""
-    if name in PRIMITIVES or not name:
-        return ""
-    if name in _RENAMED:
-        return _RENAMED[name]
-    return normal_msgtype(name if "/" in name else f"{package}/{name}")
-
-
-def types_in(text: str, *, package: str) -> list[str]:
-    """List the types that a `.msg`, `.srv` or `.action` text of a package uses."""
-    names = (qualified(field_type(line), package=package) for line in text.splitlines())
-    return list(dict.fromkeys(filter(None, names)))
-
-
-def includes_of(text: str) -> list[str]:
-    """List the types whose files an `.idl` text includes."""
-    return _INCLUDE.findall(text)
-
-
-def idl_as_msg(text: str) -> dict[str, str]:
-    """Turn an `.idl` text into `.msg` texts by type name.
-
-    Empty where the text uses what rosbags cannot parse, or what `.msg` cannot say.
+    rosbag2 names the encoding of services and actions that use no other type `unknown`, although
+    it found their text.
     """
-    # Preprocessor lines are for the compiler of the IDL; the parser knows none.
-    bare = re.sub(r"^[ \t]*#[^\n]*$", "", text, flags=re.MULTILINE)
-    try:
-        found = get_types_from_idl(bare)
-    except (TypesysError, ValueError, LookupError, RecursionError):
-        return {}
-    return {normal_msgtype(name): _msg_text(*data) for name, data in found.items()}
-
-
-def stock_text(msgtype: str, *, distro: str) -> str | None:
-    """Give the `.msg` text of a distribution's stock type, without the types it uses."""
-    data = _stock(distro).get(msgtype)
-    return None if data is None else _msg_text(*data)
-
-
-@cache
-def undisputed_text(msgtype: str) -> str | None:
-    """Give the `.msg` text of a stock type that has the same fields in every ROS 2 distribution.
-
-    Without the types it uses, which may be disputed. None where distributions differ, or none
-    has the type. Constants do not change how messages decode and are the latest.
-    """
-    versions = [store[msgtype] for store in _ros2_stores() if msgtype in store]
-    fields = [fields for _, fields in versions]
-    if not versions or any(each != fields[0] for each in fields):
+    if encoding in MSG_ENCODINGS | IDL_ENCODINGS:
+        return Definition(encoding=encoding, text=text)
+    titled = _STARTS_TITLED.match(text) if encoding in UNDEFINED_ENCODINGS else None
+    if titled is None:
         return None
-    return _msg_text(*versions[-1])
+    return Definition(encoding="ros2idl" if titled[1] == "IDL" else "ros2msg", text=text)
 
 
-@cache
-def _ros2_stores() -> tuple[Mapping[str, tuple[Any, Any]], ...]:
-    return tuple(
-        get_typestore(store).fielddefs for store in Stores if store.value.startswith("ros2_")
-    )
+def parse_text(name: str, definition: Definition) -> ParsedText:
+    """Parse all sections of a definition.
+
+    Args:
+        name: The type that is defined; the section without a title is its.
+        definition: The text.
+
+    Raises:
+        GrammarError: A section cannot be understood, or the text is too long.
+    """
+    if len(definition.text) > DEFINITION_CHARS_MAX:
+        raise GrammarError(
+            f"it has {len(definition.text)} characters, {DEFINITION_CHARS_MAX} is the most"
+        )
+    lead, *titled = _SECTION.split(_plain(definition.text))
+    sections = list(zip(titled[0::3], titled[1::3], titled[2::3], strict=True))
+    ros1 = definition.encoding == "ros1msg"
+    types: dict[str, Declared] = {}
+    idl = [body for kind, _, body in sections if kind == "IDL"]
+    for kind, title, body in sections:
+        if kind != "IDL":
+            types |= _titled(normal_msgtype(title), body, ros1=ros1)
+    if definition.encoding in IDL_ENCODINGS and lead.strip():
+        idl.insert(0, lead)
+    elif definition.encoding in MSG_ENCODINGS and (lead.strip() or not (types or idl)):
+        types |= _titled(name, lead, ros1=ros1)
+    return ParsedText(types={**_all_idl(idl), **types})
 
 
-@cache
-def _stock(distro: str) -> Mapping[str, tuple[Any, Any]]:
-    """Load the stock types of a distribution; none for distributions that rosbags lacks."""
-    for store in Stores:
-        _, version, name = store.value.partition("_")
-        if version and name == distro.strip().lower():
-            return get_typestore(store).fielddefs
-    return {}
+def parse_file(name: str, ending: str, text: str, *, ros1: bool) -> ParsedText:
+    """Parse the text of one file by its ending: `msg`, `idl`, `srv` or `action`.
+
+    Args:
+        name: The type or interface that the file is named after.
+        ending: The file's ending without the dot.
+        text: Its content.
+        ros1: Whether it is read for a recording of ROS 1.
+
+    Raises:
+        GrammarError: It cannot be understood.
+    """
+    if ending == "idl":
+        return _idl(_plain(text))
+    return ParsedText(types=_titled(name, _plain(text), ros1=ros1))
 
 
-def _msg_text(constants: Sequence[tuple[str, str, Any]], fields: Sequence[tuple[str, Any]]) -> str:
-    """Write constants and fields, as rosbags describes them, in the form of a `.msg` file."""
-    lines = [f"{type_name} {name}={value}" for name, type_name, value in constants]
-    lines += [f"{_spelled(description)} {name}" for name, description in fields]
-    return "".join(f"{line}\n" for line in lines)
+def _titled(name: str, body: str, *, ros1: bool) -> dict[str, Declared]:
+    """Parse a section under its title, or the first one under the type's name."""
+    if is_interface_text(name, body):
+        return interface_messages(interface_of(name) or name, body)
+    try:
+        parse = _kept_msg if len(body) <= KEPT_CHARS_MAX else parse_msg
+        return {name: parse(name, body, ros1=ros1)}
+    except GrammarError as error:
+        raise GrammarError(f"{name}: {error}") from error
 
 
-def _spelled(description: Any) -> str:
-    """Write a field's type in the form of a `.msg` file."""
-    kind, detail = description
-    if kind == Nodetype.BASE:
-        name, bound = detail
-        return f"{name}<={bound}" if bound else str(name)
-    if kind == Nodetype.NAME:
-        return str(detail).replace("/msg/", "/")
-    element, count = detail
-    if kind == Nodetype.ARRAY:
-        return f"{_spelled(element)}[{count}]"
-    return f"{_spelled(element)}[<={count}]" if count else f"{_spelled(element)}[]"
+def _all_idl(bodies: list[str]) -> dict[str, Declared]:
+    """Parse IDL files that were put together; those behind are used by those before."""
+    types: dict[str, Declared] = {}
+    try:
+        for body in bodies:
+            types |= _idl(body).types
+    except UnknownConstantError:
+        # A length in one file is a constant of another: they are read in one go.
+        constants = Constants()
+        for body in reversed(bodies):
+            types |= parse_idl(body, constants).types
+    return types
+
+
+def _idl(body: str) -> ParsedText:
+    return _kept_idl(body) if len(body) <= KEPT_CHARS_MAX else parse_idl(body)
+
+
+_kept_msg = lru_cache(maxsize=_SECTIONS_KEPT)(parse_msg)
+_kept_idl = lru_cache(maxsize=_SECTIONS_KEPT)(parse_idl)
+
+
+def _plain(text: str) -> str:
+    """Give the text with bare newlines and without a byte order mark."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")

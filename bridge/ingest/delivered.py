@@ -126,7 +126,7 @@ class _Search:
             )
         elif marks.get("instance") != self.instance:
             raise BusyElsewhereError(
-                f"bridge {marks.get('instance')} is sending the same as {name}",
+                f"sequence {name} is being written by bridge {marks.get('instance')}",
                 resource=name,
                 hint="wait for the other bridge; if it is gone, delete the sequence and retry",
             )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge.bags import Content, RecordingReader, Survey
+from bridge.definitions import canonical_text, layout_of
 from bridge.ingest.attachments import carried_metadata
 from bridge.ingest.marks import Sender, parts_as_metadata
 from bridge.ingest.options import IngestOptions
@@ -48,16 +49,16 @@ def name_of(
 def terms_of(reader: RecordingReader, options: IngestOptions) -> str:
     """Identify what decides how the bytes of a recording become rows.
 
-    That is the version, the settings, and the definition that each topic is decoded by, wherever
-    it was found: a reload, or a file put into a definition folder, may change it between two tries.
+    That is the version, the settings, and the type that each topic is decoded by, wherever it was
+    found: a reload, or a file put into a definition folder, may change it between two tries.
 
     Returns:
         16 hexadecimal digits; uploads of equal terms may be continued.
     """
     digest = hashlib.sha256(f"{__version__}\0{options.identity.config_hash}".encode())
     for topic in reader.topics:
-        definition = topic.definition
-        told = (definition.encoding, definition.text) if definition is not None else ("", "")
+        kind = topic.message_type
+        told = (canonical_text(kind), repr(layout_of(kind))) if kind is not None else ("", "")
         fields = (topic.name, topic.msgtype, topic.serialization, *told)
         digest.update("\0".join(fields).encode("utf-8", "surrogateescape") + b"\1")
     return digest.hexdigest()[:TERMS_DIGITS]

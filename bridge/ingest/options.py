@@ -46,13 +46,13 @@ class BatchTargets:
         max_batch_size_records: Rows of one batch.
         memory_budget_bytes: Payload bytes that wait in all topics together; at the bound the
             biggest topics are sent early.
-        send_queue_batches: Batches that wait for the network; at the bound decoding waits.
+        send_queue_bytes: Bytes of batches that wait for the network; at the bound decoding waits.
     """
 
     max_batch_size_bytes: int = 8 << 20
     max_batch_size_records: int = 100_000
     memory_budget_bytes: int = 32 << 20
-    send_queue_batches: int = 2
+    send_queue_bytes: int = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,24 +7,31 @@ contend for the interpreter lock. Nothing here runs once per message.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from bridge.bags import NOWHERE, RecordingReader
 from bridge.client import MosaicoClient
 from bridge.errors import DecodeError, RecordingChangedError
 from bridge.ingest.attachments import notes_on
-from bridge.ingest.batches import Batcher
+from bridge.ingest.batches import Batcher, Portion, chosen_messages
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
 from bridge.ingest.sending import Sending, enter_written
-from bridge.ingest.topic_lanes import TopicLane, enter_skipped, plan_lanes
+from bridge.ingest.topic_lanes import TopicLane, enter_skipped, kinds_of, plan_lanes
 from bridge.mapping import Fates, field_fates
-from bridge.model import MessageBlock
+from bridge.model import MessageBlock, MixedBlock
 
 Take = Callable[[TopicLane, pa.RecordBatch], None]
+Expect = Callable[[TopicLane], None]
 Reopen = Callable[[], RecordingReader]
+
+MESSAGES_INTERVAL_S = 0.25
+"""How often the messages read are reported: with many topics a block has some of each."""
 
 
 class Passes:
@@ -64,7 +71,7 @@ class Passes:
         self._messages: Counter[int] = Counter()
 
     def send_all(
-        self, sending: Sending, blocks: Iterable[MessageBlock], *, check: Callable[[], None]
+        self, sending: Sending, blocks: Iterable[MixedBlock], *, check: Callable[[], None]
     ) -> list[TopicLane]:
         """Send everything in one pass over the blocks, calling `check` before each batch.
 
@@ -90,12 +97,13 @@ class Passes:
             take,
             others=self._leave_out,
             expect=sending.expect,
+            observed=partial(sending.expect, observed=True),
             end=sending.end,
         )
         return sending.finish(lanes)
 
     def rehearse(
-        self, client: MosaicoClient, blocks: Iterable[MessageBlock], topics: Iterable[int]
+        self, client: MosaicoClient, blocks: Iterable[MixedBlock], topics: Iterable[int]
     ) -> None:
         """Measure all topics, and convert some of them as if they were sent.
 
@@ -117,9 +125,9 @@ class Passes:
             assert lane.writer is not None
             lane.writer.write_batch(batch)
 
-        def leave(block: MessageBlock) -> None:
-            if block.topic not in self.lanes:
-                self._leave_out(block)
+        def leave(topic: int, messages: int) -> None:
+            if topic not in self.lanes:
+                self._leave_out(topic, messages)
 
         self._run(self.reader, self._measured(blocks), lanes, take, others=leave, share=0.0)
         for lane in lanes:
@@ -137,15 +145,16 @@ class Passes:
         """
         found: Counter[int] = Counter()
 
-        def counted(blocks: Iterable[MessageBlock]) -> Iterator[MessageBlock]:
+        def counted(blocks: Iterable[MixedBlock]) -> Iterator[MixedBlock]:
             for block in blocks:
-                found[block.topic] += len(block.starts)
+                rows = np.bincount(block.topics)
+                found.update({int(topic): int(rows[topic]) for topic in np.flatnonzero(rows)})
                 yield block
 
         def take(lane: TopicLane, batch: pa.RecordBatch) -> None:
             lane.report.messages_sent += batch.num_rows
 
-        blocks = counted(self.reader.blocks())
+        blocks = counted(self.reader.mixed_blocks())
         self._run(self.reader, blocks, self.lanes.values(), take, others=self._leave_out)
         for lane in self.lanes.values():
             if not lane.messages_read:
@@ -201,7 +210,15 @@ class Passes:
             sending.expect(lane)
         with self._reopen() as reader:
             share = self._share(group)
-            self._run(reader, reader.blocks(), lanes, sending.send, end=sending.end, share=share)
+            self._run(
+                reader,
+                reader.mixed_blocks(),
+                lanes,
+                sending.send,
+                observed=partial(sending.expect, observed=True),
+                end=sending.end,
+                share=share,
+            )
         for lane in lanes:
             expected = self._messages[lane.topic.index]
             if lane.messages_read != expected:
@@ -221,51 +238,65 @@ class Passes:
         total_bytes = sum(self.sizes_bytes.values())
         return sum(self.sizes_bytes[topic] for topic in topics) / total_bytes if total_bytes else 0
 
-    def _measured(self, blocks: Iterable[MessageBlock]) -> Iterator[MessageBlock]:
+    def _measured(self, blocks: Iterable[MixedBlock]) -> Iterator[MixedBlock]:
         for block in blocks:
-            if block.topic in self.lanes:
-                self._messages[block.topic] += len(block.starts)
-                self.sizes_bytes[block.topic] += int((block.ends - block.starts).sum())
+            rows = np.bincount(block.topics)
+            sizes_bytes = np.bincount(block.topics, weights=block.ends - block.starts)
+            for topic in map(int, np.flatnonzero(rows)):
+                if topic in self.lanes:
+                    self._messages[topic] += int(rows[topic])
+                    self.sizes_bytes[topic] += int(sizes_bytes[topic])
             yield block
 
     def _run(
         self,
         reader: RecordingReader,
-        blocks: Iterable[MessageBlock],
+        blocks: Iterable[MixedBlock],
         lanes: Iterable[TopicLane],
         take: Take,
         *,
-        others: Callable[[MessageBlock], None] = lambda _block: None,
-        expect: Callable[[TopicLane], None] = lambda _lane: None,
+        others: Callable[[int, int], None] = lambda _topic, _messages: None,
+        expect: Expect = lambda _lane: None,
+        observed: Expect = lambda _lane: None,
         end: Callable[[TopicLane], None] = lambda _lane: None,
         share: float = 1.0,
     ) -> None:
         """Read on to the end and hand over the batches of some lanes.
 
-        `others` gets the blocks of other topics, `expect` a lane when a block of it is read, and
-        `end` a lane behind its last batch.
+        `others` gets other topics with how many messages of them were read, `expect` a lane when
+        the first is read, `observed` when the first were mapped with those of other topics, and
+        `end` behind its last batch.
         `share` is how much of the whole recording this pass is, for the progress shown.
         """
-        wanted = {lane.topic.index for lane in lanes}
-        batcher = Batcher(self._options.batches)
+        wanted = np.zeros(len(self.topics), dtype=np.bool_)
+        wanted[[lane.topic.index for lane in lanes]] = True
+        seen = ~wanted
+        read = np.zeros(len(wanted), dtype=np.int64)
+        reported_s = time.monotonic()
+        batcher = Batcher(self._options.batches, kinds=kinds_of(self.lanes, len(self.topics)))
         self._reported_bytes = 0
         for block in self._timed(blocks):
             self._report_progress(reader, share)
-            if block.topic not in wanted:
-                others(block)
-                continue
-            self._events.messages_read(
-                topic=self.topics[block.topic].name, messages=len(block.starts)
-            )
-            expect(self.lanes[block.topic])
-            for due in batcher.add(block):
-                self._convert(due, take)
+            rows = np.bincount(block.topics, minlength=len(wanted))
+            for topic in map(int, np.flatnonzero((rows > 0) & ~wanted)):
+                others(topic, int(rows[topic]))
+            for topic in map(int, np.flatnonzero((rows > 0) & ~seen)):
+                expect(self.lanes[topic])
+            seen |= rows > 0
+            read += np.where(wanted, rows, 0)
+            if time.monotonic() - reported_s >= MESSAGES_INTERVAL_S:
+                self._report_messages(read)
+                reported_s = time.monotonic()
+            for due in batcher.add(chosen_messages(block, wanted[block.topics])):
+                self._convert(due, take, observed)
+        self._report_messages(read)
         for due in batcher.flush():
-            self._convert(due, take)
-            end(self.lanes[due.topic])
+            self._convert(due, take, observed)
+            for topic in due.topics:
+                end(self.lanes[topic])
         self._report_progress(reader, share)
 
-    def _timed(self, blocks: Iterable[MessageBlock]) -> Iterator[MessageBlock]:
+    def _timed(self, blocks: Iterable[MixedBlock]) -> Iterator[MixedBlock]:
         """Yield the blocks, and add up how long reading took."""
         following = iter(blocks)
         while True:
@@ -276,7 +307,13 @@ class Passes:
                 return
             yield block
 
-    def _convert(self, block: MessageBlock, take: Take) -> None:
+    def _convert(self, due: Portion, take: Take, expect: Expect) -> None:
+        if len(due.topics) > 1 and self._convert_together(due, take, expect):
+            return
+        for block in due.by_topic():
+            self._convert_alone(block, take)
+
+    def _convert_alone(self, block: MessageBlock, take: Take) -> None:
         lane = self.lanes[block.topic]
         lane.messages_read += len(block.starts)
         if lane.failure is not None:
@@ -286,6 +323,36 @@ class Passes:
         self.convert_s += time.perf_counter() - started
         self._check_bound(lane)
         take(lane, mapped.batch)
+
+    def _convert_together(self, due: Portion, take: Take, expect: Expect) -> bool:
+        """Convert messages of several topics of one kind at once, and give each topic its slice.
+
+        Returns:
+            False where some message was left out or is odd, because it has to be found out whose
+            it is; nothing was done then.
+        """
+        lanes = [self.lanes[topic] for topic in due.topics]
+        started = time.perf_counter()
+        decoded = lanes[0].decoder.decode(due.block)
+        if decoded.dropped or decoded.leftover or decoded.repaired:
+            return False
+        mapped = lanes[0].plan.apply(decoded)
+        total = sum(due.rows)
+        if mapped.dropped or any(
+            messages != total for counts in mapped.notes.values() for messages in counts.values()
+        ):
+            return False
+        self.convert_s += time.perf_counter() - started
+        for lane, rows in zip(lanes, due.rows, strict=True):
+            lane.messages_read += rows
+            lane.note({note: dict.fromkeys(texts, rows) for note, texts in mapped.notes.items()})
+            expect(lane)
+        first = 0
+        for lane, rows in zip(lanes, due.rows, strict=True):
+            if lane.failure is None:
+                take(lane, mapped.batch.slice(first, rows))
+            first += rows
+        return True
 
     def _check_bound(self, lane: TopicLane) -> None:
         bound = self._options.message_errors_max
@@ -301,10 +368,16 @@ class Passes:
                 hint="raise ingest.message_errors_max, or exclude the topic",
             )
 
-    def _leave_out(self, block: MessageBlock) -> None:
-        topic = self.topics[block.topic]
-        reason = FILTERED_REASON if topic.outcome is TopicOutcome.FILTERED else "no_decoder"
-        enter_skipped(topic, reason, len(block.starts), self._events)
+    def _leave_out(self, topic: int, messages: int) -> None:
+        report = self.topics[topic]
+        reason = FILTERED_REASON if report.outcome is TopicOutcome.FILTERED else "no_decoder"
+        enter_skipped(report, reason, messages, self._events)
+
+    def _report_messages(self, read: NDArray[np.int64]) -> None:
+        """Report the messages that were read of each topic, and forget them."""
+        for topic in map(int, np.flatnonzero(read)):
+            self._events.messages_read(topic=self.topics[topic].name, messages=int(read[topic]))
+        read[:] = 0
 
     def _report_progress(self, reader: RecordingReader, share: float) -> None:
         read_bytes = int(share * reader.bytes_read)

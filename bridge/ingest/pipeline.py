@@ -38,7 +38,7 @@ from bridge.ingest.sending import Sending
 from bridge.ingest.topic_lanes import TopicLane
 from bridge.ingest.verify import compare_existing, counted_alike, lacking, verify
 from bridge.mapping import TopicFilter
-from bridge.model import MessageBlock, Recording
+from bridge.model import MixedBlock, Recording
 
 IDENTITY_DIGITS = 8
 """So much of its identity goes behind a name that the parts before have taken."""
@@ -191,7 +191,7 @@ class _Run:
             _StartOverError: What was found on the platform is to be replaced.
             UnannouncedDamageError: The recording is damaged, which its metadata must say.
         """
-        blocks = iter(self.reader.blocks())
+        blocks = iter(self.reader.mixed_blocks())
         first = next(blocks, None)
         start_ns = int(first.log_times_ns.min()) if first is not None else None
         name = name_of(self.reader.recording, self.content.fingerprint, start_ns, self.options)
@@ -230,7 +230,7 @@ class _Run:
     def _found(
         self,
         handler: SequenceHandler,
-        blocks: Iterator[MessageBlock],
+        blocks: Iterator[MixedBlock],
         *,
         resend: bool,
         exact: bool,
@@ -263,7 +263,7 @@ class _Run:
         return report
 
     def _found_among_others(
-        self, report: IngestReport, handler: SequenceHandler, blocks: Iterator[MessageBlock]
+        self, report: IngestReport, handler: SequenceHandler, blocks: Iterator[MixedBlock]
     ) -> IngestReport:
         """Compare a sequence that holds more than these files: it has their rows at least."""
         lanes = self.passes.lanes
@@ -296,13 +296,14 @@ class _Run:
                 "then `retry --resend`",
             ) from error
 
-    def _send(self, place: Place, blocks: Iterator[MessageBlock]) -> IngestReport:
+    def _send(self, place: Place, blocks: Iterator[MixedBlock]) -> IngestReport:
         report = self._report(place.sequence)
         hashes = self.reader.hash_files() if self.options.hash_files else None
         sending = Sending(
             client=self.client,
             sequence=place.sequence,
             fingerprint=self.content.fingerprint,
+            topics=len(self.passes.lanes),
             metadata=lambda: describe(
                 self.reader,
                 self.content,
@@ -348,7 +349,7 @@ class _Run:
         return report
 
     def _send_rest(
-        self, sending: Sending, blocks: Iterator[MessageBlock], *, resumes: bool
+        self, sending: Sending, blocks: Iterator[MixedBlock], *, resumes: bool
     ) -> list[TopicLane]:
         """Keep what is whole from an earlier try, and send the rest in groups.
 

@@ -77,8 +77,11 @@ class TopicReport:
             fields that the mapping leaves out, formats as recorded, what was not measured.
         messages_leftover: Messages that were sent although more bytes follow than their definition
             knows; the definition is suspect.
+        messages_repaired: Messages that were sent although something in them was replaced, or read
+            otherwise than it was announced, by reason.
         texts_changed: Texts in which U+0000 was replaced by U+FFFD, because the platform cannot
             keep it.
+        compression: How that was compressed on the wire: `lz4`, `zstd`, or empty.
         arrow_bytes: Size of what was sent, as Arrow IPC before body compression.
         batches: Number of batches, each a chunk on the platform.
         row_bytes_max: The largest row sent, as Arrow.
@@ -97,12 +100,19 @@ class TopicReport:
     messages_skipped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, dict[str, int]] = field(default_factory=dict)
     messages_leftover: int = 0
+    messages_repaired: dict[str, int] = field(default_factory=dict)
     texts_changed: int = 0
+    compression: str = ""
     arrow_bytes: int = 0
     batches: int = 0
     row_bytes_max: int = 0
     start_ns: int | None = None
     end_ns: int | None = None
+
+    @property
+    def shown_name(self) -> str:
+        """The name on the platform; as recorded, where the topic is not there."""
+        return self.platform_name or self.name
 
     @property
     def messages_unwillingly_skipped(self) -> int:
@@ -284,7 +294,7 @@ class IngestReport:
 def _missing_of(topic: TopicReport) -> str:
     """Say what of a topic is not on the platform as it was recorded; empty where all is."""
     if topic.outcome is TopicOutcome.SKIPPED and topic.messages_recorded != 0:
-        return f"{topic.name} not sent: {topic.reason or 'no reason given'}"
+        return f"{topic.shown_name} not sent: {topic.reason or 'no reason given'}"
     parts = []
     if topic.messages_unwillingly_skipped:
         reasons = ", ".join(
@@ -295,4 +305,4 @@ def _missing_of(topic: TopicReport) -> str:
         parts.append(f"{topic.messages_unwillingly_skipped:,} messages left out ({reasons})")
     if topic.messages_leftover:
         parts.append(f"{topic.messages_leftover:,} messages longer than their definition")
-    return f"{topic.name}: {', '.join(parts)}" if parts else ""
+    return f"{topic.shown_name}: {', '.join(parts)}" if parts else ""

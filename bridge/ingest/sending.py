@@ -58,6 +58,7 @@ class Sending:
         client: Connected to the platform.
         sequence: Name of the sequence.
         fingerprint: Identity of what is sent.
+        topics: How many topics may come, to be connected for.
         metadata: Makes the sequence's metadata when it is created.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
@@ -73,6 +74,7 @@ class Sending:
         client: MosaicoClient,
         sequence: str,
         fingerprint: str,
+        topics: int,
         metadata: Callable[[], dict[str, Any]],
         options: IngestOptions,
         events: IngestEvents,
@@ -88,10 +90,11 @@ class Sending:
         self._options = options
         self._events = events
         self._stack = ExitStack()
+        self._topics = topics
         self._expected: dict[int, TopicLane] = {}
         self._under_way: list[Future[Any]] = []
         self._behind = OrderedCalls(
-            calls_max=options.batches.send_queue_batches, wait_turn=options.wait_turn
+            bytes_max=options.batches.send_queue_bytes, wait_turn=options.wait_turn
         )
 
     def __enter__(self) -> Self:
@@ -135,13 +138,13 @@ class Sending:
         """Seconds spent in writes; final after `finish`."""
         return self._behind.busy_s
 
-    def expect(self, lane: TopicLane) -> None:
+    def expect(self, lane: TopicLane, *, observed: bool = False) -> None:
         """Have a lane's topic created ahead of its first batch; does not wait.
 
         Nothing is created before some lane has a batch. A topic that gets none is taken back. One
-        whose metadata says what its messages are like waits for the first of them.
+        whose metadata says what its messages are like waits until the first were `observed`.
         """
-        if lane.opening is None and not lane.plan.mapping.observes:
+        if lane.opening is None and (observed or not lane.plan.mapping.observes):
             self._expected[lane.topic.index] = lane
             if self.writer is not None:
                 self._open_expected(self.writer)
@@ -160,14 +163,17 @@ class Sending:
             # Reported before it exists: if the process dies right after creating it, it is known.
             about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
             self._events.upload_changed(upload=about)
-            self._begin(self._client.sequence_create(self._sequence, self._metadata()))
+            sequence = self._client.sequence_create(self._sequence, self._metadata())
+            sequence.prepare_topics(self._topics)
+            self._begin(sequence)
         assert self.writer is not None
         self._open_expected(self.writer)
-        self._behind.submit(partial(self._write, lane, batch))
+        size_bytes = batch.nbytes
+        self._behind.submit(partial(self._write, lane, batch), size_bytes=size_bytes)
         lane.report.batches += 1
-        lane.report.arrow_bytes += batch.nbytes
+        lane.report.arrow_bytes += size_bytes
         self._events.batch_sent(
-            topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=batch.nbytes
+            topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=size_bytes
         )
 
     def end(self, lane: TopicLane) -> None:
@@ -252,12 +258,13 @@ class Sending:
         if report.complete or self.writer is None:
             return
         parts = [
-            f"{topic.name}: {topic.reason or topic.messages_skipped}"
+            f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
             for topic in report.topics
             if topic.messages_unwillingly_skipped or topic.outcome is TopicOutcome.SKIPPED
         ]
         parts += [
-            f"{topic.name}: {topic.messages_leftover} messages hold more than their definition"
+            f"{topic.shown_name}: {topic.messages_leftover} messages hold more than"
+            " their definition"
             for topic in report.topics
             if topic.messages_leftover
         ]
@@ -349,7 +356,7 @@ class Sending:
         given_up = isinstance(error, BridgeError) and self._gives_up(error)
         if isinstance(error, VerificationError) and not given_up:
             # Also where it cannot be removed: the next try must not take it up.
-            self._upload = OpenUpload(sequence=self._sequence)
+            self._upload = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
             self._events.upload_changed(upload=self._upload)
         writer.on_error = self._options.on_error if given_up else OnErrorPolicy.Delete
         writer.__exit__(type(error), error, error.__traceback__)
@@ -431,5 +438,6 @@ def enter_written(lane: TopicLane, writer: TopicWriter) -> None:
     lane.report.start_ns = writer.start_ns
     lane.report.end_ns = writer.end_ns
     lane.report.texts_changed = writer.texts_changed
+    lane.report.compression = writer.compression
     lane.report.row_bytes_max = writer.row_bytes_max
     lane.skip(OVERSIZE_REASON, writer.oversize)

@@ -6,23 +6,31 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
 from bridge.client import TopicWriter
-from bridge.definitions import canonical_text, missing_definition_hint, parse_definition
+from bridge.definitions import canonical_text, layout_of
 from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
+from bridge.ingest.batches import ALONE
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
 from bridge.mapping import (
+    ChosenMapping,
     Downsampler,
     MappedBlock,
+    Note,
     TopicFilter,
+    TopicOptions,
     TopicPlan,
+    choose_mapping,
     plan_topic,
-    topic_name,
+    topic_names,
 )
-from bridge.model import Definition, MessageBlock, Serialization, Topic
+from bridge.model import MessageBlock, MessageType, Serialization, Topic
 
 Choice = TypeVar("Choice")
 
@@ -67,14 +75,21 @@ class TopicLane:
             self.skip(DOWNSAMPLED_REASON, before - len(block.starts))
         decoded = self.decoder.decode(block)
         self.report.messages_leftover += decoded.leftover
+        for reason, count in decoded.repaired.items():
+            repaired = self.report.messages_repaired
+            repaired[reason] = repaired.get(reason, 0) + count
         mapped = self.plan.apply(decoded)
         for reason, count in mapped.dropped.items():
             self.skip(reason, count)
-        for note, counts in mapped.notes.items():
+        self.note(mapped.notes)
+        return mapped
+
+    def note(self, notes: Mapping[Note, Mapping[str, int]]) -> None:
+        """Enter what was noted about messages into the account."""
+        for note, counts in notes.items():
             noted = self.report.noted.setdefault(str(note), {})
             for text, count in counts.items():
                 noted[text] = noted.get(text, 0) + count
-        return mapped
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -106,8 +121,7 @@ def plan_lanes(
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
     """
     wanted = TopicFilter(options.topics)
-    taken: set[str] = set()
-    decoders = _Decoders()
+    types = _Types(options)
     lanes: dict[int, TopicLane] = {}
     reports = [
         TopicReport(
@@ -125,15 +139,15 @@ def plan_lanes(
             report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
             continue
         try:
-            lane = _lane(topic, report, reader, options, taken, events, decoders)
+            lane = _lane(topic, report, reader, options, events, types)
         except DefinitionError as error:
             # Of a topic that is said to be empty nothing is missing, unless messages come up.
             if options.topic_errors == "fail" and topic.message_count != 0:
                 raise
             report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
             continue
-        taken.add(report.platform_name)
         lanes[topic.index] = lane
+    _name_topics(list(lanes.values()), options)
     return lanes, reports
 
 
@@ -142,37 +156,27 @@ def _lane(
     report: TopicReport,
     reader: RecordingReader,
     options: IngestOptions,
-    taken: set[str],
     events: IngestEvents,
-    decoders: "_Decoders",
+    types: "_Types",
 ) -> TopicLane:
-    if topic.obstacle:
-        raise DefinitionError(topic.obstacle, msgtype=topic.msgtype, topic=topic.name)
-    if topic.definition is None:
+    message_type = topic.message_type
+    if message_type is None:
         raise DefinitionError(
-            f"no definition of {topic.msgtype} was found",
-            msgtype=topic.msgtype,
-            topic=topic.name,
-            hint=missing_definition_hint(topic.msgtype),
+            topic.obstacle, msgtype=topic.msgtype, topic=topic.name, hint=topic.hint
         )
-    choices = _first_match(topic.name, options.topic_options) or options.default_topic_options
-    decoder = decoders.of(topic.msgtype, topic.definition, topic.serialization)
-    message_type = decoder.message_type
-    ros1 = topic.serialization is Serialization.ROS1
+    choices = _choices(topic, options)
+    decoder, msgdef = types.decoder(message_type, topic.serialization)
     plan = plan_topic(
         topic,
         message_type,
         decoder.arrow_type,
         options=choices,
-        msgdef=canonical_text(message_type, ros1=ros1),
+        msgdef=msgdef,
         source_file=reader.recording.path.name,
-        custom=options.custom_mappings,
+        chosen=types.mapping(decoder, choices),
     )
     report.outcome = TopicOutcome(plan.kind)
     report.ontology_tag = plan.model.tag
-    report.platform_name = topic_name(
-        topic.name, taken, rename=choices.rename, prefix=options.topic_prefix
-    )
     return TopicLane(
         topic=topic,
         decoder=decoder,
@@ -183,23 +187,73 @@ def _lane(
     )
 
 
-class _Decoders:
-    """Compiles a decoder for each type of a recording once, however many topics share it."""
+def _choices(topic: Topic, options: IngestOptions) -> TopicOptions:
+    return _first_match(topic.name, options.topic_options) or options.default_topic_options
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[str, Definition, Serialization], Decoder] = {}
 
-    def of(self, msgtype: str, definition: Definition, serialization: Serialization) -> Decoder:
-        """Return the decoder of a type.
+def _name_topics(lanes: list[TopicLane], options: IngestOptions) -> None:
+    """Give every topic its name on the platform, with a view to those of all others."""
+    recorded = [(lane.topic.name, _choices(lane.topic, options).rename) for lane in lanes]
+    names = topic_names(recorded, prefix=options.topic_prefix)
+    for lane, name in zip(lanes, names, strict=True):
+        lane.report.platform_name = name
+
+
+class _Types:
+    """Makes what depends on a type alone once, however many topics of a recording share it."""
+
+    def __init__(self, options: IngestOptions) -> None:
+        self._custom = options.custom_mappings
+        self._decoders: dict[tuple[object, ...], tuple[Decoder, str]] = {}
+        self._mappings: dict[tuple[int, str, str], ChosenMapping] = {}
+
+    def decoder(
+        self, message_type: MessageType, serialization: Serialization
+    ) -> tuple[Decoder, str]:
+        """Return the decoder of a type and the canonical text of its definition.
 
         Raises:
-            DefinitionError: The definition cannot be understood.
+            DefinitionError: The type has too many values that are not on the wire.
         """
-        key = (msgtype, definition, serialization)
-        if key not in self._made:
-            message_type = parse_definition(msgtype, definition)
-            self._made[key] = Decoder(message_type, serialization=serialization)
-        return self._made[key]
+        text = canonical_text(message_type, ros1=serialization is Serialization.ROS1)
+        # The text holds constants and comes with the topic; the name chooses the mapping.
+        key = (message_type.name, text, layout_of(message_type), serialization)
+        if key not in self._decoders:
+            self._decoders[key] = Decoder(message_type, serialization=serialization), text
+        return self._decoders[key]
+
+    def mapping(self, decoder: Decoder, choices: TopicOptions) -> ChosenMapping:
+        """Return what becomes of the messages of a decoder, by the choices that decide it.
+
+        Raises:
+            ConfigError: They ask for a model that messages of this type cannot become.
+        """
+        key = (id(decoder), choices.ontology, str(choices.image_format))
+        if key not in self._mappings:
+            self._mappings[key] = choose_mapping(
+                decoder.message_type, decoder.arrow_type, options=choices, custom=self._custom
+            )
+        return self._mappings[key]
+
+
+def kinds_of(lanes: Mapping[int, TopicLane], topics: int) -> NDArray[np.int64]:
+    """Number the kinds of topics whose messages may be decoded together.
+
+    Args:
+        lanes: The topics that are sent, by `Topic.index`.
+        topics: How many topics there are.
+
+    Returns:
+        int64, shape (topics,): alike for topics of the same decoder and mapping; `ALONE` where
+        messages are sampled, decoded by what others look like, or not sent.
+    """
+    kinds = np.full(topics, ALONE, dtype=np.int64)
+    numbers: dict[tuple[int, int], int] = {}
+    for index, lane in lanes.items():
+        if lane.sampler.idle and not lane.decoder.depends_on_neighbours:
+            key = (id(lane.decoder), id(lane.plan.mapping))
+            kinds[index] = numbers.setdefault(key, len(numbers))
+    return kinds
 
 
 def _chosen(block: MessageBlock, sampler: Downsampler) -> MessageBlock:

@@ -12,15 +12,21 @@ from bridge.mapping.metadata import (
     read_sidecar,
     sequence_metadata,
 )
-from bridge.mapping.names import sequence_name, topic_name
-from bridge.mapping.plan import MappedBlock, TopicPlan, plan_topic
+from bridge.mapping.names import sequence_name, topic_names
+from bridge.mapping.plan import (
+    ChosenMapping,
+    MappedBlock,
+    TopicPlan,
+    choose_mapping,
+    plan_topic,
+)
 from bridge.mapping.plugins import (
     ENTRY_POINT_GROUP,
     CustomMapping,
     custom_mappings,
     plugin_mappings,
 )
-from bridge.mapping.source import LEFT_OUT
+from bridge.mapping.source import LEFT_OUT, Note
 from bridge.mapping.table import ALTERNATIVES, DEFAULT_MAPPINGS
 
 __all__ = [
@@ -30,16 +36,19 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "GENERIC",
     "LEFT_OUT",
+    "ChosenMapping",
     "CustomMapping",
     "DeclarativeMapping",
     "Downsampler",
     "Fates",
     "ImageFormat",
     "MappedBlock",
+    "Note",
     "Sidecar",
     "TopicFilter",
     "TopicOptions",
     "TopicPlan",
+    "choose_mapping",
     "clean_key",
     "clean_keys",
     "custom_mappings",
@@ -50,5 +59,5 @@ __all__ = [
     "read_sidecar",
     "sequence_metadata",
     "sequence_name",
-    "topic_name",
+    "topic_names",
 ]

@@ -36,7 +36,7 @@ class TopicOptions:
             of the type, or `generic` for the message's own fields; empty for the usual one.
         every_nth: Keep every n-th message only.
         max_hz: Keep at most so many messages a second of record time; None keeps all.
-        rename: Name on the platform instead of the recorded one; see `topic_name`.
+        rename: Name on the platform instead of the recorded one; see `topic_names`.
         metadata: What to add to the topic's metadata on the platform.
     """
 

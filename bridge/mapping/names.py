@@ -7,7 +7,7 @@ metadata.
 
 import re
 import string
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from bridge.errors import ConfigError
@@ -23,29 +23,60 @@ _NOT_IN_SEQUENCE = re.compile(r"[^A-Za-z0-9_-]")
 _NOT_IN_TOPIC = re.compile(r"[^A-Za-z0-9_/-]")
 _SLASHES = re.compile(r"/{2,}")
 
+_CHANGED = 3
+"""The claim of a topic whose name had to be changed by more than a slash."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def topic_name(ros_name: str, taken: Collection[str], *, rename: str = "", prefix: str = "") -> str:
-    """Give the name of a topic on the platform.
+def topic_names(recorded: Sequence[tuple[str, str]], *, prefix: str = "") -> list[str]:
+    """Give the names of a recording's topics on the platform.
+
+    A name that the platform accepts is kept by the topic that has it; names that had to be changed
+    give way. Topics that find their name taken get the first of `_2`, `_3` and so on that is free.
 
     Args:
-        ros_name: The name as recorded.
-        taken: Names on the platform that other topics of the recording already have.
-        rename: A name the user chose instead of the recorded one.
-        prefix: Put before the name, as further parts of it.
+        recorded: For each topic its name as recorded, and the name that the user chose instead or
+            an empty text.
+        prefix: Put before every name, as further parts of it.
 
     Returns:
-        `/part/part`: a leading slash, a letter or digit, then letters, digits, `-`, `_` and `/`.
-        A name that is taken gets `_2`, `_3` and so on.
+        For each topic `/part/part`: a leading slash, a letter or digit, then letters, digits, `-`,
+        `_` and `/`. No two are equal.
     """
-    wanted = _SLASHES.sub("/", f"{prefix}/{rename or ros_name}")
+    wanted = [_accepted(rename or name, prefix) for name, rename in recorded]
+    names = [""] * len(recorded)
+    taken: set[str] = set()
+    for index in sorted(range(len(recorded)), key=lambda each: _claim(*recorded[each])):
+        if wanted[index] not in taken:
+            names[index] = wanted[index]
+            taken.add(names[index])
+    next_number: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if not name:
+            number = next_number.get(wanted[index], 2)
+            while f"{wanted[index]}_{number}" in taken:
+                number += 1
+            next_number[wanted[index]] = number + 1
+            names[index] = f"{wanted[index]}_{number}"
+            taken.add(names[index])
+    return names
+
+
+def _accepted(name: str, prefix: str) -> str:
+    """Make a name that the platform accepts."""
+    wanted = _SLASHES.sub("/", f"{prefix}/{name}")
     bare = _NOT_IN_TOPIC.sub("_", wanted).strip("/")
-    name = "/" + (bare.lstrip("-_/") or "topic")
-    candidate, number = name, 2
-    while candidate in taken:
-        candidate, number = f"{name}_{number}", number + 1
-    return candidate
+    return "/" + (bare.lstrip("-_/") or "topic")
+
+
+def _claim(name: str, rename: str) -> int:
+    """Rank what a topic can say for its name: 0 for one that is recorded as the platform has it."""
+    if rename:
+        return 1 if _accepted(rename, "") == f"/{rename.lstrip('/')}" else _CHANGED
+    if _accepted(name, "") == name:
+        return 0
+    return 2 if _accepted(name, "") == f"/{name}" else _CHANGED
 
 
 def sequence_name(

@@ -6,7 +6,7 @@ found here, and the topic takes the generic way with the reason in its metadata;
 to find out message by message.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,16 +18,18 @@ from bridge.errors import ConfigError, DefinitionError
 from bridge.mapping import table
 from bridge.mapping.choices import GENERIC, Downsampler, ImageFormat, TopicOptions
 from bridge.mapping.columns import absent, zeros
-from bridge.mapping.generic import generic_mapping
 from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
 from bridge.mapping.plugins import CustomMapping
 from bridge.mapping.source import Ledger, Note, Notes, Source, fields_left
-from bridge.model import DecodedBlock, MessageType, Topic
-from bridge.ontology import ENVELOPE, Model
+from bridge.model import ArrayType, DecodedBlock, FieldType, MessageType, SequenceType, Topic
+from bridge.ontology import ENVELOPE, TIMESTAMP_COLUMN, Model
 
 ROS_BLOCK = "_ros_"
 """The platform's reserved key for what the ROS side knew; readers rebuild messages from it."""
+
+EMPTY_MEMBER = "structure_needs_at_least_one_member"
+"""What rosidl puts into a message that has no fields."""
 
 NOTED_MAX = 100
 """More texts of one kind would be a flood, as of a driver that counts in its format."""
@@ -106,6 +108,44 @@ class TopicPlan:
         return MappedBlock(batch=batch, dropped=dropped, filtered=filtered, notes=ledger.notes)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenMapping:
+    """What becomes of the messages of a type, whatever their topic.
+
+    Attributes:
+        mapping: Makes the columns.
+        kind: Whether by a mapping of the type, or with the messages' own fields.
+        reasons: Why the mappings before it did not fit.
+        renamed: Fields that have another name on the platform.
+        left_out: Fields of the messages that the mapping does not read.
+    """
+
+    mapping: table.Mapping
+    kind: Kind
+    reasons: Sequence[str] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+def choose_mapping(
+    message_type: MessageType,
+    arrow_type: pa.StructType,
+    *,
+    options: TopicOptions,
+    custom: Sequence[CustomMapping] = (),
+) -> ChosenMapping:
+    """Choose what becomes of the messages of a type; of the options only those that decide it.
+
+    Raises:
+        ConfigError: `options` asks for a model that messages of this type cannot become.
+    """
+    mapping, left_out, reasons = _choose(message_type.name, arrow_type, options, custom)
+    if mapping is not None:
+        return ChosenMapping(mapping=mapping, kind="mapped", reasons=reasons, left_out=left_out)
+    mapping, renamed = _generic(message_type.name, arrow_type)
+    return ChosenMapping(mapping=mapping, kind="generic", reasons=reasons, renamed=renamed)
+
+
 def plan_topic(
     topic: Topic,
     message_type: MessageType,
@@ -115,6 +155,7 @@ def plan_topic(
     msgdef: str = "",
     source_file: str = "",
     custom: Sequence[CustomMapping] = (),
+    chosen: ChosenMapping | None = None,
 ) -> TopicPlan:
     """Decide how a topic goes to the platform.
 
@@ -126,29 +167,26 @@ def plan_topic(
         msgdef: The canonical text of the definition, for the metadata.
         source_file: Name of the file or folder, for the metadata.
         custom: The user's own mappings; they come before the built-in ones, the first first.
+        chosen: What was chosen for these messages with the same options; None to choose now.
 
     Raises:
         ConfigError: `options` asks for a model that messages of this type cannot become.
     """
-    mapping, left_out, reasons = _choose(message_type.name, arrow_type, options, custom)
-    renamed: dict[str, str] = {}
-    kind: Kind = "mapped"
-    if mapping is None:
-        mapping, renamed = generic_mapping(message_type.name, arrow_type)
-        kind = "generic"
-    facts: dict[str, Any] = {"kind": kind}
-    if reasons:
-        facts["reason"] = "; ".join(reasons)
-    if renamed:
-        facts["renamed_fields"] = renamed
-    if left_out:
-        facts["left_out"] = list(left_out)
+    if chosen is None:
+        chosen = choose_mapping(message_type, arrow_type, options=options, custom=custom)
+    facts: dict[str, Any] = {"kind": chosen.kind}
+    if chosen.reasons:
+        facts["reason"] = "; ".join(chosen.reasons)
+    if chosen.renamed:
+        facts["renamed_fields"] = chosen.renamed
+    if chosen.left_out:
+        facts["left_out"] = list(chosen.left_out)
     return TopicPlan(
-        model=mapping.model,
-        kind=kind,
-        reason="; ".join(reasons),
-        mapping=mapping,
-        left_out=left_out,
+        model=chosen.mapping.model,
+        kind=chosen.kind,
+        reason="; ".join(chosen.reasons),
+        mapping=chosen.mapping,
+        left_out=chosen.left_out,
         user_metadata=_topic_metadata(
             topic,
             message_type,
@@ -186,16 +224,35 @@ def _topic_metadata(
         "source_file": source_file,
         "topic": topic.name,
         "message_encoding": topic.serialization.value,
-        "definition_source": "" if topic.definition is None else topic.definition.source,
+        "definition_source": topic.definition_source,
         "type_hash": topic.type_hash,
         "qos": topic.qos,
         "mapping": dict(mapping),
     }
+    enumerations = [
+        {"field": path, "names": names} for path, names in _enumerations(message_type, "")
+    ]
+    if enumerations:
+        block["enumerations"] = enumerations
     renamed: Renamed
     cleaned, renamed = clean_keys({**extra, ROS_BLOCK: block})
     if renamed:
         cleaned[ROS_BLOCK]["renamed_keys"] = renamed
     return cleaned
+
+
+def _enumerations(kind: FieldType, path: str) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Give the names of the values of every field that is an enumeration or a bitmask.
+
+    Fields are named by their path, as `status.mode`; elements of collections have no part in it.
+    """
+    if isinstance(kind, ArrayType | SequenceType):
+        yield from _enumerations(kind.element, path)
+    elif isinstance(kind, MessageType):
+        for name, member in kind.fields:
+            yield from _enumerations(member, f"{path}.{name}" if path else name)
+    elif kind.enumerators:
+        yield path, dict(kind.enumerators)
 
 
 def _choose(
@@ -285,3 +342,43 @@ def _batch(
         assert array.type == column.type, f"column {column.name} is {array.type}"
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=model.schema)
+
+
+def _generic(ros_type: str, arrow_type: pa.StructType) -> tuple[table.Mapping, dict[str, str]]:
+    """Make the mapping of a type that has no model of its own: its fields, verbatim.
+
+    The decoder already yields types and values together, so nothing is converted here; only names
+    that the envelope claims for itself give way, and a message without fields gets one.
+
+    Args:
+        ros_type: The ROS type; its last part becomes the tag, as on the rest of the platform.
+        arrow_type: The decoded fields.
+
+    Returns:
+        The mapping, and the fields that had to be renamed: column name -> field name.
+    """
+    names = [arrow_type.field(index).name for index in range(arrow_type.num_fields)]
+    columns = _column_names(names)
+    fields = [
+        pa.field(column, arrow_type.field(index).type) for index, column in enumerate(columns)
+    ] or [pa.field(EMPTY_MEMBER, pa.uint8())]
+
+    def build(source: Source) -> Columns:
+        if not columns:
+            return {EMPTY_MEMBER: zeros(pa.uint8(), source.rows)}
+        return {column: source.array.field(index) for index, column in enumerate(columns)}
+
+    model = Model(tag=ros_type.rsplit("/", maxsplit=1)[-1], fields=tuple(fields))
+    renamed = {column: name for column, name in zip(columns, names, strict=True) if column != name}
+    return table.Mapping(ros_type, model, build), renamed
+
+
+def _column_names(names: list[str]) -> list[str]:
+    """Keep the names, but not the one of the envelope; new names collide with none."""
+    columns: list[str] = []
+    for name in names:
+        column = name
+        while column == TIMESTAMP_COLUMN or (column != name and column in names):
+            column += "_"
+        columns.append(column)
+    return columns

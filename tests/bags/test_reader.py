@@ -98,8 +98,8 @@ def test_splits_are_one_stream_per_topic(drive: Path) -> None:
         assert made.same_per_topic(messages_of(reader), made.sample(300))
 
 
-def test_topics_with_different_definitions_stay_apart(tmp_path: Path) -> None:
-    """One name with another type, definition or serialisation is another topic."""
+def test_topics_with_different_layouts_stay_apart(tmp_path: Path) -> None:
+    """One name with another type or serialisation is another topic; a comment makes none."""
     variants = [
         made.schema(1) + made.channel(1, 1, "/a"),
         made.schema(1, data=b"string data # other\n") + made.channel(1, 1, "/a"),
@@ -112,10 +112,10 @@ def test_topics_with_different_definitions_stay_apart(tmp_path: Path) -> None:
         body = made.finished(declared + made.message(9 if number == 4 else 1, number))
         (tmp_path / "d" / f"d_{number}.mcap").write_bytes(body)
     with open_recording(load_recording(tmp_path / "d")) as reader:
-        assert [topic.name for topic in reader.topics] == ["/a"] * 4
+        assert [topic.name for topic in reader.topics] == ["/a"] * 3
         blocks = list(reader.blocks())
     assert [(block.topic, int(block.log_times_ns[0])) for block in blocks] == [
-        (0, 0), (1, 1), (2, 2), (3, 3), (0, 4)
+        (0, 0), (0, 1), (1, 2), (2, 3), (0, 4)
     ]  # fmt: skip
 
 
@@ -126,10 +126,13 @@ def test_missing_definitions_are_looked_up_where_told(tmp_path: Path) -> None:
     path.write_bytes(made.finished(body))
     recording = load_recording(path)
     with open_recording(recording) as reader:
-        assert reader.topics[0].definition is None
+        assert reader.topics[0].message_type is None
+        assert "no definition of std_msgs/msg/String" in reader.topics[0].obstacle
     with open_recording(recording, definitions=DefinitionSources(distro="jazzy")) as reader:
-        assert reader.topics[0].definition is not None
-        assert "string data" in reader.topics[0].definition.text
+        found = reader.topics[0].message_type
+        assert found is not None
+        assert [name for name, _ in found.fields] == ["data"]
+        assert reader.topics[0].definition_source == "jazzy"
 
 
 def test_metadata_comes_from_files_and_yaml(drive: Path) -> None:

@@ -48,6 +48,8 @@ SUITES = [
             "From close to finalised sequence, warm daemon, embedded server": 1,
         },
     ),
+    ("line", "", {"Topics over a line, IMU": 2}),
+    ("topics", "", {"As many IMU messages in more topics": 2}),
     ("idle", "", {"Daemon at rest over old recordings, 2 s": 1}),
     ("startup", "", {"Start of the command line": 5}),
 ]

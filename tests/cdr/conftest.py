@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.cdr import nested, repeated
+from bridge.cdr import nested, steps
 
 
 @pytest.fixture(scope="module", params=["together", "alone", "repeated"])
@@ -13,6 +13,6 @@ def every_walk(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nested, "TOGETHER_ROWS_MIN", 10 if request.param == "alone" else 1)
         if request.param == "repeated":
-            patch.setattr(repeated, "REPEATED_ROWS_MIN", 1)
-            patch.setattr(repeated, "REPEATED_SAMPLE_ROWS", 1)
+            patch.setattr(steps, "REPEATED_ROWS_MIN", 1)
+            patch.setattr(steps, "REPEATED_SAMPLE_ROWS", 1)
         yield

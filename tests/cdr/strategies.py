@@ -10,7 +10,7 @@ from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, Seque
 from tests.reference.codec import EMPTY_MEMBER
 
 INTEGERS = {
-    "byte": (0, 255),
+    "byte": (0, 127),  # what is above has a sign in ROS 1
     "char": (0, 255),
     "int8": (-(2**7), 2**7 - 1),
     "uint8": (0, 2**8 - 1),

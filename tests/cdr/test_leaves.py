@@ -13,7 +13,7 @@ from bridge.cdr import Decoder, join_blocks, merge_blocks
 from bridge.cdr.fixed import values_array
 from bridge.cdr.layout import PRIMITIVES
 from bridge.cdr.source import Source
-from bridge.cdr.steps import Rejects
+from bridge.cdr.steps import Repairs
 from bridge.cdr.text import INVALID_UTF8, text_array
 from bridge.definitions.names import NUMBERS
 from bridge.model import ArrayType, MessageBlock, MessageType, PrimitiveType, SequenceType
@@ -33,17 +33,28 @@ ODD_BYTES = st.one_of(
 
 @settings(max_examples=200, deadline=None)
 @given(rows=st.lists(ODD_BYTES, max_size=20))
-def test_text_is_utf8_or_rejected_row_by_row(rows: list[bytes]) -> None:
-    """Exactly the rows that Python cannot decode are rejected; the others are intact."""
+def test_text_that_is_not_utf8_is_replaced_as_python_does(rows: list[bytes]) -> None:
+    """Every row is what Python makes of it; exactly those that it cannot decode are noted."""
     block = block_of(rows, gap=b"\x80")
-    rejects = Rejects(len(rows))
+    repairs = Repairs(len(rows))
     lengths = block.ends - block.starts
-    array = text_array(Source(block.data, swap=False), block.starts, lengths, rejects)
-    expected = [row.decode(errors="replace") if is_utf8(row) else None for row in rows]
-    rejected = rejects.by_reason.get(INVALID_UTF8, np.zeros(len(rows), dtype=bool))
+    array = text_array(Source(block.data, swap=False), block.starts, lengths, repairs)
+    array.validate(full=True)
+    repaired = repairs.by_reason.get(INVALID_UTF8, np.zeros(len(rows), dtype=bool))
 
-    assert rejected.tolist() == [text is None for text in expected]
-    assert array.to_pylist() == [text or "" for text in expected]
+    assert array.to_pylist() == [row.decode(errors="replace") for row in rows]
+    assert repaired.tolist() == [not is_utf8(row) for row in rows]
+
+
+def test_every_pair_of_bytes_is_replaced_as_python_does() -> None:
+    """Alone, and in front of what could go on with it."""
+    pairs = [bytes([first, second]) for first in range(256) for second in range(256)]
+    rows = pairs + [pair + b"\x80\xbf" for pair in pairs]
+    block = block_of(rows)
+    source = Source(block.data, swap=False)
+    array = text_array(source, block.starts, block.ends - block.starts, Repairs(len(rows)))
+
+    assert array.to_pylist() == [row.decode(errors="replace") for row in rows]
 
 
 def is_utf8(raw: bytes) -> bool:

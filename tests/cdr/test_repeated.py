@@ -9,9 +9,8 @@ import pytest
 from rosbags.typesys import Stores, get_typestore
 
 from bridge.cdr import Decoder, nested, source, text
-from bridge.cdr.repeated import REPEATED_ROWS_MIN
 from bridge.cdr.source import Positions, Source
-from bridge.cdr.steps import Rejects
+from bridge.cdr.steps import REPEATED_ROWS_MIN, Repairs
 from bridge.definitions import parse_definition
 from bridge.model import Definition
 from tests.cdr.blocks import block_of
@@ -143,9 +142,9 @@ def test_a_frame_that_never_changes_is_copied_once(monkeypatch: pytest.MonkeyPat
     copied: list[int] = []
     whole = text.text_array
 
-    def noted(source: Source, starts: Positions, lengths: Positions, rejects: Rejects) -> pa.Array:
+    def noted(source: Source, starts: Positions, lengths: Positions, repairs: Repairs) -> pa.Array:
         copied.append(len(starts))
-        return whole(source, starts, lengths, rejects)
+        return whole(source, starts, lengths, repairs)
 
     monkeypatch.setattr(text, "text_array", noted)
     for frames in (["base"], [""], ["base", "legs"]):
@@ -156,11 +155,13 @@ def test_a_frame_that_never_changes_is_copied_once(monkeypatch: pytest.MonkeyPat
     assert copied == [1, names, 1, names, ROWS, names]
 
 
-def test_a_bound_is_enforced_where_every_frame_breaks_it() -> None:
-    """The frame that is looked at is lost, and so is every other."""
-    bounded = Definition(encoding="ros2msg", text=TEXT.replace("string frame", "string<=3 frame"))
+def test_a_bound_is_enforced_where_every_row_breaks_it() -> None:
+    """The row that is looked at is lost, and so is every other."""
+    bounded = Definition(encoding="ros2msg", text=TEXT.replace("string[] name", "string[<=1] name"))
     kind = parse_definition("p/msg/Joints", bounded)
-    kept, broken = (block_of([payload(frame, [], 0.0)] * ROWS) for frame in (b"arm", b"base"))
+    kept, broken = (
+        block_of([payload(b"base", names, 0.0)] * ROWS) for names in ([b"a"], [b"a", b"b"])
+    )
 
     assert len(Decoder(kind).decode(kept).messages) == ROWS
     assert Decoder(kind).decode(broken).dropped == {"bound_exceeded": ROWS}
@@ -260,14 +261,15 @@ def markers(store: Any, row: int, *, points: int) -> Any:
     )
 
 
-def test_what_is_wrong_in_every_row_is_dropped_in_every_row() -> None:
-    """Names and frames that are not UTF-8, and names that end behind the payload."""
+def test_what_is_wrong_in_every_row_is_counted_in_every_row() -> None:
+    """Names and frames that are not UTF-8 are repaired; names that end behind it are dropped."""
     invalid = [payload(b"base", [b"\xff\xfe"], 0.0)] * ROWS
     misnamed = [payload(b"\xff", [b"elbow"], 0.0)] * ROWS
     cut = [payload(b"base", [name.encode() for name in NAMES], 0.0)[:40]] * ROWS
 
     for payloads in (invalid, misnamed):
-        assert Decoder(KIND).decode(block_of(payloads)).dropped == {"invalid_utf8": ROWS}
+        decoded = Decoder(KIND).decode(block_of(payloads))
+        assert (len(decoded.messages), decoded.repaired) == (ROWS, {"invalid_utf8": ROWS})
     assert Decoder(KIND).decode(block_of(cut)).dropped == {"truncated": ROWS}
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.cdr import Decoder
-from bridge.cdr.steps import Rejects
-from bridge.cdr.wide import INVALID_UTF16, utf8_array
+from bridge.cdr.steps import Repairs
+from bridge.cdr.text import INVALID_UTF16, utf8_array
 from bridge.definitions import parse_definition
 from bridge.model import Definition, MessageType, PrimitiveType
 from tests.cdr.blocks import block_of, same
@@ -94,26 +94,47 @@ def test_counted_terminator_is_no_character() -> None:
         st.lists(st.sampled_from([65, 0x20AC, 0xD83D, 0xDE00, 0xD800, 0x1F600, 0x110000]))
     )
 )
-def test_rows_of_units_are_text_or_rejected(rows: list[list[int]]) -> None:
-    """Exactly the rows that Python cannot decode as UTF-16 (or code points) are rejected."""
+def test_units_that_are_no_text_are_replaced(rows: list[list[int]]) -> None:
+    """Every row is what Python makes of its UTF-16 (or code points); repaired ones are noted."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     units = np.array([unit for row in rows for unit in row], dtype=np.int64)
-    rejects = Rejects(len(rows))
-    array = utf8_array(units, lengths, rejects)
+    repairs = Repairs(len(rows))
+    array = utf8_array(units, lengths, repairs)
     array.validate(full=True)
     expected = [as_text(row) for row in rows]
-    rejected = rejects.by_reason.get(INVALID_UTF16, np.zeros(len(rows), dtype=bool))
+    repaired = repairs.by_reason.get(INVALID_UTF16, np.zeros(len(rows), dtype=bool))
 
-    assert rejected.tolist() == [text is None for text in expected]
-    assert array.to_pylist() == [text or "" for text in expected]
+    assert array.to_pylist() == expected
+    assert repaired.tolist() == ["\ufffd" in text for text in expected]
 
 
-def as_text(units: list[int]) -> str | None:
+def as_text(units: list[int]) -> str:
     """Decode one row with Python's codecs."""
-    if max(units, default=0) > 0x10FFFF:
-        return None
-    raw = b"".join(chr(unit).encode("utf-16-le", "surrogatepass") for unit in units)
-    try:
-        return raw.decode("utf-16-le")
-    except UnicodeDecodeError:
-        return None
+    letters = [chr(unit) if unit <= 0x10FFFF else "\ufffd" for unit in units]
+    raw = b"".join(letter.encode("utf-16-le", "surrogatepass") for letter in letters)
+    return raw.decode("utf-16-le", "replace")
+
+
+SLACK = [0, 1, 3, 4, 17, 64]
+
+
+@pytest.mark.parametrize(
+    ("layout", "filling"),
+    [(layout, filling) for layout in LAYOUTS.values() for filling in (b"\0", b"\xff")]
+    + [(LAYOUTS["fastcdr_1"], b"A")],  # what rclpy writes
+)
+@settings(max_examples=25, deadline=None)
+@given(texts=st.lists(st.text(LETTERS, max_size=12), min_size=3, max_size=6), data=st.data())
+def test_slack_behind_the_payload_does_not_hide_the_layout(
+    layout: dict[str, Any], filling: bytes, texts: list[str], data: st.DataObject
+) -> None:
+    """The texts of a block show the width of their characters, wherever payloads end."""
+    kind = parse_definition("p/T", Definition(encoding="ros2msg", text="wstring data\nuint8 x\n"))
+    rows = [{"data": text, "x": 7} for text in [*texts, "a clear clue"]]
+    slack = data.draw(st.sampled_from(SLACK))
+    payloads = [encode(kind, row, Wire(**layout)) + filling * slack for row in rows]
+    decoded = Decoder(kind).decode(block_of(payloads))
+
+    assert decoded.messages.to_pylist() == rows
+    assert not decoded.dropped
+    assert decoded.leftover == 0

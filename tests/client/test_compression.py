@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from bridge.client import Compression, MosaicoClient
+from bridge.client import Compression, MosaicoClient, OnErrorPolicy
 from bridge.embedded import EmbeddedServer
 from bridge.errors import ProtocolError
 from bridge.ontology import Integer64
@@ -137,3 +138,67 @@ def test_what_is_no_question_of_compression_stays_an_error() -> None:
     for options in ({}, {"grpc_compression": "gzip"}):
         with WithoutGzip(refusals=4) as server, pytest.raises(ProtocolError):
             MosaicoClient.connect("127.0.0.1", server.port, **options)  # type: ignore[arg-type]  # a parameter table
+
+
+NOISE = np.random.default_rng(7)
+
+
+def noise() -> pa.RecordBatch:
+    """Make rows that no codec makes smaller."""
+    values = NOISE.integers(-(2**63), 2**63 - 1, ROWS)
+    return pa.record_batch([pa.array(values), pa.array(values)], schema=Integer64.schema)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_each_topic_is_tried_by_its_first_batch(tmp_path: Path, codec: str) -> None:
+    """What becomes small is compressed, noise goes as it is; both are read back the same."""
+    even, rough = SAME, noise()
+    with (
+        EmbeddedServer(tmp_path) as server,
+        MosaicoClient.connect("127.0.0.1", server.port, compression=f"auto-{codec}") as client,
+    ):
+        assert client.compression == Compression(body=f"auto-{codec}", grpc="")
+        with client.sequence_create("run", {}) as writer:
+            topics = {name: writer.topic_create(name, {}, Integer64) for name in ("even", "noise")}
+            silent = writer.topic_create("silent", {}, Integer64)
+            before = moved(client)
+            topics["even"].write_batch(even)
+            topics["even"].close()
+            after = moved(client)
+            topics["noise"].write_batch(rough)
+        found = client.sequence_handler("run")
+        assert found is not None
+
+        assert after - before < PLAIN_BYTES / 10
+        assert (topics["even"].compression, topics["noise"].compression) == (codec, "")
+        assert silent.compression == ""
+        assert found.topic_handler("even").table().num_rows == ROWS
+        read = found.topic_handler("noise").table()
+        assert sorted(read.column(1).to_pylist()) == sorted(rough.column(1).to_pylist())
+        assert found.topic_handler("silent").is_locked
+
+
+def test_an_abort_before_the_first_batch_leaves_no_topic_that_looks_whole(tmp_path: Path) -> None:
+    """A stream that was never opened is not ended either."""
+    with (
+        EmbeddedServer(tmp_path) as server,
+        MosaicoClient.connect("127.0.0.1", server.port, compression="auto-lz4") as client,
+    ):
+        with pytest.raises(ZeroDivisionError), client.sequence_create("run", {}) as writer:
+            writer.topic_create("t", {}, Integer64)
+            writer.on_error = OnErrorPolicy.Report
+            raise ZeroDivisionError
+        handler = client.sequence_handler("run")
+        assert handler is not None
+        assert handler.topics == []
+
+
+def test_servers_that_are_not_known_to_take_it_are_not_tried_unasked() -> None:
+    """On the keyed revisions automatic means none, without a trial."""
+    with (
+        WithoutCodecs("G1.2") as server,
+        MosaicoClient.connect("127.0.0.1", server.port, compression="auto-lz4") as client,
+    ):
+        assert client.compression == Compression(body="", grpc="")
+        assert write(client) > PLAIN_BYTES
+        assert client.list_sequences() == ["run"]

@@ -24,6 +24,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from bridge.client import MosaicoClient
 from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.requests import resend
 from bridge.daemon.journal.states import State
 from bridge.embedded.refusals import Refusal, Status
 from bridge.embedded.session import dialect
@@ -510,3 +511,22 @@ def test_metadata_that_keeps_a_parser_busy_costs_nothing_else(mcap_field: Field)
     mcap_field.run()
 
     assert mcap_field.arrived(0, 1)
+
+
+@SLOW
+def test_rest_of_what_the_platform_has_lost_is_sent_on_request(mcap_field: Field) -> None:
+    """A cleaner took the oldest splits, the platform lost the sequence: what is left goes up."""
+    field, bridge = mcap_field, mcap_field.bridge
+    names = [f"drive_{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        field.put(number, f"drive/{name}")
+    field.describe("drive", *names)
+    field.run()
+    (bridge.watched / "drive" / "drive_0.mcap").unlink()
+    field.run()
+    with MosaicoClient.connect("127.0.0.1", field.port) as client:
+        client.sequence_delete(bridge.entries()["drive"].sequence)
+    resend(bridge.state, [bridge.entries()["drive"].id])
+    field.run()
+
+    assert field.arrived(1, 2)

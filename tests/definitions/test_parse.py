@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.cdr import Decoder, DefinitionError
-from bridge.definitions import canonical_text, parse_definition
-from bridge.definitions.parse import DEPTH_MAX, LINES_MAX
+from bridge.definitions import canonical_text, embedded_definition, parse_definition, resolve
+from bridge.definitions.syntax import ParsedText
+from bridge.definitions.texts import parse_text
+from bridge.definitions.tree import DEPTH_MAX, LEAVES_MAX
 from bridge.model import (
     ArrayType,
     Definition,
@@ -93,6 +95,94 @@ def test_constants_are_values() -> None:
     assert [name for name, _ in kind.fields] == ["x"]
 
 
+CONSTANTS: dict[str, tuple[str, object, str]] = {
+    # Text, value, and where ROS 1 takes it otherwise: quotes and comments are part of its strings.
+    "nothing": ("string X=", "", ""),
+    "a blank": ("string X = ", "", ""),
+    "an array": ("string X=[1,2]", "[1,2]", ""),
+    "a comment": ("string X=# text", "# text", ""),
+    "quotes": ("string X='a'", "a", "'a'"),
+    "quotes and a comment": ('string X="a # b"  # c', "a # b", '"a # b"  # c'),
+    "an equals sign": ("string X=a=b", "a=b", ""),
+    "a bounded string": ("string<=5 X=abc", "abc", ""),
+    "lower case": ("uint8 x_y=3", 3, ""),
+    "mixed case": ("uint8 kOk = 1", 1, ""),
+    "leading zeros": ("uint8 X=007", 7, ""),
+    "a comment behind": ("int32 X=-5# why", -5, ""),
+    "spaces and tabs": ("int32\tX \t = \t 0x10", 16, ""),
+    "truth": ("bool X=True", True, ""),
+    "a fraction": ("float32 X=.5", 0.5, ""),
+    "no number at all": ("float64 X=1/3", "1/3", ""),
+    "a number that is none": ("int32 X=a", "a", ""),
+}
+
+
+@pytest.mark.parametrize("encoding", ["ros2msg", "ros1msg"])
+@pytest.mark.parametrize(("line", "value", "ros1_value"), CONSTANTS.values(), ids=CONSTANTS)
+def test_no_constant_costs_a_message(
+    line: str, value: object, ros1_value: str, encoding: str
+) -> None:
+    """What genmsg and rosidl take is a constant, never a field, whatever its value looks like."""
+    kind = parse(f"{line}\nint32 n\n", encoding=encoding)
+    expected = (ros1_value if encoding == "ros1msg" else "") or value
+
+    assert kind.fields == (("n", primitive("int32")),)
+    assert [item.value for item in kind.constants] == [expected]
+
+
+GLUED = {
+    "to the last field": f"P a\nfloat64 b{RULE}MSG: pkg/P\nint32 x\n",
+    "with carriage returns": f"P a\r\nfloat64 b{RULE}MSG: pkg/P\nint32 x\n".replace("\n", "\r\n"),
+    "to a comment": f"P a\nfloat64 b # last{RULE}MSG: pkg/P\nint32 x\n",
+    "with blanks": f"P a\nfloat64 b\n{RULE[:-1]}  \n  MSG:  pkg/P \nint32 x\n",
+    "to nothing": f"P a\nfloat64 b\n{RULE}MSG: pkg/P\nint32 x",
+    "with lines of equals signs": f"# ==\n====\nP a\nfloat64 b\n{RULE}MSG: pkg/P\n==\nint32 x\n",
+}
+
+
+@pytest.mark.parametrize("text", GLUED.values(), ids=GLUED)
+def test_separator_is_found_wherever_a_writer_put_it(text: str) -> None:
+    """A file without a final newline must not swallow the section behind it."""
+    found = fields(text)
+
+    assert list(found) == ["a", "b"]
+    assert nested(found["a"]).fields == (("x", primitive("int32")),)
+
+
+def test_last_section_may_be_empty() -> None:
+    """A message without fields may come last, without a newline behind its title."""
+    found = fields(f"P a\n{RULE}MSG: pkg/P")
+
+    assert nested(found["a"]).fields == ((EMPTY_MEMBER, primitive("uint8")),)
+
+
+def test_annotations_of_fields_are_understood() -> None:
+    """Keys and units change nothing; an optional field is refused, for its presence is unknown."""
+    assert fields('@key string name\n@unit("m")\nfloat64 x\n') == {
+        "name": primitive("string"),
+        "x": primitive("float64"),
+    }
+    with pytest.raises(DefinitionError, match="the field x of pkg/msg/T is optional"):
+        parse("@optional\nfloat64 x\n")
+
+
+def test_a_definition_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files carry it; what cannot be parsed is not tried again either."""
+    parsed: list[str] = []
+
+    def noted(name: str, definition: Definition) -> ParsedText:
+        parsed.append(name)
+        return parse_text(name, definition)
+
+    monkeypatch.setattr(resolve, "parse_text", noted)
+    for _ in range(5):
+        assert fields("uint8 only_here\n", name="once/msg/T")
+        with pytest.raises(DefinitionError, match="not understood"):
+            parse("uint8 only_here!\n", name="once/msg/Bad")
+
+    assert parsed == ["once/msg/T", "once/msg/Bad"]
+
+
 def test_nested_types_are_found_by_every_spelling() -> None:
     """Nested types resolve as `pkg/Name`, `pkg/msg/Name` and by their short name in the package."""
     text = (
@@ -133,7 +223,7 @@ def test_text_may_begin_with_its_own_name() -> None:
 
 
 def test_million_comments_parse_quickly() -> None:
-    """Comments do not reach rosbags' parser, which takes many seconds for a megabyte of them."""
+    """A megabyte of comments takes no longer than reading it."""
     assert fields("# nothing to see\n" * 60_000 + "uint8 x\n") == {"x": primitive("uint8")}
 
 
@@ -158,7 +248,7 @@ REFUSED = {
     "absurd array of arrays": (f"P[10000] x\n{RULE}MSG: pkg/P\nuint8[10000] y\n", "fixed arrays"),
     "empty array": ("uint8[0] x\n", "array of 0"),
     "same name twice": ("uint8 x\nuint8 x\n", "twice"),
-    "too many lines": ("".join(f"uint8 x{n}\n" for n in range(LINES_MAX + 2)), "lines"),
+    "too many fields": ("".join(f"uint8 x{n}\n" for n in range(LEAVES_MAX + 2)), "columns"),
     "too long": ("#" * (5 << 20), "characters"),
 }
 
@@ -269,6 +359,64 @@ def test_action_messages_are_derived_from_the_raw_action(name: str, members: lis
     text = "int32 order\n---\nint32[] all\n---\nint32[] some\n"
 
     assert list(fields(text, name=f"pkg/action/Count_{name}")) == members
+
+
+TITLED = {
+    "service": (
+        "pkg/srv/Add_Event",
+        f"{RULE}SRV: pkg/srv/Add\nint64 a\n---\nint64 sum\n",
+        ["info", "request", "response"],
+    ),
+    "service without request": (
+        "pkg/srv/Go_Event",
+        f"{RULE}SRV: pkg/srv/Go\n---\nbool ok\n\n{RULE}MSG: other/P\nint8 x\n",
+        ["info", "request", "response"],
+    ),
+    "request alone": (
+        "pkg/srv/Add_Request",
+        f"{RULE}SRV: pkg/srv/Add\nint64 a\n---\nint64 sum\n",
+        ["a"],
+    ),
+    "feedback": (
+        "pkg/action/Fib_FeedbackMessage",
+        f"{RULE}ACTION: pkg/action/Fib\nint32 n\n---\nint32[] s\n---\nint32[] p\n",
+        ["goal_id", "feedback"],
+    ),
+    "goal": (
+        "pkg/action/Fib_SendGoal_Event",
+        f"{RULE}ACTION: pkg/action/Fib\nint32 n\n---  # result\nint32[] s\n---\nint32[] p\n",
+        ["info", "request", "response"],
+    ),
+    "service in IDL": (
+        "pkg/srv/Add_Event",
+        (
+            f"{RULE}IDL: pkg/srv/Add\nmodule pkg {{ module srv {{ struct Add_Request {{ long a; }};"
+            " struct Add_Response { long sum; }; }; };\n"
+        ),
+        ["info", "request", "response"],
+    ),
+    "message": ("pkg/msg/T", f"{RULE}MSG: pkg/msg/T\nint8 x\n", ["x"]),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "members"), TITLED.values(), ids=TITLED)
+def test_what_rosbag2_calls_unknown_is_known_by_its_title(
+    name: str, text: str, members: list[str]
+) -> None:
+    """Services and actions that use no other type are embedded with the encoding `unknown`."""
+    definition = embedded_definition("unknown", text)
+
+    assert definition is not None
+    assert [field for field, _ in parse_definition(name, definition).fields] == members
+    assert embedded_definition("", text) == definition
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("unknown", ""), ("unknown", "int8 x\n"), ("protobuf", RULE), ("", "?")]
+)
+def test_what_nobody_names_is_no_definition(encoding: str, text: str) -> None:
+    """A text without a title may be anything."""
+    assert embedded_definition(encoding, text) is None
 
 
 RIG = f"""\

@@ -3,11 +3,19 @@
 from pathlib import Path
 
 import pytest
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from bridge.definitions import parse_definition
+from bridge.definitions import (
+    DefinitionSources,
+    Resolved,
+    TypeResolver,
+    canonical_text,
+    missing_definition_hint,
+)
 from bridge.definitions.names import interface_of, normal_msgtype
-from bridge.definitions.resolve import DefinitionSources, missing_definition_hint
+from bridge.errors import DefinitionError
+from bridge.model import MessageType
+from tests.reference.codec import EMPTY_MEMBER
 
 
 def write(path: Path, text: str) -> None:
@@ -15,48 +23,54 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def resolve(sources: DefinitionSources, msgtype: str, *, distro: str = "") -> Resolved:
+    """Resolve a type that no recording defines."""
+    return TypeResolver(sources, ()).resolve(msgtype, None, distro=distro)
+
+
+def names(kind: MessageType) -> list[str]:
+    return [name for name, _ in kind.fields]
+
+
 @pytest.mark.parametrize("distro", ["dashing", "foxy", "humble", "jazzy", "kilted", "lyrical"])
 def test_stock_types_are_complete_in_every_distribution(distro: str) -> None:
     """The text of every stock type parses back to the very types of the distribution."""
     judge = get_typestore(Stores(f"ros2_{distro}")).fielddefs
-    sources = DefinitionSources(distro=distro)
+    resolver = TypeResolver(DefinitionSources(distro=distro), ())
 
     for msgtype, data in judge.items():
-        definition = sources.resolve(msgtype)
-        assert definition is not None, msgtype
-        assert definition.source == distro
-        parsed = get_types_from_msg(definition.text, msgtype)
-        assert parsed[msgtype][1] == data[1], msgtype
+        found = resolver.resolve(msgtype, None)
+        assert found.source == distro
+        parsed = get_types_from_msg(canonical_text(found.message_type), msgtype)
         assert [constant[:2] for constant in parsed[msgtype][0]] == [c[:2] for c in data[0]]
-        assert {name: judge[name][1] for name in parsed} == {n: d[1] for n, d in parsed.items()}
+        for name, (_, fields) in parsed.items():
+            theirs = [field for field in judge[name][1] if field[0] != EMPTY_MEMBER]
+            assert fields == theirs, f"{name} in {msgtype}"
 
 
 def test_distribution_of_the_recording_comes_before_the_configured_one() -> None:
     """Layouts differ between distributions, so the one that recorded decides."""
     sources = DefinitionSources(distro="jazzy")
 
-    ours = sources.resolve("sensor_msgs/msg/Range", distro="humble")
-    theirs = sources.resolve("sensor_msgs/msg/Range")
-    unknown = sources.resolve("sensor_msgs/msg/Range", distro="rolling")
+    ours = resolve(sources, "sensor_msgs/msg/Range", distro="humble")
+    theirs = resolve(sources, "sensor_msgs/msg/Range")
+    unknown = resolve(sources, "sensor_msgs/msg/Range", distro="rolling")
 
-    assert ours is not None
-    assert theirs is not None
-    assert unknown is not None
-    assert ("variance" in ours.text, "variance" in theirs.text) == (False, True)
+    assert "variance" not in names(ours.message_type)
+    assert "variance" in names(theirs.message_type)
     assert (ours.source, theirs.source, unknown.source) == ("humble", "jazzy", "jazzy")
 
 
 def test_types_that_never_changed_need_no_distribution() -> None:
     """Old sqlite3 recordings of stock types are readable without anything configured."""
-    found = DefinitionSources().resolve("geometry_msgs/msg/TwistStamped")
+    found = resolve(DefinitionSources(), "geometry_msgs/msg/TwistStamped")
 
-    assert found is not None
     assert found.source == "every distribution"
     for store in Stores:
         if store.value.startswith("ros2_"):
             types = get_typestore(store)
             theirs, _ = types.generate_msgdef("geometry_msgs/msg/TwistStamped", ros_version=2)
-            assert fields_of(found.text) == fields_of(theirs)
+            assert fields_of(canonical_text(found.message_type)) == fields_of(theirs)
 
 
 def fields_of(text: str) -> set[str]:
@@ -66,11 +80,20 @@ def fields_of(text: str) -> set[str]:
     return {section.strip() for section in "\n".join(kept).split("=" * 80)}
 
 
-def test_nothing_is_guessed() -> None:
+@pytest.mark.parametrize(
+    ("msgtype", "distro"),
+    [
+        ("sensor_msgs/msg/Range", ""),
+        ("visualization_msgs/msg/Marker", "rolling"),
+        ("acme_msgs/msg/Widget", "jazzy"),
+    ],
+)
+def test_nothing_is_guessed(msgtype: str, distro: str) -> None:
     """A type that no place knows, or that changed over time, is not found without a name."""
-    assert DefinitionSources().resolve("sensor_msgs/msg/Range") is None
-    assert DefinitionSources(distro="rolling").resolve("visualization_msgs/msg/Marker") is None
-    assert DefinitionSources(distro="jazzy").resolve("acme_msgs/msg/Widget") is None
+    with pytest.raises(DefinitionError, match=f"no definition of {msgtype}") as refusal:
+        resolve(DefinitionSources(distro=distro), msgtype)
+
+    assert "definitions.folders" in refusal.value.hint
 
 
 @pytest.mark.parametrize(
@@ -86,12 +109,10 @@ def test_folder_comes_before_the_distribution_and_brings_what_it_uses(
     write(tmp_path / layout / "Inner.msg", "# nothing but\nfloat64 x 1.5\nstring LABEL=hi\n")
     write(tmp_path / layout.replace("pkg", "other") / "Deep.msg", "uint8[16] raw\n")
 
-    found = DefinitionSources(folders=(tmp_path,), distro="jazzy").resolve("pkg/Outer")
+    found = resolve(DefinitionSources(folders=(tmp_path,), distro="jazzy"), "pkg/Outer")
 
-    assert found is not None
-    assert found.encoding == "ros2msg"
     assert found.source == f"{tmp_path}, jazzy"
-    parsed = get_types_from_msg(found.text, "pkg/msg/Outer")
+    parsed = get_types_from_msg(canonical_text(found.message_type), "pkg/msg/Outer")
     assert set(parsed) == {
         "pkg/msg/Outer",
         "pkg/msg/Inner",
@@ -105,10 +126,9 @@ def test_package_folder_itself_may_be_named(tmp_path: Path) -> None:
     """Pointing at the package instead of the folder above it works too."""
     write(tmp_path / "pkg/msg/Name.msg", "int8 x\n")
 
-    found = DefinitionSources(folders=(tmp_path / "pkg",)).resolve("pkg/msg/Name")
+    found = resolve(DefinitionSources(folders=(tmp_path / "pkg",)), "pkg/msg/Name")
 
-    assert found is not None
-    assert found.text == "int8 x\n"
+    assert canonical_text(found.message_type) == "int8 x\n"
 
 
 def test_folders_come_before_ament_and_both_before_the_distribution(tmp_path: Path) -> None:
@@ -122,14 +142,14 @@ def test_folders_come_before_ament_and_both_before_the_distribution(tmp_path: Pa
         distro="jazzy",
     )
 
-    found = {name: sources.resolve(f"std_msgs/msg/{name}") for name in ("String", "Bool", "Int8")}
+    found = {name: resolve(sources, f"std_msgs/msg/{name}") for name in ("String", "Bool", "Int8")}
 
-    assert {name: definition and definition.text for name, definition in found.items()} == {
+    assert {name: canonical_text(each.message_type) for name, each in found.items()} == {
         "String": "string mine\n",
         "Bool": "bool ament\n",
         "Int8": "int8 data\n",
     }
-    assert {name: definition and definition.source for name, definition in found.items()} == {
+    assert {name: each.source for name, each in found.items()} == {
         "String": f"{tmp_path}/mine",
         "Bool": f"{tmp_path}/ros",
         "Int8": "jazzy",
@@ -151,47 +171,61 @@ module pkg {{
 INNER = "module pkg { module msg { struct Inner { string<7> text; }; }; };\n"
 
 
-def test_idl_package_keeps_its_form(tmp_path: Path) -> None:
-    """A package of IDL files alone is given as IDL, with what it includes."""
+def test_idl_package_is_read_with_what_it_includes(tmp_path: Path) -> None:
+    """A package of IDL files needs no `.msg` files."""
     write(
         tmp_path / "pkg/msg/Outer.idl", IDL.format(used="pkg/msg/Inner", scoped="pkg::msg::Inner")
     )
     write(tmp_path / "pkg/msg/Inner.idl", INNER)
 
-    found = DefinitionSources(folders=(tmp_path,)).resolve("pkg/msg/Outer")
+    found = resolve(DefinitionSources(folders=(tmp_path,)), "pkg/msg/Outer")
 
-    assert found is not None
-    assert found.encoding == "ros2idl"
-    own, inner = found.text.split("=" * 80 + "\n")[1:]
-    assert own.startswith("IDL: pkg/msg/Outer\n")
-    assert inner == f"IDL: pkg/msg/Inner\n{INNER}"
-    assert "pkg/msg/Inner" in get_types_from_idl(inner.partition("\n")[2])
+    assert found.source == str(tmp_path)
+    assert canonical_text(found.message_type) == (
+        "pkg/Inner part\nfloat64[<=4] values\n" + "=" * 80 + "\nMSG: pkg/Inner\nstring<=7 text\n"
+    )
 
 
-def test_idl_that_uses_stock_types_becomes_msg(tmp_path: Path) -> None:
-    """Stock types exist as `.msg` only, so what uses them is brought into that form."""
+def test_idl_may_use_what_a_file_of_another_name_declares(tmp_path: Path) -> None:
+    """Shared typedefs and enumerations are found in the file that is included."""
+    write(tmp_path / "pkg/msg/Outer.idl", IDL.format(used="pkg/msg/Shared", scoped="pkg::Level"))
+    write(tmp_path / "pkg/msg/Shared.idl", "module pkg { enum Level { LOW, HIGH }; };\n")
+
+    found = resolve(DefinitionSources(folders=(tmp_path,)), "pkg/msg/Outer")
+
+    assert canonical_text(found.message_type) == "int32 part\nfloat64[<=4] values\n"
+
+
+def test_idl_may_use_stock_types(tmp_path: Path) -> None:
+    """Types of either form use each other."""
     write(
         tmp_path / "pkg/msg/Outer.idl",
         IDL.format(used="std_msgs/msg/Header", scoped="std_msgs::msg::Header"),
     )
 
-    found = DefinitionSources(folders=(tmp_path,), distro="jazzy").resolve("pkg/msg/Outer")
+    found = resolve(DefinitionSources(folders=(tmp_path,), distro="jazzy"), "pkg/msg/Outer")
 
-    assert found is not None
-    assert found.encoding == "ros2msg"
-    assert found.text.startswith("std_msgs/Header part\nfloat64[<=4] values\n")
-    assert "builtin_interfaces/msg/Time" in get_types_from_msg(found.text, "pkg/msg/Outer")
+    text = canonical_text(found.message_type)
+    assert text.startswith("std_msgs/Header part\nfloat64[<=4] values\n")
+    assert "builtin_interfaces/msg/Time" in get_types_from_msg(text, "pkg/msg/Outer")
 
 
-def test_missing_part_makes_the_whole_missing(tmp_path: Path) -> None:
-    """A definition that lacks a type it uses is of no use, so it is not given."""
+def test_missing_part_is_named(tmp_path: Path) -> None:
+    """A definition that lacks a type it uses is of no use; the error says which."""
     write(tmp_path / "pkg/msg/Outer.msg", "Gone gone\n")
-    write(tmp_path / "pkg/msg/Self.msg", "Self[] children\n")
 
-    sources = DefinitionSources(folders=(tmp_path,))
+    with pytest.raises(DefinitionError, match="pkg/msg/Outer uses pkg/msg/Gone") as refusal:
+        resolve(DefinitionSources(folders=(tmp_path,)), "pkg/msg/Outer")
 
-    assert sources.resolve("pkg/msg/Outer") is None
-    assert sources.resolve("pkg/msg/Self") is not None
+    assert "pkg/msg/*.msg" in refusal.value.hint
+
+
+def test_file_that_is_no_definition_is_named(tmp_path: Path) -> None:
+    """The operator learns which file is wrong, and in which line."""
+    write(tmp_path / "pkg/msg/Outer.msg", "int8 x\n!!!\n")
+
+    with pytest.raises(DefinitionError, match=r"Outer\.msg cannot be understood: .*'!!!'"):
+        resolve(DefinitionSources(folders=(tmp_path,)), "pkg/msg/Outer")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +247,8 @@ def test_names_from_recordings_never_leave_the_folders(tmp_path: Path, msgtype: 
     write(tmp_path / "srv/secret.srv", "int8 x\n---\n")
     write(tmp_path / "secret.msg", "int8 x\n")
 
-    assert DefinitionSources(folders=(tmp_path / "folder",)).resolve(msgtype) is None
+    with pytest.raises(DefinitionError):
+        resolve(DefinitionSources(folders=(tmp_path / "folder",)), msgtype)
 
 
 def test_unreadable_places_are_passed_over(tmp_path: Path) -> None:
@@ -222,9 +257,8 @@ def test_unreadable_places_are_passed_over(tmp_path: Path) -> None:
     write(tmp_path / "b/std_msgs/msg/String.msg", "#" * (1 << 20) + "\n")
     folders = (tmp_path / "nowhere", tmp_path / "a", tmp_path / "b")
 
-    found = DefinitionSources(folders=folders, distro="jazzy").resolve("std_msgs/msg/String")
+    found = resolve(DefinitionSources(folders=folders, distro="jazzy"), "std_msgs/msg/String")
 
-    assert found is not None
     assert found.source == "jazzy"
 
 
@@ -234,31 +268,40 @@ def test_unreadable_places_are_passed_over(tmp_path: Path) -> None:
         ("pkg/action/Go_FeedbackMessage", ["goal_id", "feedback"]),
         ("pkg/action/Go_SendGoal_Event", ["info", "request", "response"]),
         ("pkg/action/Go_GetResult_Event", ["info", "request", "response"]),
+        ("pkg/action/Go_SendGoal_Request", ["goal_id", "goal"]),
         ("pkg/srv/Add_Event", ["info", "request", "response"]),
+        ("pkg/srv/Add_Response", ["where"]),
+        ("pkg/srv/Sub_Event", ["info", "request", "response"]),
     ],
 )
 def test_derived_types_are_found_in_folders(
     tmp_path: Path, msgtype: str, fields: list[str]
 ) -> None:
     """Rosbag2 embeds nothing for feedback topics: the action's file in a folder serves."""
-    write(tmp_path / "pkg/action/Go.action", "Place goal\n---\n---\nbyte[] partial\n")
+    write(tmp_path / "pkg/action/Go.action", "Place goal\n---\n---\nbyte[] partial\nPlace at\n")
     write(tmp_path / "pkg/msg/Place.msg", "geometry_msgs/Point to\n")
-    write(tmp_path / "pkg/srv/Add.srv", "int8 a\n---\nPlace where\n")
-    sources = DefinitionSources(folders=(tmp_path,), distro="humble")
+    write(tmp_path / "pkg/srv/Add.srv", "Place a\n---\nPlace where\n")
+    write(
+        tmp_path / "pkg/srv/Sub.idl",
+        "module pkg { module srv { struct Sub_Request { pkg::msg::Place a; };"
+        " struct Sub_Response { boolean ok; }; }; };",
+    )
 
-    found = sources.resolve(msgtype)
+    found = resolve(DefinitionSources(folders=(tmp_path,), distro="humble"), msgtype)
 
-    assert found is not None
-    assert found.source == f"{tmp_path}, humble"
-    assert [name for name, _ in parse_definition(msgtype, found).fields] == fields
-    assert sources.resolve("pkg/srv/Gone_Event") is None
+    assert found.source.startswith(str(tmp_path))
+    assert names(found.message_type) == fields
 
 
-def test_missing_part_of_a_service_makes_the_whole_missing(tmp_path: Path) -> None:
-    """A service that uses a type nobody knows cannot be decoded."""
+def test_missing_part_of_a_service_is_named(tmp_path: Path) -> None:
+    """A service that uses a type nobody knows cannot be decoded; neither can one without file."""
     write(tmp_path / "pkg/srv/Add.srv", "Gone gone\n---\n")
+    sources = DefinitionSources(folders=(tmp_path,))
 
-    assert DefinitionSources(folders=(tmp_path,)).resolve("pkg/srv/Add_Event") is None
+    with pytest.raises(DefinitionError, match="pkg/msg/Gone"):
+        resolve(sources, "pkg/srv/Add_Event")
+    with pytest.raises(DefinitionError, match="no definition of pkg/srv/Gone_Event"):
+        resolve(sources, "pkg/srv/Gone_Event")
 
 
 def test_hint_names_package_and_setting() -> None:
@@ -280,6 +323,11 @@ def test_hint_names_package_and_setting() -> None:
         ("pkg::msg::Name", "pkg/msg/Name"),
         ("pkg/srv/Add_Event", "pkg/srv/Add_Event"),
         ("foxglove.Pose", "foxglove.Pose"),
+        ("fastdds/pkg/msg/Name", "pkg/msg/Name"),
+        ("pkg/srv/msg/Add_Event", "pkg/srv/Add_Event"),
+        ("/std_msgs/String", "std_msgs/msg/String"),
+        ("DdsRecorderStatus", "DdsRecorderStatus"),
+        ("a::b::c::Name", "a/b/c/Name"),
         ("", ""),
     ],
 )

@@ -74,7 +74,7 @@ def test_a_bad_message_is_dropped_alone_and_counted(tmp_path: Path) -> None:
 
 def test_messages_with_more_than_their_definition_are_sent_and_reported(tmp_path: Path) -> None:
     """What is known of them arrives; the recording does not count as complete."""
-    path = write(tmp_path / "bag.mcap", {"/t": "string data"}, {"/t": [GOOD, GOOD + bytes(8)]})
+    path = write(tmp_path / "bag.mcap", {"/t": "string data"}, {"/t": [GOOD, GOOD + bytes(80)]})
     report, notes = send(path, tmp_path, OPTIONS)
     (topic,) = report.topics
 

@@ -1,37 +1,38 @@
 """Batching: nothing lost, nothing reordered within a topic, all bounds kept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.cdr import merge_blocks
+from bridge.cdr import gather_payloads
 from bridge.ingest import BatchTargets, batches
-from bridge.ingest.batches import Batcher
-from bridge.model import MessageBlock
+from bridge.ingest.batches import ALONE, Batcher, Portion
+from bridge.model import MessageBlock, MixedBlock
 
-LIMITS = BatchTargets(max_batch_size_bytes=400, max_batch_size_records=20, memory_budget_bytes=1000)
+TARGETS = BatchTargets(
+    max_batch_size_bytes=400, max_batch_size_records=20, memory_budget_bytes=1000
+)
+KINDS = np.array([0, 1, 0, ALONE, 1])
+Messages = dict[int, list[tuple[int, bytes]]]
 
 
-def chunk_blocks(chunk: list[tuple[int, bytes]], first_ns: int) -> list[MessageBlock]:
-    """Lay messages out as a chunk and give one block for each topic, as a reader does."""
+def chunk_block(chunk: list[tuple[int, bytes]], first_ns: int) -> MixedBlock:
+    """Lay messages out as a chunk, and give them as a reader does: topic by topic."""
     data = np.frombuffer(b"".join(payload for _, payload in chunk) + b"gap", np.uint8)
-    ends = np.cumsum([len(payload) for _, payload in chunk])
-    blocks = []
-    for topic in dict.fromkeys(topic for topic, _ in chunk):
-        rows = [row for row, (owner, _) in enumerate(chunk) if owner == topic]
-        blocks.append(
-            MessageBlock(
-                topic=topic,
-                log_times_ns=np.array(rows, np.int64) + first_ns,
-                data=data,
-                starts=np.array([ends[row] - len(chunk[row][1]) for row in rows], np.int64),
-                ends=np.array([ends[row] for row in rows], np.int64),
-            )
-        )
-    return blocks
+    lengths = np.array([len(payload) for _, payload in chunk], np.int64)
+    ends = np.cumsum(lengths)
+    topics = np.array([topic for topic, _ in chunk], np.int64)
+    order = np.argsort(topics, kind="stable")
+    return MixedBlock(
+        topics=topics[order],
+        log_times_ns=order + first_ns,
+        data=data,
+        starts=(ends - lengths)[order],
+        ends=ends[order],
+    )
 
 
 def messages(block: MessageBlock) -> list[tuple[int, bytes]]:
@@ -41,87 +42,98 @@ def messages(block: MessageBlock) -> list[tuple[int, bytes]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+def enter(went: Messages, portions: Iterator[Portion]) -> list[Portion]:
+    entered = []
+    for due in portions:
+        entered.append(due)
+        for block in due.by_topic():
+            went.setdefault(block.topic, []).extend(messages(block))
+    return entered
+
+
+@settings(max_examples=120, deadline=None)
 @given(
-    st.lists(
+    chunks=st.lists(
         st.lists(st.tuples(st.integers(0, 4), st.binary(max_size=150)), min_size=1, max_size=12),
         max_size=25,
-    )
+    ),
+    alone_bytes_min=st.sampled_from([0, 100, 10_000]),
 )
-def test_every_message_comes_out_once_in_order(chunks: list[list[tuple[int, bytes]]]) -> None:
+def test_every_message_comes_out_once_in_order(
+    chunks: list[list[tuple[int, bytes]]], alone_bytes_min: int
+) -> None:
     """Whatever the sizes, each topic's messages leave in the order they came, bytes unchanged."""
-    batcher = Batcher(LIMITS)
-    came: dict[int, list[tuple[int, bytes]]] = {}
-    went: dict[int, list[tuple[int, bytes]]] = {}
-    for number, chunk in enumerate(chunks):
-        for block in chunk_blocks(chunk, number * 100):
-            came.setdefault(block.topic, []).extend(messages(block))
-            for due in batcher.add(block):
-                went.setdefault(due.topic, []).extend(messages(due))
-            assert (
-                batcher.buffer_bytes
-                <= LIMITS.memory_budget_bytes + sum(len(payload) for _, payload in chunk) + 3
-            )
-    for due in batcher.flush():
-        went.setdefault(due.topic, []).extend(messages(due))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "ALONE_BYTES_MIN", alone_bytes_min)
+        batcher = Batcher(TARGETS, kinds=KINDS)
+        came: Messages = {}
+        went: Messages = {}
+        for number, chunk in enumerate(chunks):
+            for row, (topic, payload) in enumerate(chunk):
+                came.setdefault(topic, []).append((number * 100 + row, payload))
+            for due in enter(went, batcher.add(chunk_block(chunk, number * 100))):
+                assert len(due.topics) == 1 or len({int(KINDS[topic]) for topic in due.topics}) == 1
+                assert len(due.topics) == 1 or ALONE not in KINDS[list(due.topics)]
+                size_bytes = int((due.block.ends - due.block.starts).sum())
+                assert len(due.topics) == 1 or size_bytes <= TARGETS.max_batch_size_bytes
+            assert batcher.buffer_bytes <= TARGETS.memory_budget_bytes + 12 * 150 + 3
+        ended = [topic for due in enter(went, batcher.flush()) for topic in due.topics]
 
     assert went == came
+    assert len(ended) == len(set(ended))
+    assert (batcher.buffer_bytes, batcher.payload_bytes) == (0, 0)
 
 
-def test_a_topic_leaves_when_its_batch_is_full() -> None:
+@pytest.mark.parametrize("alone_bytes_min", [0, 10_000])
+def test_a_topic_leaves_when_its_batch_is_full(
+    alone_bytes_min: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A batch goes as soon as it has the rows or bytes wanted, and not before."""
-    batcher = Batcher(LIMITS)
+    monkeypatch.setattr(batches, "ALONE_BYTES_MIN", alone_bytes_min)
+    batcher = Batcher(TARGETS, kinds=KINDS)
     sizes = []
     for number in range(30):
-        for block in chunk_blocks([(0, b"x" * 100)], number):
-            sizes += [len(due.starts) for due in batcher.add(block)]
+        sizes += [due.rows for due in batcher.add(chunk_block([(0, b"x" * 100)], number))]
 
-    assert sizes == [4] * 7
-
-
-def test_the_smallest_batches_are_single_blocks() -> None:
-    """With batches of a byte every block is sent by itself, empty payloads too."""
-    batcher = Batcher(BatchTargets(max_batch_size_bytes=1))
-    left = []
-    for number, payload in enumerate([b"a", b"", b"b"]):
-        for block in chunk_blocks([(0, payload)], number):
-            left += list(batcher.add(block))
-    left += list(batcher.flush())
-
-    assert [messages(due) for due in left] == [[(0, b"a")], [(1, b"")], [(2, b"b")]]
+    assert sizes == [[4]] * 7
 
 
-def test_what_lies_in_one_buffer_leaves_without_a_copy() -> None:
+def test_what_lies_in_one_buffer_leaves_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end of a buffer that holds most of a batch, as a buffer of plain chunks does."""
-    batcher = Batcher(LIMITS)
+    monkeypatch.setattr(batches, "ALONE_BYTES_MIN", 100)
+    batcher = Batcher(TARGETS, kinds=KINDS)
     buffers = [np.zeros(1000, np.uint8) for _ in range(3)]
-    left = []
+    left: list[MessageBlock] = []
     for number, data in enumerate(buffers):
         for row in range(3):
-            block = MessageBlock(
-                topic=0,
+            block = MixedBlock(
+                topics=np.array([0]),
                 log_times_ns=np.array([number * 10 + row]),
                 data=data,
                 starts=np.array([row * 200]),
                 ends=np.array([row * 200 + 100]),
             )
-            left += list(batcher.add(block))
+            left += [due.block for due in batcher.add(block)]
 
     assert [due.log_times_ns.tolist() for due in left] == [[0, 1, 2], [10, 11, 12]]
     assert [due.starts.tolist() for due in left] == [[0, 200, 400]] * 2
     assert [due.data is data for due, data in zip(left, buffers, strict=False)] == [True, True]
 
 
-def test_under_pressure_big_topics_leave_first() -> None:
+@pytest.mark.parametrize("alone_bytes_min", [0, 50, 10_000])
+def test_under_pressure_big_topics_leave_first(
+    alone_bytes_min: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Small topics go on collecting, so that they make few chunks on the platform."""
-    limits = BatchTargets(
+    monkeypatch.setattr(batches, "ALONE_BYTES_MIN", alone_bytes_min)
+    targets = BatchTargets(
         max_batch_size_bytes=10_000, max_batch_size_records=1000, memory_budget_bytes=1000
     )
-    batcher = Batcher(limits)
+    batcher = Batcher(targets, kinds=KINDS)
     left = []
     for number in range(40):
-        for block in chunk_blocks([(0, b"big" * 30), (1, b"s")], number):
-            left += [due.topic for due in batcher.add(block)]
+        block = chunk_block([(0, b"big" * 30), (1, b"s")], number)
+        left += [topic for due in batcher.add(block) for topic in due.topics]
 
     assert left
     assert set(left) == {0}
@@ -130,27 +142,28 @@ def test_under_pressure_big_topics_leave_first() -> None:
 def test_many_topics_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """With more topics than fit into the budget as batches, each byte is copied a few times."""
     copied = [0]
+    gather = gather_payloads
 
-    def counting(blocks: Sequence[MessageBlock]) -> MessageBlock:
-        copied[0] += sum(int((block.ends - block.starts).sum()) for block in blocks)
-        return merge_blocks(blocks)
+    def counting(*arguments: object) -> object:
+        data = gather(*arguments)  # type: ignore[arg-type]
+        copied[0] += data.nbytes
+        return data
 
-    monkeypatch.setattr(batches, "merge_blocks", counting)
-    monkeypatch.setattr("bridge.cdr.blocks.merge_blocks", counting)
-    batcher = Batcher(
-        BatchTargets(
-            max_batch_size_bytes=1 << 20, max_batch_size_records=10_000, memory_budget_bytes=20_000
-        )
+    monkeypatch.setattr(batches, "gather_payloads", counting)
+    targets = BatchTargets(
+        max_batch_size_bytes=1 << 20, max_batch_size_records=10_000, memory_budget_bytes=20_000
     )
-    came = went = peak = 0
+    batcher = Batcher(targets, kinds=np.zeros(100, np.int64))
+    came = went = peak = portions = 0
     for number in range(200):
-        for block in chunk_blocks([(topic, b"x" * 10) for topic in range(100)], number):
-            came += 1
-            went += sum(len(due.starts) for due in batcher.add(block))
-            peak = max(peak, batcher.buffer_bytes)
-    went += sum(len(due.starts) for due in batcher.flush())
+        came += 100
+        for due in batcher.add(chunk_block([(t, b"x" * 10) for t in range(100)], number)):
+            went, portions = went + len(due.block.starts), portions + 1
+        peak = max(peak, batcher.buffer_bytes)
+    went += sum(len(due.block.starts) for due in batcher.flush())
 
     assert went == came == 20_000
     assert copied[0] <= 4 * 10 * came
+    assert portions <= 20, "topics of one kind leave together"
     assert peak <= 20_000 + 1_003
     assert (batcher.buffer_bytes, batcher.payload_bytes) == (0, 0)

@@ -6,13 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mcap.writer import Writer as McapWriter
+from rosbags.typesys import Stores, get_typestore
 
 from bridge.bags import load_recording
 from bridge.client import MosaicoClient, OnErrorPolicy
 from bridge.errors import BridgeError, DecodeError, RejectedError, ServerError, TransientError
-from bridge.ingest import Identity, IngestOptions, IngestReport, TopicOutcome, ingest
+from bridge.ingest import (
+    Identity,
+    IngestOptions,
+    IngestReport,
+    TopicOutcome,
+    batches,
+    ingest,
+    passes,
+)
 from tests.daemon.chaos_proxy import ChaosProxy
 from tests.ingest.test_resume import Kept, rows
 from tests.servers.crowded import DEADLOCK, Crowd, Troubles, crowded_server
@@ -257,3 +267,84 @@ def test_the_errors_are_of_our_tree(bag: Path, tmp_path: Path) -> None:
         assert isinstance(caught.value, TransientError)
         assert isinstance(caught.value, BridgeError)
         assert troubles.creations.entered.total() <= 4 * TOPICS
+
+
+def imus(path: Path) -> Path:
+    """Write topics of one type that differ in what has to be said about their messages."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    imu, types = store.types["sensor_msgs/msg/Imu"], store.types
+    text, _ = store.generate_msgdef("sensor_msgs/msg/Imu", ros_version=2)
+
+    def payload(number: int, *, first: float) -> bytes:
+        vector = types["geometry_msgs/msg/Vector3"](x=1.0 * number, y=2.0, z=3.0)
+        none, some = np.zeros(9), np.array([first, *[0.5] * 8])
+        message = imu(
+            header=types["std_msgs/msg/Header"](
+                stamp=types["builtin_interfaces/msg/Time"](sec=1, nanosec=number),
+                frame_id=f"imu_{number % 3}",
+            ),
+            orientation=types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0),
+            orientation_covariance=some,
+            angular_velocity=vector,
+            angular_velocity_covariance=none,
+            linear_acceleration=vector,
+            linear_acceleration_covariance=none,
+        )
+        return bytes(store.serialize_cdr(message, "sensor_msgs/msg/Imu"))
+
+    with path.open("wb") as stream:
+        writer = McapWriter(stream, chunk_size=10_000)
+        writer.start(profile="ros2", library="test")
+        schema = writer.register_schema("sensor_msgs/msg/Imu", "ros2msg", text.encode())
+        kinds = ("sound", "sound", "cut", "unmeasured", "sometimes", "longer", "unmeasured")
+        for number, kind in enumerate(kinds):
+            channel = writer.register_channel(f"/{kind}_{number}", "cdr", schema)
+            for index in range(40):
+                unmeasured = kind == "unmeasured" or (kind == "sometimes" and index % 2)
+                data = payload(index, first=-1.0 if unmeasured else 0.25)
+                if index == 17:
+                    data = {"cut": data[:50], "longer": data + bytes(8)}.get(kind, data)
+                writer.add_message(channel, log_time=index, publish_time=index, data=data)
+        writer.finish()  # type: ignore[no-untyped-call]
+    return path
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("sound",),
+        ("unmeasured",),
+        ("sound", "unmeasured"),
+        ("sound", "cut"),
+        ("sometimes", "unmeasured"),
+        ("sound", "longer"),
+    ],
+    ids="-".join,
+)
+def test_topics_that_are_converted_together_come_out_as_if_alone(
+    kinds: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, accounts and metadata of each topic are its own, whatever its neighbours are like."""
+    bag = imus(tmp_path / "imus.mcap")
+    topics = [f"/{kind}_*" for kind in kinds]
+    found = []
+    for name in ("together", "alone"):
+        if name == "alone":
+            monkeypatch.setattr(
+                passes, "kinds_of", lambda _lanes, count: np.full(count, batches.ALONE)
+            )
+        with crowded("G2d", tmp_path / name, Troubles()) as client:
+            report = send(client, bag, Kept(), sequence_name="run", topics=topics)
+            handler = client.sequence_handler("run")
+            assert handler is not None
+            found.append(
+                (
+                    [replace(topic, arrow_bytes=0, row_bytes_max=0) for topic in report.topics],
+                    {topic: handler.topic_handler(topic).table() for topic in handler.topics},
+                    {topic: handler.topic_handler(topic).user_metadata for topic in handler.topics},
+                )
+            )
+    together, alone = found
+
+    assert together == alone
+    assert sum(table.num_rows for table in together[1].values()) >= 2 * 40

@@ -40,7 +40,7 @@ def through_decoder(
     serialization = Serialization.ROS1 if ros1 else Serialization.CDR
     decoder = Decoder(parsed, serialization=serialization)
     plan = plan_topic(
-        topic(msgtype, definition=definition, serialization=serialization),
+        topic(msgtype, serialization=serialization),
         parsed,
         decoder.arrow_type,
         options=options or TopicOptions(),

@@ -17,7 +17,6 @@ from bridge.model import (
     ArrayType,
     Constant,
     DecodedBlock,
-    Definition,
     FieldType,
     MessageType,
     PrimitiveType,
@@ -131,7 +130,8 @@ def topic(msgtype: str, name: str = "/topic", **more: Any) -> Topic:
         "name": name,
         "msgtype": msgtype,
         "serialization": Serialization.CDR,
-        "definition": Definition(encoding="ros2msg", text=""),
+        "message_type": None,
+        "definition_source": "embedded",
     }
     return Topic(**(values | more))
 

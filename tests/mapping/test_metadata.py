@@ -22,7 +22,7 @@ from bridge.mapping import (
     read_sidecar,
     sequence_metadata,
 )
-from bridge.model import Definition, Serialization
+from bridge.model import Serialization
 from tests.mapping.rosmsg import arrow_type, message_type, topic, typestore
 
 KEY_RULE = re.compile(r"[A-Za-z0-9_ -]+")
@@ -110,7 +110,7 @@ def test_topic_metadata_is_complete() -> None:
             qos="- reliability: 1",
             type_hash="RIHS01_ab",
             serialization=Serialization.ROS1,
-            definition=Definition(encoding="ros2msg", text="", source="jazzy"),
+            definition_source="jazzy",
         ),
         definition,
         arrow_type(definition),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mosaicolabs.handlers import helpers as vendor_helpers
 
 from bridge.errors import ConfigError
-from bridge.mapping import sequence_name, topic_name
+from bridge.mapping import sequence_name, topic_names
 
 ID = "0123456789abcdef" * 4
 START_NS = 1_700_000_000_250_000_000
@@ -33,32 +33,52 @@ START_NS = 1_700_000_000_250_000_000
 )
 def test_topic_name_is_accepted_by_the_platform(ros_name: str, expected: str) -> None:
     """What the platform refuses is replaced, what it takes stays."""
-    assert topic_name(ros_name, ()) == expected
+    assert topic_names([(ros_name, "")]) == [expected]
 
 
-def test_topic_names_that_collapse_stay_apart() -> None:
-    """Names that become one get a number each."""
-    taken: set[str] = set()
-    for ros_name in ("/a.b", "/a_b", "/a-b", "/a!b"):
-        taken.add(topic_name(ros_name, taken))
-    assert taken == {"/a_b", "/a_b_2", "/a-b", "/a_b_3"}
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        (["/a.b", "/a_b", "/a-b", "/a!b"], ["/a_b_2", "/a_b", "/a-b", "/a_b_3"]),
+        (["odom", "/odom"], ["/odom_2", "/odom"]),
+        (["/t", "/t", "/t_2"], ["/t", "/t_3", "/t_2"]),
+        (["/t", "/t", "/t", "/t_3"], ["/t", "/t_2", "/t_4", "/t_3"]),
+        (["a b", "a_b"], ["/a_b_2", "/a_b"]),
+        (["/a.b", "/a.b_2", "/a!b"], ["/a_b", "/a_b_2", "/a_b_3"]),
+    ],
+)
+def test_acceptable_names_are_kept_by_those_who_have_them(
+    recorded: list[str], expected: list[str]
+) -> None:
+    """Topics that have to be renamed take the first free name, whatever their order."""
+    assert topic_names([(name, "") for name in recorded]) == expected
 
 
 def test_topic_may_be_renamed_and_prefixed() -> None:
     """A chosen name replaces the recorded one and is cleaned likewise; a prefix goes before."""
-    assert topic_name("/imu", (), rename="front imu") == "/front_imu"
-    assert topic_name("/imu", (), prefix="car_7") == "/car_7/imu"
-    assert topic_name("/imu", {"/imu"}, rename="/imu") == "/imu_2"
+    assert topic_names([("/imu", "front imu")]) == ["/front_imu"]
+    assert topic_names([("/imu", "")], prefix="car_7") == ["/car_7/imu"]
+    assert topic_names([("/gyro", "/imu"), ("/imu", "")]) == ["/imu_2", "/imu"]
+    assert topic_names([("/a.b", ""), ("/gyro", "a_b")]) == ["/a_b_2", "/a_b"]
 
 
-@given(st.text(), st.text(max_size=5), st.text(max_size=5))
-def test_any_topic_name_passes_the_vendors_check(name: str, rename: str, prefix: str) -> None:
-    """Whatever a recording calls a topic, the platform's own rule takes the result."""
-    result = topic_name(name, (), rename=rename, prefix=prefix)
-    assert result.isascii()
-    vendor_helpers._validate_topic_name(result)
-    assert "//" not in result
-    assert not result.endswith("/")
+@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=3))), st.text(max_size=5))
+def test_any_topic_name_passes_the_vendors_check(
+    recorded: list[tuple[str, str]], prefix: str
+) -> None:
+    """Whatever a recording calls its topics, the platform's own rule takes the results."""
+    names = topic_names(recorded, prefix=prefix)
+    assert len(set(names)) == len(recorded)
+    for name in names:
+        assert name.isascii()
+        vendor_helpers._validate_topic_name(name)
+        assert "//" not in name
+
+
+def test_many_topics_of_one_name_are_named_quickly() -> None:
+    """The search for a free number does not start over for each topic."""
+    names = topic_names([("/t", "")] * 20_000)
+    assert names[-1] == "/t_20000"
 
 
 @given(st.text(), st.integers(-(2**63), 2**63 - 1), st.text(max_size=10))

@@ -44,6 +44,9 @@ class Wire:
         unit_bytes: Bytes of a code unit of a wstring.
         counts_bytes: Whether a wstring's length counts bytes.
         char_bytes: Bytes of a wchar.
+        alignment: Most that values are aligned to, where it is not what the version says; 0.
+        delimited: Whether the message starts with its size (XCDR2, appendable types).
+        appendable: Whether messages that do not say are appendable, too.
     """
 
     version: int = 1
@@ -51,17 +54,30 @@ class Wire:
     unit_bytes: int = 2
     counts_bytes: bool = False
     char_bytes: int = 2
+    alignment: int = 0
+    delimited: bool = False
+    appendable: bool = False
 
     @property
     def header(self) -> bytes:
         if self.version == 0:
             return b""
-        identifier = {1: 0x00, 2: 0x06}[self.version] + (0 if self.big else 1)
+        identifier = {1: 0x00, 2: 0x08 if self.delimited else 0x06}[self.version]
+        identifier += 0 if self.big else 1
         return bytes([0, identifier, 0, 0])
 
     @property
     def alignment_max(self) -> int:
-        return {0: 1, 1: 8, 2: 4}[self.version]
+        return self.alignment or {0: 1, 1: 8, 2: 4}[self.version]
+
+    def is_delimited(self, kind: MessageType) -> bool:
+        """Tell whether a message inside another starts with its size."""
+        says = kind.extensibility or ("appendable" if self.appendable else "final")
+        return self.version == 2 and says == "appendable"
+
+    def letter(self, name: str) -> str:
+        """Give the code of a number; the byte of ROS 1 has a sign."""
+        return "b" if name == "byte" and self.version == 0 else CODES[name]
 
     def code(self, letter: str) -> str:
         return (">" if self.big else "<") + letter
@@ -76,7 +92,14 @@ def is_empty(kind: MessageType) -> bool:
 
 
 def is_number(kind: FieldType) -> bool:
-    return isinstance(kind, PrimitiveType) and kind.name not in {"string", "wstring"}
+    """Tell numbers, and arrays of several dimensions of them."""
+    if isinstance(kind, ArrayType):
+        return is_number(kind.element)
+    return (
+        isinstance(kind, PrimitiveType)
+        and kind.name not in {"string", "wstring"}
+        and not kind.enumerators
+    )
 
 
 @dataclass
@@ -94,13 +117,22 @@ class Writer:
 
     def value(self, kind: FieldType, value: Any) -> None:
         if isinstance(kind, MessageType):
-            if not (is_empty(kind) and self.wire.version == 0):
-                for name, member in kind.fields:
-                    self.value(member, value[name])
+            self.message(kind, value, delimited=self.wire.is_delimited(kind))
         elif isinstance(kind, PrimitiveType):
             self.primitive(kind, value)
         else:
             self.collection(kind, value)
+
+    def message(self, kind: MessageType, value: Any, *, delimited: bool) -> None:
+        if is_empty(kind) and self.wire.version == 0:
+            return
+        if delimited:
+            self.number("I", 0, 4)
+        start = len(self.body)
+        for name, member in kind.fields:
+            self.value(member, value[name])
+        if delimited:
+            self.body[start - 4 : start] = struct.pack(self.wire.code("I"), len(self.body) - start)
 
     def primitive(self, kind: PrimitiveType, value: Any) -> None:
         if kind.name == "string":
@@ -122,7 +154,7 @@ class Writer:
             size = self.wire.char_bytes
             self.number({2: "H", 4: "I"}[size], value, size)
         else:
-            letter = CODES[kind.name]
+            letter = self.wire.letter(kind.name)
             self.number(letter, value, struct.calcsize(letter))
 
     def collection(self, kind: ArrayType | SequenceType, values: Any) -> None:
@@ -160,42 +192,46 @@ class Reader:
         if isinstance(kind, MessageType):
             if is_empty(kind) and self.wire.version == 0:
                 return {EMPTY_MEMBER: 0}
-            return {name: self.value(member) for name, member in kind.fields}
+            return self.message(kind, delimited=self.wire.is_delimited(kind))
         if isinstance(kind, PrimitiveType):
             return self.primitive(kind)
         return self.collection(kind)
 
+    def message(self, kind: MessageType, *, delimited: bool) -> dict[str, Any]:
+        if not delimited:
+            return {name: self.value(member) for name, member in kind.fields}
+        size = self.number("I", 4)
+        outer, start = self.body, self.at
+        if start + size > len(outer):
+            raise MalformedError("truncated")
+        self.body = outer[: start + size]
+        found = {name: self.value(member) for name, member in kind.fields}
+        self.body, self.at = outer, start + size
+        return found
+
     def primitive(self, kind: PrimitiveType) -> Any:
         if kind.name == "string":
             raw = self.take(self.number("I", 4))
-            if kind.bound and len(raw) > kind.bound + (self.wire.version > 0):
-                raise MalformedError("bound_exceeded")
             if self.wire.version and raw.endswith(b"\0"):
                 raw = raw[:-1]
-            try:
-                return raw.decode()
-            except UnicodeDecodeError as error:
-                raise MalformedError("invalid_utf8") from error
+            return raw.decode(errors="replace")
         if kind.name == "wstring":
-            return self.wide(kind.bound)
+            return self.wide()
         if kind.name == "wchar":
             size = self.wire.char_bytes
             return self.number({2: "H", 4: "I"}[size], size) & 0xFFFF
-        letter = CODES[kind.name]
+        letter = self.wire.letter(kind.name)
         number = self.number(letter, struct.calcsize(letter))
         return bool(number) if kind.name == "bool" else number
 
-    def wide(self, bound: int) -> str:
+    def wide(self) -> str:
         length, size = self.number("I", 4), self.wire.unit_bytes
         count = length // size if self.wire.counts_bytes else length
         letter = {2: "H", 4: "I"}[size]
         units = struct.unpack(self.wire.code(f"{count}{letter}"), self.take(count * size))
-        if bound and count > bound:
-            raise MalformedError("bound_exceeded")
-        try:
-            return struct.pack(f"<{count}H", *units).decode("utf-16-le")
-        except (UnicodeDecodeError, struct.error) as error:
-            raise MalformedError("invalid_utf16") from error
+        letters = [chr(unit) if unit < 0x110000 else "\ufffd" for unit in units]
+        raw = b"".join(letter.encode("utf-16-le", "surrogatepass") for letter in letters)
+        return raw.decode("utf-16-le", "replace")
 
     def weightless(self, kind: FieldType) -> bool:
         if isinstance(kind, MessageType):
@@ -220,7 +256,7 @@ class Reader:
 def encode(kind: MessageType, value: Any, wire: Wire) -> bytes:
     """Write one message."""
     writer = Writer(wire, bytearray())
-    writer.value(kind, value)
+    writer.message(kind, value, delimited=wire.delimited)
     return wire.header + bytes(writer.body)
 
 
@@ -234,4 +270,7 @@ def decode(kind: MessageType, payload: bytes, wire: Wire) -> Any:
         raise MalformedError("truncated")
     if wire.header and payload[:2] != wire.header[:2]:
         raise MalformedError("unsupported_encapsulation")
-    return Reader(wire, payload[len(wire.header) :]).value(kind)
+    reader = Reader(wire, payload[len(wire.header) :])
+    if is_empty(kind) and wire.version == 0:
+        return {EMPTY_MEMBER: 0}
+    return reader.message(kind, delimited=wire.delimited)

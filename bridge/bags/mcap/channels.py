@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 
 from bridge.bags.container import Channel, ReadLimits
 from bridge.bags.mcap.records import ChannelRecord, Schema
-from bridge.definitions import normal_msgtype
+from bridge.definitions import (
+    IDL_ENCODINGS,
+    MSG_ENCODINGS,
+    UNDEFINED_ENCODINGS,
+    embedded_definition,
+    normal_msgtype,
+)
 from bridge.errors import RecordingLimitError
-from bridge.model import Definition, Serialization
+from bridge.model import Serialization
 
 UNKNOWN = -1
 """In `ChannelTable.current`: no channel record was ever seen for this id."""
@@ -22,11 +28,8 @@ UNKNOWN = -1
 REDECLARED = -2
 """In `ChannelTable.current`: the id was declared again after the channels were final."""
 
-DEFINITION_ENCODINGS = frozenset({"ros2msg", "ros2idl", "omgidl", "ros1msg"})
+DEFINITION_ENCODINGS = MSG_ENCODINGS | IDL_ENCODINGS
 """The schema encodings whose text can be parsed."""
-
-UNDEFINED_ENCODINGS = frozenset({"", "unknown"})
-"""What rosbag2 writes for a type whose definition it could not find."""
 
 SERIALIZATIONS = {"cdr": Serialization.CDR, "ros1": Serialization.ROS1}
 """The message encodings that can be decoded."""
@@ -129,11 +132,10 @@ def _channel(
     index: int, record: ChannelRecord, schema: Schema | None, message_count: int | None
 ) -> Channel:
     definition = None
-    if schema is not None and schema.encoding in DEFINITION_ENCODINGS and _defines(schema):
+    if schema is not None and _defines(schema):
         # Real definitions carry Latin-1 in their comments; those bytes may be lost.
-        definition = Definition(
-            encoding=schema.encoding, text=str(schema.data, "utf-8", errors="replace")
-        )
+        text = str(schema.data, "utf-8", errors="replace")
+        definition = embedded_definition(schema.encoding, text)
     return Channel(
         index=index,
         topic=record.topic,

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.container import Channel, ChannelBlock, MixedChannels, ReadLimits, ReadTally
 from bridge.bags.mcap.blocks import (
     REDECLARED_CHANNEL,
     UNKNOWN_CHANNEL,
@@ -211,6 +211,11 @@ class McapReader:
 
     def blocks(self) -> Iterator[ChannelBlock]:
         """Yield all intact messages in file order, one block per channel and chunk or run."""
+        for mixed in self.mixed_blocks():
+            yield from mixed.by_channel()
+
+    def mixed_blocks(self) -> Iterator[MixedChannels]:
+        """Yield the same, one block per chunk or run."""
         cutter = BlockCutter(self._table, limits=self._limits, tally=self._tally)
         if self._data_checked is False:
             self._lose(0, self._source.size_bytes, DATA_ALTERED, verifiable=False)
@@ -221,7 +226,7 @@ class McapReader:
 
     def _segments_blocks(
         self, segments: Iterable[Segment], cutter: BlockCutter
-    ) -> Iterator[ChannelBlock]:
+    ) -> Iterator[MixedChannels]:
         load = partial(load_stretch, self._source, known=self._known(), limits=self._limits)
         for segment, pieces in load_ahead(stretches(segments), load):
             if isinstance(segment, StretchAt):
@@ -305,7 +310,7 @@ class McapReader:
             position = found.index_end
         yield from scan(self._source, position, end, known=self._known)
 
-    def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[ChannelBlock]:
+    def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[MixedChannels]:
         match segment:
             case RunAt() if self._is_too_large(segment):
                 cutter.count_too_large(self._source.read_at(segment.start, MESSAGE_HEAD.itemsize))
@@ -326,7 +331,7 @@ class McapReader:
         size = run.end - run.start - MESSAGE_HEAD.itemsize
         return run.start == run.last and size > self._limits.message_bytes_max
 
-    def _piece_blocks(self, piece: Piece, cutter: BlockCutter) -> Iterator[ChannelBlock]:
+    def _piece_blocks(self, piece: Piece, cutter: BlockCutter) -> Iterator[MixedChannels]:
         for lost in piece.losses:
             self._lose(lost.start, lost.end, lost.reason, verifiable=piece.checked)
         self._tally.contradictions.update(piece.contradictions)

@@ -82,6 +82,9 @@ MESSAGE_HEAD = np.dtype(
 INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
 """One entry of a message index record."""
 
+ID_AND_NUMBER = np.dtype([("id", "<u2"), ("number", "<u8")])
+"""One entry of a map of ids to numbers."""
+
 HEAD_BYTES = RECORD_HEAD.itemsize
 MESSAGE_CONTENT_BYTES_MIN = MESSAGE_HEAD.itemsize - HEAD_BYTES
 FOOTER_CONTENT_BYTES = 20
@@ -217,12 +220,12 @@ class Fields:
 
     def numbers_by_id(self) -> dict[int, int]:
         """Take a map of 2-byte ids to 8-byte numbers."""
-        inner = Fields(self.blob())
-        found = {}
-        while not inner.at_end():
-            key = inner.number(2)
-            found[key] = inner.number(8)
-        return found
+        content = self.blob()
+        if len(content) % ID_AND_NUMBER.itemsize:
+            raise DamagedRecordingError("a field reaches past the end of its record")
+        # Every chunk of a summary has one, with an entry for each of its channels.
+        entries = np.frombuffer(content, dtype=ID_AND_NUMBER)
+        return dict(zip(entries["id"].tolist(), entries["number"].tolist(), strict=True))
 
     def at_end(self) -> bool:
         """Tell whether every byte was taken."""

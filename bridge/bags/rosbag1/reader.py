@@ -13,7 +13,14 @@ from typing import Self
 
 import numpy as np
 
-from bridge.bags.container import NOWHERE, Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.container import (
+    NOWHERE,
+    Channel,
+    ChannelBlock,
+    MixedChannels,
+    ReadLimits,
+    ReadTally,
+)
 from bridge.bags.rosbag1.chunk import Chunk, ChunkReader
 from bridge.bags.rosbag1.index import BagHeader, Connections, Index, read_header, read_index
 from bridge.bags.rosbag1.records import MAGIC
@@ -150,6 +157,10 @@ class Rosbag1Reader:
                     f"the index counts {claimed} messages on {channel.topic}, {found} were found"
                 )
                 self._tally.contradictions[reason] += 1
+
+    def mixed_blocks(self) -> Iterator[MixedChannels]:
+        """Yield the same, each block of one channel."""
+        return map(MixedChannels.of, self.blocks())
 
     def close(self) -> None:
         """Close the file; idempotent."""

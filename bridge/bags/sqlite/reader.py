@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from bridge.bags.container import Channel, ChannelBlock, ReadLimits, ReadTally
+from bridge.bags.container import Channel, ChannelBlock, MixedChannels, ReadLimits, ReadTally
 from bridge.bags.sqlite.cells import Text
 from bridge.bags.sqlite.copy import TROUBLE, Database, open_database
 from bridge.bags.sqlite.pages import MAGIC, has_zero_tail, is_cut, is_outgrown
@@ -179,6 +179,10 @@ class SqliteReader:
             tally=self._tally,
             rising=rising,
         )
+
+    def mixed_blocks(self) -> Iterator[MixedChannels]:
+        """Yield the same, each block of one channel."""
+        return map(MixedChannels.of, self.blocks())
 
     def close(self) -> None:
         """Close the database and remove its private copy, if there was one; idempotent."""

@@ -22,8 +22,8 @@ from bridge.bags.sqlite.pages import (
     read_header,
 )
 from bridge.bags.sqlite.rows import Row, RowContents, SeenRows
-from bridge.bags.sqlite.schema import ENCODINGS, Schema, TopicRow, check_topics, schema_of
-from bridge.definitions import normal_msgtype
+from bridge.bags.sqlite.schema import Schema, TopicRow, check_topics, schema_of
+from bridge.definitions import embedded_definition, normal_msgtype
 from bridge.model import Definition, Loss
 
 ROW_BYTES_SLACK = 1 << 10
@@ -118,9 +118,10 @@ def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
     version, distro = 0, ""
     for rowid, words in _small_rows(file, free):
         match words:
-            case [_, str(msgtype), str(encoding), str(text), str()] if encoding in ENCODINGS:
-                name = normal_msgtype(msgtype)
-                definitions.setdefault(name, Definition(encoding=encoding, text=text))
+            case [_, str(msgtype), str(encoding), str(text), str()] if (
+                definition := embedded_definition(encoding, text)
+            ):
+                definitions.setdefault(normal_msgtype(msgtype), definition)
             case [_, str(), str(msgtype), str(), *others] if "/" in msgtype and all(
                 isinstance(other, str) for other in others
             ):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bridge.bags.container import Channel, ReadLimits
-from bridge.definitions import interface_of, normal_msgtype
+from bridge.definitions import embedded_definition, interface_of, normal_msgtype
 from bridge.errors import RecordingLimitError
 from bridge.model import Definition, Serialization
 
@@ -27,8 +27,6 @@ NO_TIME_NS = 2**63 - 1
 # rosbags leaves one, with all messages, in the transaction that closes.
 CLOSING_NOTE = {"rosbags": 1}
 RECORDERS_CLOSING_NOTE = 2
-
-ENCODINGS = frozenset({"ros2msg", "ros2idl", "omgidl", "ros1msg"})
 
 TABLES = ("schema", "topics", "messages", "message_definitions", "metadata")
 
@@ -162,10 +160,9 @@ def _definitions(connection: sqlite3.Connection, limits: ReadLimits) -> dict[str
     )
     found: dict[str, Definition] = {}
     for topic_type, encoding, text in rows:
-        if encoding in ENCODINGS:
-            found.setdefault(
-                normal_msgtype(str(topic_type)), Definition(encoding=encoding, text=str(text))
-            )
+        definition = embedded_definition(str(encoding), str(text))
+        if definition is not None:
+            found.setdefault(normal_msgtype(str(topic_type)), definition)
     return found
 
 

@@ -57,7 +57,10 @@ def _limits(client: MosaicoClient, settings: Settings) -> Finding:
 
 def _compression(client: MosaicoClient, settings: Settings) -> Iterator[Finding]:
     in_use, server = client.compression, settings.server
-    if server.compression != "none" and in_use.body is None:
+    if server.compression == "auto":
+        detail = "where it pays" if in_use.body else "none: the platform is not known to take it"
+        yield ok("compression", f"auto: {detail}")
+    elif server.compression != "none" and in_use.body is None:
         yield ok(
             "compression", f"{server.compression}, if the platform takes it; uploads try first"
         )
@@ -83,7 +86,11 @@ def _permissions(client: MosaicoClient) -> Iterator[Finding]:
     """
     absent = f"no_such_sequence_{uuid.uuid4().hex}"
     trials: tuple[tuple[str, Callable[[], object], str], ...] = (
-        ("read", client.list_sequences, "nothing can be verified without it"),
+        (
+            "read",
+            lambda: client.sequence_handler(absent),
+            "nothing can be sent: it cannot be seen what is there, nor verified what arrived",
+        ),
         ("write", lambda: client.sequence_notify(absent, "check"), "nothing can be sent"),
         ("delete", lambda: client.sequence_delete(absent), ""),
     )
@@ -100,7 +107,8 @@ def _permissions(client: MosaicoClient) -> Iterator[Finding]:
             else:
                 yield warn(
                     name,
-                    "the key may not delete: failed attempts stay on the platform unfinished",
+                    "the key may not delete: failed attempts stay on the platform unfinished, and "
+                    "watch.on_change = replace, `retry --resend` and `notifications clear` fail",
                     hint="use a key that may delete",
                 )
         except ServerError as error:

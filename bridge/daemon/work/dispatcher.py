@@ -90,7 +90,8 @@ class Dispatcher:
                 if not self._probing:
                     self._give(worker, None)
                     continue
-                return
+                if not self._gate.is_reached:
+                    return
             if self._gate.room(len(self._pool.busy), self._pool.count) <= 0:
                 return
             entry = self._next()
@@ -203,6 +204,7 @@ class Dispatcher:
                 path=entry.path,
                 seen=None if found is None else found.recording,
                 fingerprint=entry.fingerprint,
+                parts=tuple(part.identity for part in self._journal.parts(entry.id)),
                 attempt=attempt,
                 upload=entry.upload,
                 supersedes=self._superseded(entry, settings),

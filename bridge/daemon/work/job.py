@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-from bridge.bags import files_of, fingerprint, load_seen
+from bridge.bags import content_of, files_of, load_seen
 from bridge.client import OnErrorPolicy, Pacer, UplinkShare
 from bridge.compose import connect, ingest_options
 from bridge.daemon.work.main import PipeEvents, serve
@@ -30,7 +30,9 @@ def run(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
 def _send(job: Job, events: PipeEvents, *, share: UplinkShare) -> IngestReport:
     assert job.seen is not None
     recording = load_seen(job.seen)
-    if fingerprint(recording) != job.fingerprint:
+    content = content_of(recording)
+    left = {part.identity for part in content.parts} <= set(job.parts)
+    if content.fingerprint != job.fingerprint and not left:
         raise RecordingChangedError("the recording is not the one that was queued", path=job.path)
     options = ingest_options(
         job.settings, instance=job.instance_id, attempt=job.attempt, final=job.final

@@ -56,6 +56,7 @@ class Job:
         path: The recording.
         seen: The recording by the names of its files, as the last scan saw it.
         fingerprint: What its content must be, or the job fails.
+        parts: Identities of the parts that it had when it was identified; a rest of these will do.
         attempt: Which attempt this is, from 1.
         final: Whether it is the last one before the give-up.
         upload: What an earlier attempt reported, to be taken up or cleared; or None.
@@ -73,6 +74,7 @@ class Job:
     path: Path = Path()
     seen: Recording | None = None
     fingerprint: str = ""
+    parts: tuple[str, ...] = ()
     attempt: int = 1
     final: bool = False
     upload: OpenUpload | None = None
@@ -92,6 +94,7 @@ class Job:
             "path": str(self.path),
             "seen": None if self.seen is None else _seen_fields(self.seen),
             "fingerprint": self.fingerprint,
+            "parts": self.parts,
             "attempt": self.attempt,
             "final": self.final,
             "upload": None if self.upload is None else self.upload.as_json(),
@@ -115,6 +118,7 @@ class Job:
             path=Path(plain["path"]),
             seen=None if plain["seen"] is None else _seen(plain["seen"]),
             fingerprint=plain["fingerprint"],
+            parts=tuple(plain["parts"]),
             attempt=plain["attempt"],
             final=plain["final"],
             upload=None if plain["upload"] is None else OpenUpload.from_json(plain["upload"]),

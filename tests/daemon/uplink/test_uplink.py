@@ -241,6 +241,8 @@ class Link:
     def __init__(self, bridge: "Bridge", port: int) -> None:
         self.bridge = bridge
         self.wire = WireListener()
+        # What these recordings hold compresses to nothing, and it is bytes that count here.
+        bridge.overrides.setdefault("server.compression", "none")
         bridge.overrides |= {
             "server.host": "127.0.0.1",
             "server.port": port,
