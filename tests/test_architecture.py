@@ -87,7 +87,6 @@ KINDS: dict[str, str] = {
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
     "mapping/api.py": "what plug-ins import; none of ours does",
-    "mapping/generic.py": "a way of mapping, beside the table and the declarative one",
 }
 
 # The only parts that may touch each third-party library.

@@ -66,7 +66,7 @@ ACTIVE_BAG_SUFFIX = ".bag" + ACTIVE_SUFFIX
 """How ROS 1 calls a bag that it is writing."""
 
 TEMPORARY_PREFIXES = (".", "~", "#")
-"""Begins of such names: hidden files (also of rsync and syncthing), editors' locks."""
+"""What such names start with: hidden files (also of rsync and syncthing), editors' locks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "explain": (
         "bridge.cli.explain:explain",
-        "Show which completeness rule a recording meets",
+        "Say which completeness rule a recording meets",
     ),
     "retry": (
         "bridge.cli.retry:retry",

@@ -21,7 +21,7 @@ def explain(
     state: StateFolder = None,
     json: AsJson = False,
 ) -> int:
-    """Show which completeness rule a recording meets, what it waits for, and its story so far.
+    """Say which completeness rule a recording meets, what it waits for, and its story so far.
 
     Exits with 0 when it is on the platform whole, 3 while it waits or when it is there in part,
     65 when it is no recording or needs attention.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,8 @@ from bridge.daemon import resend as ask_to_resend
 from bridge.daemon import retry as ask_to_retry
 from bridge.errors import UsageError
 
-TARGETS_HELP = "Recordings: paths, or numbers as `status` shows them."
+TARGETS_HELP = "Recordings: names, paths, or numbers as `status` shows them."
+NAMES_MAX = 200
 # SQLite's numbers end at 2**63; longer ones name nothing.
 DIGITS_MAX = 18
 
@@ -42,11 +44,40 @@ def find_entries(journal: Journal, targets: Sequence[str]) -> list[Entry]:
     return list(found.values())
 
 
+def _called(journal: Journal, name: str) -> list[Entry]:
+    """List the recordings whose file or folder has a name, wherever it is."""
+    entries, _ = journal.browse(text=name, limit=NAMES_MAX)
+    return [entry for entry in entries if entry.path.name == name]
+
+
+def complete_names(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the names of recordings that the journal knows, for the shell's completion."""
+    with suppress(Exception):
+        given = ctx.params
+        settings = load_settings(given.get("config"), {"state.folder": given.get("state")})
+        with Journal.read(settings.state.folder) as journal:
+            entries, _ = journal.browse(text=incomplete, limit=NAMES_MAX)
+        return [
+            (entry.path.name, str(entry.state))
+            for entry in entries
+            if entry.path.name.startswith(incomplete)
+        ]
+    return []
+
+
 def _find(journal: Journal, target: str) -> Entry | None:
     if target.isascii() and target.isdecimal() and len(target) <= DIGITS_MAX:
         entry = journal.get(int(target))
         if entry is not None:
             return entry
+    if "/" not in target and (alike := _called(journal, target)):
+        if len(alike) > 1:
+            raise UsageError(
+                f"{len(alike)} recordings are called {target}",
+                hint="give the number or the path of the one that you mean; `status --name "
+                f"{target}` lists them",
+            )
+        return alike[0]
     path = Path(target)
     return journal.at(path.absolute()) or journal.at(path.resolve())
 
@@ -60,7 +91,13 @@ LOOK_S = 0.1
 NO_ANSWER = "asked, but the bridge has not answered yet; it will"
 
 Targets = Annotated[
-    list[str] | None, typer.Argument(help=TARGETS_HELP, metavar="[PATH|ID]...", show_default=False)
+    list[str] | None,
+    typer.Argument(
+        help=TARGETS_HELP,
+        metavar="[PATH|ID]...",
+        show_default=False,
+        autocompletion=complete_names,
+    ),
 ]
 
 
@@ -110,7 +147,10 @@ def retry(
 
 
 def forget(
-    targets: Annotated[list[str], typer.Argument(help=TARGETS_HELP, metavar="PATH|ID...")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(help=TARGETS_HELP, metavar="PATH|ID...", autocompletion=complete_names),
+    ],
     config: ConfigFile = None,
     state: StateFolder = None,
     json: AsJson = False,

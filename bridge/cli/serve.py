@@ -41,8 +41,9 @@ ApiKeyFile = Annotated[
     Path | None,
     typer.Option(
         "--api-keys",
-        help="TOML file with a permission by key: read, write, delete or manage; or a table "
-        "of permission and expires.",
+        help="TOML file with a permission by key: read, write, delete or manage, each with "
+        "those before; or exactly those named, as in read|delete; or a table of permission and "
+        "expires.",
         metavar="FILE",
     ),
 ]
@@ -148,18 +149,18 @@ def read_api_keys(file: Path) -> dict[str, ApiKey]:
 
 def _api_key(entry: Any, where: str) -> ApiKey:
     table = entry if isinstance(entry, dict) else {"permission": entry}
-    known = {permission.name.lower(): permission for permission in Permission}
-    expires = table.get("expires")
-    if (
-        table.keys() - {"permission", "expires"}
-        or table.get("permission") not in known
-        or not isinstance(expires, datetime | None)
-    ):
+    expires, words = table.get("expires"), table.get("permission")
+    wrong = bool(table.keys() - {"permission", "expires"}) or not isinstance(words, str)
+    key = None
+    if not wrong and isinstance(expires, datetime | None):
+        if expires is not None and expires.tzinfo is None:
+            expires = expires.replace(tzinfo=UTC)
+        expires_ns = None if expires is None else int(expires.timestamp()) * SECOND_NS
+        key = ApiKey.of(str(words), expires_ns=expires_ns)
+    if key is None:
+        known = ", ".join(permission.name.lower() for permission in Permission)
         raise ConfigError(
             f"{where}: not a permission, nor a table of permission and expires",
-            hint=f"permissions are {', '.join(known)}; expires is like 2027-01-31T00:00:00Z",
+            hint=f"permissions are {known}, or several by |; expires is like 2027-01-31T00:00:00Z",
         )
-    if expires is not None and expires.tzinfo is None:
-        expires = expires.replace(tzinfo=UTC)
-    expires_ns = None if expires is None else int(expires.timestamp()) * SECOND_NS
-    return ApiKey(permission=known[table["permission"]], expires_ns=expires_ns)
+    return key

@@ -23,6 +23,7 @@ from bridge.client.query.results import (
     TimestampRange,
 )
 from bridge.client.readers import TopicReader
+from bridge.client.text import holds_nul
 from bridge.client.topics import TopicReceipt, TopicWriter
 from bridge.client.translate import Secret
 from bridge.client.writers import (
@@ -68,4 +69,5 @@ __all__ = [
     "TopicWriter",
     "UplinkShare",
     "Wire",
+    "holds_nul",
 ]

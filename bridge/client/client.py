@@ -64,15 +64,29 @@ class MosaicoClient:
 
     def __init__(
         self,
-        opened: tuple[Connection, Dialect, Probed] | None = None,
-        *,
-        _key: object = None,
+        host: str = "",
+        port: int = 0,
+        timeout: float = 0.0,
+        control_client: Any = None,
+        connection_pool: Any = None,
+        executor_pool: Any = None,
+        sentinel: object = None,
     ) -> None:
-        if _key is not _BUILT_BY_CONNECT or opened is None:
+        """Refuse to be constructed in any other way than by `connect`.
+
+        The arguments are those of the documented API; they matter to nobody but `connect`, which
+        passes what it has opened as *control_client*.
+
+        Raises:
+            UsageError: Always, for a caller (also a `RuntimeError`).
+        """
+        del host, port, timeout, connection_pool, executor_pool
+        if sentinel is not _BUILT_BY_CONNECT:
             raise UsageError(
                 "a MosaicoClient is not constructed directly",
                 hint="use MosaicoClient.connect(host, port)",
             )
+        opened: tuple[Connection, Dialect, Probed] = control_client
         self._connection, self._dialect, probed = opened
         self.revision = probed.revision.name
         self.server_version = probed.server_version
@@ -95,12 +109,14 @@ class MosaicoClient:
         Args:
             host: Name or address of the server.
             port: Its TCP port.
-            timeout_s: How long to wait for a server that does not answer.
+            timeout_s: How long to wait for a server that does not answer; one that refuses
+                connections is given 5 s of it at most. A slow line needs more than the default.
             timeout: The documented API's spelling of `timeout_s`; wins if given.
             **options: TLS, API key, compression, deadlines: see `ConnectOptions`.
 
         Raises:
-            OfflineError: Nobody answers (also a `ConnectionError`).
+            OfflineError: Nobody answers (also a `ConnectionError`); as `DatabaseAwayError`: the
+                server answers and its database does not.
             RefusedError: The API key or the TLS settings are wrong.
             ProtocolError: The server speaks a protocol that this client does not.
             UsageError: An option has no such value, or a certificate cannot be read.
@@ -109,7 +125,7 @@ class MosaicoClient:
             options["api_key"] = Secret.of(options["api_key"])
         checked = connection_options(host, port, **options)
         opened = open_connection(checked, timeout_s=timeout_s if timeout is None else timeout)
-        return cls(opened, _key=_BUILT_BY_CONNECT)
+        return cls(control_client=opened, sentinel=_BUILT_BY_CONNECT)
 
     @property
     def compression(self) -> Compression:

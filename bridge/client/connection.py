@@ -7,10 +7,10 @@ their own that no stream can starve.
 
 import json
 import threading
+import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +19,15 @@ from pyarrow import flight
 from bridge.client.options import BodyCompression, ConnectionOptions
 from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
 from bridge.client.text import clean_json
-from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator
-from bridge.errors import ProtocolError, ServerError, UsageError
+from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator, advise_reader
+from bridge.errors import (
+    BrokenLinkError,
+    OfflineError,
+    PlatformBusyError,
+    ProtocolError,
+    ServerError,
+    UsageError,
+)
 from bridge.parallel import ParallelCalls
 
 API_KEY_HEADER = "mosaico-api-key-token"
@@ -28,6 +35,7 @@ API_KEY_HEADER = "mosaico-api-key-token"
 # enough for control calls and the beginning of a put, whose schema may have 6 KiB. By default it is
 # 256 KiB, of every stream for as long as it is open.
 _RETRY_BUFFER_BYTES = 16 << 10
+_CHANNEL_TRIES, _CHANNEL_PAUSE_S, _GREETING_S = 4, 0.05, 10.0
 _COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
 
 
@@ -84,6 +92,7 @@ class Connection:
     _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _opening: threading.Lock = field(default_factory=threading.Lock, init=False)
     _parallel: dict[str, ParallelCalls] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -226,12 +235,11 @@ class Connection:
             )
         return value
 
-    def flight_info(self, descriptor: Any, *, resource: str) -> Any:
-        """Call GetFlightInfo."""
+    def flight_info(self, descriptor: Any, *, resource: str, timeout_s: float = 0) -> Any:
+        """Call GetFlightInfo; with the usual deadline, or one of so many seconds."""
         self.require_open()
-        return self.translator.call(
-            resource, self._control.get_flight_info, descriptor, self._call_options()
-        )
+        options = self._call_options(timeout_s)
+        return self.translator.call(resource, self._control.get_flight_info, descriptor, options)
 
     def only_endpoint(self, info: Any, *, resource: str) -> Any:
         """Take the one endpoint out of the flight info of a topic."""
@@ -300,7 +308,8 @@ class Connection:
         watched = self.watch.stream(resource)
         try:
             reader = watched.call(channel.client.do_get, ticket)
-        except ServerError:
+        except ServerError as error:
+            advise_reader(error)
             self._release(channel, watched)
             raise
         return GetStream(
@@ -308,17 +317,53 @@ class Connection:
         )
 
     def _claim_channel(self) -> _DataChannel:
+        if (channel := self._free_channel()) is not None:
+            return channel
+        with self._opening:  # one at a time, for it may be free for several
+            if (channel := self._free_channel()) is not None:
+                return channel
+            channel = _DataChannel(self._open_data_channel(), streams=1)
+            with self._lock:
+                self._data_channels.append(channel)
+            return channel
+
+    def _free_channel(self) -> _DataChannel | None:
         with self._lock:
             free = [one for one in self._data_channels if one.streams < self.options.streams_max]
-            if free:
-                # The emptiest: streams of one connection share one window, so that a topic whose
-                # data the server is slow to take holds up its neighbours there.
-                channel = min(free, key=lambda one: one.streams)
-            else:
-                channel = _DataChannel(self._open_channel())
-                self._data_channels.append(channel)
+            if not free:
+                return None
+            # The emptiest: streams of one connection share one window, so that a topic whose data
+            # the server is slow to take holds up its neighbours there.
+            channel = min(free, key=lambda one: one.streams)
             channel.streams += 1
             return channel
+
+    def _open_data_channel(self) -> Any:
+        """Open a channel and see that it works: what balances the load may drop any connection.
+
+        Raises:
+            ServerError: None of several did.
+        """
+        for left in reversed(range(_CHANNEL_TRIES)):
+            client = self._open_channel()
+            try:
+                self._greet(client)
+            except (OfflineError, BrokenLinkError, PlatformBusyError):
+                client.close()
+                if not left:
+                    raise
+                time.sleep(_CHANNEL_PAUSE_S)
+            except ServerError:
+                return client  # whatever it does not like, it answers
+            else:
+                return client
+        raise AssertionError("a channel is tried at least once")
+
+    def _greet(self, client: Any) -> None:
+        """Make a call that any server answers at once, if only by not knowing it."""
+        options = self._call_options(min(self.options.call_timeout_s, _GREETING_S))
+        action = flight.Action("version", to_json({}))
+        self.translator.call("connection", lambda: list(client.do_action(action, options)))
 
     def prepare_streams(self, count: int) -> None:
         """Connect in the background what so many streams will need; does not wait.
@@ -328,15 +373,17 @@ class Connection:
         with self._lock:
             spare = sum(self.options.streams_max - one.streams for one in self._data_channels)
             missing = -(-max(count - spare, 0) // self.options.streams_max)
-            opened = [_DataChannel(self._open_channel()) for _ in range(missing)]
-            self._data_channels += opened
-        for channel in opened:
-            self.parallel("connect").submit(partial(self._connect, channel))
+        for _ in range(missing):
+            self.parallel("connect").submit(self._add_data_channel)
 
-    def _connect(self, channel: _DataChannel) -> None:
-        # Any call connects; this one costs no server anything, and most do not even have it.
-        with suppress(*FLIGHT_ERRORS):
-            list(channel.client.list_actions(self._call_options()))
+    def _add_data_channel(self) -> None:
+        # Whoever needs one and finds none opens it, and hears why that fails.
+        with suppress(ServerError):
+            channel = _DataChannel(self._open_data_channel())
+            with self._lock:
+                self._data_channels.append(channel)
+            if self.closed:
+                channel.client.close()
 
     def _release(self, channel: _DataChannel, watched: WatchedStream) -> None:
         watched.close()

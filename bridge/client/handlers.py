@@ -204,7 +204,7 @@ class SequenceHandler:
 
     @property
     def topic_facts(self) -> Mapping[str, TopicFacts]:
-        """What the server told of its topics together with the sequence, by their names.
+        """What the server said about its topics together with the sequence, by their names.
 
         Without tags and schemas; row counts only on the revisions that tell them here (G2d).
         """

@@ -19,6 +19,7 @@ from bridge.client.options import ConnectionOptions
 from bridge.client.revisions import Generation, Probed, probe
 from bridge.client.session import SessionDialect
 from bridge.errors import (
+    DatabaseAwayError,
     OfflineError,
     ProtocolError,
     RefusedError,
@@ -74,6 +75,9 @@ def _probed(options: ConnectionOptions, *, timeout_s: float) -> tuple[Connection
     connection = Connection(options)
     try:
         return connection, probe(connection, timeout_s=timeout_s)
+    except DatabaseAwayError:
+        connection.close()
+        raise
     except (OfflineError, TransientError) as error:
         connection.close()
         raise _unreachable(options, error) from error
@@ -93,7 +97,8 @@ def _unreachable(options: ConnectionOptions, error: ServerError) -> OfflineError
     return OfflineError(
         f"no Mosaico server answers at {options.address}: {error.message}",
         address=options.address,
-        hint="check that the server runs and can be reached",
+        hint="check that the server runs and can be reached; a slow line may need a longer "
+        "server.timeout_s",
     )
 
 

@@ -120,7 +120,7 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
     if certificate and not (roots or tls):
         raise UsageError("a client certificate needs TLS", hint="set tls, or give tls_root_certs")
     return ConnectionOptions(
-        host=host,
+        host=host.removeprefix("[").removesuffix("]") if ":" in host else host,
         port=port,
         tls=bool(roots) if tls is None else tls,
         tls_root_certs=roots,

@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -9,12 +11,17 @@ from typing import Any
 from pyarrow import flight
 
 from bridge.client.connection import Connection, to_json
+from bridge.client.translate import SPEAKS_PROTOBUF
 from bridge.errors import (
     BridgeError,
+    DatabaseAwayError,
     NotFoundError,
     OfflineError,
+    PlatformBusyError,
     ProtocolError,
+    ServerError,
     TransientError,
+    Trouble,
     UnknownActionError,
     UnknownDescriptorError,
 )
@@ -176,6 +183,18 @@ G2D = Revision(
 
 REVISIONS = (G1_0, G1_1, G1_2, G2A, G2B, G2C, G2D)
 
+NOTHING_IN_EITHER = b"\r{  }"
+"""An empty object in JSON; in protobuf a message whose one field nobody knows, so an empty one."""
+
+_PROTOBUF_TEXT_1 = 1 << 3 | 2
+
+REFUSED_PATIENCE_S = 5.0
+"""How long a server that refuses connections is waited for."""
+
+DATABASE_PATIENCE_S = 5.0
+"""How long a server may take to look something up, beside what the line takes."""
+
+_LINE_FACTOR = 2.0
 _RETRY_PAUSE_S = 0.05
 _NO_SUCH_NAME = "mosaico-bridge-probe"
 
@@ -204,21 +223,37 @@ def probe(connection: Connection, *, timeout_s: float) -> Probed:
 
     Raises:
         OfflineError, TransientError: Nobody answered in time; the last try's own error.
+        DatabaseAwayError: The server answers, its database does not.
         RefusedError: The server wants another API key or other TLS settings.
         ProtocolError: It speaks a protocol that we do not.
     """
-    deadline_s = time.monotonic() + timeout_s
+    started_s = time.monotonic()
     while True:
-        left_s = max(deadline_s - time.monotonic(), _RETRY_PAUSE_S)
+        left_s = max(started_s + timeout_s - time.monotonic(), _RETRY_PAUSE_S)
         try:
             return _ask(connection, timeout_s=left_s)
-        except (OfflineError, TransientError):
-            if time.monotonic() + _RETRY_PAUSE_S >= deadline_s:
+        except DatabaseAwayError:
+            raise
+        except (OfflineError, TransientError) as error:
+            # A refusal comes at once, so it is waited for only as long as a restart may take.
+            refused = isinstance(error, OfflineError)
+            patience_s = min(timeout_s, REFUSED_PATIENCE_S) if refused else timeout_s
+            if time.monotonic() + _RETRY_PAUSE_S >= started_s + patience_s:
                 raise
             time.sleep(_RETRY_PAUSE_S)
 
 
 def _ask(connection: Connection, *, timeout_s: float) -> Probed:
+    asked_s = time.monotonic()
+    probed = _asked(connection, timeout_s=timeout_s)
+    if probed.revision.generation is Generation.SESSION:
+        # A slow line makes any answer late.
+        line_s = time.monotonic() - asked_s
+        _require_database(connection, _absent_by_flight_info, line_s=line_s)
+    return probed
+
+
+def _asked(connection: Connection, *, timeout_s: float) -> Probed:
     info = _server_facts(connection, "info", timeout_s=timeout_s)
     if info is not None:
         config = info.get("config")
@@ -243,19 +278,86 @@ def _server_facts(
     """Call `info` or `version`; None where the server has no such action."""
     try:
         bodies = connection.raw_action(
-            action, to_json({}), resource=f"action {action}", timeout_s=timeout_s
+            action, NOTHING_IN_EITHER, resource=f"action {action}", timeout_s=timeout_s
         )
     except UnknownActionError:
         return None
+    except PlatformBusyError as error:
+        if isinstance(error.__cause__, flight.FlightTimedOutError):
+            raise
+        # With API keys even this looks into the database.
+        raise _database_away(connection, error) from error
+    body = b"".join(bodies)
     try:
-        response = connection.unwrap(action, b"".join(bodies), resource=f"action {action}")
+        response = connection.unwrap(action, body, resource=f"action {action}")
     except ProtocolError as error:
+        known = _protobuf_version(body)
         raise ProtocolError(
-            "the server speaks the protobuf protocol of mosaicod 0.8 or later, or none of Mosaico",
+            f"the server speaks the protobuf protocol (mosaicod {known}), which this client does "
+            "not"
+            if known
+            else "the server's answer is of no protocol that Mosaico is known to have",
             address=connection.options.address,
-            hint="use a server of version 0.7 or earlier",
+            hint=SPEAKS_PROTOBUF,
         ) from error
     return response if isinstance(response, dict) else {}
+
+
+def _protobuf_version(body: bytes) -> str:
+    """Give the version that an `info` in protobuf starts with; empty where it is none.
+
+    Its field 1 is a text: the tag, the length in one byte, and the text.
+    """
+    if len(body) < 2 or body[0] != _PROTOBUF_TEXT_1 or len(body) < 2 + body[1]:  # noqa: PLR2004
+        return ""
+    return body[2 : 2 + body[1]].decode(errors="replace")
+
+
+def _require_database(
+    connection: Connection, look: Callable[[Connection, float], object], *, line_s: float
+) -> None:
+    """See that the server can look something up, so that nothing hangs on its database later.
+
+    A server whose database is away waits for it, with each call for half a minute, and fails then.
+
+    Args:
+        connection: The open channels.
+        look: Looks for a sequence that does not exist, within so many seconds.
+        line_s: How long an answer takes that needs no database.
+
+    Raises:
+        DatabaseAwayError: It cannot.
+    """
+    try:
+        look(connection, DATABASE_PATIENCE_S + _LINE_FACTOR * line_s)
+    except PlatformBusyError as error:
+        raise _database_away(connection, error) from error
+    except ServerError as error:
+        # Who may not read, or whose line broke, hears of it in the calls that matter.
+        if error.trouble is Trouble.OFFLINE:
+            raise
+
+
+def _absent_by_flight_info(connection: Connection, timeout_s: float) -> None:
+    command = to_json({"resource_locator": _NO_SUCH_NAME})
+    descriptor = flight.FlightDescriptor.for_command(command)
+    connection.flight_info(descriptor, resource="protocol probe", timeout_s=timeout_s)
+
+
+def _absent_by_system_info(connection: Connection, timeout_s: float) -> None:
+    request = to_json({"name": _NO_SUCH_NAME})
+    connection.raw_action(
+        "sequence_system_info", request, resource="protocol probe", timeout_s=timeout_s
+    )
+
+
+def _database_away(connection: Connection, error: PlatformBusyError) -> DatabaseAwayError:
+    return DatabaseAwayError(
+        f"the platform at {connection.options.address} answers, but its database does not: "
+        f"{error.message}",
+        address=connection.options.address,
+        hint="look after the platform's database; nothing is lost, and sending goes on with it",
+    )
 
 
 def _session_revision(version: dict[str, Any]) -> Revision:
@@ -274,6 +376,11 @@ def _keyed_revision(connection: Connection) -> Revision:
     any on the server G1.2 is assumed, which is safe because they differ only in what can be read.
     """
     resource = "protocol probe"
+    asked_s = time.monotonic()
+    with suppress(UnknownActionError):
+        # Answered without the database.
+        connection.raw_action("version", to_json({}), resource=resource, timeout_s=0)
+    _require_database(connection, _absent_by_system_info, line_s=time.monotonic() - asked_s)
     try:
         connection.flight_info(flight.FlightDescriptor.for_path(_NO_SUCH_NAME), resource=resource)
     except NotFoundError:

@@ -25,7 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.client.translate import Translator
+from bridge.client.translate import Translator, advise_reader
 from bridge.errors import BrokenLinkError, ServerError, TransientError, UsageError
 
 PROGRESS_BYTES_MIN = 1024
@@ -357,8 +357,9 @@ class GetStream:
     def _blocking(self, function: Callable[[], Any]) -> Any:
         try:
             return self.watched.call(function)
-        except ServerError:
+        except ServerError as error:
             self._end()
+            advise_reader(error)
             raise
 
     def _read(self) -> Any:

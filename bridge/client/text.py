@@ -44,7 +44,7 @@ def clean_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
         The batch, and how many of its texts were changed.
     """
     columns = batch.columns
-    dirty = [has_text(column.type) and _holds_nul(column) for column in columns]
+    dirty = [has_text(column.type) and holds_nul(column) for column in columns]
     if not any(dirty):
         return batch, 0
     cleaned = [
@@ -69,11 +69,11 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(is_kind(kind) for is_kind in _STRINGS) or pa.types.is_string_view(kind)
 
 
-def _holds_nul(array: pa.Array) -> bool:
+def holds_nul(array: pa.Array) -> bool:
     """Look for NUL; may see one in a value that a null hides, which costs a needless copy."""
     if not len(array) or not has_text(array.type):
         return False
-    return _bytes_hold_nul(array) if _is_text(array.type) else any(map(_holds_nul, _parts(array)))
+    return _bytes_hold_nul(array) if _is_text(array.type) else any(map(holds_nul, _parts(array)))
 
 
 def _parts(array: pa.Array) -> list[pa.Array]:
@@ -99,7 +99,7 @@ def _bytes_hold_nul(array: pa.Array) -> bool:
 
 def _cleaned(array: pa.Array) -> tuple[pa.Array, int]:
     kind = array.type
-    if not _holds_nul(array):
+    if not holds_nul(array):
         return array, 0
     if _is_text(kind):
         plain = array.cast(pa.large_string())

@@ -57,6 +57,11 @@ _LINK: tuple[_Told, ...] = (
     ),
 )
 
+SPEAKS_PROTOBUF = (
+    "the server speaks the protobuf protocol of mosaicod 0.8 or later; use one of version 0.7 or "
+    "earlier"
+)
+TOO_LARGE_TO_READ = "one row of this topic is larger than a message of the server may be"
 SMALLER_BATCHES = "one message is larger than the server accepts; send smaller batches"
 
 # How the keyed generation says that something does not exist. Nothing else that contains "not
@@ -157,6 +162,7 @@ _WORDS: tuple[_Told, ...] = (
         UnknownDescriptorError,
         "the server speaks another protocol revision",
     ),
+    (("body decode error",), ProtocolError, SPEAKS_PROTOBUF),
     (
         ("body deserialization error", "bad command"),
         ProtocolError,
@@ -266,6 +272,12 @@ def _classify(error: BaseException, words: str) -> tuple[type[ServerError], str]
         if isinstance(error, base):
             return chosen, ""
     return TransientError, ""
+
+
+def advise_reader(error: ServerError) -> None:
+    """Replace advice for writing in an error of a read."""
+    if error.hint == SMALLER_BATCHES:
+        error.hint = TOO_LARGE_TO_READ
 
 
 def _is_absence(error: BaseException, words: str) -> bool:

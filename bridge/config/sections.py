@@ -59,7 +59,16 @@ class ServerSettings(Section):
 
     host: str = Field("", description="Host name or address; empty starts the embedded server.")
     port: Port = Field(6726, description="Port of the platform.")
-    timeout_s: PositiveSeconds = Field(5.0, description="How long to wait for a connection.")
+    timeout_s: PositiveSeconds = Field(
+        20.0,
+        description="How long to wait for a connection; a platform that refuses it is given 5 s "
+        "of that to come up.",
+    )
+    probe_interval_s: Seconds = Field(
+        60.0,
+        description="Silence after which an idle bridge asks whether the platform is there; 0 for "
+        "never.",
+    )
     stall_timeout_s: PositiveSeconds = Field(
         60.0, description="An upload without progress for this long counts as broken."
     )

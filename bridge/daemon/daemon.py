@@ -24,7 +24,7 @@ class Daemon:
         settings: All settings.
         server: Host and port of the platform, or what gives them when they are needed; it may
             raise OSError or BridgeError while there is none.
-        observer: Told of everything that happens.
+        observer: Hears of everything that happens.
         clock: Where the time comes from.
         worker_command: What to run as worker.
         check_writer: How to find out whether somebody writes a file.

@@ -70,7 +70,7 @@ class Loop:
     Args:
         settings: All settings.
         address: Gives host and port of the platform.
-        observer: Told of everything.
+        observer: Hears of everything.
         clock: Where the time comes from.
         worker_command: What to run as worker.
         check_writer: How to find out whether somebody writes a file.
@@ -156,7 +156,7 @@ class Loop:
             observer=self._observer,
             clock=self._clock,
             prove=self._prove or PlatformProof(self._live, self._address),
-            wake=self._wakeup.wake,
+            wake=self._wakeup.nudge,
         )
 
     def _make_listener(self) -> Listener:

@@ -16,7 +16,7 @@ MIDDLEWARE = "api-key"
 
 
 class Permission(IntEnum):
-    """What a key may do; each includes the ones before."""
+    """What a key may do. As the one word for a key, each includes the ones before."""
 
     READ = 1
     WRITE = 2
@@ -31,10 +31,38 @@ class ApiKey:
     Attributes:
         permission: How much.
         expires_ns: From when on nothing any more, nanoseconds since the epoch; None for never.
+        only: Exactly these instead, as the platform has it from 0.6 on: a key that may write need
+            not be allowed to read.
     """
 
-    permission: Permission
+    permission: Permission = Permission.READ
     expires_ns: int | None = None
+    only: frozenset[Permission] | None = None
+
+    @classmethod
+    def of(cls, text: str, *, expires_ns: int | None = None) -> "ApiKey | None":
+        """Read `write`, which includes what comes before, or `write|delete`, which does not.
+
+        Returns:
+            The key; None where a word is no permission.
+        """
+        known = {permission.name.lower(): permission for permission in Permission}
+        words = [word for word in text.split("|") if word]
+        if not words or not known.keys() >= set(words):
+            return None
+        if "|" in text:
+            only = frozenset(known[word] for word in words)
+            return cls(permission=max(only), only=only, expires_ns=expires_ns)
+        return cls(permission=known[text], expires_ns=expires_ns)
+
+    @property
+    def permits(self) -> frozenset[Permission]:
+        """All that it may do."""
+        return _up_to(self.permission) if self.only is None else self.only
+
+
+def _up_to(most: Permission) -> frozenset[Permission]:
+    return frozenset(permission for permission in Permission if permission <= most)
 
 
 class Access:
@@ -43,7 +71,7 @@ class Access:
     def __init__(self, api_keys: Mapping[str, ApiKey] | None) -> None:
         self._api_keys = dict(api_keys) if api_keys is not None else None
 
-    def permission(self, token: str) -> Permission:
+    def permits(self, token: str) -> frozenset[Permission]:
         """Give what the owner of a token may do.
 
         Raises:
@@ -51,7 +79,7 @@ class Access:
                 INVALID_ARGUMENT with a malformed one.
         """
         if self._api_keys is None:
-            return Permission.MANAGE
+            return _up_to(Permission.MANAGE)
         if not token:
             raise Refusal(Status.PERMISSION_DENIED, "Missing API key in request header.")
         fault = form_fault(token)
@@ -62,15 +90,15 @@ class Access:
             raise Refusal(Status.PERMISSION_DENIED, "Unauthorized: API key does not exist.")
         if key.expires_ns is not None and time.time_ns() >= key.expires_ns:
             raise Refusal(Status.PERMISSION_DENIED, "Unauthorized: API key is expired.")
-        return key.permission
+        return key.permits
 
     def require(self, token: str, needed: Permission) -> None:
         """Check a call that is no action.
 
         Raises:
-            Refusal: As `permission`, or PERMISSION_DENIED when the key is too weak.
+            Refusal: As `permits`, or PERMISSION_DENIED when the key is too weak.
         """
-        if self.permission(token) < needed:
+        if needed not in self.permits(token):
             raise Refusal(
                 Status.PERMISSION_DENIED,
                 f"Unauthorized: provided API key does not have {needed.name} permissions.",

@@ -276,10 +276,9 @@ class Catalogue:
         return [SequenceRecord(*row) for row in rows]  # type: ignore[arg-type]
 
     def sequence(self, *, locator: str = "", uuid: str = "") -> SequenceRecord | None:
-        """Find a sequence by its locator or its uuid."""
-        rows = self._rows(
-            f"SELECT {_SEQUENCE} FROM sequences WHERE locator = ? OR uuid = ?", locator, uuid
-        )
+        """Find a sequence by its locator or its uuid; an empty text names none."""
+        column, value = ("locator", locator) if locator else ("uuid", uuid)
+        rows = self._rows(f"SELECT {_SEQUENCE} FROM sequences WHERE {column} = ?", value)
         return SequenceRecord(*rows[0]) if rows else None  # type: ignore[arg-type]
 
     def delete_sequence(self, sequence: SequenceRecord) -> None:
@@ -306,10 +305,9 @@ class Catalogue:
         return [SessionRecord(*row) for row in rows]  # type: ignore[arg-type]
 
     def session(self, *, uuid: str = "", locator: str = "") -> SessionRecord | None:
-        """Find a session by its uuid or its locator."""
-        rows = self._rows(
-            f"SELECT {_SESSION} FROM sessions WHERE uuid = ? OR locator = ?", uuid, locator
-        )
+        """Find a session by its uuid or its locator; an empty text names none."""
+        column, value = ("locator", locator) if locator else ("uuid", uuid)
+        rows = self._rows(f"SELECT {_SESSION} FROM sessions WHERE {column} = ?", value)
         return SessionRecord(*rows[0]) if rows else None  # type: ignore[arg-type]
 
     def complete_session(self, session: SessionRecord) -> None:

@@ -114,7 +114,8 @@ _FLIGHT_ERRORS: dict[Status, type[Exception]] = {
 
 def as_flight_error(refusal: Refusal) -> Exception:
     """Give the exception that makes pyarrow answer with the refusal's status and text."""
-    text = refusal.text
+    # What a client sent may be in it: halves of surrogate pairs and NUL are no text for the wire.
+    text = refusal.text.encode(errors="replace").decode().replace("\x00", "\ufffd")
     if len(text) > TEXT_CHARACTERS_MAX:
         text = f"{text[:TEXT_CHARACTERS_MAX]}…"
     return _FLIGHT_ERRORS[refusal.status](text)

@@ -28,7 +28,7 @@ from bridge.embedded.access import (
 from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.refusals import Refusal, Status, as_flight_error, too_large
 from bridge.embedded.session.dialect import SESSION, Dialect
-from bridge.embedded.wire import MalformedError, decode
+from bridge.embedded.wire import MalformedError, NulError, decode
 from bridge.errors import ConfigError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
             size_bytes, limit_bytes = action.body.size, self._archive.message_bytes_max
             if size_bytes > limit_bytes:  # in the platform gRPC sees to it, before anything else
                 raise Refusal(Status.INVALID_ARGUMENT, too_large(size_bytes, limit_bytes))
-            permission = self._access.permission(token_of(context))
+            permits = self._access.permits(token_of(context))
             known = self._dialect.actions.get(action.type)
             if known is None:
                 raise self._dialect.unknown_action(action.type)
@@ -113,7 +113,7 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
                 request = decode(action.body.to_pybytes(), known.shape)
             except MalformedError as error:
                 raise self._dialect.malformed(str(error)) from None
-            if permission < known.needs:
+            if known.needs is not None and known.needs not in permits:
                 name = action.type.title().replace("_", "")
                 raise Refusal(
                     Status.PERMISSION_DENIED,
@@ -133,6 +133,8 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
             raise as_flight_error(refusal) from None
         except TopicGoneError as error:
             raise as_flight_error(self._dialect.gone(error.locator)) from None
+        except NulError:
+            raise as_flight_error(self._dialect.failed("database failure")) from None
         except Exception as error:  # noqa: BLE001 - nothing may leave with its traceback
             if _is_full(error):
                 # No bug of ours; a traceback for each attempt would bury the rest of the log.
@@ -342,22 +344,19 @@ def _keys(
                 f"API key {number} can never be used: {fault}",
                 hint="a key is msco_, 32 small letters or digits, _, and their CRC-32 as 8 digits",
             )
-    return {
-        token: wanted if isinstance(wanted, ApiKey) else ApiKey(permission=_permission(wanted))
-        for token, wanted in api_keys.items()
-    }
+    return {token: _key(wanted) for token, wanted in api_keys.items()}
 
 
-def _permission(wanted: Permission | str) -> Permission:
-    if isinstance(wanted, Permission):
+def _key(wanted: ApiKey | Permission | str) -> ApiKey:
+    if isinstance(wanted, ApiKey):
         return wanted
-    known = {permission.name.lower(): permission for permission in Permission}
-    if wanted not in known:
+    key = ApiKey(permission=wanted) if isinstance(wanted, Permission) else ApiKey.of(wanted)
+    if key is None:
         raise ConfigError(
             f"an API key has the unknown permission {wanted!r}",
-            hint=f"Use one of {', '.join(known)}.",
+            hint=f"Use one of {', '.join(one.name.lower() for one in Permission)}.",
         )
-    return known[wanted]
+    return key
 
 
 def _is_full(error: Exception) -> bool:

@@ -17,6 +17,10 @@ class MalformedError(Exception):
     """A text is no JSON object, or not the one that is wanted; the message says why."""
 
 
+class NulError(Exception):
+    """A text holds U+0000, which the platform's database refuses."""
+
+
 class Format(str):
     """Stands in a request's shape for the name of a serialization format."""
 
@@ -36,6 +40,7 @@ def decode(text: bytes, shape: Shape) -> dict[str, Any]:
 
     Raises:
         MalformedError: Not JSON by the standard, not an object, or a field missing or mistyped.
+        NulError: A text in it holds U+0000.
     """
     try:
         value = json.loads(text.decode(), parse_constant=_refuse_constant)
@@ -43,7 +48,22 @@ def decode(text: bytes, shape: Shape) -> dict[str, Any]:
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error)) from None
-    return decode_fields(value, shape)
+    fields = decode_fields(value, shape)
+    if _holds_nul(fields):
+        raise NulError
+    return fields
+
+
+def _holds_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any(_holds_nul(part) for pair in value.items() for part in pair)
+        case list():
+            return any(map(_holds_nul, value))
+        case _:
+            return False
 
 
 def decode_fields(value: Any, shape: Shape) -> dict[str, Any]:

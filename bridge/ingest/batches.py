@@ -5,7 +5,7 @@ waits here it keeps that chunk alive. Once the chunks outgrow the budget, the bi
 sent until half of it is free, and what still waits is copied together. So the next time is half a
 budget away, and however many topics there are, each byte is copied a few times at most.
 
-A topic with much in a block waits by itself, as it lies there. Those with little wait together and
+A topic with much in a block waits by itself, as it is. Those with little wait together and
 cost no Python code each: with hundreds of topics a chunk holds a few messages of every one.
 """
 

@@ -121,12 +121,7 @@ def find_place(
             break
         remains.append((sequence, found))
     else:
-        raise PreconditionError(
-            f"{TAKES_MAX} unfinished sequences of this recording are on the platform, "
-            f"{name} the first",
-            resource=name,
-            hint="the key may not delete them; delete them by another, then retry",
-        )
+        raise _too_many_takes(name)
     for left, finding in reversed(remains):
         says_salvaged = SALVAGED_KEY in finding.marks
         named = upload is not None and upload.sequence == left
@@ -136,6 +131,14 @@ def find_place(
         if removed(client, left):
             sequence = left
     return Place(sequence=sequence)
+
+
+def _too_many_takes(name: str) -> PreconditionError:
+    return PreconditionError(
+        f"{TAKES_MAX} unfinished sequences of this recording are on the platform, {name} the first",
+        resource=name,
+        hint="the key may not delete them; delete them by another, then retry",
+    )
 
 
 def find_existing(

@@ -89,15 +89,17 @@ def ingest(
             instance=options.identity.instance,
             whole=report.complete,
             patient=not options.identity.final,
-            start_ns=min(
-                (topic.start_ns for topic in report.topics if topic.start_ns is not None),
-                default=None,
-            ),
+            start_ns=_first_time_ns(report),
             kept=frozenset(part for held in report.contents for part in held.parts),
         )
     report.seconds = time.perf_counter() - started
     listener.finished(report=report)
     return report
+
+
+def _first_time_ns(report: IngestReport) -> int | None:
+    starts_ns = (topic.start_ns for topic in report.topics if topic.start_ns is not None)
+    return min(starts_ns, default=None)
 
 
 class _Delivery:

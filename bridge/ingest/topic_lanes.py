@@ -168,7 +168,7 @@ def _lane(
     decoder, msgdef = types.decoder(message_type, topic.serialization)
     plan = plan_topic(
         topic,
-        decoder.message_type,
+        message_type,
         decoder.arrow_type,
         options=choices,
         msgdef=msgdef,

@@ -18,16 +18,18 @@ from bridge.errors import ConfigError, DefinitionError
 from bridge.mapping import table
 from bridge.mapping.choices import GENERIC, Downsampler, ImageFormat, TopicOptions
 from bridge.mapping.columns import absent, zeros
-from bridge.mapping.generic import generic_mapping
 from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
 from bridge.mapping.plugins import CustomMapping
 from bridge.mapping.source import Ledger, Note, Notes, Source, fields_left
 from bridge.model import ArrayType, DecodedBlock, FieldType, MessageType, SequenceType, Topic
-from bridge.ontology import ENVELOPE, Model
+from bridge.ontology import ENVELOPE, TIMESTAMP_COLUMN, Model
 
 ROS_BLOCK = "_ros_"
 """The platform's reserved key for what the ROS side knew; readers rebuild messages from it."""
+
+EMPTY_MEMBER = "structure_needs_at_least_one_member"
+"""What rosidl puts into a message that has no fields."""
 
 NOTED_MAX = 100
 """More texts of one kind would be a flood, as of a driver that counts in its format."""
@@ -140,7 +142,7 @@ def choose_mapping(
     mapping, left_out, reasons = _choose(message_type.name, arrow_type, options, custom)
     if mapping is not None:
         return ChosenMapping(mapping=mapping, kind="mapped", reasons=reasons, left_out=left_out)
-    mapping, renamed = generic_mapping(message_type.name, arrow_type)
+    mapping, renamed = _generic(message_type.name, arrow_type)
     return ChosenMapping(mapping=mapping, kind="generic", reasons=reasons, renamed=renamed)
 
 
@@ -340,3 +342,43 @@ def _batch(
         assert array.type == column.type, f"column {column.name} is {array.type}"
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=model.schema)
+
+
+def _generic(ros_type: str, arrow_type: pa.StructType) -> tuple[table.Mapping, dict[str, str]]:
+    """Make the mapping of a type that has no model of its own: its fields, verbatim.
+
+    The decoder already yields types and values together, so nothing is converted here; only names
+    that the envelope claims for itself give way, and a message without fields gets one.
+
+    Args:
+        ros_type: The ROS type; its last part becomes the tag, as on the rest of the platform.
+        arrow_type: The decoded fields.
+
+    Returns:
+        The mapping, and the fields that had to be renamed: column name -> field name.
+    """
+    names = [arrow_type.field(index).name for index in range(arrow_type.num_fields)]
+    columns = _column_names(names)
+    fields = [
+        pa.field(column, arrow_type.field(index).type) for index, column in enumerate(columns)
+    ] or [pa.field(EMPTY_MEMBER, pa.uint8())]
+
+    def build(source: Source) -> Columns:
+        if not columns:
+            return {EMPTY_MEMBER: zeros(pa.uint8(), source.rows)}
+        return {column: source.array.field(index) for index, column in enumerate(columns)}
+
+    model = Model(tag=ros_type.rsplit("/", maxsplit=1)[-1], fields=tuple(fields))
+    renamed = {column: name for column, name in zip(columns, names, strict=True) if column != name}
+    return table.Mapping(ros_type, model, build), renamed
+
+
+def _column_names(names: list[str]) -> list[str]:
+    """Keep the names, but not the one of the envelope; new names collide with none."""
+    columns: list[str] = []
+    for name in names:
+        column = name
+        while column == TIMESTAMP_COLUMN or (column != name and column in names):
+            column += "_"
+        columns.append(column)
+    return columns

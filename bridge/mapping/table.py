@@ -223,7 +223,7 @@ FLEET_MAPPINGS: tuple[Mapping, ...] = (
 DEFAULT_MAPPINGS: dict[str, Mapping] = {
     mapping.ros_type: mapping for mapping in (*STOCK_MAPPINGS, *FLEET_MAPPINGS)
 }
-"""ROS type -> mapping. Every other type takes the generic way of `generic.py`."""
+"""ROS type -> mapping. Every other type keeps its own fields, see `plan.py`."""
 
 ALTERNATIVES: tuple[Mapping, ...] = (
     *(

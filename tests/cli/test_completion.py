@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bridge.daemon import Journal
+
 PROGRAM = Path(sys.executable).with_name("mosaico-bridge")
 PATIENCE_S = 90.0
 READY = "is-ready"
@@ -136,3 +138,24 @@ def test_completion_is_installed_for_the_shell_that_asks(tmp_path: Path) -> None
     named = Path(line.removeprefix("source ").strip("'\""))
 
     assert "complete_bash" in named.read_text(encoding="utf-8")
+
+
+@needs_program
+def test_names_of_recordings_are_offered(tmp_path: Path) -> None:
+    """`retry dri` and tab offers what the journal of these settings knows, and nothing else."""
+    with Journal.own(tmp_path / "state") as journal:
+        for name in ("drive_1.mcap", "drive_2.mcap", "other.mcap"):
+            journal.discover(tmp_path / "in" / name, name=name, size_bytes=1, modified_ns=1)
+    (tmp_path / "bridge.toml").write_text("", encoding="utf-8")
+    for words in ("retry dri", "forget dri", "verify dri"):
+        done = subprocess.run(
+            [PROGRAM],
+            env=environment(tmp_path)
+            | {
+                "_MOSAICO_BRIDGE_COMPLETE": "complete_bash",
+                "COMP_WORDS": f"mosaico-bridge {words}",
+                "COMP_CWORD": "2",
+            },
+            cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        assert done.stdout.split() == ["drive_2.mcap", "drive_1.mcap"], words

@@ -42,3 +42,16 @@ def test_listing_makes_no_database_where_there_is_none(tmp_path: Path, command: 
     assert done.code == 0
     assert "no notifications" in done.out
     assert not list(tmp_path.iterdir())
+
+
+def test_clearing_reaches_what_was_never_seen(arrived: Any, command: Any) -> None:
+    """The platform knows of more than the bridge has asked for, on topics too."""
+    with arrived.client(command) as client:
+        (sequence,) = client.list_sequences()
+        client.topic_notify(sequence, "/imu/data", "nobody has asked yet")
+    cleared = command("notifications", "clear", sequence, "-c", arrived.config)
+
+    assert cleared.code == 0
+    assert "cleared: 1" in cleared.out
+    with arrived.client(command) as client:
+        assert not client.list_topic_notify(sequence, "/imu/data")

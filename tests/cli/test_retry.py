@@ -103,3 +103,18 @@ def test_forget_through_the_running_bridge_handles_it_as_new(arrived: Any, comma
     assert done.code == 0
     assert after["id"] != before["id"]
     assert after["sequence"] == before["sequence"]
+
+
+def test_a_recording_is_named_by_its_name_alone(tmp_path: Path, command: Any) -> None:
+    """Where only one is called so; of two the error says how to go on."""
+    with Journal.own(tmp_path / "state") as journal:
+        for folder in ("a", "b"):
+            journal.discover(tmp_path / folder / "x.mcap", name="x", size_bytes=1, modified_ns=1)
+        journal.discover(tmp_path / "a" / "y.mcap", name="y", size_bytes=1, modified_ns=1)
+
+    done = command("forget", "y.mcap", "--state", tmp_path / "state")
+    assert done.code == 0
+    assert "forgotten" in done.out
+    done = command("forget", "x.mcap", "--state", tmp_path / "state")
+    assert done.code == 1
+    assert "2 recordings are called x.mcap" in done.err

@@ -156,7 +156,7 @@ def test_status_searches_by_name_and_filters_by_state(crowd: Path, command: Any)
     found = command(*words, "--only", "quarantined", "--json").json
     assert found["total"] == 10
     assert {one["reason"] for one in found["recordings"]} == {"torn apart"}
-    wrong = command(*words, "--only", "lost")
+    wrong = command(*words, "--only", "nowhere")
     assert wrong.code == 2
     assert "quarantined" in wrong.err
 

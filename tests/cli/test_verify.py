@@ -14,6 +14,7 @@ def test_verify_finds_everything_as_it_was_sent(arrived: Any, command: Any) -> N
     assert done.code == 0
     assert "as it was sent" in done.out
     assert "1 compared, 0 differ" in done.out
+    assert "first and last times, row counts" in " ".join(done.out.split())
 
 
 def test_verify_names_each_difference_with_both_figures(arrived: Any, command: Any) -> None:

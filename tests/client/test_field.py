@@ -13,6 +13,7 @@ from bridge.errors import (
     BrokenLinkError,
     NestedTopicError,
     PlatformBusyError,
+    RejectedError,
 )
 from bridge.ontology import Integer64, Model
 from bridge.parallel import AT_ONCE_START
@@ -304,3 +305,23 @@ def test_masked_schema_and_interval_are_unknown_not_empty(
     assert (handler.timestamp_ns_min, handler.timestamp_ns_max) == (None, None)
     assert handler.schema.names == Integer64.schema.names
     assert handler.table().num_rows == 2
+
+
+@pytest.mark.parametrize("platform", ["G2b"], indirect=True)
+def test_message_too_large_to_read_gives_no_advice_for_writing(
+    client: MosaicoClient, platform: OldServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Smaller batches do not help who reads."""
+    with client.sequence_create("run", {}) as writer:
+        writer.topic_create("t", {}, Integer64).write_batch(integers(1))
+
+    def refuses(*_: Any) -> None:
+        raise pa.ArrowInvalid("resource exhausted error: Received message larger than max")
+
+    monkeypatch.setattr(type(platform), "do_get", refuses)
+    handler = client.topic_handler("run", "t")
+    assert handler is not None
+    with pytest.raises(RejectedError) as caught:
+        handler.table()
+    assert "smaller batches" not in caught.value.hint
+    assert "larger than a message" in caught.value.hint

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from bridge.client import (
@@ -272,12 +274,19 @@ class ProtobufServer(SessionServer):
     def __init__(self) -> None:
         super().__init__("G2c")
 
-    def do_action(self, _context: object, _action: object) -> Iterator[bytes]:
+    def do_action(self, _context: object, action: Any) -> Iterator[bytes]:
+        body = action.body.to_pybytes()
+        # Field 1 of the wire type that has four bytes, which is skipped; or no field at all.
+        if body and not (body[0] == 1 << 3 | 5 and len(body) == 5):
+            raise pa.ArrowInvalid("Bad request: body decode error.")
         yield b"\x0a\x050.8.0"
 
 
 def test_protobuf_generation_is_recognised() -> None:
     """A server of the next generation is refused with a message that says what it is."""
-    with ProtobufServer() as server, pytest.raises(ProtocolError, match="protobuf") as caught:
+    with (
+        ProtobufServer() as server,
+        pytest.raises(ProtocolError, match=r"protobuf protocol \(mosaicod 0\.8\.0\)") as caught,
+    ):
         MosaicoClient.connect("127.0.0.1", server.port)
     assert "0.7" in caught.value.hint

@@ -75,6 +75,10 @@ class Wire:
         says = kind.extensibility or ("appendable" if self.appendable else "final")
         return self.version == 2 and says == "appendable"
 
+    def letter(self, name: str) -> str:
+        """Give the code of a number; the byte of ROS 1 has a sign."""
+        return "b" if name == "byte" and self.version == 0 else CODES[name]
+
     def code(self, letter: str) -> str:
         return (">" if self.big else "<") + letter
 
@@ -150,7 +154,7 @@ class Writer:
             size = self.wire.char_bytes
             self.number({2: "H", 4: "I"}[size], value, size)
         else:
-            letter = CODES[kind.name]
+            letter = self.wire.letter(kind.name)
             self.number(letter, value, struct.calcsize(letter))
 
     def collection(self, kind: ArrayType | SequenceType, values: Any) -> None:
@@ -216,7 +220,7 @@ class Reader:
         if kind.name == "wchar":
             size = self.wire.char_bytes
             return self.number({2: "H", 4: "I"}[size], size) & 0xFFFF
-        letter = CODES[kind.name]
+        letter = self.wire.letter(kind.name)
         number = self.number(letter, struct.calcsize(letter))
         return bool(number) if kind.name == "bool" else number
 

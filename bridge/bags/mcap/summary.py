@@ -115,8 +115,13 @@ def content_end(source: Source) -> int:
         start = max(0, end - ZEROS_BYTES)
         rest = source.read_at(start, end - start).rstrip(b"\0")
         if rest:
-            closed = source.read_at(max(0, start + len(rest) - len(MAGIC)), len(MAGIC)) == MAGIC
-            return start + len(rest) if closed else source.size_bytes
+            reached = start + len(rest)
+            # The magic at the start of a file closes nothing.
+            closed = (
+                reached >= len(MAGIC) + TRAILER_BYTES
+                and source.read_at(reached - len(MAGIC), len(MAGIC)) == MAGIC
+            )
+            return reached if closed else source.size_bytes
         end = start
     return source.size_bytes
 

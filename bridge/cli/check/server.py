@@ -86,7 +86,11 @@ def _permissions(client: MosaicoClient) -> Iterator[Finding]:
     """
     absent = f"no_such_sequence_{uuid.uuid4().hex}"
     trials: tuple[tuple[str, Callable[[], object], str], ...] = (
-        ("read", client.list_sequences, "nothing can be verified without it"),
+        (
+            "read",
+            lambda: client.sequence_handler(absent),
+            "nothing can be sent: it cannot be seen what is there, nor verified what arrived",
+        ),
         ("write", lambda: client.sequence_notify(absent, "check"), "nothing can be sent"),
         ("delete", lambda: client.sequence_delete(absent), ""),
     )
@@ -103,7 +107,8 @@ def _permissions(client: MosaicoClient) -> Iterator[Finding]:
             else:
                 yield warn(
                     name,
-                    "the key may not delete: failed attempts stay on the platform unfinished",
+                    "the key may not delete: failed attempts stay on the platform unfinished, and "
+                    "watch.on_change = replace, `retry --resend` and `notifications clear` fail",
                     hint="use a key that may delete",
                 )
         except ServerError as error:

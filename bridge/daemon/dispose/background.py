@@ -22,7 +22,7 @@ class Background(Generic[Outcome]):
 
     Args:
         name: The thread's name.
-        wake: Called, from the thread, whenever there is an outcome.
+        wake: Called, from the thread, whenever there is an outcome or the work has ended.
     """
 
     def __init__(self, name: str, *, wake: Callable[[], None]) -> None:

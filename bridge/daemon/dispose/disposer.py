@@ -140,7 +140,8 @@ class Disposer:
             self._quarantine(entry for entry in found if entry is not None)
         if not self._keeps:
             self._dispose_of_what_is_due()
-            self._hand.submit(partial(self._emptied.clear, self._settings))
+            if self._emptied.pending:
+                self._hand.submit(partial(self._emptied.clear, self._settings))
 
     def close(self) -> None:
         """End the threads; what they have not done yet is found again at the next start."""
@@ -387,6 +388,11 @@ class EmptiedFolders:
         """Take note that a recording was disposed of."""
         if entry.split_of and entry.path.is_relative_to(self._watched):
             self._folders.add(entry.path.parent)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is a folder that splits were taken out of."""
+        return bool(self._folders)
 
     def clear(self, settings: DisposalSettings) -> None:
         """Clear the folders that are done; what cannot be cleared is tried again.

@@ -249,13 +249,13 @@ def since_and_next(gate: GateStatus, now_ns: int) -> str:
 def _without_platform(
     failed: list[Check], status: DaemonStatus, waiting: int, now_ns: int
 ) -> Verdict:
-    offline = status.gate.gate is Gate.OFFLINE
+    offline, known = status.gate.gate is Gate.OFFLINE, bool(status.gate.since_ns)
     promise = f"Nothing is lost: {_count(waiting, 'recording')} will be sent when it is back."
     return Verdict(
         level=Level.ATTENTION if offline else Level.WAITING,
         headline="Offline" if offline else "Connecting",
         detail=_sentence(failed[0].detail)
-        + (f" Away{since_and_next(status.gate, now_ns)}." if offline else "")
+        + (f" Away{since_and_next(status.gate, now_ns)}." if offline and known else "")
         + (f" {promise}" if waiting else ""),
         hint=failed[0].hint,
     )

@@ -45,6 +45,8 @@ ANSWER_S = 20.0
 # more connections are closed unanswered.
 CONNECTIONS_MAX = 32
 HASTE_S = 1.0
+# The thread of what was cut off takes a moment to end.
+ROOM_S = 3.0
 # Answers from this size on are compressed for callers that take it.
 COMPRESS_BYTES_MIN = 1024
 # So much of a body that nobody wants is read, so that the caller gets to read the answer.
@@ -188,7 +190,7 @@ class _Server(socketserver.ThreadingTCPServer):
         """Take the connection if there is a slot or one can be made free, else close it."""
         free = self._slots.acquire(blocking=False)
         if not free and self._make_room():
-            free = self._slots.acquire(timeout=HASTE_S)
+            free = self._slots.acquire(timeout=ROOM_S)
         if not free:
             self.shutdown_request(request)
             return

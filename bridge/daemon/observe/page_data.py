@@ -229,9 +229,10 @@ def _uplink_view(uplink: UplinkStatus) -> dict[str, Any]:
 def _worker_view(worker: WorkerProgress, board: Board) -> dict[str, Any]:
     planned = {topic.name: asdict(topic) for topic in board.planned.get(worker.entry_id, ())}
     for name, sent in worker.topics.items():
-        planned.setdefault(name, {"name": name}).update(
-            messages_read=sent.read, messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes
-        )
+        topic = planned.setdefault(name, {"name": name})
+        topic.update(messages_sent=sent.messages, arrow_bytes=sent.arrow_bytes)
+        if sent.read:
+            topic["messages_read"] = sent.read
     return {
         "worker": worker.worker,
         "id": worker.entry_id,

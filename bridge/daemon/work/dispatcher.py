@@ -90,7 +90,8 @@ class Dispatcher:
                 if not self._probing:
                     self._give(worker, None)
                     continue
-                return
+                if not self._gate.is_reached:
+                    return
             if self._gate.room(len(self._pool.busy), self._pool.count) <= 0:
                 return
             entry = self._next()

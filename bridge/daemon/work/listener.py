@@ -58,7 +58,7 @@ class Listener:
         waiting: When what has to wait is due.
         clearing: Told what came of clearing remains.
         live: The settings in force: how often and when to try again.
-        observer: Told of everything.
+        observer: Hears of everything.
         on_end: Called when a recording has come out of work.
         clock: Where the time comes from.
     """
@@ -159,6 +159,8 @@ class Listener:
             case Progressed():
                 self._observer.hear(events.IngestProgressed(entry=entry, progress=message.progress))
             case WireMoved():
+                if message.received_bytes:
+                    self._gate.heard()
                 self._observer.hear(
                     events.WireMoved(
                         entry=entry,

@@ -38,6 +38,7 @@ class Gatekeeper:
         self._reached = False
         self._failures = 0
         self._probe_at_s = clock.monotonic_s()
+        self._heard_s = clock.monotonic_s()
         # After a closure one recording goes first; more when it has arrived.
         self._proven = True
         self._held = False
@@ -57,7 +58,7 @@ class Gatekeeper:
             hint=failure.hint if failure is not None and closed else "",
             since_ns=self._since_ns,
             reached=self._reached,
-            next_probe_s=self.probe_wait_s() or 0.0,
+            next_probe_s=0.0 if self.is_reached else self.probe_wait_s() or 0.0,
         )
 
     def room(self, running: int, count: int) -> int:
@@ -72,10 +73,25 @@ class Gatekeeper:
         return (count if self._proven else 1) - running
 
     def probe_wait_s(self) -> float | None:
-        """Give the seconds until the platform should be asked; None when there is no need."""
-        if self._gate is Gate.OPEN and self._reached:
-            return None
+        """Give the seconds until the platform should be asked; None when there is no need.
+
+        While all is well that is when nothing was heard of it for a while.
+        """
+        if self.is_reached:
+            interval_s = self._live.now.server.probe_interval_s
+            if not interval_s:
+                return None
+            return max(0.0, self._heard_s + interval_s - self._clock.monotonic_s())
         return max(0.0, self._probe_at_s - self._clock.monotonic_s())
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the platform has answered and is not known to have gone."""
+        return self._gate is Gate.OPEN and self._reached
+
+    def heard(self) -> None:
+        """Take note that somebody is talking with the platform: no probe is needed."""
+        self._heard_s = self._clock.monotonic_s()
 
     def closed_by(self, failure: Failure, *, got_on: bool = False) -> None:
         """Take note that the platform is away or refuses us.
@@ -105,6 +121,7 @@ class Gatekeeper:
     def answered(self) -> None:
         """Take note that a probe got through: the gate opens, for one recording at first."""
         self._reached = True
+        self.heard()
         if self._gate is not Gate.OPEN:
             self._gate = Gate.OPEN
             self._since_ns = self._clock.wall_ns()

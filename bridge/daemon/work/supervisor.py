@@ -29,9 +29,9 @@ class Supervisor:
     Args:
         journal: The journal.
         pool: The workers.
-        listener: Told of the workers that are gone.
+        listener: Hears of the workers that are gone.
         live: The settings in force: what a worker may take.
-        observer: Told of workers that were lost.
+        observer: Hears of workers that were lost.
     """
 
     def __init__(

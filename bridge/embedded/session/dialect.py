@@ -21,13 +21,13 @@ class Action:
     """One action of a revision.
 
     Attributes:
-        needs: The permission of the key.
+        needs: The permission of the key; None where any key will do.
         shape: The required fields of the request.
         run: Does it, and gives the responses.
         streams: Whether there are any number of responses, a line each, instead of one.
     """
 
-    needs: Permission
+    needs: Permission | None
     run: Callable[[Archive, Mapping[str, Any]], Iterator[Json]]
     shape: Shape = field(default_factory=dict)
     streams: bool = False
@@ -82,7 +82,7 @@ _LOCATOR = {"locator": str}
 _NOTIFICATION = {"locator": str, "notification_type": str, "msg": str}
 
 ACTIONS: Mapping[str, Action] = {
-    "info": Action(needs=Permission.READ, run=session.info),
+    "info": Action(needs=None, run=session.info),
     "sequence_create": Action(
         needs=Permission.WRITE,
         shape={"locator": str, "user_metadata": None},

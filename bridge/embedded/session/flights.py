@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import flight
 
+from bridge.client import holds_nul
 from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.catalogue import SegmentRecord, SequenceRecord, TopicRecord, TopicState
 from bridge.embedded.names import (
@@ -25,6 +27,7 @@ from bridge.embedded.store import TIMESTAMP, TopicData, as_declared, null_fault
 from bridge.embedded.wire import (
     Json,
     MalformedError,
+    NulError,
     Shape,
     decode,
     encode,
@@ -65,6 +68,7 @@ def take(
         BrokenStreamError: The client went away, a message is too big or has a null in a required
             field, or the server stops.
         NoDataError: The client gave the topic up.
+        NulError: The smallest or largest text of a batch holds U+0000.
         TopicGoneError: The topic was deleted meanwhile.
     """
     try:
@@ -74,7 +78,7 @@ def take(
                     data.append(batch)
                     if data.is_full:
                         _note(archive, topic, data.seal())
-            except (BrokenStreamError, NoDataError):
+            except (BrokenStreamError, NoDataError, NulError):
                 _note(archive, topic, data.seal())
                 raise
             _lock(archive, topic, data)
@@ -116,12 +120,29 @@ def _received(
             raise BrokenStreamError(too_large(size_bytes, archive.message_bytes_max))
         if path := null_fault(message.data):
             raise BrokenStreamError(f"field '{path}' is declared non-nullable but contains nulls")
+        if any(_nul_in_extremes(column) for column in message.data.columns):
+            raise NulError
         if archive.is_closing.is_set():
             raise BrokenStreamError("the server shuts down")
         yield message.data
     # To pyarrow a client that died looks like the end of its stream; only this shows it.
     if context.is_cancelled():
         raise BrokenStreamError("the client went away")
+
+
+def _nul_in_extremes(column: pa.Array) -> bool:
+    """Look for U+0000 in the smallest and largest text of each column of texts.
+
+    Those two the platform keeps in its database, which refuses it; the others are in its files.
+    """
+    if pa.types.is_struct(column.type):
+        return any(map(_nul_in_extremes, column.flatten()))
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    if not holds_nul(column):
+        return False
+    extremes = pc.min_max(column).as_py()
+    return any("\x00" in (text or "") for text in extremes.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

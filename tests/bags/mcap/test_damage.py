@@ -333,6 +333,15 @@ def test_zero_filled_tail_is_no_message(tmp_path: Path) -> None:
     assert not ours.healthy
 
 
+def test_nothing_but_zeros_behind_the_magic_is_not_closed(tmp_path: Path) -> None:
+    """The magic at the start of a file is not the one at its end."""
+    path = tmp_path / "a.mcap"
+    path.write_bytes(made.MAGIC + bytes(1000))
+    ours = made.read_with_ours(path)
+    assert not ours.healthy
+    assert ours.tally.losses
+
+
 BOMBS = {
     "honest bomb": made.chunk(bytes(300 << 20), compression="zstd"),
     "lying bomb": made.chunk(b"", packed=made.chunk(bytes(64 << 20), compression="zstd")[60:],

@@ -13,6 +13,7 @@ from bridge.cli.check import folders
 from bridge.cli.check import machine as check_machine
 from bridge.embedded import EmbeddedServer
 from bridge.files import disk, file_system
+from tests.servers.old.keyed import KeyedServer
 
 
 def token(letter: str) -> str:
@@ -23,6 +24,7 @@ def token(letter: str) -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A platform with keys that may read, write and delete."""
     keys = {token("r"): "read", token("w"): "write", token("d"): "delete"}
+    keys |= {token("x"): "write|", token("y"): "read|delete"}
     with EmbeddedServer(tmp_path_factory.mktemp("keys"), api_keys=keys) as server:
         yield server
 
@@ -77,8 +79,9 @@ def test_check_finds_what_settings_show_only_in_use(
 @pytest.mark.parametrize(
     ("letter", "code", "refused"),
     [("r", 77, {"may write": "fail", "may delete": "warn"}), ("w", 0, {"may delete": "warn"}),
-     ("d", 0, {})],
-    ids=["read", "write", "delete"],
+     ("d", 0, {}), ("x", 77, {"may read": "fail", "may delete": "warn"}),
+     ("y", 77, {"may write": "fail"})],
+    ids=["read", "write", "delete", "only write", "all but write"],
 )  # fmt: skip
 def test_check_tells_what_a_key_permits_without_writing(
     config: Path,
@@ -108,6 +111,21 @@ def test_check_tells_refused_from_unreachable(
 
     assert command("check", "-c", config, *here, str(server.port)).code == 77
     assert command("check", "-c", config, *here, "1").code == 69
+
+
+def test_check_names_an_outage_of_the_platforms_database(config: Path, command: Any) -> None:
+    """Within seconds, although each look-up would hang for half a minute."""
+    text = config.read_text(encoding="utf-8").replace("timeout_s = 1.0", "timeout_s = 20.0")
+    config.write_text(text, encoding="utf-8")
+    with KeyedServer("G1.0") as platform:
+        platform.faults.database_down, platform.faults.lookup_s = True, 12.0
+        started_s = time.monotonic()
+        done = command("check", "-c", config, "--host", "127.0.0.1", "--port", str(platform.port))
+        took_s = time.monotonic() - started_s
+
+    assert done.code == 69
+    assert "answers, but its database does not" in " ".join(done.out.split())
+    assert took_s < 10
 
 
 def test_check_warns_of_what_others_may_read_or_change(config: Path, command: Any) -> None:

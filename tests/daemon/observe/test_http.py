@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from bridge.bags import find_others
 from bridge.daemon.events.events import (
     IngestFailed,
     IngestProgressed,
@@ -446,6 +448,35 @@ def test_long_answers_are_compressed_for_those_who_take_it(bridge: Bridge, targe
     assert len(packed) < len(plain) / 2
     if target != "/metrics":
         assert gzip.decompress(packed) == plain == refused
+
+
+def test_what_is_no_recording_is_counted_and_named(tmp_path: Path) -> None:
+    """Files that are no recordings show up; those of a recording, and hidden ones, do not."""
+    folder = tmp_path / "in"
+    for name in (
+        "notes.txt",
+        "deep/data.zip",
+        ".hidden",
+        "x.mcap",
+        "bag/metadata.yaml",
+        "bag/a.csv",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    bridge = Bridge(tmp_path)
+    bridge.server.close()
+    server = HttpServer(
+        "127.0.0.1", 0, metrics=bridge.metrics, status=bridge.board, journal=bridge.reader,
+        find_others=lambda: find_others(folder),
+    )  # fmt: skip
+    with (
+        server, bridge.reader, bridge.journal,
+        urllib.request.urlopen(f"{server.address}api/status") as answer,
+    ):  # fmt: skip
+        others = json.load(answer)["others"]
+
+    names = [str(folder / name) for name in ("deep/data.zip", "notes.txt")]
+    assert others == {"count": 2, "names": names}
 
 
 def test_documents_are_served_with_the_anchors_that_alerts_name(bridge: Bridge) -> None:

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -398,6 +399,9 @@ def test_disposals(metrics: Metrics) -> None:
     assert found['disposals_total{mode="move"}'] == 1
     assert found['disposed_bytes_total{mode="move"}'] == 77
     assert found['disposals_total{mode="delete"}'] == 0
+    assert found["disposals_by_remembered_proof_total"] == 0
+    metrics.hear(replace(gone, proof="remembered"))
+    assert samples(metrics)["disposals_by_remembered_proof_total"] == 1
 
 
 def test_disks_are_measured_at_each_scrape(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ CHANGES_IN = {
     "notifications_total": "test_notifications",
     "notification_calls_total": "test_notifications",
     "notification_sweep_age_seconds": "test_notifications",
+    "disposals_by_remembered_proof_total": "test_disposals",
     "disposals_total": "test_disposals",
     "disposed_bytes_total": "test_disposals",
     "disk_free_bytes": "test_disks_are_measured_at_each_scrape",

@@ -314,7 +314,7 @@ def test_legends_name_labels_that_the_answers_have(prometheus: Prometheus) -> No
 def test_panels_are_what_grafana_takes_them_for() -> None:
     """Kinds, units, and identifiers of queries are those that Grafana has; none is misspelt."""
     kinds = {"row", "stat", "timeseries", "bargauge", "table"}
-    units = {"s", "bytes", "Bps", "short", "percentunit", "cps", "ops", "none", "dateTimeAsIso"}
+    units = {"s", "decbytes", "Bps", "short", "percentunit", "cps", "ops", "none", "dateTimeAsIso"}
     for panel in dashboard()["panels"]:
         assert panel["type"] in kinds
         assert panel.keys() <= {

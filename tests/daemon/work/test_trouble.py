@@ -159,6 +159,41 @@ def test_line_that_carries_something_is_not_left_unused_for_long() -> None:
     assert waits_s == [pytest.approx(wait_s, rel=0.21) for wait_s in expected]
 
 
+def test_idle_bridge_asks_now_and_then_whether_the_platform_is_there() -> None:
+    """After a minute in which nothing was heard of it; whatever talks to it is heard."""
+    clock = Jumping()
+    gate = Gatekeeper(LIVE, clock=clock, on_change=lambda _: None)
+    gate.answered()
+    clock.now_s += 59
+    assert gate.probe_wait_s() == pytest.approx(1.0)
+    gate.heard()
+    clock.now_s += 59
+    assert gate.probe_wait_s() == pytest.approx(1.0)
+    assert gate.status.next_probe_s == 0.0
+    clock.now_s += 1
+    assert gate.probe_wait_s() == 0.0
+    # It does not keep a recording waiting.
+    assert gate.is_reached
+    assert gate.room(0, 1) == 1
+
+
+@pytest.mark.timeout(120)
+def test_idle_bridge_notices_that_the_platform_is_gone(bridge: "Bridge") -> None:
+    """Without any recording, and again that it is back."""
+    bridge.overrides |= {"server.probe_interval_s": 0.5, "server.timeout_s": 1.0}
+    with bridge.bad_line() as proxy, bridge.running() as daemon:
+
+        def gate() -> Gate | None:
+            status = daemon.status
+            return status.gate.gate if status is not None and status.gate.reached else None
+
+        bridge.wait_for(lambda: gate() is Gate.OPEN)
+        proxy.refuse()
+        bridge.wait_for(lambda: gate() is Gate.OFFLINE)
+        proxy.accept()
+        bridge.wait_for(lambda: gate() is Gate.OPEN)
+
+
 def test_no_room_for_a_copy_is_no_attempt() -> None:
     """A full scratch disk is waited out, as long as it takes, at the longest wait."""
     failure = Failure(error="ScratchSpaceError", message="m", trouble=Trouble.TRANSIENT)

@@ -164,7 +164,7 @@ class OldServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
     def act(self, action: Any) -> Any:
         """Do an action that has one answer, with what may go wrong around it."""
         request = json.loads(action.body.to_pybytes())
-        if not self.faults.looked_up():
+        if action.type != "version" and not self.faults.looked_up():
             raise self.fail("database", POOL_TIMED_OUT)
         if holds_nul(request):
             raise self.fail("nul", "")

@@ -93,6 +93,18 @@ class SessionServer(OldServer):
         overlaps = [(max(a, c), min(b, d)) for a, b in one for c, d in two]
         return sorted(overlap for overlap in overlaps if overlap[0] <= overlap[1])
 
+    def list_notifications(self, request: Json) -> Json:
+        self.require(request["locator"])
+        return super().list_notifications(request)
+
+    def purge_notifications(self, request: Json) -> None:
+        self.require(request["locator"])
+        super().purge_notifications(request)
+
+    def require(self, locator: str) -> None:
+        """Look a sequence or topic up, which this generation does before anything else."""
+        self.topic(locator) if "/" in locator else self.sequence(locator)
+
     def version(self, _request: Json) -> Json:
         numbers = self.versions[self.revision]
         semver = dict(zip(("major", "minor", "patch"), numbers, strict=True)) | {"pre": ""}
