@@ -8,7 +8,7 @@ Layout of a zstd frame: RFC 8878, section 3.1.1.
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -85,6 +85,58 @@ def content_size(head: bytes) -> int | None:
     return int.from_bytes(field, "little") + (_TWO_BYTES_START if size_bytes == 2 else 0)  # noqa: PLR2004
 
 
+_SKIPPABLE_END = b"\x2a\x4d\x18"
+_BLOCK_HEADER_BYTES = 3
+_BLOCK_RLE = 1
+_CHECKSUM_BYTES = 4
+
+
+def frames_end(read_at: Callable[[int, int], bytes], size_bytes: int) -> int:
+    """Find where the last whole frame of a file ends, by hopping over frames and their blocks.
+
+    Args:
+        read_at: Reads bytes by position and size.
+        size_bytes: How many bytes there are.
+    """
+    at = 0
+    while at < size_bytes:
+        end = _frame_end(read_at, at)
+        if end is None or end > size_bytes:
+            break
+        at = end
+    return at
+
+
+def _frame_end(read_at: Callable[[int, int], bytes], start: int) -> int | None:
+    head = read_at(start, 8)
+    if len(head) == 8 and head[0] >> 4 == 5 and head[1:4] == _SKIPPABLE_END:  # noqa: PLR2004
+        return start + 8 + int.from_bytes(head[4:], "little")
+    if not is_frame(head) or len(head) <= len(MAGIC):
+        return None
+    descriptor = head[len(MAGIC)]
+    single_segment = descriptor >> 5 & 1
+    content_size_bytes = _CONTENT_SIZE_BYTES[descriptor >> 6]
+    if single_segment and not content_size_bytes:
+        content_size_bytes = 1
+    at = start + len(MAGIC) + 1 + (1 - single_segment)
+    at += _DICTIONARY_ID_BYTES[descriptor & 3] + content_size_bytes
+    while True:
+        raw = read_at(at, _BLOCK_HEADER_BYTES)
+        if len(raw) < _BLOCK_HEADER_BYTES:
+            return None
+        block = int.from_bytes(raw, "little")
+        kind, content_bytes = block >> 1 & 3, block >> 3
+        at += _BLOCK_HEADER_BYTES + (1 if kind == _BLOCK_RLE else content_bytes)
+        if block & 1:
+            return at + (_CHECKSUM_BYTES if descriptor >> 2 & 1 else 0)
+
+
+def has_spare_bytes(read_at: Callable[[int, int], bytes], size_bytes: int) -> bool:
+    """Tell whether something follows whole frames that is no frame and so belongs to none."""
+    end = frames_end(read_at, size_bytes)
+    return 0 < end < size_bytes and not is_frame(read_at(end, len(MAGIC)))
+
+
 RATIO_MAX = 1000
 """A file that claims to expand by more is a bomb, unless a single chunk could be as big."""
 
@@ -106,10 +158,12 @@ class ExpandedFile:
     Attributes:
         file: The copy, in a scratch folder; its path means nothing to a user.
         torn: Why the copy lacks its end; empty where it is whole.
+        spare: Whether something follows the compressed content that does not belong to it.
     """
 
     file: RecordingFile
     torn: str = ""
+    spare: bool = False
 
 
 @contextmanager
@@ -148,6 +202,10 @@ def expand_file(
         with scratch_folder(scratch_dir, needed_bytes=max(claimed_bytes, file_bytes)) as folder:
             copy = folder / f"expanded.{file.container}"
             torn = _expand(descriptor, copy, bytes_max=bytes_max, path=file.path)
+            spare = bool(torn) and has_spare_bytes(
+                lambda at, size: os.pread(descriptor, size, at), file_bytes
+            )
+            torn = "" if spare else torn
             if version_of(descriptor) != before:
                 raise RecordingChangedError(
                     "the file was written to while it was expanded", path=file.path
@@ -158,7 +216,7 @@ def expand_file(
                     f"nothing can be decompressed: {torn or 'no content'}", path=file.path
                 )
             expanded = RecordingFile(path=copy, size_bytes=size_bytes, container=file.container)
-            yield ExpandedFile(file=expanded, torn=torn)
+            yield ExpandedFile(file=expanded, torn=torn, spare=spare)
     finally:
         os.close(descriptor)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from bridge.bags.compression import frames_end
 from bridge.bags.formats import FORMATS
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
@@ -45,14 +46,6 @@ SQLITE_PAGE_SIZE = struct.Struct(">16xH")
 SQLITE_PAGE_COUNT = struct.Struct(">28xI")
 # In the page size field 1 means 65536, which does not fit.
 SQLITE_PAGE_SIZE_OF_ONE = 65536
-
-ZSTD_MAGIC = 0xFD2FB528
-ZSTD_SKIPPABLE_MAGIC = 0x184D2A50
-ZSTD_SKIPPABLE_MASK = 0xFFFFFFF0
-ZSTD_DICTIONARY_BYTES = (0, 1, 2, 4)
-ZSTD_CONTENT_SIZE_BYTES = (0, 2, 4, 8)
-ZSTD_BLOCK_RLE = 1
-ZSTD_CHECKSUM_BYTES = 4
 
 
 def end_of(file: RecordingFile) -> End:
@@ -128,39 +121,7 @@ def _has_sidecar(path: Path) -> bool:
 
 
 def _zstd_ends(handle: int, size_bytes: int) -> bool:
-    at = 0
-    while at < size_bytes:
-        frame_end = _zstd_frame_end(handle, at)
-        if frame_end is None or frame_end > size_bytes:
-            return False
-        at = frame_end
-    return True
-
-
-def _zstd_frame_end(handle: int, start: int) -> int | None:
-    """Find where a zstd frame ends by hopping over its blocks (RFC 8878, section 3.1.1)."""
-    head = os.pread(handle, 8, start)
-    magic = int.from_bytes(head[:4], "little")
-    if magic & ZSTD_SKIPPABLE_MASK == ZSTD_SKIPPABLE_MAGIC and len(head) == 8:  # noqa: PLR2004 - both words
-        return start + 8 + int.from_bytes(head[4:], "little")
-    if magic != ZSTD_MAGIC or len(head) < 5:  # noqa: PLR2004 - magic and descriptor
-        return None
-    descriptor = head[4]
-    single_segment = descriptor >> 5 & 1
-    content_size_bytes = ZSTD_CONTENT_SIZE_BYTES[descriptor >> 6]
-    if single_segment and not content_size_bytes:
-        content_size_bytes = 1
-    at = start + 5 + (1 - single_segment)
-    at += ZSTD_DICTIONARY_BYTES[descriptor & 3] + content_size_bytes
-    while True:
-        raw = os.pread(handle, 3, at)
-        if len(raw) < 3:  # noqa: PLR2004 - a block header
-            return None
-        block = int.from_bytes(raw, "little")
-        kind, content_bytes = block >> 1 & 3, block >> 3
-        at += 3 + (1 if kind == ZSTD_BLOCK_RLE else content_bytes)
-        if block & 1:
-            return at + (ZSTD_CHECKSUM_BYTES if descriptor >> 2 & 1 else 0)
+    return frames_end(lambda at, size: os.pread(handle, size, at), size_bytes) == size_bytes
 
 
 ENDINGS: dict[Container, Callable[[int, int], bool]] = {

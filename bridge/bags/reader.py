@@ -58,6 +58,8 @@ from bridge.model import (
     Topic,
 )
 
+SPARE = "bytes behind the content of a compressed file"
+
 DESCRIPTORS_PER_FILE = 4
 """The file itself, and what SQLite or a working copy add to it."""
 
@@ -74,12 +76,14 @@ class StorageFile:
         source: Its bytes as they are on disk.
         container: The reader of its messages.
         torn: Why the end of a compressed file is missing; empty where it is not.
+        spare: Whether something follows the content of a compressed file.
     """
 
     file: RecordingFile
     source: FileSource
     container: ContainerReader
     torn: str = ""
+    spare: bool = False
 
 
 class RecordingReader:
@@ -156,6 +160,8 @@ class RecordingReader:
             tally.losses += [
                 replace(loss, path=opened.file.path) for loss in opened.container.tally.losses
             ]
+            if opened.spare:
+                tally.contradictions[SPARE] += 1
             if opened.torn:
                 tally.losses.append(_lost_end(opened))
             for (channel, reason), count in opened.container.tally.skipped.items():
@@ -444,19 +450,20 @@ def open_storage_file(
     """
     source = FileSource(file.path)
     stack.callback(source.close)
-    torn = ""
+    torn, spare = "", False
     plain = file
     try:
         if file.container is Container.MCAP:
             content = ZstdSource(source, limits=limits) if file.compression else source
             torn = content.torn
+            spare = isinstance(content, ZstdSource) and content.spare
             container: ContainerReader = McapReader(content, limits=limits, thorough=thorough)
         else:
             if file.compression:
                 expanded = stack.enter_context(
                     expand_file(file, limits=limits, scratch_dir=scratch_dir)
                 )
-                plain, torn = expanded.file, expanded.torn
+                plain, torn, spare = expanded.file, expanded.torn, expanded.spare
             container = _open_plain(
                 plain, limits=limits, scratch_dir=scratch_dir, thorough=thorough
             )
@@ -465,7 +472,7 @@ def open_storage_file(
         error.path = file.path
         raise
     stack.callback(container.close)
-    return StorageFile(file=file, source=source, container=container, torn=torn)
+    return StorageFile(file=file, source=source, container=container, torn=torn, spare=spare)
 
 
 def _open_plain(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.bags.compression import pieces_of
+from bridge.bags.compression import frames_end, has_spare_bytes, pieces_of
 from bridge.bags.container import ReadLimits
 from bridge.bags.source import FileSource
 from bridge.errors import RecordingLimitError
@@ -35,7 +35,11 @@ FINE_BYTES = 256
 
 
 class ZstdSource:
-    """A `Source` of what a compressed file holds."""
+    """A `Source` of what a compressed file holds.
+
+    Attributes:
+        spare: Whether something follows the compressed content that does not belong to it.
+    """
 
     def __init__(self, file: FileSource, *, limits: ReadLimits) -> None:
         """Decompress once to find the end; the file stays the caller's.
@@ -45,9 +49,11 @@ class ZstdSource:
         """
         self.path = file.path
         self.torn = ""
+        self.spare = False
         self.seekable = False
         self.size_bytes = 0
         self._file = file
+        self._compressed_bytes = file.size_bytes
         self._kept: dict[int, bytes] = {}
         self._end: dict[int, bytes] = {}
         self._next = 0
@@ -111,17 +117,22 @@ class ZstdSource:
         error takes with it what was asked for at once.
         """
         done = 0
-        with _stream(self._file) as stream:
+        with _stream(self._file, self._compressed_bytes) as stream:
             try:
                 for block in pieces_of(stream, BLOCK_BYTES):
                     yield block
                     done += len(block)
             except (OSError, pa.ArrowException) as error:
-                self.torn = f"the compressed file breaks off: {error}"
-        if not self.torn:
-            return
+                reason = f"the compressed file breaks off: {error}"
+            else:
+                return
+        self.spare = has_spare_bytes(self._file.read_at, self._file.size_bytes)
+        self.torn = "" if self.spare else reason
+        if self.spare:
+            # Without what does not belong to it, the stream does not break off.
+            self._compressed_bytes = frames_end(self._file.read_at, self._file.size_bytes)
         tail = bytearray()
-        with _stream(self._file) as stream:
+        with _stream(self._file, self._compressed_bytes) as stream:
             for _ in islice(pieces_of(stream, BLOCK_BYTES), done // BLOCK_BYTES):
                 pass
             with suppress(OSError, pa.ArrowException):
@@ -132,15 +143,16 @@ class ZstdSource:
 
 
 class _Forward:
-    """A file as a plain readable stream, for Arrow's decompressor."""
+    """The start of a file as a plain readable stream, for Arrow's decompressor."""
 
-    def __init__(self, file: FileSource) -> None:
+    def __init__(self, file: FileSource, size_bytes: int) -> None:
         self._file = file
+        self._size_bytes = size_bytes
         self._position = 0
         self.closed = False
 
     def read(self, size: int) -> bytes:
-        data = self._file.read_at(self._position, size)
+        data = self._file.read_at(self._position, min(size, self._size_bytes - self._position))
         self._position += len(data)
         return data
 
@@ -148,5 +160,5 @@ class _Forward:
         self.closed = True
 
 
-def _stream(file: FileSource) -> Any:
-    return pa.CompressedInputStream(pa.PythonFile(_Forward(file), mode="r"), "zstd")
+def _stream(file: FileSource, size_bytes: int) -> Any:
+    return pa.CompressedInputStream(pa.PythonFile(_Forward(file, size_bytes), mode="r"), "zstd")

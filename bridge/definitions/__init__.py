@@ -9,11 +9,11 @@ from bridge.definitions.names import (
     normal_msgtype,
 )
 from bridge.definitions.resolve import Resolved, TypeResolver, parse_definition
-from bridge.definitions.sources import DefinitionSources
-from bridge.definitions.texts import (
+from bridge.definitions.sources import (
     IDL_ENCODINGS,
     MSG_ENCODINGS,
     UNDEFINED_ENCODINGS,
+    DefinitionSources,
     embedded_definition,
 )
 from bridge.definitions.tree import canonical_text, layout_of

@@ -16,6 +16,7 @@ from bridge.definitions.sources import (
     EVERY_DISTRIBUTION,
     DefinitionSources,
     built_in,
+    parse_text,
     with_events,
 )
 from bridge.definitions.syntax import (
@@ -28,7 +29,6 @@ from bridge.definitions.syntax import (
     RawType,
     Reference,
 )
-from bridge.definitions.texts import parse_text
 from bridge.definitions.tree import TypeTree
 from bridge.errors import DefinitionError
 from bridge.model import Definition, MessageType

@@ -105,13 +105,25 @@ def test_cut_file_gives_what_comes_before_the_cut(tmp_path: Path) -> None:
     assert lengths[-1] > 0.9 * len(raw) - (128 << 10)
 
 
-def test_content_before_garbage_is_kept(tmp_path: Path) -> None:
-    """What follows the last frame makes the file torn and takes nothing away."""
+@pytest.mark.parametrize("spare", [b"garbage", bytes(5000), b"\x28"])
+def test_bytes_behind_the_last_frame_belong_to_none(tmp_path: Path, spare: bytes) -> None:
+    """What follows the last frame takes nothing away, and nothing is missing."""
     content, torn = expanded(
-        file_of(tmp_path / "a.zstd", compressed(b"content") + b"garbage"), tmp_path / "s"
+        file_of(tmp_path / "a.zstd", compressed(b"content") + spare), tmp_path / "s"
     )
 
     assert content == b"content"
+    assert not torn
+
+
+def test_frame_that_is_cut_behind_a_whole_one_is_missing(tmp_path: Path) -> None:
+    """What starts like a frame is one, and the rest of it is not there."""
+    content, torn = expanded(
+        file_of(tmp_path / "a.zstd", compressed(b"content") + compressed(b"more" * 100)[:-4]),
+        tmp_path / "s",
+    )
+
+    assert content.startswith(b"content")
     assert torn
 
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from bridge.cdr import Decoder, DefinitionError
 from bridge.definitions import canonical_text, embedded_definition, parse_definition, resolve
+from bridge.definitions.sources import parse_text
 from bridge.definitions.syntax import ParsedText
-from bridge.definitions.texts import parse_text
 from bridge.definitions.tree import DEPTH_MAX, LEAVES_MAX
 from bridge.model import (
     ArrayType,

@@ -5,8 +5,10 @@ each, which need nothing.
 """
 
 import json
+import sqlite3
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from bridge.bags import load_recording
@@ -15,6 +17,7 @@ from bridge.embedded import EmbeddedServer
 from bridge.ingest import Identity, IngestOptions, IngestReport, ingest
 from tests.bags.mcap import test_claims as mcap_claims
 from tests.bags.mcap.mcap_files import channel, finished, message, schema
+from tests.bags.sqlite.sqlite_files import create, insert
 
 FIELD = Path(__file__).parents[3] / "shared" / "field"
 OPTIONS = IngestOptions(identity=Identity(instance="test"))
@@ -137,3 +140,29 @@ def test_counts_of_a_metadata_file_are_no_claim_that_counts(tmp_path: Path) -> N
     assert rows == {"/a": len(mcap_claims.TIMES)}
     assert report.complete
     assert not report.contradictions
+
+
+@pytest.mark.parametrize("spare", [b"garbage", bytes(10_000)], ids=["garbage", "zeros"])
+@pytest.mark.parametrize("name", ["drive.mcap.zstd", "drive.db3.zstd"])
+def test_bytes_behind_a_compressed_file_are_no_damage(
+    tmp_path: Path, name: str, spare: bytes
+) -> None:
+    """The content is whole; what follows it is named."""
+    plain = tmp_path / "plain"
+    if "mcap" in name:
+        plain.write_bytes(mcap_claims.whole())
+    else:
+        connection = sqlite3.connect(plain)
+        create(connection, 4)
+        string = mcap_claims.payload(1)
+        insert(connection, [(1, time, string) for time in mcap_claims.TIMES])
+        connection.commit()
+        connection.close()
+    path = tmp_path / name
+    path.write_bytes(pa.compress(plain.read_bytes(), codec="zstd", asbytes=True) + spare)
+    rows, report = arrived(path, tmp_path / "platform")
+
+    assert rows == {"/a": len(mcap_claims.TIMES)}
+    assert not report.losses
+    assert report.complete
+    assert "behind the content" in "; ".join(report.contradictions)
