@@ -29,6 +29,11 @@ MADE: dict[str, MakeMessage] = {
 """Types whose fields depend on each other, or whose size matters; all others are filled."""
 
 
+def is_known(msgtype: str) -> bool:
+    """Say whether messages of a type can be made: stock types and those registered here."""
+    return msgtype in TYPES
+
+
 def sample(msgtype: str, count: int) -> list[Any]:
     """Make messages of a type."""
     make = MADE.get(msgtype)
