@@ -136,7 +136,7 @@ class ParallelCalls:
             call = self._waiting.popleft()
             if call.turn is not None and call.turn in self._turns:
                 kept.append(call)
-            elif call.future.set_running_or_notify_cancel():
+            elif call.future.running() or call.future.set_running_or_notify_cancel():
                 found = call
         self._waiting.extendleft(reversed(kept))
         if found is not None and found.turn is not None:
@@ -146,42 +146,44 @@ class ParallelCalls:
     def _work(self, first: _Call[object]) -> None:
         call: _Call[object] | None = first
         while call is not None:
-            try:
-                result, error = self._made(call), None
-            except BaseException as raised:  # noqa: BLE001 - handed over by the future
-                result, error = None, raised
+            done, (result, error) = call, self._made(call)
+            again = self._is_trouble(error) and done.tries > 1
+            if again:
+                done.tries -= 1
+                time.sleep(_PAUSE_S * 2 ** (TRIES_MAX - 1 - done.tries))
             with self._lock:
-                self._turns.discard(call.turn)
-                done, call = call, None
-                if self._running <= self._at_once.limit:
-                    call = self._next()
+                self._turns.discard(done.turn)
+                if again:
+                    # It waits like the others: by now fewer may run than when it was started.
+                    self._waiting.appendleft(done)
+                call = self._next() if self._running <= self._at_once.limit else None
                 if call is None:
                     self._running -= 1
                 self._start()
             if error is None:
                 done.future.set_result(result)
-            else:
+            elif not again:
                 done.future.set_exception(error)
 
-    def _made(self, call: _Call[object]) -> object:
-        """Make a call, again where that is allowed and the server itself had trouble."""
-        for number in range(1, call.tries + 1):
-            started_s = time.monotonic()
-            try:
-                result = call.make()
-            except TransientError as error:
-                if isinstance(error, BrokenLinkError):
-                    raise
-                with self._lock:
-                    self._at_once.in_trouble(started_s=started_s, now_s=time.monotonic())
-                if number == call.tries:
-                    raise
-                time.sleep(_PAUSE_S * 2 ** (number - 1))
-            else:
-                with self._lock:
-                    self._at_once.answered(time.monotonic() - started_s)
-                return result
-        raise AssertionError("a call is made at least once")
+    def _made(self, call: _Call[object]) -> tuple[object, BaseException | None]:
+        """Make a call and take note of how it went; gives its result or its error."""
+        started_s = time.monotonic()
+        try:
+            result, error = call.make(), None
+        except BaseException as raised:  # noqa: BLE001 - handed over by the future
+            result, error = None, raised
+        now_s = time.monotonic()
+        with self._lock:
+            if error is None:
+                self._at_once.answered(now_s - started_s)
+            elif self._is_trouble(error):
+                self._at_once.in_trouble(started_s=started_s, now_s=now_s)
+        return result, error
+
+    @staticmethod
+    def _is_trouble(error: BaseException | None) -> bool:
+        """Whether the server itself had trouble, rather than the link or the call."""
+        return isinstance(error, TransientError) and not isinstance(error, BrokenLinkError)
 
 
 def settle(futures: "Iterable[Future[Result]]") -> None:

@@ -48,10 +48,13 @@ SINCE_NS = "since_ns"
 # A failure that another bridge's work explains: looked at again when that may be over.
 BUSY_ELSEWHERE = "BusyElsewhereError"
 
+# A file that is gone when it is opened is no attempt: it may come back.
+VANISHED = "RecordingVanishedError"
+
 # Poison that has a state of its own.
 POISON_STATES = {
     "EmptyRecordingError": State.EMPTY,
-    "RecordingVanishedError": State.VANISHED,
+    VANISHED: State.VANISHED,
 }
 
 
@@ -143,7 +146,7 @@ def after_failure(
         interruptions += 1
         state, retry_in_s = State.WAITING, wait_s(interruptions)
     elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
-        attempts += 1
+        attempts += failure.error != VANISHED
         state = _parked(failure)
     elif not got_on and attempts + 1 >= retry.attempts_max:
         attempts += 1
