@@ -91,7 +91,9 @@ KINDS: dict[str, str] = {
 
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
+    "backports": {"bags"},
     "isal": {"bags"},
+    "lz4": {"bags"},
     "markdown_it": {"daemon"},
     "pyarrow.flight": {"client", "embedded"},
     "pyarrow.parquet": {"embedded"},

@@ -5,7 +5,8 @@ import threading
 import time
 from pathlib import Path
 
-from bridge.daemon import ServiceNotifier, ServiceObserver, WatchStatus
+from bridge.daemon import Event, ServiceNotifier, ServiceObserver
+from bridge.daemon.events.events import Scanned
 from tests.daemon.conftest import Bridge
 
 WATCHDOG_TIMEOUT_S = 0.3
@@ -23,9 +24,9 @@ class Obstacle(ServiceObserver):
         self.passable.set()
         self.reached = threading.Event()
 
-    def scanned(self, *, watch: WatchStatus) -> None:
-        del watch
-        if not self.passable.is_set():
+    def hear(self, event: Event) -> None:
+        super().hear(event)
+        if isinstance(event, Scanned) and not self.passable.is_set():
             self.reached.set()
             self.passable.wait(PATIENCE_S)
 

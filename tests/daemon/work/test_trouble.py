@@ -110,7 +110,9 @@ def test_trouble_decides_how_it_goes_on(
 
     assert (decision.state, decision.pause) == (state, pause)
     assert (decision.retry_in_s is not None) == (state is State.WAITING)
-    assert decision.attempts == before + (pause is Pause.NONE)
+    # What is gone by itself, or waits for the platform, is no attempt at anything.
+    counts = pause is Pause.NONE and state is not State.VANISHED
+    assert decision.attempts == before + counts
     assert decision.interruptions == (trouble is Trouble.OFFLINE)
 
 
