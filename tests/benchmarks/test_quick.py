@@ -55,7 +55,17 @@ SUITES = [
 ]
 
 
-@pytest.mark.parametrize(("suite", "cases", "expected"), SUITES, ids=[row[0] for row in SUITES])
+# These take eight seconds and more each, and share what they could break with the others.
+LONG = {"formats", "idle", "line", "memory", "startup"}
+
+
+@pytest.mark.parametrize(
+    ("suite", "cases", "expected"),
+    [
+        pytest.param(*row, id=row[0], marks=[pytest.mark.slow] if row[0] in LONG else [])
+        for row in SUITES
+    ],
+)
 def test_prints_its_tables(
     suite: str, cases: str, expected: dict[str, int], tmp_path: Path
 ) -> None:
