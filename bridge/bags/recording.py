@@ -189,24 +189,6 @@ def files_of(recording: Recording) -> list[Path]:
     return [*files, *beside, *(folder / METADATA_FILE for folder in folders)]
 
 
-def load_storage_file(path: Path) -> Recording:
-    """Load one storage file by itself, whatever else is in its folder.
-
-    Raises:
-        NotARecordingError: The name or the bytes are those of something else.
-        EmptyRecordingError: The file is empty.
-        RecordingVanishedError: There is nothing at the path.
-    """
-    named = storage_name(path.name)
-    if named is None:
-        raise NotARecordingError("the name is not that of a storage file", path=path)
-    try:
-        size_bytes = path.lstat().st_size
-    except FileNotFoundError as error:
-        raise RecordingVanishedError("there is nothing at this path", path=path) from error
-    return _assemble(path, named.stem, path.parent, [(named, size_bytes)])
-
-
 def _assemble(
     path: Path,
     name: str,

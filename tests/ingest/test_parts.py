@@ -10,7 +10,6 @@ import pytest
 from mcap.writer import Writer as McapWriter
 
 from bridge.bags import content_of, load_recording
-from bridge.bags.recording import load_storage_file
 from bridge.client import MosaicoClient
 from bridge.embedded import EmbeddedServer
 from bridge.errors import BusyElsewhereError, ServerError, TransientError
@@ -61,7 +60,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def group(*paths: Path) -> Recording:
     """Give some splits as one recording."""
-    files = tuple(load_storage_file(path).files[0] for path in paths)
+    files = tuple(load_recording(path).files[0] for path in paths)
     return Recording(path=paths[0], name="drive", files=files)
 
 

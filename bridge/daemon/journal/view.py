@@ -261,10 +261,6 @@ class JournalView:
         """List recordings by name, the newest first."""
         return self._many("WHERE name = ? ORDER BY id DESC", printable(name))
 
-    def splits_of(self, name: str) -> list[Entry]:
-        """List the splits of recordings of a name, oldest entry first."""
-        return self._many("WHERE split_of != '' AND split_of = ? ORDER BY id", printable(name))
-
     def counts(self) -> dict[str, int]:
         """Count recordings by state; states without any are left out."""
         return dict(self._all("SELECT state, COUNT(*) FROM entries GROUP BY state"))
