@@ -5,7 +5,7 @@ What they are for is in docs/architecture.md.
 
 import ast
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -21,6 +21,8 @@ FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 500
 FOLDER_FILES_MAX = 20
 FILES_MAX = 250
+# What was added to the house since, each with the files it may have beyond those.
+FILES_MAX_OF_ADDED = {"backfill": 12, "protobuf": 6, "quality": 6}
 # A file below this with one importer is part of that importer, unless it is a kind of its own.
 OWN_FILE_LINES_MIN = 100
 
@@ -246,7 +248,10 @@ def test_folders_can_be_known_by_heart() -> None:
     for folder in {file.parent for file in FILES}:
         assert len(list(folder.glob("*.py"))) <= FOLDER_FILES_MAX, folder
     # A room's `__init__` is a line that says what the room is for.
-    assert sum(len(parsed(file).body) > 1 for file in FILES) < FILES_MAX
+    of_parts = Counter(part_of(file) for file in FILES if len(parsed(file).body) > 1)
+    for part, files_max in FILES_MAX_OF_ADDED.items():
+        assert of_parts.pop(part, 0) <= files_max, part
+    assert of_parts.total() < FILES_MAX
 
 
 def test_what_has_one_importer_is_part_of_it() -> None:
