@@ -8,11 +8,17 @@ and tools rewrite it.
 import hashlib
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
+from bridge.bags.compression import HEADER_BYTES_MAX, content_size, pieces_of
+from bridge.bags.container import ReadLimits
 from bridge.bags.source import FileSource
-from bridge.errors import BridgeError, UsageError
+from bridge.bags.zstd_source import expanded_bytes_max, plain_stream
+from bridge.errors import BridgeError, RecordingError, UsageError
 from bridge.model import Part, Recording
 
 EDGE_BYTES = 64 << 10
@@ -62,6 +68,80 @@ def fingerprint(recording: Recording) -> str:
     return content_of(recording).fingerprint
 
 
+def plain_identities(
+    recording: Recording, content: Content, *, limits: ReadLimits
+) -> dict[str, str]:
+    """Compute what the compressed files of a recording are when they are decompressed.
+
+    A recorder, or somebody who makes room, compresses what was sent; the messages are the same.
+
+    Cost: each compressed file decompressed once as a stream; nothing for the others.
+
+    Returns:
+        The identity of what it holds, by the identity of the part. Files that cannot be
+        decompressed to their end are left out.
+
+    Raises:
+        RecordingVanishedError: A file disappeared.
+        RecordingChangedError: A file became shorter.
+    """
+    found = {}
+    for file, part in zip(recording.files, content.parts, strict=True):
+        if file.compression:
+            marks = _plain_marks(file.path, limits)
+            if marks:
+                found[part.identity] = hashlib.sha256(marks).hexdigest()
+    return found
+
+
+def _plain_marks(path: Path, limits: ReadLimits) -> bytes:
+    """Give what the identity of a compressed file's content is made of; empty where it breaks."""
+    source = FileSource(path)
+    bytes_max = expanded_bytes_max(source.size_bytes, limits)
+    size = 0
+    head, tail = bytearray(), b""
+    try:
+        with plain_stream(source, source.size_bytes) as stream:
+            for piece in pieces_of(stream, PIECE_BYTES):
+                size += len(piece)
+                if size > bytes_max:
+                    return b""
+                head += piece[: EDGE_BYTES - len(head)]
+                tail = (tail + piece[-EDGE_BYTES:])[-EDGE_BYTES:]
+    except (OSError, pa.ArrowException):
+        return b""
+    finally:
+        source.close()
+    return _as_marks(size, bytes(head), tail)
+
+
+def may_hold(packed: Path, plain: Path, plain_bytes: int) -> bool:
+    """Say whether a compressed file can be what a plain one becomes: by its size and its start.
+
+    What cannot be compared, because the file is cut or gone, is not held against it.
+
+    Args:
+        packed: The compressed file.
+        plain: The plain one.
+        plain_bytes: Its size.
+    """
+    try:
+        with closing(FileSource(packed)) as source, closing(FileSource(plain)) as other:
+            claimed = content_size(source.read_at(0, HEADER_BYTES_MAX))
+            if claimed is not None and claimed != plain_bytes:
+                return False
+            with plain_stream(source, source.size_bytes) as stream:
+                start = next(pieces_of(stream, EDGE_BYTES), b"")
+            return start == other.read_at(0, len(start))
+    except (OSError, pa.ArrowException, RecordingError):
+        return True
+
+
+def _as_marks(size: int, head: bytes, tail: bytes) -> bytes:
+    hashes = b"".join(hashlib.sha256(edge).digest() for edge in (head, tail))
+    return size.to_bytes(8, "little") + hashes
+
+
 def _marks(path: Path) -> tuple[int, bytes]:
     """Give the size of a file, and what its identity is made of: size and hashes of its edges."""
     source = FileSource(path)
@@ -73,8 +153,7 @@ def _marks(path: Path) -> tuple[int, bytes]:
         )
     finally:
         source.close()
-    hashes = b"".join(hashlib.sha256(edge).digest() for edge in edges)
-    return size, size.to_bytes(8, "little") + hashes
+    return size, _as_marks(size, *edges)
 
 
 PIECE_BYTES = 1 << 20

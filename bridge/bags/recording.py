@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.bags.endings import End, end_of
+from bridge.bags.fingerprint import may_hold
 from bridge.bags.formats import SIDECAR_SUFFIXES, is_temporary, sniff, storage_name
 from bridge.bags.grouping import File, group_files, split_name, stem_of
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
@@ -240,7 +241,8 @@ def _without_twins(folder: Path, group: Sequence[File], notes: list[str]) -> lis
     """Drop one of a compressed file and its plain twin.
 
     A recorder killed while it compresses leaves both: the plain file is whole then, the compressed
-    one perhaps not. A file that cannot prove to be whole gives way to its twin.
+    one perhaps not. A file that cannot prove to be whole gives way to its twin. Files that only
+    share a name, as yesterday's compressed one and today's, are both kept.
     """
     by_stem: dict[str, list[File]] = {}
     for named, size_bytes in group:
@@ -250,6 +252,15 @@ def _without_twins(folder: Path, group: Sequence[File], notes: list[str]) -> lis
         plain = [file for file in twins if not file[0].compression]
         if len(twins) == 1 or not plain:
             kept.append(twins[0])
+            continue
+        strangers = [
+            file
+            for file in twins
+            if file[0].compression
+            and not may_hold(folder / file[0].name, folder / plain[0][0].name, plain[0][1])
+        ]
+        if strangers:
+            kept += [*strangers, plain[0]]
             continue
         named, size_bytes = plain[0]
         ending = end_of(

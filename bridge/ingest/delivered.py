@@ -34,12 +34,15 @@ class Holder:
     Attributes:
         handler: The sequence.
         parts: Identities of the recording's parts that it holds.
-        exact: Whether it holds nothing else.
+        named: The same as the sequence names them: a part that was compressed since, or was
+            compressed then, has another identity there.
+        exact: Whether it holds these parts in this form, and nothing else.
         expected: What it must hold, where that is remembered.
     """
 
     handler: SequenceHandler
     parts: frozenset[str]
+    named: frozenset[str]
     exact: bool
     expected: SequenceContent | None = None
 
@@ -50,6 +53,7 @@ def find_delivered(
     *,
     instance: str,
     remembered: Iterable[SequenceContent] = (),
+    plain: Mapping[str, str] | None = None,
 ) -> list[Holder]:
     """Find the finished sequences that hold parts of a recording.
 
@@ -59,6 +63,7 @@ def find_delivered(
         instance: This bridge's own name.
         remembered: Where parts are by the journal; looked at first, and believed only as far as the
             platform confirms it.
+        plain: What compressed parts are when they are decompressed, by identity.
 
     Returns:
         The sequences, in the order of their first parts; each part is in one of them at most.
@@ -69,11 +74,11 @@ def find_delivered(
     """
     # A cached handler would answer from the past.
     client.clear_sequence_handlers_cache()
-    search = _Search(client=client, content=content, instance=instance)
+    search = _Search(client=client, content=content, instance=instance, plain=plain or {})
     for expected in remembered:
         search.look_at(expected.sequence, expected)
-    search.ask(_fingerprint_questions(client, search.open_parts, content.fingerprint))
-    search.ask(_part_questions(client, search.open_parts))
+    search.ask(_fingerprint_questions(client, search.open_forms, content.fingerprint))
+    search.ask(_part_questions(client, search.open_forms))
     order = {part.identity: place for place, part in enumerate(content.parts)}
     return sorted(search.holders, key=lambda holder: min(order[part] for part in holder.parts))
 
@@ -85,6 +90,7 @@ class _Search:
     client: MosaicoClient
     content: Content
     instance: str
+    plain: Mapping[str, str]
     holders: list[Holder] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
@@ -93,6 +99,15 @@ class _Search:
         """The parts that are in none of the sequences found, in order."""
         found = {part for holder in self.holders for part in holder.parts}
         return [part.identity for part in self.content.parts if part.identity not in found]
+
+    @property
+    def open_forms(self) -> list[str]:
+        """The identities under which these may be on the platform."""
+        return [form for part in self.open_parts for form in self._forms(part)]
+
+    def _forms(self, part: str) -> list[str]:
+        """Give the identities of a part as it is, and decompressed."""
+        return [part, self.plain[part]] if part in self.plain else [part]
 
     def ask(self, questions: Sequence[Callable[[], list[str]]]) -> None:
         """Put questions, several at once, and look at every sequence that they name."""
@@ -120,6 +135,7 @@ class _Search:
                 Holder(
                     handler=handler,
                     parts=frozenset(held),
+                    named=frozenset(held.values()),
                     exact=self._is_exact(marks, held),
                     expected=expected,
                 )
@@ -131,24 +147,30 @@ class _Search:
                 hint="wait for the other bridge; if it is gone, delete the sequence and retry",
             )
 
-    def _held(self, marks: Mapping[str, Any], expected: SequenceContent | None) -> list[str]:
-        """Name the parts of ours that a sequence holds and no other sequence was found for."""
+    def _held(self, marks: Mapping[str, Any], expected: SequenceContent | None) -> dict[str, str]:
+        """Name the parts of ours that a sequence holds and no other sequence was found for.
+
+        Returns:
+            By identity, how the sequence names each.
+        """
         named = parts_in(marks)
         identity = marks.get("fingerprint")
-        held = [
-            part
-            for part in self.open_parts
-            if part in named or identity in {part, self.content.fingerprint}
-        ]
+        held: dict[str, str] = {}
+        for part in self.open_parts:
+            forms = [form for form in self._forms(part) if form in named or form == identity]
+            if forms or identity == self.content.fingerprint:
+                held[part] = forms[0] if forms else part
         if held or named or expected is None or identity != expected.fingerprint:
             return held
         # What versions sent that named no parts; the journal knows them by name and size.
-        return [part for part in self.open_parts if part in expected.parts]
+        return {part: part for part in self.open_parts if part in expected.parts}
 
-    def _is_exact(self, marks: Mapping[str, Any], held: Sequence[str]) -> bool:
+    def _is_exact(self, marks: Mapping[str, Any], held: Mapping[str, str]) -> bool:
+        if any(part != form for part, form in held.items()):
+            return False
         named = parts_in(marks)
         if named:
-            return named.keys() == set(held)
+            return named.keys() <= {form for part in held for form in self._forms(part)}
         return marks.get("fingerprint") in {self.content.fingerprint, *held}
 
 
@@ -181,11 +203,13 @@ def _names(client: MosaicoClient, condition: Any) -> list[str]:
 
 
 def portion(recording: Recording, content: Content, parts: Iterable[str]) -> Recording:
-    """Give those files of a recording that are certain parts, as a recording of the same place."""
+    """Give those files of a recording that are certain parts, as a recording of the same place.
+
+    Of files of the same content the first is given.
+    """
     wanted = set(parts)
-    files = tuple(
-        file
-        for file, part in zip(recording.files, content.parts, strict=True)
-        if part.identity in wanted
-    )
+    found = zip(reversed(recording.files), reversed(content.parts), strict=True)
+    first = {part.identity: file.path for file, part in found if part.identity in wanted}
+    paths = set(first.values())
+    files = tuple(file for file in recording.files if file.path in paths)
     return replace(recording, files=files, missing={})

@@ -54,6 +54,7 @@ def ingest_portion(
     resend: bool = False,
     holder: Holder | None = None,
     follows: Sequence[str] = (),
+    plain: Mapping[str, str] | None = None,
 ) -> IngestReport:
     """Put files onto the platform as one sequence, verified and finalised.
 
@@ -71,6 +72,7 @@ def ingest_portion(
         holder: The sequence that holds them already; it is compared and nothing is sent. None where
             they are to be sent.
         follows: Sequences that hold the rest of the recording, for the metadata.
+        plain: What compressed files are when they are decompressed, by identity; for the metadata.
 
     Returns:
         What became of every topic and message.
@@ -96,6 +98,7 @@ def ingest_portion(
         resend=resend,
         holder=holder,
         follows=follows,
+        plain=plain or {},
     )
 
 
@@ -109,6 +112,7 @@ def _until_told_whole(
     resend: bool,
     holder: Holder | None,
     follows: Sequence[str],
+    plain: Mapping[str, str],
 ) -> IngestReport:
     """Start again as often as what is on the platform cannot be built on.
 
@@ -137,6 +141,7 @@ def _until_told_whole(
                 upload=upload,
                 survey=found,
                 follows=follows,
+                plain=plain,
             )
             try:
                 return run.execute(takes_up=takes_up, resend=resend, holder=holder)
@@ -170,9 +175,11 @@ class _Run:
         upload: OpenUpload | None,
         survey: Survey | None,
         follows: Sequence[str],
+        plain: Mapping[str, str],
     ) -> None:
         self.survey = survey
         self.follows = follows
+        self.plain = plain
         self.goes_on = survey is not None
         self.trusts_again = False
         self.passes = passes
@@ -311,6 +318,7 @@ class _Run:
                 self.options,
                 survey=self.survey,
                 follows=self.follows,
+                plain=self.plain,
             ),
             options=self.options,
             events=self.events,

@@ -6,10 +6,16 @@ the ones before it.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from bridge.bags import Content, content_of, files_of
+from bridge.bags import (
+    COMPRESSION_SUFFIX,
+    Content,
+    content_of,
+    files_of,
+    plain_identities,
+)
 from bridge.client import MosaicoClient, OnErrorPolicy
 from bridge.errors import EmptyRecordingError
 from bridge.files import HeldFiles
@@ -76,11 +82,18 @@ def ingest(
     # Opened once, so that all passes read the same, whatever becomes of the names meanwhile.
     with HeldFiles(files_of(recording)) as held:
         content = content_of(recording)
+        plain = plain_identities(recording, content, limits=options.reading)
         holders = find_delivered(
-            client, content, instance=options.identity.instance, remembered=remembered
+            client,
+            content,
+            instance=options.identity.instance,
+            remembered=remembered,
+            plain=plain,
         )
         confirmed = replace(options, confirm_source=held.check)
-        delivery = _Delivery(recording, content, client=client, options=confirmed, events=listener)
+        delivery = _Delivery(
+            recording, content, plain=plain, client=client, options=confirmed, events=listener
+        )
         report = delivery.run(holders, upload=upload, resend=resend)
     if options.supersedes is not None and options.supersedes.remove:
         report.replaced = remove_superseded(
@@ -110,12 +123,14 @@ class _Delivery:
         recording: Recording,
         content: Content,
         *,
+        plain: Mapping[str, str],
         client: MosaicoClient,
         options: IngestOptions,
         events: IngestEvents,
     ) -> None:
         self.recording = recording
         self.content = content
+        self.plain = plain
         self.client = client
         self.options = options
         self.events = events
@@ -125,7 +140,7 @@ class _Delivery:
     ) -> IngestReport:
         """Compare what is there and send what is not."""
         before = {part for holder in holders for part in holder.parts}
-        rest = [part.identity for part in self.content.parts if part.identity not in before]
+        rest = self._unsent(before)
         found = [
             self._compared(holder, resend=resend, alone=not rest and len(holders) == 1)
             for holder in holders
@@ -142,6 +157,14 @@ class _Delivery:
             report.notes.append(said_before(report))
         return report
 
+    def _unsent(self, before: Collection[str]) -> list[str]:
+        """Name the parts that are to be sent; what is here under two names goes once."""
+        rest: dict[str, str] = {}
+        for part in self.content.parts:
+            if part.identity not in before:
+                rest.setdefault(self.plain.get(part.identity, part.identity), part.identity)
+        return list(rest.values())
+
     def _compared(self, holder: Holder, *, resend: bool, alone: bool) -> IngestReport:
         """Compare a sequence with the files that it holds, or with what is remembered of it."""
         expected = holder.expected
@@ -157,7 +180,7 @@ class _Delivery:
             resend=resend,
             holder=holder,
         )
-        report.contents = [self._content(report, holder.parts, exact=holder.exact)]
+        report.contents = [self._content(report, holder.named, exact=holder.exact)]
         return report
 
     def _sent(
@@ -181,6 +204,7 @@ class _Delivery:
                 upload=self._upload_of(recording, upload),
                 resend=resend,
                 follows=follows,
+                plain=self.plain,
             )
         except EmptyRecordingError:
             if not found:
@@ -241,8 +265,16 @@ class _Delivery:
 
     def _missing(self, holders: list[Holder]) -> dict[str, str]:
         """Name the files that belong to the recording and are neither here nor on the platform."""
-        sent = {name for holder in holders for name in parts_in(marks_of(holder.handler)).values()}
-        return {name: why for name, why in self.recording.missing.items() if name not in sent}
+        sent = {
+            name.removesuffix(COMPRESSION_SUFFIX)
+            for holder in holders
+            for name in parts_in(marks_of(holder.handler)).values()
+        }
+        return {
+            name: why
+            for name, why in self.recording.missing.items()
+            if name.removesuffix(COMPRESSION_SUFFIX) not in sent
+        }
 
 
 def _merged(found: list[IngestReport], recording: Recording, content: Content) -> IngestReport:
