@@ -3,7 +3,7 @@
 from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
 from bridge.bags.discovery import find_others, find_recordings, listed_names, recordings_in
 from bridge.bags.endings import End, end_of
-from bridge.bags.fingerprint import Content, content_of, fingerprint, plain_identities
+from bridge.bags.fingerprint import Content, content_of, fingerprint, with_plain
 from bridge.bags.formats import (
     ACTIVE_BAG_SUFFIX,
     COMPRESSION_SUFFIX,
@@ -49,10 +49,10 @@ __all__ = [
     "load_split",
     "look_into",
     "open_recording",
-    "plain_identities",
     "read_hints",
     "recordings_in",
     "split_up",
     "survey",
     "sweep_scratch",
+    "with_plain",
 ]

@@ -9,7 +9,7 @@ import hashlib
 import threading
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,10 +33,21 @@ class Content:
         fingerprint: Identity of all its files together, in their order; 64 hexadecimal digits. That
             of a recording of one file is the identity of its part.
         parts: Its files, in their order.
+        plain: What compressed parts are when they are decompressed, as far as that was computed:
+            identity of what they hold, by their own.
     """
 
     fingerprint: str
     parts: tuple[Part, ...]
+    plain: Mapping[str, str] = field(default_factory=dict)
+
+    def forms(self, part: str) -> tuple[str, ...]:
+        """Give the identities under which a part is known: as it is, and decompressed."""
+        return (part, self.plain[part]) if part in self.plain else (part,)
+
+    def names(self) -> list[tuple[str, str]]:
+        """Give every identity of every part, with its file name."""
+        return [(form, part.name) for part in self.parts for form in self.forms(part.identity)]
 
 
 def content_of(recording: Recording) -> Content:
@@ -68,30 +79,25 @@ def fingerprint(recording: Recording) -> str:
     return content_of(recording).fingerprint
 
 
-def plain_identities(
-    recording: Recording, content: Content, *, limits: ReadLimits
-) -> dict[str, str]:
-    """Compute what the compressed files of a recording are when they are decompressed.
+def with_plain(content: Content, recording: Recording, *, limits: ReadLimits) -> Content:
+    """Add what the compressed files of a recording are when they are decompressed.
 
     A recorder, or somebody who makes room, compresses what was sent; the messages are the same.
+    Files that cannot be decompressed to their end are left out.
 
     Cost: each compressed file decompressed once as a stream; nothing for the others.
-
-    Returns:
-        The identity of what it holds, by the identity of the part. Files that cannot be
-        decompressed to their end are left out.
 
     Raises:
         RecordingVanishedError: A file disappeared.
         RecordingChangedError: A file became shorter.
     """
-    found = {}
+    plain = {}
     for file, part in zip(recording.files, content.parts, strict=True):
         if file.compression:
             marks = _plain_marks(file.path, limits)
             if marks:
-                found[part.identity] = hashlib.sha256(marks).hexdigest()
-    return found
+                plain[part.identity] = hashlib.sha256(marks).hexdigest()
+    return replace(content, plain=plain)
 
 
 def _plain_marks(path: Path, limits: ReadLimits) -> bytes:

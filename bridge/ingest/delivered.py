@@ -26,6 +26,9 @@ FINGERPRINT = Sequences.Q.user_metadata[f"{BRIDGE_KEY}.fingerprint"]
 ASKED_TOGETHER = 500
 """So many fingerprints go into one question, where a revision takes several."""
 
+PAGE_GROWTH = 8
+"""So many times more parts are asked for together than in the round before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
@@ -53,7 +56,6 @@ def find_delivered(
     *,
     instance: str,
     remembered: Iterable[SequenceContent] = (),
-    plain: Mapping[str, str] | None = None,
 ) -> list[Holder]:
     """Find the finished sequences that hold parts of a recording.
 
@@ -63,7 +65,6 @@ def find_delivered(
         instance: This bridge's own name.
         remembered: Where parts are by the journal; looked at first, and believed only as far as the
             platform confirms it.
-        plain: What compressed parts are when they are decompressed, by identity.
 
     Returns:
         The sequences, in the order of their first parts; each part is in one of them at most.
@@ -74,11 +75,17 @@ def find_delivered(
     """
     # A cached handler would answer from the past.
     client.clear_sequence_handlers_cache()
-    search = _Search(client=client, content=content, instance=instance, plain=plain or {})
+    search = _Search(client=client, content=content, instance=instance)
     for expected in remembered:
         search.look_at(expected.sequence, expected)
     search.ask(_fingerprint_questions(client, search.open_forms, content.fingerprint))
-    search.ask(_part_questions(client, search.open_forms))
+    asked: set[str] = set()
+    page = ASKED_AT_ONCE
+    # Parts were mostly sent together: the first few answers often leave nothing to ask.
+    while forms := [form for form in search.open_forms if form not in asked][:page]:
+        asked.update(forms)
+        search.ask(_part_questions(client, forms))
+        page *= PAGE_GROWTH
     order = {part.identity: place for place, part in enumerate(content.parts)}
     return sorted(search.holders, key=lambda holder: min(order[part] for part in holder.parts))
 
@@ -90,7 +97,6 @@ class _Search:
     client: MosaicoClient
     content: Content
     instance: str
-    plain: Mapping[str, str]
     holders: list[Holder] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
@@ -103,11 +109,7 @@ class _Search:
     @property
     def open_forms(self) -> list[str]:
         """The identities under which these may be on the platform."""
-        return [form for part in self.open_parts for form in self._forms(part)]
-
-    def _forms(self, part: str) -> list[str]:
-        """Give the identities of a part as it is, and decompressed."""
-        return [part, self.plain[part]] if part in self.plain else [part]
+        return [form for part in self.open_parts for form in self.content.forms(part)]
 
     def ask(self, questions: Sequence[Callable[[], list[str]]]) -> None:
         """Put questions, several at once, and look at every sequence that they name."""
@@ -157,7 +159,7 @@ class _Search:
         identity = marks.get("fingerprint")
         held: dict[str, str] = {}
         for part in self.open_parts:
-            forms = [form for form in self._forms(part) if form in named or form == identity]
+            forms = [form for form in self.content.forms(part) if form in named or form == identity]
             if forms or identity == self.content.fingerprint:
                 held[part] = forms[0] if forms else part
         if held or named or expected is None or identity != expected.fingerprint:
@@ -170,7 +172,7 @@ class _Search:
             return False
         named = parts_in(marks)
         if named:
-            return named.keys() <= {form for part in held for form in self._forms(part)}
+            return named.keys() <= {form for part in held for form in self.content.forms(part)}
         return marks.get("fingerprint") in {self.content.fingerprint, *held}
 
 

@@ -72,7 +72,6 @@ def describe(
     *,
     survey: Survey | None,
     follows: Sequence[str] = (),
-    plain: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Give the sequence's metadata: the user's constants, the recording's own, the bridge's block.
 
@@ -83,7 +82,6 @@ def describe(
         options: Holds the constants, and the sender.
         survey: What can be had of it, where it is not whole; None for a recording that is.
         follows: Sequences that hold the parts of the recording that were sent before.
-        plain: What compressed parts are when they are decompressed, by identity.
 
     Raises:
         ConfigError: A constant needs an unset variable.
@@ -97,13 +95,7 @@ def describe(
     block: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "fingerprint": content.fingerprint,
-        "parts": parts_as_metadata(
-            (form, part.name)
-            for part in content.parts
-            # Decompressed it is the same part.
-            for form in (part.identity, (plain or {}).get(part.identity, ""))
-            if form
-        ),
+        "parts": parts_as_metadata(content.names()),
         "instance": sender.instance,
         "sender": Sender.here().as_metadata(),
         "attempt": sender.attempt,

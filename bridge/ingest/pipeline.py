@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -179,7 +180,6 @@ class _Run:
     ) -> None:
         self.survey = survey
         self.follows = follows
-        self.plain = plain
         self.goes_on = survey is not None
         self.trusts_again = False
         self.passes = passes
@@ -189,7 +189,7 @@ class _Run:
         self.options = options
         self.events = events
         self.upload = upload
-        self.content = content_of(passes.reader.recording)
+        self.content = replace(content_of(passes.reader.recording), plain=plain)
 
     def execute(self, *, takes_up: bool, resend: bool, holder: Holder | None) -> IngestReport:
         """Send everything, or find that it is there already.
@@ -318,7 +318,6 @@ class _Run:
                 self.options,
                 survey=self.survey,
                 follows=self.follows,
-                plain=self.plain,
             ),
             options=self.options,
             events=self.events,

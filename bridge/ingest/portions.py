@@ -14,7 +14,7 @@ from bridge.bags import (
     Content,
     content_of,
     files_of,
-    plain_identities,
+    with_plain,
 )
 from bridge.client import MosaicoClient, OnErrorPolicy
 from bridge.errors import EmptyRecordingError
@@ -81,19 +81,12 @@ def ingest(
     listener = events if events is not None else NoEvents()
     # Opened once, so that all passes read the same, whatever becomes of the names meanwhile.
     with HeldFiles(files_of(recording)) as held:
-        content = content_of(recording)
-        plain = plain_identities(recording, content, limits=options.reading)
+        content = with_plain(content_of(recording), recording, limits=options.reading)
         holders = find_delivered(
-            client,
-            content,
-            instance=options.identity.instance,
-            remembered=remembered,
-            plain=plain,
+            client, content, instance=options.identity.instance, remembered=remembered
         )
         confirmed = replace(options, confirm_source=held.check)
-        delivery = _Delivery(
-            recording, content, plain=plain, client=client, options=confirmed, events=listener
-        )
+        delivery = _Delivery(recording, content, client=client, options=confirmed, events=listener)
         report = delivery.run(holders, upload=upload, resend=resend)
     if options.supersedes is not None and options.supersedes.remove:
         report.replaced = remove_superseded(
@@ -123,14 +116,12 @@ class _Delivery:
         recording: Recording,
         content: Content,
         *,
-        plain: Mapping[str, str],
         client: MosaicoClient,
         options: IngestOptions,
         events: IngestEvents,
     ) -> None:
         self.recording = recording
         self.content = content
-        self.plain = plain
         self.client = client
         self.options = options
         self.events = events
@@ -162,7 +153,7 @@ class _Delivery:
         rest: dict[str, str] = {}
         for part in self.content.parts:
             if part.identity not in before:
-                rest.setdefault(self.plain.get(part.identity, part.identity), part.identity)
+                rest.setdefault(self.content.forms(part.identity)[-1], part.identity)
         return list(rest.values())
 
     def _compared(self, holder: Holder, *, resend: bool, alone: bool) -> IngestReport:
@@ -204,7 +195,7 @@ class _Delivery:
                 upload=self._upload_of(recording, upload),
                 resend=resend,
                 follows=follows,
-                plain=self.plain,
+                plain=self.content.plain,
             )
         except EmptyRecordingError:
             if not found:

@@ -263,6 +263,30 @@ def test_report_survives_json(splits: list[Path], tmp_path: Path) -> None:
     assert contents_of(report.as_json()) == report.contents
 
 
+def test_many_parts_sent_together_are_found_by_few_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a journal, in another group: not one question for each of a hundred splits."""
+    paths = [tmp_path / f"drive_{number}.mcap" for number in range(100)]
+    for number, path in enumerate(paths):
+        path.write_bytes(split_bytes(number, 1))
+    with platform("G2d", tmp_path / "platform") as client:
+        first = ingest(group(*paths), client=client, options=OPTIONS)
+        query = client._dialect.query
+        questions = []
+
+        def counted(request: object) -> object:
+            questions.append(request)
+            return query(request)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(client._dialect, "query", counted)
+        again = ingest(group(*paths[1:]), client=client, options=OPTIONS)
+
+        assert (again.parts_before, again.parts) == (99, 99)
+        assert again.contents[0].sequence == first.sequence
+    assert len(questions) <= 10
+
+
 def packed(path: Path, folder: Path) -> Path:
     """Compress a file as a recorder does."""
     target = folder / f"{path.name}.zstd"
