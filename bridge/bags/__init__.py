@@ -2,20 +2,21 @@
 
 from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
 from bridge.bags.discovery import find_others, find_recordings, listed_names, recordings_in
-from bridge.bags.endings import End, end_of
+from bridge.bags.endings import End, Span, end_of
 from bridge.bags.fingerprint import Content, content_of, fingerprint, with_plain
 from bridge.bags.formats import (
     ACTIVE_BAG_SUFFIX,
     COMPRESSION_SUFFIX,
     SIDECAR_SUFFIXES,
     STORAGE_SUFFIXES,
+    StorageName,
     is_storage_name,
 )
 from bridge.bags.grouping import is_split_of_ros1
 from bridge.bags.merging import REPEATED
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.bags.reader import RecordingReader, open_recording
-from bridge.bags.recording import files_of, load_recording, load_seen, look_into
+from bridge.bags.recording import files_of, load_recording, load_seen, look_into, read_spans
 from bridge.bags.scratch import sweep_scratch
 from bridge.bags.splits import load_split, split_up
 from bridge.bags.survey import Survey, survey
@@ -33,6 +34,8 @@ __all__ = [
     "ReadLimits",
     "ReadTally",
     "RecordingReader",
+    "Span",
+    "StorageName",
     "Survey",
     "content_of",
     "end_of",
@@ -50,6 +53,7 @@ __all__ = [
     "look_into",
     "open_recording",
     "read_hints",
+    "read_spans",
     "recordings_in",
     "split_up",
     "survey",

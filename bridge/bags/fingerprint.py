@@ -121,7 +121,7 @@ def _plain_marks(path: Path, limits: ReadLimits) -> bytes:
     return _as_marks(size, bytes(head), tail)
 
 
-def may_hold(packed: Path, plain: Path, plain_bytes: int) -> bool:
+def may_hold(packed: Path, plain: Path, *, plain_bytes: int | None) -> bool:
     """Say whether a compressed file can be what a plain one becomes: by its size and its start.
 
     What cannot be compared, because the file is cut or gone, is not held against it.
@@ -129,16 +129,17 @@ def may_hold(packed: Path, plain: Path, plain_bytes: int) -> bool:
     Args:
         packed: The compressed file.
         plain: The plain one.
-        plain_bytes: Its size.
+        plain_bytes: Its size; None where it may be cut.
     """
     try:
         with closing(FileSource(packed)) as source, closing(FileSource(plain)) as other:
             claimed = content_size(source.read_at(0, HEADER_BYTES_MAX))
-            if claimed is not None and claimed != plain_bytes:
+            if None not in {claimed, plain_bytes} and claimed != plain_bytes:
                 return False
             with plain_stream(source, source.size_bytes) as stream:
                 start = next(pieces_of(stream, EDGE_BYTES), b"")
-            return start == other.read_at(0, len(start))
+            length = min(len(start), other.size_bytes)
+            return start[:length] == other.read_at(0, length)
     except (OSError, pa.ArrowException, RecordingError):
         return True
 
