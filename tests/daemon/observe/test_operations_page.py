@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from bridge.cli.terminal import Exit
-from bridge.config import Settings
 from bridge.daemon.observe.routes import ASSETS
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -16,15 +15,6 @@ def test_every_exit_code_is_in_the_table() -> None:
     """The table of exit codes is complete and has no others."""
     table = TEXT.partition("## Exit codes")[2].partition("\n## ")[0]
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == set(Exit)
-
-
-def test_every_setting_that_is_named_exists() -> None:
-    """Dotted names of settings in the text are settings."""
-    sections = Settings.model_fields
-    for section, key in re.findall(r"`([a-z]+)\.([a-z_]+)(?: = [^`]*)?`", TEXT):
-        if section in sections:
-            fields = Settings.model_fields[section].annotation
-            assert key in getattr(fields, "model_fields", {}), f"{section}.{key}"
 
 
 def test_every_alert_is_explained() -> None:
