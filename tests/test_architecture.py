@@ -40,8 +40,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bags": {"units", "errors", "model", "files", "definitions"},
     "cdr": {"errors", "model", "definitions"},
     "mapping": {"units", "errors", "model", "ontology"},
-    "client": {"units", "errors", "parallel", "ontology", "version"},
-    "embedded": {"units", "errors", "ontology", "client", "version"},
+    "protobuf": set(),
+    "client": {"units", "errors", "parallel", "ontology", "protobuf", "version"},
+    "embedded": {"units", "errors", "ontology", "protobuf", "client", "version"},
     "ingest": {
         "units", "errors", "model", "parallel", "files", "ontology", "definitions", "bags", "cdr",
         "mapping", "client", "version",
@@ -78,6 +79,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "observe": _WATCHING | {"watch", "uplink", "work", "dispose"},
     },
     "embedded": {"query": set(), "session": {"query"}},
+    "protobuf": {"generated": set()},
 }
 # `daemon`, `loop`, `reload` and `wakeup` put the rooms to work; no room knows them.
 WIRED_ON_TOP = {"daemon"}
@@ -89,11 +91,13 @@ KINDS: dict[str, str] = {
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
     "mapping/api.py": "what plug-ins import; none of ours does",
+    "protobuf/generated/*.py": "generated, and imported by name when it is needed",
 }
 
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
     "backports": {"bags"},
+    "google.protobuf": {"protobuf"},
     "isal": {"bags"},
     "lz4": {"bags"},
     "markdown_it": {"daemon"},
