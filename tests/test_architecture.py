@@ -91,7 +91,6 @@ KINDS: dict[str, str] = {
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
     "mapping/api.py": "what plug-ins import; none of ours does",
-    "protobuf/generated/*.py": "generated, and imported by name when it is needed",
 }
 
 # The only parts that may touch each third-party library.
