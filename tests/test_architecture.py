@@ -42,8 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bags": {"facade", "units", "errors", "model", "files", "definitions"},
     "cdr": {"errors", "model", "definitions"},
     "mapping": {"facade", "units", "errors", "model", "ontology"},
-    "client": {"facade", "units", "errors", "parallel", "ontology", "version"},
-    "embedded": {"units", "errors", "ontology", "client", "version"},
+    "protobuf": set(),
+    "client": {"facade", "units", "errors", "parallel", "ontology", "protobuf", "version"},
+    "embedded": {"units", "errors", "ontology", "protobuf", "client", "version"},
     "ingest": {
         "facade", "units", "errors", "model", "parallel", "files", "ontology", "definitions",
         "bags", "cdr",
@@ -82,6 +83,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "observe": _WATCHING | {"watch", "uplink", "work", "dispose"},
     },
     "embedded": {"query": set(), "session": {"query"}},
+    "protobuf": {"generated": set()},
 }
 # `daemon`, `loop`, `reload` and `wakeup` put the rooms to work; no room knows them.
 WIRED_ON_TOP = {"daemon"}
@@ -98,6 +100,7 @@ KINDS: dict[str, str] = {
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
     "backports": {"bags"},
+    "google.protobuf": {"protobuf"},
     "isal": {"bags"},
     "lz4": {"bags"},
     "markdown_it": {"daemon"},

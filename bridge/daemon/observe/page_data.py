@@ -167,6 +167,7 @@ def status_view(
         "checks": [check.as_json() for check in checks],
         "disks": [asdict(disk) for disk in disks],
         "daemon": _daemon_view(board.status) if board.status is not None else None,
+        "platform": asdict(board.platform) if board.platform is not None else None,
         "workers": [
             _worker_view(worker, board)
             for worker in (board.status.workers if board.status is not None else ())
