@@ -1,9 +1,10 @@
 """One recording becomes one sequence, end to end; reports to `IngestEvents`, knows no daemon."""
 
+from bridge.ingest.delivered import find_parts
 from bridge.ingest.earlier import Removal, Replacement, Superseded
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.holding import Held, Holding, contents_of, held_whole
-from bridge.ingest.marks import Sender
+from bridge.ingest.marks import Sender, marks_of
 from bridge.ingest.on_platform import clear_remains
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import BatchTargets, Identity, IngestOptions
@@ -45,9 +46,11 @@ __all__ = [
     "contents_of",
     "custom_mappings",
     "dry_run",
+    "find_parts",
     "got_on",
     "held_whole",
     "ingest",
+    "marks_of",
     "plan_fields",
     "plan_topics",
     "said_before",

@@ -11,6 +11,7 @@ from bridge.mapping.metadata import (
     fill_placeholders,
     read_sidecar,
     sequence_metadata,
+    sidecars_of,
 )
 from bridge.mapping.names import sequence_name, topic_names
 from bridge.mapping.plan import (
@@ -59,5 +60,6 @@ __all__ = [
     "read_sidecar",
     "sequence_metadata",
     "sequence_name",
+    "sidecars_of",
     "topic_names",
 ]
