@@ -58,6 +58,7 @@ class ArchivedRecording:
     """A recording of an archive, as the names in it tell.
 
     Attributes:
+        archive: The archive that it is in, by its URL.
         url: Where it is; names it in the manifest.
         place: Its path below the archive.
         recording: What it is; its paths are those of the archive, not of this machine's disks,
@@ -68,6 +69,7 @@ class ArchivedRecording:
         root: The archive's folder, where that is one of this machine.
     """
 
+    archive: str
     url: str
     place: str
     recording: Recording
@@ -186,6 +188,7 @@ class _Look:
         others = self.files.get(str(recording.path.parent), {})
         sidecars = [path.name for path in sidecars_of(recording.path) if path.name in others]
         return ArchivedRecording(
+            archive=self.store.url,
             url=self.store.url_of(key),
             place=os.path.relpath(key, self.folder) if key != self.folder else recording.name,
             recording=recording,

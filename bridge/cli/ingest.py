@@ -16,8 +16,8 @@ from bridge.cli.options import (
     Host,
     ServerPort,
     StateFolder,
+    find_named,
 )
-from bridge.cli.paths import find_named
 from bridge.cli.platform import destination, reach, require_destination
 from bridge.cli.report import print_report, print_summary, progress
 from bridge.cli.terminal import Exit, err, exit_code, print_errors, print_json
