@@ -5,7 +5,7 @@ durable before the next one counts. Whatever ends a run, the same run again goes
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -120,7 +120,7 @@ class Driver:
         settings: All settings.
         host: Where the platform is.
         port: Its port.
-        manifest: What is known, and where it is written down.
+        manifest: What is known, and where it is written down; None for nothing.
         watch: Stops the tasks of this process.
         listener: Follows the run.
         fail_fast: Whether the first recording that fails ends the run.
@@ -132,17 +132,17 @@ class Driver:
         *,
         host: str,
         port: int,
-        manifest: Manifest,
-        watch: Watch,
-        listener: Listener,
+        manifest: Manifest | None = None,
+        watch: Watch | None = None,
+        listener: Listener | None = None,
         fail_fast: bool = False,
     ) -> None:
         # As it travels to other machines: of a class that they know.
         self._settings = Settings.model_validate(settings.model_dump())
         self._at = (host, port)
-        self._manifest = manifest
-        self._watch = watch
-        self._listener = listener
+        self._manifest = manifest or Manifest(None, config_hash="")
+        self._watch = watch or Watch()
+        self._listener = listener or Listeners(())
         self._fail_fast = fail_fast
         self._gate = SharedGate(
             scratch_of(settings), settings.retry, offline_s=settings.backfill.offline_s
@@ -156,6 +156,19 @@ class Driver:
             ServerError: The platform cannot be asked.
         """
         return planned(recordings, self._settings, self._manifest, self._ask)
+
+    def task(self, plan: Planned) -> Task:
+        """Give the task for a recording that is to be sent, for any engine."""
+        host, port = self._at
+        return Task(
+            recording=plan.recording,
+            fingerprint=plan.fingerprint,
+            parts=plan.parts,
+            marks=plan.marks,
+            settings=self._settings,
+            host=host,
+            port=port,
+        )
 
     def run(self, recordings: Sequence[ArchivedRecording], engine: Engine) -> Summary:
         """Send what is to be sent.
@@ -202,17 +215,7 @@ class Driver:
                 if self._is_over():
                     return
                 continue
-            host, port = self._at
-            task = Task(
-                recording=plan.recording,
-                fingerprint=plan.fingerprint,
-                parts=plan.parts,
-                marks=plan.marks,
-                settings=self._settings,
-                host=host,
-                port=port,
-            )
-            running[engine.executor.submit(engine.call, task)] = plan
+            running[engine.executor.submit(engine.call, self.task(plan))] = plan
 
     def _take(self, running: dict[Future[Outcome], Planned]) -> None:
         """Take in what has ended, or let a moment pass."""
@@ -240,6 +243,8 @@ class Driver:
     def _enter(self, plan: Planned, outcome: Outcome, *, keep: bool) -> None:
         """Write down what became of a recording."""
         recording = plan.recording
+        report = outcome.report or {}
+        held = plan.held if outcome.report is None else _held_by(report)
         if keep and outcome.result is not Result.NOT_TRIED:
             self._manifest.note(
                 recording,
@@ -247,12 +252,12 @@ class Driver:
                 fingerprint=plan.fingerprint,
                 parts=plan.parts,
                 marks=plan.marks,
+                held=held,
             )
-        report = outcome.report or {}
         entry = Entry(
             outcome=replace(outcome, report=None),
             size_bytes=recording.size_bytes,
-            sequences=tuple(held["sequence"] for held in report.get("contents", ())),
+            sequences=tuple(held),
             rows=report.get("messages_sent", plan.rows),
         )
         self.summary.entries.append(entry)
@@ -290,6 +295,14 @@ class Driver:
     def _probe(self) -> None:
         with connect(self._settings, *self._at):
             pass
+
+
+def _held_by(report: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Name the sequences that hold a recording by its report, with the identities in each."""
+    return {
+        held["sequence"]: tuple(filter(None, [held["fingerprint"], *held["parts"]]))
+        for held in report["contents"]
+    }
 
 
 def _outcome_of(future: Future[Outcome], plan: Planned) -> Outcome:

@@ -127,15 +127,23 @@ class Manifest:
         fingerprint: str,
         parts: Sequence[str],
         marks: Sequence[str],
+        held: Mapping[str, Sequence[str]],
     ) -> None:
         """Write down what became of a recording; durable on return.
+
+        Args:
+            recording: The recording.
+            outcome: What became of it.
+            fingerprint: Identity of its content.
+            parts: Identities of its files, in order; empty where they could not be read.
+            marks: The store's mark of each file's content.
+            held: The sequences that hold it, as `Known.held`.
 
         Raises:
             ConfigError: It cannot be written.
         """
         if self._path is None:
             return
-        contents = () if outcome.report is None else outcome.report["contents"]
         plain = {
             "format_version": FORMAT_VERSION,
             "key": recording.url,
@@ -155,10 +163,7 @@ class Manifest:
             ]
             if parts
             else [],
-            "sequences": {
-                held["sequence"]: [*filter(None, [held["fingerprint"]]), *held["parts"]]
-                for held in contents
-            },
+            "sequences": {name: list(identities) for name, identities in held.items()},
             "rows": 0 if outcome.report is None else outcome.report["messages_sent"],
             "error": outcome.failure,
             "version": __version__,

@@ -6,9 +6,9 @@ knows of a recording saves reading its ends; whether the platform has it is aske
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from bridge.backfill.archive import ASKED_AT_ONCE, ArchivedRecording, is_young, list_archive
@@ -124,6 +124,7 @@ class Planned:
         settled: What became of it without anything being sent; None where it is to be sent.
         is_new: Whether the manifest does not say so yet.
         rows: Its rows on the platform, where it is settled and the manifest knows.
+        held: The sequences that hold it, each with the identities by which it was found.
     """
 
     recording: ArchivedRecording
@@ -133,6 +134,7 @@ class Planned:
     settled: Outcome | None = None
     is_new: bool = True
     rows: int = 0
+    held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def planned(
@@ -212,15 +214,13 @@ def _settled(plan: Planned, known: Known | None, found: dict[str, str]) -> Plann
             result=Result.PARTIAL if partial else Result.HELD,
             reason=known.reason if known is not None and partial else "",
         )
-    return Planned(
-        recording=plan.recording,
-        fingerprint=plan.fingerprint,
-        parts=plan.parts,
-        marks=plan.marks,
-        settled=settled,
-        is_new=known is None,
-        rows=plan.rows if settled is not None else 0,
-    )
+    if settled is None:
+        return replace(plan, rows=0)
+    held: dict[str, tuple[str, ...]] = dict(known.held) if known is not None else {}
+    for identity in dict.fromkeys((plan.fingerprint, *plan.parts)):
+        if known is None and identity in found:
+            held[found[identity]] = (*held.get(found[identity], ()), identity)
+    return replace(plan, settled=settled, is_new=known is None, held=held)
 
 
 def _has_all(plan: Planned, found: dict[str, str]) -> bool:

@@ -361,14 +361,7 @@ def _announce(found: Found, engine: Engine) -> None:
 def _rehearse(settings: Settings, manifest: Manifest, found: Found, *, json: bool) -> int:
     """Say what a run would do."""
     with platform(settings) as at:
-        driver = Driver(
-            settings,
-            host=at.host,
-            port=at.port,
-            manifest=manifest,
-            watch=Watch(),
-            listener=Listeners([]),
-        )
+        driver = Driver(settings, host=at.host, port=at.port, manifest=manifest)
         plans = list(driver.plan(found.recordings))
     rows = [
         (plan.recording, "would be sent", "")
