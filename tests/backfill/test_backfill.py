@@ -107,7 +107,7 @@ def test_an_archive_in_a_store_arrives_once(
 def test_a_folder_is_read_where_it_is(
     command_line: Run, platform: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """What cannot be read or may still be written is named, the rest arrives, no file is changed."""
+    """What cannot be read or may still be written is named, the rest arrives, none is changed."""
     archive = tmp_path / "archive"
     written = write_archive(archive, 2)
     (archive / "foreign.mcap").write_bytes(b"<html>no recording at all</html>")
