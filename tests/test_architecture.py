@@ -40,22 +40,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bags": {"units", "errors", "model", "files", "definitions"},
     "cdr": {"errors", "model", "definitions"},
     "mapping": {"units", "errors", "model", "ontology"},
+    "quality": {"units", "errors", "model"},
     "client": {"units", "errors", "parallel", "ontology", "version"},
     "embedded": {"units", "errors", "ontology", "client", "version"},
     "ingest": {
         "units", "errors", "model", "parallel", "files", "ontology", "definitions", "bags", "cdr",
-        "mapping", "client", "version",
+        "mapping", "quality", "client", "version",
     },
     "compose": {
-        "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
+        "errors", "config", "model", "definitions", "bags", "mapping", "quality", "client",
+        "ingest",
     },
     "daemon": {
-        "units", "errors", "config", "model", "files", "parallel", "definitions", "bags", "client",
-        "ingest", "compose", "version",
+        "units", "errors", "config", "model", "files", "parallel", "definitions", "bags", "quality",
+        "client", "ingest", "compose", "version",
     },
     "cli": {
         "units", "errors", "config", "model", "files", "parallel", "definitions", "ontology",
-        "bags", "cdr", "mapping", "client", "ingest", "compose", "daemon", "embedded", "version",
+        "bags", "cdr", "mapping", "quality", "client", "ingest", "compose", "daemon", "embedded", "version",
     },
     "__main__": {"cli"},
     "__init__": {"client", "errors", "ontology", "version"},
@@ -110,7 +112,7 @@ DOORS: dict[str, set[str]] = {
 
 # Ways to turn columns into Python objects, one per row. They have no place on the hot path.
 ROW_WISE = {"to_pylist", "from_pylist", "as_py", "from_pydict", "to_pydict", "iterrows", "tolist"}
-HOT_PARTS = {"cdr", "mapping", "ontology", "ingest"}
+HOT_PARTS = {"cdr", "mapping", "ontology", "quality", "ingest"}
 
 
 def part_of(file: Path) -> str:

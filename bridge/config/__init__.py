@@ -35,7 +35,13 @@ from bridge.config.sections import (
     minute_of_day,
     weekdays,
 )
-from bridge.config.settings import ENVIRONMENT_PREFIX, FolderSettings, LiveSettings, Settings
+from bridge.config.settings import (
+    ENVIRONMENT_PREFIX,
+    ExpectSettings,
+    FolderSettings,
+    LiveSettings,
+    Settings,
+)
 
 __all__ = [
     "CONFIG_FILE_VARIABLE",
@@ -46,6 +52,7 @@ __all__ = [
     "DefinitionSettings",
     "DisposalSettings",
     "EmbeddedSettings",
+    "ExpectSettings",
     "FolderSettings",
     "HttpSettings",
     "IngestSettings",

@@ -271,7 +271,7 @@ class _Run:
         if self.reader.misled:
             raise _MisledError
         self.passes.account()
-        self.passes.enter_rest(report)
+        self.passes.enter_rest(report, whole=False)
         lacks = lacking(lanes.values(), receipts_of(handler))
         report.verification = VerificationLevel.NONE if lacks else VerificationLevel.CLOSED
         report.notes += lacks
@@ -342,7 +342,7 @@ class _Run:
                 notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            self.passes.enter_rest(report)
+            self.passes.enter_rest(report, whole=not self.follows)
             sending.notify(report)
             finalizing = time.perf_counter()
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)

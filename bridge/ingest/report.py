@@ -8,6 +8,7 @@ from typing import Any
 from bridge.bags import REPEATED
 from bridge.ingest.earlier import Replacement
 from bridge.model import Loss
+from bridge.quality import Finding, RecordingQuality, TopicFigures
 
 FILTERED_REASON = "filtered"
 DOWNSAMPLED_REASON = "downsampled"
@@ -87,6 +88,7 @@ class TopicReport:
         row_bytes_max: The largest row sent, as Arrow.
         start_ns: First record time sent, or None.
         end_ns: Last record time sent, or None.
+        quality: How it was recorded; None where its messages were not read this time.
     """
 
     name: str
@@ -108,6 +110,7 @@ class TopicReport:
     row_bytes_max: int = 0
     start_ns: int | None = None
     end_ns: int | None = None
+    quality: TopicFigures | None = None
 
     @property
     def shown_name(self) -> str:
@@ -213,6 +216,7 @@ class IngestReport:
         missing: Why it is not whole although everything that is here is on the platform: files
             that belong to it and are not here, or parts that the platform holds incomplete; one
             sentence each.
+        quality: What falls short of what is expected; None where the messages were not read.
     """
 
     recording: str
@@ -234,6 +238,12 @@ class IngestReport:
     parts_before: int = 0
     parts: int = 0
     missing: list[str] = field(default_factory=list)
+    quality: RecordingQuality | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What falls short of what is expected of the recording; it arrives all the same."""
+        return () if self.quality is None else self.quality.findings
 
     @property
     def messages_sent(self) -> int:

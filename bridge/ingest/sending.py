@@ -255,7 +255,14 @@ class Sending:
 
     def notify(self, report: IngestReport) -> None:
         """Send the platform what only the end of reading knows, if it is not nothing."""
-        if report.complete or self.writer is None:
+        if self.writer is None:
+            return
+        if report.findings:
+            texts = [f"{finding.topic}: {finding.text}" for finding in report.findings]
+            more = len(texts) - NOTIFIED_PARTS_MAX
+            rest = [f"and {more} more"] if more > 0 else []
+            self.writer.notify("quality: " + "; ".join(texts[:NOTIFIED_PARTS_MAX] + rest))
+        if report.complete:
             return
         parts = [
             f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"

@@ -1,0 +1,16 @@
+"""How good a recording is: measured topic by topic while it is read, judged by what is expected."""
+
+from bridge.quality.expectations import Expectation, judge
+from bridge.quality.figures import Finding, FindingKind, RecordingQuality, TopicFigures
+from bridge.quality.meter import Meter, reports_losses
+
+__all__ = [
+    "Expectation",
+    "Finding",
+    "FindingKind",
+    "Meter",
+    "RecordingQuality",
+    "TopicFigures",
+    "judge",
+    "reports_losses",
+]

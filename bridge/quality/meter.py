@@ -1,0 +1,363 @@
+"""Measures topics while their messages pass by: arrays in, figures out, each message seen once.
+
+Messages come as blocks in file order, those of a topic side by side; what is kept of a topic
+between blocks is a few numbers, two histograms and its last message. Nothing runs in Python per
+message, and little per topic of a block.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bridge.model import MessageBlock, MessageType, MixedBlock, Serialization, Topic
+from bridge.quality.figures import RecordingQuality, TopicFigures
+from bridge.quality.histograms import Bars, Spreads
+from bridge.quality.repeats import Repeats, each_row, words_of
+from bridge.units import SECOND_NS
+
+Numbers = NDArray[np.int64]
+
+LOSSES_TYPE = "rosbag2_interfaces/msg/MessagesLostEvent"
+"""What a recorder from ROS 2 Lyrical on reports its losses as, by itself, about any topic."""
+
+HEADER_TYPE = "std_msgs/msg/Header"
+TIME_TYPE = "builtin_interfaces/msg/Time"
+NANOSECONDS_MAX = 1_000_000_000
+# CDR starts with four bytes of encapsulation, a ROS 1 header with its four bytes of `seq`.
+STAMP_AT = 4
+STAMP_BYTES = 8
+# The second byte of the encapsulation is odd where numbers have their lowest byte first.
+BYTE_ORDER_AT = 1
+
+SEQ_BACK_SHARE_MAX = 0.01
+"""Where `seq` goes back more often than that, several publishers count, each by itself."""
+
+
+class Meter:
+    """The figures of one recording in the making; owned by one thread.
+
+    Args:
+        topics: The topics of the recording; blocks refer to them by their place.
+    """
+
+    def __init__(self, topics: Sequence[Topic]) -> None:
+        count = len(topics)
+        self._topics = count
+        self._stamp_at = np.array([_stamp_at(topic) for topic in topics], dtype=np.int64)
+        self._ros1 = np.array(
+            [topic.serialization is Serialization.ROS1 for topic in topics], dtype=np.bool_
+        )
+        # A ROS 1 header has `seq` before its stamp.
+        self._has_seq = self._ros1 & (self._stamp_at == STAMP_AT)
+        self._numbers = {
+            name: np.zeros(count, dtype=np.int64)
+            for name in (
+                "messages", "back", "repeated", "last_ns", "stamped", "seq_last", "seq_seen",
+                "seq_missing", "seq_back", "base_delay_ns", "base_ns",
+            )
+        }  # fmt: skip
+        self._start_ns = np.full(count, np.iinfo(np.int64).max)
+        self._end_ns = np.full(count, np.iinfo(np.int64).min)
+        self._gap_ns = np.full(count, -1, dtype=np.int64)
+        self._gap_start_ns = np.zeros(count, dtype=np.int64)
+        # Sums of x, y, xx and xy for the straight line through delays y over times x, in seconds.
+        self._line = np.zeros((4, count))
+        self._periods = Spreads(count, signed=False)
+        self._delays = Spreads(count, signed=True)
+        self._bars = Bars(count)
+        self._reported: dict[int, dict[str, tuple[int, int]]] = {}
+        self._repeats = Repeats(count, np.where(self._stamp_at < 0, 0, self._stamp_at + 8))
+
+    def add(self, block: MessageBlock, topics: Sequence[int], rows: Sequence[int]) -> None:
+        """Take in messages that follow those before, with all that is in them.
+
+        Args:
+            block: The messages, those of a topic side by side and in file order.
+            topics: The topics, in that order, each once.
+            rows: How many messages each has, at least one.
+        """
+        segments = np.asarray(topics, dtype=np.int64), np.asarray(rows, dtype=np.int64)
+        self._add_times(block.log_times_ns, *segments)
+        self._add_stamps(block, *segments)
+        self._repeats.add(block, *segments)
+
+    def add_times(self, block: MixedBlock) -> None:
+        """Take in only when messages were recorded, of topics whose content nobody looks at."""
+        if len(block.topics):
+            edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
+            self._add_times(block.log_times_ns, block.topics[edges[:-1]], np.diff(edges))
+
+    def expect_reports(self, topic: int) -> None:
+        """Take note of a topic that `reports_losses`: without a report nothing is lost."""
+        self._reported.setdefault(topic, {})
+
+    def add_reports(self, topic: int, messages: pa.StructArray) -> None:
+        """Take in what the recorder reports lost, of a topic that `reports_losses`.
+
+        Args:
+            topic: The topic of the reports.
+            messages: Reports as decoded, in the terms of `rosbag2_interfaces/MessagesLostEvent`.
+        """
+        counts = self._reported.setdefault(topic, {})
+        lost = messages.field("messages_lost_statistics").flatten()
+        names = lost.field("topic_name").to_numpy(zero_copy_only=False)
+        in_transport = lost.field("messages_lost_in_transport").to_numpy()
+        in_recorder = lost.field("messages_lost_in_recorder").to_numpy()
+        for name, transport, recorder in zip(names, in_transport, in_recorder, strict=True):
+            before = counts.get(name, (0, 0))
+            counts[name] = before[0] + int(transport), before[1] + int(recorder)
+
+    def reported_losses(self) -> dict[str, tuple[int, int]]:
+        """Give what the recorder reports lost: by topic, in transport and in the recorder."""
+        total: dict[str, tuple[int, int]] = {}
+        for counts in self._reported.values():
+            for name, (transport, recorder) in counts.items():
+                before = total.get(name, (0, 0))
+                total[name] = before[0] + transport, before[1] + recorder
+        return total
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether the recorder reports what it loses."""
+        return bool(self._reported)
+
+    def forget(self, topics: Iterable[int]) -> None:
+        """Start topics over, because their messages come once more."""
+        for topic in topics:
+            self._reported.pop(topic, None)
+            for numbers in self._numbers.values():
+                numbers[topic] = 0
+            self._start_ns[topic] = np.iinfo(np.int64).max
+            self._end_ns[topic] = np.iinfo(np.int64).min
+            self._gap_ns[topic] = -1
+            self._line[:, topic] = 0
+            for part in (self._periods, self._delays, self._bars, self._repeats):
+                part.forget(topic)
+
+    def of_topic(self, topic: int) -> TopicFigures:
+        """Give the figures of a topic; what the recorder says of it is not among them."""
+        numbers = {name: int(each[topic]) for name, each in self._numbers.items()}
+        if not numbers["messages"]:
+            return TopicFigures(stamped=0 if self._stamp_at[topic] >= 0 else None)
+        start_ns, end_ns = int(self._start_ns[topic]), int(self._end_ns[topic])
+        span_s = (end_ns - start_ns) / SECOND_NS
+        has_gap = self._gap_ns[topic] >= 0
+        return TopicFigures(
+            messages=numbers["messages"],
+            start_ns=start_ns,
+            end_ns=end_ns,
+            rate_hz=(numbers["messages"] - 1) / span_s if span_s > 0 else None,
+            period_median_s=_seconds(self._periods.quantile_ns(topic, 0.5)),
+            period_p99_s=_seconds(self._periods.quantile_ns(topic, 0.99)),
+            gap_s=_seconds(int(self._gap_ns[topic])) if has_gap else None,
+            gap_start_ns=int(self._gap_start_ns[topic]) if has_gap else None,
+            times_back=numbers["back"],
+            times_repeated=numbers["repeated"],
+            stamped=numbers["stamped"] if self._stamp_at[topic] >= 0 else None,
+            delay_median_s=_seconds(self._delays.quantile_ns(topic, 0.5)),
+            delay_p99_s=_seconds(self._delays.quantile_ns(topic, 0.99)),
+            delay_drift_s=self._drift_s(topic, numbers["stamped"], span_s),
+            compared=int(self._repeats.compared[topic]),
+            repeated=int(self._repeats.equal[topic]),
+            seq_missing=self._seq_missing(topic, numbers),
+            bars=self._bars.of(topic),
+            bars_start_ns=self._bars.start_ns,
+            bar_s=self._bars.width_ns / SECOND_NS,
+        )
+
+    def of_recording(self) -> RecordingQuality:
+        """Give what holds for all topics; without findings."""
+        known = self._numbers["messages"] > 0
+        if not known.any():
+            return RecordingQuality()
+        return RecordingQuality(
+            start_ns=int(self._start_ns[known].min()),
+            end_ns=int(self._end_ns[known].max()),
+        )
+
+    def _add_times(self, times_ns: Numbers, topics: Numbers, rows: Numbers) -> None:
+        firsts = np.cumsum(rows) - rows
+        numbers = self._numbers
+        fresh = numbers["messages"][topics] == 0
+        steps_ns = _steps_of(times_ns, firsts, numbers["last_ns"][topics], fresh)
+        back = np.add.reduceat(steps_ns < 0, firsts, dtype=np.int64)
+        numbers["back"][topics] += back
+        # The first message of a topic has itself before it.
+        numbers["repeated"][topics] += np.add.reduceat(steps_ns == 0, firsts, dtype=np.int64)
+        numbers["repeated"][topics] -= fresh
+        self._note_gaps(times_ns, steps_ns, topics, firsts, fresh, rows)
+        numbers["messages"][topics] += rows
+        numbers["last_ns"][topics] = times_ns[firsts + rows - 1]
+        self._start_ns[topics] = np.minimum(
+            self._start_ns[topics], np.minimum.reduceat(times_ns, firsts)
+        )
+        self._end_ns[topics] = np.maximum(
+            self._end_ns[topics], np.maximum.reduceat(times_ns, firsts)
+        )
+        self._bars.add(times_ns, topics, rows)
+        if fresh.any() or back.any():
+            kept = steps_ns >= 0
+            kept[firsts[fresh]] = False
+            rows = np.add.reduceat(kept, firsts, dtype=np.int64)
+            steps_ns = steps_ns[kept]
+        if len(steps_ns):
+            self._periods.add(steps_ns, topics[rows > 0], rows[rows > 0])
+
+    def _note_gaps(
+        self,
+        times_ns: Numbers,
+        steps_ns: Numbers,
+        topics: Numbers,
+        firsts: Numbers,
+        fresh: NDArray[np.bool_],
+        rows: Numbers,
+    ) -> None:
+        """Note the longest gap of topics where it is longer than any before."""
+        longest_ns = np.maximum.reduceat(steps_ns, firsts)
+        # A single message has nothing before it.
+        longest_ns[fresh & (rows == 1)] = -1
+        for segment in map(int, np.flatnonzero(longest_ns > self._gap_ns[topics])):
+            topic, first, count = topics[segment], int(firsts[segment]), int(rows[segment])
+            # Of a topic that is new, the first message ends no gap.
+            first, count = first + int(fresh[segment]), count - int(fresh[segment])
+            at = first + int(np.argmax(steps_ns[first : first + count]))
+            if steps_ns[at] > self._gap_ns[topic]:
+                self._gap_ns[topic] = steps_ns[at]
+                self._gap_start_ns[topic] = times_ns[at] - steps_ns[at]
+
+    def _add_stamps(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
+        """Take in the stamps of headers, and `seq`, where they are the first of a message."""
+        has = self._stamp_at[topics] >= 0
+        if not has.any() or len(block.data) < STAMP_AT + STAMP_BYTES:
+            return
+        times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
+        if not has.all():
+            chosen = np.repeat(has, rows)
+            times_ns, starts, ends = times_ns[chosen], starts[chosen], ends[chosen]
+            topics, rows = topics[has], rows[has]
+        short = ends - starts < each_row(self._stamp_at[topics] + STAMP_BYTES, rows)
+        if short.any():
+            rows = np.add.reduceat(~short, np.cumsum(rows) - rows, dtype=np.int64)
+            times_ns, starts = times_ns[~short], starts[~short]
+            topics, rows = topics[rows > 0], rows[rows > 0]
+            if not len(topics):
+                return
+        if self._has_seq[topics].any():
+            self._add_seq(block.data, starts, topics, rows)
+        where = starts + each_row(self._stamp_at[topics], rows)
+        stamps_ns = _stamps(block.data, starts, where, each_row(self._ros1[topics], rows))
+        set_ = stamps_ns > 0
+        if not set_.all():
+            rows = np.add.reduceat(set_, np.cumsum(rows) - rows, dtype=np.int64)
+            times_ns, stamps_ns = times_ns[set_], stamps_ns[set_]
+            topics, rows = topics[rows > 0], rows[rows > 0]
+        if len(topics):
+            self._add_delays(times_ns - stamps_ns, times_ns, topics, rows)
+
+    def _add_delays(
+        self, delays_ns: Numbers, times_ns: Numbers, topics: Numbers, rows: Numbers
+    ) -> None:
+        numbers = self._numbers
+        firsts = np.cumsum(rows) - rows
+        fresh = numbers["stamped"][topics] == 0
+        # Sums are taken from the first on: a clock's whole count would swallow the digits.
+        numbers["base_ns"][topics[fresh]] = times_ns[firsts[fresh]]
+        numbers["base_delay_ns"][topics[fresh]] = delays_ns[firsts[fresh]]
+        numbers["stamped"][topics] += rows
+        self._delays.add(delays_ns, topics, rows)
+        x = (times_ns - each_row(numbers["base_ns"][topics], rows)) / SECOND_NS
+        y = (delays_ns - each_row(numbers["base_delay_ns"][topics], rows)) / SECOND_NS
+        for sums, values in zip(self._line, (x, y, x * x, x * y), strict=True):
+            sums[topics] += np.add.reduceat(values, firsts)
+
+    def _add_seq(
+        self, data: NDArray[np.uint8], starts: Numbers, topics: Numbers, rows: Numbers
+    ) -> None:
+        """Count what is missing by the counter that ROS 1 puts into each header."""
+        seq = words_of(data, "<u4")[starts].astype(np.int64)
+        firsts = np.cumsum(rows) - rows
+        numbers = self._numbers
+        steps = _steps_of(
+            seq, firsts, numbers["seq_last"][topics], numbers["seq_seen"][topics] == 0
+        )
+        missing = np.where(steps > 1, steps - 1, 0)
+        counted = self._has_seq[topics]
+        numbers["seq_missing"][topics] += np.add.reduceat(missing, firsts) * counted
+        numbers["seq_back"][topics] += np.add.reduceat(steps < 0, firsts, dtype=np.int64) * counted
+        numbers["seq_seen"][topics] += rows
+        numbers["seq_last"][topics] = seq[firsts + rows - 1]
+
+    def _drift_s(self, topic: int, stamped: int, span_s: float) -> float | None:
+        x, y, xx, xy = (float(value) for value in self._line[:, topic])
+        spread = stamped * xx - x * x
+        # Two messages of one time make no line.
+        if stamped < 2 or spread <= stamped * xx * 1e-12:  # noqa: PLR2004 - a line has two points
+            return None
+        return (stamped * xy - x * y) / spread * span_s
+
+    def _seq_missing(self, topic: int, numbers: dict[str, int]) -> int | None:
+        seen = numbers["seq_seen"]
+        if not self._has_seq[topic] or numbers["seq_back"] > SEQ_BACK_SHARE_MAX * seen:
+            return None
+        return numbers["seq_missing"]
+
+
+def reports_losses(topic: Topic) -> bool:
+    """Tell whether a topic holds the recorder's reports of what it lost."""
+    kind = topic.message_type
+    names = {name for name, _ in kind.fields} if kind is not None else set()
+    return topic.msgtype == LOSSES_TYPE and "messages_lost_statistics" in names
+
+
+def _stamp_at(topic: Topic) -> int:
+    """Give where the stamp of a message is that starts with a header or a time, or -1."""
+    message_type = topic.message_type
+    if message_type is None or not message_type.fields:
+        return -1
+    first = message_type.fields[0][1]
+    name = first.name if isinstance(first, MessageType) else ""
+    if topic.serialization is Serialization.ROS1:
+        return {HEADER_TYPE: STAMP_AT, TIME_TYPE: 0}.get(name, -1)
+    # An appendable type may have its length in front, which moves everything.
+    plain = not message_type.extensibility or message_type.extensibility == "final"
+    return STAMP_AT if plain and name in {HEADER_TYPE, TIME_TYPE} else -1
+
+
+def _stamps(
+    data: NDArray[np.uint8], starts: Numbers, where: Numbers, ros1: NDArray[np.bool_]
+) -> Numbers:
+    """Read the stamps of messages as nanoseconds, shape (n,); -1 for what is no time."""
+    pairs = words_of(data, "<u8")[where].view("<u4").reshape(-1, 2)
+    if not ros1.all():
+        swapped = ~ros1 & (data[starts + BYTE_ORDER_AT] & 1 == 0)
+        if swapped.any():
+            pairs[swapped] = pairs[swapped].byteswap()
+    nanoseconds = pairs[:, 1]
+    stamps_ns = pairs[:, 0] * np.int64(SECOND_NS)
+    stamps_ns += nanoseconds
+    if int(nanoseconds.max()) >= NANOSECONDS_MAX:
+        stamps_ns[nanoseconds >= NANOSECONDS_MAX] = -1
+    return stamps_ns
+
+
+def _steps_of(
+    values: Numbers, firsts: Numbers, before: Numbers, fresh: NDArray[np.bool_]
+) -> Numbers:
+    """Give how far each value is from the one before of its topic; 0 where there is none.
+
+    Args:
+        values: int64, shape (n,), those of a topic side by side.
+        firsts: int64, shape (k,): the first row of each topic.
+        before: int64, shape (k,): the last value of each topic before these.
+        fresh: bool, shape (k,): which topics have none.
+    """
+    steps = np.empty_like(values)
+    np.subtract(values[1:], values[:-1], out=steps[1:])
+    steps[firsts] = np.where(fresh, 0, values[firsts] - before)
+    return steps
+
+
+def _seconds(duration_ns: int | None) -> float | None:
+    return None if duration_ns is None else duration_ns / SECOND_NS
