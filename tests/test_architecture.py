@@ -57,7 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "units", "errors", "config", "model", "files", "parallel", "definitions", "ontology",
-        "bags", "cdr", "mapping", "quality", "client", "ingest", "compose", "daemon", "embedded", "version",
+        "bags", "cdr", "mapping", "quality", "client", "ingest", "compose", "daemon", "embedded",
+        "version",
     },
     "__main__": {"cli"},
     "__init__": {"client", "errors", "ontology", "version"},

@@ -24,6 +24,9 @@ _LOWEST = int(np.float64(_FINEST_NS).view(np.int64)) >> (_FRACTION_BITS - _BUCKE
 _BUCKETS = _OCTAVES << _BUCKET_BITS
 """Up to 2**46 ns, which is 19 hours; what is longer shares the last bucket."""
 
+ROUNDING = 1e-12
+"""What a share of a count may be too large by, for being a double."""
+
 TOPICS_MAX = 2048
 """Of so many topics percentiles are kept, at most 16 or 32 KiB each; of others they are unknown."""
 
@@ -48,10 +51,12 @@ class Spreads:
         self._row_of = np.full(topics, -1, dtype=np.int64)
         self._rows = 0
         # Memory that is never written is never taken: a topic uses the pages of its few buckets.
-        self._counts = np.zeros((min(topics, TOPICS_MAX), self._buckets), dtype=np.int64)
-        self._sums = np.zeros((min(topics, TOPICS_MAX), self._buckets), dtype=np.float64)
+        self._counts = np.zeros((min(topics, TOPICS_MAX), self._buckets))
+        self._sums = np.zeros((min(topics, TOPICS_MAX), self._buckets))
 
-    def add(self, durations_ns: Numbers, topics: Numbers, rows: Numbers) -> None:
+    def add(
+        self, durations_ns: Numbers, topics: Numbers, rows: Numbers, *, weight: float = 1.0
+    ) -> None:
         """Take in durations, those of a topic side by side.
 
         Cost: about ten passes over the durations, and nothing in Python per topic.
@@ -60,6 +65,7 @@ class Spreads:
             durations_ns: int64, shape (n,).
             topics: int64, shape (k,): which topics they are of, each once.
             rows: int64, shape (k,): how many each has; n in total.
+            weight: How many durations each one stands for.
         """
         self._give_rows(topics)
         buckets = self._bucket_of(durations_ns)
@@ -67,18 +73,19 @@ class Spreads:
             row = int(self._row_of[topics[0]])
             if row >= 0:
                 low = int(buckets.min())
-                counts = np.bincount(buckets - low)
-                self._counts[row, low : low + len(counts)] += counts
-                sums = np.bincount(buckets - low, weights=durations_ns)
-                self._sums[row, low : low + len(counts)] += sums
+                buckets -= low
+                counts = np.bincount(buckets)
+                self._counts[row, low : low + len(counts)] += counts * weight
+                sums = np.bincount(buckets, weights=durations_ns)
+                self._sums[row, low : low + len(counts)] += sums * weight
             return
         row_of = np.repeat(self._row_of[topics], rows)
         if (row_of < 0).any():
             known = row_of >= 0
             row_of, buckets, durations_ns = row_of[known], buckets[known], durations_ns[known]
         places = row_of * self._buckets + buckets
-        np.add.at(self._counts.reshape(-1), places, 1)
-        np.add.at(self._sums.reshape(-1), places, durations_ns.astype(np.float64))
+        np.add.at(self._counts.reshape(-1), places, weight)
+        np.add.at(self._sums.reshape(-1), places, durations_ns * weight)
 
     def forget(self, topic: int) -> None:
         """Start a topic over."""
@@ -92,13 +99,12 @@ class Spreads:
         if row < 0:
             return None
         reached = np.cumsum(self._counts[row])
-        total = int(reached[-1])
+        total = float(reached[-1])
         if not total:
             return None
-        # The smallest rank that covers the share: the lower one of two in the middle.
-        rank = max(int(np.ceil(share * total)), 1)
-        bucket = int(np.searchsorted(reached, rank))
-        return round(float(self._sums[row, bucket]) / int(self._counts[row, bucket]))
+        # The first bucket that covers the share: the lower one of two in the middle.
+        bucket = int(np.searchsorted(reached, share * total * (1 - ROUNDING)))
+        return round(float(self._sums[row, bucket] / self._counts[row, bucket]))
 
     def _give_rows(self, topics: Numbers) -> None:
         fresh = topics[self._row_of[topics] < 0][: len(self._counts) - self._rows]
@@ -131,21 +137,25 @@ class Bars:
         self._first: int | None = None
         self._last = 0
 
-    def add(self, times_ns: Numbers, topics: Numbers, rows: Numbers) -> None:
+    def add(
+        self, times_ns: Numbers, topics: Numbers, rows: Numbers, *, ordered: bool = False
+    ) -> None:
         """Count messages, those of a topic side by side.
 
         Args:
-            times_ns: int64, shape (n,): their log times.
+            times_ns: int64, shape (n,): their log times, for which there is room.
             topics: int64, shape (k,): which topics they are of, each once.
             rows: int64, shape (k,): how many each has; n in total.
+            ordered: Whether it is one topic, whose times never go back.
         """
-        self._make_room(int(times_ns.min()), int(times_ns.max()))
         assert self._first is not None
+        if ordered:
+            edges = np.arange(self._first, self._last + 1) << self._shift
+            behind = np.append(np.searchsorted(times_ns, edges), len(times_ns))
+            self._counts[topics[0], : len(edges)] += np.diff(behind)
+            return
         places = times_ns >> self._shift
         places -= self._first
-        if len(topics) == 1:
-            self._counts[topics[0]] += np.bincount(places, minlength=BARS_MAX)
-            return
         places += np.repeat(topics * BARS_MAX, rows)
         np.add.at(self._counts.reshape(-1), places, 1)
 
@@ -169,8 +179,8 @@ class Bars:
         """How much time a bar covers."""
         return 1 << self._shift
 
-    def _make_room(self, low_ns: int, high_ns: int) -> None:
-        """Widen the grid, so that both times have a bar."""
+    def make_room(self, low_ns: int, high_ns: int) -> None:
+        """Widen the grid, so that all times between these two have a bar."""
         before, shift = self._first, self._shift
         first, last = low_ns >> shift, high_ns >> shift
         if before is not None:

@@ -43,7 +43,9 @@ class Repeats:
         self._probes = np.zeros(topics, dtype=np.int64)
         self._last: dict[int, tuple[int, bytes]] = {}
 
-    def add(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
+    def add(
+        self, block: MessageBlock, topics: Numbers, rows: Numbers, chosen: Numbers | None = None
+    ) -> None:
         """Compare messages with those before them.
 
         Cost: two reads per message, and one of everything that is equal; one copy of 64 KiB at
@@ -53,25 +55,32 @@ class Repeats:
             block: The messages, those of a topic side by side and in file order.
             topics: int64, shape (k,): which topics they are of, each once.
             rows: int64, shape (k,): how many each has, at least one; n in total.
+            chosen: Of a single topic, which of its rows but the first to compare; None for all.
         """
         firsts = np.cumsum(rows) - rows
-        starts = block.starts + each_row(self._bodies_at[topics], rows)
-        if (starts > block.ends).any():
-            starts = np.minimum(starts, block.ends)
-        suspects = self._suspects(block.data, starts, block.ends, topics, firsts, rows)
-        suspects[firsts] = False
+        self._join(block, topics, firsts, firsts + rows - 1)
+        starts, ends = block.starts, block.ends
+        if chosen is None:
+            self.compared[topics] += rows - 1
+        else:
+            self.compared[topics] += len(chosen)
+            pairs = np.stack([chosen - 1, chosen], axis=1).reshape(-1)
+            starts, ends = starts[pairs], ends[pairs]
+            rows = np.array([len(pairs)])
+        starts = starts + each_row(self._bodies_at[topics], rows)
+        if (starts > ends).any():
+            starts = np.minimum(starts, ends)
+        suspects = self._suspects(block.data, starts, ends, topics, firsts, rows)
+        suspects[firsts if chosen is None else slice(0, None, 2)] = False
         suspected = np.flatnonzero(suspects)
-        if len(suspected):
-            same = _equal(block.data, starts, block.ends, suspected)
-            owners = np.searchsorted(firsts, suspected, side="right") - 1
-            self.equal[topics] += np.bincount(owners[same], minlength=len(topics))
-            different, where = np.unique(owners[~same], return_index=True)
-            for segment, row in zip(map(int, different), suspected[~same][where], strict=True):
-                self._probes[topics[segment]] = _first_difference(
-                    block.data, starts, block.ends, int(row)
-                )
-        self.compared[topics] += rows - 1
-        self._join(block.data, starts, block.ends, topics, firsts, rows)
+        if not len(suspected):
+            return
+        same = _equal(block.data, starts, ends, suspected)
+        owners = np.searchsorted(firsts, suspected, side="right") - 1
+        self.equal[topics] += np.bincount(owners[same], minlength=len(topics))
+        different, where = np.unique(owners[~same], return_index=True)
+        for segment, row in zip(map(int, different), suspected[~same][where], strict=True):
+            self._probes[topics[segment]] = _first_difference(block.data, starts, ends, int(row))
 
     def forget(self, topic: int) -> None:
         """Start a topic over."""
@@ -100,23 +109,15 @@ class Repeats:
         suspects[1:] &= words[1:] == words[:-1]
         return suspects
 
-    def _join(
-        self,
-        data: NDArray[np.uint8],
-        starts: Numbers,
-        ends: Numbers,
-        topics: Numbers,
-        firsts: Numbers,
-        rows: Numbers,
-    ) -> None:
+    def _join(self, block: MessageBlock, topics: Numbers, firsts: Numbers, lasts: Numbers) -> None:
         """Compare the first message of each topic with the last of the block before."""
-        lasts = firsts + rows - 1
         for topic, first, last in zip(map(int, topics), firsts, lasts, strict=True):
-            before = self._last.get(topic)
+            body_at, before = self._bodies_at[topic], self._last.get(topic)
             if before is not None:
+                body = block.data[block.starts[first] + body_at : block.ends[first]]
                 self.compared[topic] += 1
-                self.equal[topic] += before == _kept(data[starts[first] : ends[first]])
-            self._last[topic] = _kept(data[starts[last] : ends[last]])
+                self.equal[topic] += before == _kept(body)
+            self._last[topic] = _kept(block.data[block.starts[last] + body_at : block.ends[last]])
 
 
 def _kept(body: NDArray[np.uint8]) -> tuple[int, bytes]:

@@ -116,7 +116,7 @@ def recorded(bag: Path) -> Iterator[tuple[str, Recorded]]:
     store = get_typestore(Stores.ROS2_HUMBLE)
     with AnyReader([bag], default_typestore=store) as reader:
         for connection, time_ns, raw in reader.messages():
-            message = reader.deserialize(raw, connection.msgtype)
+            message: Any = reader.deserialize(raw, connection.msgtype)
             first = next(iter(message.__dataclass_fields__), "")
             header = getattr(message, "header", None) if first == "header" else None
             stamp = header.stamp if header is not None else None

@@ -50,9 +50,8 @@ def payload(topic: int, message: Recorded, *, big_endian: bool = False) -> bytes
     if serialization is Serialization.ROS1:
         return struct.pack("<III", message.seq, *stamp) + bytes(message.rest)
     order = ">" if big_endian else "<"
-    return (
-        bytes([0, 0 if big_endian else 1, 0, 0]) + struct.pack(f"{order}II", *stamp) + message.rest
-    )
+    encapsulation = bytes([0, 0 if big_endian else 1, 0, 0])
+    return encapsulation + struct.pack(f"{order}II", *stamp) + bytes(message.rest)
 
 
 def block_of(payloads: list[bytes], times_ns: list[int], *, gap: int = 0) -> MessageBlock:
@@ -220,3 +219,41 @@ def test_figures_of_real_recordings(name: str) -> None:
         figures = measured[topic]
         assert figures is not None
         check(figures, each)
+
+
+def test_of_many_messages_a_part_is_looked_into() -> None:
+    """Counts and gaps stay exact; percentiles, delays, drift and repeats come from a sample."""
+    rows, random = 50_000, np.random.default_rng(1)
+    steps_ns = random.integers(8_000_000, 12_000_000, rows)
+    steps_ns[31_417] = 5_000_000_000
+    times_ns = START_NS + np.cumsum(steps_ns)
+    # The delay grows by a second from first to last; every fourth message repeats the one before.
+    delays_ns = 10_000_000 + np.linspace(0, 1e9, rows).astype(np.int64)
+    stamps = np.stack(divmod(times_ns - delays_ns, SECOND_NS), axis=1).astype("<u4")
+    bodies = random.integers(0, 2**63, (rows, 4)).astype("<u8")
+    bodies[3::4] = bodies[2::4]
+    data = np.zeros((rows, 44), np.uint8)
+    data[:, 1] = 1
+    data[:, 4:12] = stamps.view(np.uint8)
+    data[:, 12:] = bodies.view(np.uint8)
+    starts = np.arange(rows, dtype=np.int64) * 44
+    meter = Meter(topics())
+    for first in range(0, rows, 20_000):
+        part = slice(first, first + 20_000)
+        block = MessageBlock(
+            topic=0,
+            log_times_ns=times_ns[part],
+            data=data.reshape(-1),
+            starts=starts[part],
+            ends=starts[part] + 44,
+        )
+        meter.add(block, [0], [len(block.starts)])
+    figures = meter.of_topic(0)
+    assert figures.messages == sum(figures.bars) == rows
+    assert (figures.gap_s, figures.gap_start_ns) == (5.0, times_ns[31_416])
+    assert figures.period_median_s == pytest.approx(0.010, rel=0.03)
+    assert figures.period_p99_s == pytest.approx(0.01196, rel=0.03)
+    assert figures.delay_median_s == pytest.approx(0.51, rel=0.05)
+    assert figures.delay_drift_s == pytest.approx(1.0, rel=0.05)
+    assert figures.repeated_share == pytest.approx(0.25, abs=0.03)
+    assert figures.compared < rows
