@@ -1,4 +1,4 @@
-"""What the bridge knows, as plain JSON values: the shapes of `/api/...` (docs/operations.md).
+"""What the bridge knows, as plain JSON values: the shapes of `/api/...` (docs/watch.md).
 
 Times of day are Unix seconds, durations seconds, sizes bytes. Every text is valid UTF-8, whatever
 bytes a file name has.

@@ -289,7 +289,8 @@ def _number(query: Query, name: str, default: int, *, least: int, most: int) -> 
 
 
 TEXT = re.compile(r"[a-z][a-z-]*\.md")
-PICTURE = re.compile(r"[a-z][a-z-]*\.png")
+PICTURES = {"overview.svg": "image/svg+xml"}
+PICTURE = re.compile(r"[a-z][a-z-]*\.png|" + "|".join(map(re.escape, PICTURES)))
 FRAME = """\
 <!doctype html>
 <html lang="en">
@@ -303,7 +304,8 @@ FRAME = """\
 </head>
 <body class="document">
 <nav><a href="/">status</a> <a href="/docs/operations.md">operations</a> \
-<a href="/docs/commands.md">commands</a> <a href="/docs/configuration.md">configuration</a> \
+<a href="/docs/fix.md">fix</a> <a href="/docs/commands.md">commands</a> \
+<a href="/docs/configuration.md">configuration</a> \
 <a href="/docs/metrics.md">metrics</a></nav>
 <main>
 {body}</main>
@@ -324,7 +326,7 @@ def document(name: str) -> tuple[bytes, str] | None:
     if TEXT.fullmatch(name) and (folder / name).is_file():
         return _page(folder / name), "text/html; charset=utf-8"
     if PICTURE.fullmatch(name) and (folder / name).is_file():
-        return (folder / name).read_bytes(), "image/png"
+        return (folder / name).read_bytes(), PICTURES.get(name, "image/png")
     return None
 
 
@@ -332,7 +334,7 @@ def document(name: str) -> tuple[bytes, str] | None:
 def _folder() -> Path | None:
     with as_file(files("bridge")) as package:
         for folder in (package / "data" / "docs", package.parent / "docs"):
-            if (folder / "operations.md").is_file():
+            if (folder / "fix.md").is_file():
                 return folder
     return None
 

@@ -435,7 +435,7 @@ def test_slow_callers_make_room(bridge: Bridge) -> None:
             caller.close()
 
 
-@pytest.mark.parametrize("target", ["/metrics", "/page.js", "/docs/operations.md"])
+@pytest.mark.parametrize("target", ["/metrics", "/page.js", "/docs/fix.md"])
 def test_long_answers_are_compressed_for_those_who_take_it(bridge: Bridge, target: str) -> None:
     """The same bytes, in a fraction of the length; without being asked nothing is packed."""
     _, plain_headers, plain = bridge.request(target)
@@ -490,6 +490,7 @@ def test_documents_are_served_with_the_anchors_that_alerts_name(bridge: Bridge) 
         anchors = set(re.findall(rb'id="([^"]+)"', body))
         assert {anchor.encode() for page, anchor in urls if page == target} <= anchors
     assert bridge.request("/docs/status-page.png")[1]["Content-Type"] == "image/png"
+    assert bridge.request("/docs/overview.svg")[1]["Content-Type"] == "image/svg+xml"
 
 
 @pytest.mark.parametrize(
