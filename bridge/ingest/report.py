@@ -15,6 +15,9 @@ CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON, REPEATED})
 """Reasons for which messages are left out because the settings say so."""
 
 
+FINDINGS_MAX = 3
+"""So many findings are told in words; the rest is counted."""
+
 MISSING_TOPICS_MAX = 3
 """So many topics are named in the reason why a recording is not whole; the rest is counted."""
 
@@ -243,6 +246,17 @@ class IngestReport:
     def findings(self) -> tuple[Finding, ...]:
         """What falls short of what is expected of the recording; it arrives all the same."""
         return () if self.quality is None else self.quality.findings
+
+    @property
+    def findings_in_words(self) -> str:
+        """How many findings there are, and which are the first; empty for none."""
+        found = self.findings
+        if not found:
+            return ""
+        shown = [f"{one.topic}: {one.text}" for one in found[:FINDINGS_MAX]]
+        more = [f"and {len(found) - FINDINGS_MAX:,} more"] if len(found) > FINDINGS_MAX else []
+        noun = "finding" if len(found) == 1 else "findings"
+        return f"{len(found):,} {noun}: " + "; ".join(shown + more)
 
     @property
     def messages_sent(self) -> int:
