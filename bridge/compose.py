@@ -156,6 +156,7 @@ def ingest_options(
         message_errors_max=ingest.message_errors_max,
         verification=VerificationLevel(ingest.verification),
         hash_files=ingest.hash_files,
+        quality_topic=ingest.quality_topic,
         expectations={
             pattern: Expectation(**expected.model_dump())
             for pattern, expected in settings.expect.items()

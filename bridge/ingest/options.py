@@ -80,6 +80,7 @@ class IngestOptions:
         hash_files: Whether to take the SHA-256 of every file for the report.
         expectations: What is expected of topics, by pattern, see `bridge.quality.judge`; nothing
             of it holds an upload up.
+        quality_topic: Whether a topic of the sequence says how each topic was recorded.
         batches: When messages are sent.
         reading: What a file may claim.
         definitions: Where to look for definitions that the recording does not carry.
@@ -107,6 +108,7 @@ class IngestOptions:
     verification: VerificationLevel = VerificationLevel.COUNTS
     hash_files: bool = False
     expectations: Mapping[str, Expectation] = field(default_factory=dict)
+    quality_topic: bool = False
     batches: BatchTargets = field(default_factory=BatchTargets)
     reading: ReadLimits = field(default_factory=ReadLimits)
     definitions: DefinitionSources | None = None

@@ -1,5 +1,6 @@
 """What an ingest did, topic by topic: what came in went out or is accounted for."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -257,6 +258,23 @@ class IngestReport:
         more = [f"and {len(found) - FINDINGS_MAX:,} more"] if len(found) > FINDINGS_MAX else []
         noun = "finding" if len(found) == 1 else "findings"
         return f"{len(found):,} {noun}: " + "; ".join(shown + more)
+
+    def quality_rows(self) -> tuple[list[int], list[str]]:
+        """Say how each topic was recorded, a row for each: its time in ns, and JSON."""
+        measured = [(topic, topic.quality) for topic in self.topics if topic.quality is not None]
+        known_ns = self.quality.end_ns if self.quality is not None else None
+        if known_ns is None:
+            return [], []
+        texts = []
+        for topic, figures in measured:
+            findings = [asdict(one) for one in self.findings if one.topic == topic.name]
+            names = {"topic": topic.name, "platform_topic": topic.platform_name}
+            texts.append(json.dumps({**names, **asdict(figures), "findings": findings}))
+        others = {topic.name for topic, _ in measured}
+        missing = [asdict(one) for one in self.findings if one.topic not in others]
+        if missing:
+            texts.append(json.dumps({"topic": "", "platform_topic": "", "findings": missing}))
+        return [known_ns] * len(texts), texts
 
     @property
     def messages_sent(self) -> int:

@@ -1,6 +1,9 @@
 """Recordings with known faults: what is measured, found, reported and said on the platform."""
 
-from dataclasses import replace
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,13 @@ from bridge.ingest import (
     NoEvents,
     OpenUpload,
     TopicOptions,
+    VerificationLevel,
     dry_run,
+    held_whole,
     ingest,
 )
 from bridge.quality import Expectation, Finding, TopicFigures
+from tests.ingest.platforms import platform
 from tests.quality import drives
 from tests.quality.drives import DRIFT_S, FROZEN_FROM, GAP_S, SEQ_MISSING, drive, write
 from tests.quality.reference import check
@@ -235,3 +241,94 @@ def test_what_the_recorder_reports_lost(tmp_path: Path) -> None:
     assert kinds(report.findings) == {("/imu", "max_lost")}
     # Without reports nothing is known.
     assert measured(looked_at(write(tmp_path / "b", "mcap", said)))["/imu"].lost is None
+
+
+VENDOR_READS = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from mosaicolabs import MosaicoClient
+port, sequence = sys.argv[1:]
+with MosaicoClient.connect(host="localhost", port=int(port)) as client:
+    handler = client.sequence_handler(sequence)
+    stream = client.topic_handler(sequence, "/_bridge/quality").get_data_streamer()
+    rows = [[type(row.data).__name__, row.timestamp_ns, row.data.data] for row in stream]
+    json.dump([sorted(handler.topics), rows], sys.stdout)
+"""
+
+
+def test_figures_are_a_topic_where_that_is_wanted(tmp_path: Path) -> None:
+    """The vendor's SDK reads it typed; nothing that is compared with the recording changes."""
+    said = drive()
+    path = write(tmp_path, "mcap", said)
+    options = replace(
+        OPTIONS,
+        expectations=EXPECTED,
+        quality_topic=True,
+        verification=VerificationLevel.READBACK,
+    )
+    with (
+        EmbeddedServer(tmp_path / "platform") as server,
+        MosaicoClient.connect("127.0.0.1", server.port) as client,
+    ):
+        report = ingest(load_recording(path), client=client, options=options)
+        script = subprocess.run(
+            [sys.executable, "-c", VENDOR_READS, str(server.port), report.sequence],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        holding = held_whole(client, report.contents)[report.sequence]
+        again = ingest(load_recording(path), client=client, options=options)
+        read = ingest(load_recording(path), client=client, options=options, resend=True)
+
+    topics, rows = json.loads(script.stdout)
+    assert topics == ["/_bridge/quality", "/camera", "/imu", "/text"]
+    assert {kind for kind, _, _ in rows} == {"String"}
+    assert {time_ns for _, time_ns, _ in rows} == {max(one.time_ns for one in said)}
+    plain = {row["topic"]: row for row in (json.loads(text) for _, _, text in rows)}
+    for name, figures in measured(report).items():
+        row = plain[name]
+        assert TopicFigures.from_json({key: row[key] for key in asdict(figures)}) == figures
+    assert [one["kind"] for one in plain["/camera"]["findings"]] == ["max_repeated_share"]
+    assert [one["topic"] for one in plain[""]["findings"]] == ["/lidar/*"]
+    assert report.verification is VerificationLevel.READBACK
+    assert report.messages_sent == 1000
+    assert set(report.contents[0].topics) == {"/camera", "/imu", "/text"}
+    assert holding.proves(VerificationLevel.COUNTS)
+    assert again.already_there
+    assert read.already_there
+    assert not read.shortfalls
+
+
+@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+def test_the_topic_of_figures_survives_a_commit_that_broke(
+    revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither sent twice nor a reason to send the others again."""
+    path = write(tmp_path, "mcap", drive())
+    options = replace(OPTIONS, quality_topic=True)
+    kept, created = Kept(), []
+    create = SequenceWriter.topic_create
+
+    def creating(writer: SequenceWriter, name: str, *rest: Any) -> TopicWriter:
+        created.append(name)
+        return create(writer, name, *rest)
+
+    def breaking(_writer: SequenceWriter) -> None:
+        raise TransientError("the line broke")
+
+    monkeypatch.setattr(SequenceWriter, "topic_create", creating)
+    with platform(revision, tmp_path / "platform") as client:
+        with monkeypatch.context() as patch, pytest.raises(TransientError):
+            patch.setattr(SequenceWriter, "finalize", breaking)
+            ingest(load_recording(path), client=client, options=options, events=kept)
+        report = ingest(
+            load_recording(path), client=client, options=options, events=kept, upload=kept.upload
+        )
+        handler = client.sequence_handler(report.sequence)
+        assert handler is not None
+        assert handler.is_locked
+        rows = sum(batch.num_rows for batch in handler.topic_handler("/_bridge/quality").batches())
+
+    assert rows == 3
+    assert sorted(created) == ["/_bridge/quality", "/camera", "/imu", "/text"]
