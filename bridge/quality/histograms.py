@@ -27,6 +27,9 @@ _BUCKETS = _OCTAVES << _BUCKET_BITS
 ROUNDING = 1e-12
 """What a share of a count may be too large by, for being a double."""
 
+WAITING_MAX = 8192
+"""After so many durations they are sorted into buckets."""
+
 TOPICS_MAX = 2048
 """Of so many topics percentiles are kept, at most 16 or 32 KiB each; of others they are unknown."""
 
@@ -50,6 +53,9 @@ class Spreads:
         self._buckets = 2 * _BUCKETS if signed else _BUCKETS
         self._row_of = np.full(topics, -1, dtype=np.int64)
         self._rows = 0
+        # Durations with topics, rows and weight as they were added: many at a time cost less.
+        self._waiting: list[tuple[Numbers, Numbers, Numbers, float]] = []
+        self._waiting_rows = 0
         # Memory that is never written is never taken: a topic uses the pages of its few buckets.
         self._counts = np.zeros((min(topics, TOPICS_MAX), self._buckets))
         self._sums = np.zeros((min(topics, TOPICS_MAX), self._buckets))
@@ -59,7 +65,8 @@ class Spreads:
     ) -> None:
         """Take in durations, those of a topic side by side.
 
-        Cost: about ten passes over the durations, and nothing in Python per topic.
+        Cost: about ten passes over the durations, and nothing in Python per topic. They are kept
+        until some more have come.
 
         Args:
             durations_ns: int64, shape (n,).
@@ -67,34 +74,40 @@ class Spreads:
             rows: int64, shape (k,): how many each has; n in total.
             weight: How many durations each one stands for.
         """
-        self._give_rows(topics)
-        buckets = self._bucket_of(durations_ns)
-        if len(topics) == 1:
-            row = int(self._row_of[topics[0]])
-            if row >= 0:
-                low = int(buckets.min())
-                buckets -= low
-                counts = np.bincount(buckets)
-                self._counts[row, low : low + len(counts)] += counts * weight
-                sums = np.bincount(buckets, weights=durations_ns)
-                self._sums[row, low : low + len(counts)] += sums * weight
+        self._waiting.append((durations_ns, topics, rows, weight))
+        self._waiting_rows += len(durations_ns)
+        if self._waiting_rows > WAITING_MAX:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Sort what waits into buckets."""
+        if not self._waiting:
             return
+        durations_ns, topics, rows = (
+            np.concatenate([waiting[part] for waiting in self._waiting]) for part in range(3)
+        )
+        counts = [len(durations_ns) for durations_ns, _, _, _ in self._waiting]
+        weights = np.repeat([weight for _, _, _, weight in self._waiting], counts)
+        self._waiting, self._waiting_rows = [], 0
+        self._give_rows(np.unique(topics))
         row_of = np.repeat(self._row_of[topics], rows)
         if (row_of < 0).any():
             known = row_of >= 0
-            row_of, buckets, durations_ns = row_of[known], buckets[known], durations_ns[known]
-        places = row_of * self._buckets + buckets
-        np.add.at(self._counts.reshape(-1), places, weight)
-        np.add.at(self._sums.reshape(-1), places, durations_ns * weight)
+            row_of, durations_ns, weights = row_of[known], durations_ns[known], weights[known]
+        places = row_of * self._buckets + self._bucket_of(durations_ns)
+        np.add.at(self._counts.reshape(-1), places, weights)
+        np.add.at(self._sums.reshape(-1), places, durations_ns * weights)
 
     def forget(self, topic: int) -> None:
         """Start a topic over."""
+        self._flush()
         if (row := self._row_of[topic]) >= 0:
             self._counts[row] = 0
             self._sums[row] = 0
 
     def quantile_ns(self, topic: int, share: float) -> int | None:
         """Give the duration that this share of them does not exceed; None where there is none."""
+        self._flush()
         row = self._row_of[topic]
         if row < 0:
             return None

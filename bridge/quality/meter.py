@@ -34,14 +34,15 @@ SEQ_BYTES = 4
 BYTE_ORDER_AT = 1
 
 WHOLE_MAX = 4096
-SAMPLE = 512
-"""Of more messages of a topic in one block than `WHOLE_MAX` so many are looked into: enough for
-percentiles and shares. Each costs a read from memory that no cache holds, and of the 26,000 small
-ones of a batch that would show."""
+RUNS, RUN = 64, 8
+"""Of more messages of a topic in one block than `WHOLE_MAX` so many runs of so many are looked
+into: enough for percentiles and shares. Each message costs a read from memory that no cache holds,
+and of the 26,000 small ones of a batch that would show; those side by side cost less."""
 
-# Where in its even share of the rows each one is: at random, so that no pattern is met or missed
+# Where in its even share of the rows each run is: at random, so that no pattern is met or missed
 # every time, and the same every time.
-_JITTER = np.random.default_rng(seed=0).random(SAMPLE)
+_PLACES = np.arange(RUNS) + np.random.default_rng(seed=0).random(RUNS)
+_IN_RUN = np.arange(RUN)
 
 SEQ_BACK_SHARE_MAX = 0.01
 """Where `seq` goes back more often than that, several publishers count, each by itself."""
@@ -93,16 +94,20 @@ class Meter:
         segments = np.asarray(topics, dtype=np.int64), np.asarray(rows, dtype=np.int64)
         chosen = None
         if len(topics) == 1 and rows[0] > WHOLE_MAX:
-            chosen = 1 + ((np.arange(SAMPLE) + _JITTER) * ((rows[0] - 1) / SAMPLE)).astype(np.int64)
-        self._add_times(block.log_times_ns, *segments, chosen)
-        self._add_stamps(block, *segments, chosen)
+            firsts = (_PLACES * ((rows[0] - RUN) / RUNS)).astype(np.int64)
+            chosen = (firsts[:, np.newaxis] + (1 + _IN_RUN)).reshape(-1)
+            self._add_many_times(block.log_times_ns, topics[0], chosen)
+        else:
+            self._add_times(block.log_times_ns, *segments)
+        if chosen is None or not self._add_many_stamps(block, topics[0], chosen):
+            self._add_stamps(block, *segments, chosen)
         self._repeats.add(block, *segments, chosen)
 
     def add_times(self, block: MixedBlock) -> None:
         """Take in only when messages were recorded, of topics whose content nobody looks at."""
         if len(block.topics):
             edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
-            self._add_times(block.log_times_ns, block.topics[edges[:-1]], np.diff(edges), None)
+            self._add_times(block.log_times_ns, block.topics[edges[:-1]], np.diff(edges))
 
     def expect_reports(self, topic: int) -> None:
         """Take note of a topic that `reports_losses`: without a report nothing is lost."""
@@ -192,9 +197,39 @@ class Meter:
             end_ns=int(self._end_ns[known].max()),
         )
 
-    def _add_times(
-        self, times_ns: Numbers, topics: Numbers, rows: Numbers, chosen: Numbers | None
-    ) -> None:
+    def _add_many_times(self, times_ns: Numbers, topic: int, chosen: Numbers) -> None:
+        """Do what `_add_times` does for thousands of messages of one topic, in five passes."""
+        numbers = self._numbers
+        steps_ns = np.diff(times_ns)
+        first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
+        low_ns, high_ns = first_ns, last_ns
+        shortest_ns = int(steps_ns.min())
+        if shortest_ns <= 0:
+            numbers["back"][topic] += np.count_nonzero(steps_ns < 0)
+            numbers["repeated"][topic] += np.count_nonzero(steps_ns == 0)
+        if shortest_ns < 0:
+            low_ns, high_ns = int(times_ns.min()), int(times_ns.max())
+        if numbers["messages"][topic]:
+            before_ns = int(numbers["last_ns"][topic])
+            numbers["back"][topic] += first_ns < before_ns
+            numbers["repeated"][topic] += first_ns == before_ns
+            self._note_gap(topic, before_ns, first_ns - before_ns)
+        at = int(steps_ns.argmax())
+        self._note_gap(topic, int(times_ns[at]), int(steps_ns[at]))
+        self._start_ns[topic] = min(int(self._start_ns[topic]), low_ns)
+        self._end_ns[topic] = max(int(self._end_ns[topic]), high_ns)
+        self._bars.make_room(low_ns, high_ns)
+        one = np.array([topic])
+        self._bars.add(times_ns, one, np.array([len(times_ns)]), ordered=shortest_ns >= 0)
+        numbers["messages"][topic] += len(times_ns)
+        numbers["last_ns"][topic] = last_ns
+        # Row i is a step after row i - 1.
+        sample_ns, weight = steps_ns[chosen - 1], len(steps_ns) / len(chosen)
+        if shortest_ns < 0:
+            sample_ns = sample_ns[sample_ns >= 0]
+        self._periods.add(sample_ns, one, np.array([len(sample_ns)]), weight=weight)
+
+    def _add_times(self, times_ns: Numbers, topics: Numbers, rows: Numbers) -> None:
         firsts = np.cumsum(rows) - rows
         numbers = self._numbers
         fresh = numbers["messages"][topics] == 0
@@ -207,29 +242,25 @@ class Meter:
             numbers["repeated"][topics] += _reduced(np.add, steps_ns == 0, firsts)
             numbers["repeated"][topics] -= fresh
         self._note_gaps(times_ns, steps_ns, topics, firsts, fresh, rows)
-        ordered = shortest_ns >= 0 and len(topics) == 1
-        if ordered:
-            lowest_ns, highest_ns = times_ns[:1], times_ns[-1:]
-        else:
-            lowest_ns = _reduced(np.minimum, times_ns, firsts)
-            highest_ns = _reduced(np.maximum, times_ns, firsts)
+        lowest_ns = _reduced(np.minimum, times_ns, firsts)
+        highest_ns = _reduced(np.maximum, times_ns, firsts)
         self._start_ns[topics] = np.minimum(self._start_ns[topics], lowest_ns)
         self._end_ns[topics] = np.maximum(self._end_ns[topics], highest_ns)
         self._bars.make_room(int(lowest_ns.min()), int(highest_ns.max()))
-        self._bars.add(times_ns, topics, rows, ordered=ordered)
+        self._bars.add(times_ns, topics, rows)
         numbers["messages"][topics] += rows
         numbers["last_ns"][topics] = times_ns[firsts + rows - 1]
-        weight = 1.0
-        if chosen is not None:
-            steps_ns, weight = steps_ns[chosen], (int(rows[0]) - 1) / len(chosen)
-            rows, fresh = np.array([len(chosen)]), np.zeros(1, dtype=np.bool_)
         if shortest_ns < 0 or fresh.any():
             kept = steps_ns >= 0
             kept[firsts[fresh]] = False
             rows = np.add.reduceat(kept, firsts, dtype=np.int64)
             steps_ns = steps_ns[kept]
         if len(steps_ns):
-            self._periods.add(steps_ns, topics[rows > 0], rows[rows > 0], weight=weight)
+            self._periods.add(steps_ns, topics[rows > 0], rows[rows > 0])
+
+    def _note_gap(self, topic: int, start_ns: int, gap_ns: int) -> None:
+        if gap_ns > self._gap_ns[topic]:
+            self._gap_ns[topic], self._gap_start_ns[topic] = gap_ns, start_ns
 
     def _note_gaps(
         self,
@@ -249,9 +280,38 @@ class Meter:
             # Of a topic that is new, the first message ends no gap.
             first, count = first + int(fresh[segment]), count - int(fresh[segment])
             at = first + int(np.argmax(steps_ns[first : first + count]))
-            if steps_ns[at] > self._gap_ns[topic]:
-                self._gap_ns[topic] = steps_ns[at]
-                self._gap_start_ns[topic] = times_ns[at] - steps_ns[at]
+            gap_ns = int(steps_ns[at])
+            self._note_gap(int(topic), int(times_ns[at]) - gap_ns, gap_ns)
+
+    def _add_many_stamps(self, block: MessageBlock, topic: int, chosen: Numbers) -> bool:
+        """Do what `_add_stamps` does for some messages of one topic, as long as nothing is odd.
+
+        Returns:
+            Whether it was done; otherwise nothing was.
+        """
+        at, data = int(self._stamp_at[topic]), block.data
+        if at < 0:
+            return True
+        starts, times_ns = block.starts[chosen], block.log_times_ns[chosen]
+        if int((block.ends[chosen] - starts).min()) < at + STAMP_BYTES or self._has_seq[topic]:
+            return False
+        if not self._ros1[topic] and not (data[starts + BYTE_ORDER_AT] & 1).all():
+            return False
+        pairs = words_of(data, "<u8")[starts + at].view("<u4").reshape(-1, 2)
+        seconds, nanoseconds = pairs[:, 0], pairs[:, 1]
+        if int(seconds.min()) == 0 or int(nanoseconds.max()) >= NANOSECONDS_MAX:
+            return False
+        delays_ns = times_ns - seconds * np.int64(SECOND_NS) - nanoseconds
+        numbers, weight = self._numbers, len(block.starts) / len(chosen)
+        if not numbers["stamped"][topic]:
+            numbers["base_ns"][topic], numbers["base_delay_ns"][topic] = times_ns[0], delays_ns[0]
+        numbers["stamped"][topic] += len(chosen)
+        self._delays.add(delays_ns, np.array([topic]), np.array([len(chosen)]), weight=weight)
+        x = (times_ns - numbers["base_ns"][topic]) / SECOND_NS
+        y = (delays_ns - numbers["base_delay_ns"][topic]) / SECOND_NS
+        sums = (len(chosen), x.sum(), y.sum(), (x * x).sum(), (x * y).sum())
+        self._line[:, topic] += np.array(sums) * weight
+        return True
 
     def _add_stamps(
         self, block: MessageBlock, topics: Numbers, rows: Numbers, chosen: Numbers | None

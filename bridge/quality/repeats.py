@@ -111,18 +111,24 @@ class Repeats:
 
     def _join(self, block: MessageBlock, topics: Numbers, firsts: Numbers, lasts: Numbers) -> None:
         """Compare the first message of each topic with the last of the block before."""
-        for topic, first, last in zip(map(int, topics), firsts, lasts, strict=True):
-            body_at, before = self._bodies_at[topic], self._last.get(topic)
+        view, bodies_at = block.data.data, self._bodies_at[topics]
+        starts, ends = block.starts, block.ends
+        columns = (
+            topics, starts[firsts] + bodies_at, ends[firsts], starts[lasts] + bodies_at, ends[lasts]
+        )  # fmt: skip
+        for topic, start, end, last_start, last_end in zip(
+            *(map(int, column) for column in columns), strict=True
+        ):
+            before = self._last.get(topic)
             if before is not None:
-                body = block.data[block.starts[first] + body_at : block.ends[first]]
                 self.compared[topic] += 1
-                self.equal[topic] += before == _kept(body)
-            self._last[topic] = _kept(block.data[block.starts[last] + body_at : block.ends[last]])
+                self.equal[topic] += before == _kept(view[start:end])
+            self._last[topic] = _kept(view[last_start:last_end])
 
 
-def _kept(body: NDArray[np.uint8]) -> tuple[int, bytes]:
+def _kept(body: memoryview) -> tuple[int, bytes]:
     every = -(-len(body) // KEPT_BYTES_MAX) or 1
-    return len(body), body[::every].tobytes()
+    return len(body), bytes(body[::every])
 
 
 def _equal(
