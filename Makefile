@@ -8,7 +8,7 @@ LOCK := .ci/constraints.txt
 INSTALL_LOCKED := install --quiet --require-hashes --no-deps --requirement $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check audit format bench dist deb lock install-debian clean
+.PHONY: help run test test-slow check audit format bench docs dist deb lock install-debian clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ $(VENV)/run.stamp: pyproject.toml bridge/version.py $(LOCK)
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/docs.stamp: $(VENV)/run.stamp
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	@touch $@
 
 run: $(VENV)/run.stamp ## Set up, start the bridge with its embedded server, ingest a sample drive; PORT=, FOLDER=
@@ -58,6 +62,9 @@ test-slow: $(VENV)/dev.stamp ## The long sweeps: every cut, every kill, every SD
 bench: $(VENV)/dev.stamp ## Verify, then time against the vendor and the limit; prints ratios
 	$(BIN)/python -m benchmarks
 
+docs: $(VENV)/docs.stamp ## Build the documentation as a site into site/, without a warning
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 dist: ## Build the sdist, the wheel from it, and a list of all components (CycloneDX) into dist/
 	$(PYTHON) -m venv $(VENV)/build
 	$(VENV)/build/bin/pip install --quiet build cyclonedx-bom
@@ -85,7 +92,7 @@ lock: ## Take the newest versions that fit pyproject.toml, with their hashes, in
 install-debian: ## Install the programs that some tests use and skip without
 	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq > /dev/null && apt-get install -qq --yes --no-install-recommends \
-	    chromium fish fonts-dejavu-core openssl prometheus rsync systemd systemd-container zsh \
+	    chromium fish fonts-dejavu-core openssl prometheus prometheus-alertmanager rsync systemd systemd-container zsh \
 	    binutils binutils-aarch64-linux-gnu mmdebstrap patchelf podman runc > /dev/null \
 	  || echo "not all could be installed: tests that need them will be skipped"; \
 	else echo "no apt-get, or not root: tests that need these programs will be skipped"; fi
@@ -95,4 +102,4 @@ format: $(VENV)/dev.stamp ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment and everything the bridge wrote here
-	rm -rf $(VENV) var dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) var dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,5 +1,6 @@
 """The documents say what is: commands, options, settings, states, links and examples."""
 
+import os
 import re
 import subprocess
 import sys
@@ -83,6 +84,25 @@ def test_every_document_can_be_found() -> None:
             linked = {(page.parent / target).resolve() for target in targets if "://" not in target}
             ahead += linked - seen
     assert {file for file in DOCS.rglob("*") if file.is_file()} <= seen
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    """Every page and anchor is found, all pages are in the navigation, nothing comes from afar."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for page in DOCS.glob("*.md"):
+        site = tmp_path / ("" if page.stem == "index" else page.stem) / "index.html"
+        loaded = re.findall(
+            r"<(?:script|link|img)[^>]+(?:src|href)=.?(https?://[^\s>]+)", text(site)
+        )
+        assert not loaded, page
+        assert {f'id="{anchor}"' for anchor in anchors(page)} <= set(
+            re.findall(r'id="[^"]*"', text(site))
+        ), page
 
 
 def test_every_command_and_option_is_described() -> None:

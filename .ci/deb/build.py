@@ -150,7 +150,7 @@ def take_packages(machine: Machine, host: Path, wheel: Path, target: Path) -> No
     """Install the locked wheels and our own for a machine, by the interpreter of this one."""
     # The oldest tags first: a wheel for an older C library than ours will do.
     platforms = [f"manylinux{tag}_{machine.wheel}" for tag in ("2014", "_2_17", "_2_27", "_2_28")]
-    pip = (
+    pip: tuple[str | Path, ...] = (
         *(host, "-m", "pip", "install", "--quiet", "--target", target, "--upgrade", "--no-deps"),
         *("--implementation=cp", "--python-version=3.11", "--abi=cp311", "--abi=abi3"),
         *("--abi=none", "--only-binary=:all:", "--no-compile", "--no-warn-conflicts"),

@@ -43,7 +43,7 @@ The settings of the service, every one with its default and meaning.
 What the bridge knows of its recordings.
 .TP
 /usr/share/doc/mosaico\\-bridge
-Documentation; the running bridge serves it too. Exit codes are in operations.md.
+Documentation; the running bridge serves it too. What to do when something fails is in fix.md.
 """
 
 

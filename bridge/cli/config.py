@@ -65,7 +65,7 @@ _PREFACE = """\
 # Configuration
 
 Sources, weakest first: the defaults, the vendor's variables (`MOSAICO_DAEMON_URL` and so on, see
-[operations.md](operations.md#under-the-vendors-command-line)), the TOML file, the environment
+[run.md](run.md#under-the-vendors-command-line)), the TOML file, the environment
 (`MOSAICO_BRIDGE_<SECTION>__<KEY>`), command-line options. Unknown keys are refused wherever they
 come from, with exit code 78; the error names every fault with its line.
 

@@ -79,7 +79,7 @@ def install_files(
         typer.Option(
             "--runbooks",
             help="Where alerts find their documentation: the address of a folder that holds "
-            "operations.md; by default the bridge itself.",
+            "fix.md; by default the bridge itself.",
             metavar="URL",
         ),
     ] = DOCUMENTATION,

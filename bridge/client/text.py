@@ -71,18 +71,23 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def holds_nul(array: pa.Array) -> bool:
     """Look for NUL; may see one in a value that a null hides, which costs a needless copy."""
-    if not len(array) or not has_text(array.type):
-        return False
-    return _bytes_hold_nul(array) if _is_text(array.type) else any(map(holds_nul, _parts(array)))
-
-
-def _parts(array: pa.Array) -> list[pa.Array]:
     kind = array.type
+    if not len(array):
+        return False
+    if _is_text(kind):
+        return _bytes_hold_nul(array)
     if pa.types.is_dictionary(kind):
-        return [array.dictionary]
+        return has_text(kind) and holds_nul(array.dictionary)
     if pa.types.is_struct(kind):
-        return [array.field(index) for index in range(kind.num_fields)]
-    return [array.keys, array.items] if pa.types.is_map(kind) else [array.flatten()]
+        return any(holds_nul(array.field(index)) for index in _fields_with_text(kind))
+    if pa.types.is_map(kind):
+        return holds_nul(array.keys) or holds_nul(array.items)
+    return has_text(kind) and holds_nul(array.flatten())
+
+
+@cache
+def _fields_with_text(kind: pa.StructType) -> tuple[int, ...]:
+    return tuple(index for index in range(kind.num_fields) if has_text(kind.field(index).type))
 
 
 def _bytes_hold_nul(array: pa.Array) -> bool:

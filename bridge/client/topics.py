@@ -25,7 +25,7 @@ _FEW_ROWS = 16
 # raw images and what was compressed before give nothing, IMU seven tenths, laser scans a tenth.
 _TRIAL_BYTES = 256 << 10
 _SAVING_MIN = 0.2
-_SMALL_BYTES = 1 << 20
+_SMALL_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,9 @@ class WatchSettings(Section):
         "counts as cut off and is salvaged.",
     )
     rescan_interval_s: PositiveSeconds = Field(
-        10.0, description="Time between full looks at the folder; events only make it sooner."
+        10.0,
+        description="Time between full looks at the folder; events make it sooner. Where events "
+        "arrive and a look takes long, it is up to a minute.",
     )
     ignore: tuple[str, ...] = Field(
         (), description="Glob patterns, relative to the folder, of paths never to touch."

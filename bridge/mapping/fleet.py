@@ -108,8 +108,8 @@ def _status(source: Source, status: NDArray[np.int64], satellites: NDArray[np.ui
 BODY_FRAME = "base_link_frd"
 """Forward, right, down, fixed to the vehicle; the names are those of mavros."""
 
-POSE_FRAMES = pa.array([None, "odom_ned", "odom_frd"])
-VELOCITY_FRAMES = pa.array([None, "odom_ned", "odom_frd", BODY_FRAME])
+POSE_FRAMES = (None, "odom_ned", "odom_frd")
+VELOCITY_FRAMES = (None, "odom_ned", "odom_frd", BODY_FRAME)
 
 NO_ACCELERATION = 2**31 - 1
 """RELATIVE_TIMESTAMP_INVALID."""
@@ -206,10 +206,10 @@ def _px4_header(source: Source, name: str, frames: pa.Array | None) -> pa.Struct
     return struct(Header.struct, columns, source.rows)
 
 
-def _frames(source: Source, name: str, names: pa.Array) -> pa.Array:
+def _frames(source: Source, name: str, names: tuple[str | None, ...]) -> pa.Array:
     """Name a frame by its number; null for unknown ones."""
     number = source.numbers(name, pa.uint8())
-    return names.take(pa.array(np.where(number < len(names), number, 0)))
+    return pa.array(names).take(pa.array(np.where(number < len(names), number, 0)))
 
 
 def _frame_header(frames: pa.Array) -> pa.StructArray:

@@ -75,7 +75,7 @@ def names(command: Any, prefix: str = "") -> set[str]:
 
 def test_the_list_of_endpoints_is_whole() -> None:
     """What is tried below is what the documentation lists, and the page."""
-    table = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "watch.md").read_text(encoding="utf-8")
     described = re.findall(r"^\| `(/[^`]*)` \|", table.partition("## The API")[2], re.MULTILINE)
 
     assert set(ENDPOINTS) == set(described) | set(ASSETS)

@@ -19,7 +19,7 @@ from bridge.config import Settings, load_settings
 from bridge.daemon import CHANGEABLE, plan_reload
 from tests.cli.conftest import RunningBridge
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "run.md"
 
 
 def settings(**overrides: Any) -> Settings:
@@ -65,7 +65,7 @@ def test_secrets_are_not_told() -> None:
 
 
 def test_every_changeable_setting_exists_and_is_documented() -> None:
-    """The table in the code is the one in docs/operations.md."""
+    """The table in the code is the one in docs/run.md."""
     text = DOCUMENT.read_text(encoding="utf-8")
     for key in CHANGEABLE:
         section, _, name = key.partition(".")

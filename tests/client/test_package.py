@@ -38,3 +38,13 @@ def test_importing_the_package_is_cheap() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.split() == [bridge.__version__]
+
+
+def test_the_daemon_needs_no_pandas() -> None:
+    """Where pandas is installed, an array of Arrow's made on import would load it: 30 MiB."""
+    pytest.importorskip("pandas")
+    program = "import sys, bridge.cli.run, bridge.daemon.work.main; print('pandas' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == ["False"]

@@ -109,7 +109,7 @@ def test_units_and_settings_are_those_of_the_repository(files: Path) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_are_what_dpkg_can_run(name: str) -> None:
-    """Each ends at its first failure, has no fault of syntax, and touches a system only if booted."""
+    """Each ends at its first failure, is sound, and touches units only where a system is booted."""
     text = (SOURCE / name).read_text(encoding="utf-8")
     assert text.startswith("#!/bin/sh\n")
     assert "\nset -e\n" in text

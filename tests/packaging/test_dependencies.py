@@ -78,12 +78,18 @@ def test_the_lock_names_one_version_of_every_dependency(python: str) -> None:
             assert wanted.specifier.contains(versions[plain(wanted.name)]), line
 
 
+WITHOUT_ENSUREPIP = """
+import importlib.util as u
+real = u.find_spec
+u.find_spec = lambda name, *rest: None if name == "ensurepip" else real(name, *rest)
+"""
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (
-            "import importlib.util as u; real = u.find_spec\n"
-            "u.find_spec = lambda name, *rest: None if name == 'ensurepip' else real(name, *rest)",
+            WITHOUT_ENSUREPIP,
             "error: no ensurepip here: apt install python{}.{}-venv".format(*sys.version_info),
         ),
         ("sys.version_info = (3, 10, 12)", "error: this is Python 3.10; name one from 3.11 on"),

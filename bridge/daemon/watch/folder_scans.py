@@ -12,6 +12,10 @@ from bridge.daemon.watch.watched_folder import WatchedFolder
 # A new folder gets its watch a moment after it is there, so a single scan proves nothing.
 SHORT_SCANS = 2
 
+# Looks that nobody asked for take at most this share of the time, but come at least that often.
+LOOKING_SHARE_MAX = 0.002
+INTERVAL_MAX_S = 60.0
+
 
 class FolderScans:
     """All watched folders together; used from the loop's thread only. Close it when done.
@@ -66,8 +70,15 @@ class FolderScans:
 
     @property
     def interval_s(self) -> float:
-        """Time to the next look that nobody asks for: the shortest of all folders'."""
-        return min(watched.settings.watch.rescan_interval_s for watched in self._watchers)
+        """Time to the next look that nobody asks for: the shortest of all folders'.
+
+        Where events arrive, a look over many recordings comes less often, because it only finds
+        what an event was lost for: a parked vehicle runs on its battery.
+        """
+        least_s = min(watched.settings.watch.rescan_interval_s for watched in self._watchers)
+        if not self.status.events:
+            return least_s
+        return max(least_s, min(self.status.last_scan_s / LOOKING_SHARE_MAX, INTERVAL_MAX_S))
 
     @property
     def settle_s(self) -> float:

@@ -1,6 +1,6 @@
-"""The walk through docs/operations.md, chapter by chapter, with the commands that it names.
+"""The walk through the pages for operators, chapter by chapter, with the commands that it names.
 
-One bridge lives through all of it, in the order of the page; each test is a chapter.
+One bridge lives through all of it, in the order of a life; each test is a chapter.
 """
 
 import json
@@ -20,7 +20,10 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGE = "".join(
+    (ROOT / "docs" / f"{task}.md").read_text(encoding="utf-8")
+    for task in ("install", "run", "watch", "fix")
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,13 @@ import pytest
 from watchdog.events import FileSystemEvent
 
 from bridge.daemon.journal.states import State
+from bridge.daemon.watch.folder_scans import FolderScans
 from bridge.daemon.watch.inotify import FolderEvents
+from tests.daemon.watch.desk import HandClock
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
+    from tests.daemon.watch.desk import Desk
 
 HERE = Path(__file__).parents[1]
 QUEUE_LIMIT = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -121,3 +124,24 @@ def test_without_watches_left_the_folder_is_polled(bridge: "Bridge", limit: str)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("False True {'finalised': 12}")
     assert ("some folders only" if most else "no events, only the periodic scan") in done.stdout
+
+
+def test_looks_that_nobody_asked_for_become_rare_where_they_take_long(desk: "Desk") -> None:
+    """With events a look of 50 ms comes every 25 s and never more rarely than each minute."""
+
+    class SlowLook(HandClock):
+        took_s = 0.0
+
+        def monotonic_s(self) -> float:
+            self.now_s += self.took_s
+            return self.now_s
+
+    clock = SlowLook()
+    scans = FolderScans(desk.watched_folders, tracker=desk.tracker, clock=clock, wake=lambda: None)
+    with contextlib.closing(scans):
+        intervals = []
+        for clock.took_s in (0.0, 0.05, 5.0):
+            scans.scan()
+            intervals.append(scans.interval_s)
+        assert scans.status.events
+        assert intervals == pytest.approx([10.0, 25.0, 60.0])
