@@ -72,8 +72,10 @@ dist: ## Build the sdist, the wheel from it, and a list of all components (Cyclo
 	$(PYTHON) -m venv --clear $(VENV)/released
 	$(VENV)/released/bin/pip $(INSTALL_LOCKED)
 	$(VENV)/released/bin/pip install --quiet --no-deps dist/mosaico_bridge-$(VERSION)-py3-none-any.whl
-	$(VENV)/released/bin/pip uninstall --quiet --yes pip
-	$(VENV)/build/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	$(VENV)/released/bin/pip uninstall --quiet --yes setuptools pip
+	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > $(VENV)/released/pyproject.toml
+	$(VENV)/build/bin/cyclonedx-py environment --output-reproducible \
+	  --pyproject $(VENV)/released/pyproject.toml \
 	  --output-file dist/mosaico-bridge-$(VERSION).cdx.json $(VENV)/released/bin/python
 
 deb: ## Build Debian packages into dist/, for amd64 and arm64, or ARCH=; takes root and install-debian

@@ -44,6 +44,12 @@ rescan_interval_s = 0.5
 [server]
 host = "127.0.0.1"
 """
+ENCRYPTED = "/etc/mosaico-bridge/api_key.cred"
+DROP_IN = f"""
+[Service]
+BindReadOnlyPaths=/data
+LoadCredentialEncrypted=api_key:{ENCRYPTED}
+"""
 SEQUENCES = """
 from bridge import MosaicoClient
 with MosaicoClient.connect("127.0.0.1", 6726) as client:
@@ -230,14 +236,13 @@ def test_a_first_installation_waits_for_its_settings(debian: Machine) -> None:
 
 
 def test_it_ingests_as_its_user(debian: Machine, tmp_path: Path) -> None:
-    """The installed service, in its sandbox, sends a recording and keeps it in its journal."""
+    """The installed service, with an encrypted key, sends a recording and keeps it in its journal."""
     put(debian, "/etc/mosaico-bridge/bridge.toml", SETTINGS)
-    put(
-        debian,
-        f"/etc/systemd/system/{UNIT}.d/override.conf",
-        "[Service]\nBindReadOnlyPaths=/data\n",
-    )
+    put(debian, f"/etc/systemd/system/{UNIT}.d/override.conf", DROP_IN)
     debian.run("install", "-d", "/data")
+    put(debian, "/root/api_key.txt", "msco_secret")
+    debian.run("systemd-creds", "encrypt", "--name=api_key", "/root/api_key.txt", ENCRYPTED)
+    assert "msco_secret" not in debian.run("cat", ENCRYPTED)
     serve = f"/{OPT}/bin/mosaico-bridge"
     debian.run("systemd-run", "--unit=platform", serve, "serve", "--folder", "/var/lib/platform")
     wait_for(lambda: debian.try_run(*CLIENT).returncode == 0)
@@ -245,6 +250,8 @@ def test_it_ingests_as_its_user(debian: Machine, tmp_path: Path) -> None:
     debian.run("systemctl", "start", "mosaico-bridge")
     user = debian.run("ps", "-o", "user:20=", "-p", debian.show(UNIT, "MainPID")).strip()
     assert user == "mosaico-bridge"
+    key = f"/proc/{debian.show(UNIT, 'MainPID')}/root/run/credentials/{UNIT}/api_key"
+    assert debian.run("cat", key) == "msco_secret"
 
     drive = write_drive(tmp_path, name="drive", start_ns=START_NS, duration_s=1.0)
     shutil.copytree(drive, debian.root / "data" / "drive")
