@@ -15,8 +15,8 @@ from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 
-from bridge.bags.compression import frames_end
 from bridge.bags.formats import FORMATS
+from bridge.bags.frames import frames_end
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.mcap.summary import read_summary
 from bridge.bags.rosbag1.index import read_header, read_spans

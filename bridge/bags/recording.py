@@ -5,14 +5,13 @@ The files are the truth. `metadata.yaml` only adds hints, and a note where it di
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bridge.bags.endings import End, Span, end_of, spans_of
-from bridge.bags.fingerprint import may_hold
 from bridge.bags.formats import (
     SIDECAR_SUFFIXES,
     StorageName,
@@ -21,6 +20,7 @@ from bridge.bags.formats import (
     storage_name,
 )
 from bridge.bags.grouping import File, group_files, split_name, stem_of
+from bridge.bags.identity import may_hold
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.errors import (
     EmptyRecordingError,
@@ -47,6 +47,26 @@ class FolderContent:
     folders: tuple[str, ...]
     has_metadata: bool
 
+    @classmethod
+    def of_names(cls, path: Path, files: Iterable[tuple[str, int]]) -> Self:
+        """Make one from the names and sizes of files that are no files of this machine.
+
+        Folders in it are the caller's business.
+        """
+        names = list(files)
+        storage = [(named, size) for name, size in names if (named := storage_name(name))]
+        return cls(
+            path=path,
+            storage=tuple(sorted(storage, key=lambda item: item[0].name)),
+            folders=(),
+            has_metadata=any(name == METADATA_FILE for name, _ in names),
+        )
+
+
+def is_searched(folder_name: str) -> bool:
+    """Say whether recordings are looked for in a folder of that name."""
+    return not is_temporary(folder_name) and folder_name != "lost+found"
+
 
 def look_into(folder: Path, *, prefix: str = "") -> FolderContent:
     """List a folder's storage files and folders; symlinks, FIFOs and devices are left out.
@@ -69,7 +89,7 @@ def look_into(folder: Path, *, prefix: str = "") -> FolderContent:
                 if not entry.name.startswith(prefix) and entry.name != METADATA_FILE:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    if not is_temporary(entry.name) and entry.name != "lost+found":
+                    if is_searched(entry.name):
                         folders.append(entry.name)
                 elif entry.is_file(follow_symlinks=False):
                     has_metadata |= entry.name == METADATA_FILE

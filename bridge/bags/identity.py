@@ -7,15 +7,16 @@ and tools rewrite it.
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from bridge.bags.compression import HEADER_BYTES_MAX, content_size, pieces_of
+from bridge.bags.compression import pieces_of
 from bridge.bags.container import ReadLimits
+from bridge.bags.frames import HEADER_BYTES_MAX, content_size
 from bridge.bags.source import FileSource
 from bridge.bags.zstd_source import expanded_bytes_max, plain_stream
 from bridge.errors import BridgeError, RecordingError, UsageError
@@ -59,18 +60,22 @@ def content_of(recording: Recording) -> Content:
         RecordingVanishedError: A file disappeared.
         NotARecordingError: A file is no regular file any more.
     """
+    return content_of_edges((file.path.name, *_edges(file.path)) for file in recording.files)
+
+
+def content_of_edges(files: Iterable[tuple[str, int, bytes, bytes]]) -> Content:
+    """Compute an identity from what counts of each file, wherever the files are.
+
+    Args:
+        files: In their order: name, size in bytes, and the first and last `EDGE_BYTES` of it.
+    """
     whole = hashlib.sha256()
     parts = []
-    for file in recording.files:
-        size_bytes, marks = _marks(file.path)
+    for name, size_bytes, head, tail in files:
+        marks = _as_marks(size_bytes, head, tail)
         whole.update(marks)
-        parts.append(
-            Part(
-                identity=hashlib.sha256(marks).hexdigest(),
-                name=file.path.name,
-                size_bytes=size_bytes,
-            )
-        )
+        identity = hashlib.sha256(marks).hexdigest()
+        parts.append(Part(identity=identity, name=name, size_bytes=size_bytes))
     return Content(fingerprint=whole.hexdigest(), parts=tuple(parts))
 
 
@@ -149,18 +154,15 @@ def _as_marks(size: int, head: bytes, tail: bytes) -> bytes:
     return size.to_bytes(8, "little") + hashes
 
 
-def _marks(path: Path) -> tuple[int, bytes]:
-    """Give the size of a file, and what its identity is made of: size and hashes of its edges."""
+def _edges(path: Path) -> tuple[int, bytes, bytes]:
+    """Give the size of a file, and its head and tail."""
     source = FileSource(path)
     try:
         size = source.size_bytes
-        edges = (
-            source.read_at(0, EDGE_BYTES),
-            source.read_at(max(0, size - EDGE_BYTES), EDGE_BYTES),
-        )
+        head = source.read_at(0, EDGE_BYTES)
+        return size, head, source.read_at(max(0, size - EDGE_BYTES), EDGE_BYTES)
     finally:
         source.close()
-    return size, _as_marks(size, *edges)
 
 
 PIECE_BYTES = 1 << 20
