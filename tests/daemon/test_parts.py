@@ -156,6 +156,12 @@ class Field:
     def states(self) -> Counter[str]:
         return Counter(str(entry.state) for entry in self.bridge.entries().values())
 
+    def lose_sequences(self) -> None:
+        """The platform loses all that it has."""
+        with MosaicoClient.connect("127.0.0.1", self.port) as client:
+            for name in client.list_sequences():
+                client.sequence_delete(name)
+
     def lose_journal(self) -> None:
         for path in self.bridge.state.glob("journal.db*"):
             path.unlink()
@@ -514,19 +520,42 @@ def test_archive_that_fills_up_between_two_moves(field: Field, tmp_path: Path, u
 
 
 @SLOW
-def test_what_comes_back_is_asked_for(mcap_field: Field) -> None:
+@UNITS
+def test_what_comes_back_is_asked_for(field: Field, unit: str) -> None:
     """A backup copy that is put back because the platform lost the sequence is sent again."""
-    field, bridge = mcap_field, mcap_field.bridge
-    bridge.overrides |= {"disposal.mode": "delete"}
+    bridge = field.bridge
+    bridge.overrides |= {"disposal.mode": "delete", "ingest.unit": unit}
     path = field.put(0, "drive")
     field.run()
     field.run_until(lambda: not path.exists())
-    with MosaicoClient.connect("127.0.0.1", field.port) as client:
-        client.sequence_delete(bridge.entries()["drive.mcap"].sequence)
+    field.lose_sequences()
     field.put(0, "drive")
-    field.run()
+    field.run_until(lambda: field.arrived(0))
 
-    assert field.arrived(0)
+
+@SLOW
+@UNITS
+@pytest.mark.parametrize("choices", [{}, {"disposal.retain_count": 1}], ids=["all", "retained"])
+def test_source_that_the_platform_has_lost_is_sent_again(
+    field: Field, unit: str, choices: dict[str, int]
+) -> None:
+    """Proof is asked for when it is used: what is not there any more does not go, but up again."""
+    bridge = field.bridge
+    bridge.overrides["ingest.unit"] = unit
+    names = [f"drive_{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        field.put(number, f"drive/{name}")
+    field.describe("drive", *names)
+    field.put(3, "late")
+    field.run()
+    field.lose_sequences()
+    assert field.arrived()
+    bridge.overrides |= {"disposal.mode": "delete", **choices}
+    late = bridge.watched / f"late.{field.extension}"
+    field.run_until(lambda: not (bridge.watched / "drive").exists())
+
+    # One that is retained was not asked for.
+    field.run_until(lambda: field.arrived(0, 1, 2, 3) or (field.arrived(0, 1, 2) and late.exists()))
 
 
 @SLOW
