@@ -33,6 +33,7 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("config/bridge.toml", "share/mosaico-bridge/bridge.toml"),
     ("config/examples", "share/mosaico-bridge/examples"),
     ("config/prometheus", "share/mosaico-bridge/prometheus"),
+    ("config/alertmanager", "share/mosaico-bridge/alertmanager"),
     ("config/grafana", "share/mosaico-bridge/grafana"),
     ("docs", "share/doc/mosaico-bridge"),
 )

@@ -33,7 +33,14 @@ from bridge.daemon.events.events import (
     WireMoved,
     WorkerLost,
 )
-from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, UplinkStatus, WatchStatus
+from bridge.daemon.events.status import (
+    DaemonStatus,
+    Gate,
+    GateStatus,
+    PlatformFacts,
+    UplinkStatus,
+    WatchStatus,
+)
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.instance import INSTANCE_FILE
 from bridge.daemon.journal.journal import JournalReader
@@ -97,10 +104,11 @@ class Metrics:
         """Give all metrics in Prometheus' text format."""
         return self._on.exposition()
 
-    def platform_known(self, *, address: str, revision: str) -> None:
+    def platform_known(self, platform: PlatformFacts) -> None:
         """Show which platform it is, once a connection has shown it."""
+        experimental = "yes" if platform.reservation else "no"
         self._on.server_info.clear()
-        self._on.server_info.labels(address, revision).set(1)
+        self._on.server_info.labels(platform.address, platform.revision, experimental).set(1)
 
     # -- what the daemon reports -----------------------------------------------------------------
 
@@ -163,7 +171,7 @@ class Metrics:
         self._on.start.set(status.started_ns / SECOND_NS)
         self._on.first_start.set(self._first_start_s(status))
         self._on.embedded.set(status.embedded)
-        self._on.server_info.labels(status.server, "").set(1)
+        self._on.server_info.labels(status.server, "", "no").set(1)
         self._ticked(status)
 
     def _ticked(self, status: DaemonStatus) -> None:
@@ -227,6 +235,11 @@ class Metrics:
         on.unverifiable_messages.inc(report.messages_unverifiable)
         if report.replaced is not None:
             on.superseded.labels(report.replaced.removal).inc()
+        if report.quality is not None:
+            on.last_findings.set(len(report.findings))
+            # What was on the platform before was counted when it came there.
+            for finding in () if report.already_there else report.findings:
+                on.expectations_failed.labels(finding.kind).inc()
         on.lost_ranges.inc(len(report.losses))
         on.lost_bytes.inc(sum(loss.end_bytes - loss.start_bytes for loss in report.losses))
 

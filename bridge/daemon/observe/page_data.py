@@ -90,6 +90,7 @@ def recording_view(entry: Entry, *, why: str = "") -> dict[str, Any]:
         "salvage": entry.salvage,
         "split_of": entry.split_of,
         "split_index": entry.split_index,
+        "findings": entry.findings,
         "attempts": entry.attempts,
         "interruptions": entry.interruptions,
         "modified_at": _seconds(entry.modified_ns),
@@ -167,6 +168,7 @@ def status_view(
         "checks": [check.as_json() for check in checks],
         "disks": [asdict(disk) for disk in disks],
         "daemon": _daemon_view(board.status) if board.status is not None else None,
+        "platform": asdict(board.platform) if board.platform is not None else None,
         "workers": [
             _worker_view(worker, board)
             for worker in (board.status.workers if board.status is not None else ())

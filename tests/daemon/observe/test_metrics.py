@@ -30,7 +30,14 @@ from bridge.daemon.events.events import (
     WireMoved,
     WorkerLost,
 )
-from bridge.daemon.events.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
+from bridge.daemon.events.status import (
+    BudgetStatus,
+    Gate,
+    GateStatus,
+    PlatformFacts,
+    UplinkStatus,
+    WatchStatus,
+)
 from bridge.daemon.journal.entry import Transition
 from bridge.daemon.journal.instance import INSTANCE_FILE
 from bridge.daemon.journal.journal import Journal, JournalReader
@@ -39,6 +46,7 @@ from bridge.daemon.observe.metrics import LABEL_VALUES_MAX, OTHER, Metrics
 from bridge.errors import Trouble
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.model import Loss
+from bridge.quality import Finding, FindingKind, RecordingQuality
 from tests.daemon.observe.situations import NOW_NS, NOW_S, SECOND_NS, entry, failure, status, worker
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -243,6 +251,35 @@ def test_finished_ingest_is_counted_from_its_report(metrics: Metrics) -> None:
     assert found["unverifiable_messages_total"] == 12
 
 
+def test_findings_are_counted_once(metrics: Metrics) -> None:
+    """By kind, where a recording came to the platform; the gauge is that of the last one read."""
+    findings = tuple(
+        Finding(kind=kind, topic="/imu", expected=1, measured=0, text="short")
+        for kind in (FindingKind.MIN_HZ, FindingKind.MIN_HZ, FindingKind.REQUIRED)
+    )
+    for quality, already_there, shown in (
+        (RecordingQuality(findings=findings), False, 3),
+        # Compared once more, with what is there: no recording of its own.
+        (RecordingQuality(findings=findings), True, 3),
+        # Nothing was read, so nothing is known of it.
+        (None, True, 3),
+        (RecordingQuality(), False, 0),
+    ):
+        report = IngestReport(
+            recording="/data/drive",
+            sequence="drive",
+            fingerprint="f",
+            quality=quality,
+            already_there=already_there,
+        )
+        metrics.hear(IngestFinished(entry=entry(), report=report))
+        found = samples(metrics)
+        assert found["last_recording_findings"] == shown
+        assert found['expectations_failed_total{kind="min_hz"}'] == 2
+        assert found['expectations_failed_total{kind="required"}'] == 1
+        assert found['expectations_failed_total{kind="max_gap_s"}'] == 0
+
+
 def test_healthy_recording_is_not_salvaged(metrics: Metrics) -> None:
     """A report without damage moves none of the loss counters."""
     report = IngestReport(recording="/data/drive", sequence="drive", fingerprint="f")
@@ -318,9 +355,13 @@ def test_platform_is_named(metrics: Metrics) -> None:
     """The platform's address and revision are labels of one sample, also after a change."""
     metrics.hear(Started(status=status(embedded=True)))
     assert samples(metrics)["embedded"] == 1
-    metrics.platform_known(address="mosaico.example:6726", revision="G2d")
-    found = [name for name in samples(metrics) if name.startswith("server_info")]
-    assert found == ['server_info{address="mosaico.example:6726",revision="G2d"}']
+    known = PlatformFacts(address="mosaico.example:6726", revision="G2d")
+    unproven = replace(known, revision="G3b", reservation="experimental, by description")
+    for platform, experimental in ((known, "no"), (unproven, "yes")):
+        metrics.platform_known(platform)
+        found = [name for name in samples(metrics) if name.startswith("server_info")]
+        labels = f'address="mosaico.example:6726",experimental="{experimental}"'
+        assert found == [f'server_info{{{labels},revision="{platform.revision}"}}']
 
 
 def test_workers_and_loop(metrics: Metrics) -> None:
