@@ -249,7 +249,7 @@ def test_a_first_installation_waits_for_its_settings(debian: Machine) -> None:
 
 
 def test_it_ingests_as_its_user(debian: Machine, tmp_path: Path) -> None:
-    """The installed service, with an encrypted key, sends a recording and remembers it."""
+    """The installed service, with an encrypted key, sends a recording and journals it."""
     put(debian, "/etc/mosaico-bridge/bridge.toml", SETTINGS)
     put(debian, f"/etc/systemd/system/{UNIT}.d/override.conf", DROP_IN)
     debian.run("install", "-d", "/data")
