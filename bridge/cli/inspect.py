@@ -11,7 +11,7 @@ import typer
 from bridge.bags import RecordingReader, load_recording, open_recording
 from bridge.cli.options import AsJson, BagPaths, ConfigFile
 from bridge.cli.paths import find_named
-from bridge.cli.report import OUTCOME_STYLES, print_contradictions
+from bridge.cli.report import OUTCOME_STYLES, print_contradictions, print_not_sent
 from bridge.cli.terminal import (
     Exit,
     cell,
@@ -258,6 +258,7 @@ def _print(seen: _Seen) -> None:
         _print_fates(name, fates)
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
+    print_not_sent(report)
     print_contradictions(report)
     for loss in report.losses:
         out.print(
@@ -289,7 +290,10 @@ def _print_found(report: IngestReport, found: Counter[int]) -> None:
                 f"{cell(suspect.msgtype)} knows",
                 soft_wrap=True,
             )
+    said = {topic.name for topic in report.topics if topic.left_out}
     for topic, reason, count in _unusable(report):
+        if topic in said:
+            continue
         out.print(
             f"[yellow]unusable:[/] {count:,} messages of {cell(topic or 'no topic')}: "
             f"{cell(reason)}",
@@ -365,6 +369,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
                 "noted": topic.noted,
                 **({} if seen.fields is None else {"fields": seen.fields.get(topic.name)}),
                 "reason": topic.reason,
+                "hint": topic.hint,
             }
             for topic in report.topics
         ],
