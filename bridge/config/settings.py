@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bridge.config.sections import (
@@ -26,9 +26,47 @@ from bridge.config.sections import (
     WatchSettings,
     WorkerSettings,
 )
+from bridge.units import MEBIBYTE
 
-OVERRIDABLE = ("watch", "ingest", "topics", "metadata", "disposal")
+OVERRIDABLE = ("watch", "ingest", "topics", "expect", "metadata", "disposal")
 """The tables that a folder may set keys of."""
+
+
+class ExpectSettings(Section):
+    """What is expected of the topics that a pattern matches; what is not set expects nothing."""
+
+    min_hz: float | None = Field(
+        None,
+        gt=0,
+        description="The least messages per second, from the topic's first message to its last; "
+        "where it is silent for more than a second at the start or end of the recording, that "
+        "time counts too.",
+    )
+    max_gap_s: float | None = Field(
+        None,
+        gt=0,
+        description="The longest time without a message, silence at the start and end of the "
+        "recording included where it lasts more than a second.",
+    )
+    max_delay_ms: float | None = Field(
+        None,
+        description="The most that a message may be recorded after the stamp in its header; one "
+        "in a hundred may be later.",
+    )
+    max_repeated_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The largest share of messages, 0 to 1, that equal the one before but for the "
+        "stamp in their header.",
+    )
+    max_lost: int | None = Field(
+        None, ge=0, description="The most messages that the recorder itself may report lost."
+    )
+    required: bool = Field(
+        default=False,
+        description="Every recording must have such a topic, and messages in each that it has.",
+    )
 
 
 class FolderSettings(Section):
@@ -45,6 +83,9 @@ class FolderSettings(Section):
     )
     topics: dict[str, Any] = Field(
         default_factory=dict, description="Patterns of [topics] that are added or differ here."
+    )
+    expect: dict[str, Any] = Field(
+        default_factory=dict, description="Patterns of [expect] that are added or differ here."
     )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="Keys of [metadata] that are added or differ here."
@@ -70,7 +111,8 @@ def laid_over(main: Mapping[str, Any], folder: FolderSettings) -> dict[str, Any]
     over["watch"] = {**folder.watch, "folder": folder.path}
     laid = {name: {**main[name], **over[name]} for name in OVERRIDABLE}
     # Of topic patterns the first that matches decides, so the folder's own go first.
-    laid["topics"] = {**over["topics"], **main["topics"], **over["topics"]}
+    for name in ("topics", "expect"):
+        laid[name] = {**over[name], **main[name], **over[name]}
     return {**main, **laid, "folders": {}}
 
 
@@ -83,6 +125,60 @@ def overlap(folders: Mapping[str, Path]) -> str:
             if name != other and inner.is_relative_to(outer):
                 return f"folders.{name} = {inner} lies in folders.{other} = {outer}"
     return ""
+
+
+class BackfillSettings(Section):
+    """An archive that `backfill` reads: how to get at it, and how much of a machine that takes.
+
+    What is empty is found as the stores' own clients find it. None of it is used for the platform.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str = Field(
+        "",
+        description="Where the store listens, as https://host:port, where that is not its "
+        "provider's usual place.",
+    )
+    region: str = Field("", description="S3 region; empty finds out.")
+    access_key: str = Field("", description="S3 access key id.")
+    secret_key: SecretStr | None = Field(
+        None, description="S3 secret key. Better kept in a file, or left to the client's own means."
+    )
+    secret_key_file: Path | None = Field(None, description="File that holds the S3 secret key.")
+    session_token: SecretStr | None = Field(None, description="S3 session token.")
+    account_key: SecretStr | None = Field(None, description="Azure account key.")
+    sas_token: SecretStr | None = Field(None, description="Azure SAS token.")
+    anonymous: bool = Field(default=False, description="Read S3 or Google storage without a key.")
+    settle_s: float = Field(
+        300.0,
+        ge=0,
+        description="A recording with a file that is younger than this may still be written and "
+        "is left for the next run.",
+    )
+    scratch_folder: Path | None = Field(
+        None, description="Where copies are made; by default the folder backfill in state.folder."
+    )
+    scratch_bytes_max: int = Field(
+        20 * 1024 * MEBIBYTE,
+        gt=0,
+        description="The most bytes of copies of all jobs of a machine that share the folder.",
+    )
+    uploads_max: int = Field(
+        4, ge=1, description="The most recordings that all jobs of a machine send at the same time."
+    )
+    offline_s: float = Field(
+        3600.0, ge=0, description="How long the platform may be away before a run ends."
+    )
+    takeover_s: float = Field(
+        900.0,
+        gt=0,
+        description="An unfinished upload by another machine that has not changed for this long "
+        "counts as left behind, and is done again.",
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of the run's own metrics, at http.host; 0 for none."
+    )
 
 
 ENVIRONMENT_PREFIX = "MOSAICO_BRIDGE_"
@@ -114,6 +210,12 @@ class Settings(BaseSettings):
     topics: dict[str, TopicSettings] = Field(
         default_factory=dict, description="Per-topic choices: pattern = { choices }."
     )
+    expect: dict[str, ExpectSettings] = Field(
+        default_factory=dict,
+        description="What is expected of topics: pattern = { expectations }, the first pattern "
+        "that matches decides. What falls short is a finding: it is reported, counted and shown, "
+        "and holds nothing up.",
+    )
     metadata: dict[str, str] = Field(
         default_factory=dict,
         description="Constants for every sequence's metadata; ${NAME} is taken from the "
@@ -132,6 +234,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     notifications: NotificationSettings = NotificationSettings()
     log: LogSettings = LogSettings()
+    backfill: BackfillSettings = BackfillSettings()
 
     @model_validator(mode="after")
     def _folders_do_not_overlap(self) -> "Settings":

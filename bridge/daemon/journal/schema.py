@@ -112,6 +112,9 @@ MIGRATIONS: tuple[str, ...] = (
         FROM entries, json_each(entries.files) AS file;
     ALTER TABLE entries DROP COLUMN files;
     """,
+    """
+    ALTER TABLE entries ADD COLUMN findings TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 BUSY_TIMEOUT_S = 10.0

@@ -110,6 +110,7 @@ def recording_view(
         "salvage": entry.salvage,
         "split_of": entry.split_of,
         "split_index": entry.split_index,
+        "findings": entry.findings,
         "attempts": entry.attempts,
         "interruptions": entry.interruptions,
         "modified_at": _seconds(entry.modified_ns),

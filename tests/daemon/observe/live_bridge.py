@@ -152,7 +152,12 @@ class LiveBridge:
         self._platform.end()
 
     def configure(
-        self, *, host: str = "127.0.0.1", rate: int | str = 0, emergency: bool = False
+        self,
+        *,
+        host: str = "127.0.0.1",
+        rate: int | str = 0,
+        emergency: bool = False,
+        expect: str = "",
     ) -> None:
         """Write the settings."""
         text = SETTINGS.format(
@@ -163,7 +168,7 @@ class LiveBridge:
             rate=rate,
             emergency=str(emergency).lower(),
         )
-        (self.base / "bridge.toml").write_text(text)
+        (self.base / "bridge.toml").write_text(f"{text}\n{expect}")
 
     def start(self) -> None:
         self._bridge = Program(
@@ -424,6 +429,19 @@ def notification(bridge: LiveBridge) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def silent_sensor(bridge: LiveBridge) -> Iterator[None]:
+    """A camera is expected, and the drive has none; later nothing is expected any more."""
+    bridge.configure(expect='[expect."/camera/*"]\nrequired = true\n')
+    bridge.reload()
+    try:
+        with dropping(bridge, every_s=1):
+            yield
+    finally:
+        bridge.configure()
+        bridge.reload()
+
+
+@contextlib.contextmanager
 def nothing_recorded(bridge: LiveBridge) -> Iterator[None]:
     """There was a drive, and then none any more."""
     bridge.drop()
@@ -468,6 +486,7 @@ FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
         ("RecordingPartial", cut_recording),
         ("VerificationFailed", lossy_platform),
         ("Notified", notification),
+        ("ExpectationsFailed", silent_sensor),
         ("NoRecordings", nothing_recorded),
         ("Embedded", forgotten_host),
     )

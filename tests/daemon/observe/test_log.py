@@ -362,6 +362,6 @@ def test_topics_without_a_definition_are_one_line_for_each_remedy(configured: Co
     ]
     assert [group["hint"] for group in groups] == [topics[0].hint, topics[-1].hint]
     assert first["why"] == (
-        "/mine/0, /mine/1, /mine/2 and 57 more not sent: no definition of mine/msg/T0 was found, "
-        "and so of the others; /yours/0 not sent: no definition of yours/msg/T0 was found"
+        "/mine/0, /mine/1, /mine/2 and 57 more not sent: no definition of mine/msg/T0 was found "
+        "(the others likewise); /yours/0 not sent: no definition of yours/msg/T0 was found"
     )
