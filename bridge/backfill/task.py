@@ -208,6 +208,7 @@ class _Attempts:
         self.entry = _entry_of(task)
         self.upload: Any = None
         self.copied_bytes = 0
+        self.unreadable = 0
 
     def run(self) -> Outcome:
         needed = needed_bytes(self.task.recording)
@@ -308,13 +309,14 @@ class _Attempts:
     def _after(self, failure: Failure, end: JobEnd) -> Outcome | None:
         """Decide as the daemon does how to go on; None to try again, at once."""
         retry = self.settings.retry
+        self.unreadable += failure.error == "UnreadableStorageError"
         decision = after_failure(
             self.entry,
             failure,
             retry,
             began=end.began,
             got_on=end.got_on,
-            unreadable=self.entry.interruptions,
+            unreadable=self.unreadable,
             now_ns=time.time_ns(),
         )
         attempts = decision.attempts + (failure.error in NO_ROOM)

@@ -52,7 +52,7 @@ from bridge.cli.options import (
     bytes_of,
     time_of,
 )
-from bridge.cli.platform import destination, platform, require_destination
+from bridge.cli.platform import destination, reached, require_destination
 from bridge.cli.terminal import (
     Exit,
     cell,
@@ -67,7 +67,7 @@ from bridge.cli.terminal import (
 )
 from bridge.compose import config_hash, ingest_options, secrets
 from bridge.config import Settings, load_settings
-from bridge.daemon import configure_logging
+from bridge.daemon import check_permissions, configure_logging
 from bridge.errors import CommandLineError, ConfigError, Trouble
 
 LINE_INTERVAL_S = 10.0
@@ -176,6 +176,7 @@ def backfill(
     }
     settings = load_settings(config, overrides)
     configure_logging(settings.log.level, settings.log.format, secrets=secrets(settings))
+    check_permissions(settings, file=config)
     choice = Choice(
         urls=tuple(urls),
         include=tuple(include or ()),
@@ -202,7 +203,7 @@ def _run(
     settings: Settings, manifest: Manifest, found: Found, *, dask: str | None, fail_fast: bool
 ) -> Summary:
     """Send what is to be sent, by the engine that was chosen."""
-    with platform(settings) as at, _stopping() as watch, _listening(settings) as listener:
+    with reached(settings) as at, _stopping() as watch, _listening(settings) as listener:
         driver = Driver(
             settings,
             host=at.host,
@@ -360,7 +361,7 @@ def _announce(found: Found, engine: Engine) -> None:
 
 def _rehearse(settings: Settings, manifest: Manifest, found: Found, *, json: bool) -> int:
     """Say what a run would do."""
-    with platform(settings) as at:
+    with reached(settings) as at:
         driver = Driver(settings, host=at.host, port=at.port, manifest=manifest)
         plans = list(driver.plan(found.recordings))
     rows = [

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from bridge.cli import main
 from bridge.client import MosaicoClient
 from bridge.embedded import EmbeddedServer
 from tests.backfill.archives import (
+    ROOT,
     SECRET_KEY,
     Ended,
     Store,
@@ -138,6 +140,7 @@ def test_a_folder_is_read_where_it_is(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_was_deleted_on_the_platform_goes_again(
     command_line: Run, platform: EmbeddedServer, tmp_path: Path
 ) -> None:
@@ -179,10 +182,9 @@ def test_secrets_of_the_archive_are_never_shown(
     """No run shows the key, whether it works or fails, and no URL may hold one."""
     write_mcap(tmp_path / "archive" / "one.mcap", words("one", 3))
     url = store.upload(tmp_path / "archive", to="secret")
-    bad = {**store.settings, "MOSAICO_BRIDGE_BACKFILL__ENDPOINT": f"http://{SECRET_KEY}:1"}
     shown = ""
-    for more, place in ((store.settings, url), (bad, url), (store.settings, f"{url}/nothing")):
-        debug = {**more, "MOSAICO_BRIDGE_LOG__LEVEL": "debug"}
+    for place in (url, f"{url}/nothing"):
+        debug = {**store.settings, "MOSAICO_BRIDGE_LOG__LEVEL": "debug"}
         run = command_line(place, platform.port, tmp_path / "state", more=debug)
         shown += f"{run.told}{run.errors}"
     shown += (tmp_path / "state" / "backfill.jsonl").read_text()
@@ -213,6 +215,7 @@ def test_two_hundred_recordings(store: Store, platform: EmbeddedServer, tmp_path
     assert max(found.values()) == 1
 
 
+@pytest.mark.slow
 def test_big_objects_come_in_parts(
     command_line: Run, store: Store, platform: EmbeddedServer, tmp_path: Path
 ) -> None:
@@ -228,11 +231,35 @@ def test_big_objects_come_in_parts(
     assert line["size_bytes"] > 8 << 20
 
 
+def test_fail_fast_ends_at_the_first_failure(
+    command_line: Run, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Without it a failing recording stops nothing; with it the rest is not tried."""
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "a.mcap").write_bytes(b"<html>no recording at all</html>")
+    for name in "bcd":
+        write_mcap(tmp_path / "archive" / f"{name}.mcap", words(name, 3))
+    make_old(tmp_path / "archive")
+    where = (str(tmp_path / "archive"), platform.port, tmp_path / "state")
+    fast = command_line(*where, "--fail-fast", "--jobs", "1")
+    assert fast.code == 1
+    assert len(fast.by_result["not tried"]) >= 2
+    assert "not" in fast.told["ended_by"]["message"]
+    slow = command_line(*where, "--jobs", "1")
+    assert slow.code == 1
+    assert sum(arrived(platform.port).values()) == 9
+    assert slow.told["ended_by"] is None
+
+
 def test_the_metrics_of_a_run_are_served() -> None:
-    """What became of recordings is counted by result, under names of the run's own."""
+    """What became of recordings is counted by result; the documents list what there is."""
     metrics = RunMetrics()
     metrics.started(recordings=3, size_bytes=10)
     with metrics.served("127.0.0.1", 0) as port, urlopen(f"http://127.0.0.1:{port}") as answer:
         text = answer.read().decode()
     assert "mosaico_bridge_backfill_recordings_wanted 3.0" in text
+    served = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
+    page = (ROOT / "docs" / "backfill.md").read_text()
+    listed = re.findall(r"^\| `(mosaico_bridge_\w+)` \| (\w+) \|", page, re.MULTILINE)
+    assert sorted(one for one in served if not one[0].endswith("_created")) == sorted(listed)
     assert 'mosaico_bridge_backfill_recordings_total{result="not_tried"} 0.0' in text
