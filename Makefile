@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check audit format bench docs dist install-debian clean
+.PHONY: help run test test-slow check audit format proto bench docs dist install-debian clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ install-debian: ## Install the programs that some tests use and skip without
 format: $(VENV)/dev.stamp ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+proto: ## Write bridge/protobuf/generated from the .proto file; an old compiler, for all libraries from 4.25 on
+	$(PYTHON) -m venv $(VENV)/proto
+	$(VENV)/proto/bin/pip install --quiet 'grpcio-tools==1.62.3' 'setuptools<81'
+	$(VENV)/proto/bin/python -m grpc_tools.protoc -Ibridge/protobuf \
+	  --python_out=bridge/protobuf/generated mosaico_bridge.proto
 
 clean: ## Remove the environment and everything the bridge wrote here
 	rm -rf $(VENV) var dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

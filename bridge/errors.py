@@ -30,7 +30,8 @@
     │   │       └── NestedTopicError  its deletion would take the data of topics below it
     │   └── ProtocolError             an answer that the protocol does not know         refused
     │       ├── UnknownActionError        the server has no such action
-    │       └── UnknownDescriptorError    it does not take descriptors of this kind
+    │       ├── UnknownDescriptorError    it does not take descriptors of this kind
+    │       └── UnreadableRequestError    it cannot decode the request
     ├── VerificationError             the platform holds something else than was sent   transient
     ├── ScratchSpaceError             no room for working copies                        transient
     ├── UnreadableStorageError        the disk or its mount gives no bytes now          transient
@@ -292,6 +293,10 @@ class UnknownActionError(ProtocolError):
 
 class UnknownDescriptorError(ProtocolError):
     """The server does not take descriptors of this kind: it speaks another revision."""
+
+
+class UnreadableRequestError(ProtocolError):
+    """The server cannot decode the request: it speaks another encoding, or another revision."""
 
 
 class VerificationError(BridgeError):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -31,26 +32,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "units": set(),
     "errors": set(),
+    "facade": set(),
     "model": {"errors"},
     "parallel": {"errors"},
     "config": {"units", "errors"},
     "ontology": {"units", "errors"},
     "files": {"errors"},
-    "definitions": {"errors", "model"},
-    "bags": {"units", "errors", "model", "files", "definitions"},
+    "definitions": {"facade", "errors", "model"},
+    "bags": {"facade", "units", "errors", "model", "files", "definitions"},
     "cdr": {"errors", "model", "definitions"},
-    "mapping": {"units", "errors", "model", "ontology"},
-    "client": {"units", "errors", "parallel", "ontology", "version"},
-    "embedded": {"units", "errors", "ontology", "client", "version"},
+    "mapping": {"facade", "units", "errors", "model", "ontology"},
+    "protobuf": set(),
+    "client": {"facade", "units", "errors", "parallel", "ontology", "protobuf", "version"},
+    "embedded": {"units", "errors", "ontology", "protobuf", "client", "version"},
     "ingest": {
-        "units", "errors", "model", "parallel", "files", "ontology", "definitions", "bags", "cdr",
+        "facade", "units", "errors", "model", "parallel", "files", "ontology", "definitions",
+        "bags", "cdr",
         "mapping", "client", "version",
     },
     "compose": {
         "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
     },
     "daemon": {
-        "units", "errors", "config", "model", "files", "parallel", "definitions", "bags", "client",
+        "facade", "units", "errors", "config", "model", "files", "parallel", "definitions", "bags",
+        "client",
         "ingest", "compose", "version",
     },
     "backfill": {
@@ -83,6 +88,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "observe": _WATCHING | {"watch", "uplink", "work", "dispose"},
     },
     "embedded": {"query": set(), "session": {"query"}},
+    "protobuf": {"generated": set()},
 }
 # `daemon`, `loop`, `reload` and `wakeup` put the rooms to work; no room knows them.
 WIRED_ON_TOP = {"daemon"}
@@ -100,6 +106,7 @@ KINDS: dict[str, str] = {
 DOORS: dict[str, set[str]] = {
     "backports": {"bags"},
     "distributed": {"backfill"},
+    "google.protobuf": {"protobuf"},
     "isal": {"bags"},
     "lz4": {"bags"},
     "markdown_it": {"daemon"},
@@ -322,3 +329,32 @@ def test_no_drawer_for_everything_else() -> None:
     """No file is named after not knowing where its content belongs."""
     drawers = {"utils", "helpers", "common", "base", "misc"}
     assert not {file.stem for file in FILES} & drawers
+
+
+LAZY = sorted(
+    file.parent.name
+    for file in PACKAGE.glob("*/__init__.py")
+    if "bridge.facade" in imports(parsed(file))
+)
+
+
+@pytest.mark.parametrize("part", LAZY)
+def test_what_is_loaded_on_first_use_is_there(part: str) -> None:
+    """A part offers what it lists, and no lazy name is that of a module, which would hide it."""
+    offered = import_module(f"bridge.{part}")
+    below = next(
+        node for node in parsed(PACKAGE / part / "__init__.py").body if isinstance(node, ast.If)
+    )
+    lazy = {
+        alias.asname or alias.name
+        for node in below.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert lazy
+    assert lazy <= set(offered.__all__)
+    for name in offered.__all__:
+        assert getattr(offered, name) is not None
+    assert not lazy & {path.stem for path in (PACKAGE / part).iterdir()}
+    with pytest.raises(AttributeError, match="nothing_such"):
+        _ = offered.nothing_such

@@ -157,11 +157,11 @@ def backfill(
     fail_fast: FailFast = False,
     json: AsJson = False,
 ) -> int:
-    """Put the recordings of an archive onto the platform, and go on where an earlier run ended.
+    """Put an archive onto the platform, from a folder or a store.
 
-    Nothing in the archive is changed. Exits with 0 when every recording is on the platform whole,
-    3 when some are there in part or were left for the next run, 1 when some failed, 69 or 77 when
-    the platform is away or refuses.
+    Goes on where the last run ended; nothing in the archive is changed. Exits with 0 when every
+    recording is on the platform whole, 3 when some are there in part or were left for the next
+    run, 1 when some failed, 69 or 77 when the platform is away or refuses.
     """
     if dask and (jobs or shard):
         raise CommandLineError("--dask is an engine, and so are --jobs and --shard; give one")

@@ -46,6 +46,7 @@ from bridge.daemon import (
     NotificationPoller,
     NotificationStore,
     Observers,
+    PlatformFacts,
     ServiceNotifier,
     ServiceObserver,
     State,
@@ -159,7 +160,7 @@ def compose(
             else Reloader(settings, file=file, overrides=overrides or {}, notifier=notifier),
         )
         poller = NotificationPoller(
-            connect=partial(_connect, settings, address, metrics),
+            connect=partial(_connect, settings, address, (metrics, board)),
             journal=journal,
             store=store,
             metrics=metrics,
@@ -204,9 +205,18 @@ def _find_others(settings: Settings) -> list[Path]:
     return found
 
 
-def _connect(settings: Settings, address: Address, metrics: Metrics) -> MosaicoClient:
+def _connect(
+    settings: Settings, address: Address, shown: tuple[Metrics, LiveState]
+) -> MosaicoClient:
     client = connect(settings, address.host, address.port)
-    metrics.platform_known(address=str(address), revision=client.revision)
+    platform = PlatformFacts(
+        address=str(address),
+        revision=client.revision,
+        version=client.server_version,
+        reservation=client.reservation,
+    )
+    for each in shown:
+        each.platform_known(platform)
     return client
 
 

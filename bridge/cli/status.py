@@ -193,6 +193,7 @@ def look(settings: Settings) -> dict[str, Any]:
             "counts": daemon["counts"],
             "server": daemon["server"],
             "embedded": daemon["embedded"],
+            "platform": answer["platform"],
             "gate": daemon["gate"],
             "watch": daemon["watch"],
             "folders": daemon["folders"],
@@ -331,8 +332,17 @@ def _source(seen: dict[str, Any]) -> str:
     folders = ", ".join(str(one["folder"]) for one in seen["folders"] or [seen["watch"]])
     return (
         f"from the running bridge; watching {printable(folders)}, sending to {where} at "
-        f"{seen['server']}"
+        f"{seen['server']}{_spoken(seen['platform'])}"
     )
+
+
+def _spoken(platform: dict[str, str] | None) -> str:
+    """Say which revision the platform speaks, and what to know of it."""
+    if platform is None:
+        return ""
+    version = f", version {platform['version']}" if platform["version"] else ""
+    reservation = f"; {platform['reservation']}" if platform["reservation"] else ""
+    return printable(f" ({platform['revision']}{version}{reservation})")
 
 
 def _uplink(uplink: dict[str, Any]) -> str:

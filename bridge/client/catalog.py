@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from pyarrow import flight
 
-from bridge.client.connection import to_json
+from bridge.client.connection import Connection
 from bridge.client.revisions import Revision
 
 
@@ -198,15 +198,14 @@ class Dialect(Protocol):
     def query(self, request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Evaluate a query and give its items."""
 
+    def clusters(self, action: str, request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Call one of the actions that give temporal clusters."""
 
-def window_command(locator: str, window: Window) -> Any:
+
+def window_command(connection: Connection, locator: str, window: Window) -> Any:
     """Give the descriptor that asks about a resource, and a window of it, by command."""
-    request: dict[str, Any] = {"resource_locator": locator}
-    if window.start_ns is not None:
-        request["timestamp_ns_start"] = window.start_ns
-    if window.end_ns is not None:
-        request["timestamp_ns_end"] = window.end_ns
-    return flight.FlightDescriptor.for_command(to_json(request))
+    command = connection.encoding.resource(locator, window.start_ns, window.end_ns)
+    return flight.FlightDescriptor.for_command(command)
 
 
 def schema_facts(schema: pa.Schema | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -57,7 +57,6 @@ class MosaicoClient:
     May be used from several threads.
 
     Attributes:
-        revision: The protocol revision spoken, `G1.0` to `G2d`.
         server_version: The server's version; empty where it does not report one (G1).
         limits: What the server accepts.
     """
@@ -88,7 +87,6 @@ class MosaicoClient:
             )
         opened: tuple[Connection, Dialect, Probed] = control_client
         self._connection, self._dialect, probed = opened
-        self.revision = probed.revision.name
         self.server_version = probed.server_version
         self.limits = ServerLimits(message_bytes_max=probed.message_bytes_max)
         self._sequences: dict[str, SequenceHandler] = {}
@@ -126,6 +124,16 @@ class MosaicoClient:
         checked = connection_options(host, port, **options)
         opened = open_connection(checked, timeout_s=timeout_s if timeout is None else timeout)
         return cls(control_client=opened, sentinel=_BUILT_BY_CONNECT)
+
+    @property
+    def revision(self) -> str:
+        """The protocol revision spoken, `G1.0` to `G3b`; G3a shows itself with the first query."""
+        return self._dialect.revision.name
+
+    @property
+    def reservation(self) -> str:
+        """What the operator should know of the revision, as a clause; empty for most."""
+        return self._dialect.revision.reservation
 
     @property
     def compression(self) -> Compression:
@@ -427,7 +435,7 @@ class MosaicoClient:
             gap_ns=gap_ns,
             window=Window(start_ns=start_ns, end_ns=end_ns),
         )
-        return clusterize(self._connection, self._dialect.revision, request)
+        return clusterize(self._dialect, request)
 
     def common_clusters(
         self,
@@ -458,9 +466,7 @@ class MosaicoClient:
             )
             for topic, wanted in conditions.items()
         ]
-        return intersect(
-            self._connection, self._dialect.revision, requests, tolerance_ns=tolerance_ns
-        )
+        return intersect(self._dialect, requests, tolerance_ns=tolerance_ns)
 
     def close(self) -> None:
         """Abort what is still being written and close all connections; idempotent."""

@@ -9,16 +9,17 @@ import json
 import threading
 import time
 import weakref
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 from pyarrow import flight
 
 from bridge.client.options import BodyCompression, ConnectionOptions
 from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
-from bridge.client.text import clean_json
+from bridge.client.text import clean_json, clean_value
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator, advise_reader
 from bridge.errors import (
     BrokenLinkError,
@@ -59,6 +60,83 @@ class _ApiKeyMiddleware(flight.ClientMiddleware):  # type: ignore[misc]  # pyarr
         return {API_KEY_HEADER: self._api_key.value}
 
 
+About = Literal["sequence", "topic"]
+
+
+class Encoding(Protocol):
+    """How requests and answers are written, all in the terms that they have as JSON in G2d.
+
+    Reading raises `ValueError` for what is not the answer wanted, with words for people.
+    """
+
+    def request(self, action: str, request: Mapping[str, Any]) -> bytes:
+        """Encode the request of an action; raises `ValueError` or `TypeError` where it cannot."""
+
+    def answer(self, action: str, body: bytes) -> Any:
+        """Decode an answer of an action; None where there is nothing to say."""
+
+    def resource(self, locator: str, start_ns: int | None, end_ns: int | None) -> bytes:
+        """Encode the command that asks about a resource and a window of it."""
+
+    def put(self, locator: str, topic_uuid: str) -> bytes:
+        """Encode the command that a put of the session generation starts with."""
+
+    def facts(self, about: About, body: bytes) -> dict[str, Any]:
+        """Decode the description of a sequence or topic."""
+
+
+class JsonEncoding:
+    """JSON, with answers in an envelope that names the action; up to G2d."""
+
+    def request(self, _action: str, request: Mapping[str, Any]) -> bytes:
+        """Encode the request of an action."""
+        return to_json(request)
+
+    def answer(self, action: str, body: bytes) -> Any:
+        """Take the response out of an envelope; no body is none."""
+        if not body.strip():
+            return None
+        envelope = json_object(body)
+        kind = envelope.get("action")
+        if kind == "empty":
+            return None
+        if kind != action:
+            raise ValueError(f"the server answered {action} with {kind!r}")
+        return envelope.get("response")
+
+    def resource(self, locator: str, start_ns: int | None, end_ns: int | None) -> bytes:
+        """Encode the command that asks about a resource and a window of it."""
+        request: dict[str, Any] = {"resource_locator": locator}
+        if start_ns is not None:
+            request["timestamp_ns_start"] = start_ns
+        if end_ns is not None:
+            request["timestamp_ns_end"] = end_ns
+        return to_json(request)
+
+    def put(self, locator: str, topic_uuid: str) -> bytes:
+        """Encode the command that a put of the session generation starts with."""
+        return to_json({"resource_locator": locator, "topic_uuid": topic_uuid})
+
+    def facts(self, _about: About, body: bytes) -> dict[str, Any]:
+        """Decode the description of a sequence or topic."""
+        return json_object(body)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object that the server sent.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise ValueError("the server's answer is not JSON") from error
+    if not isinstance(value, dict):
+        raise ValueError("the server's answer is not a JSON object")  # noqa: TRY004 - of the server
+    return value
+
+
 @dataclass(slots=True, eq=False)
 class _DataChannel:
     """One FlightClient for streams, and how many it carries; guarded by `Connection._lock`."""
@@ -82,12 +160,14 @@ class Connection:
         translator: Turns pyarrow's errors into ours.
         watch: Watches the streams for progress.
         body_compression: How the bodies of puts are compressed.
+        encoding: How requests and answers are written; the probe finds out.
     """
 
     options: ConnectionOptions
     translator: Translator = field(init=False)
     watch: StallWatch = field(init=False)
     body_compression: BodyCompression = field(init=False)
+    encoding: "Encoding" = field(init=False)
     closed: bool = field(default=False, init=False)
     _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
@@ -99,6 +179,7 @@ class Connection:
         options = self.options
         self.translator = Translator(address=options.address, secret=options.api_key)
         self.body_compression = BodyCompression(wanted=options.compression)
+        self.encoding = JsonEncoding()
         peer = Peer(hosts=resolve(options.host, options.port), port=options.port)
         self.watch = StallWatch(
             peer=peer, translator=self.translator, stall_timeout_s=options.stall_timeout_s
@@ -170,7 +251,7 @@ class Connection:
         return bodies
 
     def action(self, name: str, request: dict[str, Any], *, resource: str) -> Any:
-        """Call an action that speaks the JSON envelope.
+        """Call an action that answers once.
 
         Args:
             name: The action.
@@ -178,51 +259,45 @@ class Connection:
             resource: What the call is about, for errors.
 
         Returns:
-            The `response` member of the answer: a JSON value, None where there is none.
+            What it answers: a JSON value, None where there is nothing to say.
 
         Raises:
-            ProtocolError: The answer is no JSON envelope, or that of another action.
+            ProtocolError: The answer is none, or that of another action.
+            UsageError: The request cannot be encoded.
         """
-        bodies = self.raw_action(name, to_json(request), resource=resource, timeout_s=0)
-        joined = b"".join(bodies)
-        return self.unwrap(name, joined, resource=resource) if joined.strip() else None
+        body = self._encoded(name, request)
+        bodies = self.raw_action(name, body, resource=resource, timeout_s=0)
+        return self._read(resource, self.encoding.answer, name, b"".join(bodies))
 
     def action_stream(self, name: str, request: dict[str, Any], *, resource: str) -> list[Any]:
-        """Call an action that answers with any number of envelopes, one per result."""
-        bodies = self.raw_action(name, to_json(request), resource=resource, timeout_s=0)
-        return [self.unwrap(name, body, resource=resource) for body in bodies if body.strip()]
+        """Call an action that answers any number of times, with each result."""
+        body = self._encoded(name, request)
+        bodies = self.raw_action(name, body, resource=resource, timeout_s=0)
+        return [
+            self._read(resource, self.encoding.answer, name, body)
+            for body in bodies
+            if body.strip()
+        ]
 
-    def unwrap(self, name: str, body: bytes, *, resource: str) -> Any:
-        """Take the response out of one JSON envelope."""
-        envelope = self.parse(body, resource=resource)
-        kind = envelope.get("action")
-        if kind == "empty":
-            return None
-        if kind != name:
-            raise ProtocolError(
-                f"{resource}: the server answered {name} with {kind!r}",
-                address=self.options.address,
-                resource=resource,
-            )
-        return envelope.get("response")
+    def facts(self, about: About, body: bytes, *, resource: str) -> dict[str, Any]:
+        """Read how the server describes a sequence or topic."""
+        described: dict[str, Any] = self._read(resource, self.encoding.facts, about, body)
+        return described
 
-    def parse(self, body: bytes, *, resource: str) -> dict[str, Any]:
-        """Parse a JSON object that the server sent."""
+    def _encoded(self, action: str, request: dict[str, Any]) -> bytes:
         try:
-            value = json.loads(body)
+            return self.encoding.request(action, clean_value(request))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{action}: this cannot be sent: {error}") from error
+
+    def _read(self, resource: str, decode: Callable[..., Any], *arguments: Any) -> Any:
+        """Decode what the server sent; a `ValueError` says what is wrong with it."""
+        try:
+            return decode(*arguments)
         except ValueError as error:
             raise ProtocolError(
-                f"{resource}: the server's answer is not JSON",
-                address=self.options.address,
-                resource=resource,
+                f"{resource}: {error}", address=self.options.address, resource=resource
             ) from error
-        if not isinstance(value, dict):
-            raise ProtocolError(
-                f"{resource}: the server's answer is not a JSON object",
-                address=self.options.address,
-                resource=resource,
-            )
-        return value
 
     def text(self, response: Any, key: str, *, resource: str) -> str:
         """Take a text that must be there out of a response."""

@@ -192,6 +192,10 @@ class KeyedDialect:
             for item in items
         ]
 
+    def clusters(self, action: str, request: _Json) -> Sequence[_Json]:
+        """Ask for clusters, which no server of this generation has."""
+        return self._connection.action_stream(action, dict(request), resource=action)
+
     def _act(self, action: str, resource: str, **request: Any) -> Any:
         return self._connection.action(action, request, resource=resource)
 
@@ -217,7 +221,7 @@ class KeyedDialect:
     def _descriptor(self, locator: str, window: Window) -> Any:
         if self.revision.path_descriptors:
             return flight.FlightDescriptor.for_path(locator)
-        return window_command(locator, window)
+        return window_command(self._connection, locator, window)
 
     def _system_info(self, locator: str) -> dict[str, Any]:
         response = self._act(f"{kind_of(locator)}_system_info", locator, name=locator)
@@ -247,7 +251,7 @@ class KeyedDialect:
             uris = [location.uri.decode() for location in endpoint.locations]
             locator = uris[0].removeprefix(_LOCATION_SCHEME).lstrip("/") if uris else ""
         answer = (
-            self._connection.parse(endpoint.app_metadata, resource=locator)
+            self._connection.facts("topic", endpoint.app_metadata, resource=locator)
             if self.revision.endpoint_facts and endpoint.app_metadata
             else {}
         )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
@@ -63,10 +64,15 @@ def parse_notification(answer: Mapping[str, Any]) -> Notified:
 def parse_datetime(text: str) -> datetime:
     """Read `YYYY-MM-DD HH:MM[:SS[.fraction]] UTC` of any precision; finer than 1 us is cut.
 
+    The forms of RFC 3339 and RFC 2822 are read, too, for how G3 writes dates is not known.
+
     Raises:
         ValueError: The text is something else.
     """
+    if re.match(r"[A-Z][a-z]{2}, ", text):
+        return parsedate_to_datetime(text).astimezone(UTC)
     bare = text.removesuffix(" UTC").strip()
+    bare = re.sub(r" (?=[+-]\d\d:?\d\d$)", "", bare)
     bare = re.sub(r"(\.\d{6})\d+", r"\1", bare)
     parsed = datetime.fromisoformat(bare)
     return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)

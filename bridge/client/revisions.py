@@ -4,14 +4,13 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from pyarrow import flight
 
-from bridge.client.connection import Connection, to_json
-from bridge.client.translate import SPEAKS_PROTOBUF
+from bridge.client.connection import Connection, JsonEncoding, json_object, to_json
 from bridge.errors import (
     BridgeError,
     DatabaseAwayError,
@@ -24,7 +23,9 @@ from bridge.errors import (
     Trouble,
     UnknownActionError,
     UnknownDescriptorError,
+    UnreadableRequestError,
 )
+from bridge.protobuf import ProtobufEncoding
 
 
 class Generation(StrEnum):
@@ -75,6 +76,9 @@ class Revision:
             a connection to the database, so that answers become slow, and no more are tried.
         row_bytes_readable: The largest row that can be read; a read of a larger one ends the
             server (before G2d). None for any.
+        protobuf: Whether requests and answers are in protobuf instead of JSON (G3).
+        typed_filters: Whether filters of queries are messages of protobuf (G3b).
+        reservation: What the operator should know of it, as a clause; empty for most.
         compressed_bodies: Whether it is known to take compressed Arrow bodies: from G2a on servers
             send lz4 themselves, with the same library that reads them. Others are tried.
     """
@@ -100,6 +104,9 @@ class Revision:
     ends_of_tag_max: int | None = None
     row_bytes_readable: int | None = 25_000_000
     compressed_bodies: bool = False
+    protobuf: bool = False
+    typed_filters: bool = False
+    reservation: str = ""
 
 
 _G1_MESSAGE_BYTES = 52_428_800
@@ -180,13 +187,20 @@ G2D = Revision(
     row_bytes_readable=None,
     compressed_bodies=True,
 )
+G3A = replace(
+    G2D,
+    name="G3a",
+    protobuf=True,
+    reservation="experimental, from the platform's sources; no release existed when this was "
+    "written",
+)
+G3B = replace(G3A, name="G3b", typed_filters=True)
+"""What a server of the protobuf generation is taken for before its first query."""
 
-REVISIONS = (G1_0, G1_1, G1_2, G2A, G2B, G2C, G2D)
+REVISIONS = (G1_0, G1_1, G1_2, G2A, G2B, G2C, G2D, G3A, G3B)
 
 NOTHING_IN_EITHER = b"\r{  }"
 """An empty object in JSON; in protobuf a message whose one field nobody knows, so an empty one."""
-
-_PROTOBUF_TEXT_1 = 1 << 3 | 2
 
 REFUSED_PATIENCE_S = 5.0
 """How long a server that refuses connections is waited for."""
@@ -254,16 +268,17 @@ def _ask(connection: Connection, *, timeout_s: float) -> Probed:
 
 
 def _asked(connection: Connection, *, timeout_s: float) -> Probed:
-    info = _server_facts(connection, "info", timeout_s=timeout_s)
+    info, revision = _server_info(connection, timeout_s=timeout_s)
     if info is not None:
         config = info.get("config")
         limit = config.get("grpc_max_decode_message_size") if isinstance(config, dict) else None
         return Probed(
-            revision=G2D,
+            revision=revision,
             server_version=str(info.get("version", "")),
-            message_bytes_max=limit if isinstance(limit, int) else G2D.message_bytes_max,
+            message_bytes_max=limit if isinstance(limit, int) and limit else _G1_MESSAGE_BYTES,
         )
-    version = _server_facts(connection, "version", timeout_s=timeout_s)
+    body = _server_facts(connection, "version", NOTHING_IN_EITHER, timeout_s=timeout_s)
+    version = None if body is None else _json_facts(connection, "version", body)
     revision = _keyed_revision(connection) if version is None else _session_revision(version)
     return Probed(
         revision=revision,
@@ -272,13 +287,45 @@ def _asked(connection: Connection, *, timeout_s: float) -> Probed:
     )
 
 
+def _server_info(
+    connection: Connection, *, timeout_s: float
+) -> tuple[dict[str, Any] | None, Revision]:
+    """Call `info` in the encoding of the server, which is found out by it; None before G2d.
+
+    The first body is nothing in both encodings. Where a server is too strict for it, nothing in
+    each is tried.
+    """
+    body = None
+    for asked in (NOTHING_IN_EITHER, b"{}", b""):
+        try:
+            body = _server_facts(connection, "info", asked, timeout_s=timeout_s)
+            break
+        except UnreadableRequestError:
+            if not asked:
+                raise
+    if body is None:
+        return None, G2D
+    try:
+        return _json_facts(connection, "info", body), G2D
+    except ProtocolError as error:
+        info = _protobuf_info(body)
+        if info is None:
+            raise ProtocolError(
+                "the server's answer is of no protocol that Mosaico is known to have",
+                address=connection.options.address,
+                hint="check that server.host and server.port are those of a Mosaico server",
+            ) from error
+    connection.encoding = ProtobufEncoding()
+    return info, G3B
+
+
 def _server_facts(
-    connection: Connection, action: str, *, timeout_s: float
-) -> dict[str, Any] | None:
+    connection: Connection, action: str, asked: bytes, *, timeout_s: float
+) -> bytes | None:
     """Call `info` or `version`; None where the server has no such action."""
     try:
         bodies = connection.raw_action(
-            action, NOTHING_IN_EITHER, resource=f"action {action}", timeout_s=timeout_s
+            action, asked, resource=f"action {action}", timeout_s=timeout_s
         )
     except UnknownActionError:
         return None
@@ -287,30 +334,30 @@ def _server_facts(
             raise
         # With API keys even this looks into the database.
         raise _database_away(connection, error) from error
-    body = b"".join(bodies)
+    return b"".join(bodies)
+
+
+def _json_facts(connection: Connection, action: str, body: bytes) -> dict[str, Any]:
     try:
-        response = connection.unwrap(action, body, resource=f"action {action}")
-    except ProtocolError as error:
-        known = _protobuf_version(body)
+        json_object(body)
+        response = JsonEncoding().answer(action, body)
+    except ValueError as error:
         raise ProtocolError(
-            f"the server speaks the protobuf protocol (mosaicod {known}), which this client does "
-            "not"
-            if known
-            else "the server's answer is of no protocol that Mosaico is known to have",
-            address=connection.options.address,
-            hint=SPEAKS_PROTOBUF,
+            f"action {action}: {error}", address=connection.options.address
         ) from error
     return response if isinstance(response, dict) else {}
 
 
-def _protobuf_version(body: bytes) -> str:
-    """Give the version that an `info` in protobuf starts with; empty where it is none.
+def _protobuf_info(body: bytes) -> dict[str, Any] | None:
+    """Read the answer to `info` in protobuf; None where it is not that.
 
-    Its field 1 is a text: the tag, the length in one byte, and the text.
+    Bytes of any kind may happen to be a message, but hardly one with a version.
     """
-    if len(body) < 2 or body[0] != _PROTOBUF_TEXT_1 or len(body) < 2 + body[1]:  # noqa: PLR2004
-        return ""
-    return body[2 : 2 + body[1]].decode(errors="replace")
+    try:
+        info: dict[str, Any] = ProtobufEncoding().answer("info", body)
+    except ValueError:
+        return None
+    return info if info["version"] or info["semver"] or info["config"] else None
 
 
 def _require_database(
@@ -339,7 +386,7 @@ def _require_database(
 
 
 def _absent_by_flight_info(connection: Connection, timeout_s: float) -> None:
-    command = to_json({"resource_locator": _NO_SUCH_NAME})
+    command = connection.encoding.resource(_NO_SUCH_NAME, None, None)
     descriptor = flight.FlightDescriptor.for_command(command)
     connection.flight_info(descriptor, resource="protocol probe", timeout_s=timeout_s)
 

@@ -124,7 +124,7 @@ def _cleaned(array: pa.Array) -> tuple[pa.Array, int]:
     # Fixed lists and maps of texts, which no model has: value by value.
     rows = array.to_pylist()
     changed = nul_count(rows)
-    return pa.array(_cleaned_value(rows), kind), changed
+    return pa.array(clean_value(rows), kind), changed
 
 
 def _cleaned_lists(array: pa.Array) -> tuple[pa.Array, int]:
@@ -137,13 +137,14 @@ def _cleaned_lists(array: pa.Array) -> tuple[pa.Array, int]:
     return maker.from_arrays(offsets, values, type=kind, mask=mask), changed
 
 
-def _cleaned_value(value: Any) -> Any:
+def clean_value(value: Any) -> Any:
+    """Replace NUL in the texts of a JSON value, keys included."""
     match value:
         case str():
             return value.replace(NUL, REPLACEMENT)
         case dict():
-            return {_cleaned_value(key): _cleaned_value(part) for key, part in value.items()}
+            return {clean_value(key): clean_value(part) for key, part in value.items()}
         case list() | tuple():
-            return type(value)(_cleaned_value(part) for part in value)
+            return type(value)(clean_value(part) for part in value)
         case _:
             return value

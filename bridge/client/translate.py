@@ -28,6 +28,7 @@ from bridge.errors import (
     TransientError,
     UnknownActionError,
     UnknownDescriptorError,
+    UnreadableRequestError,
 )
 
 FLIGHT_ERRORS = (pa.ArrowException, flight.FlightError, OSError, MemoryError)
@@ -57,10 +58,6 @@ _LINK: tuple[_Told, ...] = (
     ),
 )
 
-SPEAKS_PROTOBUF = (
-    "the server speaks the protobuf protocol of mosaicod 0.8 or later; use one of version 0.7 or "
-    "earlier"
-)
 TOO_LARGE_TO_READ = "one row of this topic is larger than a message of the server may be"
 SMALLER_BATCHES = "one message is larger than the server accepts; send smaller batches"
 
@@ -162,11 +159,15 @@ _WORDS: tuple[_Told, ...] = (
         UnknownDescriptorError,
         "the server speaks another protocol revision",
     ),
-    (("body decode error",), ProtocolError, SPEAKS_PROTOBUF),
     (
-        ("body deserialization error", "bad command"),
-        ProtocolError,
-        "the server did not understand the request; check its version",
+        (
+            "body decode error",
+            "body deserialization error",
+            "bad command",
+            "failed to decode protobuf message",
+        ),
+        UnreadableRequestError,
+        "the server speaks another revision than when it was connected to; connect again",
     ),
     (
         (

@@ -310,6 +310,11 @@ class Catalogue:
         rows = self._rows(f"SELECT {_SESSION} FROM sessions WHERE {column} = ?", value)
         return SessionRecord(*rows[0]) if rows else None  # type: ignore[arg-type]
 
+    def session_locator(self, topic: TopicRecord) -> str:
+        """Give the locator of the session that a topic was created in; empty once it is gone."""
+        rows = self._rows("SELECT locator FROM sessions WHERE id = ?", topic.session_id)
+        return str(rows[0][0]) if rows else ""
+
     def complete_session(self, session: SessionRecord) -> None:
         """Mark a session as finalized, permanently."""
         self._rows("UPDATE sessions SET completed_ns = ? WHERE id = ?", time.time_ns(), session.id)

@@ -28,7 +28,7 @@ from bridge.embedded.access import (
 from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.refusals import Refusal, Status, as_flight_error, too_large
 from bridge.embedded.session.dialect import SESSION, Dialect
-from bridge.embedded.wire import MalformedError, NulError, decode
+from bridge.embedded.wire import MalformedError, NulError
 from bridge.errors import ConfigError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -110,7 +110,9 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
             if known is None:
                 raise self._dialect.unknown_action(action.type)
             try:
-                request = decode(action.body.to_pybytes(), known.shape)
+                answers = self._dialect.answers(
+                    self._archive, action.type, known, action.body.to_pybytes()
+                )
             except MalformedError as error:
                 raise self._dialect.malformed(str(error)) from None
             if known.needs is not None and known.needs not in permits:
@@ -120,9 +122,7 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
                     "Unauthorized: provided API key has not enough permissions to execute"
                     f" {name} action.",
                 )
-            ending = b"\n" if known.streams else b""
-            for response in known.run(self._archive, request):
-                yield self._dialect.envelope(action.type, response) + ending
+            yield from answers()
 
     @contextmanager
     def _refusals(self, rpc: str) -> Iterator[None]:

@@ -1,8 +1,12 @@
-"""JSON on the wire: strict decoding of requests, and the envelope of responses."""
+"""JSON on the wire: strict decoding of requests, and the envelope of responses.
+
+And which of the two encodings a body is in; protobuf itself is the business of `bridge.protobuf`.
+"""
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 from bridge.units import SECOND_NS
@@ -11,6 +15,39 @@ Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | 
 
 FORMATS = frozenset({"default", "ragged", "image"})
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+
+class Encoding(StrEnum):
+    """How requests and answers are written."""
+
+    JSON = "json"
+    PROTOBUF = "protobuf"
+
+
+JSON_ONLY = frozenset({Encoding.JSON})
+PROTOBUF_ONLY = frozenset({Encoding.PROTOBUF})
+EITHER = JSON_ONLY | PROTOBUF_ONLY
+
+# The tag that a request begins with: of field 1, 2 or 3, a length or a number. No JSON text begins
+# with one but after a line feed, which no client sends.
+_PROTOBUF_STARTS = b"\x0a\x10\x12\x18\x1a"
+
+
+def encoding_of(
+    body: bytes, spoken: frozenset[Encoding], *, may_be_empty: bool = False
+) -> Encoding:
+    """Tell by its first byte how a body is written.
+
+    Args:
+        body: A body of an action, a command or a ticket.
+        spoken: What the server understands; a single encoding is taken for granted.
+        may_be_empty: Whether nothing at all is a request, which it can be in protobuf only.
+    """
+    if len(spoken) == 1:
+        (only,) = spoken
+        return only
+    is_protobuf = body[0] in _PROTOBUF_STARTS if body else may_be_empty
+    return Encoding.PROTOBUF if is_protobuf else Encoding.JSON
 
 
 class MalformedError(Exception):
@@ -43,25 +80,36 @@ def decode(text: bytes, shape: Shape) -> dict[str, Any]:
         NulError: A text in it holds U+0000.
     """
     try:
-        value = json.loads(text.decode(), parse_constant=_refuse_constant)
-        # Half a surrogate pair is an escape Python lets pass but UTF-8 cannot carry.
-        json.dumps(value, ensure_ascii=False).encode()
+        value = parse(text)
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error)) from None
     fields = decode_fields(value, shape)
-    if _holds_nul(fields):
+    if has_nul(fields):
         raise NulError
     return fields
 
 
-def _holds_nul(value: Any) -> bool:
+def parse(text: bytes) -> Json:
+    """Parse JSON by the standard.
+
+    Raises:
+        ValueError, RecursionError: It is none.
+    """
+    value: Json = json.loads(text.decode(), parse_constant=_refuse_constant)
+    # Half a surrogate pair is an escape Python lets pass but UTF-8 cannot carry.
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def has_nul(value: Any) -> bool:
+    """Whether a text in a JSON value holds U+0000."""
     match value:
         case str():
             return "\x00" in value
         case dict():
-            return any(_holds_nul(part) for pair in value.items() for part in pair)
+            return any(has_nul(part) for pair in value.items() for part in pair)
         case list():
-            return any(map(_holds_nul, value))
+            return any(map(has_nul, value))
         case _:
             return False
 

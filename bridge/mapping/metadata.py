@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from bridge.errors import ConfigError
+from bridge.mapping.names import BRIDGE_KEY
 
 SIDECAR_BYTES_MAX = 1 << 20
 SIDECAR_DEPTH_MAX = 64
@@ -118,9 +119,6 @@ def _count(value: Any, left: int, depth_left: int) -> int:
             left = _count(item, left, depth_left - 1)
     return left
 
-
-BRIDGE_KEY = "_bridge_"
-"""The block that is ours: who sent what, and how."""
 
 CUSTOM_DATA_KEY = "custom_data"
 """Where rosbag2's own key-value pairs go, as the recorder calls them."""

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from bridge.client import (
@@ -19,7 +17,6 @@ from bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
     PreconditionError,
-    ProtocolError,
 )
 from bridge.ontology import Integer64, QueryError, String
 from tests.client.conftest import integers
@@ -266,27 +263,3 @@ def test_clusters_where_there_are_any(client: MosaicoClient, old: OldServer) -> 
     topics = {"one": [Integer64.Q.data.gt(0)], "two": [Integer64.Q.data.gt(0)]}
     (common,) = client.common_clusters("both", topics, gap_ns=1, tolerance_ns=0)
     assert (common.start_ns, common.end_ns) == (2, 2)
-
-
-class ProtobufServer(SessionServer):
-    """Answers `info` in bytes that are no JSON, as the generation after G2d does."""
-
-    def __init__(self) -> None:
-        super().__init__("G2c")
-
-    def do_action(self, _context: object, action: Any) -> Iterator[bytes]:
-        body = action.body.to_pybytes()
-        # Field 1 of the wire type that has four bytes, which is skipped; or no field at all.
-        if body and not (body[0] == 1 << 3 | 5 and len(body) == 5):
-            raise pa.ArrowInvalid("Bad request: body decode error.")
-        yield b"\x0a\x050.8.0"
-
-
-def test_protobuf_generation_is_recognised() -> None:
-    """A server of the next generation is refused with a message that says what it is."""
-    with (
-        ProtobufServer() as server,
-        pytest.raises(ProtocolError, match=r"protobuf protocol \(mosaicod 0\.8\.0\)") as caught,
-    ):
-        MosaicoClient.connect("127.0.0.1", server.port)
-    assert "0.7" in caught.value.hint

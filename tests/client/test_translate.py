@@ -24,6 +24,7 @@ from bridge.errors import (
     Trouble,
     UnknownActionError,
     UnknownDescriptorError,
+    UnreadableRequestError,
 )
 from tests.client.conftest import ROOT
 
@@ -229,7 +230,17 @@ INTERNAL = "Flight returned internal error, with message: "
             RejectedError,
         ),
         (flight.FlightInternalError("unsupported descriptor type"), UnknownDescriptorError),
-        (pa.ArrowInvalid(INVALID + "Bad request: body deserialization error."), ProtocolError),
+        (
+            pa.ArrowInvalid(INVALID + "Bad request: body deserialization error."),
+            UnreadableRequestError,
+        ),
+        (pa.ArrowInvalid(INVALID + "Bad request: body decode error."), UnreadableRequestError),
+        (
+            pa.ArrowInvalid(
+                INVALID + "Bad request: failed to decode Protobuf message: buffer underflow."
+            ),
+            UnreadableRequestError,
+        ),
         (
             flight.FlightInternalError(
                 "error during data streaming :: decoded message length too large: found 9"

@@ -1,6 +1,5 @@
 """The server under contract: ours by default, any other by `--mosaico-url`."""
 
-import json
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -8,12 +7,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bridge.client import MosaicoClient
-from bridge.embedded import EmbeddedServer
-from tests.contract.wire import Wire
+from bridge.client import MosaicoClient, QuerySequence
+from tests.contract.wire import WIRES, Wire
+from tests.servers.served import Revision, embedded_server
 
-WIRE_REVISION = "G2d"
-"""Whose calls the tests of the server make, byte by byte; those of the client suit any revision."""
+WAITING = {"TestStates", "TestSizes"}
+"""Tests of streams, in which the encodings are the same; the slow tests have them in all."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -29,33 +28,68 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"{count:>4} {reason}")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what one encoding cannot say, and most waiting in the second."""
+    unfit = []
+    for item in items:
+        spelt = item.callspec.params.get("spelling") if hasattr(item, "callspec") else None
+        if not isinstance(item, pytest.Function) or spelt is None:
+            continue
+        if ("json_wire" if spelt != "G2d" else "protobuf_wire") in item.fixturenames:
+            unfit.append(item)
+        elif spelt != "G2d" and item.cls is not None and item.cls.__name__ in WAITING:
+            item.add_marker(pytest.mark.slow)
+    config.hook.pytest_deselected(items=unfit)
+    items[:] = [item for item in items if item not in unfit]
+
+
+@pytest.fixture(scope="session", params=["G2d", "G3b", pytest.param("G3a", marks=pytest.mark.slow)])
+def spelling(request: pytest.FixtureRequest) -> Revision:
+    """The revision whose calls a test makes, byte by byte."""
+    revision: Revision = request.param
+    return revision
+
+
 @pytest.fixture(scope="session")
 def server_url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, spelling: Revision
 ) -> Iterator[str]:
     url = request.config.getoption("--mosaico-url")
     if url:
         yield url
         return
-    with EmbeddedServer(tmp_path_factory.mktemp("contract")) as server:
+    with embedded_server(tmp_path_factory.mktemp("contract"), spelling) as server:
         yield f"grpc://{server.address}"
 
 
 @pytest.fixture(scope="session")
 def server_revision(server_url: str) -> str:
-    """The revision that the server speaks."""
+    """The revision that the server speaks, which the first query may have shown."""
     parts = urlsplit(server_url)
     with MosaicoClient.connect(parts.hostname or "", parts.port or 6726) as client:
+        client.query(QuerySequence().with_name("absent"))
         return client.revision
 
 
 @pytest.fixture
-def wire(server_url: str, server_revision: str) -> Iterator[Wire]:
-    if server_revision != WIRE_REVISION:
-        pytest.skip(f"{server_revision}: these calls are spelt as in {WIRE_REVISION}")
-    connected = Wire(server_url)
+def wire(server_url: str, server_revision: str, spelling: Revision) -> Iterator[Wire]:
+    if server_revision != spelling:
+        pytest.skip(f"{server_revision}: these calls are spelt as in {spelling}")
+    connected = WIRES[spelling](server_url)
     yield connected
     connected.close()
+
+
+@pytest.fixture
+def json_wire(wire: Wire) -> Wire:
+    """A connection in JSON, for what only JSON can say."""
+    return wire
+
+
+@pytest.fixture
+def protobuf_wire(wire: Wire) -> Wire:
+    """A connection in protobuf, for what only protobuf can say."""
+    return wire
 
 
 @pytest.fixture
@@ -66,7 +100,7 @@ def name(wire: Wire) -> Iterator[str]:
     for info in wire.client.list_flights():
         (sequence,) = info.descriptor.path
         if sequence.startswith(prefix.encode()):
-            wire.results("sequence_delete", json.dumps({"locator": sequence.decode()}).encode())
+            wire.do("sequence_delete", locator=sequence.decode())
 
 
 @pytest.fixture

@@ -52,7 +52,10 @@ def spoken_by(client: MosaicoClient) -> Revision:
     return found
 
 
-@pytest.fixture(scope="module", params=["G2d", "G1.2"])
+@pytest.fixture(
+    scope="module",
+    params=["G2d", "G1.2", "G3b", pytest.param("G3a", marks=pytest.mark.slow)],
+)
 def server_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
@@ -60,7 +63,9 @@ def server_url(
     url = request.config.getoption("--mosaico-url")
     if url:
         if request.param != "G2d":
-            pytest.skip("G1.2: the server named on the command line speaks one revision")
+            pytest.skip(
+                f"{request.param}: the server named on the command line speaks one revision"
+            )
         yield url
         return
     folder = tmp_path_factory.mktemp("api")

@@ -1,6 +1,5 @@
 """The actions on sequences, sessions, topics and notifications, with every refusal."""
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.contract import protobuf
 from tests.contract.wire import Wire, batch, refused
 
 NOBODY = str(uuid4())
@@ -16,8 +16,10 @@ NOBODY = str(uuid4())
 def test_info_tells_version_and_limits(wire: Wire) -> None:
     """`info` gives the version and the three limits that clients go by."""
     info = wire.do("info")
-    assert info["version"].startswith("0.7.")
-    assert info["semver"] == {"major": 0, "minor": 7, "patch": info["semver"]["patch"], "pre": ""}
+    semver = info["semver"]
+    assert semver.keys() == {"major", "minor", "patch", "pre"}
+    assert (semver["major"], semver["minor"]) == wire.version
+    assert info["version"].startswith("{}.{}.".format(*wire.version))
     assert info["config"].keys() == {
         "grpc_max_decode_message_size",
         "grpc_max_encode_message_size",
@@ -50,15 +52,66 @@ def test_unknown_action_is_refused(wire: Wire, action: str) -> None:
         b'{"locator":"a","user_metadata":' + b"[" * 5000 + b"]" * 5000 + b"}",
     ],
 )
-def test_body_that_is_not_the_request_is_refused(wire: Wire, body: bytes) -> None:
+def test_body_that_is_not_the_request_is_refused(json_wire: Wire, body: bytes) -> None:
     """A body that is no JSON object with the required fields is refused, whatever is wrong."""
     with refused("INVALID_ARGUMENT", "Bad request: body deserialization error."):
-        wire.results("sequence_create", body)
+        json_wire.results("sequence_create", body)
 
 
-def test_unknown_fields_are_ignored(wire: Wire, name: str) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"locator":"a","user_metadata":{}}',
+        b"\x0a",  # a text without its length
+        b"\x0a\x05ab",  # a text that is cut
+        b"\x0a\x01\xff",  # a text that is not UTF-8
+        b"\x08\x01" + b"\x0b",  # a group without its end
+        b"\xff",
+    ],
+)
+def test_body_that_is_not_the_message_is_refused(protobuf_wire: Wire, body: bytes) -> None:
+    """A body that cannot be decoded is refused, JSON above all."""
+    with refused("INVALID_ARGUMENT", "Bad request: body decode error."):
+        protobuf_wire.results("sequence_create", body)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        (b"{", "Bad request: body deserialization error."),
+        (b'{"a":NaN}', "Bad request: body deserialization error."),
+        (b"\xff", "Bad request: body deserialization error."),
+        (b"[" * 5000 + b"]" * 5000, "Bad request: body deserialization error."),
+    ],
+)
+def test_metadata_that_is_no_json_is_refused(
+    protobuf_wire: Wire, name: str, metadata: bytes, text: str
+) -> None:
+    """Metadata stay JSON, inside the message."""
+    body = protobuf.field(1, name.encode()) + protobuf.field(2, metadata)
+    with refused("INVALID_ARGUMENT", text):
+        protobuf_wire.results("sequence_create", body)
+
+
+def test_what_is_missing_is_empty(protobuf_wire: Wire) -> None:
+    """No field has to be there; what is missing is refused for its content."""
+    with refused("INVALID_ARGUMENT", " is not a valid locator."):
+        protobuf_wire.results("sequence_create", b"")
+    with refused("INVALID_ARGUMENT", " is not a valid UUID."):
+        protobuf_wire.results("session_finalize", b"")
+
+
+def test_unknown_fields_are_ignored(json_wire: Wire, name: str) -> None:
     """Fields that a request does not know do no harm."""
-    assert wire.do("sequence_create", locator=name, user_metadata={}, color="red") is None
+    assert json_wire.do("sequence_create", locator=name, user_metadata={}, color="red") is None
+
+
+def test_unknown_numbers_are_ignored(protobuf_wire: Wire, name: str) -> None:
+    """Fields of numbers that a request does not know do no harm; of two alike the last counts."""
+    body = protobuf.field(1, b"other") + protobuf.field(99, b"x") + protobuf.field(1, name.encode())
+    assert protobuf_wire.results("sequence_create", body) == [b""]
+    assert protobuf_wire.sequence_facts(name)["user_metadata"] is None
 
 
 def test_refusal_carries_no_traceback(wire: Wire) -> None:
@@ -79,7 +132,7 @@ class TestSequences:
     def test_create_answers_null(self, wire: Wire, name: str) -> None:
         """A created sequence has no key to tell; it is listed at once."""
         assert wire.do("sequence_create", locator=name, user_metadata={"a": 1}) is None
-        assert json.loads(wire.info(name).app_metadata)["user_metadata"] == {"a": 1}
+        assert wire.sequence_facts(name)["user_metadata"] == {"a": 1}
 
     def test_name_is_taken_once(self, wire: Wire, name: str) -> None:
         """A second sequence of the same name is refused."""
@@ -112,12 +165,12 @@ class TestSequences:
             "empty": {},
         }
         wire.sequence(name, metadata)
-        assert json.loads(wire.info(name).app_metadata)["user_metadata"] == metadata
+        assert wire.sequence_facts(name)["user_metadata"] == metadata
 
     def test_null_metadata_reads_as_object(self, wire: Wire, name: str) -> None:
-        """Null metadata is accepted, and described as an object, which clients insist on."""
+        """Null metadata is accepted; in JSON it is an object again, which clients insist on."""
         wire.do("sequence_create", locator=name, user_metadata=None)
-        assert json.loads(wire.info(name).app_metadata)["user_metadata"] == {}
+        assert wire.sequence_facts(name)["user_metadata"] == (None if wire.is_protobuf else {})
 
     def test_delete_takes_everything(self, wire: Wire, name: str) -> None:
         """A deleted sequence is gone with sessions, locked topics and notifications."""
@@ -156,8 +209,7 @@ class TestSessions:
         wire.put(wire.topic(two, "b"), batch(2))
         wire.do("session_finalize", session_uuid=one["uuid"])
         sessions = {
-            session["locator"]: session
-            for session in json.loads(wire.info(name).app_metadata)["sessions"]
+            session["locator"]: session for session in wire.sequence_facts(name)["sessions"]
         }
         assert sessions[one["locator"]]["locked"] is True
         assert sessions[two["locator"]]["locked"] is False
@@ -254,11 +306,20 @@ class TestTopics:
             wire.topic(opened, path)
 
     @pytest.mark.parametrize("storage", ["Default", "parquet", ""])
-    def test_bad_format_is_refused(self, wire: Wire, name: str, storage: str) -> None:
+    def test_bad_format_is_refused(self, json_wire: Wire, name: str, storage: str) -> None:
         """A serialization format that does not exist is a malformed request."""
-        opened = wire.session(wire.sequence(name))
+        opened = json_wire.session(json_wire.sequence(name))
         with refused("INVALID_ARGUMENT", "Bad request: body deserialization error."):
-            wire.topic(opened, "a", storage=storage)
+            json_wire.topic(opened, "a", storage=storage)
+
+    @pytest.mark.parametrize("number", [0, 4, 2**31 - 1])
+    def test_bad_number_of_a_format_is_refused(
+        self, protobuf_wire: Wire, name: str, number: int
+    ) -> None:
+        """A serialization format has a number, which is never left out."""
+        body = protobuf.field(1, f"{name}/a".encode()) + protobuf.number_field(3, number)
+        with refused("INVALID_ARGUMENT", "Bad request: unknown serialization format"):
+            protobuf_wire.results("topic_create", body)
 
     @pytest.mark.parametrize("storage", ["default", "ragged", "image"])
     def test_every_format_is_stored(self, wire: Wire, name: str, storage: str) -> None:

@@ -1,13 +1,12 @@
 """ListFlights, GetFlightInfo and GetSchema: what each says of each state."""
 
-import json
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from tests.contract.wire import SCHEMA, Wire, batch, command, refused
+from tests.contract.wire import SCHEMA, Wire, batch, refused
 
 
 def test_list_gives_every_sequence(wire: Wire, name: str) -> None:
@@ -36,11 +35,13 @@ def test_list_has_no_criteria(wire: Wire) -> None:
 
 @pytest.mark.parametrize("call", ["get_flight_info", "get_schema"])
 def test_descriptor_must_be_a_command(wire: Wire, call: str) -> None:
-    """A path is refused, and so is a command that is no JSON object with a locator."""
+    """A path is refused, and so is a command that is not the request with a locator."""
     ask = getattr(wire.client, call)
     with refused("INVALID_ARGUMENT", "Unsupported descriptor."):
         ask(flight.FlightDescriptor.for_path("run"))
-    for text in (b"", b"{", b"[]", b"{}", b'{"resource_locator":1}'):
+    no_json = (b"", b"{", b"[]", b"{}", b'{"resource_locator":1}')
+    no_message = (b"{", b"{}", b'{"resource_locator":"a"}', b"\x0a\x09a")
+    for text in no_message if wire.is_protobuf else no_json:
         with refused("INVALID_ARGUMENT", "Bad request: "):
             ask(flight.FlightDescriptor.for_command(text))
 
@@ -76,10 +77,10 @@ def test_info_of_sequence_tells_sessions_and_topics(wire: Wire, name: str) -> No
     info = wire.info(name)
     assert info.schema.names == []
     assert not info.schema.metadata
-    assert info.descriptor == command(
+    assert info.descriptor == wire.command(
         resource_locator=name, timestamp_ns_start=None, timestamp_ns_end=None
     )
-    described = json.loads(info.app_metadata)
+    described = wire.facts("sequence", info.app_metadata)
     (session,) = described.pop("sessions")
     assert described == {
         "created_at_ns": described["created_at_ns"],
@@ -96,7 +97,7 @@ def test_info_of_sequence_tells_sessions_and_topics(wire: Wire, name: str) -> No
     assert described["created_at_ns"] < session["created_at_ns"] < session["completed_at_ns"]
     endpoints = {
         topic["resource_locator"]: topic
-        for topic in (json.loads(endpoint.app_metadata) for endpoint in info.endpoints)
+        for topic in (wire.facts("topic", endpoint.app_metadata) for endpoint in info.endpoints)
     }
     assert {topic["user_metadata"]["of"] for topic in endpoints.values()} == {"imu", "deep/gps"}
     assert all(list(endpoint.locations) == [] for endpoint in info.endpoints)
@@ -106,7 +107,9 @@ def test_endpoints_of_a_sequence_can_be_read(wire: Wire, name: str) -> None:
     """The tickets of a sequence read its topics, in the window that was asked."""
     wire.recorded(name, a=batch(1, 2, 3), b=batch(2, 3, 4))
     read = {
-        json.loads(endpoint.app_metadata)["resource_locator"]: wire.client.do_get(endpoint.ticket)
+        wire.facts("topic", endpoint.app_metadata)["resource_locator"]: wire.client.do_get(
+            endpoint.ticket
+        )
         .read_all()
         .column("timestamp_ns")
         .to_pylist()
@@ -199,7 +202,7 @@ def test_schema_is_the_uploaders(wire: Wire, name: str) -> None:
     topic = wire.topic(wire.session(wire.sequence(name)), "a")
     rows = pa.record_batch([pa.array([1]), pa.array([0.5], pa.float32())], schema=schema)
     wire.put(topic, rows, schema=schema)
-    asked = wire.client.get_schema(command(resource_locator=topic[0])).schema
+    asked = wire.client.get_schema(wire.command(resource_locator=topic[0])).schema
     for each in (asked, wire.info(topic[0]).schema, wire.read(topic[0]).schema):
         assert each.equals(schema, check_metadata=True)
 
@@ -207,16 +210,16 @@ def test_schema_is_the_uploaders(wire: Wire, name: str) -> None:
 def test_schema_before_the_put_has_no_fields(wire: Wire, name: str) -> None:
     """A topic that was never put has an empty schema."""
     topic = wire.topic(wire.session(wire.sequence(name)), "a")
-    assert wire.client.get_schema(command(resource_locator=topic[0])).schema.names == []
+    assert wire.client.get_schema(wire.command(resource_locator=topic[0])).schema.names == []
 
 
 def test_schema_is_for_topics(wire: Wire, name: str) -> None:
     """Sequences have no schema, and unknown topics neither."""
     wire.sequence(name)
     with refused("INVALID_ARGUMENT", f"{name} is not a valid topic locator."):
-        wire.client.get_schema(command(resource_locator=name))
+        wire.client.get_schema(wire.command(resource_locator=name))
     with refused("NOT_FOUND", " not found."):
-        wire.client.get_schema(command(resource_locator=f"{name}/imu"))
+        wire.client.get_schema(wire.command(resource_locator=f"{name}/imu"))
 
 
 def test_other_calls_are_not_implemented(wire: Wire) -> None:

@@ -1,4 +1,7 @@
-"""Raw Flight calls of the session generation, for tests: JSON in, JSON out, nothing hidden."""
+"""Raw Flight calls of the session generation, for tests: nothing hidden, in either encoding.
+
+Both are asked and answer as JSON has it; `ProtobufWire` has G3's bytes in between.
+"""
 
 import json
 import re
@@ -9,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import flight
+
+from tests.contract import protobuf
 
 SCHEMA = pa.schema(
     [
@@ -40,10 +45,6 @@ def refused(status: str, text: str | None = None) -> AbstractContextManager[obje
     return pytest.raises(CLASSES[status], match=None if text is None else re.escape(text))
 
 
-def command(**fields: Any) -> flight.FlightDescriptor:
-    return flight.FlightDescriptor.for_command(json.dumps(fields).encode())
-
-
 def batch(*times_ns: int, schema: pa.Schema = SCHEMA) -> pa.RecordBatch:
     """Make rows whose contents tell their time."""
     return pa.RecordBatch.from_pylist(
@@ -55,8 +56,16 @@ def batch(*times_ns: int, schema: pa.Schema = SCHEMA) -> pa.RecordBatch:
     )
 
 
+def command(**fields: Any) -> flight.FlightDescriptor:
+    """Make the descriptor of a command in JSON."""
+    return flight.FlightDescriptor.for_command(json.dumps(fields).encode())
+
+
 class Wire:
     """A connection to a server, with the calls a test needs most."""
+
+    is_protobuf = False
+    version = (0, 7)
 
     def __init__(self, url: str, **options: Any) -> None:
         self.url = url
@@ -69,13 +78,37 @@ class Wire:
     def results(self, action: str, body: bytes) -> list[bytes]:
         return [result.body.to_pybytes() for result in self.client.do_action((action, body))]
 
-    def do(self, action: str, **request: Any) -> Any:
-        """Do an action with one response, and check its envelope."""
-        (body,) = self.results(action, json.dumps(request).encode())
+    def request(self, action: str, **request: Any) -> bytes:
+        """Encode the request of an action."""
+        del action  # JSON is the same for all
+        return json.dumps(request).encode()
+
+    def answer(self, action: str, body: bytes) -> Any:
+        """Take the response out of its envelope, which is checked."""
         envelope = json.loads(body)
         assert envelope.keys() == {"action", "response"}
         assert envelope["action"] == action
         return envelope["response"]
+
+    def do(self, action: str, **request: Any) -> Any:
+        """Do an action with one response."""
+        (body,) = self.results(action, self.request(action, **request))
+        return self.answer(action, body)
+
+    def stream(self, action: str, **request: Any) -> list[Any]:
+        """Do a streaming action; checks that each result is a line of its own."""
+        bodies = self.results(action, self.request(action, **request))
+        assert all(body.endswith(b"\n") for body in bodies)
+        return [self.answer(action, body) for body in bodies]
+
+    def command(self, **fields: Any) -> flight.FlightDescriptor:
+        """Make the descriptor of a command; with a `topic_uuid` that of a put."""
+        return command(**fields)
+
+    def facts(self, _about: str, metadata: bytes) -> dict[str, Any]:
+        """Decode how a sequence or topic is described."""
+        described: dict[str, Any] = json.loads(metadata)
+        return described
 
     def sequence(self, name: str, metadata: Any = None) -> str:
         self.do("sequence_create", locator=name, user_metadata=metadata or {})
@@ -110,7 +143,7 @@ class Wire:
     def begin_put(
         self, topic: tuple[str, str], schema: pa.Schema = SCHEMA
     ) -> flight.FlightStreamWriter:
-        descriptor = command(resource_locator=topic[0], topic_uuid=topic[1])
+        descriptor = self.command(resource_locator=topic[0], topic_uuid=topic[1])
         return self.client.do_put(descriptor, schema)[0]
 
     def put(
@@ -153,16 +186,21 @@ class Wire:
         self, locator: str, start_ns: int | None = None, end_ns: int | None = None
     ) -> flight.FlightInfo:
         return self.client.get_flight_info(
-            command(resource_locator=locator, timestamp_ns_start=start_ns, timestamp_ns_end=end_ns)
+            self.command(
+                resource_locator=locator, timestamp_ns_start=start_ns, timestamp_ns_end=end_ns
+            )
         )
 
     def described(
         self, topic: str, start_ns: int | None = None, end_ns: int | None = None
     ) -> dict[str, Any]:
-        """Give the JSON that describes a topic."""
+        """Describe a topic."""
         (endpoint,) = self.info(topic, start_ns, end_ns).endpoints
-        described: dict[str, Any] = json.loads(endpoint.app_metadata)
-        return described
+        return self.facts("topic", endpoint.app_metadata)
+
+    def sequence_facts(self, name: str) -> dict[str, Any]:
+        """Describe a sequence."""
+        return self.facts("sequence", self.info(name).app_metadata)
 
     def read(self, topic: str, start_ns: int | None = None, end_ns: int | None = None) -> pa.Table:
         (endpoint,) = self.info(topic, start_ns, end_ns).endpoints
@@ -178,3 +216,51 @@ class Wire:
         """Query; gives topic locators by sequence."""
         items = self.do("query", **request)["items"]
         return {item["sequence"]: [topic["locator"] for topic in item["topics"]] for item in items}
+
+
+class ProtobufWire(Wire):
+    """The same in protobuf; filters as messages (G3b) or as JSON (G3a)."""
+
+    is_protobuf = True
+    version = (0, 8)
+    filters = "typed"
+
+    def request(self, action: str, **request: Any) -> bytes:
+        values = {"query": request} if action == "query" else request
+        return protobuf.encode(protobuf.REQUESTS[action], values, filters=self.filters)
+
+    def answer(self, action: str, body: bytes) -> Any:
+        """Decode an answer; without one there is exactly one result of no bytes."""
+        if action not in protobuf.ANSWERS:
+            assert body == b""
+            return None
+        return protobuf.decode(protobuf.ANSWERS[action], body)
+
+    def stream(self, action: str, **request: Any) -> list[Any]:
+        bodies = self.results(action, self.request(action, **request))
+        return [self.answer(action, body) for body in bodies]
+
+    def command(self, **fields: Any) -> flight.FlightDescriptor:
+        start_ns = fields.pop("timestamp_ns_start", None)
+        end_ns = fields.pop("timestamp_ns_end", None)
+        if start_ns is not None or end_ns is not None:
+            fields["timestamp_range"] = {"start_ns": start_ns, "end_ns": end_ns}
+        kind = "put" if "topic_uuid" in fields else "resource"
+        return flight.FlightDescriptor.for_command(protobuf.encode(protobuf.COMMANDS[kind], fields))
+
+    def facts(self, about: str, metadata: bytes) -> dict[str, Any]:
+        """Decode how something is described; of topics only this encoding gives the session."""
+        described = protobuf.decode(protobuf.FACTS[about], metadata)
+        if about == "topic":
+            sequence = described["resource_locator"].partition("/")[0]
+            assert described.pop("session_locator").startswith(f"{sequence}:")
+        return described
+
+
+class ProtobufWireOfJsonFilters(ProtobufWire):
+    """The protobuf generation before its filters became messages (G3a)."""
+
+    filters = "json"
+
+
+WIRES = {"G2d": Wire, "G3b": ProtobufWire, "G3a": ProtobufWireOfJsonFilters}

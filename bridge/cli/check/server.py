@@ -36,6 +36,12 @@ def check_server(settings: Settings) -> Iterator[Finding]:
         version = f", version {client.server_version}" if client.server_version else ""
         took_ms = 1000 * (time.monotonic() - began_s)
         yield ok("server", f"{address} speaks {client.revision}{version}; {took_ms:.0f} ms")
+        if client.reservation:
+            yield warn(
+                "protocol",
+                f"{client.revision} is {client.reservation}",
+                hint="try it on recordings that you keep",
+            )
         yield _limits(client, settings)
         yield from _compression(client, settings)
         yield from _permissions(client)

@@ -215,7 +215,6 @@ class Query:
         return self
 
 
-_USER_METADATA = "user_metadata"
 _CREATED = "created_timestamp"
 
 _EXISTENCE = frozenset({Operator.EX, Operator.NEX})
@@ -233,6 +232,7 @@ _WIDE_TIME = _EQUALITY | _EXISTENCE | _WIDE_RANGE
 _GLOB_SIGNS = re.compile(r"[*?#\[]")
 _LIKE_SIGNS = re.compile(r"[\\%_]")
 _PATTERN_BYTES_MAX = 256
+_INT64 = range(-(2**63), 2**63)
 
 
 def encode_query(query: Query, revision: Revision) -> dict[str, Any]:
@@ -285,6 +285,22 @@ def _check(condition: Condition, revision: Revision) -> None:
         raise QueryError(
             f"{revision.name} cannot compare {condition.path} by {condition.operator.value}"
         )
+    if revision.protobuf and condition.operator not in _EXISTENCE:
+        _check_operand(condition)
+
+
+def _check_operand(condition: Condition) -> None:
+    """Refuse operands that no message can carry, or that no server of that generation compares."""
+    value = condition.value
+    values = value if isinstance(value, tuple) else (value,)
+    kinds = {kind if (kind := type(one)) in {bool, str} else float for one in values}
+    if len(kinds) != 1:
+        fault = "values of several kinds" if kinds else "an empty list"
+        raise QueryError(f"{condition.path}: this server cannot compare with {fault}")
+    if bool in kinds and condition.operator in _WIDE_RANGE:
+        raise QueryError(f"{condition.path}: truth values have no order")
+    if any(isinstance(one, int) and one not in _INT64 for one in values):
+        raise QueryError(f"{condition.path}: {value!r} has more than 64 bits")
 
 
 def _first(value: object) -> object:
@@ -294,11 +310,13 @@ def _first(value: object) -> object:
 def _allowed(condition: Condition, revision: Revision) -> frozenset[Operator]:
     if condition.path == _CREATED:
         return _WIDE_TIME if revision.wide_operators else _NARROW_TIME
+    in_data = condition.subject is Subject.ONTOLOGY
+    is_name = not in_data and not condition.path.startswith(_USER_METADATA)
     if revision.wide_operators:
-        return frozenset(Operator)
-    if condition.subject is Subject.ONTOLOGY:
+        return _NARROW_NAME if is_name and revision.protobuf else frozenset(Operator)
+    if in_data:
         return _NARROW_DATA
-    return _NARROW_METADATA if condition.path.startswith(_USER_METADATA) else _NARROW_NAME
+    return _NARROW_NAME if is_name else _NARROW_METADATA
 
 
 def _place(section: dict[str, Any], condition: Condition, revision: Revision) -> None:

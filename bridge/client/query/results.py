@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.client.catalog import Window
-from bridge.client.connection import Connection
+from bridge.client.catalog import Dialect, Window
 from bridge.client.names import split_locator
 from bridge.client.query.query import QuerySequence, QueryTopic, Topic, encode_conditions
 from bridge.client.query.query import Sequence as SequenceFields
@@ -151,30 +150,23 @@ class ClusterRequest:
     window: Window
 
 
-def clusterize(
-    connection: Connection, revision: Revision, request: ClusterRequest
-) -> list[Cluster]:
+def clusterize(dialect: Dialect, request: ClusterRequest) -> list[Cluster]:
     """Find the stretches of one topic in which the conditions hold.
 
     Raises:
         QueryError: The revision has no clusters, or cannot evaluate a condition.
         ServerError: The call failed.
     """
-    return _ask(connection, revision, "topic_filter_clusterize", _encode(request, revision))
+    return _ask(dialect, "topic_filter_clusterize", _encode(request, dialect.revision))
 
 
 def intersect(
-    connection: Connection,
-    revision: Revision,
-    requests: Sequence[ClusterRequest],
-    *,
-    tolerance_ns: int,
+    dialect: Dialect, requests: Sequence[ClusterRequest], *, tolerance_ns: int
 ) -> list[Cluster]:
     """Find the stretches in which the conditions on several topics hold together.
 
     Args:
-        connection: The channels.
-        revision: Which revision is spoken.
+        dialect: What is spoken.
         requests: What to look for; at least two topics of one sequence.
         tolerance_ns: How far apart clusters may be and still count as together.
 
@@ -183,10 +175,10 @@ def intersect(
         ServerError: The call failed.
     """
     wanted = {
-        "topics": [_encode(request, revision) for request in requests],
+        "topics": [_encode(request, dialect.revision) for request in requests],
         "intersect_dt_ns": tolerance_ns,
     }
-    return _ask(connection, revision, "topic_filter_intersect", wanted)
+    return _ask(dialect, "topic_filter_intersect", wanted)
 
 
 def _encode(request: ClusterRequest, revision: Revision) -> dict[str, Any]:
@@ -204,12 +196,10 @@ def _encode(request: ClusterRequest, revision: Revision) -> dict[str, Any]:
     return encoded
 
 
-def _ask(
-    connection: Connection, revision: Revision, action: str, request: Mapping[str, Any]
-) -> list[Cluster]:
-    if not revision.clusters:
-        raise QueryError(f"{revision.name} has no temporal clusters")
-    answers = connection.action_stream(action, dict(request), resource=action)
+def _ask(dialect: Dialect, action: str, request: Mapping[str, Any]) -> list[Cluster]:
+    if not dialect.revision.clusters:
+        raise QueryError(f"{dialect.revision.name} has no temporal clusters")
+    answers = dialect.clusters(action, request)
     try:
         spans = [answer["ts"] for answer in answers]
         return [Cluster(start_ns=int(ts["start_ns"]), end_ns=int(ts["end_ns"])) for ts in spans]

@@ -35,6 +35,23 @@ class GateStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformFacts:
+    """What the platform is, once a connection has shown it.
+
+    Attributes:
+        address: `host:port`.
+        revision: The protocol revision it speaks.
+        version: Its version; empty where it reports none.
+        reservation: What the operator should know of the revision; empty for most.
+    """
+
+    address: str
+    revision: str
+    version: str = ""
+    reservation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicProgress:
     """What a running ingest has read and sent of one topic so far."""
 

@@ -196,8 +196,9 @@ class Instruments:
             "embedded", "1 when data goes to the embedded server, not to a platform."
         )
         self.server_info = self._gauge(
-            "server_info", "Always 1; the labels tell which platform.", "address", "revision"
-        )
+            "server_info", "Always 1; the labels tell which platform.",
+            "address", "revision", "experimental",
+        )  # fmt: skip
 
         self.wire_bytes = self._counter(
             "wire_bytes_total",

@@ -26,7 +26,7 @@ from bridge.daemon.events.events import (
     WireMoved,
     WorkerLost,
 )
-from bridge.daemon.events.status import DaemonStatus
+from bridge.daemon.events.status import DaemonStatus, PlatformFacts
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
 from bridge.ingest import TopicReport
@@ -120,6 +120,7 @@ class Board:
         rate: The present rate.
         planned: By journal number, the topics of what is in work.
         troubles: The latest first.
+        platform: What the platform showed of itself; None before it did.
     """
 
     now_ns: int
@@ -129,6 +130,7 @@ class Board:
     rate: Rate = field(default_factory=Rate)
     planned: dict[int, tuple[PlannedTopic, ...]] = field(default_factory=dict)
     troubles: tuple[TroubleNote, ...] = ()
+    platform: PlatformFacts | None = None
 
 
 class LiveState:
@@ -148,6 +150,7 @@ class LiveState:
         self._slots: deque[_Slot] = deque(maxlen=RATE_SLOTS + 1)
         self._planned: dict[int, dict[str, PlannedTopic]] = {}
         self._troubles: deque[TroubleNote] = deque(maxlen=TROUBLES_MAX)
+        self._platform: PlatformFacts | None = None
 
     def look(self) -> Board:
         """Give everything as it is now; safe from any thread."""
@@ -162,7 +165,13 @@ class LiveState:
                 rate=_mean(rates[-RATE_MEAN_SLOTS:]),
                 planned={number: tuple(them.values()) for number, them in self._planned.items()},
                 troubles=tuple(reversed(self._troubles)),
+                platform=self._platform,
             )
+
+    def platform_known(self, platform: PlatformFacts) -> None:
+        """Keep what a connection has shown of the platform."""
+        with self._lock:
+            self._platform = platform
 
     def hear(self, event: Event) -> None:
         """Keep what the page shows."""

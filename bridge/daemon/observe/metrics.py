@@ -33,7 +33,14 @@ from bridge.daemon.events.events import (
     WireMoved,
     WorkerLost,
 )
-from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, UplinkStatus, WatchStatus
+from bridge.daemon.events.status import (
+    DaemonStatus,
+    Gate,
+    GateStatus,
+    PlatformFacts,
+    UplinkStatus,
+    WatchStatus,
+)
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.instance import INSTANCE_FILE
 from bridge.daemon.journal.journal import JournalReader
@@ -97,10 +104,11 @@ class Metrics:
         """Give all metrics in Prometheus' text format."""
         return self._on.exposition()
 
-    def platform_known(self, *, address: str, revision: str) -> None:
+    def platform_known(self, platform: PlatformFacts) -> None:
         """Show which platform it is, once a connection has shown it."""
+        experimental = "yes" if platform.reservation else "no"
         self._on.server_info.clear()
-        self._on.server_info.labels(address, revision).set(1)
+        self._on.server_info.labels(platform.address, platform.revision, experimental).set(1)
 
     # -- what the daemon reports -----------------------------------------------------------------
 
@@ -163,7 +171,7 @@ class Metrics:
         self._on.start.set(status.started_ns / SECOND_NS)
         self._on.first_start.set(self._first_start_s(status))
         self._on.embedded.set(status.embedded)
-        self._on.server_info.labels(status.server, "").set(1)
+        self._on.server_info.labels(status.server, "", "no").set(1)
         self._ticked(status)
 
     def _ticked(self, status: DaemonStatus) -> None:

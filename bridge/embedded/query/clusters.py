@@ -4,6 +4,7 @@ The actions `topic_filter_clusterize` and `topic_filter_intersect` of the sessio
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -12,10 +13,10 @@ import pyarrow.compute as pc
 from bridge.embedded.archive import Archive
 from bridge.embedded.catalogue import TopicRecord
 from bridge.embedded.names import find_topic
-from bridge.embedded.query.query import SESSION_RULES, matching_times, parse_contents
+from bridge.embedded.query.query import SESSION_RULES, Rules, matching_times, parse_contents
 from bridge.embedded.query.reading import Window
 from bridge.embedded.refusals import Refusal, Status
-from bridge.embedded.wire import Json, MalformedError, decode_fields
+from bridge.embedded.wire import Json, MalformedError, decode_fields, optional_int64
 
 CLUSTERIZE_SHAPE = {"locator": str, "clustering_dt_ns": int, "ontology": dict}
 INTERSECT_SHAPE = {"topics": list, "intersect_dt_ns": int}
@@ -30,7 +31,9 @@ class Cluster(NamedTuple):
     end_ns: int
 
 
-def clusterize(archive: Archive, request: Mapping[str, Any]) -> Iterator[Json]:
+def clusterize(
+    archive: Archive, request: Mapping[str, Any], *, rules: Rules = SESSION_RULES
+) -> Iterator[Json]:
     """Give the clusters of one topic.
 
     Raises:
@@ -38,11 +41,13 @@ def clusterize(archive: Archive, request: Mapping[str, Any]) -> Iterator[Json]:
             for an unknown topic.
     """
     topic = find_topic(archive, request["locator"])
-    for number, cluster in enumerate(_clusters(archive, topic, request)):
+    for number, cluster in enumerate(_clusters(archive, topic, request, rules)):
         yield _response(number, cluster)
 
 
-def intersect(archive: Archive, request: Mapping[str, Any]) -> Iterator[Json]:
+def intersect(
+    archive: Archive, request: Mapping[str, Any], *, rules: Rules = SESSION_RULES
+) -> Iterator[Json]:
     """Give the times at which all of several topics of one sequence have a cluster.
 
     Raises:
@@ -66,7 +71,7 @@ def intersect(archive: Archive, request: Mapping[str, Any]) -> Iterator[Json]:
             )
     tolerance_ns = _not_negative(request["intersect_dt_ns"], "intersect_dt_ns")
     clusters = [
-        _clusters(archive, topic, entry) for topic, entry in zip(topics, asked, strict=True)
+        _clusters(archive, topic, entry, rules) for topic, entry in zip(topics, asked, strict=True)
     ]
     for number, cluster in enumerate(common_times(clusters, tolerance_ns=tolerance_ns)):
         yield _response(number, cluster)
@@ -92,9 +97,9 @@ def common_times(topics: Sequence[Sequence[Cluster]], *, tolerance_ns: int) -> I
 
 
 def _clusters(
-    archive: Archive, topic: TopicRecord, request: Mapping[str, Any]
+    archive: Archive, topic: TopicRecord, request: Mapping[str, Any], rules: Rules
 ) -> Sequence[Cluster]:
-    contents = parse_contents(request["ontology"], SESSION_RULES)
+    contents = parse_contents(request["ontology"], rules)
     if not contents:
         raise _bad("At least 1 filtering condition is required, found 0")
     for tag in contents:
@@ -122,7 +127,7 @@ def split(times: pa.Array, *, gap_ns: int) -> list[Cluster]:
     later, earlier = times.slice(1), times.slice(0, len(times) - 1)
     # int64 differences can overflow; decimals of 20 digits hold every one of them.
     distances = pc.subtract(later.cast(_WIDE), earlier.cast(_WIDE))
-    is_cut = pc.greater(distances, gap_ns)
+    is_cut = pc.greater(distances, pa.scalar(Decimal(gap_ns), _WIDE))
     starts = pa.concat_arrays([times.slice(0, 1), later.filter(is_cut)])
     ends = pa.concat_arrays([earlier.filter(is_cut), times.slice(len(times) - 1)])
     return [Cluster(*pair) for pair in zip(starts.to_pylist(), ends.to_pylist(), strict=True)]
@@ -132,12 +137,13 @@ def _window(value: Any) -> Window:
     if value is None:
         return Window()
     try:
-        decode_fields(value, {"start_ns": int, "end_ns": int})
+        decode_fields(value, {"start_ns": None, "end_ns": None})
+        start_ns, end_ns = optional_int64(value, "start_ns"), optional_int64(value, "end_ns")
     except MalformedError as error:
         raise _bad(str(error)) from None
-    if value["start_ns"] >= value["end_ns"]:
-        raise _bad(f"invalid time range [{value['start_ns']}, {value['end_ns']})")
-    return Window(start_ns=value["start_ns"], end_ns=value["end_ns"])
+    if start_ns is not None and end_ns is not None and start_ns >= end_ns:
+        raise _bad(f"invalid time range [{start_ns}, {end_ns})")
+    return Window(start_ns=start_ns, end_ns=end_ns)
 
 
 def _not_negative(value: int, name: str) -> int:

@@ -86,19 +86,38 @@ class FieldKind:
         operators: The operators it has.
         operand: The types an operand may have.
         has_lists: Whether it may be compared with a whole list.
+        is_strict: Whether an empty `$in` and an order of truth values are refused.
         pattern: Turns the text of a `$match` into a regular expression for the whole value.
     """
 
     operators: frozenset[Operator]
     operand: tuple[type, ...]
     has_lists: bool = False
+    is_strict: bool = False
     pattern: Callable[[str], str] = glob
 
 
 TEXT = FieldKind(frozenset(Operator), (str,))
+PLAIN_TEXT = FieldKind(
+    frozenset(
+        {
+            Operator.EQ,
+            Operator.NEQ,
+            Operator.IN,
+            Operator.MATCH,
+            Operator.EX,
+            Operator.NEX,
+        }
+    ),
+    (str,),
+    is_strict=True,
+)
 TIME = FieldKind(frozenset(Operator) - {Operator.MATCH, Operator.IN}, (int,))
 VALUE = FieldKind(frozenset(Operator), (str, bool, int, float))
 COLUMN = FieldKind(frozenset(Operator), (str, bool, int, float), has_lists=True)
+
+
+_ORDER = frozenset({Operator.LT, Operator.LEQ, Operator.GT, Operator.GEQ})
 
 
 def parse_condition(name: str, value: Any, kind: FieldKind) -> Condition | None:
@@ -128,6 +147,10 @@ def parse_condition(name: str, value: Any, kind: FieldKind) -> Condition | None:
         kind.has_lists and isinstance(operand, list) and wanted in {Operator.EQ, Operator.NEQ}
     )
     operands = _operands(name, wanted, operand, kind)
+    if kind.is_strict and wanted is Operator.IN and not operands:
+        raise _bad(name, "has an empty list")
+    if kind.is_strict and wanted in _ORDER and any(isinstance(each, bool) for each in operands):
+        raise _bad(name, "has unsupported operation")
     if wanted is Operator.IN and not operands:
         return None
     return Condition(operator=wanted, operands=operands, compares_lists=compares_lists)

@@ -5,9 +5,10 @@ statistics rule a match out are not read, and of the others only the columns ask
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.catalogue import SequenceRecord, TopicRecord
 from bridge.embedded.query.conditions import (
     COLUMN,
+    PLAIN_TEXT,
     TEXT,
     TIME,
     VALUE,
@@ -46,6 +48,7 @@ class Rules:
         metadata: What may be asked of metadata.
         column: What may be asked of contents.
         enters_lists: Whether paths of contents may step into lists.
+        metadata_key: What a path into metadata looks like; None for anything.
     """
 
     sequence: Mapping[str, FieldKind]
@@ -53,6 +56,7 @@ class Rules:
     metadata: FieldKind
     column: FieldKind
     enters_lists: bool
+    metadata_key: re.Pattern[str] | None = None
 
 
 SESSION_RULES = Rules(
@@ -67,6 +71,22 @@ SESSION_RULES = Rules(
     column=COLUMN,
     enters_lists=True,
 )
+
+
+PROTOBUF_RULES = Rules(
+    sequence={"name": PLAIN_TEXT, "created_at_ns": TIME},
+    topic={
+        "name": PLAIN_TEXT,
+        "created_at_ns": TIME,
+        "ontology_tag": PLAIN_TEXT,
+        "serialization_format": PLAIN_TEXT,
+    },
+    metadata=replace(VALUE, is_strict=True),
+    column=replace(COLUMN, is_strict=True),
+    enters_lists=True,
+    metadata_key=re.compile(r"(?!.*(--|\*\*\*))[A-Za-z0-9 _\-*\[\].]+"),
+)
+"""What may be asked in the protobuf generation, which is less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +116,15 @@ Content: TypeAlias = Sequence[tuple[tuple[Step, ...], Condition]]
 """Conditions on the columns of topics of one tag; all must hold in the same row."""
 
 
-def query(archive: Archive, request: Mapping[str, Any]) -> Iterator[Json]:
-    """Answer a query of revision G2d.
+def query(
+    archive: Archive, request: Mapping[str, Any], *, rules: Rules = SESSION_RULES
+) -> Iterator[Json]:
+    """Answer a query of revision G2d, or by the rules of another.
 
     Raises:
         Refusal: INVALID_ARGUMENT for a filter that is none.
     """
-    contents = parse_contents(request.get("ontology"), SESSION_RULES)
+    contents = parse_contents(request.get("ontology"), rules)
     items: list[Json] = [
         {
             "sequence": sequence.locator,
@@ -110,7 +132,7 @@ def query(archive: Archive, request: Mapping[str, Any]) -> Iterator[Json]:
                 {"locator": topic.locator, "ontology_tag": topic.ontology_tag} for topic in topics
             ],
         }
-        for sequence, topics in find(archive, request, contents, SESSION_RULES)
+        for sequence, topics in find(archive, request, contents, rules)
     ]
     yield {"items": items}
 
@@ -128,8 +150,8 @@ def find(
     Raises:
         Refusal: INVALID_ARGUMENT for a filter that is none.
     """
-    sequence_filter = _filter("sequence", request.get("sequence"), rules.sequence, rules.metadata)
-    topic_filter = _filter("topic", request.get("topic"), rules.topic, rules.metadata)
+    sequence_filter = _filter("sequence", request.get("sequence"), rules.sequence, rules)
+    topic_filter = _filter("topic", request.get("topic"), rules.topic, rules)
     if not (sequence_filter or topic_filter or contents):
         return []
     with archive.catalogue.transaction():
@@ -265,18 +287,23 @@ def parse_contents(value: Any, rules: Rules) -> dict[str, Content]:
     return dict(contents)
 
 
-def _filter(
-    section: str, value: Any, kinds: Mapping[str, FieldKind], metadata_kind: FieldKind
-) -> Filter:
+def _filter(section: str, value: Any, kinds: Mapping[str, FieldKind], rules: Rules) -> Filter:
     asked = _section(section, value)
+    paths = _section("user_metadata", asked.get("user_metadata"))
+    for path in paths:
+        if rules.metadata_key is not None and not rules.metadata_key.fullmatch(path):
+            raise Refusal(
+                Status.INVALID_ARGUMENT,
+                f"Bad request: Found invalid key in user metadata query filter: {path}.",
+            )
     fields = {
         name: parse_condition(f"{section}.{name}", asked[name], kind)
         for name, kind in kinds.items()
         if asked.get(name) is not None
     }
     metadata = {
-        path: parse_condition(f"{section}.user_metadata.{path}", condition, metadata_kind)
-        for path, condition in _section("user_metadata", asked.get("user_metadata")).items()
+        path: parse_condition(f"{section}.user_metadata.{path}", condition, rules.metadata)
+        for path, condition in paths.items()
     }
     return Filter(
         fields={name: condition for name, condition in fields.items() if condition is not None},

@@ -29,6 +29,9 @@ from bridge.embedded.wire import Json, utc_text
 PLATFORM_VERSION = (0, 7, 0)
 """The release whose protocol this is; clients choose their dialect by it."""
 
+NEXT_VERSION = (0, 8, 0)
+"""The release that the protobuf generation is expected with."""
+
 ENCODE_BYTES_MAX = 536_870_912
 ENCODE_BYTES_TARGET = 26_214_400
 
@@ -37,10 +40,19 @@ Request = Mapping[str, Any]
 
 def info(archive: Archive, _: Request) -> Iterator[Json]:
     """Give the version and the limits that clients go by."""
-    major, minor, patch = PLATFORM_VERSION
-    yield {
-        "version": f"{major}.{minor}.{patch}",
-        "semver": {"major": major, "minor": minor, "patch": patch, "pre": ""},
+    yield _info(archive, PLATFORM_VERSION, "")
+
+
+def info_protobuf(archive: Archive, _: Request) -> Iterator[Json]:
+    """Give the same as `info`, with the version that the next generation is developed under."""
+    yield _info(archive, NEXT_VERSION, "dev")
+
+
+def _info(archive: Archive, version: tuple[int, int, int], pre: str) -> Json:
+    major, minor, patch = version
+    return {
+        "version": f"{major}.{minor}.{patch}" + (f"-{pre}" if pre else ""),
+        "semver": {"major": major, "minor": minor, "patch": patch, "pre": pre},
         "config": {
             "grpc_max_decode_message_size": archive.message_bytes_max,
             "grpc_max_encode_message_size": ENCODE_BYTES_MAX,

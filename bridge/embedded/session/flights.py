@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,15 +25,24 @@ from bridge.embedded.refusals import Refusal, Status, never_put, still_uploading
 from bridge.embedded.session.actions import ENCODE_BYTES_TARGET
 from bridge.embedded.store import TIMESTAMP, TopicData, as_declared, null_fault
 from bridge.embedded.wire import (
+    Encoding,
     Json,
     MalformedError,
     NulError,
-    Shape,
     decode,
     encode,
+    encoding_of,
+    has_nul,
     interval,
     optional_int64,
 )
+from bridge.protobuf import (
+    NotProtobufError,
+    decode_put,
+    encode_facts,
+    encode_resource,
+)
+from bridge.protobuf import decode_resource as decode_protobuf_resource
 
 
 class BrokenStreamError(Exception):
@@ -147,13 +156,16 @@ def _nul_in_extremes(column: pa.Array) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """A resource and a window of it; its bytes are opaque to clients."""
+    """A resource and a window of it, and how it was asked for; its bytes are opaque to clients."""
 
     locator: str
     window: Window
+    encoding: Encoding = Encoding.JSON
 
     def encode(self) -> bytes:
         """Write it as the bytes of a Flight ticket."""
+        if self.encoding is Encoding.PROTOBUF:
+            return encode_resource(self.locator, self.window.start_ns, self.window.end_ns)
         return encode(
             {
                 "resource_locator": self.locator,
@@ -177,29 +189,50 @@ def decode_resource(text: bytes) -> Ticket:
     return Ticket(locator=wanted["resource_locator"], window=window)
 
 
-def command(descriptor: flight.FlightDescriptor, shape: Shape) -> dict[str, Any]:
-    """Decode the JSON of a command descriptor.
+def command(descriptor: flight.FlightDescriptor) -> bytes:
+    """Give the bytes of a command descriptor.
 
     Raises:
-        Refusal: INVALID_ARGUMENT for a path, or for something else than the JSON wanted.
+        Refusal: INVALID_ARGUMENT for a path.
     """
     if descriptor.descriptor_type != flight.DescriptorType.CMD:
         raise Refusal(Status.INVALID_ARGUMENT, "Unsupported descriptor.")
+    text: bytes = descriptor.command
+    return text
+
+
+def put_request(text: bytes, spoken: frozenset[Encoding]) -> dict[str, Any]:
+    """Decode the command that a put starts with.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for something else.
+        NulError: A text in it holds U+0000.
+    """
     try:
-        return decode(descriptor.command, shape)
-    except MalformedError as error:
+        if encoding_of(text, spoken) is Encoding.JSON:
+            return decode(text, {"resource_locator": str, "topic_uuid": str})
+        request = decode_put(text)
+    except (MalformedError, NotProtobufError) as error:
         raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {error}.") from None
+    if has_nul(request):
+        raise NulError
+    return request
 
 
-def resource(text: bytes) -> Ticket:
+def resource(text: bytes, spoken: frozenset[Encoding]) -> Ticket:
     """Read a locator with an optional time window, of a ticket or a command.
 
     Raises:
         Refusal: INVALID_ARGUMENT for something else, or a window without room for a time.
+        NulError: The locator holds U+0000.
     """
     try:
-        wanted = decode_resource(text)
-    except MalformedError as error:
+        wanted = (
+            decode_resource(text)
+            if encoding_of(text, spoken) is Encoding.JSON
+            else _decode_protobuf(text)
+        )
+    except (MalformedError, NotProtobufError) as error:
         raise Refusal(Status.INVALID_ARGUMENT, f"Bad request: {error}.") from None
     start_ns, end_ns = wanted.window.start_ns, wanted.window.end_ns
     if start_ns is not None and end_ns is not None and start_ns >= end_ns:
@@ -207,6 +240,14 @@ def resource(text: bytes) -> Ticket:
             Status.INVALID_ARGUMENT, f"Bad request: invalid time range [{start_ns}, {end_ns})."
         )
     return wanted
+
+
+def _decode_protobuf(text: bytes) -> Ticket:
+    locator, start_ns, end_ns = decode_protobuf_resource(text)
+    if has_nul(locator):
+        raise NulError
+    window = Window(start_ns=start_ns, end_ns=end_ns)
+    return Ticket(locator=locator, window=window, encoding=Encoding.PROTOBUF)
 
 
 def list_flights(archive: Archive, criteria: bytes) -> list[flight.FlightInfo]:
@@ -227,53 +268,57 @@ def list_flights(archive: Archive, criteria: bytes) -> list[flight.FlightInfo]:
     ]
 
 
-def get_flight_info(archive: Archive, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:
+def get_flight_info(
+    archive: Archive, descriptor: flight.FlightDescriptor, *, spoken: frozenset[Encoding]
+) -> flight.FlightInfo:
     """Describe a sequence with all its topics, or one topic.
 
     Raises:
         Refusal: INVALID_ARGUMENT for a descriptor, locator or window that is not valid, NOT_FOUND
             for an unknown resource.
     """
-    if descriptor.descriptor_type != flight.DescriptorType.CMD:
-        raise Refusal(Status.INVALID_ARGUMENT, "Unsupported descriptor.")
-    wanted = resource(descriptor.command)
-    locator, window = wanted.locator, wanted.window
+    wanted = resource(command(descriptor), spoken)
+    locator = wanted.locator
     if is_session(locator):
         raise Refusal(Status.INVALID_ARGUMENT, f"Unsupported locator: {locator}.")
     if is_topic(locator):
         topic = find_topic(archive, locator)
-        return flight.FlightInfo(topic.schema, descriptor, [_endpoint(archive, topic, window)])
+        return flight.FlightInfo(topic.schema, descriptor, [_endpoint(archive, topic, wanted)])
     if not is_sequence(locator):
         raise Refusal(Status.INVALID_ARGUMENT, f"{locator} is not a valid locator.")
     with archive.catalogue.transaction():
         sequence = find_sequence(archive, locator)
         topics = archive.catalogue.topics(sequence)
-        metadata = encode(_sequence_json(archive, sequence, topics))
+        described = _described_sequence(archive, sequence, topics)
     return flight.FlightInfo(
         pa.schema([]),
         descriptor,
-        [_endpoint(archive, topic, window) for topic in topics],
-        app_metadata=metadata,
+        [_endpoint(archive, topic, wanted) for topic in topics],
+        app_metadata=_facts("sequence", described, wanted.encoding),
     )
 
 
-def get_schema(archive: Archive, descriptor: flight.FlightDescriptor) -> flight.SchemaResult:
+def get_schema(
+    archive: Archive, descriptor: flight.FlightDescriptor, *, spoken: frozenset[Encoding]
+) -> flight.SchemaResult:
     """Give the schema of a topic; without fields before its first put.
 
     Raises:
         Refusal: INVALID_ARGUMENT for anything but a topic's locator, NOT_FOUND for an unknown one.
     """
-    locator = command(descriptor, {"resource_locator": str})["resource_locator"]
+    locator = resource(command(descriptor), spoken).locator
     if not is_topic(locator):
         raise Refusal(Status.INVALID_ARGUMENT, f"{locator} is not a valid topic locator.")
     return flight.SchemaResult(find_topic(archive, locator).schema)
 
 
-def _sequence_json(archive: Archive, sequence: SequenceRecord, topics: list[TopicRecord]) -> Json:
+def _described_sequence(
+    archive: Archive, sequence: SequenceRecord, topics: list[TopicRecord]
+) -> dict[str, Json]:
     return {
         "created_at_ns": sequence.created_ns,
         "resource_locator": sequence.locator,
-        "user_metadata": _metadata(sequence),
+        "user_metadata": json.loads(sequence.user_metadata),
         "sessions": [
             {
                 "locator": session.locator,
@@ -287,16 +332,17 @@ def _sequence_json(archive: Archive, sequence: SequenceRecord, topics: list[Topi
     }
 
 
-def _endpoint(archive: Archive, topic: TopicRecord, window: Window) -> flight.FlightEndpoint:
+def _endpoint(archive: Archive, topic: TopicRecord, wanted: Ticket) -> flight.FlightEndpoint:
+    window, encoding = wanted.window, wanted.encoding
     is_done = topic.state is TopicState.FINALIZED
-    described: Json = {
+    described: dict[str, Json] = {
         "created_at_ns": topic.created_ns,
         "completed_at_ns": topic.completed_ns,
         "locked": is_done,
         "resource_locator": topic.locator,
         "ontology_tag": topic.ontology_tag,
         "serialization_format": topic.serialization_format,
-        "user_metadata": _metadata(topic),
+        "user_metadata": json.loads(topic.user_metadata),
         "data_info": {
             "interval": interval(topic.first_ns, topic.last_ns),
             "total_row_count": topic.rows,
@@ -305,8 +351,22 @@ def _endpoint(archive: Archive, topic: TopicRecord, window: Window) -> flight.Fl
         },
         "time_window_info": None if window.is_open else _window_json(archive, topic, window),
     }
-    ticket = Ticket(locator=topic.locator, window=window)
-    return flight.FlightEndpoint(ticket.encode(), [], app_metadata=encode(described))
+    if encoding is Encoding.PROTOBUF:
+        described["session_locator"] = archive.catalogue.session_locator(topic)
+    ticket = Ticket(locator=topic.locator, window=window, encoding=encoding)
+    facts = _facts("topic", described, encoding)
+    return flight.FlightEndpoint(ticket.encode(), [], app_metadata=facts)
+
+
+def _facts(
+    about: Literal["sequence", "topic"], described: dict[str, Json], encoding: Encoding
+) -> bytes:
+    if encoding is Encoding.PROTOBUF:
+        return encode_facts(about, described)
+    # A null is legal on the wire, but the vendor's client takes it for a missing field.
+    if described["user_metadata"] is None:
+        described["user_metadata"] = {}
+    return encode(described)
 
 
 def _window_json(archive: Archive, topic: TopicRecord, window: Window) -> Json:
@@ -322,17 +382,13 @@ def _window_json(archive: Archive, topic: TopicRecord, window: Window) -> Json:
     }
 
 
-def _metadata(of: SequenceRecord | TopicRecord) -> Json:
-    # A null is legal on the wire, but the vendor's client takes it for a missing field.
-    metadata: Json = json.loads(of.user_metadata)
-    return {} if metadata is None else metadata
-
-
 def put(
     archive: Archive,
     context: flight.ServerCallContext,
     descriptor: flight.FlightDescriptor,
     reader: flight.MetadataRecordBatchReader,
+    *,
+    spoken: frozenset[Encoding],
 ) -> None:
     """Take the data of a topic, and lock it if the stream ends cleanly.
 
@@ -340,7 +396,7 @@ def put(
         Refusal: The first check that fails, or the way in which the stream broke.
         TopicGoneError: The topic was deleted meanwhile.
     """
-    request = command(descriptor, {"resource_locator": str, "topic_uuid": str})
+    request = put_request(command(descriptor), spoken)
     try:
         schema = reader.schema
     except pa.ArrowException:
@@ -374,7 +430,9 @@ def _require_empty(topic: TopicRecord) -> None:
         )
 
 
-def get(archive: Archive, ticket: flight.Ticket) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def get(
+    archive: Archive, ticket: bytes, *, spoken: frozenset[Encoding]
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Read a topic, or a time window of it, by ascending time.
 
     Raises:
@@ -382,7 +440,7 @@ def get(archive: Archive, ticket: flight.Ticket) -> tuple[pa.Schema, Iterator[pa
             gone, FAILED_PRECONDITION for one that was never put.
         TopicGoneError: It was deleted just now.
     """
-    wanted = resource(ticket)
+    wanted = resource(ticket, spoken)
     topic = find_topic(archive, wanted.locator)
     if topic.state is TopicState.EMPTY:
         raise never_put(topic.locator)

@@ -9,8 +9,8 @@ from bridge.embedded.session import flights as session_flights
 honest = session_flights._endpoint
 
 
-def lossy(archive: Any, topic: Any, window: Any) -> Any:
-    return honest(archive, dataclasses.replace(topic, rows=topic.rows - 1), window)
+def lossy(archive: Any, topic: Any, wanted: Any) -> Any:
+    return honest(archive, dataclasses.replace(topic, rows=topic.rows - 1), wanted)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,14 @@ from bridge.daemon.events.events import (
     WireMoved,
     WorkerLost,
 )
-from bridge.daemon.events.status import BudgetStatus, Gate, GateStatus, UplinkStatus, WatchStatus
+from bridge.daemon.events.status import (
+    BudgetStatus,
+    Gate,
+    GateStatus,
+    PlatformFacts,
+    UplinkStatus,
+    WatchStatus,
+)
 from bridge.daemon.journal.entry import Transition
 from bridge.daemon.journal.instance import INSTANCE_FILE
 from bridge.daemon.journal.journal import Journal, JournalReader
@@ -318,9 +325,13 @@ def test_platform_is_named(metrics: Metrics) -> None:
     """The platform's address and revision are labels of one sample, also after a change."""
     metrics.hear(Started(status=status(embedded=True)))
     assert samples(metrics)["embedded"] == 1
-    metrics.platform_known(address="mosaico.example:6726", revision="G2d")
-    found = [name for name in samples(metrics) if name.startswith("server_info")]
-    assert found == ['server_info{address="mosaico.example:6726",revision="G2d"}']
+    known = PlatformFacts(address="mosaico.example:6726", revision="G2d")
+    unproven = replace(known, revision="G3b", reservation="experimental, by description")
+    for platform, experimental in ((known, "no"), (unproven, "yes")):
+        metrics.platform_known(platform)
+        found = [name for name in samples(metrics) if name.startswith("server_info")]
+        labels = f'address="mosaico.example:6726",experimental="{experimental}"'
+        assert found == [f'server_info{{{labels},revision="{platform.revision}"}}']
 
 
 def test_workers_and_loop(metrics: Metrics) -> None:

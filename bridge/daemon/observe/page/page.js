@@ -120,7 +120,8 @@ function showWhere(data) {
   const daemon = data.daemon;
   show(byId("embedded"), Boolean(daemon && daemon.embedded));
   if (!daemon) return;
-  const target = daemon.embedded ? `embedded server ${daemon.server}` : daemon.server;
+  const spoken = data.platform ? ` (${[data.platform.revision, data.platform.reservation].filter(Boolean).join(": ")})` : "";
+  const target = `${daemon.embedded ? "embedded server " : ""}${daemon.server}${spoken}`;
   folders = daemon.folders.length > 1 ? daemon.folders : [];
   const watched = folders.length ? folders.map((one) => `${one.name}: ${one.folder}`).join(", ") : daemon.watch.folder;
   say(byId("where"), `${watched} → ${target}`);

@@ -1,0 +1,1 @@
+"""What protoc made of `mosaico_bridge.proto`; written by `make proto`, never by hand."""
