@@ -287,6 +287,7 @@ class _Bars:
         )
         self._count = self._recordings.add_task("recordings", total=None, now="")
         self._size = self._bytes.add_task("bytes", total=None)
+        self._done_bytes = 0
         self._live = Live(
             Group(self._recordings, self._bytes),
             console=err,
@@ -307,13 +308,15 @@ class _Bars:
 
     def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
         self._recordings.advance(self._count)
-        self._bytes.advance(self._size, recording.size_bytes)
+        self._done_bytes += recording.size_bytes
+        self._bytes.update(self._size, completed=self._done_bytes)
         if outcome.result is Result.FAILED:
             url, reason = cell(outcome.url), cell(outcome.reason)
             err.print(f"[red]failed[/] {url}: {reason}", soft_wrap=True)
 
-    def moved(self, *, in_work: int) -> None:
+    def moved(self, *, in_work: int, read_bytes: int) -> None:
         self._recordings.update(self._count, now=f"{in_work} in work")
+        self._bytes.update(self._size, completed=self._done_bytes + read_bytes)
 
 
 class _Lines:
@@ -334,15 +337,16 @@ class _Lines:
         reason = f": {printable(outcome.reason)}" if outcome.reason else ""
         self._say(f"{outcome.result} {printable(outcome.url)}{reason}")
 
-    def moved(self, *, in_work: int) -> None:
+    def moved(self, *, in_work: int, read_bytes: int) -> None:
         now_s = time.monotonic()
         if now_s - self._said_s < LINE_INTERVAL_S:
             return
         self._said_s = now_s
-        rate = self._done_bytes / (now_s - self._started_s)
-        left = f", {(self._size_bytes - self._done_bytes) / rate:,.0f} s left" if rate else ""
+        done_bytes = self._done_bytes + read_bytes
+        rate = done_bytes / (now_s - self._started_s)
+        left = f", {(self._size_bytes - done_bytes) / rate:,.0f} s left" if rate else ""
         self._say(
-            f"{self._done:,} of {self._recordings:,} recordings, {size(self._done_bytes)} of "
+            f"{self._done:,} of {self._recordings:,} recordings, {size(done_bytes)} of "
             f"{size(self._size_bytes)}, {size(rate)}/s{left}, {in_work} in work"
         )
 
