@@ -121,7 +121,7 @@ def list_archive(url: str, settings: BackfillSettings, *, by_split: bool = False
     with store.reading(url):
         kind = store.system.get_file_info(store.root).type
     if kind is fs.FileType.NotFound:
-        raise RecordingVanishedError("there is no such archive", path=Path(url))
+        raise RecordingVanishedError(f"there is no archive at {url}")
     folder = store.root if kind is fs.FileType.Directory else str(PurePosixPath(store.root).parent)
     look = _LocalLook if store.is_local else _StoreLook
     found = look(store, folder, only="" if folder == store.root else store.root)

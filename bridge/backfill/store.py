@@ -88,7 +88,7 @@ class Store:
         try:
             yield
         except FileNotFoundError as error:
-            raise RecordingVanishedError("there is nothing at this place", path=Path(what)) from (
+            raise RecordingVanishedError(f"there is nothing at {what}") from (
                 None if self._secrets else error
             )
         except (OSError, ValueError) as error:

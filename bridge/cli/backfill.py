@@ -186,16 +186,13 @@ def backfill(
     )
     require_destination(settings, embedded=embedded)
     _require_sound(settings, choice)
-    file = manifest or settings.state.folder / MANIFEST_FILE
-    known = Manifest(file, config_hash=config_hash(settings))
+    manifest = manifest or settings.state.folder / MANIFEST_FILE
+    known = Manifest(manifest, config_hash=config_hash(settings))
     found = find(choice, settings)
     if dry_run:
         return _rehearse(settings, known, found, json=json)
     summary = _run(settings, known, found, dask=dask, fail_fast=fail_fast)
-    if json:
-        print_json(_as_json(summary, found))
-    else:
-        _print(summary, found)
+    print_json(_as_json(summary, found)) if json else _print(summary, found)
     return _exit(summary, found)
 
 

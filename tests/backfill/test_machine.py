@@ -55,6 +55,15 @@ def test_an_archive_has_the_recordings_that_a_watched_folder_would_have(tmp_path
     assert beside["lone/drive003.mcap"] == ["drive003.mcap.json"]
     assert beside["db3/drive001"] == ["metadata.yaml"]
     assert listed.others == ()
+    (alone,) = list_archive(f"{tmp_path}/lone/drive003.mcap", SETTINGS).recordings
+    assert (alone.recording, alone.beside) == next(
+        (each.recording, each.beside) for each in listed.recordings if each.url == alone.url
+    )
+    splits = list_archive(str(tmp_path / "mcap"), SETTINGS, by_split=True).recordings
+    assert [each.place for each in splits[:2]] == [
+        "drive000/drive000_0.mcap",
+        "drive000/drive000_1.mcap",
+    ]
 
 
 def test_every_recording_is_in_one_shard() -> None:
