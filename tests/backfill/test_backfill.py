@@ -11,10 +11,13 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from pydantic import SecretStr
 
-from bridge.backfill import RunMetrics
+from bridge.backfill import RunMetrics, list_archive
+from bridge.bags import find_recordings
 from bridge.cli import main
 from bridge.client import MosaicoClient
+from bridge.config import BackfillSettings
 from bridge.embedded import EmbeddedServer
 from tests.backfill.archives import (
     ROOT,
@@ -31,6 +34,7 @@ from tests.backfill.archives import (
     sequences,
     words,
     write_archive,
+    write_bag,
     write_mcap,
     write_mcap_folder,
 )
@@ -193,6 +197,36 @@ def test_secrets_of_the_archive_are_never_shown(
     assert refused.code == 2
     assert SECRET_KEY not in refused.errors
     assert "secret_key_file" in refused.errors
+
+
+def test_a_store_has_the_recordings_that_a_watched_folder_would_have(
+    store: Store, tmp_path: Path
+) -> None:
+    """Numbers in names are no evidence in a store either: two robots record at one time."""
+    write_archive(tmp_path / "archive", 4)
+    for robot in (1, 2):
+        write_bag(tmp_path / "archive" / f"robot_{robot}.bag", words(f"r{robot}", 300))
+    for half in (1, 2):
+        texts = words(f"half{half}", 300)
+        write_bag(tmp_path / "archive" / f"split_{half}.bag", texts, first=300 * half)
+        write_mcap(tmp_path / "archive" / "m" / f"m_{half}.mcap", texts, first=0)
+    url = store.upload(tmp_path / "archive", to="grouped")
+    settings = BackfillSettings(
+        endpoint=store.settings["MOSAICO_BRIDGE_BACKFILL__ENDPOINT"],
+        access_key="reader",
+        secret_key=SecretStr(SECRET_KEY),
+    )
+    listed = {
+        each.place: [file.name for file in each.files]
+        for each in list_archive(url, settings).recordings
+    }
+    watched = {
+        str(each.path.relative_to(tmp_path / "archive")): [file.path.name for file in each.files]
+        for each in find_recordings(tmp_path / "archive")
+    }
+    assert listed == watched
+    assert {"robot_1.bag", "robot_2.bag", "split_1.bag"} <= listed.keys()
+    assert "split_2.bag" not in listed
 
 
 @pytest.mark.slow

@@ -210,8 +210,8 @@ def test_a_platform_that_stays_away_or_refuses_ends_the_waiting(tmp_path: Path) 
     def refuses() -> None:
         raise RefusedError("wrong key")
 
-    gate = SharedGate(tmp_path, RETRY, offline_s=0.2)
-    for probe, error in ((away, OfflineError), (refuses, RefusedError)):
+    for probe, error, patience_s in ((away, OfflineError, 0.2), (refuses, RefusedError, 30)):
+        gate = SharedGate(tmp_path, RETRY, offline_s=patience_s)
         gate.closed_by(AWAY)
         with pytest.raises(error):
             gate.wait(probe, stopped=threading.Event())
