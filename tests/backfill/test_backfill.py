@@ -3,7 +3,9 @@
 import json
 import logging
 import re
+import shutil
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,11 +16,14 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.backfill import RunMetrics, list_archive
-from bridge.bags import find_recordings
+from bridge.backfill.scratch import copy, identity_of
+from bridge.backfill.store import open_store
+from bridge.bags import content_of, find_recordings, load_recording
 from bridge.cli import main
 from bridge.client import MosaicoClient
 from bridge.config import BackfillSettings
 from bridge.embedded import EmbeddedServer
+from bridge.errors import RecordingChangedError
 from tests.backfill.archives import (
     ROOT,
     SECRET_KEY,
@@ -199,6 +204,34 @@ def test_secrets_of_the_archive_are_never_shown(
     assert "secret_key_file" in refused.errors
 
 
+def test_what_is_copied_is_what_was_identified(store: Store, tmp_path: Path) -> None:
+    """An object that was replaced by another of the same size is not taken for the first."""
+    settings = settings_of(store)
+    for name in ("one", "two"):
+        write_mcap(tmp_path / "archive" / "x.mcap", words(name, 5))
+        url = store.upload(tmp_path / "archive", to="changes")
+        (recording,) = list_archive(url, settings).recordings
+        if name == "one":
+            content, marks = identity_of(recording, open_store(url, settings))
+            assert content == content_of(load_recording(tmp_path / "archive" / "x.mcap"))
+    stopped = threading.Event()
+    arguments = (recording, open_store(url, settings), tmp_path / "copy")
+    with pytest.raises(RecordingChangedError):
+        copy(*arguments, marks=marks, moved=lambda _: None, stopped=stopped)
+    shutil.rmtree(tmp_path / "copy")
+    copied = copy(*arguments, marks=("",), moved=lambda _: None, stopped=stopped)
+    original = (tmp_path / "archive" / "x.mcap").read_bytes()
+    assert copied.files[0].path.read_bytes() == original
+
+
+def settings_of(store: Store) -> BackfillSettings:
+    return BackfillSettings(
+        endpoint=store.settings["MOSAICO_BRIDGE_BACKFILL__ENDPOINT"],
+        access_key="reader",
+        secret_key=SecretStr(SECRET_KEY),
+    )
+
+
 def test_a_store_has_the_recordings_that_a_watched_folder_would_have(
     store: Store, tmp_path: Path
 ) -> None:
@@ -211,14 +244,9 @@ def test_a_store_has_the_recordings_that_a_watched_folder_would_have(
         write_bag(tmp_path / "archive" / f"split_{half}.bag", texts, first=300 * half)
         write_mcap(tmp_path / "archive" / "m" / f"m_{half}.mcap", texts, first=0)
     url = store.upload(tmp_path / "archive", to="grouped")
-    settings = BackfillSettings(
-        endpoint=store.settings["MOSAICO_BRIDGE_BACKFILL__ENDPOINT"],
-        access_key="reader",
-        secret_key=SecretStr(SECRET_KEY),
-    )
     listed = {
         each.place: [file.name for file in each.files]
-        for each in list_archive(url, settings).recordings
+        for each in list_archive(url, settings_of(store)).recordings
     }
     watched = {
         str(each.path.relative_to(tmp_path / "archive")): [file.path.name for file in each.files]
