@@ -35,7 +35,7 @@ from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes
 from bridge.ingest.report import IngestReport, TopicOutcome, VerificationLevel
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
-from bridge.ingest.sending import Sending
+from bridge.ingest.sending import QUALITY_TOPIC, Sending
 from bridge.ingest.topic_lanes import TopicLane
 from bridge.ingest.verify import compare_existing, counted_alike, lacking, verify
 from bridge.mapping import TopicFilter
@@ -278,7 +278,7 @@ class _Run:
         if self.reader.misled:
             raise _MisledError
         self.passes.account()
-        self.passes.enter_rest(report)
+        self.passes.enter_rest(report, whole=False)
         lacks = lacking(lanes.values(), receipts_of(handler))
         report.verification = VerificationLevel.NONE if lacks else VerificationLevel.CLOSED
         report.notes += lacks
@@ -349,7 +349,8 @@ class _Run:
                 notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            self.passes.enter_rest(report)
+            self.passes.enter_rest(report, whole=not self.follows)
+            sending.add_quality(report)
             sending.notify(report)
             finalizing = time.perf_counter()
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)
@@ -374,7 +375,12 @@ class _Run:
         self.passes.rehearse(self.client, blocks, candidates)
         self._check_sound(sending)
         kept = [index for index in candidates if self._is_kept(lanes[index], held)]
-        self._make_room(sending, set(held) - {lanes[index].report.platform_name for index in kept})
+        whole_names = {lanes[index].report.platform_name for index in kept}
+        if self.options.quality_topic and QUALITY_TOPIC in held and held[QUALITY_TOPIC].locked:
+            # It is the last of all, and says the same of the same recording.
+            whole_names.add(QUALITY_TOPIC)
+            sending.has_quality = True
+        self._make_room(sending, set(held) - whole_names)
         self.passes.reset(set(candidates) - set(kept))
         whole = [lanes[index] for index in kept]
         self.passes.show_read(kept)
