@@ -61,6 +61,7 @@ def mcap_split(number: int) -> bytes:
 
 def db3_split(number: int, folder: Path) -> bytes:
     path = folder / f"draft_{number}.db3"
+    path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as database:
         database.executescript(
             "CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);"
