@@ -37,6 +37,7 @@ from bridge.config.sections import (
 )
 from bridge.config.settings import (
     ENVIRONMENT_PREFIX,
+    BackfillSettings,
     ExpectSettings,
     FolderSettings,
     LiveSettings,
@@ -49,6 +50,7 @@ __all__ = [
     "MINUTES_PER_DAY",
     "PLATFORM_VARIABLE",
     "SERVICE_FOLDER",
+    "BackfillSettings",
     "DefinitionSettings",
     "DisposalSettings",
     "EmbeddedSettings",

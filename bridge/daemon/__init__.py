@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         WatchStatus,
         WorkerProgress,
     )
+    from bridge.daemon.journal.clock import SystemClock
     from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Transition
     from bridge.daemon.journal.instance import INSTANCE_FILE, instance_id
     from bridge.daemon.journal.journal import Journal, JournalReader
@@ -55,32 +56,55 @@ if TYPE_CHECKING:
     from bridge.daemon.reload import CHANGEABLE, Change, Reload, plan_reload
     from bridge.daemon.watch.open_files import Writer, writer_of
     from bridge.daemon.watch.scan import ignored
+    from bridge.daemon.work.outcome import (
+        BUSY_ELSEWHERE,
+        NO_ROOM,
+        VANISHED,
+        Decision,
+        Pause,
+        after_failure,
+        backoff_s,
+        dated,
+    )
+    from bridge.daemon.work.pipe import Failed, Job, JobKind, Progressed, Succeeded
+    from bridge.daemon.work.pool import JOBS_PER_WORKER_MAX, START_TIMEOUT_S
+    from bridge.daemon.work.process import Worker
+    from bridge.daemon.work.supervisor import excess_of, failure_of_lost
 
 __all__ = [
+    "BUSY_ELSEWHERE",
     "CHANGEABLE",
     "INSTANCE_FILE",
     "IN_WORK",
+    "JOBS_PER_WORKER_MAX",
     "LOCK_FILE",
     "MEANING",
+    "NO_ROOM",
     "ON_PLATFORM",
     "PARTS",
+    "START_TIMEOUT_S",
     "STORE_FILE",
     "TRANSITIONS",
+    "VANISHED",
     "WHOLE_ON_PLATFORM",
     "Change",
     "Daemon",
     "DaemonObserver",
     "DaemonStatus",
+    "Decision",
     "Entry",
     "Event",
     "EventLog",
     "Explanation",
+    "Failed",
     "Failure",
     "Gate",
     "GateStatus",
     "HttpServer",
     "IngestFailed",
     "IngestFinished",
+    "Job",
+    "JobKind",
     "Journal",
     "JournalReader",
     "Level",
@@ -90,23 +114,33 @@ __all__ = [
     "NotificationPoller",
     "NotificationStore",
     "Observers",
+    "Pause",
     "PlatformFacts",
+    "Progressed",
     "Reload",
     "Request",
     "RequestKind",
     "ServiceNotifier",
     "ServiceObserver",
     "State",
+    "Succeeded",
+    "SystemClock",
     "Target",
     "TopicProgress",
     "Transition",
     "WatchStatus",
+    "Worker",
     "WorkerProgress",
     "Writer",
+    "after_failure",
+    "backoff_s",
     "check_permissions",
     "configure_logging",
+    "dated",
     "doubt",
+    "excess_of",
     "explain",
+    "failure_of_lost",
     "forget",
     "ignored",
     "instance_id",

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from bridge.facade import on_first_use
 
 if TYPE_CHECKING:
+    from bridge.ingest.delivered import find_parts
     from bridge.ingest.earlier import Removal, Replacement, Superseded
     from bridge.ingest.events import IngestEvents, NoEvents
     from bridge.ingest.holding import Held, Holding, contents_of, held_whole
-    from bridge.ingest.marks import Sender
+    from bridge.ingest.marks import Sender, marks_of
     from bridge.ingest.on_platform import clear_remains
     from bridge.ingest.open_upload import OpenUpload, got_on
     from bridge.ingest.options import BatchTargets, Identity, IngestOptions
@@ -50,9 +51,11 @@ __all__ = [
     "contents_of",
     "custom_mappings",
     "dry_run",
+    "find_parts",
     "got_on",
     "held_whole",
     "ingest",
+    "marks_of",
     "plan_fields",
     "plan_topics",
     "said_before",

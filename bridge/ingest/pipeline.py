@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -54,6 +55,7 @@ def ingest_portion(
     resend: bool = False,
     holder: Holder | None = None,
     follows: Sequence[str] = (),
+    plain: Mapping[str, str] | None = None,
 ) -> IngestReport:
     """Put files onto the platform as one sequence, verified and finalised.
 
@@ -71,6 +73,7 @@ def ingest_portion(
         holder: The sequence that holds them already; it is compared and nothing is sent. None where
             they are to be sent.
         follows: Sequences that hold the rest of the recording, for the metadata.
+        plain: What compressed files are when they are decompressed, by identity; for the metadata.
 
     Returns:
         What became of every topic and message.
@@ -96,6 +99,7 @@ def ingest_portion(
         resend=resend,
         holder=holder,
         follows=follows,
+        plain=plain or {},
     )
 
 
@@ -109,6 +113,7 @@ def _until_told_whole(
     resend: bool,
     holder: Holder | None,
     follows: Sequence[str],
+    plain: Mapping[str, str],
 ) -> IngestReport:
     """Start again as often as what is on the platform cannot be built on.
 
@@ -137,6 +142,7 @@ def _until_told_whole(
                 upload=upload,
                 survey=found,
                 follows=follows,
+                plain=plain,
             )
             try:
                 return run.execute(takes_up=takes_up, resend=resend, holder=holder)
@@ -170,6 +176,7 @@ class _Run:
         upload: OpenUpload | None,
         survey: Survey | None,
         follows: Sequence[str],
+        plain: Mapping[str, str],
     ) -> None:
         self.survey = survey
         self.follows = follows
@@ -182,7 +189,7 @@ class _Run:
         self.options = options
         self.events = events
         self.upload = upload
-        self.content = content_of(passes.reader.recording)
+        self.content = replace(content_of(passes.reader.recording), plain=plain)
 
     def execute(self, *, takes_up: bool, resend: bool, holder: Holder | None) -> IngestReport:
         """Send everything, or find that it is there already.

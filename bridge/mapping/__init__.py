@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         fill_placeholders,
         read_sidecar,
         sequence_metadata,
+        sidecars_of,
     )
     from bridge.mapping.names import BRIDGE_KEY, sequence_name, topic_names
     from bridge.mapping.plan import (
@@ -63,6 +64,7 @@ __all__ = [
     "read_sidecar",
     "sequence_metadata",
     "sequence_name",
+    "sidecars_of",
     "topic_names",
 ]
 
