@@ -42,7 +42,8 @@ and of the 26,000 small ones of a batch that would show; those side by side cost
 # Where in its even share of the rows each run is: at random, so that no pattern is met or missed
 # every time, and the same every time.
 _PLACES = np.arange(RUNS) + np.random.default_rng(seed=0).random(RUNS)
-_IN_RUN = np.arange(RUN)
+# With the message before the first, which that is compared with.
+_IN_RUN = np.arange(1 + RUN)
 
 SEQ_BACK_SHARE_MAX = 0.01
 """Where `seq` goes back more often than that, several publishers count, each by itself."""
@@ -92,16 +93,17 @@ class Meter:
             rows: How many messages each has, at least one.
         """
         segments = np.asarray(topics, dtype=np.int64), np.asarray(rows, dtype=np.int64)
-        chosen = None
+        runs = chosen = None
         if len(topics) == 1 and rows[0] > WHOLE_MAX:
-            firsts = (_PLACES * ((rows[0] - RUN) / RUNS)).astype(np.int64)
-            chosen = (firsts[:, np.newaxis] + (1 + _IN_RUN)).reshape(-1)
+            firsts = (_PLACES * ((rows[0] - 1 - RUN) / RUNS)).astype(np.int64)
+            runs = firsts[:, np.newaxis] + _IN_RUN
+            chosen = runs[:, 1:].reshape(-1)
             self._add_many_times(block.log_times_ns, topics[0], chosen)
         else:
             self._add_times(block.log_times_ns, *segments)
         if chosen is None or not self._add_many_stamps(block, topics[0], chosen):
             self._add_stamps(block, *segments, chosen)
-        self._repeats.add(block, *segments, chosen)
+        self._repeats.add(block, *segments, runs)
 
     def add_times(self, block: MixedBlock) -> None:
         """Take in only when messages were recorded, of topics whose content nobody looks at."""

@@ -44,7 +44,7 @@ class Repeats:
         self._last: dict[int, tuple[int, bytes]] = {}
 
     def add(
-        self, block: MessageBlock, topics: Numbers, rows: Numbers, chosen: Numbers | None = None
+        self, block: MessageBlock, topics: Numbers, rows: Numbers, runs: Numbers | None = None
     ) -> None:
         """Compare messages with those before them.
 
@@ -55,23 +55,22 @@ class Repeats:
             block: The messages, those of a topic side by side and in file order.
             topics: int64, shape (k,): which topics they are of, each once.
             rows: int64, shape (k,): how many each has, at least one; n in total.
-            chosen: Of a single topic, which of its rows but the first to compare; None for all.
+            runs: Of a single topic the rows to look at, int64, shape (m, r), each line side by
+                side; all but its first are compared. None for all rows.
         """
         firsts = np.cumsum(rows) - rows
         self._join(block, topics, firsts, firsts + rows - 1)
         starts, ends = block.starts, block.ends
-        if chosen is None:
-            self.compared[topics] += rows - 1
-        else:
-            self.compared[topics] += len(chosen)
-            pairs = np.stack([chosen - 1, chosen], axis=1).reshape(-1)
-            starts, ends = starts[pairs], ends[pairs]
-            rows = np.array([len(pairs)])
+        uncounted: Numbers | slice = firsts
+        if runs is not None:
+            starts, ends = starts[runs.reshape(-1)], ends[runs.reshape(-1)]
+            rows, uncounted = np.array([runs.size]), slice(None, None, runs.shape[1])
+        self.compared[topics] += rows - (len(runs) if runs is not None else 1)
         starts = starts + each_row(self._bodies_at[topics], rows)
         if (starts > ends).any():
             starts = np.minimum(starts, ends)
         suspects = self._suspects(block.data, starts, ends, topics, firsts, rows)
-        suspects[firsts if chosen is None else slice(0, None, 2)] = False
+        suspects[uncounted] = False
         suspected = np.flatnonzero(suspects)
         if not len(suspected):
             return
