@@ -205,8 +205,10 @@ class Bars:
             coarser += 1
         first, last = first >> coarser, last >> coarser
         if before is not None and (coarser or first != before):
+            used = self._last - before + 1
+            places = ((before + np.arange(used)) >> coarser) - first
+            edges = np.flatnonzero(np.diff(places, prepend=-1))
             widened = np.zeros_like(self._counts)
-            for bar in range(before, self._last + 1):
-                widened[:, (bar >> coarser) - first] += self._counts[:, bar - before]
+            widened[:, places[edges]] = np.add.reduceat(self._counts[:, :used], edges, axis=1)
             self._counts = widened
         self._first, self._last, self._shift = first, last, shift + coarser
