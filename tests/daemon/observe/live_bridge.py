@@ -7,6 +7,7 @@ in `FAULTS` are those of the alerts that a fault has to raise.
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -192,6 +193,14 @@ class LiveBridge:
             assert self._bridge.process.poll() is None, self.log.read_text()
             return False
 
+    def metric(self, name: str) -> float:
+        """Give a metric with its labels, as the bridge exposes it at this moment."""
+        url = f"http://127.0.0.1:{self.http_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+        (value,) = re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(value)
+
     def set_key(self, key: str) -> None:
         (self.base / "key").write_text(key)
         (self.base / "key").chmod(0o600)
@@ -226,6 +235,21 @@ def killed(bridge: LiveBridge) -> Iterator[None]:
     try:
         yield
     finally:
+        bridge.start()
+
+
+@contextlib.contextmanager
+def parked(bridge: LiveBridge) -> Iterator[None]:
+    """The vehicle is switched off with a recording that is not on the platform."""
+    bridge.proxy.refuse()
+    bridge.drop()
+    # So long that it was seen by whoever looks now and then.
+    wait_for(lambda: bridge.metric("mosaico_bridge_queue_oldest_age_seconds") > 2)
+    bridge.stop()
+    try:
+        yield
+    finally:
+        bridge.proxy.accept()
         bridge.start()
 
 
@@ -447,6 +471,7 @@ FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
     (frozenset(f"MosaicoBridge{name}" for name in names.split()), fault)
     for names, fault in (
         ("Down Silent", killed),
+        ("ParkedWithBacklog", parked),
         ("Stalled", locked_journal),
         ("WorkerStalled", swallowing_line),
         ("WorkersLost", killed_workers),
