@@ -175,20 +175,22 @@ class Meter:
         start_ns, end_ns = int(self._start_ns[topic]), int(self._end_ns[topic])
         span_s = (end_ns - start_ns) / SECOND_NS
         has_gap = self._gap_ns[topic] >= 0
+        period, period_p99 = map(_seconds, self._periods.quantiles_ns(topic, 0.5, 0.99))
+        delay, delay_p99 = map(_seconds, self._delays.quantiles_ns(topic, 0.5, 0.99))
         return TopicFigures(
             messages=numbers["messages"],
             start_ns=start_ns,
             end_ns=end_ns,
             rate_hz=(numbers["messages"] - 1) / span_s if span_s > 0 else None,
-            period_median_s=_seconds(self._periods.quantile_ns(topic, 0.5)),
-            period_p99_s=_seconds(self._periods.quantile_ns(topic, 0.99)),
+            period_median_s=period,
+            period_p99_s=period_p99,
             gap_s=_seconds(int(self._gap_ns[topic])) if has_gap else None,
             gap_start_ns=int(self._gap_start_ns[topic]) if has_gap else None,
             times_back=numbers["back"],
             times_repeated=numbers["repeated"],
             stamped=numbers["stamped"] if self._stamp_at[topic] >= 0 else None,
-            delay_median_s=_seconds(self._delays.quantile_ns(topic, 0.5)),
-            delay_p99_s=_seconds(self._delays.quantile_ns(topic, 0.99)),
+            delay_median_s=delay,
+            delay_p99_s=delay_p99,
             delay_drift_s=self._drift_s(topic, span_s),
             compared=int(self._repeats.compared[topic]),
             repeated=int(self._repeats.equal[topic]),
