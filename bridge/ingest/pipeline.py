@@ -342,7 +342,7 @@ class _Run:
                 notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            self.passes.enter_rest(report)
+            self.passes.enter_rest(report, metadata_texts_changed=sending.writer.texts_changed)
             sending.notify(report)
             finalizing = time.perf_counter()
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)
