@@ -23,11 +23,11 @@ _PARTS = ("bridge.client", "bridge.ontology", "bridge.errors")
 
 def _public(part: str) -> "dict[str, Any]":
     """Give what a part offers: what its `__all__` lists, or what it defines itself."""
-    found = vars(import_module(part))
-    names = found.get("__all__") or [
-        name for name, value in found.items() if getattr(value, "__module__", "") == part
+    found = import_module(part)
+    names = getattr(found, "__all__", None) or [
+        name for name, value in vars(found).items() if getattr(value, "__module__", "") == part
     ]
-    return {name: found[name] for name in names}
+    return {name: getattr(found, name) for name in names}
 
 
 def __getattr__(name: str) -> "Any":

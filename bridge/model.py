@@ -9,10 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    # What only tells recordings and their parts from each other starts without numpy.
+    import numpy as np
+    from numpy.typing import NDArray
+
+REPEATED = "repeated_latched"
+"""Why a message is left out that a recorder wrote once more at the start of a split."""
 
 
 class Container(StrEnum):
@@ -165,10 +170,10 @@ class MessageBlock:
     """
 
     topic: int
-    log_times_ns: NDArray[np.int64]
-    data: NDArray[np.uint8]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
+    log_times_ns: "NDArray[np.int64]"
+    data: "NDArray[np.uint8]"
+    starts: "NDArray[np.int64]"
+    ends: "NDArray[np.int64]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,11 +190,11 @@ class MixedBlock:
         ends: int64, shape (n,): one past the last byte of each payload.
     """
 
-    topics: NDArray[np.int64]
-    log_times_ns: NDArray[np.int64]
-    data: NDArray[np.uint8]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
+    topics: "NDArray[np.int64]"
+    log_times_ns: "NDArray[np.int64]"
+    data: "NDArray[np.uint8]"
+    starts: "NDArray[np.int64]"
+    ends: "NDArray[np.int64]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +292,7 @@ class DecodedBlock:
             was announced, by reason.
     """
 
-    log_times_ns: NDArray[np.int64]
+    log_times_ns: "NDArray[np.int64]"
     messages: Any
     dropped: Mapping[str, int] = field(default_factory=dict)
     leftover: int = 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -31,32 +32,40 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "units": set(),
     "errors": set(),
+    "facade": set(),
     "model": {"errors"},
     "parallel": {"errors"},
     "config": {"units", "errors"},
     "ontology": {"units", "errors"},
     "files": {"errors"},
-    "definitions": {"errors", "model"},
-    "bags": {"units", "errors", "model", "files", "definitions"},
+    "definitions": {"facade", "errors", "model"},
+    "bags": {"facade", "units", "errors", "model", "files", "definitions"},
     "cdr": {"errors", "model", "definitions"},
-    "mapping": {"units", "errors", "model", "ontology"},
+    "mapping": {"facade", "units", "errors", "model", "ontology"},
     "protobuf": set(),
-    "client": {"units", "errors", "parallel", "ontology", "protobuf", "version"},
+    "client": {"facade", "units", "errors", "parallel", "ontology", "protobuf", "version"},
     "embedded": {"units", "errors", "ontology", "protobuf", "client", "version"},
     "ingest": {
-        "units", "errors", "model", "parallel", "files", "ontology", "definitions", "bags", "cdr",
+        "facade", "units", "errors", "model", "parallel", "files", "ontology", "definitions",
+        "bags", "cdr",
         "mapping", "client", "version",
     },
     "compose": {
         "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
     },
     "daemon": {
-        "units", "errors", "config", "model", "files", "parallel", "definitions", "bags", "client",
+        "facade", "units", "errors", "config", "model", "files", "parallel", "definitions", "bags",
+        "client",
         "ingest", "compose", "version",
+    },
+    "backfill": {
+        "units", "errors", "config", "model", "files", "bags", "mapping", "client", "ingest",
+        "compose", "daemon", "version",
     },
     "cli": {
         "units", "errors", "config", "model", "files", "parallel", "definitions", "ontology",
-        "bags", "cdr", "mapping", "client", "ingest", "compose", "daemon", "embedded", "version",
+        "bags", "cdr", "mapping", "client", "ingest", "compose", "daemon", "backfill",
+        "embedded", "version",
     },
     "__main__": {"cli"},
     "__init__": {"client", "errors", "ontology", "version"},
@@ -96,16 +105,18 @@ KINDS: dict[str, str] = {
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
     "backports": {"bags"},
+    "distributed": {"backfill"},
     "google.protobuf": {"protobuf"},
     "isal": {"bags"},
     "lz4": {"bags"},
     "markdown_it": {"daemon"},
+    "pyarrow.fs": {"backfill"},
     "pyarrow.flight": {"client", "embedded"},
     "pyarrow.parquet": {"embedded"},
     "rosbags": {"bags", "definitions", "cli"},
     "ruamel": {"bags", "mapping"},
     "watchdog": {"daemon"},
-    "prometheus_client": {"daemon"},
+    "prometheus_client": {"daemon", "backfill"},
     "pydantic_settings": {"config"},
     "rich": {"cli"},
     "typer": {"cli"},
@@ -318,3 +329,32 @@ def test_no_drawer_for_everything_else() -> None:
     """No file is named after not knowing where its content belongs."""
     drawers = {"utils", "helpers", "common", "base", "misc"}
     assert not {file.stem for file in FILES} & drawers
+
+
+LAZY = sorted(
+    file.parent.name
+    for file in PACKAGE.glob("*/__init__.py")
+    if "bridge.facade" in imports(parsed(file))
+)
+
+
+@pytest.mark.parametrize("part", LAZY)
+def test_what_is_loaded_on_first_use_is_there(part: str) -> None:
+    """A part offers what it lists, and no lazy name is that of a module, which would hide it."""
+    offered = import_module(f"bridge.{part}")
+    below = next(
+        node for node in parsed(PACKAGE / part / "__init__.py").body if isinstance(node, ast.If)
+    )
+    lazy = {
+        alias.asname or alias.name
+        for node in below.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert lazy
+    assert lazy <= set(offered.__all__)
+    for name in offered.__all__:
+        assert getattr(offered, name) is not None
+    assert not lazy & {path.stem for path in (PACKAGE / part).iterdir()}
+    with pytest.raises(AttributeError, match="nothing_such"):
+        _ = offered.nothing_such

@@ -1,45 +1,69 @@
 """Recordings on disk: finding them, telling what belongs together, reading them as blocks."""
 
-from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
-from bridge.bags.discovery import find_others, find_recordings, listed_names, recordings_in
-from bridge.bags.endings import End, end_of
-from bridge.bags.fingerprint import Content, content_of, fingerprint
-from bridge.bags.formats import (
-    ACTIVE_BAG_SUFFIX,
-    COMPRESSION_SUFFIX,
-    SIDECAR_SUFFIXES,
-    STORAGE_SUFFIXES,
-    is_storage_name,
-)
-from bridge.bags.grouping import is_split_of_ros1
-from bridge.bags.merging import REPEATED
-from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
-from bridge.bags.reader import RecordingReader, open_recording
-from bridge.bags.recording import files_of, load_recording, load_seen, look_into
-from bridge.bags.scratch import sweep_scratch
-from bridge.bags.splits import load_split, split_up
-from bridge.bags.survey import Survey, survey
+from typing import TYPE_CHECKING
+
+# At once, or its module, which has the same name, would be taken for it.
+from bridge.bags.fingerprint import fingerprint
+from bridge.facade import on_first_use
+
+if TYPE_CHECKING:
+    from bridge.bags.container import NOWHERE, ReadLimits, ReadTally
+    from bridge.bags.discovery import (
+        find_others,
+        find_recordings,
+        listed_names,
+        others_of,
+        recordings_in,
+        recordings_of,
+    )
+    from bridge.bags.endings import End, end_of
+    from bridge.bags.fingerprint import EDGE_BYTES, Content, content_of, content_of_edges
+    from bridge.bags.formats import (
+        ACTIVE_BAG_SUFFIX,
+        COMPRESSION_SUFFIX,
+        SIDECAR_SUFFIXES,
+        STORAGE_SUFFIXES,
+        is_storage_name,
+    )
+    from bridge.bags.grouping import is_split_of_ros1, stem_of
+    from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
+    from bridge.bags.reader import RecordingReader, open_recording
+    from bridge.bags.recording import (
+        FolderContent,
+        files_of,
+        is_searched,
+        load_recording,
+        load_seen,
+        look_into,
+    )
+    from bridge.bags.scratch import SCRATCH_PREFIX, scratch_folder, sweep_scratch
+    from bridge.bags.splits import load_split, split_up
+    from bridge.bags.surveying import Survey, survey
 
 __all__ = [
     "ACTIVE_BAG_SUFFIX",
     "COMPRESSION_SUFFIX",
+    "EDGE_BYTES",
     "METADATA_FILE",
     "NOWHERE",
-    "REPEATED",
+    "SCRATCH_PREFIX",
     "SIDECAR_SUFFIXES",
     "STORAGE_SUFFIXES",
     "Content",
     "End",
+    "FolderContent",
     "ReadLimits",
     "ReadTally",
     "RecordingReader",
     "Survey",
     "content_of",
+    "content_of_edges",
     "end_of",
     "files_of",
     "find_others",
     "find_recordings",
     "fingerprint",
+    "is_searched",
     "is_split_of_ros1",
     "is_storage_name",
     "listed_files",
@@ -49,9 +73,15 @@ __all__ = [
     "load_split",
     "look_into",
     "open_recording",
+    "others_of",
     "read_hints",
     "recordings_in",
+    "recordings_of",
+    "scratch_folder",
     "split_up",
+    "stem_of",
     "survey",
     "sweep_scratch",
 ]
+
+__getattr__ = on_first_use(__name__, __file__)

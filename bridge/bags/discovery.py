@@ -7,7 +7,7 @@ from pathlib import Path
 from bridge.bags.formats import is_temporary, storage_name
 from bridge.bags.grouping import Group, group_files
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
-from bridge.bags.recording import look_into
+from bridge.bags.recording import FolderContent, is_searched, look_into
 from bridge.errors import RecordingError
 from bridge.model import Recording, RecordingFile
 
@@ -64,16 +64,40 @@ def recordings_in(
     """
     content = look_into(folder)
     folders = [folder / name for name in content.folders]
+    return recordings_of(content, is_root=is_root, listed_in=listed_in), folders
+
+
+def recordings_of(
+    content: FolderContent, *, is_root: bool, listed_in: ListedIn = listed_names
+) -> list[Recording]:
+    """Tell which recordings a folder's names are, wherever the folder is.
+
+    Args:
+        content: What is in the folder.
+        is_root: As of `recordings_in`.
+        listed_in: Gives the files that the `metadata.yaml` of a folder lists.
+    """
     if not content.storage:
-        return [], folders
+        return []
     reads = content.has_metadata and not is_root
     groups = group_files(
         content.storage,
-        folder=folder.name,
-        listed=listed_in(folder) if reads else None,
+        folder=content.path.name,
+        listed=listed_in(content.path) if reads else None,
         is_root=is_root,
     )
-    return [_recording(folder, group) for group in groups], folders
+    return [_recording(content.path, group) for group in groups]
+
+
+def others_of(names: Sequence[str]) -> list[str]:
+    """Give those of a folder's files that are no storage files and belong to no recording.
+
+    What lies in a folder with a `metadata.yaml` belongs to its recording; hidden and temporary
+    names are passed over.
+    """
+    if METADATA_FILE in names:
+        return []
+    return [name for name in names if not is_temporary(name) and storage_name(name) is None]
 
 
 def _recording(folder: Path, group: Group) -> Recording:
@@ -115,9 +139,8 @@ def find_others(folder: Path, *, recursive: bool = True, most: int = 20_000) -> 
         looked += len(listed)
         if any(entry.name == METADATA_FILE for entry in listed):
             continue
-        for entry in listed:
-            if entry.is_dir(follow_symlinks=False):
-                waiting += [inner / entry.name] * (recursive and entry.name != "lost+found")
-            elif entry.is_file(follow_symlinks=False) and storage_name(entry.name) is None:
-                found.append(inner / entry.name)
+        folders = [entry.name for entry in listed if entry.is_dir(follow_symlinks=False)]
+        waiting += [inner / name for name in folders if recursive and is_searched(name)]
+        files = [entry.name for entry in listed if entry.is_file(follow_symlinks=False)]
+        found += [inner / name for name in others_of(files)]
     return sorted(found)

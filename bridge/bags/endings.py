@@ -11,8 +11,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
-from bridge.bags.compression import frames_end
 from bridge.bags.formats import FORMATS
+from bridge.bags.frames import frames_end
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
 from bridge.errors import RecordingError, RecordingVanishedError, UnreadableStorageError

@@ -7,7 +7,7 @@ and tools rewrite it.
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,18 +42,23 @@ def content_of(recording: Recording) -> Content:
         RecordingVanishedError: A file disappeared.
         NotARecordingError: A file is no regular file any more.
     """
+    return content_of_edges((file.path.name, *_edges(file.path)) for file in recording.files)
+
+
+def content_of_edges(files: Iterable[tuple[str, int, bytes, bytes]]) -> Content:
+    """Compute an identity from what counts of each file, wherever the files are.
+
+    Args:
+        files: In their order: name, size in bytes, and the first and last `EDGE_BYTES` of it.
+    """
     whole = hashlib.sha256()
     parts = []
-    for file in recording.files:
-        size_bytes, marks = _marks(file.path)
+    for name, size_bytes, head, tail in files:
+        hashes = b"".join(hashlib.sha256(edge).digest() for edge in (head, tail))
+        marks = size_bytes.to_bytes(8, "little") + hashes
         whole.update(marks)
-        parts.append(
-            Part(
-                identity=hashlib.sha256(marks).hexdigest(),
-                name=file.path.name,
-                size_bytes=size_bytes,
-            )
-        )
+        identity = hashlib.sha256(marks).hexdigest()
+        parts.append(Part(identity=identity, name=name, size_bytes=size_bytes))
     return Content(fingerprint=whole.hexdigest(), parts=tuple(parts))
 
 
@@ -62,19 +67,15 @@ def fingerprint(recording: Recording) -> str:
     return content_of(recording).fingerprint
 
 
-def _marks(path: Path) -> tuple[int, bytes]:
-    """Give the size of a file, and what its identity is made of: size and hashes of its edges."""
+def _edges(path: Path) -> tuple[int, bytes, bytes]:
+    """Give the size of a file, and its head and tail."""
     source = FileSource(path)
     try:
         size = source.size_bytes
-        edges = (
-            source.read_at(0, EDGE_BYTES),
-            source.read_at(max(0, size - EDGE_BYTES), EDGE_BYTES),
-        )
+        head = source.read_at(0, EDGE_BYTES)
+        return size, head, source.read_at(max(0, size - EDGE_BYTES), EDGE_BYTES)
     finally:
         source.close()
-    hashes = b"".join(hashlib.sha256(edge).digest() for edge in edges)
-    return size, size.to_bytes(8, "little") + hashes
 
 
 PIECE_BYTES = 1 << 20

@@ -1,4 +1,4 @@
-"""Decompressing zstd and LZ4 frames as far as they go, whatever was claimed of them.
+"""Frames of zstd and LZ4: decompressing them as far as they go, and where they end.
 
 The slow path of the readers: for bytes whose sizes turned out to be wrong, which have something
 behind their frames, or which break off. What is intact is read by Arrow in one call.
@@ -125,3 +125,91 @@ def _skippable_bytes(data: memoryview) -> int:
     ):
         position += 8 + int.from_bytes(data[position + 4 : position + 8], "little")
     return min(position, len(data))
+
+
+# -- what the headers of zstd frames say (RFC 8878, section 3.1) --
+
+HEADER_BYTES_MAX = 18
+
+# Sizes in bytes of the fields of a frame header, by the flags of its descriptor.
+_DICTIONARY_ID_BYTES = (0, 1, 2, 4)
+_CONTENT_SIZE_BYTES = (0, 2, 4, 8)
+
+# A content size of two bytes starts to count here, for smaller ones fit into one.
+_TWO_BYTES_START = 256
+
+
+def is_frame(head: bytes) -> bool:
+    """Tell whether bytes start like a zstd frame."""
+    return head.startswith(ZSTD_MAGIC)
+
+
+def content_size(head: bytes) -> int | None:
+    """Read how many bytes a frame claims to hold; None where it does not say.
+
+    Args:
+        head: The first `HEADER_BYTES_MAX` bytes of the frame, or all where it has fewer.
+    """
+    if not is_frame(head) or len(head) <= len(ZSTD_MAGIC):
+        return None
+    descriptor = head[len(ZSTD_MAGIC)]
+    single_segment = bool(descriptor & 0x20)
+    size_bytes = _CONTENT_SIZE_BYTES[descriptor >> 6]
+    if single_segment and size_bytes == 0:
+        size_bytes = 1
+    start = len(ZSTD_MAGIC) + 1 + (not single_segment) + _DICTIONARY_ID_BYTES[descriptor & 3]
+    field = head[start : start + size_bytes]
+    if size_bytes == 0 or len(field) < size_bytes:
+        return None
+    return int.from_bytes(field, "little") + (_TWO_BYTES_START if size_bytes == 2 else 0)  # noqa: PLR2004
+
+
+_BLOCK_HEADER_BYTES = 3
+_BLOCK_RLE = 1
+_CHECKSUM_BYTES = 4
+
+
+def frames_end(read_at: Callable[[int, int], bytes], size_bytes: int) -> int:
+    """Find where the last whole frame of a file ends, by hopping over frames and their blocks.
+
+    Args:
+        read_at: Reads bytes by position and size.
+        size_bytes: How many bytes there are.
+    """
+    at = 0
+    while at < size_bytes:
+        end = _frame_end(read_at, at)
+        if end is None or end > size_bytes:
+            break
+        at = end
+    return at
+
+
+def _frame_end(read_at: Callable[[int, int], bytes], start: int) -> int | None:
+    head = read_at(start, 8)
+    if len(head) == 8 and head[0] >> 4 == 5 and head[1:4] == _SKIPPABLE_END:  # noqa: PLR2004
+        return start + 8 + int.from_bytes(head[4:], "little")
+    if not is_frame(head) or len(head) <= len(ZSTD_MAGIC):
+        return None
+    descriptor = head[len(ZSTD_MAGIC)]
+    single_segment = descriptor >> 5 & 1
+    content_size_bytes = _CONTENT_SIZE_BYTES[descriptor >> 6]
+    if single_segment and not content_size_bytes:
+        content_size_bytes = 1
+    at = start + len(ZSTD_MAGIC) + 1 + (1 - single_segment)
+    at += _DICTIONARY_ID_BYTES[descriptor & 3] + content_size_bytes
+    while True:
+        raw = read_at(at, _BLOCK_HEADER_BYTES)
+        if len(raw) < _BLOCK_HEADER_BYTES:
+            return None
+        block = int.from_bytes(raw, "little")
+        kind, content_bytes = block >> 1 & 3, block >> 3
+        at += _BLOCK_HEADER_BYTES + (1 if kind == _BLOCK_RLE else content_bytes)
+        if block & 1:
+            return at + (_CHECKSUM_BYTES if descriptor >> 2 & 1 else 0)
+
+
+def has_spare_bytes(read_at: Callable[[int, int], bytes], size_bytes: int) -> bool:
+    """Tell whether something follows whole frames that is no frame and so belongs to none."""
+    end = frames_end(read_at, size_bytes)
+    return 0 < end < size_bytes and not is_frame(read_at(end, len(ZSTD_MAGIC)))

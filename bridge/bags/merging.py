@@ -201,9 +201,6 @@ def _embedded_documents(metadata: Mapping[str, object]) -> Iterable[str]:
 LATCHED = re.compile(r"durability:\s*(1\b|transient_local)|latching: true")
 """In QoS profiles as recorded: a subscriber that comes late gets what was published before."""
 
-REPEATED = "repeated_latched"
-"""Why a message is left out that a recorder wrote once more at the start of a split."""
-
 REPEATED_KEPT = "latched messages that the recorder repeated at the start of a split"
 
 REPEATED_MAX = 128

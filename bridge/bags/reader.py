@@ -31,7 +31,6 @@ from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
 from bridge.bags.mcap.reader import McapReader
 from bridge.bags.merging import (
-    REPEATED,
     REPEATED_KEPT,
     Repeats,
     by_topic,
@@ -48,6 +47,7 @@ from bridge.bags.zstd_source import ZstdSource
 from bridge.definitions import DefinitionSources
 from bridge.errors import RecordingChangedError, RecordingError
 from bridge.model import (
+    REPEATED,
     Container,
     Loss,
     MessageBlock,

@@ -5,10 +5,10 @@ The files are the truth. `metadata.yaml` only adds hints, and a note where it di
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bridge.bags.endings import End, end_of
 from bridge.bags.formats import SIDECAR_SUFFIXES, is_temporary, sniff, storage_name
@@ -39,6 +39,26 @@ class FolderContent:
     folders: tuple[str, ...]
     has_metadata: bool
 
+    @classmethod
+    def of_names(cls, path: Path, files: Iterable[tuple[str, int]]) -> Self:
+        """Make one from the names and sizes of files that are no files of this machine.
+
+        Folders in it are the caller's business.
+        """
+        names = list(files)
+        storage = [(named, size) for name, size in names if (named := storage_name(name))]
+        return cls(
+            path=path,
+            storage=tuple(sorted(storage, key=lambda item: item[0].name)),
+            folders=(),
+            has_metadata=any(name == METADATA_FILE for name, _ in names),
+        )
+
+
+def is_searched(folder_name: str) -> bool:
+    """Say whether recordings are looked for in a folder of that name."""
+    return not is_temporary(folder_name) and folder_name != "lost+found"
+
 
 def look_into(folder: Path, *, prefix: str = "") -> FolderContent:
     """List a folder's storage files and folders; symlinks, FIFOs and devices are left out.
@@ -61,7 +81,7 @@ def look_into(folder: Path, *, prefix: str = "") -> FolderContent:
                 if not entry.name.startswith(prefix) and entry.name != METADATA_FILE:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    if not is_temporary(entry.name) and entry.name != "lost+found":
+                    if is_searched(entry.name):
                         folders.append(entry.name)
                 elif entry.is_file(follow_symlinks=False):
                     has_metadata |= entry.name == METADATA_FILE

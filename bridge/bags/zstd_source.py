@@ -13,8 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from bridge.bags.compression import frames_end, has_spare_bytes, pieces_of
+from bridge.bags.compression import pieces_of
 from bridge.bags.container import ReadLimits
+from bridge.bags.frames import frames_end, has_spare_bytes
 from bridge.bags.source import FileSource
 from bridge.errors import RecordingLimitError
 

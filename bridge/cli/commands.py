@@ -22,6 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bridge.cli.ingest:ingest",
         "Put recordings onto the platform now, one after the other",
     ),
+    "backfill": (
+        "bridge.cli.backfill:backfill",
+        "Put an archive onto the platform, from a folder or a store",
+    ),
     "inspect": (
         "bridge.cli.inspect:inspect",
         "Show the topics of a recording, how each would be mapped",

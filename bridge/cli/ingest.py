@@ -1,13 +1,13 @@
 """`mosaico-bridge ingest`: recordings named on the command line, once, without a daemon."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bridge.bags import load_recording, load_split, split_up
+from bridge.bags import load_recording, load_split, recordings_in, split_up
 from bridge.cli.options import (
     AsJson,
     BagPaths,
@@ -17,15 +17,23 @@ from bridge.cli.options import (
     ServerPort,
     StateFolder,
 )
-from bridge.cli.paths import find_named
 from bridge.cli.platform import destination, reach, require_destination
 from bridge.cli.report import print_report, print_summary, progress
-from bridge.cli.terminal import Exit, err, exit_code, print_errors, print_json
+from bridge.cli.terminal import Exit, err, exit_code, print_errors, print_json, printable
 from bridge.client import MosaicoClient
 from bridge.compose import ingest_options
 from bridge.config import Settings, load_settings
 from bridge.daemon import instance_id
-from bridge.errors import BridgeError, RecordingError, RejectedError, ServerError, VerificationError
+from bridge.errors import (
+    BridgeError,
+    NotARecordingError,
+    RecordingError,
+    RecordingVanishedError,
+    RejectedError,
+    ServerError,
+    VerificationError,
+)
+from bridge.files import is_folder
 from bridge.ingest import IngestOptions, IngestReport
 from bridge.ingest import ingest as ingest_recording
 from bridge.model import Recording
@@ -185,3 +193,79 @@ def _print(outcome: Outcome, *, summary: bool) -> None:
     print_errors([failure for _, failure in outcome.failures])
     if outcome.interrupted:
         err.print("interrupted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What the paths of a command line mean.
+
+    Attributes:
+        recordings: Paths of recordings, each once, in the order in which they were named.
+        failures: Paths that lead to no recording, each with the reason.
+        searched: Whether a folder was searched, so that somebody may want a summary.
+    """
+
+    recordings: tuple[Path, ...]
+    failures: tuple[tuple[Path, BridgeError], ...]
+    searched: bool
+
+
+def find_named(paths: Sequence[Path]) -> Named:
+    """Find the recordings that paths mean; a folder that is no recording is searched.
+
+    What was found below a folder is shown on standard error. A path that leads to no recording is
+    a failure; what a search finds is judged when it is opened.
+    """
+    recordings: dict[Path, None] = {}
+    failures: list[tuple[Path, BridgeError]] = []
+    searched = False
+    for path in paths:
+        try:
+            below = _search(path, failures) if is_folder(path) else None
+            if below is None:
+                load_recording(path)
+                recordings[path] = None
+                continue
+        except RecordingError as error:
+            failures.append((path, error))
+            continue
+        searched = True
+        noun = "recording" if len(below) == 1 else "recordings"
+        shown = printable(str(path)).rstrip("/")
+        err.print(f"{len(below):,} {noun} below {shown}/", markup=False, soft_wrap=True)
+        recordings |= dict.fromkeys(below)
+    return Named(recordings=tuple(recordings), failures=tuple(failures), searched=searched)
+
+
+def _search(folder: Path, failures: list[tuple[Path, BridgeError]]) -> list[Path] | None:
+    """List the recordings below a folder; None where the folder is a recording itself.
+
+    A folder with the files of one recording and nothing else below is that recording, with or
+    without a `metadata.yaml`.
+
+    Raises:
+        RecordingError: The folder may not be read.
+        NotARecordingError: It holds no recording at all.
+    """
+    found, deeper = recordings_in(folder, is_root=False)
+    paths = [recording.path for recording in found]
+    while deeper:
+        inner = deeper.pop()
+        try:
+            more, below = recordings_in(inner, is_root=False)
+        except RecordingVanishedError:
+            continue
+        except RecordingError as error:
+            failures.append((inner, error))
+            continue
+        paths += [recording.path for recording in more]
+        deeper += below
+    if not paths:
+        raise NotARecordingError(
+            "there is no recording in this folder or below it",
+            path=folder,
+            hint="a recording is a .mcap, .db3 or .bag file, or a folder of these",
+        )
+    if len(paths) == 1 and len(found) == 1:
+        return None
+    return sorted(paths, key=str)

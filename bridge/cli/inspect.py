@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from bridge.bags import RecordingReader, load_recording, open_recording
+from bridge.cli.ingest import find_named
 from bridge.cli.options import AsJson, BagPaths, ConfigFile
-from bridge.cli.paths import find_named
 from bridge.cli.report import OUTCOME_STYLES, print_contradictions
 from bridge.cli.terminal import (
     Exit,

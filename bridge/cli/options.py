@@ -1,5 +1,7 @@
-"""Command-line options that several commands share, and the settings they lead to."""
+"""Command-line options that several commands share, and the settings they mean."""
 
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,8 @@ from bridge.config import (
     service_is_closed_to_us,
     vendor_server,
 )
+from bridge.errors import CommandLineError
+from bridge.units import SECOND_NS
 
 
 def _found(given: Path | None) -> Path | None:
@@ -84,6 +88,42 @@ HttpPort = Annotated[
     int | None, typer.Option("--http-port", help="Port for metrics, health and status.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+SIZE_UNITS = {
+    "": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
+    "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40,
+}  # fmt: skip
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?", re.IGNORECASE)
+
+
+def bytes_of(text: str) -> int:
+    """Read a size such as 500MB or 50GiB.
+
+    Raises:
+        CommandLineError: It is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise CommandLineError(f"{text} is no size", hint="sizes are like 500MB, 50GB or 50GiB")
+    return int(float(match[1]) * SIZE_UNITS[(match[2] or "").upper()])
+
+
+def time_of(text: str, option: str) -> int:
+    """Read a time as nanoseconds since 1970; without a zone it is UTC.
+
+    Raises:
+        CommandLineError: It is none.
+    """
+    try:
+        time_ = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CommandLineError(
+            f"{option} {text} is no time", hint="times are like 2024-05-01 or 2024-05-01T12:00:00Z"
+        ) from error
+    if time_.tzinfo is None:
+        time_ = time_.replace(tzinfo=UTC)
+    return int(time_.timestamp()) * SECOND_NS
 
 
 def disk_folders(settings: Settings) -> dict[str, Path]:

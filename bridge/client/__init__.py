@@ -1,38 +1,43 @@
 """The client of the Mosaico platform, over Arrow Flight; all protocol generations."""
 
-from bridge.client.catalog import SessionFacts
-from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
-from bridge.client.handlers import SequenceHandler, TopicHandler
-from bridge.client.notifications import Notified, NotifyType
-from bridge.client.options import Compression, ConnectOptions
-from bridge.client.pacing import Pacer, UplinkShare, Wire
-from bridge.client.query.query import (
-    Query,
-    QueryOntologyCatalog,
-    QuerySequence,
-    QueryTopic,
-    Sequence,
-    Topic,
-)
-from bridge.client.query.results import (
-    Cluster,
-    FoundSequence,
-    FoundTopic,
-    QueryResponse,
-    QueryResponseItem,
-    TimestampRange,
-)
-from bridge.client.readers import TopicReader
-from bridge.client.text import holds_nul
-from bridge.client.topics import TopicReceipt, TopicWriter
-from bridge.client.translate import Secret
-from bridge.client.writers import (
-    ABANDONED,
-    OnErrorPolicy,
-    SequenceStatus,
-    SequenceWriter,
-    TopicErrorPolicy,
-)
+from typing import TYPE_CHECKING
+
+from bridge.facade import on_first_use
+
+if TYPE_CHECKING:
+    from bridge.client.catalog import SessionFacts
+    from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
+    from bridge.client.handlers import SequenceHandler, TopicHandler
+    from bridge.client.notifications import Notified, NotifyType
+    from bridge.client.options import Compression, ConnectOptions
+    from bridge.client.pacing import Pacer, UplinkShare, Wire
+    from bridge.client.query.query import (
+        Query,
+        QueryOntologyCatalog,
+        QuerySequence,
+        QueryTopic,
+        Sequence,
+        Topic,
+    )
+    from bridge.client.query.results import (
+        Cluster,
+        FoundSequence,
+        FoundTopic,
+        QueryResponse,
+        QueryResponseItem,
+        TimestampRange,
+    )
+    from bridge.client.readers import TopicReader
+    from bridge.client.text import holds_nul
+    from bridge.client.topics import TopicReceipt, TopicWriter
+    from bridge.client.translate import Secret
+    from bridge.client.writers import (
+        ABANDONED,
+        OnErrorPolicy,
+        SequenceStatus,
+        SequenceWriter,
+        TopicErrorPolicy,
+    )
 
 __all__ = [
     "ABANDONED",
@@ -71,3 +76,5 @@ __all__ = [
     "Wire",
     "holds_nul",
 ]
+
+__getattr__ = on_first_use(__name__, __file__)

@@ -35,7 +35,13 @@ from bridge.config.sections import (
     minute_of_day,
     weekdays,
 )
-from bridge.config.settings import ENVIRONMENT_PREFIX, FolderSettings, LiveSettings, Settings
+from bridge.config.settings import (
+    ENVIRONMENT_PREFIX,
+    BackfillSettings,
+    FolderSettings,
+    LiveSettings,
+    Settings,
+)
 
 __all__ = [
     "CONFIG_FILE_VARIABLE",
@@ -43,6 +49,7 @@ __all__ = [
     "MINUTES_PER_DAY",
     "PLATFORM_VARIABLE",
     "SERVICE_FOLDER",
+    "BackfillSettings",
     "DefinitionSettings",
     "DisposalSettings",
     "EmbeddedSettings",

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bridge.config.sections import (
@@ -26,6 +26,7 @@ from bridge.config.sections import (
     WatchSettings,
     WorkerSettings,
 )
+from bridge.units import MEBIBYTE
 
 OVERRIDABLE = ("watch", "ingest", "topics", "metadata", "disposal")
 """The tables that a folder may set keys of."""
@@ -85,6 +86,60 @@ def overlap(folders: Mapping[str, Path]) -> str:
     return ""
 
 
+class BackfillSettings(Section):
+    """An archive that `backfill` reads: how to get at it, and how much of a machine that takes.
+
+    What is empty is found as the stores' own clients find it. None of it is used for the platform.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str = Field(
+        "",
+        description="Where the store listens, as https://host:port, where that is not its "
+        "provider's usual place.",
+    )
+    region: str = Field("", description="S3 region; empty finds out.")
+    access_key: str = Field("", description="S3 access key id.")
+    secret_key: SecretStr | None = Field(
+        None, description="S3 secret key. Better kept in a file, or left to the client's own means."
+    )
+    secret_key_file: Path | None = Field(None, description="File that holds the S3 secret key.")
+    session_token: SecretStr | None = Field(None, description="S3 session token.")
+    account_key: SecretStr | None = Field(None, description="Azure account key.")
+    sas_token: SecretStr | None = Field(None, description="Azure SAS token.")
+    anonymous: bool = Field(default=False, description="Read S3 or Google storage without a key.")
+    settle_s: float = Field(
+        300.0,
+        ge=0,
+        description="A recording with a file that is younger than this may still be written and "
+        "is left for the next run.",
+    )
+    scratch_folder: Path | None = Field(
+        None, description="Where copies are made; by default the folder backfill in state.folder."
+    )
+    scratch_bytes_max: int = Field(
+        20 * 1024 * MEBIBYTE,
+        gt=0,
+        description="The most bytes of copies of all jobs of a machine that share the folder.",
+    )
+    uploads_max: int = Field(
+        4, ge=1, description="The most recordings that all jobs of a machine send at the same time."
+    )
+    offline_s: float = Field(
+        3600.0, ge=0, description="How long the platform may be away before a run ends."
+    )
+    takeover_s: float = Field(
+        900.0,
+        gt=0,
+        description="An unfinished upload by another machine that has not changed for this long "
+        "counts as left behind, and is done again.",
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of the run's own metrics, at http.host; 0 for none."
+    )
+
+
 ENVIRONMENT_PREFIX = "MOSAICO_BRIDGE_"
 
 
@@ -132,6 +187,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     notifications: NotificationSettings = NotificationSettings()
     log: LogSettings = LogSettings()
+    backfill: BackfillSettings = BackfillSettings()
 
     @model_validator(mode="after")
     def _folders_do_not_overlap(self) -> "Settings":

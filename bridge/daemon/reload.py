@@ -33,7 +33,12 @@ CHANGEABLE = (
     "disposal.emergency_free_min_bytes",
     "log",
 )
-SECRET_KEYS = frozenset({"server.api_key"})
+SECRET_KEYS = frozenset(
+    {
+        "server.api_key",
+        *(f"backfill.{key}" for key in ("secret_key", "session_token", "account_key", "sas_token")),
+    }
+)
 ABSENT = object()
 
 

@@ -1,22 +1,27 @@
 """Message definitions: finding them, parsing them, and the names of the types they define."""
 
-from bridge.definitions.names import (
-    DUMMY_MEMBER,
-    STRINGS,
-    WIDE,
-    interface_of,
-    missing_definition_hint,
-    normal_msgtype,
-)
-from bridge.definitions.resolve import Resolved, TypeResolver, parse_definition
-from bridge.definitions.sources import (
-    IDL_ENCODINGS,
-    MSG_ENCODINGS,
-    UNDEFINED_ENCODINGS,
-    DefinitionSources,
-    embedded_definition,
-)
-from bridge.definitions.tree import canonical_text, layout_of
+from typing import TYPE_CHECKING
+
+from bridge.facade import on_first_use
+
+if TYPE_CHECKING:
+    from bridge.definitions.names import (
+        DUMMY_MEMBER,
+        STRINGS,
+        WIDE,
+        interface_of,
+        missing_definition_hint,
+        normal_msgtype,
+    )
+    from bridge.definitions.resolve import Resolved, TypeResolver, parse_definition
+    from bridge.definitions.sources import (
+        IDL_ENCODINGS,
+        MSG_ENCODINGS,
+        UNDEFINED_ENCODINGS,
+        DefinitionSources,
+        embedded_definition,
+    )
+    from bridge.definitions.tree import canonical_text, layout_of
 
 __all__ = [
     "DUMMY_MEMBER",
@@ -36,3 +41,5 @@ __all__ = [
     "normal_msgtype",
     "parse_definition",
 ]
+
+__getattr__ = on_first_use(__name__, __file__)

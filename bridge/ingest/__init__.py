@@ -1,24 +1,30 @@
 """One recording becomes one sequence, end to end; reports to `IngestEvents`, knows no daemon."""
 
-from bridge.ingest.earlier import Removal, Replacement, Superseded
-from bridge.ingest.events import IngestEvents, NoEvents
-from bridge.ingest.holding import Held, Holding, contents_of, held_whole
-from bridge.ingest.marks import Sender
-from bridge.ingest.on_platform import clear_remains
-from bridge.ingest.open_upload import OpenUpload, got_on
-from bridge.ingest.options import BatchTargets, Identity, IngestOptions
-from bridge.ingest.passes import dry_run, plan_fields, plan_topics
-from bridge.ingest.portions import ingest, said_before
-from bridge.ingest.report import (
-    CHOSEN_REASONS,
-    IngestReport,
-    SequenceContent,
-    TopicOutcome,
-    TopicReport,
-    TopicRows,
-    VerificationLevel,
-)
-from bridge.mapping import TopicOptions, custom_mappings
+from typing import TYPE_CHECKING
+
+from bridge.facade import on_first_use
+
+if TYPE_CHECKING:
+    from bridge.ingest.delivered import find_parts
+    from bridge.ingest.earlier import Removal, Replacement, Superseded
+    from bridge.ingest.events import IngestEvents, NoEvents
+    from bridge.ingest.holding import Held, Holding, contents_of, held_whole
+    from bridge.ingest.marks import Sender, marks_of
+    from bridge.ingest.on_platform import clear_remains
+    from bridge.ingest.open_upload import OpenUpload, got_on
+    from bridge.ingest.options import BatchTargets, Identity, IngestOptions
+    from bridge.ingest.passes import dry_run, plan_fields, plan_topics
+    from bridge.ingest.portions import ingest, said_before
+    from bridge.ingest.report import (
+        CHOSEN_REASONS,
+        IngestReport,
+        SequenceContent,
+        TopicOutcome,
+        TopicReport,
+        TopicRows,
+        VerificationLevel,
+    )
+    from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
     "CHOSEN_REASONS",
@@ -45,10 +51,14 @@ __all__ = [
     "contents_of",
     "custom_mappings",
     "dry_run",
+    "find_parts",
     "got_on",
     "held_whole",
     "ingest",
+    "marks_of",
     "plan_fields",
     "plan_topics",
     "said_before",
 ]
+
+__getattr__ = on_first_use(__name__, __file__)

@@ -4,7 +4,7 @@ The platform is asked about every part. A question that fails is not an absence:
 ingest, which is tried again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -72,10 +72,50 @@ def find_delivered(
     search = _Search(client=client, content=content, instance=instance)
     for expected in remembered:
         search.look_at(expected.sequence, expected)
-    search.ask(_fingerprint_questions(client, search.open_parts, content.fingerprint))
+    if open_parts := search.open_parts:
+        search.ask(_fingerprint_questions(client, {content.fingerprint, *open_parts}))
     search.ask(_part_questions(client, search.open_parts))
     order = {part.identity: place for place, part in enumerate(content.parts)}
     return sorted(search.holders, key=lambda holder: min(order[part] for part in holder.parts))
+
+
+def find_parts(
+    client: MosaicoClient,
+    identities: Iterable[str],
+    *,
+    remembered: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, str]:
+    """Find which parts, or whole contents, finished sequences hold; many recordings at once.
+
+    One question for every 500 identities, and a look at each sequence found that is not
+    remembered. What was sent in a group with other parts is found only by what is remembered; that
+    an identity is not found proves nothing.
+
+    Args:
+        client: The platform.
+        identities: Identities of parts, and fingerprints of contents.
+        remembered: Finished sequences by name, each with the identities that it holds; counted as
+            far as the platform still names the sequence.
+
+    Returns:
+        The sequence's name for each identity that was found.
+
+    Raises:
+        ServerError: The platform cannot be asked.
+    """
+    known = remembered or {}
+    client.clear_sequence_handlers_cache()
+    with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
+        pages = pool.map(lambda ask: ask(), _fingerprint_questions(client, identities))
+        names = sorted({name for page in pages for name in page})
+        looks = pool.map(client.sequence_handler, [name for name in names if name not in known])
+        found = {part: name for name in names for part in known.get(name, ())}
+        for handler in looks:
+            if handler is not None and handler.is_locked:
+                marks = marks_of(handler)
+                held = {*parts_in(marks), str(marks.get("fingerprint"))}
+                found |= dict.fromkeys(held, handler.name)
+    return found
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,10 +193,10 @@ class _Search:
 
 
 def _fingerprint_questions(
-    client: MosaicoClient, parts: Sequence[str], fingerprint: str
+    client: MosaicoClient, identities: Iterable[str]
 ) -> list[Callable[[], list[str]]]:
     """Ask for sequences of exactly this content, or of a part alone, whatever version sent them."""
-    wanted = sorted({fingerprint, *parts}) if parts else []
+    wanted = sorted(set(identities))
 
     def question(page: Sequence[str]) -> list[str]:
         try:

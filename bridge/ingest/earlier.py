@@ -7,11 +7,13 @@ sequence is verified and finalised, so that at every moment one of the two is wh
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bridge.client import MosaicoClient, SequenceHandler
 from bridge.errors import NotFoundError, RefusedError, RejectedError, TransientError
 from bridge.ingest.marks import marks_of, parts_in
+
+if TYPE_CHECKING:
+    from bridge.client import MosaicoClient, SequenceHandler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class Replacement:
 
 
 def remove_superseded(
-    client: MosaicoClient,
+    client: "MosaicoClient",
     superseded: Superseded,
     *,
     instance: str,
@@ -111,7 +113,7 @@ def remove_superseded(
 
 
 def _objection(
-    handler: SequenceHandler,
+    handler: "SequenceHandler",
     superseded: Superseded,
     *,
     instance: str,
@@ -131,7 +133,7 @@ def _objection(
     return ""
 
 
-def _refusal(client: MosaicoClient, name: str, *, patient: bool) -> str:
+def _refusal(client: "MosaicoClient", name: str, *, patient: bool) -> str:
     """Remove a sequence, or say why the platform does not."""
     try:
         client.sequence_delete(name)

@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from bridge.client import SequenceHandler
 from bridge.mapping import BRIDGE_KEY
+
+if TYPE_CHECKING:
+    from bridge.client import SequenceHandler
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
@@ -26,7 +28,7 @@ PART_PREFIX = "p"
 """Goes before a part's identity as key of the metadata: a path step of digits may mean an index."""
 
 
-def marks_of(handler: SequenceHandler) -> Mapping[str, Any]:
+def marks_of(handler: "SequenceHandler") -> Mapping[str, Any]:
     """Give what the bridge that sent a sequence wrote into its metadata; empty for others'."""
     block = handler.user_metadata.get(BRIDGE_KEY)
     return block if isinstance(block, Mapping) else {}

@@ -8,10 +8,11 @@ the group in work, not what came before it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bridge.client import TopicReceipt
-from bridge.ingest.report import TopicReport
+if TYPE_CHECKING:
+    from bridge.client import TopicReceipt
+    from bridge.ingest.report import TopicReport
 
 # A group holds at most this share of the payload after the first break, the square of it after the
 # second, and so on down to the last; so a recording is read at most some forty times.
@@ -103,7 +104,7 @@ def groups_of(sizes_bytes: Mapping[int, int], *, breaks: int) -> list[list[int]]
     return groups
 
 
-def is_whole(topic: TopicReport, receipt: TopicReceipt, remembered_rows: int | None) -> bool:
+def is_whole(topic: "TopicReport", receipt: "TopicReceipt", remembered_rows: int | None) -> bool:
     """Return whether the platform holds all rows that this recording yields of a topic.
 
     Args:

@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bridge.bags import REPEATED
 from bridge.ingest.earlier import Replacement
-from bridge.model import Loss
+from bridge.model import REPEATED, Loss
 
 FILTERED_REASON = "filtered"
 DOWNSAMPLED_REASON = "downsampled"

@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from bridge.errors import ConfigError
+from bridge.mapping.names import BRIDGE_KEY
 
 SIDECAR_BYTES_MAX = 1 << 20
 SIDECAR_DEPTH_MAX = 64
@@ -70,15 +71,20 @@ def read_sidecar(recording: Path) -> Sidecar:
     Returns:
         The first that exists, read or with the reason why it cannot be.
     """
-    for stem in dict.fromkeys((recording.name, recording.stem)):
-        for extension, parse in PARSERS.items():
-            path = recording.with_name(stem + extension)
-            if path != recording and os.path.lexists(path):
-                try:
-                    return Sidecar(path=path, metadata=_read(path, parse))
-                except (OSError, ValueError, YAMLError, RecursionError) as error:
-                    return Sidecar(path=path, trouble=f"{path.name} cannot be used: {error}")
+    for path in sidecars_of(recording):
+        if os.path.lexists(path):
+            try:
+                return Sidecar(path=path, metadata=_read(path, PARSERS[path.suffix]))
+            except (OSError, ValueError, YAMLError, RecursionError) as error:
+                return Sidecar(path=path, trouble=f"{path.name} cannot be used: {error}")
     return Sidecar()
+
+
+def sidecars_of(recording: Path) -> list[Path]:
+    """Name the files that may be a recording's sidecar, in order of preference."""
+    names = dict.fromkeys((recording.name, recording.stem))
+    paths = [recording.with_name(name + extension) for name in names for extension in PARSERS]
+    return [path for path in paths if path != recording]
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> Mapping[str, Any]:
@@ -113,9 +119,6 @@ def _count(value: Any, left: int, depth_left: int) -> int:
             left = _count(item, left, depth_left - 1)
     return left
 
-
-BRIDGE_KEY = "_bridge_"
-"""The block that is ours: who sent what, and how."""
 
 CUSTOM_DATA_KEY = "custom_data"
 """Where rosbag2's own key-value pairs go, as the recorder calls them."""

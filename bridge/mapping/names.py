@@ -17,6 +17,9 @@ TEMPLATE_KEY = "ingest.sequence_name"
 ID_DIGITS = 12
 """How much of a recording's identity goes into a name: 48 bits."""
 
+BRIDGE_KEY = "_bridge_"
+"""The block that is ours: who sent what, and how."""
+
 START_FORMAT = "%Y%m%dT%H%M%SZ"
 
 _NOT_IN_SEQUENCE = re.compile(r"[^A-Za-z0-9_-]")

@@ -12,15 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.bags import scratch
-from bridge.bags.compression import (
-    HEADER_BYTES_MAX,
-    ExpandedFile,
-    content_size,
-    decompress_messages,
-    expand_file,
-    is_compressed,
-)
+from bridge.bags.compression import ExpandedFile, decompress_messages, expand_file, is_compressed
 from bridge.bags.container import ChannelBlock, ReadLimits
+from bridge.bags.frames import HEADER_BYTES_MAX, content_size
 from bridge.errors import (
     DamagedRecordingError,
     NotARecordingError,

@@ -115,6 +115,27 @@ finally:
     assert not set(done.stderr.split()) & {"pyarrow", "bridge.daemon", "bridge.cli.run", "numpy"}
 
 
+@pytest.mark.parametrize("command", [["status"], ["explain", "no-such.mcap"]], ids=lambda it: it[0])
+def test_a_look_at_the_journal_needs_no_arrow(command: list[str], tmp_path: Path) -> None:
+    """`status` and `explain` load neither Arrow nor the client, which take most of a second."""
+    watched = f"""
+import sys
+sys.argv = ["mosaico-bridge", *{command!r}, "--state", {str(tmp_path)!r}]
+from bridge.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", watched], capture_output=True, text=True, check=False, timeout=60
+    )
+    loaded = set(done.stderr.split())
+
+    assert {"bridge.daemon", "bridge.config"} <= loaded
+    assert not loaded & {"pyarrow", "bridge.client.client", "rosbags", "prometheus_client"}
+
+
 def test_the_version_is_that_of_the_package() -> None:
     """`--version` prints it, alone and through typer."""
     assert said("--version") == f"{__version__}\n"

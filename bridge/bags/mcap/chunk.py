@@ -11,9 +11,8 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
-from bridge.bags.compression import HEADER_BYTES_MAX, content_size
 from bridge.bags.container import ReadLimits
-from bridge.bags.frames import codec_of, decode_frames
+from bridge.bags.frames import HEADER_BYTES_MAX, codec_of, content_size, decode_frames
 from bridge.bags.mcap.channels import ChannelTable
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,

@@ -17,10 +17,11 @@ from bridge.daemon.events.status import (
     WorkerProgress,
 )
 from bridge.daemon.journal.entry import Entry, Failure, Transition
-from bridge.daemon.journal.states import QUEUED, State
+from bridge.daemon.journal.journal import Journal
+from bridge.daemon.journal.states import AT_REST, QUEUED, State
 from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.health import Check, Disk, Verdict, since_and_next
-from bridge.daemon.observe.live_state import Board, TroubleNote
+from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board, TroubleNote
 from bridge.units import SECOND_NS
 
 # So many files that are no recordings are named; the rest is counted.
@@ -28,6 +29,24 @@ OTHERS_NAMED_MAX = 20
 
 # Found, and not complete yet.
 UNFINISHED = frozenset({State.DISCOVERED, State.SETTLING})
+
+LIST_LENGTH = 20
+# The parts of the status page and the states of the recordings they list.
+PARTS = {
+    "needs_attention": frozenset(NEEDS_ATTENTION),
+    "waiting": QUEUED | {State.DISCOVERED, State.SETTLING},
+    "recent": AT_REST - frozenset(NEEDS_ATTENTION),
+}
+
+
+def part_lists(journal: Journal, *, now_ns: int) -> dict[str, list[Entry]]:
+    """Give the start of each list of the status page; what waits in the order in which it goes."""
+    return {
+        name: journal.browse(
+            states=states, queue_at_ns=now_ns if name == "waiting" else None, limit=LIST_LENGTH
+        )[0]
+        for name, states in PARTS.items()
+    }
 
 
 def why_waiting(entry: Entry, board: Board, *, position: int | None = None) -> str:

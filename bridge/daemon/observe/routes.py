@@ -17,9 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from markdown_it import MarkdownIt
 
-from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal, JournalReader
-from bridge.daemon.journal.states import AT_REST, QUEUED, State
+from bridge.daemon.journal.states import State
 from bridge.daemon.observe.health import (
     Check,
     Disk,
@@ -28,9 +27,11 @@ from bridge.daemon.observe.health import (
     readiness_checks,
     verdict,
 )
-from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board, LiveState
+from bridge.daemon.observe.live_state import Board, LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.page_data import (
+    PARTS,
+    part_lists,
     recording_detail_view,
     recording_view,
     status_view,
@@ -41,7 +42,6 @@ from bridge.version import __version__
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 500
-LIST_LENGTH = 20
 TEXT_CHARACTERS_MAX = 200
 # Looking through the watched folders is not done more often than that.
 OTHERS_FOR_S = 10.0
@@ -53,13 +53,6 @@ ASSETS = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-}
-
-# The parts of the status page and the states of the recordings they list.
-PARTS = {
-    "needs_attention": frozenset(NEEDS_ATTENTION),
-    "waiting": QUEUED | {State.DISCOVERED, State.SETTLING},
-    "recent": AT_REST - frozenset(NEEDS_ATTENTION),
 }
 
 
@@ -234,16 +227,6 @@ class Routes:
                 HTTPStatus.NOT_FOUND, f"the journal knows no recording {number[:20]}"
             )
         return json_response(detail)
-
-
-def part_lists(journal: Journal, *, now_ns: int) -> dict[str, list[Entry]]:
-    """Give the start of each list of the status page; what waits in the order in which it goes."""
-    return {
-        name: journal.browse(
-            states=states, queue_at_ns=now_ns if name == "waiting" else None, limit=LIST_LENGTH
-        )[0]
-        for name, states in PARTS.items()
-    }
 
 
 def _detail(journal: Journal, *, entry_id: int) -> dict[str, Any] | None:

@@ -5,8 +5,9 @@ Used from the loop's thread only.
 
 import contextlib
 import itertools
+from dataclasses import dataclass
 
-from bridge.config import LiveSettings
+from bridge.config import LiveSettings, WorkerSettings
 from bridge.daemon.events.events import DaemonObserver, WorkerLost
 from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.journal import Journal
@@ -15,7 +16,7 @@ from bridge.daemon.work.listener import Listener
 from bridge.daemon.work.outcome import OUT_OF_MEMORY, STALLED, WORKER_DIED
 from bridge.daemon.work.pipe import Failed
 from bridge.daemon.work.pool import Pool
-from bridge.daemon.work.process import Assignment, Worker, ending
+from bridge.daemon.work.process import Worker, ending
 from bridge.errors import JournalError, Trouble
 
 # A worker that has used less of the processor than this share while it was silent was waiting
@@ -67,25 +68,9 @@ class Supervisor:
         for worker in itertools.chain(self._pool.busy, self._pool.overdue()):
             if worker.assignment is None:
                 self._lost(worker, "the worker does not start")
-            elif worker.memory_bytes() > limits.memory_limit_bytes:
-                self._lost(
-                    worker,
-                    f"the worker took more than {limits.memory_limit_bytes} bytes of memory",
-                    error=OUT_OF_MEMORY,
-                )
-            elif worker.idle_s() > limits.stall_timeout_s:
-                self._stalled(worker, worker.assignment, limits.stall_timeout_s)
+            elif (excess := excess_of(worker, limits)) is not None:
+                self._lost(worker, excess.message, error=excess.error, trouble=excess.trouble)
             self._listener.conclude(worker)
-
-    def _stalled(self, worker: Worker, assignment: Assignment, timeout_s: float) -> None:
-        busy = worker.cpu_s() - assignment.progress_cpu_s > BUSY_SHARE * timeout_s
-        self._lost(
-            worker,
-            f"the worker made no progress for {timeout_s:.0f} s"
-            + (" although it was computing" if busy else ", waiting"),
-            error=WORKER_DIED if busy else STALLED,
-            trouble=Trouble.INTERNAL if busy else Trouble.TRANSIENT,
-        )
 
     def _lost(
         self,
@@ -100,13 +85,7 @@ class Supervisor:
         assignment = worker.assignment
         if assignment is not None and assignment.outcome is not None:
             return
-        failure = Failure(
-            error=error,
-            message=f"{message} ({ending(code)})" if error == WORKER_DIED else message,
-            hint="if this repeats, the recording breaks the reader; please report it",
-            trouble=trouble,
-            facts={"exit": str(code)},
-        )
+        failure = failure_of_lost(message, code=code, error=error, trouble=trouble)
         self._observer.hear(
             WorkerLost(entry=None if assignment is None else assignment.entry, failure=failure)
         )
@@ -127,3 +106,57 @@ class Supervisor:
             else:
                 with contextlib.suppress(JournalError):
                     self._journal.move(assignment.entry.id, State.READY, reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """In what a worker that is busy goes beyond its limits.
+
+    Attributes:
+        message: What it does, as a sentence.
+        error: The name of the failure that follows from it.
+        trouble: Its kind.
+    """
+
+    message: str
+    error: str
+    trouble: Trouble = Trouble.INTERNAL
+
+
+def excess_of(worker: Worker, limits: WorkerSettings) -> Excess | None:
+    """Say in what a worker goes beyond its limits; None where it does not, or has nothing to do."""
+    if worker.memory_bytes() > limits.memory_limit_bytes:
+        return Excess(
+            message=f"the worker took more than {limits.memory_limit_bytes} bytes of memory",
+            error=OUT_OF_MEMORY,
+        )
+    if worker.assignment is None or worker.idle_s() <= limits.stall_timeout_s:
+        return None
+    used_s = worker.cpu_s() - worker.assignment.progress_cpu_s
+    busy = used_s > BUSY_SHARE * limits.stall_timeout_s
+    return Excess(
+        message=f"the worker made no progress for {limits.stall_timeout_s:.0f} s"
+        + (" although it was computing" if busy else ", waiting"),
+        error=WORKER_DIED if busy else STALLED,
+        trouble=Trouble.INTERNAL if busy else Trouble.TRANSIENT,
+    )
+
+
+def failure_of_lost(
+    message: str, *, code: int, error: str = WORKER_DIED, trouble: Trouble = Trouble.INTERNAL
+) -> Failure:
+    """Give the failure of what a worker was doing that is gone.
+
+    Args:
+        message: What became of it, as a sentence.
+        code: How its process ended, as `Worker.kill` says.
+        error: The name of the failure.
+        trouble: Its kind.
+    """
+    return Failure(
+        error=error,
+        message=f"{message} ({ending(code)})" if error == WORKER_DIED else message,
+        hint="if this repeats, the recording breaks the reader; please report it",
+        trouble=trouble,
+        facts={"exit": str(code)},
+    )

@@ -1,0 +1,318 @@
+"""Carries a backfill through: gives tasks to an engine, writes down what became of each.
+
+Nothing is committed late: each recording is final by itself, and its line of the manifest is
+durable before the next one counts. Whatever ends a run, the same run again goes on from there.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from bridge.backfill.archive import ArchivedRecording
+from bridge.backfill.engines import Engine
+from bridge.backfill.machine import SharedGate
+from bridge.backfill.manifest import Manifest
+from bridge.backfill.plan import Planned, planned
+from bridge.backfill.scratch import StoppedError
+from bridge.backfill.task import Outcome, Result, Task, Watch, failed, scratch_of
+from bridge.compose import connect
+from bridge.config import Settings
+from bridge.daemon import Failure
+from bridge.errors import BridgeError, OfflineError, TransientError, Trouble
+from bridge.ingest import find_parts
+
+LOOK_S = 0.5
+ENDS_THE_RUN = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
+
+
+class Listener(Protocol):
+    """Follows a run; called from the driver's thread."""
+
+    def started(self, *, recordings: int, size_bytes: int) -> None:
+        """So many recordings of so many bytes are looked at."""
+
+    def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
+        """It is decided what became of a recording."""
+
+    def moved(self, *, in_work: int) -> None:
+        """Time has passed, with so many recordings in work."""
+
+
+class Listeners:
+    """Several listeners as one."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+
+    def started(self, *, recordings: int, size_bytes: int) -> None:
+        """Say it to all."""
+        for listener in self._listeners:
+            listener.started(recordings=recordings, size_bytes=size_bytes)
+
+    def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
+        """Say it to all."""
+        for listener in self._listeners:
+            listener.finished(outcome, recording)
+
+    def moved(self, *, in_work: int) -> None:
+        """Say it to all."""
+        for listener in self._listeners:
+            listener.moved(in_work=in_work)
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """What a summary says of a recording.
+
+    Attributes:
+        outcome: What became of it, without the report of its ingest.
+        size_bytes: The size of its files.
+        sequences: The sequences that hold it, where they are known.
+        rows: Its rows on the platform, likewise.
+    """
+
+    outcome: Outcome
+    size_bytes: int
+    sequences: tuple[str, ...] = ()
+    rows: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {
+            "recording": self.outcome.url,
+            "result": str(self.outcome.result),
+            "reason": self.outcome.reason,
+            "sequences": list(self.sequences),
+            "rows": self.rows,
+            "size_bytes": self.size_bytes,
+            "copied_bytes": self.outcome.copied_bytes,
+            "seconds": round(self.outcome.seconds, 3),
+            "error": self.outcome.failure,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """What became of everything.
+
+    Attributes:
+        entries: One for each recording that is wanted.
+        ended_by: What ended the run before its time; None where nothing did.
+        interrupted: Whether a person or the machine stopped it.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    ended_by: Failure | None = None
+    interrupted: bool = False
+
+    @property
+    def counts(self) -> Counter[Result]:
+        """How many came out how."""
+        return Counter(entry.outcome.result for entry in self.entries)
+
+
+class Driver:
+    """One run; used from one thread.
+
+    Args:
+        settings: All settings.
+        host: Where the platform is.
+        port: Its port.
+        manifest: What is known, and where it is written down; None for nothing.
+        watch: Stops the tasks of this process.
+        listener: Follows the run.
+        fail_fast: Whether the first recording that fails ends the run.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        host: str,
+        port: int,
+        manifest: Manifest | None = None,
+        watch: Watch | None = None,
+        listener: Listener | None = None,
+        fail_fast: bool = False,
+    ) -> None:
+        # As it travels to other machines: of a class that they know.
+        self._settings = Settings.model_validate(settings.model_dump())
+        self._at = (host, port)
+        self._manifest = manifest or Manifest(None, config_hash="")
+        self._watch = watch or Watch()
+        self._listener = listener or Listeners(())
+        self._fail_fast = fail_fast
+        self._gate = SharedGate(
+            scratch_of(settings), settings.retry, offline_s=settings.backfill.offline_s
+        )
+        self.summary = Summary()
+
+    def plan(self, recordings: Sequence[ArchivedRecording]) -> Iterator[Planned]:
+        """Decide about recordings without sending any.
+
+        Raises:
+            ServerError: The platform cannot be asked.
+        """
+        return planned(recordings, self._settings, self._manifest, self._ask)
+
+    def task(self, plan: Planned) -> Task:
+        """Give the task for a recording that is to be sent, for any engine."""
+        host, port = self._at
+        return Task(
+            recording=plan.recording,
+            fingerprint=plan.fingerprint,
+            parts=plan.parts,
+            marks=plan.marks,
+            settings=self._settings,
+            host=host,
+            port=port,
+        )
+
+    def run(self, recordings: Sequence[ArchivedRecording], engine: Engine) -> Summary:
+        """Send what is to be sent.
+
+        Raises:
+            ConfigError: The manifest cannot be written.
+        """
+        sizes = sum(recording.size_bytes for recording in recordings)
+        self._listener.started(recordings=len(recordings), size_bytes=sizes)
+        seen: set[str] = set()
+        running: dict[Future[Outcome], Planned] = {}
+        plans = self._guarded(self.plan(recordings))
+        try:
+            while not self._is_over():
+                self._fill(plans, running, engine, seen)
+                if not running:
+                    break
+                self._take(running)
+        except KeyboardInterrupt:
+            self.summary.interrupted = True
+        finally:
+            self._let_go(running)
+        for recording in recordings:
+            if recording.url not in seen:
+                outcome = Outcome(url=recording.url, result=Result.NOT_TRIED)
+                self._enter(Planned(recording=recording), outcome, keep=False)
+        return self.summary
+
+    def _fill(
+        self,
+        plans: Iterator[Planned],
+        running: dict[Future[Outcome], Planned],
+        engine: Engine,
+        seen: set[str],
+    ) -> None:
+        """Give the engine as much as it takes."""
+        while len(running) < engine.in_flight_max:
+            plan = next(plans, None)
+            if plan is None:
+                return
+            seen.add(plan.recording.url)
+            if plan.settled is not None:
+                self._enter(plan, plan.settled, keep=plan.is_new)
+                if self._is_over():
+                    return
+                continue
+            running[engine.executor.submit(engine.call, self.task(plan))] = plan
+
+    def _take(self, running: dict[Future[Outcome], Planned]) -> None:
+        """Take in what has ended, or let a moment pass."""
+        done, _ = wait(running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+        for future in done:
+            plan = running.pop(future)
+            self._enter(plan, _outcome_of(future, plan), keep=True)
+        self._listener.moved(in_work=len(running))
+
+    def _let_go(self, running: dict[Future[Outcome], Planned]) -> None:
+        """End what is in work: at once where nothing can come of it, else when it is done."""
+        ended_by = self.summary.ended_by
+        away = ended_by is not None and ended_by.trouble in ENDS_THE_RUN
+        if self.summary.interrupted or away:
+            self._watch.stopped.set()
+        for future in list(running):
+            future.cancel()
+        for future, plan in running.items():
+            if future.cancelled():
+                outcome = Outcome(url=plan.recording.url, result=Result.NOT_TRIED)
+                self._enter(plan, outcome, keep=False)
+            else:
+                self._enter(plan, _outcome_of(future, plan), keep=True)
+
+    def _enter(self, plan: Planned, outcome: Outcome, *, keep: bool) -> None:
+        """Write down what became of a recording."""
+        recording = plan.recording
+        report = outcome.report or {}
+        held = plan.held if outcome.report is None else _held_by(report)
+        if keep and outcome.result is not Result.NOT_TRIED:
+            self._manifest.note(
+                recording,
+                outcome,
+                fingerprint=plan.fingerprint,
+                parts=plan.parts,
+                marks=plan.marks,
+                held=held,
+            )
+        entry = Entry(
+            outcome=replace(outcome, report=None),
+            size_bytes=recording.size_bytes,
+            sequences=tuple(held),
+            rows=report.get("messages_sent", plan.rows),
+        )
+        self.summary.entries.append(entry)
+        self._listener.finished(outcome, recording)
+        if outcome.result is Result.FAILED:
+            assert outcome.failure is not None
+            if self._fail_fast or outcome.trouble in ENDS_THE_RUN:
+                self.summary.ended_by = Failure.from_json(outcome.failure)
+
+    def _is_over(self) -> bool:
+        return self.summary.ended_by is not None or self._watch.stopped.is_set()
+
+    def _guarded(self, plans: Iterator[Planned]) -> Iterator[Planned]:
+        """End the run, rather than raise, when the platform stays away."""
+        try:
+            yield from plans
+        except StoppedError:
+            self.summary.interrupted = True
+        except BridgeError as error:
+            self.summary.ended_by = Failure.of(error)
+
+    def _ask(
+        self, identities: Iterable[str], remembered: dict[str, tuple[str, ...]]
+    ) -> dict[str, str]:
+        """Ask the platform what it holds, and wait for it where it is away."""
+        wanted = list(identities)
+        while True:
+            self._gate.wait(self._probe, stopped=self._watch.stopped)
+            try:
+                with connect(self._settings, *self._at) as client:
+                    return find_parts(client, wanted, remembered=remembered)
+            except (OfflineError, TransientError) as error:
+                self._gate.closed_by(Failure.of(error))
+
+    def _probe(self) -> None:
+        with connect(self._settings, *self._at):
+            pass
+
+
+def _held_by(report: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Name the sequences that hold a recording by its report, with the identities in each."""
+    return {
+        held["sequence"]: tuple(filter(None, [held["fingerprint"], *held["parts"]]))
+        for held in report["contents"]
+    }
+
+
+def _outcome_of(future: Future[Outcome], plan: Planned) -> Outcome:
+    """Give what a task came to; an engine that loses it fails the recording, for now."""
+    try:
+        return future.result()
+    except Exception as error:  # noqa: BLE001 - whatever an engine raises
+        failure = Failure(
+            error=type(error).__name__,
+            message=f"the engine lost the task: {error}",
+            hint="run the same again: what arrived is not sent again",
+        )
+        return failed(plan.recording.url, failure)

@@ -1,0 +1,180 @@
+"""Where an archive is: a folder of this machine, or one of `s3://`, `gs://` and `abfss://`.
+
+What stores say in errors may hold what they were asked with, so secrets are blotted out.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyarrow import fs
+
+from bridge.compose import archive_secrets, secret_key
+from bridge.config import BackfillSettings
+from bridge.errors import (
+    CommandLineError,
+    ConfigError,
+    RecordingVanishedError,
+    UnreadableStorageError,
+)
+
+CONNECT_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 60.0
+TRIES_MAX = 5
+"""How often a store's client asks before it gives up."""
+
+SCHEMES = ("s3", "gs", "abfss")
+
+
+class Store:
+    """The file system of an archive, for all calls that may fail.
+
+    Args:
+        url: The archive.
+        settings: How to get at it.
+
+    Raises:
+        CommandLineError: The URL is none that can be read.
+        ConfigError: A setting is missing or wrong.
+        UnreadableStorageError: The store does not answer, or refuses.
+    """
+
+    def __init__(self, url: str, settings: BackfillSettings) -> None:
+        self._secrets = archive_secrets(settings)
+        self.url = _without_end(url)
+        scheme, _, rest = self.url.rpartition("://")
+        self.is_local = scheme in {"", "file"}
+        self.prefix = "" if self.is_local else f"{scheme}://"
+        self.root = str(Path(rest).absolute()) if self.is_local else rest
+        if self.is_local:
+            self.system: Any = fs.LocalFileSystem()
+            return
+        if scheme not in SCHEMES:
+            raise CommandLineError(
+                f"{scheme}:// is no archive that can be read",
+                hint=f"a folder, or {', '.join(f'{known}://' for known in SCHEMES)}",
+            )
+        authority = rest.partition("/")[0]
+        if scheme != "abfss" and "@" in authority:
+            raise CommandLineError(
+                "a URL must not hold credentials: others see it in lists of processes and in logs",
+                hint="set backfill.access_key and backfill.secret_key_file, or leave them to the "
+                "store's usual means",
+            )
+        with self.reading(self.url):
+            self.system, self.root = _opened(scheme, rest, settings)
+        if scheme == "abfss":
+            self.prefix = f"abfss://{authority}/"
+
+    def url_of(self, key: str) -> str:
+        """Give a file's URL."""
+        if self.prefix.startswith("abfss://"):
+            # Its keys start with the container, which the authority names already.
+            return self.prefix + key.partition("/")[2]
+        return self.prefix + key
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Turn what a store raises into errors of ours, without secrets.
+
+        Raises:
+            RecordingVanishedError: There is no such file.
+            UnreadableStorageError: The store does not answer, or refuses.
+        """
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise RecordingVanishedError("there is nothing at this place", path=Path(what)) from (
+                None if self._secrets else error
+            )
+        except (OSError, ValueError) as error:
+            raise UnreadableStorageError(
+                f"{what} cannot be read: {self.blotted(str(error))}",
+                path=Path(what),
+                hint="is the store there, and may its key list and read? see [backfill]",
+            ) from (None if self._secrets else error)
+
+    def blotted(self, text: str) -> str:
+        """Give a text without the secrets that it may hold."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***") if secret else text
+        return text
+
+
+def open_store(url: str, settings: BackfillSettings) -> Store:
+    """Give the file system of an archive, the same one each time; see `Store`."""
+    return _kept(url, settings)
+
+
+@lru_cache(maxsize=16)
+def _kept(url: str, settings: BackfillSettings) -> Store:
+    return Store(url, settings)
+
+
+def _opened(scheme: str, rest: str, settings: BackfillSettings) -> tuple[Any, str]:
+    """Make a store's file system; gives it with the archive's folder in it."""
+    at = urlsplit(settings.endpoint)
+    if settings.endpoint and not (at.scheme in {"http", "https"} and at.netloc):
+        raise ConfigError(
+            f"{settings.endpoint} is no address of a store",
+            key="backfill.endpoint",
+            hint="for example https://minio.example.com:9000",
+        )
+    endpoint: dict[str, Any] = {}
+    if settings.endpoint and scheme != "abfss":
+        endpoint = {"endpoint_override": at.netloc, "scheme": at.scheme}
+    if scheme == "gs":
+        return fs.GcsFileSystem(anonymous=settings.anonymous, **endpoint), rest
+    if scheme == "s3":
+        return _s3(rest.partition("/")[0], settings, endpoint), rest
+    container, _, after = rest.partition("@")
+    host, _, path = after.partition("/")
+    account = host.partition(".")[0]
+    if not container or not account:
+        raise CommandLineError(
+            f"abfss://{rest} names no account",
+            hint="abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/FOLDER",
+        )
+    if settings.endpoint:
+        kinds = ("blob_storage", "dfs_storage")
+        endpoint = {f"{kind}_authority": at.netloc for kind in kinds}
+        endpoint |= {f"{kind}_scheme": at.scheme for kind in kinds}
+    for name in ("account_key", "sas_token"):
+        secret = getattr(settings, name)
+        if secret is not None:
+            endpoint[name] = secret.get_secret_value()
+    return fs.AzureFileSystem(account, **endpoint), f"{container}/{path}".rstrip("/")
+
+
+def _s3(bucket: str, settings: BackfillSettings, endpoint: dict[str, Any]) -> Any:
+    key = secret_key(settings)
+    if bool(settings.access_key) != (key is not None):
+        raise ConfigError(
+            "an S3 access key and its secret key belong together, and one is missing",
+            key="backfill.access_key",
+            hint="set both, or neither to leave it to the usual means",
+        )
+    region = settings.region
+    known = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not known:
+        region = "us-east-1" if settings.endpoint else fs.resolve_s3_region(bucket)
+    token = settings.session_token
+    return fs.S3FileSystem(
+        access_key=settings.access_key or None,
+        secret_key=key,
+        session_token=None if token is None else token.get_secret_value(),
+        anonymous=settings.anonymous,
+        region=region or None,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        request_timeout=REQUEST_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES_MAX),
+        **endpoint,
+    )
+
+
+def _without_end(url: str) -> str:
+    return url.rstrip("/") or "/"

@@ -1,0 +1,478 @@
+"""`mosaico-bridge backfill`: an archive onto the platform, with an engine that exists."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Self
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from bridge.backfill import (
+    ArchivedRecording,
+    Choice,
+    Driver,
+    Engine,
+    Found,
+    Listener,
+    Listeners,
+    Manifest,
+    Outcome,
+    Result,
+    RunMetrics,
+    Summary,
+    Watch,
+    dask_cluster,
+    find,
+    scratch_of,
+    shard_of,
+    this_machine,
+)
+from bridge.cli.options import (
+    AsJson,
+    ConfigFile,
+    Embedded,
+    Host,
+    ServerPort,
+    StateFolder,
+    bytes_of,
+    time_of,
+)
+from bridge.cli.platform import destination, platform, require_destination
+from bridge.cli.terminal import (
+    Exit,
+    cell,
+    err,
+    is_interactive,
+    out,
+    print_json,
+    printable,
+    show,
+    size,
+    table,
+)
+from bridge.compose import config_hash, ingest_options, secrets
+from bridge.config import Settings, load_settings
+from bridge.daemon import configure_logging
+from bridge.errors import CommandLineError, ConfigError, Trouble
+
+LINE_INTERVAL_S = 10.0
+REFRESHES_PER_S = 4
+MANIFEST_FILE = "backfill.jsonl"
+SHOWN_MAX = 20
+"""So many recordings that did not arrive, and files without an owner, are listed without --json."""
+
+RESULT_STYLES = {
+    Result.SENT: "green",
+    Result.HELD: "green",
+    Result.EMPTY: "dim",
+    Result.PARTIAL: "yellow",
+    Result.WAITS: "yellow",
+    Result.NOT_TRIED: "yellow",
+    Result.FAILED: "red",
+}
+
+
+Urls = Annotated[
+    list[str],
+    typer.Argument(help="Archives: folders, s3://, gs:// or abfss:// URLs.", metavar="URL..."),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only recordings whose place below the archive fits; may be given several times.",
+        metavar="GLOB",
+    ),
+]
+Since = Annotated[
+    str | None, typer.Option(help="Only files written at this time or later.", metavar="TIME")
+]
+Until = Annotated[str | None, typer.Option(help="Only files written before this.", metavar="TIME")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")
+]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Recordings in work at a time on this machine.")
+]
+DaskAddress = Annotated[
+    str | None, typer.Option(help="Send by the workers of a Dask cluster.", metavar="ADDRESS")
+]
+ShardText = Annotated[
+    str | None,
+    typer.Option(
+        help="Only one of N shares, I from 0; N alone where a scheduler says which.",
+        metavar="I/N",
+    ),
+]
+Scratch = Annotated[Path | None, typer.Option(help="Folder for copies.", metavar="DIR")]
+ScratchMax = Annotated[
+    str | None, typer.Option(help="Most that copies may take: 50GB.", metavar="SIZE")
+]
+MaxUploads = Annotated[
+    int | None, typer.Option(min=1, help="Most recordings to send at the same time.")
+]
+ManifestFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest", help="File that keeps what was done; taken up again.", metavar="FILE"
+    ),
+]
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast", help="End at the first recording that fails.")
+]
+
+
+def backfill(
+    urls: Urls,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: ServerPort = None,
+    embedded: Embedded = False,
+    state: StateFolder = None,
+    include: Include = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+    jobs: Jobs = None,
+    dask: DaskAddress = None,
+    shard: ShardText = None,
+    scratch: Scratch = None,
+    scratch_max: ScratchMax = None,
+    max_uploads: MaxUploads = None,
+    manifest: ManifestFile = None,
+    fail_fast: FailFast = False,
+    json: AsJson = False,
+) -> int:
+    """Put an archive onto the platform, from a folder or a store.
+
+    Goes on where the last run ended; nothing in the archive is changed. Exits with 0 when every
+    recording is on the platform whole, 3 when some are there in part or were left for the next
+    run, 1 when some failed, 69 or 77 when the platform is away or refuses.
+    """
+    if dask and (jobs or shard):
+        raise CommandLineError("--dask is an engine, and so are --jobs and --shard; give one")
+    overrides = {
+        "server.host": destination(host, embedded=embedded),
+        "server.port": port,
+        "state.folder": state,
+        "workers.count": jobs,
+        "backfill.scratch_folder": scratch,
+        "backfill.scratch_bytes_max": None if scratch_max is None else bytes_of(scratch_max),
+        "backfill.uploads_max": max_uploads,
+    }
+    settings = load_settings(config, overrides)
+    configure_logging(settings.log.level, settings.log.format, secrets=secrets(settings))
+    choice = Choice(
+        urls=tuple(urls),
+        include=tuple(include or ()),
+        since_ns=None if since is None else time_of(since, "--since"),
+        until_ns=None if until is None else time_of(until, "--until"),
+        shard=None if shard is None else shard_of(shard, os.environ),
+    )
+    require_destination(settings, embedded=embedded)
+    _require_sound(settings, choice)
+    file = manifest or settings.state.folder / MANIFEST_FILE
+    known = Manifest(file, config_hash=config_hash(settings))
+    found = find(choice, settings)
+    if dry_run:
+        return _rehearse(settings, known, found, json=json)
+    summary = _run(settings, known, found, dask=dask, fail_fast=fail_fast)
+    if json:
+        print_json(_as_json(summary, found))
+    else:
+        _print(summary, found)
+    return _exit(summary, found)
+
+
+def _run(
+    settings: Settings, manifest: Manifest, found: Found, *, dask: str | None, fail_fast: bool
+) -> Summary:
+    """Send what is to be sent, by the engine that was chosen."""
+    with platform(settings) as at, _stopping() as watch, _listening(settings) as listener:
+        driver = Driver(
+            settings,
+            host=at.host,
+            port=at.port,
+            manifest=manifest,
+            watch=watch,
+            listener=listener,
+            fail_fast=fail_fast,
+        )
+        engine = (
+            dask_cluster(dask, in_flight_max=settings.backfill.uploads_max)
+            if dask
+            else this_machine(settings.workers.count, watch)
+        )
+        with engine as running:
+            _announce(found, running)
+            return driver.run(found.recordings, running)
+
+
+def _require_sound(settings: Settings, choice: Choice) -> None:
+    """Refuse what would fail for every recording, before the first.
+
+    Raises:
+        ConfigError: A setting cannot be meant.
+    """
+    # Custom mappings and placeholders are looked at here.
+    ingest_options(settings)
+    if settings.uplink.bytes_per_second_max == "pause":
+        raise ConfigError(
+            "the settings let nothing be sent", key="uplink.bytes_per_second_max", hint="set a rate"
+        )
+    scratch = scratch_of(settings)
+    for url in choice.urls:
+        folder = Path(url.removeprefix("file://")).absolute()
+        if ("://" not in url or url.startswith("file://")) and scratch.is_relative_to(folder):
+            raise ConfigError(
+                f"the scratch folder {scratch} is inside the archive {url}",
+                key="backfill.scratch_folder",
+                hint="choose another with --scratch",
+            )
+
+
+@contextmanager
+def _stopping() -> Iterator[Watch]:
+    """Yield what stops the jobs; SIGTERM stops as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield Watch()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[Listener]:
+    """Yield what shows the run: bars on a terminal, lines otherwise, metrics where wanted."""
+    with ExitStack() as shown:
+        listeners: list[Listener] = []
+        if settings.backfill.metrics_port:
+            metrics = RunMetrics()
+            host, port = settings.http.host, settings.backfill.metrics_port
+            shown.enter_context(metrics.served(host, port))
+            listeners.append(metrics)
+        listeners.append(shown.enter_context(_Bars()) if is_interactive() else _Lines())
+        yield Listeners(listeners)
+
+
+class _Bars:
+    """A bar of recordings and one of bytes, with rate and time left."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn())
+        now = TextColumn("{task.fields[now]}")
+        self._recordings = Progress(*columns, MofNCompleteColumn(), now, console=err)
+        self._bytes = Progress(
+            *columns, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=err
+        )
+        self._count = self._recordings.add_task("recordings", total=None, now="")
+        self._size = self._bytes.add_task("bytes", total=None)
+        self._live = Live(
+            Group(self._recordings, self._bytes),
+            console=err,
+            transient=True,
+            refresh_per_second=REFRESHES_PER_S,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def started(self, *, recordings: int, size_bytes: int) -> None:
+        self._recordings.update(self._count, total=recordings)
+        self._bytes.update(self._size, total=size_bytes)
+        self._live.start()
+
+    def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
+        self._recordings.advance(self._count)
+        self._bytes.advance(self._size, recording.size_bytes)
+        if outcome.result is Result.FAILED:
+            url, reason = cell(outcome.url), cell(outcome.reason)
+            err.print(f"[red]failed[/] {url}: {reason}", soft_wrap=True)
+
+    def moved(self, *, in_work: int) -> None:
+        self._recordings.update(self._count, now=f"{in_work} in work")
+
+
+class _Lines:
+    """A line for each recording that is decided, and one now and then for the whole."""
+
+    def __init__(self) -> None:
+        self._recordings = self._done = 0
+        self._size_bytes = self._done_bytes = 0
+        self._started_s = self._said_s = time.monotonic()
+
+    def started(self, *, recordings: int, size_bytes: int) -> None:
+        self._recordings, self._size_bytes = recordings, size_bytes
+        self._started_s = self._said_s = time.monotonic()
+
+    def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
+        self._done += 1
+        self._done_bytes += recording.size_bytes
+        reason = f": {printable(outcome.reason)}" if outcome.reason else ""
+        self._say(f"{outcome.result} {printable(outcome.url)}{reason}")
+
+    def moved(self, *, in_work: int) -> None:
+        now_s = time.monotonic()
+        if now_s - self._said_s < LINE_INTERVAL_S:
+            return
+        self._said_s = now_s
+        rate = self._done_bytes / (now_s - self._started_s)
+        left = f", {(self._size_bytes - self._done_bytes) / rate:,.0f} s left" if rate else ""
+        self._say(
+            f"{self._done:,} of {self._recordings:,} recordings, {size(self._done_bytes)} of "
+            f"{size(self._size_bytes)}, {size(rate)}/s{left}, {in_work} in work"
+        )
+
+    def _say(self, line: str) -> None:
+        err.print(line, markup=False, soft_wrap=True)
+
+
+def _announce(found: Found, engine: Engine) -> None:
+    bytes_ = sum(recording.size_bytes for recording in found.recordings)
+    err.print(
+        f"{len(found.recordings):,} recordings, {size(bytes_)}, by {engine.name}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _rehearse(settings: Settings, manifest: Manifest, found: Found, *, json: bool) -> int:
+    """Say what a run would do."""
+    with platform(settings) as at:
+        driver = Driver(settings, host=at.host, port=at.port, manifest=manifest)
+        plans = list(driver.plan(found.recordings))
+    rows = [
+        (plan.recording, "would be sent", "")
+        if plan.settled is None
+        else (plan.recording, str(plan.settled.result), plan.settled.reason)
+        for plan in plans
+    ]
+    if json:
+        recordings = [
+            {
+                "recording": recording.url,
+                "result": result,
+                "reason": reason,
+                "size_bytes": recording.size_bytes,
+                "files": [file.name for file in recording.files],
+            }
+            for recording, result, reason in rows
+        ]
+        print_json({"recordings": recordings, **_rest_as_json(found)})
+        return Exit.OK
+    made = table([
+        ("recording", "fold"), ("files", "right"), ("size", "right"), ("result", "fold"),
+    ])  # fmt: skip
+    for recording, result, reason in rows:
+        why = f": {cell(reason)}" if reason else ""
+        files = f"{len(recording.files):,}"
+        made.add_row(cell(recording.url), files, size(recording.size_bytes), f"{result}{why}")
+    show(made)
+    ahead = [recording for recording, result, _ in rows if result == "would be sent"]
+    bytes_ = sum(recording.size_bytes for recording in ahead)
+    out.print(f"{len(ahead):,} of {len(rows):,} recordings would be sent, {size(bytes_)}")
+    _print_rest(found)
+    return Exit.OK
+
+
+def _rest_as_json(found: Found) -> dict[str, Any]:
+    return {
+        "passed_over": found.passed_over,
+        "without_owner": list(found.others),
+        "unreadable": [{"place": place, "reason": reason} for place, reason in found.unreadable],
+    }
+
+
+def _as_json(summary: Summary, found: Found) -> dict[str, Any]:
+    return {
+        "recordings": [entry.as_json() for entry in summary.entries],
+        "counts": {str(result): count for result, count in summary.counts.items()},
+        "rows": sum(entry.rows for entry in summary.entries),
+        "ended_by": None if summary.ended_by is None else summary.ended_by.as_json(),
+        "interrupted": summary.interrupted,
+        **_rest_as_json(found),
+    }
+
+
+def _print(summary: Summary, found: Found) -> None:
+    """Print what did not arrive whole, with reasons, and the sums by outcome."""
+    odd = [
+        entry
+        for entry in summary.entries
+        if entry.outcome.result not in {Result.SENT, Result.HELD, Result.NOT_TRIED}
+    ]
+    if odd:
+        made = table([("recording", "fold"), ("size", "right"), ("result", "fold")])
+        for entry in odd[:SHOWN_MAX]:
+            outcome = entry.outcome
+            style = RESULT_STYLES[outcome.result]
+            why = f": {cell(outcome.reason)}" if outcome.reason else ""
+            made.add_row(
+                cell(outcome.url), size(entry.size_bytes), f"[{style}]{outcome.result}[/]{why}"
+            )
+        show(made)
+        if len(odd) > SHOWN_MAX:
+            out.print(f"and {len(odd) - SHOWN_MAX:,} more; --json and the manifest have all")
+    counted = ", ".join(
+        f"{summary.counts[result]:,} {result}" for result in Result if summary.counts[result]
+    )
+    total = len(summary.entries)
+    out.print(f"{total:,} recording{'' if total == 1 else 's'}: {counted or 'nothing to do'}")
+    _print_rest(found)
+    if summary.ended_by is not None:
+        err.print(f"ended early: {printable(summary.ended_by.message)}", markup=False)
+        if summary.ended_by.hint:
+            err.print(f"hint: {printable(summary.ended_by.hint)}", markup=False)
+    if summary.interrupted:
+        err.print("interrupted; run the same again to go on")
+
+
+def _print_rest(found: Found) -> None:
+    """Print what was found beside the recordings that are wanted."""
+    if found.passed_over:
+        out.print(f"{found.passed_over:,} recordings are not among those wanted")
+    for place, reason in found.unreadable[:SHOWN_MAX]:
+        out.print(f"[yellow]unreadable:[/] {cell(place)}: {cell(reason)}", soft_wrap=True)
+    if found.others:
+        out.print(f"{len(found.others):,} files belong to no recording:")
+        for url in found.others[:SHOWN_MAX]:
+            out.print(f"  {cell(url)}", soft_wrap=True)
+
+
+def _exit(summary: Summary, found: Found) -> Exit:
+    counts = summary.counts
+    if summary.interrupted:
+        return Exit.INTERRUPTED
+    if summary.ended_by is not None:
+        ends = {
+            Trouble.OFFLINE: Exit.SERVER_UNAVAILABLE,
+            Trouble.TRANSIENT: Exit.SERVER_UNAVAILABLE,
+            Trouble.REFUSED: Exit.REFUSED,
+        }
+        return ends.get(summary.ended_by.trouble, Exit.FAILED)
+    if counts[Result.FAILED]:
+        return Exit.FAILED
+    rest = counts[Result.PARTIAL] + counts[Result.WAITS] + counts[Result.NOT_TRIED]
+    return Exit.PARTIAL if rest or found.unreadable else Exit.OK

@@ -1,0 +1,238 @@
+"""An archive goes onto the platform once, whatever it is made of and however often it is asked."""
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from bridge.backfill import RunMetrics
+from bridge.cli import main
+from bridge.client import MosaicoClient
+from bridge.embedded import EmbeddedServer
+from tests.backfill.archives import (
+    SECRET_KEY,
+    Ended,
+    Store,
+    arrived,
+    backfill,
+    command,
+    ended,
+    environment,
+    make_old,
+    s3_server,
+    sequences,
+    words,
+    write_archive,
+    write_mcap,
+    write_mcap_folder,
+)
+
+pytest.importorskip("moto", reason="no S3 server to test against")
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(tmp_path / "platform") as server:
+        yield server
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def command_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Run]:
+    """Runs the command in this process, which spares the start of another."""
+
+    def call(
+        url: str, port: int, state: Path, *options: str, more: dict[str, str] | None = None
+    ) -> Ended:
+        for name, value in environment(more).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", command(url, port, state, *options)[2:])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return ended(int(left.value.code or 0), said.out, said.err)
+
+    before = logging.root.handlers[:], logging.root.level
+    yield call
+    logging.root.handlers[:], level = before
+    logging.root.setLevel(level)
+
+
+def test_an_archive_in_a_store_arrives_once(
+    command_line: Run, store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """All formats arrive; a second run, with the manifest or without, sends nothing."""
+    written = write_archive(tmp_path / "archive", 4)
+    (tmp_path / "archive" / "notes.txt").write_text("of nobody")
+    url = store.upload(tmp_path / "archive", to="once")
+    state = tmp_path / "state"
+    first = command_line(url, platform.port, state, "--jobs", "2", more=store.settings)
+    assert (first.code, set(first.by_result)) == (0, {"sent"}), first.errors
+    assert arrived(platform.port) == written
+    assert first.told["without_owner"] == [f"{url}/notes.txt"]
+    assert not [path for path in (state / "backfill").iterdir() if path.is_dir()]
+    lines = (state / "backfill.jsonl").read_text().splitlines()
+    assert {json.loads(line)["state"] for line in lines} == {"sent"}
+    assert sum(json.loads(line)["rows"] for line in lines) == written.total()
+
+    second = command_line(url, platform.port, state, more=store.settings)
+    (state / "backfill.jsonl").unlink()
+    third = command_line(url, platform.port, state, more=store.settings)
+    for run in (second, third):
+        assert (run.code, set(run.by_result)) == (0, {"held"})
+        assert sum(each["copied_bytes"] for each in run.told["recordings"]) == 0
+        assert {each["recording"]: each["sequences"] for each in run.told["recordings"]} == {
+            each["recording"]: each["sequences"] for each in first.told["recordings"]
+        }
+    assert arrived(platform.port) == written
+
+
+def test_a_folder_is_read_where_it_is(
+    command_line: Run, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """What cannot be read or may still be written is named, the rest arrives, none is changed."""
+    archive = tmp_path / "archive"
+    written = write_archive(archive, 2)
+    (archive / "foreign.mcap").write_bytes(b"<html>no recording at all</html>")
+    write_mcap(archive / "cut.mcap", cut := words("cut", 50))
+    whole = (archive / "cut.mcap").read_bytes()
+    (archive / "cut.mcap").write_bytes(whole[: len(whole) // 2])
+    (archive / "empty.bag").touch()
+    make_old(archive)
+    write_mcap(archive / "new.mcap", words("new", 3))
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in archive.rglob("*")}
+    run = command_line(str(archive), platform.port, tmp_path / "state")
+    assert run.code == 1
+    assert {name: sorted(found) for name, found in run.by_result.items()} == {
+        "sent": ["drive000", "drive001"],
+        "partial": ["cut.mcap"],
+        "empty": ["empty.bag"],
+        "failed": ["foreign.mcap"],
+        "waits": ["new.mcap"],
+    }
+    assert "foreign.mcap" in run.errors
+    assert arrived(platform.port) - Counter(cut) == written
+    assert before == {
+        path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in archive.rglob("*")
+    }
+    again = command_line(str(archive), platform.port, tmp_path / "state")
+    assert {name: len(found) for name, found in again.by_result.items()} == {
+        "held": 2, "partial": 1, "empty": 1, "failed": 1, "waits": 1,
+    }  # fmt: skip
+
+
+def test_what_was_deleted_on_the_platform_goes_again(
+    command_line: Run, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """The manifest is no proof: what the platform has lost since is sent again."""
+    written = write_archive(tmp_path / "archive", 2)
+    first = command_line(str(tmp_path / "archive"), platform.port, tmp_path / "state")
+    name = first.told["recordings"][0]["sequences"][0]
+    with MosaicoClient.connect("127.0.0.1", platform.port) as client:
+        client.sequence_delete(name)
+    again = command_line(str(tmp_path / "archive"), platform.port, tmp_path / "state")
+    assert {kind: len(found) for kind, found in again.by_result.items()} == {"sent": 1, "held": 1}
+    assert arrived(platform.port) == written
+
+
+def test_dry_run_says_and_does_nothing(
+    command_line: Run, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """What would be sent is listed by place and time; nothing else happens."""
+    write_archive(tmp_path / "archive", 4)
+    today = datetime.now(UTC).isoformat()
+    for options, count in (
+        ((), 4),
+        (("--include", "lone/*", "--include", "*.bag"), 2),
+        (("--since", "2023-01-01", "--until", today), 4),
+        (("--since", today), 0),
+    ):
+        run = command_line(
+            str(tmp_path / "archive"), platform.port, tmp_path / "state", "--dry-run", *options
+        )
+        assert len(run.by_result.get("would be sent", ())) == count, options
+        assert run.told["passed_over"] == 4 - count
+    assert sequences(platform.port) == {}
+    assert not (tmp_path / "state" / "backfill.jsonl").exists()
+
+
+def test_secrets_of_the_archive_are_never_shown(
+    command_line: Run, store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """No run shows the key, whether it works or fails, and no URL may hold one."""
+    write_mcap(tmp_path / "archive" / "one.mcap", words("one", 3))
+    url = store.upload(tmp_path / "archive", to="secret")
+    bad = {**store.settings, "MOSAICO_BRIDGE_BACKFILL__ENDPOINT": f"http://{SECRET_KEY}:1"}
+    shown = ""
+    for more, place in ((store.settings, url), (bad, url), (store.settings, f"{url}/nothing")):
+        debug = {**more, "MOSAICO_BRIDGE_LOG__LEVEL": "debug"}
+        run = command_line(place, platform.port, tmp_path / "state", more=debug)
+        shown += f"{run.told}{run.errors}"
+    shown += (tmp_path / "state" / "backfill.jsonl").read_text()
+    assert SECRET_KEY not in shown
+    refused = command_line(f"s3://key:{SECRET_KEY}@bucket/x", platform.port, tmp_path / "state")
+    assert refused.code == 2
+    assert SECRET_KEY not in refused.errors
+    assert "secret_key_file" in refused.errors
+
+
+@pytest.mark.slow
+def test_two_hundred_recordings(store: Store, platform: EmbeddedServer, tmp_path: Path) -> None:
+    """All formats, splits, damaged and foreign files among them, from a store, each once."""
+    archive = tmp_path / "archive"
+    written = write_archive(archive, 196, messages=40, padding=50_000)
+    for number in range(2):
+        (archive / f"foreign{number}.db3").write_bytes(b"\x00no database" * 100)
+        write_mcap(archive / f"cut{number}.mcap", words(f"cut{number}", 40, padding=50_000))
+        whole = (archive / f"cut{number}.mcap").read_bytes()
+        (archive / f"cut{number}.mcap").write_bytes(whole[: len(whole) // 2])
+    make_old(archive)
+    url = store.upload(archive, to="many")
+    run = backfill(url, platform.port, tmp_path / "state", "--jobs", "2", more=store.settings)
+    counts = {name: len(found) for name, found in run.by_result.items()}
+    assert counts == {"sent": 196, "partial": 2, "failed": 2}
+    found = arrived(platform.port)
+    assert Counter({text: n for text, n in found.items() if text.startswith("drive")}) == written
+    assert max(found.values()) == 1
+
+
+def test_big_objects_come_in_parts(
+    command_line: Run, store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """An object that was uploaded in parts and is larger than a range arrives whole."""
+    texts = words("big", 12, padding=1 << 20)
+    write_mcap_folder(tmp_path / "archive" / "big", texts, splits=1)
+    url = store.upload(tmp_path / "archive", to="big")
+    run = command_line(url, platform.port, tmp_path / "state", more=store.settings)
+    assert run.by_result == {"sent": ["big"]}, run.errors
+    assert arrived(platform.port) == Counter(texts)
+    line = json.loads((tmp_path / "state" / "backfill.jsonl").read_text())
+    assert line["parts"][0]["etag"].endswith(("-2", "-3"))
+    assert line["size_bytes"] > 8 << 20
+
+
+def test_the_metrics_of_a_run_are_served() -> None:
+    """What became of recordings is counted by result, under names of the run's own."""
+    metrics = RunMetrics()
+    metrics.started(recordings=3, size_bytes=10)
+    with metrics.served("127.0.0.1", 0) as port, urlopen(f"http://127.0.0.1:{port}") as answer:
+        text = answer.read().decode()
+    assert "mosaico_bridge_backfill_recordings_wanted 3.0" in text
+    assert 'mosaico_bridge_backfill_recordings_total{result="not_tried"} 0.0' in text
