@@ -240,6 +240,10 @@ def test_bad_query_is_no_proof(tmp_path: Path) -> None:
         assert client.revision == "G3b"
         assert found(client, QuerySequence().with_name("run")) == []
         assert client.revision == "G3b"
+        spoken.asked.clear()
+        with pytest.raises(RejectedError):
+            client.query(bad, insist=True)
+    assert [name for name, _ in spoken.asked] == ["query"]
 
 
 @pytest.mark.parametrize(
