@@ -140,6 +140,65 @@ def test_platform_is_upgraded_under_a_running_bridge(tmp_path: Path, command: Co
                 process.wait(PATIENCE_S)
 
 
+@pytest.mark.slow
+def test_platform_is_upgraded_in_the_middle_of_an_upload(tmp_path: Path, command: Command) -> None:
+    """What was sent in JSON is gone on with in protobuf, and arrives once and whole."""
+    bridge = RunningBridge(tmp_path)
+    with JsonEmbeddedServer(tmp_path / "platform") as server:
+        port = server.port
+        bridge.write_config(
+            f"[server]\nhost = '127.0.0.1'\nport = {port}\nprobe_interval_s = 0.5\n"
+            "compression = 'none'\n[uplink]\nbytes_per_second_max = 4_000_000\n"
+            "[retry]\nbackoff_initial_s = 0.2\n"
+        )
+        big = tmp_path / "big.mcap"
+        expected = write_big(big)
+        with bridge.process() as process:
+            try:
+                big.rename(bridge.folder / big.name)
+                with MosaicoClient.connect("127.0.0.1", port) as client:
+                    wait_for(lambda: any_whole(client))
+                server.shutdown()
+                with ProtobufEmbeddedServer(tmp_path / "platform", port=port):
+                    bridge.await_states(command, finalised=1)
+                    with MosaicoClient.connect("127.0.0.1", port) as client:
+                        (name,) = client.list_sequences()
+                        assert rows(client, name) == expected
+                        handler = client.sequence_handler(name)
+                        assert handler is not None
+                        assert len(handler.sessions) == 1
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(PATIENCE_S)
+
+
+def write_big(path: Path) -> dict[str, int]:
+    """Write topics one after the other, of 2 MB each; gives their counts."""
+    with path.open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start(profile="ros2", library="test")
+        schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+        for number in range(10):
+            channel = writer.register_channel(f"/topic_{number}", "cdr", schema)
+            for index in range(20):
+                text = b"x" * 100_000
+                data = b"\0\1\0\0" + (len(text) + 1).to_bytes(4, "little") + text + b"\0"
+                time_ns = number * 20 + index
+                writer.add_message(channel, log_time=time_ns, publish_time=time_ns, data=data)
+        writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
+    return {f"/topic_{number}": 20 for number in range(10)}
+
+
+def any_whole(client: MosaicoClient) -> bool:
+    """Tell whether a topic of an unfinished sequence has been sent."""
+    client.clear_sequence_handlers_cache()
+    for name in client.list_sequences():
+        handler = client.sequence_handler(name)
+        if handler is not None and not handler.is_locked:
+            return any(facts.data.row_count for facts in handler.topic_facts.values())
+    return False
+
+
 def spoken(bridge: RunningBridge, command: Command) -> dict[str, str]:
     return command("status", "-c", bridge.config, "--json").json.get("platform") or {}
 
