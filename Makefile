@@ -2,16 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bridge/version.py)
+# Exact versions and hashes of all that the bridge needs, for every Python and kind of machine.
+LOCK := .ci/constraints.txt
+INSTALL_LOCKED := install --quiet --require-hashes --no-deps --requirement $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check audit format proto bench docs dist install-debian clean
+.PHONY: help run test test-slow check audit format proto bench docs dist deb lock install-debian clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/run.stamp: pyproject.toml bridge/version.py
+# Debian ships the module that makes environments in a package of its own.
+$(VENV)/run.stamp: pyproject.toml bridge/version.py $(LOCK)
+	@$(PYTHON) -c 'import importlib.util as u, sys; v = sys.version_info[:2]; \
+	  v < (3, 11) and sys.exit("error: this is Python %d.%d; name one from 3.11 on: make PYTHON=..." % v); \
+	  u.find_spec("ensurepip") or sys.exit("error: no ensurepip here: apt install python%d.%d-venv" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip $(INSTALL_LOCKED)
+	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
@@ -56,16 +65,37 @@ bench: $(VENV)/dev.stamp ## Verify, then time against the vendor and the limit; 
 docs: $(VENV)/docs.stamp ## Build the documentation as a site into site/, without a warning
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-dist: ## Build the sdist, and the wheel from it, into dist/
+dist: ## Build the sdist, the wheel from it, and a list of all components (CycloneDX) into dist/
 	$(PYTHON) -m venv $(VENV)/build
-	$(VENV)/build/bin/pip install --quiet build
+	$(VENV)/build/bin/pip install --quiet build cyclonedx-bom
 	$(VENV)/build/bin/python -m build --outdir dist .
+	$(PYTHON) -m venv --clear $(VENV)/released
+	$(VENV)/released/bin/pip $(INSTALL_LOCKED)
+	$(VENV)/released/bin/pip install --quiet --no-deps dist/mosaico_bridge-$(VERSION)-py3-none-any.whl
+	$(VENV)/released/bin/pip uninstall --quiet --yes setuptools pip
+	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > $(VENV)/released/pyproject.toml
+	$(VENV)/build/bin/cyclonedx-py environment --output-reproducible \
+	  --pyproject $(VENV)/released/pyproject.toml \
+	  --output-file dist/mosaico-bridge-$(VERSION).cdx.json $(VENV)/released/bin/python
+
+deb: ## Build Debian packages into dist/, for amd64 and arm64, or ARCH=; takes root and install-debian
+	$(PYTHON) -m venv --clear $(VENV)/deb
+	$(VENV)/deb/bin/pip install --quiet build
+	$(VENV)/deb/bin/python -m build --wheel --outdir $(VENV)/deb/wheel .
+	$(VENV)/deb/bin/python .ci/deb/build.py --wheel $(VENV)/deb/wheel/*.whl --into dist \
+	  $(if $(ARCH),--architecture $(ARCH))
+
+lock: ## Take the newest versions that fit pyproject.toml, with their hashes, into the lock file
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet uv
+	$(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
+	  --generate-hashes --custom-compile-command "make lock" --output-file $(LOCK) pyproject.toml
 
 install-debian: ## Install the programs that some tests use and skip without
 	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq > /dev/null && apt-get install -qq --yes --no-install-recommends \
 	    chromium fish fonts-dejavu-core openssl prometheus prometheus-alertmanager rsync systemd systemd-container zsh \
-	    mmdebstrap podman runc > /dev/null \
+	    binutils binutils-aarch64-linux-gnu mmdebstrap patchelf podman runc > /dev/null \
 	  || echo "not all could be installed: tests that need them will be skipped"; \
 	else echo "no apt-get, or not root: tests that need these programs will be skipped"; fi
 

@@ -18,6 +18,7 @@ from bridge.ingest import (
     VerificationLevel,
     custom_mappings,
 )
+from bridge.quality import Expectation
 
 CREDENTIAL = "api_key"
 SCRATCH_FOLDER = "scratch"
@@ -182,6 +183,11 @@ def ingest_options(
         message_errors_max=ingest.message_errors_max,
         verification=VerificationLevel(ingest.verification),
         hash_files=ingest.hash_files,
+        quality_topic=ingest.quality_topic,
+        expectations={
+            pattern: Expectation(**expected.model_dump())
+            for pattern, expected in settings.expect.items()
+        },
         batches=BatchTargets(
             max_batch_size_bytes=ingest.max_batch_size_bytes,
             max_batch_size_records=ingest.max_batch_size_records,

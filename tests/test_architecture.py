@@ -42,21 +42,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bags": {"facade", "units", "errors", "model", "files", "definitions"},
     "cdr": {"errors", "model", "definitions"},
     "mapping": {"facade", "units", "errors", "model", "ontology"},
+    "quality": {"facade", "units", "errors", "model"},
     "protobuf": set(),
     "client": {"facade", "units", "errors", "parallel", "ontology", "protobuf", "version"},
     "embedded": {"units", "errors", "ontology", "protobuf", "client", "version"},
     "ingest": {
         "facade", "units", "errors", "model", "parallel", "files", "ontology", "definitions",
-        "bags", "cdr",
-        "mapping", "client", "version",
+        "bags", "cdr", "mapping", "quality", "client", "version",
     },
     "compose": {
-        "errors", "config", "model", "definitions", "bags", "mapping", "client", "ingest",
+        "errors", "config", "model", "definitions", "bags", "mapping", "quality", "client",
+        "ingest",
     },
     "daemon": {
         "facade", "units", "errors", "config", "model", "files", "parallel", "definitions", "bags",
-        "client",
-        "ingest", "compose", "version",
+        "quality", "client", "ingest", "compose", "version",
     },
     "backfill": {
         "units", "errors", "config", "model", "files", "bags", "mapping", "client", "ingest",
@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "units", "errors", "config", "model", "files", "parallel", "definitions", "ontology",
-        "bags", "cdr", "mapping", "client", "ingest", "compose", "daemon", "backfill",
+        "bags", "cdr", "mapping", "quality", "client", "ingest", "compose", "daemon", "backfill",
         "embedded", "version",
     },
     "__main__": {"cli"},
@@ -124,7 +124,7 @@ DOORS: dict[str, set[str]] = {
 
 # Ways to turn columns into Python objects, one per row. They have no place on the hot path.
 ROW_WISE = {"to_pylist", "from_pylist", "as_py", "from_pydict", "to_pydict", "iterrows", "tolist"}
-HOT_PARTS = {"cdr", "mapping", "ontology", "ingest"}
+HOT_PARTS = {"cdr", "mapping", "ontology", "quality", "ingest"}
 
 
 def part_of(file: Path) -> str:

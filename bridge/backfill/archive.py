@@ -20,6 +20,7 @@ from bridge.bags import (
     is_searched,
     listed_names,
     others_of,
+    read_spans,
     recordings_of,
     split_up,
 )
@@ -169,7 +170,13 @@ class _Look:
             inside = self.files[folder]
             # A bucket, or one file that was named, is no recording with everything in it.
             is_root = bool(self.only) or (folder == self.folder and folder.count("/") < 1)
-            grouped = recordings_of(content, is_root=is_root, listed_in=listed_in)
+            grouped = recordings_of(
+                content,
+                is_root=is_root,
+                listed_in=listed_in,
+                # Times are inside of files; those in a store are not read before they are copied.
+                spans_in=read_spans if self.store.is_local else _unknown_spans,
+            )
             found += [self._made(recording) for recording in grouped]
             self.others += [self.store.url_of(inside[name].key) for name in others_of([*inside])]
         owned = {self.store.url_of(file.key) for each in found for file in each.beside}
@@ -200,6 +207,10 @@ class _Look:
             is_local=self.store.is_local,
             root=Path(self.folder) if self.store.is_local else Path(),
         )
+
+
+def _unknown_spans(_: Path, files: Sequence[object]) -> list[None]:
+    return [None] * len(files)
 
 
 class _StoreLook(_Look):

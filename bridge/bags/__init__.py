@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-# At once, or its module, which has the same name, would be taken for it.
-from bridge.bags.fingerprint import fingerprint
 from bridge.facade import on_first_use
 
 if TYPE_CHECKING:
@@ -16,16 +14,24 @@ if TYPE_CHECKING:
         recordings_in,
         recordings_of,
     )
-    from bridge.bags.endings import End, end_of
-    from bridge.bags.fingerprint import EDGE_BYTES, Content, content_of, content_of_edges
+    from bridge.bags.endings import End, Span, end_of
     from bridge.bags.formats import (
         ACTIVE_BAG_SUFFIX,
         COMPRESSION_SUFFIX,
         SIDECAR_SUFFIXES,
         STORAGE_SUFFIXES,
+        StorageName,
         is_storage_name,
     )
     from bridge.bags.grouping import is_split_of_ros1, stem_of
+    from bridge.bags.identity import (
+        EDGE_BYTES,
+        Content,
+        content_of,
+        content_of_edges,
+        fingerprint,
+        with_plain,
+    )
     from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
     from bridge.bags.reader import RecordingReader, open_recording
     from bridge.bags.recording import (
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
         load_recording,
         load_seen,
         look_into,
+        read_spans,
     )
     from bridge.bags.scratch import SCRATCH_PREFIX, scratch_folder, sweep_scratch
     from bridge.bags.splits import load_split, split_up
@@ -55,6 +62,8 @@ __all__ = [
     "ReadLimits",
     "ReadTally",
     "RecordingReader",
+    "Span",
+    "StorageName",
     "Survey",
     "content_of",
     "content_of_edges",
@@ -75,6 +84,7 @@ __all__ = [
     "open_recording",
     "others_of",
     "read_hints",
+    "read_spans",
     "recordings_in",
     "recordings_of",
     "scratch_folder",
@@ -82,6 +92,7 @@ __all__ = [
     "stem_of",
     "survey",
     "sweep_scratch",
+    "with_plain",
 ]
 
 __getattr__ = on_first_use(__name__, __file__)

@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from bridge.bags.formats import is_temporary, storage_name
+from bridge.bags.endings import Span
+from bridge.bags.formats import StorageName, is_temporary, storage_name
 from bridge.bags.grouping import Group, group_files
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
-from bridge.bags.recording import FolderContent, is_searched, look_into
+from bridge.bags.recording import FolderContent, is_searched, look_into, read_spans
 from bridge.errors import RecordingError
 from bridge.model import Recording, RecordingFile
 
 ListedIn = Callable[[Path], Sequence[str]]
+SpansIn = Callable[[Path, Sequence[StorageName]], Sequence[Span | None]]
 
 
 def listed_names(folder: Path) -> Sequence[str]:
@@ -29,7 +32,7 @@ def find_recordings(folder: Path, *, recursive: bool = True) -> list[Recording]:
     that `load_recording` would refuse are among them, so that somebody gets to hear of them.
 
     Cost: one listing per folder and one `stat` per storage file; no file is opened, except a
-    `metadata.yaml` in a folder below it.
+    `metadata.yaml` in a folder below it, and files with the names of splits for their times.
 
     Raises:
         RecordingVanishedError: There is no such folder.
@@ -47,7 +50,11 @@ def find_recordings(folder: Path, *, recursive: bool = True) -> list[Recording]:
 
 
 def recordings_in(
-    folder: Path, *, is_root: bool, listed_in: ListedIn = listed_names
+    folder: Path,
+    *,
+    is_root: bool,
+    listed_in: ListedIn = listed_names,
+    spans_in: SpansIn = read_spans,
 ) -> tuple[list[Recording], list[Path]]:
     """Find the recordings directly in one folder, and the folders in it to look into next.
 
@@ -57,6 +64,7 @@ def recordings_in(
         folder: The folder.
         is_root: Whether it is the one where the search began; that is never a recording itself.
         listed_in: Gives the files that the `metadata.yaml` of a folder lists.
+        spans_in: Gives the times of files in a folder, where their names are those of splits.
 
     Raises:
         RecordingVanishedError: There is no such folder.
@@ -64,18 +72,20 @@ def recordings_in(
     """
     content = look_into(folder)
     folders = [folder / name for name in content.folders]
-    return recordings_of(content, is_root=is_root, listed_in=listed_in), folders
+    found = recordings_of(content, is_root=is_root, listed_in=listed_in, spans_in=spans_in)
+    return found, folders
 
 
 def recordings_of(
-    content: FolderContent, *, is_root: bool, listed_in: ListedIn = listed_names
+    content: FolderContent, *, is_root: bool, listed_in: ListedIn, spans_in: SpansIn
 ) -> list[Recording]:
     """Tell which recordings a folder's names are, wherever the folder is.
 
     Args:
         content: What is in the folder.
         is_root: As of `recordings_in`.
-        listed_in: Gives the files that the `metadata.yaml` of a folder lists.
+        listed_in: As of `recordings_in`.
+        spans_in: As of `recordings_in`.
     """
     if not content.storage:
         return []
@@ -85,6 +95,7 @@ def recordings_of(
         folder=content.path.name,
         listed=listed_in(content.path) if reads else None,
         is_root=is_root,
+        spans=partial(spans_in, content.path),
     )
     return [_recording(content.path, group) for group in groups]
 

@@ -1,21 +1,33 @@
-"""Whether a storage file has a proper end, read from a few bytes at its edges.
+"""What the end of a storage file says: whether it is a proper one, and of which time it is.
 
 A proper end is what a recorder writes last: the footer and magic of MCAP, the index position of
 a ROS 1 bag, the last frame of a zstd file, a sqlite3 file without journal whose length is what
 its header says. It does not prove that the middle is sound; reading does that.
+
+The times are the writer's claim, too. They are read from summary or index, never from messages.
 """
 
 import os
+import sqlite3
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 
 from bridge.bags.formats import FORMATS
 from bridge.bags.frames import frames_end
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
+from bridge.bags.mcap.summary import read_summary
+from bridge.bags.rosbag1.index import read_header, read_spans
+from bridge.bags.source import FileSource
 from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
-from bridge.errors import RecordingError, RecordingVanishedError, UnreadableStorageError
+from bridge.errors import (
+    BridgeError,
+    RecordingError,
+    RecordingVanishedError,
+    UnreadableStorageError,
+)
 from bridge.files import open_regular
 from bridge.model import Container, RecordingFile
 
@@ -128,4 +140,63 @@ ENDINGS: dict[Container, Callable[[int, int], bool]] = {
     Container.MCAP: _mcap_ends,
     Container.SQLITE3: _sqlite_ends,
     Container.ROSBAG1: _rosbag1_ends,
+}
+
+
+Span = tuple[int, int]
+"""First and last record time of a file, in ns."""
+
+SPAN_STEPS_MAX = 100_000
+"""So many steps a `.db3` gets to find its times; one with the recorder's index needs a hundred."""
+
+
+def spans_of(files: Sequence[RecordingFile]) -> list[Span | None]:
+    """Give the times of files, as far as they say; None for those that are not closed yet.
+
+    Cost: a summary or an index section for each.
+    """
+    return [_span_of(file) for file in files]
+
+
+def _span_of(file: RecordingFile) -> Span | None:
+    if file.compression or end_of(file) is not End.PROPER:
+        return None
+    try:
+        with closing(FileSource(file.path)) as source:
+            return SPANS[file.container](source)
+    except (BridgeError, OSError, sqlite3.Error):
+        return None
+
+
+def _mcap_span(source: FileSource) -> Span | None:
+    summary = read_summary(source, source.size_bytes)
+    if summary is None or summary.statistics is None or not summary.statistics.message_count:
+        return None
+    return summary.statistics.start_ns, summary.statistics.end_ns
+
+
+def _rosbag1_span(source: FileSource) -> Span | None:
+    header = read_header(source, len(ROSBAG1_MAGIC))
+    spans = [] if header is None else read_spans(source, header)
+    return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+
+
+def _sqlite_span(source: FileSource) -> Span | None:
+    # Nobody writes it: it has no journal. A new open file, so that SQLite's locks are its own.
+    place = f"file:/proc/self/fd/{source.descriptor}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(place, uri=True)) as database:
+        database.execute("PRAGMA trusted_schema = OFF")
+        # Without an index all rows would be looked at.
+        database.set_progress_handler(lambda: 1, SPAN_STEPS_MAX)
+        found = database.execute(
+            "SELECT (SELECT min(timestamp) FROM messages), (SELECT max(timestamp) FROM messages)"
+        ).fetchone()
+    start_ns, end_ns = found
+    return (start_ns, end_ns) if isinstance(start_ns, int) and isinstance(end_ns, int) else None
+
+
+SPANS: dict[Container, Callable[[FileSource], Span | None]] = {
+    Container.MCAP: _mcap_span,
+    Container.SQLITE3: _sqlite_span,
+    Container.ROSBAG1: _rosbag1_span,
 }

@@ -9,8 +9,9 @@ only where that recorder writes them:
 * `rosbag record --split` of ROS 1: `{prefix}_{n}.bag` and `{prefix}_{YYYY-MM-DD-HH-MM-SS}_{n}.bag`,
   in any folder.
 
-In these n is not padded and counts up from any start without big gaps. Dates and clock times in
-names are no numbers of splits.
+In these n is not padded and counts up from any start without big gaps, and each split begins when
+the one before it ends, as far as the files say: two robots record `robot_1.bag` and `robot_2.bag`
+at one time. Dates and clock times in names are no numbers of splits.
 """
 
 import re
@@ -22,6 +23,12 @@ from bridge.model import Container
 
 File = tuple[StorageName, int]
 """A storage file by its name, and its size in bytes."""
+
+Spans = Callable[[Sequence[StorageName]], Sequence[tuple[int, int] | None]]
+"""Gives the first and last record time, in ns, of each of some files; None where unknown."""
+
+SPAN_MIN_NS = 1_000_000_000
+"""What is shorter says nothing: a split may hold nothing but latched messages."""
 
 GAP_MAX = 10
 """So many splits in a row may be missing, deleted by a cleaner; more, and it is another series."""
@@ -110,7 +117,12 @@ def split_name(named: StorageName, *, in_own_folder: bool) -> SplitName | None:
 
 
 def group_files(
-    storage: Sequence[File], *, folder: str, listed: Sequence[str] | None, is_root: bool
+    storage: Sequence[File],
+    *,
+    folder: str,
+    listed: Sequence[str] | None,
+    is_root: bool,
+    spans: Spans,
 ) -> list[Group]:
     """Tell which files of a folder belong together.
 
@@ -120,19 +132,25 @@ def group_files(
         listed: The files that its `metadata.yaml` lists; None without one.
         is_root: Whether it is a folder that people put recordings into; then it is never a
             recording itself, whatever a `metadata.yaml` in it says.
+        spans: Asked for the times of files whose names alone would make them one recording.
     """
-    whole = [] if is_root else _files_of_folder(storage, folder, listed)
+    whole = [] if is_root else _files_of_folder(storage, folder, listed, spans)
     taken = {named.name for named, _ in whole}
     groups = [Group(files=tuple(whole), is_folder=True)] if whole else []
-    return groups + _lone([file for file in storage if file[0].name not in taken])
+    return groups + _lone([file for file in storage if file[0].name not in taken], spans)
 
 
 def _files_of_folder(
-    storage: Sequence[File], folder: str, listed: Sequence[str] | None
+    storage: Sequence[File], folder: str, listed: Sequence[str] | None, spans: Spans
 ) -> list[File]:
     """Choose the files that make the folder itself a recording; none where it is not one."""
     if listed is None:
-        own = [series for series in _series_in_folder(storage) if _is_named(series, folder)]
+        own = [
+            part
+            for series in _series_in_folder(storage)
+            if _is_named(series, folder)
+            for part in _in_turn(series, spans)
+        ]
         return own[0] if len(own) == 1 else []
     stems = {stem_of(name): place for place, name in enumerate(listed)}
     chosen = [file for file in storage if file[0].stem in stems]
@@ -179,13 +197,14 @@ def _is_named(series: Sequence[File], folder: str) -> bool:
     return first.base == folder or (dated is not None and dated["base"] == first.base)
 
 
-def _lone(storage: Iterable[File]) -> list[Group]:
+def _lone(storage: Iterable[File], spans: Spans) -> list[Group]:
     """Group what is no folder of its own: splits of ROS 1, and files that are recordings."""
     files = list(storage)
     bags = [file for file in files if file[0].container is Container.ROSBAG1]
     groups = [
         Group(files=tuple(series), name=split.base)
-        for series in _series(bags, lambda named: ros1_split(named.stem))
+        for alike in _series(bags, lambda named: ros1_split(named.stem))
+        for series in _in_turn(alike, spans)
         if len({named.stem for named, _ in series}) > 1
         and (split := ros1_split(series[0][0].stem)) is not None
     ]
@@ -217,6 +236,21 @@ def _series(
                 found.append([])
             found[-1].append(file)
             before = split
+    return found
+
+
+def _in_turn(series: list[File], spans: Spans) -> list[list[File]]:
+    """Part a series where a file begins before the one in front of it is half over."""
+    if len({named.stem for named, _ in series}) == 1:
+        return [series]
+    found: list[list[File]] = [[]]
+    before: tuple[int, int] | None = None
+    for file, span in zip(series, spans([named for named, _ in series]), strict=True):
+        if span is not None and span[1] - span[0] >= SPAN_MIN_NS:
+            if before is not None and span[0] < (before[0] + before[1]) // 2:
+                found.append([])
+            before = span
+        found[-1].append(file)
     return found
 
 

@@ -27,8 +27,8 @@ from bridge.bags.container import (
     ReadLimits,
     ReadTally,
 )
-from bridge.bags.fingerprint import FileHashes
 from bridge.bags.formats import sniff, storage_name
+from bridge.bags.identity import FileHashes
 from bridge.bags.mcap.reader import McapReader
 from bridge.bags.merging import (
     REPEATED_KEPT,

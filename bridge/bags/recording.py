@@ -7,12 +7,20 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from bridge.bags.endings import End, end_of
-from bridge.bags.formats import SIDECAR_SUFFIXES, is_temporary, sniff, storage_name
+from bridge.bags.endings import End, Span, end_of, spans_of
+from bridge.bags.formats import (
+    SIDECAR_SUFFIXES,
+    StorageName,
+    is_temporary,
+    sniff,
+    storage_name,
+)
 from bridge.bags.grouping import File, group_files, split_name, stem_of
+from bridge.bags.identity import may_hold
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.errors import (
     EmptyRecordingError,
@@ -143,7 +151,11 @@ def _load_folder(content: FolderContent) -> Recording:
     # Somebody who names a folder says that it is a recording; without a list it is as with a lost
     # one.
     group, *others = group_files(
-        content.storage, folder=_folder_name(folder), listed=listed_files(hints)[0], is_root=False
+        content.storage,
+        folder=_folder_name(folder),
+        listed=listed_files(hints)[0],
+        is_root=False,
+        spans=partial(read_spans, folder),
     )
     if others and not group.is_folder:
         raise NotARecordingError(
@@ -169,10 +181,26 @@ def _load_file(path: Path) -> Recording:
     split = split_name(named, in_own_folder=False)
     if split is not None:
         beside = look_into(path.parent, prefix=split.base)
-        for group in group_files(beside.storage, folder="", listed=None, is_root=True):
+        spans = partial(read_spans, path.parent)
+        for group in group_files(beside.storage, folder="", listed=None, is_root=True, spans=spans):
             if group.files[0][0].name == path.name and len(group.files) > 1:
                 return _assemble(path, group.name, path.parent, group.files)
     return _assemble(path, named.stem, path.parent, [(named, path.stat().st_size)])
+
+
+def read_spans(folder: Path, files: Sequence[StorageName]) -> list[Span | None]:
+    """Read the times of storage files in a folder; see `endings.spans_of`."""
+    return spans_of(
+        [
+            RecordingFile(
+                path=folder / named.name,
+                size_bytes=0,
+                container=named.container,
+                compression=named.compression,
+            )
+            for named in files
+        ]
+    )
 
 
 def load_seen(seen: Recording) -> Recording:
@@ -260,7 +288,8 @@ def _without_twins(folder: Path, group: Sequence[File], notes: list[str]) -> lis
     """Drop one of a compressed file and its plain twin.
 
     A recorder killed while it compresses leaves both: the plain file is whole then, the compressed
-    one perhaps not. A file that cannot prove to be whole gives way to its twin.
+    one perhaps not. A file that cannot prove to be whole gives way to its twin. Files that only
+    share a name, as yesterday's compressed one and today's, are both kept.
     """
     by_stem: dict[str, list[File]] = {}
     for named, size_bytes in group:
@@ -277,11 +306,21 @@ def _without_twins(folder: Path, group: Sequence[File], notes: list[str]) -> lis
                 path=folder / named.name, size_bytes=size_bytes, container=named.container
             )
         )
-        chosen = (
-            plain[0]
-            if ending in {End.PROPER, End.SIDECAR}
-            else next(file for file in twins if file not in plain)
-        )
+        is_whole = ending in {End.PROPER, End.SIDECAR}
+        others = [file for file in twins if file[0].compression]
+        strangers = [
+            file
+            for file in others
+            if not may_hold(
+                folder / file[0].name,
+                folder / named.name,
+                plain_bytes=size_bytes if is_whole else None,
+            )
+        ]
+        if strangers:
+            kept += [*strangers, plain[0]]
+            continue
+        chosen = plain[0] if is_whole else others[0]
         notes.extend(
             f"{named.name} is left out: the same as {chosen[0].name}"
             for named, _ in twins

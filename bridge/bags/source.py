@@ -101,6 +101,11 @@ class FileSource:
                 hint="it is read again once nobody writes to it any more",
             )
 
+    @property
+    def descriptor(self) -> int:
+        """The open file."""
+        return self._descriptor
+
     def close(self) -> None:
         """Close the descriptor; idempotent."""
         descriptor, self._descriptor = self._descriptor, -1

@@ -35,6 +35,11 @@ FINE_BYTES = 256
 """How much is read at once where the stream breaks off, to get at all that is before the break."""
 
 
+def expanded_bytes_max(size_bytes: int, limits: ReadLimits) -> int:
+    """Give how much a compressed file of a size may expand to."""
+    return max(limits.chunk_bytes_max, EXPANSION_MAX * size_bytes)
+
+
 class ZstdSource:
     """A `Source` of what a compressed file holds.
 
@@ -61,7 +66,7 @@ class ZstdSource:
         self._stream: Iterator[bytes] = iter(())
         # Several threads read chunks, nearly in order.
         self._one_reader = threading.Lock()
-        self._measure(max(limits.chunk_bytes_max, EXPANSION_MAX * file.size_bytes))
+        self._measure(expanded_bytes_max(file.size_bytes, limits))
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Read bytes; see `Source.read_at`. Copies twice; decompresses what lies in between."""
@@ -118,7 +123,7 @@ class ZstdSource:
         error takes with it what was asked for at once.
         """
         done = 0
-        with _stream(self._file, self._compressed_bytes) as stream:
+        with plain_stream(self._file, self._compressed_bytes) as stream:
             try:
                 for block in pieces_of(stream, BLOCK_BYTES):
                     yield block
@@ -133,7 +138,7 @@ class ZstdSource:
             # Without what does not belong to it, the stream does not break off.
             self._compressed_bytes = frames_end(self._file.read_at, self._file.size_bytes)
         tail = bytearray()
-        with _stream(self._file, self._compressed_bytes) as stream:
+        with plain_stream(self._file, self._compressed_bytes) as stream:
             for _ in islice(pieces_of(stream, BLOCK_BYTES), done // BLOCK_BYTES):
                 pass
             with suppress(OSError, pa.ArrowException):
@@ -161,5 +166,6 @@ class _Forward:
         self.closed = True
 
 
-def _stream(file: FileSource, size_bytes: int) -> Any:
+def plain_stream(file: FileSource, size_bytes: int) -> Any:
+    """Open what the first bytes of a file hold as a stream; a context manager."""
     return pa.CompressedInputStream(pa.PythonFile(_Forward(file, size_bytes), mode="r"), "zstd")

@@ -16,7 +16,14 @@ from pydantic.fields import FieldInfo
 
 from bridge.cli.options import ConfigFile, source
 from bridge.cli.terminal import Exit, err, print_json
-from bridge.config import ENVIRONMENT_PREFIX, FolderSettings, Settings, TopicSettings, load_settings
+from bridge.config import (
+    ENVIRONMENT_PREFIX,
+    ExpectSettings,
+    FolderSettings,
+    Settings,
+    TopicSettings,
+    load_settings,
+)
 
 config = typer.Typer(
     help="Show the settings in force, or everything that can be set.",
@@ -133,6 +140,13 @@ _EXAMPLES = {
         'disposal = { mode = "delete" }',
     ),
     "topics": ('[topics."/camera/*"]', 'image_format = "png"', "max_hz = 5.0"),
+    "expect": (
+        '[expect."/camera/*"]',
+        "min_hz = 9.5",
+        "max_gap_s = 0.5",
+        "max_delay_ms = 200",
+        "required = true",
+    ),
     "metadata": ("[metadata]", 'vehicle = "car-07"', 'fleet = "${FLEET}"'),
     "mappings": (
         "[[mappings]]",
@@ -141,7 +155,11 @@ _EXAMPLES = {
         'fields = { data = "speed.value" }',
     ),
 }
-_ITEMS: dict[str, type[BaseModel]] = {"folders": FolderSettings, "topics": TopicSettings}
+_ITEMS: dict[str, type[BaseModel]] = {
+    "folders": FolderSettings,
+    "topics": TopicSettings,
+    "expect": ExpectSettings,
+}
 
 
 def _table(section: type[BaseModel]) -> Iterator[str]:

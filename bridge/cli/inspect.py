@@ -1,7 +1,7 @@
 """`mosaico-bridge inspect`: what is in a recording, and what would become of it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,12 @@ import typer
 from bridge.bags import RecordingReader, load_recording, open_recording
 from bridge.cli.ingest import find_named
 from bridge.cli.options import AsJson, BagPaths, ConfigFile
-from bridge.cli.report import OUTCOME_STYLES, print_contradictions
+from bridge.cli.report import (
+    OUTCOME_STYLES,
+    print_contradictions,
+    print_findings,
+    print_quality,
+)
 from bridge.cli.terminal import (
     Exit,
     cell,
@@ -246,6 +251,8 @@ def _print(seen: _Seen) -> None:
             f"[{style}]{topic.outcome}[/]" + (f" ({cell(topic.reason)})" if topic.reason else ""),
         )
     show(made)
+    print_quality(report)
+    print_findings(report)
     for topic in report.topics:
         left_out = sorted(topic.noted.get(LEFT_OUT, {}))
         if left_out:
@@ -341,6 +348,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "message_count": reader.message_count,
         "notes": report.notes,
         "contradictions": report.contradictions,
+        "quality": None if report.quality is None else asdict(report.quality),
         "losses": [_loss_as_json(loss) for loss in report.losses],
         "found": None
         if found is None
@@ -363,6 +371,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
                 "ontology_tag": topic.ontology_tag,
                 "outcome": topic.outcome,
                 "noted": topic.noted,
+                "quality": None if topic.quality is None else asdict(topic.quality),
                 **({} if seen.fields is None else {"fields": seen.fields.get(topic.name)}),
                 "reason": topic.reason,
             }

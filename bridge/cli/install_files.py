@@ -33,6 +33,7 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("config/bridge.toml", "share/mosaico-bridge/bridge.toml"),
     ("config/examples", "share/mosaico-bridge/examples"),
     ("config/prometheus", "share/mosaico-bridge/prometheus"),
+    ("config/alertmanager", "share/mosaico-bridge/alertmanager"),
     ("config/grafana", "share/mosaico-bridge/grafana"),
     ("docs", "share/doc/mosaico-bridge"),
 )
@@ -92,7 +93,7 @@ def install_files(
     prefix = prefix.absolute()
     started = (program or Path(sys.executable).with_name("mosaico-bridge")).absolute()
     # All of it first: a reader of the lines that goes away, as `head` does, must not stop it.
-    lines = [f"{_write(placed):9} {placed.target}\n" for placed in _plan(prefix, started, runbooks)]
+    lines = [f"{_write(placed):9} {placed.target}\n" for placed in plan(prefix, started, runbooks)]
     sys.stdout.write("".join(lines))
     sys.stdout.flush()
     for step in _next_steps(prefix):
@@ -126,7 +127,8 @@ def data_folder() -> Path:
     )
 
 
-def _plan(prefix: Path, program: Path, runbooks: str) -> Iterator[Placed]:
+def plan(prefix: Path, program: Path, runbooks: str) -> Iterator[Placed]:
+    """Give every file to write below a prefix, with the places and the program named in it."""
     source = data_folder()
     own_settings = Path("/etc") if prefix in SYSTEM_PREFIXES else prefix / "etc"
     places = {

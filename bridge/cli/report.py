@@ -255,6 +255,7 @@ def print_report(report: IngestReport) -> None:
     out.print(_sum_line(report), soft_wrap=True)
     if not report.complete:
         out.print(f"[yellow]in part:[/] {cell('; '.join(report.shortfalls))}", soft_wrap=True)
+    print_findings(report)
     _print_doubts(report)
     if report.messages_unverifiable:
         out.print(
@@ -289,6 +290,52 @@ def _print_doubts(report: IngestReport) -> None:
                 f"{REPAIRS.get(reason, reason)}",
                 soft_wrap=True,
             )
+
+
+def print_findings(report: IngestReport) -> None:
+    """Print what falls short of what is expected."""
+    for finding in report.findings:
+        out.print(
+            f"[yellow]finding:[/] {cell(finding.topic)}: {cell(finding.text)}", soft_wrap=True
+        )
+
+
+def print_quality(report: IngestReport) -> None:
+    """Print how each topic was recorded: one line each, dashes for what is not known."""
+    measured = [(topic, topic.quality) for topic in report.topics if topic.quality is not None]
+    measured = [(topic, figures) for topic, figures in measured if figures.messages]
+    if not measured:
+        return
+    made = table([
+        ("topic", "left"), ("Hz", "right"), ("period", "right"), ("99 %", "right"),
+        ("longest gap", "right"), ("delay", "right"), ("99 %", "right"), ("back", "right"),
+        ("repeated", "right"), ("lost", "right"),
+    ])  # fmt: skip
+    for topic, figures in measured:
+        share, lost = figures.repeated_share, figures.lost
+        made.add_row(
+            cell(topic.shown_name),
+            "-" if figures.rate_hz is None else f"{figures.rate_hz:,.4g}",
+            span(figures.period_median_s),
+            span(figures.period_p99_s),
+            span(figures.gap_s),
+            span(figures.delay_median_s),
+            span(figures.delay_p99_s),
+            f"{figures.times_back:,}" if figures.times_back else "-",
+            f"{share:.1%}" if share else "-",
+            "-" if lost is None else f"{lost:,}",
+        )
+    show(made)
+
+
+def span(duration_s: float | None) -> str:
+    """Give a duration for people, from microseconds to days; a dash where it is not known."""
+    if duration_s is None:
+        return "-"
+    for unit, size_s in (("s", 1.0), ("ms", 1e-3)):
+        if abs(duration_s) >= size_s:
+            return f"{duration_s / size_s:,.4g} {unit}"
+    return f"{duration_s / 1e-6:.4g} us"
 
 
 def _sum_line(report: IngestReport) -> str:

@@ -38,6 +38,7 @@ from bridge.config.sections import (
 from bridge.config.settings import (
     ENVIRONMENT_PREFIX,
     BackfillSettings,
+    ExpectSettings,
     FolderSettings,
     LiveSettings,
     Settings,
@@ -53,6 +54,7 @@ __all__ = [
     "DefinitionSettings",
     "DisposalSettings",
     "EmbeddedSettings",
+    "ExpectSettings",
     "FolderSettings",
     "HttpSettings",
     "IngestSettings",

@@ -180,6 +180,11 @@ class IngestSettings(Section):
         "keep it in the recording's report. Costs about a fifth of the speed on big payloads "
         "where cores are few.",
     )
+    quality_topic: bool = Field(
+        default=False,
+        description="Put how each topic was recorded on the platform, as the topic "
+        "/_bridge/quality of the sequence: a row of JSON for each topic.",
+    )
     image_format: Literal["raw", "png"] = Field(
         "raw", description="How raw images are stored: as they are, or as PNG to save bandwidth."
     )

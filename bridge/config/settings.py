@@ -28,8 +28,45 @@ from bridge.config.sections import (
 )
 from bridge.units import MEBIBYTE
 
-OVERRIDABLE = ("watch", "ingest", "topics", "metadata", "disposal")
+OVERRIDABLE = ("watch", "ingest", "topics", "expect", "metadata", "disposal")
 """The tables that a folder may set keys of."""
+
+
+class ExpectSettings(Section):
+    """What is expected of the topics that a pattern matches; what is not set expects nothing."""
+
+    min_hz: float | None = Field(
+        None,
+        gt=0,
+        description="The least messages per second, from the topic's first message to its last; "
+        "where it is silent for more than a second at the start or end of the recording, that "
+        "time counts too.",
+    )
+    max_gap_s: float | None = Field(
+        None,
+        gt=0,
+        description="The longest time without a message, silence at the start and end of the "
+        "recording included where it lasts more than a second.",
+    )
+    max_delay_ms: float | None = Field(
+        None,
+        description="The most that a message may be recorded after the stamp in its header; one "
+        "in a hundred may be later.",
+    )
+    max_repeated_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The largest share of messages, 0 to 1, that equal the one before but for the "
+        "stamp in their header.",
+    )
+    max_lost: int | None = Field(
+        None, ge=0, description="The most messages that the recorder itself may report lost."
+    )
+    required: bool = Field(
+        default=False,
+        description="Every recording must have such a topic, and messages in each that it has.",
+    )
 
 
 class FolderSettings(Section):
@@ -46,6 +83,9 @@ class FolderSettings(Section):
     )
     topics: dict[str, Any] = Field(
         default_factory=dict, description="Patterns of [topics] that are added or differ here."
+    )
+    expect: dict[str, Any] = Field(
+        default_factory=dict, description="Patterns of [expect] that are added or differ here."
     )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="Keys of [metadata] that are added or differ here."
@@ -71,7 +111,8 @@ def laid_over(main: Mapping[str, Any], folder: FolderSettings) -> dict[str, Any]
     over["watch"] = {**folder.watch, "folder": folder.path}
     laid = {name: {**main[name], **over[name]} for name in OVERRIDABLE}
     # Of topic patterns the first that matches decides, so the folder's own go first.
-    laid["topics"] = {**over["topics"], **main["topics"], **over["topics"]}
+    for name in ("topics", "expect"):
+        laid[name] = {**over[name], **main[name], **over[name]}
     return {**main, **laid, "folders": {}}
 
 
@@ -168,6 +209,12 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     topics: dict[str, TopicSettings] = Field(
         default_factory=dict, description="Per-topic choices: pattern = { choices }."
+    )
+    expect: dict[str, ExpectSettings] = Field(
+        default_factory=dict,
+        description="What is expected of topics: pattern = { expectations }, the first pattern "
+        "that matches decides. What falls short is a finding: it is reported, counted and shown, "
+        "and holds nothing up.",
     )
     metadata: dict[str, str] = Field(
         default_factory=dict,

@@ -199,6 +199,8 @@ class Loop:
         if self._journal.aside is not None:
             message = f"the journal could not be used and was set aside as {self._journal.aside}"
             hint = "what is on the platform is recognised there; nothing is sent twice"
+            if ".version-" in self._journal.aside.name:
+                hint += "; for the bridge that wrote it, stop this one, rename it to journal.db"
             self._trouble(Failure(error="JournalSetAside", message=message, hint=hint))
         self._observer.hear(Started(status=self.status()))
         if told := copied_from_elsewhere(self._live.now.state.folder):

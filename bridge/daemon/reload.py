@@ -18,6 +18,7 @@ CHANGEABLE = (
     "watch.ignore",
     "ingest",
     "topics",
+    "expect",
     "metadata",
     "mappings",
     "definitions",

@@ -26,6 +26,9 @@ FINGERPRINT = Sequences.Q.user_metadata[f"{BRIDGE_KEY}.fingerprint"]
 ASKED_TOGETHER = 500
 """So many fingerprints go into one question, where a revision takes several."""
 
+PAGE_GROWTH = 8
+"""So many times more parts are asked for together than in the round before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
@@ -34,12 +37,15 @@ class Holder:
     Attributes:
         handler: The sequence.
         parts: Identities of the recording's parts that it holds.
-        exact: Whether it holds nothing else.
+        named: The same as the sequence names them: a part that was compressed since, or was
+            compressed then, has another identity there.
+        exact: Whether it holds these parts in this form, and nothing else.
         expected: What it must hold, where that is remembered.
     """
 
     handler: SequenceHandler
     parts: frozenset[str]
+    named: frozenset[str]
     exact: bool
     expected: SequenceContent | None = None
 
@@ -72,9 +78,15 @@ def find_delivered(
     search = _Search(client=client, content=content, instance=instance)
     for expected in remembered:
         search.look_at(expected.sequence, expected)
-    if open_parts := search.open_parts:
-        search.ask(_fingerprint_questions(client, {content.fingerprint, *open_parts}))
-    search.ask(_part_questions(client, search.open_parts))
+    if open_forms := search.open_forms:
+        search.ask(_fingerprint_questions(client, {content.fingerprint, *open_forms}))
+    asked: set[str] = set()
+    page = ASKED_AT_ONCE
+    # Parts were mostly sent together: the first few answers often leave nothing to ask.
+    while forms := [form for form in search.open_forms if form not in asked][:page]:
+        asked.update(forms)
+        search.ask(_part_questions(client, forms))
+        page *= PAGE_GROWTH
     order = {part.identity: place for place, part in enumerate(content.parts)}
     return sorted(search.holders, key=lambda holder: min(order[part] for part in holder.parts))
 
@@ -134,6 +146,11 @@ class _Search:
         found = {part for holder in self.holders for part in holder.parts}
         return [part.identity for part in self.content.parts if part.identity not in found]
 
+    @property
+    def open_forms(self) -> list[str]:
+        """The identities under which these may be on the platform."""
+        return [form for part in self.open_parts for form in self.content.forms(part)]
+
     def ask(self, questions: Sequence[Callable[[], list[str]]]) -> None:
         """Put questions, several at once, and look at every sequence that they name."""
         with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
@@ -160,6 +177,7 @@ class _Search:
                 Holder(
                     handler=handler,
                     parts=frozenset(held),
+                    named=frozenset(held.values()),
                     exact=self._is_exact(marks, held),
                     expected=expected,
                 )
@@ -171,24 +189,30 @@ class _Search:
                 hint="wait for the other bridge; if it is gone, delete the sequence and retry",
             )
 
-    def _held(self, marks: Mapping[str, Any], expected: SequenceContent | None) -> list[str]:
-        """Name the parts of ours that a sequence holds and no other sequence was found for."""
+    def _held(self, marks: Mapping[str, Any], expected: SequenceContent | None) -> dict[str, str]:
+        """Name the parts of ours that a sequence holds and no other sequence was found for.
+
+        Returns:
+            By identity, how the sequence names each.
+        """
         named = parts_in(marks)
         identity = marks.get("fingerprint")
-        held = [
-            part
-            for part in self.open_parts
-            if part in named or identity in {part, self.content.fingerprint}
-        ]
+        held: dict[str, str] = {}
+        for part in self.open_parts:
+            forms = [form for form in self.content.forms(part) if form in named or form == identity]
+            if forms or identity == self.content.fingerprint:
+                held[part] = forms[0] if forms else part
         if held or named or expected is None or identity != expected.fingerprint:
             return held
         # What versions sent that named no parts; the journal knows them by name and size.
-        return [part for part in self.open_parts if part in expected.parts]
+        return {part: part for part in self.open_parts if part in expected.parts}
 
-    def _is_exact(self, marks: Mapping[str, Any], held: Sequence[str]) -> bool:
+    def _is_exact(self, marks: Mapping[str, Any], held: Mapping[str, str]) -> bool:
+        if any(part != form for part, form in held.items()):
+            return False
         named = parts_in(marks)
         if named:
-            return named.keys() == set(held)
+            return named.keys() <= {form for part in held for form in self.content.forms(part)}
         return marks.get("fingerprint") in {self.content.fingerprint, *held}
 
 
@@ -221,11 +245,13 @@ def _names(client: MosaicoClient, condition: Any) -> list[str]:
 
 
 def portion(recording: Recording, content: Content, parts: Iterable[str]) -> Recording:
-    """Give those files of a recording that are certain parts, as a recording of the same place."""
+    """Give those files of a recording that are certain parts, as a recording of the same place.
+
+    Of files of the same content the first is given.
+    """
     wanted = set(parts)
-    files = tuple(
-        file
-        for file, part in zip(recording.files, content.parts, strict=True)
-        if part.identity in wanted
-    )
+    found = zip(reversed(recording.files), reversed(content.parts), strict=True)
+    first = {part.identity: file.path for file, part in found if part.identity in wanted}
+    paths = set(first.values())
+    files = tuple(file for file in recording.files if file.path in paths)
     return replace(recording, files=files, missing={})

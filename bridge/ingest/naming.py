@@ -95,7 +95,7 @@ def describe(
     block: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "fingerprint": content.fingerprint,
-        "parts": parts_as_metadata((part.identity, part.name) for part in content.parts),
+        "parts": parts_as_metadata(content.names()),
         "instance": sender.instance,
         "sender": Sender.here().as_metadata(),
         "attempt": sender.attempt,

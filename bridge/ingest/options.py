@@ -12,6 +12,7 @@ from bridge.definitions import DefinitionSources
 from bridge.ingest.earlier import Superseded
 from bridge.ingest.report import VerificationLevel
 from bridge.mapping import CustomMapping, TopicOptions
+from bridge.quality import Expectation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,9 @@ class IngestOptions:
         verification: How much is proven before the sequence is finalised, as far as the platform's
             revision reports enough.
         hash_files: Whether to take the SHA-256 of every file for the report.
+        expectations: What is expected of topics, by pattern, see `bridge.quality.judge`; nothing
+            of it holds an upload up.
+        quality_topic: Whether a topic of the sequence says how each topic was recorded.
         batches: When messages are sent.
         reading: What a file may claim.
         definitions: Where to look for definitions that the recording does not carry.
@@ -103,6 +107,8 @@ class IngestOptions:
     message_errors_max: int | None = None
     verification: VerificationLevel = VerificationLevel.COUNTS
     hash_files: bool = False
+    expectations: Mapping[str, Expectation] = field(default_factory=dict)
+    quality_topic: bool = False
     batches: BatchTargets = field(default_factory=BatchTargets)
     reading: ReadLimits = field(default_factory=ReadLimits)
     definitions: DefinitionSources | None = None

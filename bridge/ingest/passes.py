@@ -6,7 +6,8 @@ contend for the interpreter lock. Nothing here runs once per message.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -25,6 +26,7 @@ from bridge.ingest.sending import Sending, enter_written
 from bridge.ingest.topic_lanes import TopicLane, enter_skipped, kinds_of, plan_lanes
 from bridge.mapping import Fates, field_fates
 from bridge.model import MessageBlock, MixedBlock
+from bridge.quality import Meter, TopicFigures, judge, reports_losses
 
 Take = Callable[[TopicLane, pa.RecordBatch], None]
 Expect = Callable[[TopicLane], None]
@@ -46,6 +48,7 @@ class Passes:
     Attributes:
         lanes: The topics that are sent, by `Topic.index`.
         topics: The accounts of all topics.
+        meter: Measures each topic once, in whichever pass that is.
         convert_s: Seconds spent decoding and mapping.
         read_s: Seconds spent reading.
         sizes_bytes: Payload bytes by topic that is sent, once `rehearse` has measured them.
@@ -61,6 +64,8 @@ class Passes:
     ) -> None:
         self.reader = reader
         self.lanes, self.topics = plan_lanes(reader, options, events)
+        self.meter = Meter(reader.topics)
+        self._listen(self.lanes)
         self.convert_s = 0.0
         self.read_s = 0.0
         self._options = options
@@ -175,8 +180,17 @@ class Passes:
                 # All files have been read and held nothing of it, so nothing is missing.
                 topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
 
-    def enter_rest(self, report: IngestReport, *, metadata_texts_changed: int = 0) -> None:
-        """Enter what reading has left besides messages; to be called after the last block."""
+    def enter_rest(
+        self, report: IngestReport, *, whole: bool = True, metadata_texts_changed: int = 0
+    ) -> None:
+        """Enter what reading has left besides messages; to be called after the last block.
+
+        Args:
+            report: The account of the recording.
+            whole: Whether the recording is all there, so that what is required must be.
+            metadata_texts_changed: Texts of the sequence's metadata that were changed.
+        """
+        self._enter_quality(report, whole=whole)
         tally = self.reader.tally
         report.losses = list(tally.losses)
         report.contradictions = dict(tally.contradictions)
@@ -190,9 +204,34 @@ class Passes:
             if count
         ]
 
-    def reset(self, topics: Iterable[int]) -> None:
+    def _enter_quality(self, report: IngestReport, *, whole: bool) -> None:
+        """Enter how the topics were recorded, and what of it falls short of what is expected."""
+        losses = self.meter.reported_losses()
+        named: dict[str, TopicFigures] = {}
+        for topic in self.reader.topics:
+            figures = self.meter.of_topic(topic.index)
+            if self.meter.has_reports:
+                transport, recorder = losses.get(topic.name, (0, 0))
+                figures = replace(figures, lost_transport=transport, lost_recorder=recorder)
+            self.topics[topic.index].quality = figures
+            # Of several topics of one name the fullest: the others are its older types.
+            if topic.name not in named or named[topic.name].messages < figures.messages:
+                named[topic.name] = figures
+        recording = self.meter.of_recording()
+        findings = judge(self._options.expectations, named, recording, whole=whole)
+        report.quality = replace(recording, findings=findings)
+
+    def _listen(self, lanes: Mapping[int, TopicLane]) -> None:
+        for index, lane in lanes.items():
+            if reports_losses(lane.topic):
+                self.meter.expect_reports(index)
+                lane.hear = partial(self.meter.add_reports, index)
+
+    def reset(self, topics: Collection[int]) -> None:
         """Forget what a rehearsal found of some topics, so that they can be sent."""
         lanes, reports = plan_lanes(self.reader, self._options, self._events)
+        self.meter.forget(topics)
+        self._listen(lanes)
         for topic in topics:
             self.lanes[topic] = lanes[topic]
             self.topics[topic] = reports[topic]
@@ -256,7 +295,7 @@ class Passes:
         lanes: Iterable[TopicLane],
         take: Take,
         *,
-        others: Callable[[int, int], None] = lambda _topic, _messages: None,
+        others: Callable[[int, int], None] | None = None,
         expect: Expect = lambda _lane: None,
         observed: Expect = lambda _lane: None,
         end: Callable[[TopicLane], None] = lambda _lane: None,
@@ -264,7 +303,8 @@ class Passes:
     ) -> None:
         """Read on to the end and hand over the batches of some lanes.
 
-        `others` gets other topics with how many messages of them were read, `expect` a lane when
+        `others` gets other topics with how many messages of them were read; without it this is a
+        pass in which those that are not sent were seen before. `expect` gets a lane when
         the first is read, `observed` when the first were mapped with those of other topics, and
         `end` behind its last batch.
         `share` is how much of the whole recording this pass is, for the progress shown.
@@ -279,8 +319,8 @@ class Passes:
         for block in self._timed(blocks):
             self._report_progress(reader, share)
             rows = np.bincount(block.topics, minlength=len(wanted))
-            for topic in map(int, np.flatnonzero((rows > 0) & ~wanted)):
-                others(topic, int(rows[topic]))
+            if others is not None and (rows[~wanted] > 0).any():
+                self._pass_over(block, rows, wanted, others)
             for topic in map(int, np.flatnonzero((rows > 0) & ~seen)):
                 expect(self.lanes[topic])
             seen |= rows > 0
@@ -297,6 +337,20 @@ class Passes:
                 end(self.lanes[topic])
         self._report_progress(reader, share)
 
+    def _pass_over(
+        self,
+        block: MixedBlock,
+        rows: NDArray[np.int64],
+        wanted: NDArray[np.bool_],
+        others: Callable[[int, int], None],
+    ) -> None:
+        """Report messages that this pass does not convert; measure those that none converts."""
+        unsent = ~wanted
+        unsent[list(self.lanes)] = False
+        self.meter.add_times(chosen_messages(block, unsent[block.topics]))
+        for topic in map(int, np.flatnonzero((rows > 0) & ~wanted)):
+            others(topic, int(rows[topic]))
+
     def _timed(self, blocks: Iterable[MixedBlock]) -> Iterator[MixedBlock]:
         """Yield the blocks, and add up how long reading took."""
         following = iter(blocks)
@@ -309,6 +363,7 @@ class Passes:
             yield block
 
     def _convert(self, due: Portion, take: Take, expect: Expect) -> None:
+        self.meter.add(due.block, due.topics, due.rows)
         if len(due.topics) > 1 and self._convert_together(due, take, expect):
             return
         for block in due.by_topic():

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -34,7 +35,7 @@ from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes
 from bridge.ingest.report import IngestReport, TopicOutcome, VerificationLevel
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
-from bridge.ingest.sending import Sending
+from bridge.ingest.sending import QUALITY_TOPIC, Sending
 from bridge.ingest.topic_lanes import TopicLane
 from bridge.ingest.verify import compare_existing, counted_alike, lacking, verify
 from bridge.mapping import TopicFilter
@@ -54,6 +55,7 @@ def ingest_portion(
     resend: bool = False,
     holder: Holder | None = None,
     follows: Sequence[str] = (),
+    plain: Mapping[str, str] | None = None,
 ) -> IngestReport:
     """Put files onto the platform as one sequence, verified and finalised.
 
@@ -71,6 +73,7 @@ def ingest_portion(
         holder: The sequence that holds them already; it is compared and nothing is sent. None where
             they are to be sent.
         follows: Sequences that hold the rest of the recording, for the metadata.
+        plain: What compressed files are when they are decompressed, by identity; for the metadata.
 
     Returns:
         What became of every topic and message.
@@ -96,6 +99,7 @@ def ingest_portion(
         resend=resend,
         holder=holder,
         follows=follows,
+        plain=plain or {},
     )
 
 
@@ -109,6 +113,7 @@ def _until_told_whole(
     resend: bool,
     holder: Holder | None,
     follows: Sequence[str],
+    plain: Mapping[str, str],
 ) -> IngestReport:
     """Start again as often as what is on the platform cannot be built on.
 
@@ -137,6 +142,7 @@ def _until_told_whole(
                 upload=upload,
                 survey=found,
                 follows=follows,
+                plain=plain,
             )
             try:
                 return run.execute(takes_up=takes_up, resend=resend, holder=holder)
@@ -170,6 +176,7 @@ class _Run:
         upload: OpenUpload | None,
         survey: Survey | None,
         follows: Sequence[str],
+        plain: Mapping[str, str],
     ) -> None:
         self.survey = survey
         self.follows = follows
@@ -182,7 +189,7 @@ class _Run:
         self.options = options
         self.events = events
         self.upload = upload
-        self.content = content_of(passes.reader.recording)
+        self.content = replace(content_of(passes.reader.recording), plain=plain)
 
     def execute(self, *, takes_up: bool, resend: bool, holder: Holder | None) -> IngestReport:
         """Send everything, or find that it is there already.
@@ -271,7 +278,7 @@ class _Run:
         if self.reader.misled:
             raise _MisledError
         self.passes.account()
-        self.passes.enter_rest(report)
+        self.passes.enter_rest(report, whole=False)
         lacks = lacking(lanes.values(), receipts_of(handler))
         report.verification = VerificationLevel.NONE if lacks else VerificationLevel.CLOSED
         report.notes += lacks
@@ -342,7 +349,9 @@ class _Run:
                 notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            self.passes.enter_rest(report, metadata_texts_changed=sending.writer.texts_changed)
+            changed = sending.writer.texts_changed
+            self.passes.enter_rest(report, whole=not self.follows, metadata_texts_changed=changed)
+            sending.add_quality(report)
             sending.notify(report)
             finalizing = time.perf_counter()
         self.events.stage_finished(stage="finalize", seconds=time.perf_counter() - finalizing)
@@ -367,7 +376,12 @@ class _Run:
         self.passes.rehearse(self.client, blocks, candidates)
         self._check_sound(sending)
         kept = [index for index in candidates if self._is_kept(lanes[index], held)]
-        self._make_room(sending, set(held) - {lanes[index].report.platform_name for index in kept})
+        whole_names = {lanes[index].report.platform_name for index in kept}
+        if self.options.quality_topic and QUALITY_TOPIC in held and held[QUALITY_TOPIC].locked:
+            # It is the last of all, and says the same of the same recording.
+            whole_names.add(QUALITY_TOPIC)
+            sending.has_quality = True
+        self._make_room(sending, set(held) - whole_names)
         self.passes.reset(set(candidates) - set(kept))
         whole = [lanes[index] for index in kept]
         self.passes.show_read(kept)

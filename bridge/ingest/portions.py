@@ -6,10 +6,16 @@ the ones before it.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from bridge.bags import Content, content_of, files_of
+from bridge.bags import (
+    COMPRESSION_SUFFIX,
+    Content,
+    content_of,
+    files_of,
+    with_plain,
+)
 from bridge.client import MosaicoClient, OnErrorPolicy
 from bridge.errors import EmptyRecordingError
 from bridge.files import HeldFiles
@@ -75,7 +81,7 @@ def ingest(
     listener = events if events is not None else NoEvents()
     # Opened once, so that all passes read the same, whatever becomes of the names meanwhile.
     with HeldFiles(files_of(recording)) as held:
-        content = content_of(recording)
+        content = with_plain(content_of(recording), recording, limits=options.reading)
         holders = find_delivered(
             client, content, instance=options.identity.instance, remembered=remembered
         )
@@ -125,7 +131,7 @@ class _Delivery:
     ) -> IngestReport:
         """Compare what is there and send what is not."""
         before = {part for holder in holders for part in holder.parts}
-        rest = [part.identity for part in self.content.parts if part.identity not in before]
+        rest = self._unsent(before)
         found = [
             self._compared(holder, resend=resend, alone=not rest and len(holders) == 1)
             for holder in holders
@@ -142,6 +148,14 @@ class _Delivery:
             report.notes.append(said_before(report))
         return report
 
+    def _unsent(self, before: Collection[str]) -> list[str]:
+        """Name the parts that are to be sent; what is here under two names goes once."""
+        rest: dict[str, str] = {}
+        for part in self.content.parts:
+            if part.identity not in before:
+                rest.setdefault(self.content.forms(part.identity)[-1], part.identity)
+        return list(rest.values())
+
     def _compared(self, holder: Holder, *, resend: bool, alone: bool) -> IngestReport:
         """Compare a sequence with the files that it holds, or with what is remembered of it."""
         expected = holder.expected
@@ -157,7 +171,7 @@ class _Delivery:
             resend=resend,
             holder=holder,
         )
-        report.contents = [self._content(report, holder.parts, exact=holder.exact)]
+        report.contents = [self._content(report, holder.named, exact=holder.exact)]
         return report
 
     def _sent(
@@ -181,6 +195,7 @@ class _Delivery:
                 upload=self._upload_of(recording, upload),
                 resend=resend,
                 follows=follows,
+                plain=self.content.plain,
             )
         except EmptyRecordingError:
             if not found:
@@ -241,8 +256,16 @@ class _Delivery:
 
     def _missing(self, holders: list[Holder]) -> dict[str, str]:
         """Name the files that belong to the recording and are neither here nor on the platform."""
-        sent = {name for holder in holders for name in parts_in(marks_of(holder.handler)).values()}
-        return {name: why for name, why in self.recording.missing.items() if name not in sent}
+        sent = {
+            name.removesuffix(COMPRESSION_SUFFIX)
+            for holder in holders
+            for name in parts_in(marks_of(holder.handler)).values()
+        }
+        return {
+            name: why
+            for name, why in self.recording.missing.items()
+            if name.removesuffix(COMPRESSION_SUFFIX) not in sent
+        }
 
 
 def _merged(found: list[IngestReport], recording: Recording, content: Content) -> IngestReport:

@@ -1,5 +1,6 @@
 """What an ingest did, topic by topic: what came in went out or is accounted for."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -7,12 +8,16 @@ from typing import Any
 
 from bridge.ingest.earlier import Replacement
 from bridge.model import REPEATED, Loss
+from bridge.quality import Finding, RecordingQuality, TopicFigures
 
 FILTERED_REASON = "filtered"
 DOWNSAMPLED_REASON = "downsampled"
 CHOSEN_REASONS = frozenset({FILTERED_REASON, DOWNSAMPLED_REASON, REPEATED})
 """Reasons for which messages are left out because the settings say so."""
 
+
+FINDINGS_MAX = 3
+"""So many findings are told in words; the rest is counted."""
 
 MISSING_TOPICS_MAX = 3
 """So many topics are named in the reason why a recording is not whole; the rest is counted."""
@@ -86,6 +91,7 @@ class TopicReport:
         row_bytes_max: The largest row sent, as Arrow.
         start_ns: First record time sent, or None.
         end_ns: Last record time sent, or None.
+        quality: How it was recorded; None where its messages were not read this time.
     """
 
     name: str
@@ -107,6 +113,7 @@ class TopicReport:
     row_bytes_max: int = 0
     start_ns: int | None = None
     end_ns: int | None = None
+    quality: TopicFigures | None = None
 
     @property
     def shown_name(self) -> str:
@@ -212,6 +219,7 @@ class IngestReport:
         missing: Why it is not whole although everything that is here is on the platform: files
             that belong to it and are not here, or parts that the platform holds incomplete; one
             sentence each.
+        quality: What falls short of what is expected; None where the messages were not read.
     """
 
     recording: str
@@ -233,6 +241,40 @@ class IngestReport:
     parts_before: int = 0
     parts: int = 0
     missing: list[str] = field(default_factory=list)
+    quality: RecordingQuality | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What falls short of what is expected of the recording; it arrives all the same."""
+        return () if self.quality is None else self.quality.findings
+
+    @property
+    def findings_in_words(self) -> str:
+        """How many findings there are, and which are the first; empty for none."""
+        found = self.findings
+        if not found:
+            return ""
+        shown = [f"{one.topic}: {one.text}" for one in found[:FINDINGS_MAX]]
+        more = [f"and {len(found) - FINDINGS_MAX:,} more"] if len(found) > FINDINGS_MAX else []
+        noun = "finding" if len(found) == 1 else "findings"
+        return f"{len(found):,} {noun}: " + "; ".join(shown + more)
+
+    def quality_rows(self) -> tuple[list[int], list[str]]:
+        """Say how each topic was recorded, a row for each: its time in ns, and JSON."""
+        measured = [(topic, topic.quality) for topic in self.topics if topic.quality is not None]
+        known_ns = self.quality.end_ns if self.quality is not None else None
+        if known_ns is None:
+            return [], []
+        texts = []
+        for topic, figures in measured:
+            findings = [asdict(one) for one in self.findings if one.topic == topic.name]
+            names = {"topic": topic.name, "platform_topic": topic.platform_name}
+            texts.append(json.dumps({**names, **asdict(figures), "findings": findings}))
+        others = {topic.name for topic, _ in measured}
+        missing = [asdict(one) for one in self.findings if one.topic not in others]
+        if missing:
+            texts.append(json.dumps({"topic": "", "platform_topic": "", "findings": missing}))
+        return [known_ns] * len(texts), texts
 
     @property
     def messages_sent(self) -> int:

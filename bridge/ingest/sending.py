@@ -39,7 +39,11 @@ from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
 from bridge.ingest.topic_lanes import TopicLane, is_the_topics_fault
+from bridge.ontology import String
 from bridge.parallel import OrderedCalls, settle
+
+QUALITY_TOPIC = "/_bridge/quality"
+"""Says how each topic was recorded; no recorded topic becomes one whose name starts like this."""
 
 TOPIC_DROPPED_REASON = "topic_dropped"
 OVERSIZE_REASON = "oversize"
@@ -66,6 +70,7 @@ class Sending:
 
     Attributes:
         writer: The sequence, once something was sent.
+        has_quality: Whether an earlier try left the whole topic that `add_quality` makes.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Sending:
         upload: OpenUpload | None = None,
     ) -> None:
         self.writer: SequenceWriter | None = None
+        self.has_quality = False
         self._upload = upload
         self._before = upload
         self._client = client
@@ -255,7 +261,14 @@ class Sending:
 
     def notify(self, report: IngestReport) -> None:
         """Send the platform what only the end of reading knows, if it is not nothing."""
-        if report.complete or self.writer is None:
+        if self.writer is None:
+            return
+        if report.findings:
+            texts = [f"{finding.topic}: {finding.text}" for finding in report.findings]
+            more = len(texts) - NOTIFIED_PARTS_MAX
+            rest = [f"and {more} more"] if more > 0 else []
+            self.writer.notify("quality: " + "; ".join(texts[:NOTIFIED_PARTS_MAX] + rest))
+        if report.complete:
             return
         parts = [
             f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
@@ -276,6 +289,29 @@ class Sending:
         if not report.healthy:
             parts.insert(0, "the recorder did not close this recording")
         self.writer.notify("partial: " + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
+
+    def add_quality(self, report: IngestReport) -> None:
+        """Put how each topic was recorded into a topic of its own, where that is wanted.
+
+        The metadata of topics would be the place, but no revision lets it be changed once a topic
+        is created, and it is created before its first message. What goes wrong with this topic
+        alone is a note in the report.
+
+        Raises:
+            ServerError: The platform is away, or has trouble of its own.
+        """
+        times_ns, texts = report.quality_rows()
+        if not self._options.quality_topic or self.writer is None or not texts or self.has_quality:
+            return
+        try:
+            topic = self.writer.topic_create(QUALITY_TOPIC, {}, String)
+            topic.write_batch(pa.record_batch([times_ns, texts], schema=String.schema))
+            topic.close()
+        except BridgeError as error:
+            if not is_the_topics_fault(error):
+                raise
+            self.writer.topics_delete([QUALITY_TOPIC])
+            report.notes.append(f"{QUALITY_TOPIC} is not on the platform: {error.message}")
 
     def _give_up(self, lane: TopicLane) -> None:
         report = lane.report

@@ -1,6 +1,6 @@
 """One lane for each topic that is sent: how it is decoded, mapped and written, and its account."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -46,6 +46,7 @@ class TopicLane:
         report: The topic's account.
         sampler: Leaves out messages by choice.
         events: Receives what is left out.
+        hear: Receives the decoded messages, where they say something about the recording.
         messages_read: Messages that came out of the files.
         opening: The creation of its topic, under way or done; None before.
         writer: The stream to the platform, once the topic is created.
@@ -60,6 +61,7 @@ class TopicLane:
     report: TopicReport
     sampler: Downsampler
     events: IngestEvents
+    hear: Callable[[Any], None] | None = None
     messages_read: int = 0
     opening: "Future[TopicWriter] | None" = None
     writer: TopicWriter | None = None
@@ -74,6 +76,8 @@ class TopicLane:
             block = _chosen(block, self.sampler)
             self.skip(DOWNSAMPLED_REASON, before - len(block.starts))
         decoded = self.decoder.decode(block)
+        if self.hear is not None:
+            self.hear(decoded.messages)
         self.report.messages_leftover += decoded.leftover
         for reason, count in decoded.repaired.items():
             repaired = self.report.messages_repaired
@@ -245,12 +249,13 @@ def kinds_of(lanes: Mapping[int, TopicLane], topics: int) -> NDArray[np.int64]:
 
     Returns:
         int64, shape (topics,): alike for topics of the same decoder and mapping; `ALONE` where
-        messages are sampled, decoded by what others look like, or not sent.
+        messages are sampled, decoded by what others look like, listened to, or not sent.
     """
     kinds = np.full(topics, ALONE, dtype=np.int64)
     numbers: dict[tuple[int, int], int] = {}
     for index, lane in lanes.items():
-        if lane.sampler.idle and not lane.decoder.depends_on_neighbours:
+        plain = lane.sampler.idle and lane.hear is None
+        if plain and not lane.decoder.depends_on_neighbours:
             key = (id(lane.decoder), id(lane.plan.mapping))
             kinds[index] = numbers.setdefault(key, len(numbers))
     return kinds

@@ -1,12 +1,18 @@
-"""Finding recordings under a folder by names alone."""
+"""Finding recordings under a folder by names, lists and times."""
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mcap.writer import Writer as McapWriter
+from rosbags.rosbag1 import Writer as BagWriter
+from rosbags.typesys import Stores, get_typestore
 
 from bridge.bags import find_recordings, load_recording
 from bridge.errors import RecordingVanishedError
+from bridge.units import SECOND_NS
 from tests.bags.mcap.mcap_files import SHARED
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"no recordings in {SHARED}")
@@ -218,3 +224,75 @@ def test_forbidden_folder_is_passed_over(tmp_path: Path) -> None:
         assert found(tmp_path) == {"a.mcap": ["a.mcap"]}
     finally:
         (tmp_path / "closed").chmod(0o700)
+
+
+def record(path: Path, *seconds: int) -> None:
+    """Write a recording with a message at each of these seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    stamps = [second * SECOND_NS for second in seconds]
+    {".mcap": as_mcap, ".db3": as_db3, ".bag": as_bag}[path.suffix](path, stamps)
+
+
+def as_mcap(path: Path, stamps: list[int]) -> None:
+    with path.open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start()
+        channel = writer.register_channel("/a", "cdr", 0)
+        for stamp in stamps:
+            writer.add_message(channel, log_time=stamp, publish_time=stamp, data=b"")
+        writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
+
+
+def as_db3(path: Path, stamps: list[int]) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE messages(timestamp INTEGER NOT NULL)")
+        database.execute("CREATE INDEX timestamp_idx ON messages (timestamp ASC)")
+        database.executemany("INSERT INTO messages VALUES (?)", [(stamp,) for stamp in stamps])
+
+
+def as_bag(path: Path, stamps: list[int]) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    with BagWriter(path) as writer:
+        connection = writer.add_connection("/a", "std_msgs/msg/Empty", typestore=store)
+        for stamp in stamps:
+            writer.write(connection, stamp, b"")
+
+
+@pytest.mark.parametrize("name", ["robot.bag", "runs/runs.bag", "runs/runs.mcap", "runs/runs.db3"])
+def test_files_of_one_time_are_no_splits(tmp_path: Path, name: str) -> None:
+    """Two robots, or two days: names like those of splits join nothing that was not in turn."""
+    stem, suffix = name.split(".")
+    first, second, third = (tmp_path / f"{stem}_{number}.{suffix}" for number in range(3))
+    record(first, 100, 200)
+    record(second, 200, 300)
+    joined = {tuple(names) for names in found(tmp_path).values()}
+    record(third, 210, 320)
+
+    assert joined == {(first.name, second.name)}
+    assert (third.name,) in {tuple(names) for names in found(tmp_path).values()}
+    record(second, 10, 90)
+    record(third, 300, 400)
+    assert (first.name,) in {tuple(names) for names in found(tmp_path).values()}
+
+
+def test_small_overlaps_and_what_cannot_say_its_time_stay_splits(tmp_path: Path) -> None:
+    """Messages come late by a little, and a split that is still written says nothing yet."""
+    record(tmp_path / "drive_0.bag", 100, 200)
+    record(tmp_path / "drive_1.bag", 199, 300)
+    record(tmp_path / "drive_2.bag", 300)
+    (tmp_path / "drive_3.bag").write_bytes(b"#ROSBAG V2.0\n")
+    record(tmp_path / "drive_4.bag", 310, 400)
+
+    assert list(found(tmp_path).values()) == [[f"drive_{number}.bag" for number in range(5)]]
+
+
+def test_list_of_the_recorder_counts_more_than_times(tmp_path: Path) -> None:
+    """A simulation that starts its clock again goes on recording what `metadata.yaml` lists."""
+    names = ["run_0.mcap", "run_1.mcap"]
+    for name in names:
+        record(tmp_path / "run" / name, 0, 50)
+    assert len(found(tmp_path)) == 2
+    listed = f"rosbag2_bagfile_information:\n  relative_file_paths: [{', '.join(names)}]\n"
+    (tmp_path / "run" / "metadata.yaml").write_text(listed)
+    assert found(tmp_path) == {"run": names}

@@ -16,7 +16,7 @@ import pytest
 from mcap.writer import CompressionType, IndexType
 
 from bridge.bags import ReadLimits, RecordingReader, find_recordings, load_recording, open_recording
-from bridge.bags.fingerprint import FileHashes
+from bridge.bags.identity import FileHashes
 from bridge.bags.source import FileSource
 from bridge.definitions import DefinitionSources
 from bridge.errors import (

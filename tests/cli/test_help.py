@@ -115,12 +115,11 @@ finally:
     assert not set(done.stderr.split()) & {"pyarrow", "bridge.daemon", "bridge.cli.run", "numpy"}
 
 
-@pytest.mark.parametrize("command", [["status"], ["explain", "no-such.mcap"]], ids=lambda it: it[0])
-def test_a_look_at_the_journal_needs_no_arrow(command: list[str], tmp_path: Path) -> None:
-    """`status` and `explain` load neither Arrow nor the client, which take most of a second."""
+def test_a_look_at_the_journal_needs_no_arrow(tmp_path: Path) -> None:
+    """`status` loads neither Arrow nor the client, which take most of a second."""
     watched = f"""
 import sys
-sys.argv = ["mosaico-bridge", *{command!r}, "--state", {str(tmp_path)!r}]
+sys.argv = ["mosaico-bridge", "status", "--state", {str(tmp_path)!r}]
 from bridge.cli import main
 try:
     main()

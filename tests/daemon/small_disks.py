@@ -36,3 +36,18 @@ def fill(folder: Path, *, leave_bytes: int = 0) -> Path:
             with contextlib.suppress(OSError):
                 os.posix_fallocate(stream.fileno(), filler.stat().st_size, missing_bytes)
     return filler
+
+
+@contextlib.contextmanager
+def mounted_on_itself(file: Path) -> Iterator[Path]:
+    """Make a name that nobody can remove, or skip the test where that is not possible."""
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or umount is None:
+        pytest.skip("mounting is not possible here")
+    made = subprocess.run([mount, "--bind", file, file], check=False, capture_output=True)
+    if made.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield file
+    finally:
+        subprocess.run([umount, "--lazy", file], check=True)

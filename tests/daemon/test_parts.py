@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as BagWriter
@@ -398,6 +399,62 @@ def test_ingest_on_the_command_line_obeys_the_same_rule(field: Field, unit: str)
         assert field.arrived(0, 1, 2, 3)
     field.run()
     assert field.arrived(0, 1, 2, 3)
+
+
+@SLOW
+@UNITS
+@pytest.mark.parametrize("lost", [False, True], ids=["journal", "journal lost"])
+def test_what_was_sent_is_compressed_and_decompressed(
+    field: Field, unit: str, *, lost: bool
+) -> None:
+    """The messages are the same, and so is the part: nothing is sent again, in both directions."""
+    field.bridge.overrides["ingest.unit"] = unit
+    plain = [field.put(number, f"drive/drive_{number}") for number in range(2)]
+    field.describe("drive", "drive_0", "drive_1")
+    field.run()
+    later = field.bridge.drop(
+        f"late.{field.extension}.zstd",
+        pa.compress(split_bytes(2, field.extension, field.bridge.folder), "zstd", asbytes=True),
+    )
+    for path in plain:
+        packed = pa.compress(path.read_bytes(), codec="zstd", asbytes=True)
+        field.bridge.drop(f"drive/{path.name}.zstd", packed)
+        path.unlink()
+    if lost:
+        field.lose_journal()
+    field.run()
+    assert field.arrived(0, 1, 2)
+    later.unlink()
+    field.put(2, "late")
+    if lost:
+        field.lose_journal()
+    field.run()
+
+    assert field.arrived(0, 1, 2)
+    assert not field.states().keys() & {"partial", "quarantined", "rejected", *UNSETTLED}
+
+
+@SLOW
+def test_name_shared_with_a_compressed_file_of_another_day(field: Field) -> None:
+    """Today's file and yesterday's compressed one have one name: both go up."""
+    yesterday = split_bytes(0, field.extension, field.bridge.folder)
+    packed = pa.compress(yesterday, codec="zstd", asbytes=True)
+    field.bridge.drop(f"drive.{field.extension}.zstd", packed)
+    field.put(1, "drive")
+    field.run()
+
+    assert field.arrived(0, 1)
+
+
+@SLOW
+def test_file_that_is_there_twice_in_one_recording_is_sent_once(mcap_field: Field) -> None:
+    """A copy of a split under the name of another split adds nothing."""
+    for number, name in enumerate(["drive_0", "drive_1", "drive_2"]):
+        mcap_field.put(number % 2, f"drive/{name}")
+    mcap_field.describe("drive", "drive_0", "drive_1", "drive_2")
+    mcap_field.run()
+
+    assert mcap_field.arrived(0, 1)
 
 
 def test_name_that_is_used_again_replaces_nothing(field: Field) -> None:

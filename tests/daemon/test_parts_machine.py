@@ -1,8 +1,8 @@
 """Parts under random recorders, cleaners, kills, renames and losses, against a model of parts.
 
 The tracker, the journal, the ingest and the platform are real; a step of the test stands for a
-worker. The model keeps which messages were ever recorded and where they are. Whatever happens in
-whatever order:
+worker, and other people act while it works. The model keeps which messages were ever recorded and
+where they are. Whatever happens in whatever order:
 
 * no message is on the platform twice;
 * each message is on the platform or its source is still there, never neither, unless somebody other
@@ -10,11 +10,15 @@ whatever order:
 * when all comes to rest, what is in the folder is on the platform.
 """
 
+import functools
+import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,6 +30,7 @@ from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import QUEUED, State
 from bridge.daemon.work.dispatcher import remembered
+from bridge.definitions import DefinitionSources
 from bridge.embedded import EmbeddedServer
 from bridge.errors import RecordingError, TransientError
 from bridge.ingest import (
@@ -38,12 +43,37 @@ from bridge.ingest import (
     held_whole,
     ingest,
 )
-from tests.daemon.test_parts import MESSAGES, mcap_split, times_of
+from tests.daemon.test_parts import MESSAGES, split_bytes, times_of
 from tests.daemon.test_splits import metadata
 from tests.daemon.watch.desk import Desk
 
-DRIVES = ("drive", "night")
+FOLDERS = ("left", "right")
+DRIVES = ("left/drive", "left/night", "right/drive")
 STALE_S = 400.0
+CENTURY_NS = 3 * 10**18
+
+HOW: dict[str, Callable[[Path, Path], object]] = {
+    "rename": os.rename,
+    "copy": shutil.copy2,
+    "link": os.link,
+}
+
+drives = st.sampled_from(DRIVES)
+picks = st.integers(0, 20)
+
+
+@functools.cache
+def made(number: int, extension: str) -> bytes:
+    """Make a split once for all stories."""
+    with tempfile.TemporaryDirectory() as folder:
+        return split_bytes(number, extension, Path(folder))
+
+
+@functools.cache
+def compressed(content: bytes) -> bytes:
+    """Compress a file as `ros2 bag record --compression-mode file` does."""
+    packed: bytes = pa.Codec("zstd").compress(content, asbytes=True)
+    return packed
 
 
 class KilledError(TransientError):
@@ -51,15 +81,24 @@ class KilledError(TransientError):
 
 
 class Events(NoEvents):
-    """Keeps the upload as the listener does, and dies at the n-th news of it."""
+    """Keeps the upload as the listener does, and dies at the n-th news of it.
 
-    def __init__(self, journal: Journal, entry: Entry, dies_at: int) -> None:
+    At the first news somebody does something to the folder or the platform.
+    """
+
+    def __init__(
+        self, journal: Journal, entry: Entry, dies_at: int, meanwhile: Callable[[], None] | None
+    ) -> None:
         self.journal = journal
         self.entry = entry
         self.left = dies_at
+        self.meanwhile = meanwhile
 
     def upload_changed(self, *, upload: OpenUpload) -> None:
         self.journal.note(self.entry.id, upload=upload)
+        acts, self.meanwhile = self.meanwhile, None
+        if acts is not None:
+            acts()
         self.left -= 1
         if self.left == 0:
             raise KilledError("killed")
@@ -69,17 +108,22 @@ class PartsMachine(RuleBasedStateMachine):
     """Random recorders, cleaners, people and platforms."""
 
     unit = "recording"
+    extension = "mcap"
 
     def __init__(self) -> None:
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="parts-machine-"))
         self.watched = self.root / "watched"
-        self.watched.mkdir()
+        for folder in FOLDERS:
+            (self.watched / folder).mkdir(parents=True)
         self.server = EmbeddedServer(self.root / "platform").__enter__()
         self.client = MosaicoClient.connect("127.0.0.1", self.server.port)
         self.journal = Journal.own(self.root / "state")
         self.desk = Desk(self.watched, self.journal)
-        self.desk.choices["ingest.unit"] = self.unit
+        self.desk.choices = {
+            "ingest.unit": self.unit,
+            "folders": {folder: {"path": str(self.watched / folder)} for folder in FOLDERS},
+        }
         self.desk.restart()
         # The model: the content of each split, those that somebody else removed for ever, and
         # those of which the platform has lost something.
@@ -90,68 +134,137 @@ class PartsMachine(RuleBasedStateMachine):
     # -- recorders and people ---------------------------------------------------------------------
 
     def new_split(self) -> bytes:
-        number = len(self.contents)
-        content = mcap_split(number)
+        number = len(set(self.contents.values()))
+        content = made(number, self.extension)
         self.contents[content] = number
         return content
 
-    @rule(drive=st.sampled_from(DRIVES), lyrical=st.booleans())
-    def record(self, drive: str, *, lyrical: bool) -> None:
-        """A recorder closes the next split in its folder."""
+    def files(self, place: str = "") -> list[Path]:
+        """List the storage files in a place, plain and compressed."""
+        ends = (f".{self.extension}", ".zstd")
+        return sorted(
+            path for path in (self.watched / place).rglob("*") if path.name.endswith(ends)
+        )
+
+    def picked(self, number: int) -> Path | None:
+        files = self.files()
+        return files[number % len(files)] if files else None
+
+    @rule(drive=drives, lyrical=st.booleans(), reuses=st.booleans())
+    def record(self, drive: str, *, lyrical: bool, reuses: bool) -> None:
+        """A recorder closes the next split in its folder, or counts from 0 again."""
         folder = self.watched / drive
         folder.mkdir(exist_ok=True)
-        taken = len(list(folder.glob("*.mcap")))
-        number = len(self.contents)
-        date = f"2026_06_01-10_{number // 60:02}_{number % 60:02}"
-        name = f"{taken}_{drive}_{date}" if lyrical else f"{drive}_{number}"
-        (folder / f"{name}.mcap").write_bytes(self.new_split())
+        taken = len(self.files(drive))
+        number = taken if reuses else len(self.contents)
+        date = f"2026_06_01-10_{len(self.contents) // 60:02}_{len(self.contents) % 60:02}"
+        name = f"{taken}_{folder.name}_{date}" if lyrical else f"{folder.name}_{number}"
+        path = folder / f"{name}.{self.extension}"
+        if not path.exists():
+            path.write_bytes(self.new_split())
 
-    @rule()
-    def record_alone(self) -> None:
-        """A logger closes a file that it names by the clock."""
-        name = f"log_20240102_{100000 + len(self.contents)}.mcap"
-        (self.watched / name).write_bytes(self.new_split())
+    @rule(folder=st.sampled_from(FOLDERS), slowly=st.booleans())
+    def record_alone(self, folder: str, *, slowly: bool) -> None:
+        """A logger closes a file that it names by the clock; a slow one is looked at meanwhile."""
+        name = f"log_20240102_{100000 + len(self.contents)}.{self.extension}"
+        content = self.new_split()
+        if slowly:
+            (self.watched / folder / name).write_bytes(content[: len(content) // 2])
+            self.desk.look()
+        (self.watched / folder / name).write_bytes(content)
 
-    @rule(drive=st.sampled_from(DRIVES), skip=st.integers(0, 1))
+    @rule(drive=drives, skip=st.integers(0, 1))
     def describe(self, drive: str, skip: int) -> None:
         """A recorder writes metadata.yaml, perhaps before all files are there."""
         folder = self.watched / drive
         if folder.is_dir():
-            names = sorted(path.name for path in folder.glob("*.mcap"))
+            names = [path.name for path in self.files(drive)]
             (folder / "metadata.yaml").write_text(metadata(names[: len(names) - skip]))
 
-    @rule()
-    def describe_root(self) -> None:
-        """Somebody drops a metadata.yaml into the watched folder itself."""
-        names = sorted(path.name for path in self.watched.glob("*.mcap"))
-        (self.watched / "metadata.yaml").write_text(metadata(names))
+    @rule(folder=st.sampled_from(FOLDERS))
+    def describe_root(self, folder: str) -> None:
+        """Somebody drops a metadata.yaml into a watched folder itself."""
+        names = [path.name for path in self.files(folder) if path.parent.name == folder]
+        (self.watched / folder / "metadata.yaml").write_text(metadata(names))
 
-    @rule(drive=st.sampled_from(DRIVES))
+    @rule(drive=drives)
     def clean(self, drive: str) -> None:
         """A cleaner deletes the oldest file, sent or not."""
-        files = sorted((self.watched / drive).glob("*.mcap"))
+        files = self.files(drive)
         if files:
             self.remove(files[0])
 
     def remove(self, path: Path) -> None:
         number = self.contents[path.read_bytes()]
         path.unlink()
+        self.miss(number)
+
+    def miss(self, number: int) -> None:
+        """Take note that somebody else than the bridge may have removed the last copy."""
         if number not in self.sources() and not self.is_on_platform(number):
             self.gone.add(number)
 
-    @rule(number=st.integers(0, 20), copy=st.booleans())
-    def move(self, number: int, *, copy: bool) -> None:
-        """Somebody renames a file, or puts a copy of it beside it."""
-        files = sorted(self.watched.rglob("*.mcap"))
-        if files:
-            path = files[number % len(files)]
-            target = self.watched / f"moved_{len(self.contents)}_{number}.mcap"
-            if copy:
-                shutil.copy2(path, target)
-            else:
-                path.rename(target)
+    @rule(
+        number=picks, how=st.sampled_from(["rename", "copy", "link"]), to=st.sampled_from(FOLDERS)
+    )
+    def move(self, number: int, how: str, to: str) -> None:
+        """Somebody renames a file, or puts a copy or a link of it elsewhere."""
+        path = self.picked(number)
+        if path is not None:
+            ending = path.name[path.name.index(f".{self.extension}") :]
+            target = self.watched / to / f"moved_{len(self.contents)}_{number}{ending}"
+            if target == path or target.exists():
+                return
+            HOW[how](path, target)
 
-    @rule(drive=st.sampled_from(DRIVES))
+    @rule(one=picks, other=picks)
+    def put_over(self, one: int, other: int) -> None:
+        """Somebody moves a file over another one."""
+        path, target = (self.picked(each) for each in (one, other))
+        if path is None or target is None or path.suffix != target.suffix:
+            return
+        # A split waits until it is compressed; that something else is beside it shows only then.
+        if self.unit == "recording" or not Path(f"{target}.zstd").exists():
+            number = self.contents[target.read_bytes()]
+            path.replace(target)
+            self.miss(number)
+
+    @rule(number=picks)
+    def touch(self, number: int) -> None:
+        """Somebody changes a file's times and nothing else."""
+        path = self.picked(number)
+        if path is not None:
+            os.utime(path, ns=(10**18, 10**18 + number))
+
+    @rule(number=picks, drive=drives, alone=st.booleans())
+    def restore(self, number: int, drive: str, *, alone: bool) -> None:
+        """Somebody puts one file of a backup back."""
+        numbers = sorted(set(self.contents.values()))
+        if not numbers:
+            return
+        number = numbers[number % len(numbers)]
+        folder = self.watched / drive
+        folder.mkdir(exist_ok=True)
+        name = f"backup_{number}" if alone else f"{folder.name}_{number}"
+        path = folder / f"{name}.{self.extension}"
+        if not path.exists():
+            path.write_bytes(made(number, self.extension))
+
+    @rule(number=picks, removes=st.booleans())
+    def compress(self, number: int, *, removes: bool) -> None:
+        """A recorder or a person compresses a file, and removes the plain one or not yet."""
+        path = self.picked(number)
+        if path is not None and path.suffix != ".zstd":
+            plain = path.read_bytes()
+            packed = compressed(plain)
+            self.contents[packed] = self.contents[plain]
+            target = path.with_name(path.name + ".zstd")
+            if not target.exists():
+                target.write_bytes(packed)
+            if removes:
+                path.unlink()
+
+    @rule(drive=drives)
     def rename_folder(self, drive: str) -> None:
         """Somebody renames a recording's folder."""
         target = self.watched / f"{drive}_old"
@@ -180,9 +293,27 @@ class PartsMachine(RuleBasedStateMachine):
         """Time passes and the folder is looked at."""
         self.desk.look(after_s=after_s)
 
-    @rule(number=st.integers(0, 3), dies_at=st.sampled_from([0, 0, 0, 1, 2, 3]))
-    def work(self, number: int, dies_at: int) -> None:
-        """A worker takes a recording, and perhaps dies of it."""
+    @rule()
+    def set_clock_back(self) -> None:
+        """Somebody corrects a clock that was ahead by years."""
+        self.desk.clock.wall -= CENTURY_NS // 100
+
+    @rule(
+        number=st.integers(0, 3),
+        dies_at=st.sampled_from([0, 0, 0, 1, 2, 3]),
+        act=st.sampled_from(["", "", "clean", "rename", "move", "over", "lose", "compress"]),
+        drive=drives,
+    )
+    def work(self, number: int, dies_at: int, act: str, drive: str) -> None:
+        """A worker takes a recording, and perhaps dies of it; somebody may act meanwhile."""
+        acts: dict[str, Callable[[], None]] = {
+            "clean": lambda: self.clean(drive),
+            "rename": lambda: self.rename_folder(drive),
+            "move": lambda: self.move(number, "rename", "right"),
+            "over": lambda: self.put_over(number, number + 1),
+            "lose": lambda: self.lose_sequence(-1),
+            "compress": lambda: self.compress(number, removes=True),
+        }
         queue = [
             entry
             for state in QUEUED
@@ -190,9 +321,11 @@ class PartsMachine(RuleBasedStateMachine):
             if self.desk.tracker.unchanged(entry)
         ]
         if number < len(queue):
-            self.send(queue[number], dies_at)
+            self.send(queue[number], dies_at, acts.get(act))
 
-    def send(self, entry: Entry, dies_at: int = 0) -> None:
+    def send(
+        self, entry: Entry, dies_at: int = 0, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         found = self.desk.tracker.found(entry)
         assert found is not None
         known = remembered(self.journal, entry)
@@ -203,14 +336,15 @@ class PartsMachine(RuleBasedStateMachine):
                 client=self.client,
                 options=IngestOptions(
                     identity=Identity(instance="test", resumes=True, final=False),
-                    sequence_name="{stem}",
+                    sequence_name="{stem}_{id}",
+                    definitions=DefinitionSources(distro="humble"),
                 ),
-                events=Events(self.journal, entry, dies_at),
+                events=Events(self.journal, entry, dies_at, meanwhile),
                 upload=entry.upload,
                 remembered=known,
             )
-        except KilledError:
-            self.journal.move(entry.id, State.READY, "killed")
+        except TransientError as error:
+            self.journal.move(entry.id, State.READY, f"killed, or {error.message}")
             return
         except RecordingError as error:
             self.journal.move(entry.id, State.QUARANTINED, error.message)
@@ -251,9 +385,31 @@ class PartsMachine(RuleBasedStateMachine):
     @rule()
     def lose_journal(self) -> None:
         """The journal's disk is lost."""
+        self.reopen(None)
+
+    @rule()
+    def save_journal(self) -> None:
+        """Somebody makes a snapshot of the journal's disk."""
         self.journal.close()
-        shutil.rmtree(self.root / "state")
+        shutil.rmtree(self.root / "snapshot", ignore_errors=True)
+        shutil.copytree(self.root / "state", self.root / "snapshot")
+        self.reopen(self.root / "state")
+
+    @precondition(lambda self: (self.root / "snapshot").exists())
+    @rule()
+    def roll_journal_back(self) -> None:
+        """Somebody goes back to the snapshot."""
+        self.reopen(self.root / "snapshot")
+
+    def reopen(self, source: Path | None) -> None:
+        """Start again with the journal as it is in a folder, or without one."""
+        self.journal.close()
+        if source != self.root / "state":
+            shutil.rmtree(self.root / "state")
+        if source not in {None, self.root / "state"}:
+            shutil.copytree(source, self.root / "state")
         self.journal = self.desk.journal = Journal.own(self.root / "state")
+        self.journal.recover()
         self.desk.restart()
 
     # -- what holds -------------------------------------------------------------------------------
@@ -274,7 +430,7 @@ class PartsMachine(RuleBasedStateMachine):
         return all(there[stamp] for stamp in times_of(number))
 
     def sources(self) -> set[int]:
-        return {self.contents[path.read_bytes()] for path in self.watched.rglob("*.mcap")}
+        return {self.contents[path.read_bytes()] for path in self.files()}
 
     def check(self) -> None:
         there, sources = self.counted(), self.sources()
@@ -294,8 +450,13 @@ class PartsMachine(RuleBasedStateMachine):
                             self.send(entry)
             self.check()
             there = self.counted()
-            for number in self.sources() - self.lost:
-                assert all(there[stamp] == 1 for stamp in times_of(number)), self.told()
+            left = {
+                path.name: self.contents[path.read_bytes()]
+                for path in self.files()
+                if not all(there[stamp] for stamp in times_of(self.contents[path.read_bytes()]))
+            }
+            missing = {name: one for name, one in left.items() if one not in self.lost}
+            assert not missing, f"not sent: {missing}; {self.told()}"
         finally:
             self.journal.close()
             self.client.close()
@@ -314,6 +475,35 @@ class SplitMachine(PartsMachine):
     unit = "split"
 
 
+class SqliteMachine(PartsMachine):
+    """The same with `.db3`."""
+
+    extension = "db3"
+
+
+class BagMachine(PartsMachine):
+    """The same with `.bag`, whose splits need no folder of their own."""
+
+    extension = "bag"
+
+
+class SqliteSplitMachine(SplitMachine):
+    """The same with both."""
+
+    extension = "db3"
+
+
+class BagSplitMachine(SplitMachine):
+    """The same with both."""
+
+    extension = "bag"
+
+
+MACHINES = (
+    PartsMachine, SplitMachine, SqliteMachine, BagMachine, SqliteSplitMachine, BagSplitMachine,
+)  # fmt: skip
+
+
 BRIEF = settings(
     max_examples=2,
     stateful_step_count=14,
@@ -322,15 +512,16 @@ BRIEF = settings(
 )
 LONG = settings(BRIEF, max_examples=60, stateful_step_count=40)
 
-for machine in (PartsMachine, SplitMachine):
+for machine in MACHINES:
     machine.TestCase.settings = BRIEF
 TestParts = PartsMachine.TestCase
 TestSplits = SplitMachine.TestCase
+TestBags = BagMachine.TestCase
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("machine", [PartsMachine, SplitMachine])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_parts_hold_for_long(machine: type[PartsMachine]) -> None:
     """The same, many more and longer stories."""
     run_state_machine_as_test(machine, settings=LONG)

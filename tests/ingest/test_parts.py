@@ -6,10 +6,11 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from mcap.writer import Writer as McapWriter
 
-from bridge.bags import content_of, load_recording
+from bridge.bags import content_of, find_recordings, load_recording, load_seen
 from bridge.client import MosaicoClient
 from bridge.embedded import EmbeddedServer
 from bridge.errors import BusyElsewhereError, ServerError, TransientError
@@ -260,3 +261,82 @@ def test_report_survives_json(splits: list[Path], tmp_path: Path) -> None:
     with platform("G2d", tmp_path) as client:
         report: IngestReport = ingest(group(*splits[:2]), client=client, options=OPTIONS)
     assert contents_of(report.as_json()) == report.contents
+
+
+def test_many_parts_sent_together_are_found_by_few_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a journal, in another group: not one question for each of a hundred splits."""
+    paths = [tmp_path / f"drive_{number}.mcap" for number in range(100)]
+    for number, path in enumerate(paths):
+        path.write_bytes(split_bytes(number, 1))
+    with platform("G2d", tmp_path / "platform") as client:
+        first = ingest(group(*paths), client=client, options=OPTIONS)
+        query = client._dialect.query
+        questions = []
+
+        def counted(request: object) -> object:
+            questions.append(request)
+            return query(request)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(client._dialect, "query", counted)
+        again = ingest(group(*paths[1:]), client=client, options=OPTIONS)
+
+        assert (again.parts_before, again.parts) == (99, 99)
+        assert again.contents[0].sequence == first.sequence
+    assert len(questions) <= 10
+
+
+def packed(path: Path, folder: Path) -> Path:
+    """Compress a file as a recorder does."""
+    target = folder / f"{path.name}.zstd"
+    target.write_bytes(pa.compress(path.read_bytes(), codec="zstd", asbytes=True))
+    return target
+
+
+@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+def test_compressed_part_is_the_part_that_it_holds(
+    revision: str, splits: list[Path], tmp_path: Path
+) -> None:
+    """Compressed after it was sent, or decompressed: known, and the platform proves it again."""
+    with platform(revision, tmp_path) as client:
+        ingest(group(*splits[:2]), client=client, options=OPTIONS)
+        later = ingest(
+            group(splits[0], packed(splits[1], tmp_path), packed(splits[2], tmp_path)),
+            client=client,
+            options=OPTIONS,
+        )
+        back = ingest(group(splits[2]), client=client, options=OPTIONS)
+        same = ingest(group(packed(splits[2], tmp_path)), client=client, options=OPTIONS)
+
+        assert times_on(client) == once(0, 1, 2)
+        assert (later.parts_before, later.parts) == (2, 3)
+        for report in (later, back, same):
+            answers = held_whole(client, report.contents)
+            assert all(one.proves(VerificationLevel.CLOSED) for one in answers.values())
+            assert report.complete
+            assert report.verification is not VerificationLevel.NONE
+
+
+def test_part_that_is_there_twice_is_sent_once(splits: list[Path], tmp_path: Path) -> None:
+    """A copy under the name of another split, plain or compressed, adds nothing."""
+    copy = tmp_path / "drive_9.mcap"
+    shutil.copy(splits[0], copy)
+    doubled = group(splits[0], splits[1], copy, packed(splits[1], tmp_path))
+    with platform("G2d", tmp_path / "platform") as client:
+        report = ingest(doubled, client=client, options=OPTIONS)
+
+        assert times_on(client) == once(0, 1)
+        assert report.complete
+        assert ingest(doubled, client=client, options=OPTIONS).parts_before == 3
+
+
+def test_compressed_file_of_other_content_is_no_twin(splits: list[Path], tmp_path: Path) -> None:
+    """Today's file has the name of yesterday's compressed one: both are in the recording."""
+    shutil.copy(splits[1], tmp_path / "drive.mcap")
+    packed(splits[0], tmp_path).rename(tmp_path / "drive.mcap.zstd")
+    (seen,) = find_recordings(tmp_path)
+    with platform("G2d", tmp_path / "platform") as client:
+        ingest(load_seen(seen), client=client, options=OPTIONS)
+
+        assert times_on(client) == once(0, 1)

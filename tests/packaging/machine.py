@@ -1,4 +1,4 @@
-"""A machine with a systemd of its own: this one's files under a layer that is thrown away.
+"""A machine with a systemd of its own: some root's files under a layer that is thrown away.
 
 `systemd-nspawn` boots it in namespaces, without a network but its own loopback, so that units run
 in the sandbox that they ask for. What is written inside goes to memory. Needs root, systemd-nspawn
@@ -24,10 +24,11 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 PYTHON = "/opt/python/bin/python3"
 DEPENDENCIES = "/opt/dependencies"
 
-# $1 a folder to work in, $2 the interpreter's folder, $3 its packages, then the control groups.
+# $1 a folder to work in, $2 the root, $3 how folders of this machine are bound into it, then the
+# control groups.
 SCRIPT = """
 set -eu
-work=$1 python=$2 packages=$3; shift 3
+work=$1 lower=$2 binds=$3; shift 3
 for group in "$@"; do mkdir "$group"; echo $$ > "$group/cgroup.procs"; done
 mount --make-rprivate /
 mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn
@@ -35,10 +36,9 @@ mkdir "$work/layer" "$work/root"
 mount -t tmpfs tmpfs "$work/layer"
 mkdir "$work/layer/upper" "$work/layer/work"
 mount -t overlay overlay "$work/root" \
-    -o "lowerdir=/,upperdir=$work/layer/upper,workdir=$work/layer/work"
+    -o "lowerdir=$lower,upperdir=$work/layer/upper,workdir=$work/layer/work"
 exec systemd-nspawn --quiet --directory="$work/root" --register=no --keep-unit --link-journal=no \
-    --private-network --console=pipe --bind-ro="$python:/opt/python" \
-    --bind-ro="$packages:/opt/dependencies" --boot -- --unit=basic.target
+    --private-network --console=pipe $binds --boot -- --unit=basic.target
 """
 
 
@@ -85,8 +85,8 @@ class Machine:
 
 
 @contextmanager
-def booted(work: Path) -> Iterator[Machine]:
-    """Boot a machine with this Python in it, and shut it down at the end."""
+def booted(work: Path, root: Path = Path("/")) -> Iterator[Machine]:
+    """Boot a machine, with this Python in it if of this one's files; shut it down at the end."""
     tools = ("systemd-nspawn", "nsenter", "unshare")
     if os.geteuid() != 0 or any(shutil.which(tool) is None for tool in tools):
         pytest.skip("booting a systemd takes root and systemd-nspawn")
@@ -95,7 +95,10 @@ def booted(work: Path) -> Iterator[Machine]:
         for folder in (CONTROL_GROUPS, CONTROL_GROUPS / "systemd", CONTROL_GROUPS / "unified")
         if (folder / "cgroup.procs").exists()
     ]
-    words = [str(work), sys.base_prefix, sysconfig.get_path("purelib"), *map(str, groups)]
+    python, packages = sys.base_prefix, sysconfig.get_path("purelib")
+    binds = f"--bind-ro={python}:/opt/python --bind-ro={packages}:{DEPENDENCIES}"
+    is_this = root == Path("/")
+    words = [str(work), str(root), binds if is_this else "", *map(str, groups)]
     with TemporaryFile() as said:
         process = subprocess.Popen(
             ["unshare", "--mount", "--", "sh", "-c", SCRIPT, "machine", *words],
@@ -106,9 +109,10 @@ def booted(work: Path) -> Iterator[Machine]:
             if machine is None:
                 said.seek(0)
                 pytest.skip(f"no systemd can be booted here: {said.read()[-300:].decode()}")
-            # So that an interpreter away from where it was built finds its library.
-            machine.run("sh", "-c", "echo /opt/python/lib > /etc/ld.so.conf.d/python.conf")
-            machine.run("ldconfig")
+            if is_this:
+                # So that an interpreter away from where it was built finds its library.
+                machine.run("sh", "-c", "echo /opt/python/lib > /etc/ld.so.conf.d/python.conf")
+                machine.run("ldconfig")
             yield machine
         finally:
             # Twice means at once.

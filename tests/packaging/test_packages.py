@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -206,6 +207,71 @@ def test_a_full_installation_from_the_package_index(packages: Packages, tmp_path
 
     assert done.returncode == 0, done.stderr
     assert "verified: counts" in done.stdout
+
+
+def interpreter(version: str) -> str:
+    """Give a Python of a version that runs here; skip without one."""
+    named = [shutil.which(f"python{version}")]
+    for found in (*named, *Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")):
+        if (
+            found
+            and subprocess.run([found, "-V"], check=False, capture_output=True).returncode == 0
+        ):
+            return str(found)
+    pytest.skip(f"no Python {version} here")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_locked_dependencies_do(packages: Packages, tmp_path: Path, version: str) -> None:
+    """On every Python that is declared, what the lock file names is enough and fits together."""
+    folder = tmp_path / "venv"
+    subprocess.run([interpreter(version), "-m", "venv", str(folder)], check=True, timeout=120)
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--no-deps"]
+    for wanted in (
+        ["--require-hashes", "--requirement", str(ROOT / ".ci" / "constraints.txt")],
+        [str(packages.wheel)],
+    ):
+        got = subprocess.run(
+            [*pip, *wanted],
+            env=clean_environment(), capture_output=True, text=True, timeout=280, check=False,
+        )  # fmt: skip
+        if "NewConnectionError" in got.stderr:
+            pytest.skip("the package index cannot be reached")
+        assert got.returncode == 0, got.stderr
+    installed = Installed(folder=folder)
+    assert installed.run("pip", "check").returncode == 0
+    demo = ("demo", "--folder", str(tmp_path / "var"), "--exit", "--http-port", "0")
+    done = installed.run("mosaico-bridge", *demo)
+    assert done.returncode == 0, done.stderr
+    assert "verified: counts" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_release_lists_its_components(packages: Packages, tmp_path: Path) -> None:
+    """`make dist`, from the sdist, names exactly what comes with it, and no folder of ours."""
+    source = tmp_path / "source"
+    shutil.copytree(packages.unpacked, source)
+    done = subprocess.run(
+        ["make", "dist", f"PYTHON={sys.executable}"], cwd=source, env=clean_environment(),
+        capture_output=True, text=True, timeout=800, check=False,
+    )  # fmt: skip
+    if "NewConnectionError" in done.stdout + done.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert done.returncode == 0, done.stderr
+    listed = source / "dist" / f"mosaico-bridge-{__version__}.cdx.json"
+    text = listed.read_text(encoding="utf-8")
+    bill = json.loads(text)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    root = bill["metadata"]["component"]
+    assert (root["name"], root["version"]) == ("mosaico-bridge", __version__)
+    components = {one["name"].lower(): one["version"] for one in bill["components"]}
+    lock = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").lower()
+    assert {"pyarrow", "numpy", "watchdog"} <= set(components)
+    for name, version in components.items():
+        assert re.search(rf"^{re.sub('[-_.]', '[-_.]', name)}=={version}\b", lock, re.MULTILINE)
+    assert str(tmp_path) not in text
 
 
 @pytest.mark.slow

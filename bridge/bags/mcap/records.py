@@ -168,10 +168,12 @@ class ChunkIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What the writer counted."""
+    """What the writer counted, and its first and last record time in ns."""
 
     message_count: int
     channel_message_counts: Mapping[int, int]
+    start_ns: int = 0
+    end_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,11 +334,14 @@ def parse_statistics(content: bytes | memoryview) -> Statistics:
     """
     fields = Fields(content)
     message_count = fields.number(8)
-    # Numbers of schemas (2), channels, attachments, metadata, chunks (4 each), two times (8 each).
-    fields.number(2 + 4 * 4 + 2 * 8)
+    # Numbers of schemas (2), channels, attachments, metadata, chunks (4 each).
+    fields.number(2 + 4 * 4)
+    start_ns, end_ns = fields.number(8), fields.number(8)
     return Statistics(
         message_count=message_count,
         channel_message_counts=fields.numbers_by_id(),
+        start_ns=start_ns,
+        end_ns=end_ns,
     )
 
 

@@ -14,6 +14,7 @@ from bridge.bags.source import Source
 from bridge.definitions import normal_msgtype
 from bridge.errors import RecordingLimitError
 from bridge.model import Definition, Serialization
+from bridge.units import SECOND_NS
 
 NO_TYPE = "*"
 """The type that a recorder writes for a topic of unknown type."""
@@ -126,6 +127,23 @@ class Index(Enum):
     MISSING = auto()
     CONTRADICTORY = auto()
     WHOLE = auto()
+
+
+def read_spans(source: Source, header: BagHeader) -> list[tuple[int, int]]:
+    """Read the first and last record time, in ns, of each chunk that the index section lists."""
+    spans: list[tuple[int, int]] = []
+    if not header.end <= header.index_pos <= source.size_bytes:
+        return spans
+    for piece in walk(source, header.index_pos, source.size_bytes):
+        if isinstance(piece, Gap):
+            break
+        if piece.op is Op.CHUNK_INFO and piece.fields.keys() >= {"start_time", "end_time"}:
+            start_ns, end_ns = (
+                piece.number(name) % (1 << 32) * SECOND_NS + (piece.number(name) >> 32)
+                for name in ("start_time", "end_time")
+            )
+            spans.append((start_ns, end_ns))
+    return spans
 
 
 def read_index(source: Source, header: BagHeader, connections: Connections) -> Index:

@@ -19,7 +19,7 @@ from bridge.daemon.dispose.disposal import Source, finish_folder
 from bridge.daemon.dispose.emergency import Emergency
 from bridge.daemon.dispose.proof import LEVELS, PlatformProof, Proof, Prove
 from bridge.daemon.dispose.remover import Batch, Ending, Outcome, Remover, Task
-from bridge.daemon.dispose.retention import Retained, Room, due
+from bridge.daemon.dispose.retention import ROOM_FILE, Retained, Room, due
 from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
@@ -74,7 +74,9 @@ class Disposer:
         self._clock = clock
         self._complaints: set[tuple[int, str]] = set()
         self._emptied = EmptiedFolders(journal, watched=watched.folder)
-        self._room = Room()
+        self._room = Room(watched.folder, watched.settings.state.folder / ROOM_FILE)
+        # What could not be moved or deleted, to be tried after all others.
+        self._stuck: set[int] = set()
         self._hand: Background[Outcome] = Background("disposal", wake=wake)
         self._prove = prove
         self._remover = Remover(self._hand, prove=prove, free_bytes=self._free_bytes)
@@ -165,24 +167,29 @@ class Disposer:
                 self._watched.folder, levels=LEVELS[needed:]
             )
         ]
-        now, spare = due(sources, self._settings, now_ns=self._clock.wall_ns())
-        if self._dispose(now):
+        settings = self._settings
+        now, spare = due(sources, settings, now_ns=self._clock.wall_ns())
+        free_bytes = self._free_bytes()
+        makes_room = self._room.may_delete(free_bytes=free_bytes)
+        # Sources that are kept for a while go in the end so that the disk does not fill up.
+        for_room = self._retains and settings.mode == "delete"
+        if (makes_room or not for_room) and self._dispose(now, for_room=for_room):
             # What these make of room is seen before more go for it.
             return
-        free_bytes = self._free_bytes()
-        settings = self._settings
-        if free_bytes < settings.free_min_bytes and self._room.may_delete(free_bytes=free_bytes):
+        if free_bytes < settings.free_min_bytes and makes_room:
             target_bytes = max(settings.free_min_bytes, settings.free_target_bytes)
-            self._dispose(spare, target_bytes=target_bytes)
+            self._dispose(spare, target_bytes=target_bytes, for_room=True)
 
-    def _dispose(self, entry_ids: Iterable[int], *, target_bytes: int | None = None) -> bool:
+    def _dispose(
+        self, entry_ids: Iterable[int], *, target_bytes: int | None = None, for_room: bool = False
+    ) -> bool:
         """Have recordings moved or deleted; False where there was none that may be."""
         settings = self._settings
         short_of_room = self._free_bytes() < settings.free_min_bytes
         if self._clock.monotonic_s() < self._ask_again_s and not short_of_room:
             return False
         tasks: list[Task] = []
-        for entry_id in entry_ids:
+        for entry_id in sorted(entry_ids, key=self._stuck.__contains__):
             entry = self._journal.get(entry_id)
             if entry is not None and (task := self._task(entry, short_of_room=short_of_room)):
                 tasks.append(task)
@@ -195,6 +202,7 @@ class Disposer:
             folder=None if folder is None else folder.absolute(),
             needed=VerificationLevel(settings.verification),
             target_bytes=target_bytes,
+            for_room=for_room,
         )
         return self._submit(batch)
 
@@ -306,6 +314,7 @@ class Disposer:
             case Ending.ROOMLESS:
                 self._roomless(entry, outcome)
             case Ending.FAILED:
+                self._stuck.add(entry.id)
                 action = "move" if outcome.mode == "quarantine" else outcome.mode
                 where = " to quarantine" if outcome.mode == "quarantine" else ""
                 self._complain(entry, f"cannot {action} {entry.path}{where}: {outcome.reason}")
@@ -314,6 +323,7 @@ class Disposer:
                 pass
 
     def _gone(self, entry: Entry, outcome: Outcome) -> None:
+        self._stuck.discard(entry.id)
         if outcome.mode == "quarantine":
             reason = f"{entry.reason}; moved to {outcome.target}"
             self._journal.note(entry.id, reason=reason)
@@ -337,6 +347,7 @@ class Disposer:
 
     def _roomless(self, entry: Entry, outcome: Outcome) -> None:
         if not outcome.free_bytes:
+            self._stuck.add(entry.id)
             self._complain(entry, f"{entry.path} stays: {outcome.reason}", hint=NO_ROOM_HINT)
             return
         self._room.failed(free_bytes=outcome.free_bytes, expected_bytes=outcome.task.size_bytes)

@@ -75,6 +75,7 @@ class Emergency:
         self._remover = Remover(self._hand, prove=lambda _contents: {}, free_bytes=free_bytes)
         self._outcomes: list[Outcome] = []
         self._began_bytes = 0
+        self._stuck: set[int] = set()
 
     @property
     def busy(self) -> bool:
@@ -90,8 +91,10 @@ class Emergency:
         if free_bytes >= target_bytes or not self._room.may_delete(free_bytes=free_bytes):
             return
         self._began_bytes = free_bytes
-        tasks = tuple(self._task(entry) for entry in self._candidates()[:DELETED_PER_BATCH_MAX])
-        batch = Batch(tasks=tasks, mode=MODE, target_bytes=target_bytes)
+        # What could not be deleted is tried after all others.
+        candidates = sorted(self._candidates(), key=lambda entry: entry.id in self._stuck)
+        tasks = tuple(self._task(entry) for entry in candidates[:DELETED_PER_BATCH_MAX])
+        batch = Batch(tasks=tasks, mode=MODE, target_bytes=target_bytes, for_room=True)
         self._tracker.hold(self, [task.source.recording.path for task in tasks])
         self._hand.submit(lambda: self._remover.carry_out(batch))
 
@@ -151,8 +154,10 @@ class Emergency:
                     "nothing more is deleted for room",
                 )
             case Ending.ROOMLESS:
+                self._stuck.add(entry.id)
                 self._complain(entry, f"{entry.path} stays: {outcome.reason}")
             case Ending.FAILED:
+                self._stuck.add(entry.id)
                 self._complain(entry, f"cannot delete {entry.path}: {outcome.reason}")
             case _:
                 pass

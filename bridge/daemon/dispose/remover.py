@@ -24,6 +24,8 @@ from bridge.ingest import Holding, SequenceContent, VerificationLevel
 # Some file systems free what was deleted at their next commit; so long it is waited for.
 ROOM_PATIENCE_S = 5.0
 ROOM_LOOK_S = 0.1
+# Where nothing is short, what deleting less frees is not looked for.
+ROOM_SEEN_BYTES = 256 << 10
 # Others write meanwhile, so that not all of what a deletion frees is seen.
 ROOM_SHARE = 0.5
 
@@ -97,6 +99,7 @@ class Batch:
         folder: Where they are moved to; None where they are deleted.
         needed: What must be proven; None where nothing is asked.
         target_bytes: With so much free space no more go; None where all go.
+        for_room: Whether they go to make room: then no more go when one made none.
     """
 
     tasks: tuple[Task, ...]
@@ -104,6 +107,7 @@ class Batch:
     folder: Path | None = None
     needed: VerificationLevel | None = None
     target_bytes: int | None = None
+    for_room: bool = False
 
 
 class Remover:
@@ -169,7 +173,7 @@ class Remover:
                 ending = Ending.LOST if answer.lost else Ending.DOUBTFUL
                 return _ended(task, batch, ending, answer.reason)
             proof = Proof.ASKED
-        if batch.target_bytes is not None:
+        if batch.for_room:
             return self._make_room(task, batch, proof)
         return self._dispose(task, batch, proof)
 
@@ -192,6 +196,9 @@ class Remover:
         if expected_bytes == 0:
             reason = "other names link to its files, so that deleting it makes no room"
             return _ended(task, batch, Ending.ROOMLESS, reason)
+        if batch.target_bytes is None and expected_bytes < ROOM_SEEN_BYTES:
+            # There is no hurry, and what others write meanwhile hides it.
+            return self._dispose(task, batch, proof)
         before_bytes = self._free_bytes()
         outcome = self._dispose(task, batch, proof)
         waited_s = 0.0

@@ -1,14 +1,21 @@
 """Which of the sources that may go at all go now: by age, by number, by free space.
 
-Nothing here touches files or the journal.
+Nothing here touches recordings or the journal.
 """
 
+import contextlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from bridge.config import DisposalSettings
 from bridge.daemon.dispose.remover import ROOM_SHARE
+from bridge.files import replace_file
 from bridge.units import DAY_NS
+
+ROOM_FILE = "room.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,29 +60,53 @@ def due(
     return gone, kept
 
 
-@dataclass(slots=True)
 class Room:
     """Remembers a deletion that made no room: until it does, nothing more is deleted for room.
 
     Hard links, files that somebody holds open, snapshots: deleting the next recording would lose
-    it for nothing, too. Shared by everything that deletes for room on a disk.
+    it for nothing, too. Shared by everything that deletes for room on a disk, and kept over
+    restarts, since each would cost another recording.
 
-    Attributes:
-        free_bytes: Free space after that deletion; None while deletions make room.
-        expected_bytes: What it should have freed.
+    Args:
+        folder: The watched folder.
+        file: Where it is kept; one file for all watched folders.
     """
 
-    free_bytes: int | None = None
-    expected_bytes: int = 0
+    def __init__(self, folder: Path, file: Path) -> None:
+        self._folder = str(folder)
+        self._file = file
+        # Free space after that deletion, and what it should have freed; None while they make room.
+        self._failed: tuple[int, int] | None = None
+        with contextlib.suppress(TypeError, ValueError, KeyError):
+            free_bytes, expected_bytes = self._read()[self._folder]
+            self._failed = (int(free_bytes), int(expected_bytes))
 
     def failed(self, *, free_bytes: int, expected_bytes: int) -> None:
         """Take note of a deletion that made no room."""
-        self.free_bytes, self.expected_bytes = free_bytes, expected_bytes
+        self._failed = (free_bytes, expected_bytes)
+        self._write()
 
     def may_delete(self, *, free_bytes: int) -> bool:
         """Say whether deleting makes room, as far as is known; the room may have come since."""
-        if self.free_bytes is None:
+        if self._failed is None:
             return True
-        if free_bytes - self.free_bytes >= ROOM_SHARE * self.expected_bytes:
-            self.free_bytes = None
-        return self.free_bytes is None
+        before_bytes, expected_bytes = self._failed
+        if free_bytes - before_bytes >= ROOM_SHARE * expected_bytes:
+            self._failed = None
+            self._write()
+        return self._failed is None
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def _write(self) -> None:
+        plain = self._read()
+        plain.pop(self._folder, None)
+        if self._failed is not None:
+            plain[self._folder] = self._failed
+        # Its disk may be full; then only a restart forgets.
+        with contextlib.suppress(OSError):
+            replace_file(self._file, json.dumps(plain, indent=2) + "\n")

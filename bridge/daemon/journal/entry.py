@@ -96,6 +96,8 @@ class Entry:
         resend: Whether a person asked to send it again where the platform has less than it.
         split_of: Name of the recording that it is one split of; empty for a whole one.
         split_index: The recorder's number for the split, or None.
+        findings: What falls short of what is expected of it, in words; empty for nothing, and where
+            nobody knows.
     """
 
     id: int
@@ -124,6 +126,7 @@ class Entry:
     resend: bool = False
     split_of: str = ""
     split_index: int | None = None
+    findings: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ CHANGEABLE = frozenset(
         "fingerprint", "path", "name", "size_bytes", "modified_ns", "attempts", "interruptions",
         "deaths", "due_ns", "salvage", "sequence", "verification", "messages_sent", "failure",
         "supersedes", "duplicate_of", "reason", "upload", "resend",
+        "findings",
     }
 )  # fmt: skip
 

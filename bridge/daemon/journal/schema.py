@@ -112,7 +112,21 @@ MIGRATIONS: tuple[str, ...] = (
         FROM entries, json_each(entries.files) AS file;
     ALTER TABLE entries DROP COLUMN files;
     """,
+    """
+    ALTER TABLE entries ADD COLUMN findings TEXT NOT NULL DEFAULT '';
+    """,
 )
+
+SET_ASIDE_HINT = (
+    "a newer bridge wrote it: install that version again; this one would set it aside and begin a"
+    " new one"
+)
+# Version 1 was written for some hours without this column. What later steps add goes by version.
+FIRST_EDITION = """
+    ALTER TABLE entries ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX entries_by_state;
+    CREATE INDEX entries_by_state ON entries (state, priority, modified_ns, id);
+"""
 
 BUSY_TIMEOUT_S = 10.0
 # A quarter of SQLite's default: about 1 MiB, since state folders may be small.
@@ -277,6 +291,8 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _insist_on_current(connection: sqlite3.Connection, path: Path) -> None:
     version = _version(connection)
+    if version > len(MIGRATIONS):
+        raise UnknownVersionError(path, version)
     if version != len(MIGRATIONS):
         raise JournalError(
             f"journal {path} has version {version}, not {len(MIGRATIONS)}",
@@ -287,8 +303,12 @@ def _insist_on_current(connection: sqlite3.Connection, path: Path) -> None:
 class UnknownVersionError(JournalError):
     """A journal that a newer bridge has written, or none that we know."""
 
-    def __init__(self, message: str, version: int) -> None:
-        super().__init__(message)
+    def __init__(self, path: Path, version: int) -> None:
+        newest = len(MIGRATIONS)
+        super().__init__(
+            f"journal {path} has the unknown version {version}; this bridge knows up to {newest}",
+            hint=SET_ASIDE_HINT if version > newest else "",
+        )
         self.version = version
 
 
@@ -296,7 +316,10 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = _version(connection)
     has_tables = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
     if not 0 <= version <= len(MIGRATIONS) or (version == 0 and has_tables):
-        raise UnknownVersionError(f"journal {path} has the unknown version {version}", version)
+        raise UnknownVersionError(path, version)
+    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(entries)")}
+    if version == 1 and "priority" not in columns:
+        connection.executescript(f"BEGIN IMMEDIATE; {FIRST_EDITION}; COMMIT")
     for step, script in enumerate(MIGRATIONS[version:], start=version + 1):
         # One transaction, so that a kill leaves the old version whole.
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {step}; COMMIT")

@@ -21,7 +21,8 @@ from bridge.model import Part
 COLUMNS = (
     "id, fingerprint, path, name, state, reason, size_bytes, modified_ns, priority, discovered_ns,"
     " changed_ns, attempts, interruptions, deaths, due_ns, salvage, sequence, verification,"
-    " messages_sent, failure, supersedes, duplicate_of, upload, resend, split_of, split_index"
+    " messages_sent, failure, supersedes, duplicate_of, upload, resend, split_of, split_index,"
+    " findings"
 )
 
 # A recording that was broken off more often than this lets all others go first.
@@ -356,6 +357,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         resend=bool(row[23]),
         split_of=row[24],
         split_index=row[25],
+        findings=row[26],
     )
 
 

@@ -168,6 +168,8 @@ def _log_report(entry: Entry, report: IngestReport) -> None:
     lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in report.losses)
     if report.replaced is not None:
         _log_replaced(report.replaced, facts)
+    if report.findings:
+        log.warning("%s", report.findings_in_words, extra=facts)
     if report.complete:
         log.info("on the platform", extra=facts)
         return

@@ -27,6 +27,7 @@ from bridge.daemon.events.status import Gate
 from bridge.daemon.journal.states import State
 from bridge.errors import Trouble
 from bridge.ingest import Removal, TopicOutcome, VerificationLevel
+from bridge.quality import FindingKind
 from bridge.version import __version__
 
 PREFIX = "mosaico_bridge"
@@ -165,6 +166,13 @@ class Instruments:
             "verifications_total", "Recordings whose arrival was proven, by how much was proven.",
             "level", VerificationLevel,
         )  # fmt: skip
+        self.expectations_failed = self._counter(
+            "expectations_failed_total", "Expectations that recordings did not meet, by which.",
+            "kind", tuple(FindingKind),
+        )  # fmt: skip
+        self.last_findings = self._gauge(
+            "last_recording_findings", "Expectations that the last recording did not meet."
+        )
         self.verification_failures = self._counter(
             "verification_failures_total", "Times the platform held something else than was sent."
         )

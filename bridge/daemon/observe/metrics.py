@@ -235,6 +235,11 @@ class Metrics:
         on.unverifiable_messages.inc(report.messages_unverifiable)
         if report.replaced is not None:
             on.superseded.labels(report.replaced.removal).inc()
+        if report.quality is not None:
+            on.last_findings.set(len(report.findings))
+            # What was on the platform before was counted when it came there.
+            for finding in () if report.already_there else report.findings:
+                on.expectations_failed.labels(finding.kind).inc()
         on.lost_ranges.inc(len(report.losses))
         on.lost_bytes.inc(sum(loss.end_bytes - loss.start_bytes for loss in report.losses))
 

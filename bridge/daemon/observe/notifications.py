@@ -34,8 +34,9 @@ SHOWN_MAX = 20
 HOPELESS = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
 
 
-# What ingests of this program attach to a sequence that is not whole, by how it starts.
-OWN_NOTES = ("partial: ", f"{ABANDONED}: ")
+# What ingests of this program attach to a sequence that is not whole, or not as it is expected to
+# be, by how it starts.
+OWN_NOTES = ("partial: ", "quality: ", f"{ABANDONED}: ")
 OWN_DROPS = re.compile(r"the topic \S+ was dropped: ")
 
 

@@ -90,6 +90,7 @@ def recording_view(entry: Entry, *, why: str = "") -> dict[str, Any]:
         "salvage": entry.salvage,
         "split_of": entry.split_of,
         "split_index": entry.split_index,
+        "findings": entry.findings,
         "attempts": entry.attempts,
         "interruptions": entry.interruptions,
         "modified_at": _seconds(entry.modified_ns),

@@ -9,10 +9,10 @@ before: the worker asks the platform for each part and sends only those that are
 
 from pathlib import Path
 
-from bridge.bags import COMPRESSION_SUFFIX, Content
+from bridge.bags import Content
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.states import DELIVERED, ON_PLATFORM, State
+from bridge.daemon.journal.states import DELIVERED, State
 from bridge.daemon.watch.paths_seen import PathsSeen
 from bridge.daemon.watch.scan import Found
 from bridge.daemon.watch.watched_folder import WatchedFolder
@@ -69,9 +69,7 @@ class Identifier:
             self._is_left_of(whole, recording, entry, found)
             return
         state, why = State.READY, reason
-        if sent := _before_compression(recording, self._journal):
-            state, why = State.IGNORED, sent
-        elif self._is_ignored_change(entry, content, watched):
+        if self._is_ignored_change(entry, content, watched):
             state, why = State.IGNORED, "it changed after it was sent"
         self._journal.keep_parts(entry.id, content.parts)
         self._journal.move(
@@ -176,13 +174,3 @@ class Identifier:
             self._is_ignored_change(known, content, watched)
         ):
             self._journal.move(known.id, State.READY, "the settings do not leave it out any more")
-
-
-def _before_compression(recording: Recording, journal: Journal) -> str:
-    if not recording.path.name.endswith(COMPRESSION_SUFFIX):
-        return ""
-    plain = recording.path.with_name(recording.path.name.removesuffix(COMPRESSION_SUFFIX))
-    sent = journal.find(plain)
-    if sent is None or sent.state not in ON_PLATFORM or not sent.split_of:
-        return ""
-    return f"it was sent before its recorder compressed it, as {sent.sequence or sent.name}"

@@ -1,8 +1,9 @@
 """One look at the watched folder: which recordings are there, and how they look from outside.
 
-No file is opened but `metadata.yaml`, and that in a thread of its own. A recording's signature
-covers names, sizes, times and inodes of its files; as long as it stays the same nothing has been
-written. Folders that look as they did the last time are not searched again.
+No file is opened but `metadata.yaml` and, for its times, what has the name of a split, and those in
+a thread of their own. A recording's signature covers names, sizes, times and inodes of its files;
+as long as it stays the same nothing has been written. Folders that look as they did the last time
+are not searched again.
 """
 
 import fnmatch
@@ -18,8 +19,11 @@ from pathlib import Path
 from bridge.bags import (
     METADATA_FILE,
     SIDECAR_SUFFIXES,
+    Span,
+    StorageName,
     listed_names,
     look_into,
+    read_spans,
     recordings_in,
     split_up,
 )
@@ -64,25 +68,32 @@ class Seen:
 LISTS_PATIENCE_S = 0.2
 """So long one scan waits for all lists together."""
 
+SPANS_KEPT_MAX = 20_000
+"""The times of so many files of a folder are remembered; then they are read again."""
+
 Stamp = tuple[int, int, int, int]
 
 
 class ListUnreadError(Exception):
-    """A folder's list is still being read; no error for anybody but the scan."""
+    """A folder's evidence is still being read; no error for anybody but the scan."""
 
 
-class MetadataLists:
-    """Which files the `metadata.yaml` of each folder lists, read beside the loop.
+class Evidence:
+    """What each folder's files say of what belongs together, read beside the loop.
 
-    A scan goes by names alone, but which of them belong together is said in a file that may hold
-    anything. Reading that is waited for a moment, as it usually takes no longer; a scan that finds
-    it unread leaves the folder as it was, and the next one finds it. Used from the loop's thread.
+    That is the list in a `metadata.yaml`, and the times of files with the names of splits. A scan
+    goes by names alone, and these files may hold anything. Reading them is waited for a moment, as
+    it usually takes no longer; a scan that finds them unread leaves the folder as it was, and the
+    next one finds them. Used from the loop's thread.
     """
 
     def __init__(self) -> None:
         self._aside: Aside[tuple[Path, Stamp], Sequence[str]] = Aside()
         self._known: dict[Path, tuple[Stamp, Sequence[str]]] = {}
         self._asked: set[tuple[Path, Stamp]] = set()
+        self._spans_aside: Aside[Path, dict[Path, tuple[Stamp, Span | None]]] = Aside()
+        self._spans: dict[Path, dict[Path, tuple[Stamp, Span | None]]] = {}
+        self._spans_asked: set[Path] = set()
         self._end_s = 0.0
 
     def begin(self) -> None:
@@ -91,8 +102,9 @@ class MetadataLists:
 
     def keep(self, folders: Collection[Path]) -> None:
         """Forget all folders but these."""
-        for folder in self._known.keys() - set(folders):
-            del self._known[folder]
+        for known in (self._known, self._spans):
+            for folder in known.keys() - set(folders):
+                del known[folder]
 
     def listed_in(self, folder: Path) -> Sequence[str]:
         """Give the files that the `metadata.yaml` of a folder lists; none where it is unusable.
@@ -114,6 +126,44 @@ class MetadataLists:
                 raise ListUnreadError
         return self._known[folder][1]
 
+    def spans_in(self, folder: Path, files: Sequence[StorageName]) -> Sequence[Span | None]:
+        """Give the times of files in a folder; None where they say none.
+
+        Raises:
+            ListUnreadError: They are still being read.
+        """
+        stamps = {named: _stamp(folder / named.name) for named in files}
+        known = self._spans.setdefault(folder, {})
+        if len(known) > SPANS_KEPT_MAX:
+            # Most are of files that have gone since.
+            known.clear()
+        lacking = {
+            named: stamp
+            for named, stamp in stamps.items()
+            if known.get(folder / named.name, (None, None))[0] != stamp
+        }
+        if lacking and folder not in self._spans_asked:
+            self._spans_asked.add(folder)
+            self._spans_aside.ask(folder, partial(_stamped_spans, folder, lacking))
+        while folder in self._spans_asked:
+            left_s = self._end_s - time.monotonic()
+            for read, spans in self._spans_aside.answers(wait_s=max(0.0, left_s)).items():
+                self._spans_asked.discard(read)
+                self._spans.setdefault(read, {}).update(spans)
+            if left_s <= 0 and folder in self._spans_asked:
+                raise ListUnreadError
+        return [known.get(folder / named.name, (None, None))[1] for named in files]
+
+
+def _stamped_spans(
+    folder: Path, stamps: dict[StorageName, Stamp]
+) -> dict[Path, tuple[Stamp, Span | None]]:
+    spans = read_spans(folder, list(stamps))
+    return {
+        folder / named.name: (stamp, span)
+        for (named, stamp), span in zip(stamps.items(), spans, strict=True)
+    }
+
 
 def _stamp(path: Path) -> Stamp:
     try:
@@ -132,7 +182,7 @@ class Scanner:
         ignore: Glob patterns relative to the folder; what matches, or is in what matches, is
             left out.
         by_split: Split recordings into their splits.
-        lists: Reads which files a `metadata.yaml` lists.
+        evidence: Reads what files say of what belongs together.
     """
 
     def __init__(
@@ -142,13 +192,13 @@ class Scanner:
         recursive: bool,
         ignore: Sequence[str] = (),
         by_split: bool = False,
-        lists: MetadataLists | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self._folder = folder
         self._recursive = recursive
         self._ignore = tuple(ignore)
         self._by_split = by_split
-        self._lists = MetadataLists() if lists is None else lists
+        self._evidence = Evidence() if evidence is None else evidence
         self._seen: dict[Path, Seen] = {}
         self.changed = True
 
@@ -171,7 +221,7 @@ class Scanner:
         """
         seen: dict[Path, Seen] = {}
         waiting = [self._folder]
-        self._lists.begin()
+        self._evidence.begin()
         while waiting:
             folder = waiting.pop()
             try:
@@ -186,7 +236,7 @@ class Scanner:
             seen[folder] is not self._seen[folder] for folder in seen
         )
         self._seen = seen
-        self._lists.keep(seen)
+        self._evidence.keep(seen)
         return {found.recording.path: found for folder in seen.values() for found in folder.found}
 
     def _look_into(self, folder: Path) -> Seen:
@@ -197,7 +247,10 @@ class Scanner:
             return before
         try:
             recordings, folders = recordings_in(
-                folder, is_root=folder == self._folder, listed_in=self._lists.listed_in
+                folder,
+                is_root=folder == self._folder,
+                listed_in=self._evidence.listed_in,
+                spans_in=self._evidence.spans_in,
             )
         except ListUnreadError:
             # The next look comes as soon as it is read; until then nothing has changed.

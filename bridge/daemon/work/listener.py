@@ -191,10 +191,13 @@ class Listener:
         state, reason = after_success(report)
         with self._journal.transaction():
             self._journal.keep_report(assignment.entry.id, report.as_json())
+            # Where nothing was read this time, what was found before still holds.
+            judged = report.quality is not None
             entry = self._journal.move(
                 assignment.entry.id,
                 state,
                 reason,
+                **({"findings": report.findings_in_words} if judged else {}),
                 sequence=report.sequence,
                 verification=str(report.verification),
                 messages_sent=report.messages_sent,

@@ -28,6 +28,7 @@ from bridge.ingest import (
     VerificationLevel,
 )
 from bridge.model import Container, Loss, Recording, RecordingFile, Split
+from bridge.quality import RecordingQuality, TopicFigures
 
 # A line longer than this is no message of ours; the worker is taken for broken.
 LINE_BYTES_MAX = 256 << 20
@@ -346,6 +347,7 @@ def report_from_json(plain: Mapping[str, Any]) -> IngestReport:
         parts_before=plain.get("parts_before", 0),
         missing=list(plain.get("missing", ())),
         already_there=plain.get("already_there", False),
+        quality=RecordingQuality.from_json(plain.get("quality")),
     )
 
 
@@ -389,7 +391,10 @@ def _seen(plain: Mapping[str, Any]) -> Recording:
 
 
 def _topic(plain: Mapping[str, Any]) -> TopicReport:
-    return TopicReport(**{**plain, "outcome": TopicOutcome(plain["outcome"])})
+    figures = TopicFigures.from_json(plain.get("quality"))
+    return TopicReport(
+        **{**plain, "outcome": TopicOutcome(plain["outcome"]), "quality": figures},
+    )
 
 
 def _topic_fields(topic: TopicReport) -> dict[str, Any]:

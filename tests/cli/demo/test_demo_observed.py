@@ -15,7 +15,7 @@ import pytest
 
 from tests.daemon.observe.chromium import chromium
 from tests.daemon.observe.prometheus_process import Prometheus
-from tests.daemon.observe.test_prometheus import dashboard_queries
+from tests.daemon.observe.test_prometheus import dashboard, dashboard_queries
 
 PATIENCE_S = 120.0
 
@@ -115,7 +115,8 @@ def test_dashboard_has_data_after_the_demo(
     try:
         prometheus.wait("mosaico_bridge_last_success_time_seconds > 0")
         prometheus.wait("count_over_time(mosaico_bridge_sent_bytes_total[1m]) > 3")
-        empty = [query for query in dashboard_queries() if not prometheus.query(query)]
+        queries = dashboard_queries(dashboard("mosaico-bridge"))
+        empty = [query for query in queries if not prometheus.query(query)]
         # Marks restarts; there was none.
         assert [query for query in empty if "start_time_seconds" not in query] == []
         firing = prometheus.query('ALERTS{alertstate="firing"}')

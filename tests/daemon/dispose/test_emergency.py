@@ -1,5 +1,6 @@
 """On a disk that runs full the recorder goes on at the cost of what did not arrive, if told to."""
 
+import contextlib
 import logging
 import random
 import shutil
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config import load_settings
-from bridge.daemon.dispose import remover
+from bridge.daemon.dispose import disposer, emergency, remover
 from bridge.daemon.events.events import Disposed, Event, Observers, Troubled
 from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.event_log import EventLog
 from bridge.daemon.observe.metrics import Metrics
 from bridge.errors import ConfigError
-from tests.daemon.small_disks import fill, small_disk
+from tests.daemon.small_disks import fill, mounted_on_itself, small_disk
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -199,6 +200,57 @@ def test_deletion_that_makes_no_room_stops_after_the_first(
         for stream in held:
             stream.close()
         bridge.wait_for(lambda: len(listener.disposals) > 1)
+
+
+def test_retention_stops_where_it_makes_no_room_and_remembers_it(
+    bridge: "Bridge", disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Surplus that frees nothing costs one source, also over restarts; then the next ones go."""
+    monkeypatch.setattr(remover, "ROOM_PATIENCE_S", 0.3)
+    paths = [record(bridge, f"r{number}.mcap") for number in range(4)]
+    bridge.daemon().run_once()
+    held = [path.open("rb") for path in paths]
+    bridge.overrides |= {"disposal.mode": "delete", "disposal.retain_count": 1}
+    listener = Listener()
+    for _ in range(2):
+        bridge.daemon(listener).run_once()
+        assert len(list(disk.glob("r*.mcap"))) == 3
+    assert [one.error for one in listener.troubles] == ["DisposalFailed"]
+    assert "made no room" in listener.troubles[0].message
+    for stream in held:
+        stream.close()
+    bridge.daemon(listener).run_once()
+
+    assert [path.name for path in disk.glob("r*.mcap")] == ["r3.mcap"]
+
+
+@pytest.mark.parametrize("mode", ["delete", "emergency"])
+def test_what_cannot_be_deleted_does_not_keep_the_others(
+    bridge: "Bridge", disk: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """The oldest cannot be removed, in a row longer than what goes together: the next ones go."""
+    monkeypatch.setattr(disposer, "DISPOSED_PER_BATCH_MAX", 2)
+    monkeypatch.setattr(emergency, "DELETED_PER_BATCH_MAX", 2)
+    paths = [record(bridge, f"r{number}.mcap") for number in range(5)]
+    if mode == "delete":
+        bridge.daemon().run_once()
+        bridge.overrides["disposal.mode"] = "delete"
+    else:
+        (bridge.folder / "offline").touch()
+        bridge.overrides |= {
+            "disposal.emergency": True,
+            "disposal.emergency_free_min_bytes": 3 * MEBIBYTE,
+        }
+        fill(disk, leave_bytes=MEBIBYTE)
+    listener = Listener()
+    with contextlib.ExitStack() as mounted:
+        for path in paths[:3]:
+            # Nobody removes a name on which something is mounted, root included.
+            mounted.enter_context(mounted_on_itself(path))
+        with bridge.running(listener):
+            bridge.wait_for(lambda: not paths[3].exists() and not paths[4].exists())
+            bridge.wait_for(lambda: len(listener.troubles) >= 3)
+        assert all(path.exists() for path in paths[:3])
 
 
 def test_hard_links_are_not_deleted_for_room(bridge: "Bridge", disk: Path) -> None:

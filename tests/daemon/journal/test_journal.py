@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import multiprocessing
 import os
 import sqlite3
@@ -10,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bridge.cli import app
 from bridge.daemon.journal.entry import Entry, Failure, RequestKind, Sighting, Transition
 from bridge.daemon.journal.instance import instance_id
 from bridge.daemon.journal.journal import Journal
@@ -343,3 +346,74 @@ def test_journal_of_every_older_version_is_brought_up_to_date(tmp_path: Path, ve
     assert (entry.split_of, entry.split_index) == ("", None)
     assert seen == {"/r/a.mcap": Sighting(entry_id=entry.id, signature="s")}
     assert [step.reason for step in story] == ["sent"]
+
+
+WRITTEN = sorted((Path(__file__).parent / "versions").glob("*.sql"))
+
+
+def written(dump: Path, folder: Path) -> list[tuple[str, str, str]]:
+    """Restore a state folder that an old bridge left; give names, states and stories as it did."""
+    with contextlib.closing(sqlite3.connect(folder / JOURNAL_FILE)) as old:
+        old.executescript(dump.read_text(encoding="utf-8"))
+        return old.execute(
+            "SELECT name, state, (SELECT group_concat(after) FROM (SELECT after FROM transitions"
+            " WHERE entry_id = entries.id ORDER BY id)) FROM entries ORDER BY name"
+        ).fetchall()
+
+
+def test_a_journal_of_every_version_is_kept() -> None:
+    """What real bridges wrote is here for each version, the first in both of its editions."""
+    assert {file.stem for file in WRITTEN} == {
+        "1-first", *map(str, range(1, len(MIGRATIONS) + 1)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dump", WRITTEN, ids=lambda dump: dump.stem)
+def test_what_an_old_bridge_knew_is_known(tmp_path: Path, dump: Path) -> None:
+    """Recordings in several states keep them, with story, sighting and report, and go on."""
+    before = written(dump, tmp_path)
+    states = {name: state for name, state, _ in before}
+    assert states["late"] in {"ready", "waiting", "sending"}
+    assert {"finalised", "partial", "quarantined"} <= set(states.values())
+    with (
+        pytest.raises(JournalError)
+        if dump.stem != str(len(MIGRATIONS))
+        else contextlib.nullcontext()
+    ):
+        Journal.read(tmp_path).close()
+    with Journal.own(tmp_path) as journal:
+        assert journal.aside is None
+        entries = {entry.name: entry for entry in journal.recordings()}
+        assert before == [
+            (name, entry.state, ",".join(step.after for step in journal.transitions(entry.id)))
+            for name, entry in sorted(entries.items())
+        ]
+        assert entries["sent"].sequence.startswith("sent_")
+        assert {str(path) for path in journal.sightings()} >= {
+            "/recordings/sent",
+            "/recordings/late",
+        }
+        report = journal.report(entries["cut"].id)
+        assert report is not None
+        assert report["topics"]
+        if entries["late"].state is State.SENDING:
+            journal.recover()
+        journal.move(entries["late"].id, State.SENDING, "sending")
+        assert journal.with_content(entries["sent"].fingerprint) == entries["sent"]
+    shown = CliRunner().invoke(
+        app, ["status", "--only", "partial", "--state", str(tmp_path), "--json"]
+    )
+    assert [one["name"] for one in json.loads(shown.stdout)["recordings"]] == ["cut"]
+
+
+def test_a_newer_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Commands name both versions and send to the newer bridge; the journal stays as it is."""
+    Journal.own(tmp_path).close()
+    newer = len(MIGRATIONS) + 1
+    with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_FILE)) as connection:
+        connection.execute(f"PRAGMA user_version = {newer}")
+    with pytest.raises(JournalError, match=f"version {newer}.* up to {newer - 1}") as refused:
+        Journal.read(tmp_path)
+
+    assert "install that version again" in refused.value.hint
+    assert {file.name for file in tmp_path.iterdir()} >= {JOURNAL_FILE}

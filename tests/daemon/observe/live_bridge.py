@@ -7,6 +7,7 @@ in `FAULTS` are those of the alerts that a fault has to raise.
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -151,7 +152,12 @@ class LiveBridge:
         self._platform.end()
 
     def configure(
-        self, *, host: str = "127.0.0.1", rate: int | str = 0, emergency: bool = False
+        self,
+        *,
+        host: str = "127.0.0.1",
+        rate: int | str = 0,
+        emergency: bool = False,
+        expect: str = "",
     ) -> None:
         """Write the settings."""
         text = SETTINGS.format(
@@ -162,7 +168,7 @@ class LiveBridge:
             rate=rate,
             emergency=str(emergency).lower(),
         )
-        (self.base / "bridge.toml").write_text(text)
+        (self.base / "bridge.toml").write_text(f"{text}\n{expect}")
 
     def start(self) -> None:
         self._bridge = Program(
@@ -186,6 +192,14 @@ class LiveBridge:
         except OSError:
             assert self._bridge.process.poll() is None, self.log.read_text()
             return False
+
+    def metric(self, name: str) -> float:
+        """Give a metric with its labels, as the bridge exposes it at this moment."""
+        url = f"http://127.0.0.1:{self.http_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+        (value,) = re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(value)
 
     def set_key(self, key: str) -> None:
         (self.base / "key").write_text(key)
@@ -221,6 +235,21 @@ def killed(bridge: LiveBridge) -> Iterator[None]:
     try:
         yield
     finally:
+        bridge.start()
+
+
+@contextlib.contextmanager
+def parked(bridge: LiveBridge) -> Iterator[None]:
+    """The vehicle is switched off with a recording that is not on the platform."""
+    bridge.proxy.refuse()
+    bridge.drop()
+    # So long that it was seen by whoever looks now and then.
+    wait_for(lambda: bridge.metric("mosaico_bridge_queue_oldest_age_seconds") > 2)
+    bridge.stop()
+    try:
+        yield
+    finally:
+        bridge.proxy.accept()
         bridge.start()
 
 
@@ -400,6 +429,19 @@ def notification(bridge: LiveBridge) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def silent_sensor(bridge: LiveBridge) -> Iterator[None]:
+    """A camera is expected, and the drive has none; later nothing is expected any more."""
+    bridge.configure(expect='[expect."/camera/*"]\nrequired = true\n')
+    bridge.reload()
+    try:
+        with dropping(bridge, every_s=1):
+            yield
+    finally:
+        bridge.configure()
+        bridge.reload()
+
+
+@contextlib.contextmanager
 def nothing_recorded(bridge: LiveBridge) -> Iterator[None]:
     """There was a drive, and then none any more."""
     bridge.drop()
@@ -429,6 +471,7 @@ FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
     (frozenset(f"MosaicoBridge{name}" for name in names.split()), fault)
     for names, fault in (
         ("Down Silent", killed),
+        ("ParkedWithBacklog", parked),
         ("Stalled", locked_journal),
         ("WorkerStalled", swallowing_line),
         ("WorkersLost", killed_workers),
@@ -443,6 +486,7 @@ FAULTS: tuple[tuple[frozenset[str], Fault], ...] = tuple(
         ("RecordingPartial", cut_recording),
         ("VerificationFailed", lossy_platform),
         ("Notified", notification),
+        ("ExpectationsFailed", silent_sensor),
         ("NoRecordings", nothing_recorded),
         ("Embedded", forgotten_host),
     )

@@ -1,15 +1,16 @@
-"""A real Prometheus that scrapes one bridge, with the shipped rules or with impatient ones."""
+"""Real Prometheus processes, with the shipped rules or with impatient ones."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -30,6 +31,8 @@ THRESHOLDS = {
     "queue_oldest_age_seconds > 86400": "queue_oldest_age_seconds > 8",
     "first_start_time_seconds) > 3 * 86400": "first_start_time_seconds) > 6",
     "[6h], 24 * 3600": "[6h], 600",
+    "last_seen_time_seconds > 7 * 86400": "last_seen_time_seconds > 8",
+    "last_seen_time_seconds > 86400": "last_seen_time_seconds > 4",
 }
 
 
@@ -39,6 +42,21 @@ def program(name: str) -> str:
     if found is None:
         pytest.skip(f"needs {name}: apt-get install prometheus")
     return found
+
+
+def promtool(*arguments: object) -> None:
+    command = [program("promtool"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def filled(query: str) -> str:
+    """Fill in the variables of a dashboard, as Grafana would."""
+    everything = dict.fromkeys(("$instance", "$vehicle"), ".*")
+    times = {"$__rate_interval": "1m", "$__range": "1h"}
+    for variable, value in {"$job": "mosaico-bridge", **everything, **times}.items():
+        query = query.replace(variable, value)
+    return query
 
 
 def impatient(rules: str) -> str:
@@ -51,47 +69,44 @@ def impatient(rules: str) -> str:
         seconds = int(found[2]) * SECONDS[found[3]] / IMPATIENCE
         return f"{found[1]}{round(min(LONGEST_S, max(SHORTEST_S, seconds)))}s{found[4]}"
 
-    return re.sub(r"(for: |\[)(\d+)([smhd])(\]|$)", shorter, rules, flags=re.MULTILINE)
+    return re.sub(r"(for: |interval: |\[)(\d+)([smhd])(\]|$)", shorter, rules, flags=re.MULTILINE)
 
 
-class Prometheus:
-    """A real Prometheus, scraping one bridge every half second.
+class PrometheusProcess:
+    """A real Prometheus; a context manager.
 
     Args:
         folder: Where it keeps its files.
-        target: Host and port of the bridge.
-        rules: What to make of the shipped rules.
-        as_vehicle: Scrape it a second time, labelled as a vehicle that may be switched off.
+        config: Its configuration.
+        arguments: What it is started with beyond that.
+        environment: Variables for it.
     """
 
     def __init__(
         self,
         folder: Path,
-        target: str,
-        *,
-        rules: Callable[[str], str] = lambda text: text,
-        as_vehicle: bool = False,
+        config: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._held = HeldPort()
         self.port = self._held.number
-        text = (CONFIG / "prometheus.yml").read_text(encoding="utf-8")
-        assert text.count('"bridge:9477"') == 1
-        # The same bridge once more, as a vehicle that may be switched off.
-        vehicle = "labels: {vehicle: car-07, switched_off: at-times}"
-        text = text.replace('["bridge:9477"]', f'["{target}"]').replace("15s", "500ms")
-        if as_vehicle:
-            text += f'      - targets: ["{target}"]\n        {vehicle}\n'
-        (folder / "prometheus.yml").write_text(text, encoding="utf-8")
-        shipped = (CONFIG / "rules.yml").read_text(encoding="utf-8")
-        (folder / "rules.yml").write_text(rules(shipped), encoding="utf-8")
+        self.log = folder / "prometheus.log"
+        (folder / "prometheus.yml").write_text(config, encoding="utf-8")
         command = [
             program("prometheus"), f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=error",
+            f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn", *arguments,
         ]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with self.log.open("a") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, env={**os.environ, **(environment or {})}
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def ask(self, path: str, **parameters: str) -> Any:
         """Give the data that a path of its API answers."""
@@ -125,3 +140,43 @@ class Prometheus:
         """End it."""
         self.process.terminate()
         self.process.wait(30)
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Prometheus(PrometheusProcess):
+    """A Prometheus that scrapes one bridge every half second.
+
+    Args:
+        folder: Where it keeps its files.
+        target: Host and port of the bridge.
+        rules: What to make of the shipped rules.
+        as_vehicle: Scrape it a second time, labelled as a vehicle that may be switched off.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        target: str,
+        *,
+        rules: Callable[[str], str] = lambda text: text,
+        as_vehicle: bool = False,
+    ) -> None:
+        text = (CONFIG / "prometheus.yml").read_text(encoding="utf-8")
+        assert text.count('"bridge:9477"') == 1
+        # The same bridge once more, as a vehicle that may be switched off.
+        vehicle = "labels: {vehicle: car-07, switched_off: at-times}"
+        text = text.replace('["bridge:9477"]', f'["{target}"]').replace("15s", "500ms")
+        if as_vehicle:
+            text += f'      - targets: ["{target}"]\n        {vehicle}\n'
+        write_rules(folder, rules)
+        super().__init__(folder, text, f"--storage.tsdb.path={folder / 'data'}")
+
+
+def write_rules(folder: Path, change: Callable[[str], str]) -> None:
+    """Put the shipped rules into a folder, those of vehicles as soon as Prometheus starts."""
+    shipped = change((CONFIG / "rules.yml").read_text(encoding="utf-8"))
+    (folder / "rules.yml").write_text(shipped.replace("interval: 1m", "interval: 1s"))

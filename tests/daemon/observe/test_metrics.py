@@ -46,6 +46,7 @@ from bridge.daemon.observe.metrics import LABEL_VALUES_MAX, OTHER, Metrics
 from bridge.errors import Trouble
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport, VerificationLevel
 from bridge.model import Loss
+from bridge.quality import Finding, FindingKind, RecordingQuality
 from tests.daemon.observe.situations import NOW_NS, NOW_S, SECOND_NS, entry, failure, status, worker
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -248,6 +249,35 @@ def test_finished_ingest_is_counted_from_its_report(metrics: Metrics) -> None:
     assert found["lost_ranges_total"] == 2
     assert found["lost_bytes_total"] == 25
     assert found["unverifiable_messages_total"] == 12
+
+
+def test_findings_are_counted_once(metrics: Metrics) -> None:
+    """By kind, where a recording came to the platform; the gauge is that of the last one read."""
+    findings = tuple(
+        Finding(kind=kind, topic="/imu", expected=1, measured=0, text="short")
+        for kind in (FindingKind.MIN_HZ, FindingKind.MIN_HZ, FindingKind.REQUIRED)
+    )
+    for quality, already_there, shown in (
+        (RecordingQuality(findings=findings), False, 3),
+        # Compared once more, with what is there: no recording of its own.
+        (RecordingQuality(findings=findings), True, 3),
+        # Nothing was read, so nothing is known of it.
+        (None, True, 3),
+        (RecordingQuality(), False, 0),
+    ):
+        report = IngestReport(
+            recording="/data/drive",
+            sequence="drive",
+            fingerprint="f",
+            quality=quality,
+            already_there=already_there,
+        )
+        metrics.hear(IngestFinished(entry=entry(), report=report))
+        found = samples(metrics)
+        assert found["last_recording_findings"] == shown
+        assert found['expectations_failed_total{kind="min_hz"}'] == 2
+        assert found['expectations_failed_total{kind="required"}'] == 1
+        assert found['expectations_failed_total{kind="max_gap_s"}'] == 0
 
 
 def test_healthy_recording_is_not_salvaged(metrics: Metrics) -> None:

@@ -47,6 +47,8 @@ CHANGES_IN = {
     "lost_bytes_total": "test_finished_ingest_is_counted_from_its_report",
     "lost_ranges_total": "test_finished_ingest_is_counted_from_its_report",
     "verifications_total": "test_finished_ingest_is_counted_from_its_report",
+    "expectations_failed_total": "test_findings_are_counted_once",
+    "last_recording_findings": "test_findings_are_counted_once",
     "verification_failures_total": "test_failures_by_kind",
     "failures_total": "test_failures_by_kind",
     "retries_total": "test_failures_by_kind",

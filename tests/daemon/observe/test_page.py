@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from bridge.daemon.observe.http import HttpServer
 from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.ingest import IngestReport, TopicOutcome, TopicReport
+from bridge.quality import Finding, FindingKind, RecordingQuality, TopicFigures
 from tests.daemon.observe.chromium import Chromium, chromium
 from tests.daemon.observe.situations import NOW_NS, SECOND_NS, entry, failure, status, worker
 
@@ -240,6 +242,66 @@ def test_recording_opens_to_its_topics_and_story(page: Page) -> None:
     inside = page.text("#recent-list .inside")
     for words in ("/drive", "sensor_msgs/msg/Imu", "imu", "4,711", "3 too short", "finalised"):
         assert words in inside
+
+
+GAP = (*range(20, 40), *(0,) * 12, *range(40, 8, -1))
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_findings_and_rates_over_time_are_shown(page: Page, width: int, tmp_path: Path) -> None:
+    """A line says what falls short; unfolded, each topic has bars, in which its gap shows."""
+    figures = TopicFigures(
+        messages=sum(GAP), start_ns=NOW_NS, end_ns=NOW_NS + 10 * SECOND_NS, rate_hz=83.21,
+        period_median_s=0.01, period_p99_s=0.012, gap_s=2.5, gap_start_ns=NOW_NS,
+        stamped=10, delay_median_s=0.0042, delay_p99_s=0.1, delay_drift_s=0.0, compared=400,
+        repeated=50, times_back=3, bars=GAP, bars_start_ns=NOW_NS, bar_s=0.2,
+        lost_transport=1234, lost_recorder=0,
+    )  # fmt: skip
+    finding = Finding(
+        kind=FindingKind.MAX_GAP, topic="/imu/data", expected=1, measured=2.5,
+        text="silent for 2.5 s; at most 1 expected",
+    )  # fmt: skip
+    steady = replace(figures, bars=(30,) * 64, times_back=0, repeated=0)
+    hidden = TopicReport(
+        name=HOSTILE, msgtype="", outcome=TopicOutcome.SKIPPED, quality=TopicFigures()
+    )
+    topics = [
+        TopicReport(name=name, msgtype="a/msg/B", outcome=TopicOutcome.MAPPED, quality=each)
+        for name, each in (
+            ("/imu/data", figures),
+            ("/camera/front/image", steady),
+            (HOSTILE, steady),
+        )
+    ]
+    report = IngestReport(
+        recording="drive", sequence="drive", fingerprint="f", topics=[*topics, hidden],
+        quality=RecordingQuality(findings=(finding,)),
+    )  # fmt: skip
+    made = page.arrived("drive")
+    page.journal.keep_report(made, report.as_json())
+    page.journal.note(made, findings=report.findings_in_words)
+    browser = page.open(width=width)
+    browser.wait("document.querySelector('#recent-list details')")
+    line = page.text("#recent-list .finding")
+    assert line == "1 finding: /imu/data: silent for 2.5 s; at most 1 expected"
+    browser.run("document.querySelector('#recent-list summary').click()")
+    browser.wait("document.querySelector('#recent-list .bars')")
+    inside = page.text("#recent-list .inside")
+    for words in ("silent for 2.5 s", "83.2", "2.5 s", "4.2 ms", "12.5 %", "1,234"):
+        assert words in inside
+    bars = browser.run(
+        "[...document.querySelectorAll('.bars')].map((one) => ["
+        "one.querySelector('path').getAttribute('d').split('M').length - 1,"
+        "one.getBoundingClientRect().width, one.getBoundingClientRect().height])"
+    )
+    # A topic without messages has no row; where there is a gap there are no bars.
+    assert [count for count, _, _ in bars] == [52, 64, 64]
+    assert all(wide > 100 and high > 10 for _, wide, high in bars)
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.run("document.title").startswith("All is well")
+    browser.run("document.querySelector('.inside h4:last-of-type').scrollIntoView()")
+    browser.screenshot(tmp_path / f"quality-{width}.png")
+    assert browser.complaints() == []
 
 
 def test_trouble_comes_with_advice(page: Page) -> None:

@@ -257,7 +257,7 @@ function folderOf(path) {
 function makeRecording() {
   const row = el("div", { class: "row" },
     el("span", { class: "sign", "aria-hidden": "true" }), el("span", { class: "name path" }),
-    el("span", { class: "aside" }), el("span", { class: "more" }), el("span", { class: "hint" }));
+    el("span", { class: "aside" }), el("span", { class: "more" }), el("span", { class: "finding" }), el("span", { class: "hint" }));
   const details = el("details", {}, el("summary", {}, row), el("div", { class: "inside" }));
   const item = el("li", {}, details);
   details.addEventListener("toggle", () => { if (details.open) load(item); });
@@ -283,6 +283,8 @@ function fillRecording(item, one, now) {
     one.sequence && `as ${one.sequence}`,
     one.attempts ? `${count(one.attempts, "attempt")} failed` : "",
   ].filter(Boolean).join(" · "));
+  say(part(item, "finding"), one.findings || "");
+  show(part(item, "finding"), Boolean(one.findings));
   advise(part(item, "hint"), (failure && failure.hint) || "");
   const stale = item.dataset.changed !== String(one.changed_at);
   item.dataset.changed = String(one.changed_at);
@@ -311,6 +313,8 @@ function describe(one) {
   }
   for (const note of report.notes || []) parts.push(el("p", {}, note));
   if ((report.topics || []).length) parts.push(el("h4", {}, "Topics"), topicTable(report.topics));
+  const measured = (report.topics || []).filter((topic) => topic.quality && topic.quality.messages);
+  if (measured.length) parts.push(el("h4", {}, "Quality"), ...quality(measured, (report.quality || {}).findings || []));
   parts.push(el("h4", {}, "Story"), el("ol", { class: "story" }, ...one.story.map((step) => el("li", {},
     el("time", { datetime: new Date(step.at * 1000).toISOString() }, clock(step.at)), el("span", {}, step.after), el("span", {}, step.reason)))));
   return parts;
@@ -324,6 +328,52 @@ function topicTable(topics) {
     el("td", {}, Object.entries(topic.messages_skipped).map(([reason, number]) => `${whole.format(number)} ${reason}`).join(", ")),
     el("td", { class: "n" }, bytes(topic.arrow_bytes))));
   return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)));
+}
+
+// ---- quality ----------------------------------------------------------------------------------
+
+function quality(topics, findings) {
+  const said = findings.map((one) => el("li", {}, el("span", { class: "path" }, one.topic), ` ${one.text}`));
+  const head = ["topic", "messages over time", "Hz", "longest gap", "delay, median", "99 %", "repeated", "back in time", "lost"];
+  const short = new Set(findings.map((one) => one.topic));
+  const rows = topics.map((topic) => {
+    const q = topic.quality;
+    const lost = q.lost_transport === null && q.lost_recorder === null ? "" : whole.format((q.lost_transport || 0) + (q.lost_recorder || 0));
+    return el("tr", short.has(topic.name) ? { "data-tone": "warn" } : {},
+      el("td", { class: "path" }, topic.name), el("td", {}, rateBars(topic)),
+      el("td", { class: "n" }, q.rate_hz === null ? "" : precise(q.rate_hz)),
+      el("td", { class: "n", title: q.gap_start_ns === null ? "" : `from ${new Date(q.gap_start_ns / 1e6).toISOString()}` }, lasting(q.gap_s)),
+      el("td", { class: "n" }, lasting(q.delay_median_s)), el("td", { class: "n" }, lasting(q.delay_p99_s)),
+      el("td", { class: "n" }, q.compared && q.repeated ? `${precise(100 * q.repeated / q.compared)} %` : ""),
+      el("td", { class: "n" }, q.times_back ? whole.format(q.times_back) : ""), el("td", { class: "n" }, lost));
+  });
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name, i) => el("th", { scope: "col", class: i > 1 ? "n" : "" }, name)))), el("tbody", {}, ...rows));
+  return [...(said.length ? [el("ul", { class: "findings" }, ...said)] : []), el("div", { class: "scroll" }, table)];
+}
+
+// A bar for each stretch of time; where nothing was recorded there is none.
+function rateBars(topic) {
+  const bars = topic.quality.bars;
+  const most = Math.max(...bars, 1);
+  const empty = bars.filter((value) => value === 0).length;
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", bars.map((value, x) => (value ? `M${x} 10V${(10 - Math.max(1, 10 * value / most)).toFixed(2)}h.8V10Z` : "")).join(""));
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "bars");
+  svg.setAttribute("viewBox", `0 0 ${Math.max(bars.length, 1)} 10`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", `${topic.name}: messages over time, ${empty} of ${bars.length} stretches without any`);
+  svg.append(path);
+  return svg;
+}
+
+const precise = (number) => String(Number(number.toPrecision(3)));
+
+function lasting(seconds) {
+  if (seconds === null) return "";
+  if (Math.abs(seconds) >= 60) return `${seconds < 0 ? "-" : ""}${span(Math.abs(seconds))}`;
+  return Math.abs(seconds) >= 1 ? `${precise(seconds)} s` : `${precise(seconds * 1000)} ms`;
 }
 
 function listRecordings(section, recordings, now, total) {

@@ -15,8 +15,9 @@ from tests.bags.mcap import mcap_files as made
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "drive"
     path.mkdir()
-    for number in range(2):
-        made.write_with_library(path / f"drive_{number}.mcap", made.sample(2000 + number))
+    messages = made.sample(4001)
+    for number, split in enumerate((messages[:2000], messages[2000:])):
+        made.write_with_library(path / f"drive_{number}.mcap", split)
     return path
 
 

@@ -8,11 +8,18 @@ and tools rewrite it.
 import hashlib
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyarrow as pa
+
+from bridge.bags.compression import pieces_of
+from bridge.bags.container import ReadLimits
+from bridge.bags.frames import HEADER_BYTES_MAX, content_size
 from bridge.bags.source import FileSource
-from bridge.errors import BridgeError, UsageError
+from bridge.bags.zstd_source import expanded_bytes_max, plain_stream
+from bridge.errors import BridgeError, RecordingError, UsageError
 from bridge.model import Part, Recording
 
 EDGE_BYTES = 64 << 10
@@ -27,10 +34,21 @@ class Content:
         fingerprint: Identity of all its files together, in their order; 64 hexadecimal digits. That
             of a recording of one file is the identity of its part.
         parts: Its files, in their order.
+        plain: What compressed parts are when they are decompressed, as far as that was computed:
+            identity of what they hold, by their own.
     """
 
     fingerprint: str
     parts: tuple[Part, ...]
+    plain: Mapping[str, str] = field(default_factory=dict)
+
+    def forms(self, part: str) -> tuple[str, ...]:
+        """Give the identities under which a part is known: as it is, and decompressed."""
+        return (part, self.plain[part]) if part in self.plain else (part,)
+
+    def names(self) -> list[tuple[str, str]]:
+        """Give every identity of every part, with its file name."""
+        return [(form, part.name) for part in self.parts for form in self.forms(part.identity)]
 
 
 def content_of(recording: Recording) -> Content:
@@ -54,8 +72,7 @@ def content_of_edges(files: Iterable[tuple[str, int, bytes, bytes]]) -> Content:
     whole = hashlib.sha256()
     parts = []
     for name, size_bytes, head, tail in files:
-        hashes = b"".join(hashlib.sha256(edge).digest() for edge in (head, tail))
-        marks = size_bytes.to_bytes(8, "little") + hashes
+        marks = _as_marks(size_bytes, head, tail)
         whole.update(marks)
         identity = hashlib.sha256(marks).hexdigest()
         parts.append(Part(identity=identity, name=name, size_bytes=size_bytes))
@@ -65,6 +82,76 @@ def content_of_edges(files: Iterable[tuple[str, int, bytes, bytes]]) -> Content:
 def fingerprint(recording: Recording) -> str:
     """Compute the identity of a recording alone; see `content_of`."""
     return content_of(recording).fingerprint
+
+
+def with_plain(content: Content, recording: Recording, *, limits: ReadLimits) -> Content:
+    """Add what the compressed files of a recording are when they are decompressed.
+
+    A recorder, or somebody who makes room, compresses what was sent; the messages are the same.
+    Files that cannot be decompressed to their end are left out.
+
+    Cost: each compressed file decompressed once as a stream; nothing for the others.
+
+    Raises:
+        RecordingVanishedError: A file disappeared.
+        RecordingChangedError: A file became shorter.
+    """
+    plain = {}
+    for file, part in zip(recording.files, content.parts, strict=True):
+        if file.compression:
+            marks = _plain_marks(file.path, limits)
+            if marks:
+                plain[part.identity] = hashlib.sha256(marks).hexdigest()
+    return replace(content, plain=plain)
+
+
+def _plain_marks(path: Path, limits: ReadLimits) -> bytes:
+    """Give what the identity of a compressed file's content is made of; empty where it breaks."""
+    source = FileSource(path)
+    bytes_max = expanded_bytes_max(source.size_bytes, limits)
+    size = 0
+    head, tail = bytearray(), b""
+    try:
+        with plain_stream(source, source.size_bytes) as stream:
+            for piece in pieces_of(stream, PIECE_BYTES):
+                size += len(piece)
+                if size > bytes_max:
+                    return b""
+                head += piece[: EDGE_BYTES - len(head)]
+                tail = (tail + piece[-EDGE_BYTES:])[-EDGE_BYTES:]
+    except (OSError, pa.ArrowException):
+        return b""
+    finally:
+        source.close()
+    return _as_marks(size, bytes(head), tail)
+
+
+def may_hold(packed: Path, plain: Path, *, plain_bytes: int | None) -> bool:
+    """Say whether a compressed file can be what a plain one becomes: by its size and its start.
+
+    What cannot be compared, because the file is cut or gone, is not held against it.
+
+    Args:
+        packed: The compressed file.
+        plain: The plain one.
+        plain_bytes: Its size; None where it may be cut.
+    """
+    try:
+        with closing(FileSource(packed)) as source, closing(FileSource(plain)) as other:
+            claimed = content_size(source.read_at(0, HEADER_BYTES_MAX))
+            if None not in {claimed, plain_bytes} and claimed != plain_bytes:
+                return False
+            with plain_stream(source, source.size_bytes) as stream:
+                start = next(pieces_of(stream, EDGE_BYTES), b"")
+            length = min(len(start), other.size_bytes)
+            return start[:length] == other.read_at(0, length)
+    except (OSError, pa.ArrowException, RecordingError):
+        return True
+
+
+def _as_marks(size: int, head: bytes, tail: bytes) -> bytes:
+    hashes = b"".join(hashlib.sha256(edge).digest() for edge in (head, tail))
+    return size.to_bytes(8, "little") + hashes
 
 
 def _edges(path: Path) -> tuple[int, bytes, bytes]:

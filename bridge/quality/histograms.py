@@ -1,0 +1,212 @@
+"""Histograms of many topics in one pass: how long their durations are, when their messages come.
+
+`Spreads` answers for medians and percentiles. A bucket keeps how many durations fell into it and
+their sum, and stands for their mean. Buckets are a 32nd of a power of two wide, so a percentile is
+off by at most 3 % of itself, and exact where all durations of its bucket are equal. Below 16 us the
+error is at most 0.5 us.
+
+`Bars` counts messages over time, on one grid for all topics. It starts fine and gets twice as
+coarse whenever the recording outgrows it, so one pass does, without knowing the end.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.int64]
+
+# A double has 52 bits of fraction; the first five of them number the buckets within an octave.
+_FRACTION_BITS = 52
+_BUCKET_BITS = 5
+# Added to every magnitude: what is shorter than that needs no finer buckets.
+_FINEST_NS = 1 << 14
+_OCTAVES = 32
+_LOWEST = int(np.float64(_FINEST_NS).view(np.int64)) >> (_FRACTION_BITS - _BUCKET_BITS)
+_BUCKETS = _OCTAVES << _BUCKET_BITS
+"""Up to 2**46 ns, which is 19 hours; what is longer shares the last bucket."""
+
+ROUNDING = 1e-12
+"""What a share of a count may be too large by, for being a double."""
+
+WAITING_MAX = 8192
+"""After so many durations they are sorted into buckets."""
+
+TOPICS_MAX = 2048
+"""Of so many topics percentiles are kept, at most 16 or 32 KiB each; of others they are unknown."""
+
+BARS_MAX = 64
+"""A recording has more than half as many bars, unless it is shorter than so many ms."""
+
+_BAR_SHIFT = 20
+"""The finest bar is 2**20 ns wide, about a millisecond."""
+
+
+class Spreads:
+    """How the durations of each topic are spread; owned by one thread.
+
+    Args:
+        topics: How many topics there are.
+        signed: Whether durations may be negative.
+    """
+
+    def __init__(self, topics: int, *, signed: bool) -> None:
+        self._signed = signed
+        self._buckets = 2 * _BUCKETS if signed else _BUCKETS
+        self._row_of = np.full(topics, -1, dtype=np.int64)
+        self._rows = 0
+        # Durations with topics, rows and weight as they were added: many at a time cost less.
+        self._waiting: list[tuple[Numbers, Numbers, Numbers, float]] = []
+        self._waiting_rows = 0
+        # Memory that is never written is never taken: a topic uses the pages of its few buckets.
+        self._counts = np.zeros((min(topics, TOPICS_MAX), self._buckets))
+        self._sums = np.zeros((min(topics, TOPICS_MAX), self._buckets))
+
+    def add(
+        self, durations_ns: Numbers, topics: Numbers, rows: Numbers, *, weight: float = 1.0
+    ) -> None:
+        """Take in durations, those of a topic side by side.
+
+        Cost: about ten passes over the durations, and nothing in Python per topic. They are kept
+        until some more have come.
+
+        Args:
+            durations_ns: int64, shape (n,).
+            topics: int64, shape (k,): which topics they are of, each once.
+            rows: int64, shape (k,): how many each has; n in total.
+            weight: How many durations each one stands for.
+        """
+        self._waiting.append((durations_ns, topics, rows, weight))
+        self._waiting_rows += len(durations_ns)
+        if self._waiting_rows > WAITING_MAX:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Sort what waits into buckets."""
+        if not self._waiting:
+            return
+        durations_ns, topics, rows = (
+            np.concatenate([waiting[part] for waiting in self._waiting]) for part in range(3)
+        )
+        counts = [len(durations_ns) for durations_ns, _, _, _ in self._waiting]
+        weights = np.repeat([weight for _, _, _, weight in self._waiting], counts)
+        self._waiting, self._waiting_rows = [], 0
+        self._give_rows(np.unique(topics))
+        row_of = np.repeat(self._row_of[topics], rows)
+        if (row_of < 0).any():
+            known = row_of >= 0
+            row_of, durations_ns, weights = row_of[known], durations_ns[known], weights[known]
+        places = row_of * self._buckets + self._bucket_of(durations_ns)
+        np.add.at(self._counts.reshape(-1), places, weights)
+        np.add.at(self._sums.reshape(-1), places, durations_ns * weights)
+
+    def forget(self, topic: int) -> None:
+        """Start a topic over."""
+        self._flush()
+        if (row := self._row_of[topic]) >= 0:
+            self._counts[row] = 0
+            self._sums[row] = 0
+
+    def quantile_ns(self, topic: int, share: float) -> int | None:
+        """Give the duration that this share of them does not exceed; None where there is none."""
+        self._flush()
+        row = self._row_of[topic]
+        if row < 0:
+            return None
+        reached = np.cumsum(self._counts[row])
+        total = float(reached[-1])
+        if not total:
+            return None
+        # The first bucket that covers the share: the lower one of two in the middle.
+        bucket = int(np.searchsorted(reached, share * total * (1 - ROUNDING)))
+        return round(float(self._sums[row, bucket] / self._counts[row, bucket]))
+
+    def _give_rows(self, topics: Numbers) -> None:
+        fresh = topics[self._row_of[topics] < 0][: len(self._counts) - self._rows]
+        if len(fresh):
+            self._row_of[fresh] = self._rows + np.arange(len(fresh))
+            self._rows += len(fresh)
+
+    def _bucket_of(self, durations_ns: Numbers) -> Numbers:
+        """Number the buckets: the exponent and the first bits of the fraction of a double."""
+        magnitudes = np.abs(durations_ns) if self._signed else durations_ns
+        bits = (magnitudes + _FINEST_NS).astype(np.float64).view(np.int64)
+        bits >>= _FRACTION_BITS - _BUCKET_BITS
+        bits -= _LOWEST
+        np.clip(bits, 0, _BUCKETS - 1, out=bits)
+        if not self._signed:
+            return bits
+        return np.where(durations_ns < 0, _BUCKETS - 1 - bits, _BUCKETS + bits)
+
+
+class Bars:
+    """Counts messages by topic and time; owned by one thread.
+
+    Args:
+        topics: How many topics there are.
+    """
+
+    def __init__(self, topics: int) -> None:
+        self._counts = np.zeros((topics, BARS_MAX), dtype=np.int64)
+        self._shift = _BAR_SHIFT
+        self._first: int | None = None
+        self._last = 0
+
+    def add(
+        self, times_ns: Numbers, topics: Numbers, rows: Numbers, *, ordered: bool = False
+    ) -> None:
+        """Count messages, those of a topic side by side.
+
+        Args:
+            times_ns: int64, shape (n,): their log times, for which there is room.
+            topics: int64, shape (k,): which topics they are of, each once.
+            rows: int64, shape (k,): how many each has; n in total.
+            ordered: Whether it is one topic, whose times never go back.
+        """
+        assert self._first is not None
+        if ordered:
+            edges = np.arange(self._first, self._last + 1) << self._shift
+            behind = np.append(np.searchsorted(times_ns, edges), len(times_ns))
+            self._counts[topics[0], : len(edges)] += np.diff(behind)
+            return
+        places = times_ns >> self._shift
+        places -= self._first
+        places += np.repeat(topics * BARS_MAX, rows)
+        np.add.at(self._counts.reshape(-1), places, 1)
+
+    def forget(self, topic: int) -> None:
+        """Start a topic over."""
+        self._counts[topic] = 0
+
+    def of(self, topic: int) -> tuple[int, ...]:
+        """Give how many messages of a topic are in each bar, from `start_ns` on."""
+        if self._first is None:
+            return ()
+        return tuple(int(count) for count in self._counts[topic, : self._last - self._first + 1])
+
+    @property
+    def start_ns(self) -> int:
+        """When the first bar starts."""
+        return (self._first or 0) << self._shift
+
+    @property
+    def width_ns(self) -> int:
+        """How much time a bar covers."""
+        return 1 << self._shift
+
+    def make_room(self, low_ns: int, high_ns: int) -> None:
+        """Widen the grid, so that all times between these two have a bar."""
+        before, shift = self._first, self._shift
+        first, last = low_ns >> shift, high_ns >> shift
+        if before is not None:
+            if before <= first and last <= self._last:
+                return
+            first, last = min(first, before), max(last, self._last)
+        coarser = 0
+        while (last >> coarser) - (first >> coarser) >= BARS_MAX:
+            coarser += 1
+        first, last = first >> coarser, last >> coarser
+        if before is not None and (coarser or first != before):
+            widened = np.zeros_like(self._counts)
+            for bar in range(before, self._last + 1):
+                widened[:, (bar >> coarser) - first] += self._counts[:, bar - before]
+            self._counts = widened
+        self._first, self._last, self._shift = first, last, shift + coarser

@@ -1,0 +1,466 @@
+"""Measures topics while their messages pass by: arrays in, figures out, each message seen once.
+
+Messages come as blocks in file order, those of a topic side by side; what is kept of a topic
+between blocks is a few numbers, two histograms and its last message. Nothing runs in Python per
+message, and little per topic of a block.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bridge.model import MessageBlock, MessageType, MixedBlock, Serialization, Topic
+from bridge.quality.figures import RecordingQuality, TopicFigures
+from bridge.quality.histograms import ROUNDING, Bars, Spreads
+from bridge.quality.repeats import Repeats, each_row, words_of
+from bridge.units import SECOND_NS
+
+Numbers = NDArray[np.int64]
+
+LOSSES_TYPE = "rosbag2_interfaces/msg/MessagesLostEvent"
+"""What a recorder from ROS 2 Lyrical on reports its losses as, by itself, about any topic."""
+
+HEADER_TYPE = "std_msgs/msg/Header"
+TIME_TYPE = "builtin_interfaces/msg/Time"
+NANOSECONDS_MAX = 1_000_000_000
+# CDR starts with four bytes of encapsulation, a ROS 1 header with its four bytes of `seq`.
+STAMP_AT = 4
+STAMP_BYTES = 8
+SEQ_BYTES = 4
+# The second byte of the encapsulation is odd where numbers have their lowest byte first.
+BYTE_ORDER_AT = 1
+
+WHOLE_MAX = 4096
+RUNS, RUN = 64, 8
+"""Of more messages of a topic in one block than `WHOLE_MAX` so many runs of so many are looked
+into: enough for percentiles and shares. Each message costs a read from memory that no cache holds,
+and of the 26,000 small ones of a batch that would show; those side by side cost less."""
+
+# Where in its even share of the rows each run is: at random, so that no pattern is met or missed
+# every time, and the same every time.
+_PLACES = np.arange(RUNS) + np.random.default_rng(seed=0).random(RUNS)
+_IN_RUN = np.arange(RUN)
+
+SEQ_BACK_SHARE_MAX = 0.01
+"""Where `seq` goes back more often than that, several publishers count, each by itself."""
+
+
+class Meter:
+    """The figures of one recording in the making; owned by one thread.
+
+    Args:
+        topics: The topics of the recording; blocks refer to them by their place.
+    """
+
+    def __init__(self, topics: Sequence[Topic]) -> None:
+        count = len(topics)
+        self._topics = count
+        self._stamp_at = np.array([_stamp_at(topic) for topic in topics], dtype=np.int64)
+        self._ros1 = np.array(
+            [topic.serialization is Serialization.ROS1 for topic in topics], dtype=np.bool_
+        )
+        # A ROS 1 header has `seq` before its stamp.
+        self._has_seq = self._ros1 & (self._stamp_at == STAMP_AT)
+        self._numbers = {
+            name: np.zeros(count, dtype=np.int64)
+            for name in (
+                "messages", "back", "repeated", "last_ns", "stamped", "seq_last", "seq_seen",
+                "seq_missing", "seq_back", "base_delay_ns", "base_ns",
+            )
+        }  # fmt: skip
+        self._start_ns = np.full(count, np.iinfo(np.int64).max)
+        self._end_ns = np.full(count, np.iinfo(np.int64).min)
+        self._gap_ns = np.full(count, -1, dtype=np.int64)
+        self._gap_start_ns = np.zeros(count, dtype=np.int64)
+        # Sums of 1, x, y, xx, xy for the straight line through delays y over times x, in seconds.
+        self._line = np.zeros((5, count))
+        self._periods = Spreads(count, signed=False)
+        self._delays = Spreads(count, signed=True)
+        self._bars = Bars(count)
+        self._reported: dict[int, dict[str, tuple[int, int]]] = {}
+        self._repeats = Repeats(count, np.where(self._stamp_at < 0, 0, self._stamp_at + 8))
+
+    def add(self, block: MessageBlock, topics: Sequence[int], rows: Sequence[int]) -> None:
+        """Take in messages that follow those before, with all that is in them.
+
+        Args:
+            block: The messages, those of a topic side by side and in file order.
+            topics: The topics, in that order, each once.
+            rows: How many messages each has, at least one.
+        """
+        segments = np.asarray(topics, dtype=np.int64), np.asarray(rows, dtype=np.int64)
+        chosen = None
+        if len(topics) == 1 and rows[0] > WHOLE_MAX:
+            firsts = (_PLACES * ((rows[0] - RUN) / RUNS)).astype(np.int64)
+            chosen = (firsts[:, np.newaxis] + (1 + _IN_RUN)).reshape(-1)
+            self._add_many_times(block.log_times_ns, topics[0], chosen)
+        else:
+            self._add_times(block.log_times_ns, *segments)
+        if chosen is None or not self._add_many_stamps(block, topics[0], chosen):
+            self._add_stamps(block, *segments, chosen)
+        self._repeats.add(block, *segments, chosen)
+
+    def add_times(self, block: MixedBlock) -> None:
+        """Take in only when messages were recorded, of topics whose content nobody looks at."""
+        if len(block.topics):
+            edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
+            self._add_times(block.log_times_ns, block.topics[edges[:-1]], np.diff(edges))
+
+    def expect_reports(self, topic: int) -> None:
+        """Take note of a topic that `reports_losses`: without a report nothing is lost."""
+        self._reported.setdefault(topic, {})
+
+    def add_reports(self, topic: int, messages: pa.StructArray) -> None:
+        """Take in what the recorder reports lost, of a topic that `reports_losses`.
+
+        Args:
+            topic: The topic of the reports.
+            messages: Reports as decoded, in the terms of `rosbag2_interfaces/MessagesLostEvent`.
+        """
+        counts = self._reported.setdefault(topic, {})
+        lost = messages.field("messages_lost_statistics").flatten()
+        names = lost.field("topic_name").to_numpy(zero_copy_only=False)
+        in_transport = lost.field("messages_lost_in_transport").to_numpy()
+        in_recorder = lost.field("messages_lost_in_recorder").to_numpy()
+        for name, transport, recorder in zip(names, in_transport, in_recorder, strict=True):
+            before = counts.get(name, (0, 0))
+            counts[name] = before[0] + int(transport), before[1] + int(recorder)
+
+    def reported_losses(self) -> dict[str, tuple[int, int]]:
+        """Give what the recorder reports lost: by topic, in transport and in the recorder."""
+        total: dict[str, tuple[int, int]] = {}
+        for counts in self._reported.values():
+            for name, (transport, recorder) in counts.items():
+                before = total.get(name, (0, 0))
+                total[name] = before[0] + transport, before[1] + recorder
+        return total
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether the recorder reports what it loses."""
+        return bool(self._reported)
+
+    def forget(self, topics: Iterable[int]) -> None:
+        """Start topics over, because their messages come once more."""
+        for topic in topics:
+            self._reported.pop(topic, None)
+            for numbers in self._numbers.values():
+                numbers[topic] = 0
+            self._start_ns[topic] = np.iinfo(np.int64).max
+            self._end_ns[topic] = np.iinfo(np.int64).min
+            self._gap_ns[topic] = -1
+            self._line[:, topic] = 0
+            for part in (self._periods, self._delays, self._bars, self._repeats):
+                part.forget(topic)
+
+    def of_topic(self, topic: int) -> TopicFigures:
+        """Give the figures of a topic; what the recorder says of it is not among them."""
+        numbers = {name: int(each[topic]) for name, each in self._numbers.items()}
+        if not numbers["messages"]:
+            return TopicFigures(stamped=0 if self._stamp_at[topic] >= 0 else None)
+        start_ns, end_ns = int(self._start_ns[topic]), int(self._end_ns[topic])
+        span_s = (end_ns - start_ns) / SECOND_NS
+        has_gap = self._gap_ns[topic] >= 0
+        return TopicFigures(
+            messages=numbers["messages"],
+            start_ns=start_ns,
+            end_ns=end_ns,
+            rate_hz=(numbers["messages"] - 1) / span_s if span_s > 0 else None,
+            period_median_s=_seconds(self._periods.quantile_ns(topic, 0.5)),
+            period_p99_s=_seconds(self._periods.quantile_ns(topic, 0.99)),
+            gap_s=_seconds(int(self._gap_ns[topic])) if has_gap else None,
+            gap_start_ns=int(self._gap_start_ns[topic]) if has_gap else None,
+            times_back=numbers["back"],
+            times_repeated=numbers["repeated"],
+            stamped=numbers["stamped"] if self._stamp_at[topic] >= 0 else None,
+            delay_median_s=_seconds(self._delays.quantile_ns(topic, 0.5)),
+            delay_p99_s=_seconds(self._delays.quantile_ns(topic, 0.99)),
+            delay_drift_s=self._drift_s(topic, span_s),
+            compared=int(self._repeats.compared[topic]),
+            repeated=int(self._repeats.equal[topic]),
+            seq_missing=self._seq_missing(topic, numbers),
+            bars=self._bars.of(topic),
+            bars_start_ns=self._bars.start_ns,
+            bar_s=self._bars.width_ns / SECOND_NS,
+        )
+
+    def of_recording(self) -> RecordingQuality:
+        """Give what holds for all topics; without findings."""
+        known = self._numbers["messages"] > 0
+        if not known.any():
+            return RecordingQuality()
+        return RecordingQuality(
+            start_ns=int(self._start_ns[known].min()),
+            end_ns=int(self._end_ns[known].max()),
+        )
+
+    def _add_many_times(self, times_ns: Numbers, topic: int, chosen: Numbers) -> None:
+        """Do what `_add_times` does for thousands of messages of one topic, in five passes."""
+        numbers = self._numbers
+        steps_ns = np.diff(times_ns)
+        first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
+        low_ns, high_ns = first_ns, last_ns
+        shortest_ns = int(steps_ns.min())
+        if shortest_ns <= 0:
+            numbers["back"][topic] += np.count_nonzero(steps_ns < 0)
+            numbers["repeated"][topic] += np.count_nonzero(steps_ns == 0)
+        if shortest_ns < 0:
+            low_ns, high_ns = int(times_ns.min()), int(times_ns.max())
+        if numbers["messages"][topic]:
+            before_ns = int(numbers["last_ns"][topic])
+            numbers["back"][topic] += first_ns < before_ns
+            numbers["repeated"][topic] += first_ns == before_ns
+            self._note_gap(topic, before_ns, first_ns - before_ns)
+        at = int(steps_ns.argmax())
+        self._note_gap(topic, int(times_ns[at]), int(steps_ns[at]))
+        self._start_ns[topic] = min(int(self._start_ns[topic]), low_ns)
+        self._end_ns[topic] = max(int(self._end_ns[topic]), high_ns)
+        self._bars.make_room(low_ns, high_ns)
+        one = np.array([topic])
+        self._bars.add(times_ns, one, np.array([len(times_ns)]), ordered=shortest_ns >= 0)
+        numbers["messages"][topic] += len(times_ns)
+        numbers["last_ns"][topic] = last_ns
+        # Row i is a step after row i - 1.
+        sample_ns, weight = steps_ns[chosen - 1], len(steps_ns) / len(chosen)
+        if shortest_ns < 0:
+            sample_ns = sample_ns[sample_ns >= 0]
+        self._periods.add(sample_ns, one, np.array([len(sample_ns)]), weight=weight)
+
+    def _add_times(self, times_ns: Numbers, topics: Numbers, rows: Numbers) -> None:
+        firsts = np.cumsum(rows) - rows
+        numbers = self._numbers
+        fresh = numbers["messages"][topics] == 0
+        steps_ns = _steps_of(times_ns, firsts, numbers["last_ns"][topics], fresh)
+        shortest_ns = int(steps_ns.min())
+        if shortest_ns <= 0:
+            back = _reduced(np.add, steps_ns < 0, firsts)
+            numbers["back"][topics] += back
+            # The first message of a topic has itself before it.
+            numbers["repeated"][topics] += _reduced(np.add, steps_ns == 0, firsts)
+            numbers["repeated"][topics] -= fresh
+        self._note_gaps(times_ns, steps_ns, topics, firsts, fresh, rows)
+        lowest_ns = _reduced(np.minimum, times_ns, firsts)
+        highest_ns = _reduced(np.maximum, times_ns, firsts)
+        self._start_ns[topics] = np.minimum(self._start_ns[topics], lowest_ns)
+        self._end_ns[topics] = np.maximum(self._end_ns[topics], highest_ns)
+        self._bars.make_room(int(lowest_ns.min()), int(highest_ns.max()))
+        self._bars.add(times_ns, topics, rows)
+        numbers["messages"][topics] += rows
+        numbers["last_ns"][topics] = times_ns[firsts + rows - 1]
+        if shortest_ns < 0 or fresh.any():
+            kept = steps_ns >= 0
+            kept[firsts[fresh]] = False
+            rows = np.add.reduceat(kept, firsts, dtype=np.int64)
+            steps_ns = steps_ns[kept]
+        if len(steps_ns):
+            self._periods.add(steps_ns, topics[rows > 0], rows[rows > 0])
+
+    def _note_gap(self, topic: int, start_ns: int, gap_ns: int) -> None:
+        if gap_ns > self._gap_ns[topic]:
+            self._gap_ns[topic], self._gap_start_ns[topic] = gap_ns, start_ns
+
+    def _note_gaps(
+        self,
+        times_ns: Numbers,
+        steps_ns: Numbers,
+        topics: Numbers,
+        firsts: Numbers,
+        fresh: NDArray[np.bool_],
+        rows: Numbers,
+    ) -> None:
+        """Note the longest gap of topics where it is longer than any before."""
+        longest_ns = _reduced(np.maximum, steps_ns, firsts)
+        # A single message has nothing before it.
+        longest_ns[fresh & (rows == 1)] = -1
+        for segment in map(int, np.flatnonzero(longest_ns > self._gap_ns[topics])):
+            topic, first, count = topics[segment], int(firsts[segment]), int(rows[segment])
+            # Of a topic that is new, the first message ends no gap.
+            first, count = first + int(fresh[segment]), count - int(fresh[segment])
+            at = first + int(np.argmax(steps_ns[first : first + count]))
+            gap_ns = int(steps_ns[at])
+            self._note_gap(int(topic), int(times_ns[at]) - gap_ns, gap_ns)
+
+    def _add_many_stamps(self, block: MessageBlock, topic: int, chosen: Numbers) -> bool:
+        """Do what `_add_stamps` does for some messages of one topic, as long as nothing is odd.
+
+        Returns:
+            Whether it was done; otherwise nothing was.
+        """
+        at, data = int(self._stamp_at[topic]), block.data
+        if at < 0:
+            return True
+        starts, times_ns = block.starts[chosen], block.log_times_ns[chosen]
+        if int((block.ends[chosen] - starts).min()) < at + STAMP_BYTES or self._has_seq[topic]:
+            return False
+        if not self._ros1[topic] and not (data[starts + BYTE_ORDER_AT] & 1).all():
+            return False
+        pairs = words_of(data, "<u8")[starts + at].view("<u4").reshape(-1, 2)
+        seconds, nanoseconds = pairs[:, 0], pairs[:, 1]
+        if int(seconds.min()) == 0 or int(nanoseconds.max()) >= NANOSECONDS_MAX:
+            return False
+        delays_ns = times_ns - seconds * np.int64(SECOND_NS) - nanoseconds
+        numbers, weight = self._numbers, len(block.starts) / len(chosen)
+        if not numbers["stamped"][topic]:
+            numbers["base_ns"][topic], numbers["base_delay_ns"][topic] = times_ns[0], delays_ns[0]
+        numbers["stamped"][topic] += len(chosen)
+        self._delays.add(delays_ns, np.array([topic]), np.array([len(chosen)]), weight=weight)
+        x = (times_ns - numbers["base_ns"][topic]) / SECOND_NS
+        y = (delays_ns - numbers["base_delay_ns"][topic]) / SECOND_NS
+        sums = (len(chosen), x.sum(), y.sum(), (x * x).sum(), (x * y).sum())
+        self._line[:, topic] += np.array(sums) * weight
+        return True
+
+    def _add_stamps(
+        self, block: MessageBlock, topics: Numbers, rows: Numbers, chosen: Numbers | None
+    ) -> None:
+        """Take in the stamps of headers, and `seq`, where they are the first of a message."""
+        has = self._stamp_at[topics] >= 0
+        if not has.any() or len(block.data) < STAMP_AT + STAMP_BYTES:
+            return
+        if self._has_seq[topics].any():
+            self._add_seq(block, topics, rows)
+        times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
+        weight = 1.0
+        if chosen is not None:
+            weight = int(rows[0]) / len(chosen)
+            times_ns, starts, ends = times_ns[chosen], starts[chosen], ends[chosen]
+            rows = np.array([len(chosen)])
+        long = ends - starts >= each_row(self._stamp_at[topics] + STAMP_BYTES, rows)
+        if not has.all():
+            long &= np.repeat(has, rows)
+        if not long.all():
+            rows = _reduced(np.add, long, np.cumsum(rows) - rows)
+            times_ns, starts = times_ns[long], starts[long]
+            topics, rows = topics[rows > 0], rows[rows > 0]
+            if not len(topics):
+                return
+        where = starts + each_row(self._stamp_at[topics], rows)
+        stamps_ns = _stamps(block.data, starts, where, each_row(self._ros1[topics], rows))
+        set_ = stamps_ns > 0
+        if not set_.all():
+            rows = np.add.reduceat(set_, np.cumsum(rows) - rows, dtype=np.int64)
+            times_ns, stamps_ns = times_ns[set_], stamps_ns[set_]
+            topics, rows = topics[rows > 0], rows[rows > 0]
+        if len(topics):
+            self._add_delays(times_ns - stamps_ns, times_ns, topics, rows, weight)
+
+    def _add_delays(
+        self, delays_ns: Numbers, times_ns: Numbers, topics: Numbers, rows: Numbers, weight: float
+    ) -> None:
+        numbers = self._numbers
+        firsts = np.cumsum(rows) - rows
+        fresh = numbers["stamped"][topics] == 0
+        # Sums are taken from the first on: a clock's whole count would swallow the digits.
+        numbers["base_ns"][topics[fresh]] = times_ns[firsts[fresh]]
+        numbers["base_delay_ns"][topics[fresh]] = delays_ns[firsts[fresh]]
+        numbers["stamped"][topics] += rows
+        self._delays.add(delays_ns, topics, rows, weight=weight)
+        x = (times_ns - each_row(numbers["base_ns"][topics], rows)) / SECOND_NS
+        y = (delays_ns - each_row(numbers["base_delay_ns"][topics], rows)) / SECOND_NS
+        self._line[0, topics] += rows * weight
+        for sums, values in zip(self._line[1:], (x, y, x * x, x * y), strict=True):
+            sums[topics] += np.add.reduceat(values, firsts) * weight
+
+    def _add_seq(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
+        """Count what is missing by the counter that ROS 1 puts into each header."""
+        starts = block.starts
+        counted = np.repeat(self._has_seq[topics], rows) & (block.ends - starts >= SEQ_BYTES)
+        if not counted.all():
+            rows = np.add.reduceat(counted, np.cumsum(rows) - rows, dtype=np.int64)
+            starts = starts[counted]
+            topics, rows = topics[rows > 0], rows[rows > 0]
+            if not len(topics):
+                return
+        seq = words_of(block.data, "<u4")[starts].astype(np.int64)
+        firsts = np.cumsum(rows) - rows
+        numbers = self._numbers
+        fresh = numbers["seq_seen"][topics] == 0
+        steps = _steps_of(seq, firsts, numbers["seq_last"][topics], fresh)
+        missing = np.where(steps > 1, steps - 1, 0)
+        numbers["seq_missing"][topics] += np.add.reduceat(missing, firsts)
+        numbers["seq_back"][topics] += np.add.reduceat(steps < 0, firsts, dtype=np.int64)
+        numbers["seq_seen"][topics] += rows
+        numbers["seq_last"][topics] = seq[firsts + rows - 1]
+
+    def _drift_s(self, topic: int, span_s: float) -> float | None:
+        count, x, y, xx, xy = (float(value) for value in self._line[:, topic])
+        spread = count * xx - x * x
+        # Two messages of one time make no line.
+        if spread <= count * xx * ROUNDING:
+            return None
+        return (count * xy - x * y) / spread * span_s
+
+    def _seq_missing(self, topic: int, numbers: dict[str, int]) -> int | None:
+        seen = numbers["seq_seen"]
+        if not self._has_seq[topic] or numbers["seq_back"] > SEQ_BACK_SHARE_MAX * seen:
+            return None
+        return numbers["seq_missing"]
+
+
+def reports_losses(topic: Topic) -> bool:
+    """Tell whether a topic holds the recorder's reports of what it lost."""
+    kind = topic.message_type
+    names = {name for name, _ in kind.fields} if kind is not None else set()
+    return topic.msgtype == LOSSES_TYPE and "messages_lost_statistics" in names
+
+
+def _stamp_at(topic: Topic) -> int:
+    """Give where the stamp of a message is that starts with a header or a time, or -1."""
+    message_type = topic.message_type
+    if message_type is None or not message_type.fields:
+        return -1
+    first = message_type.fields[0][1]
+    name = first.name if isinstance(first, MessageType) else ""
+    if topic.serialization is Serialization.ROS1:
+        return {HEADER_TYPE: STAMP_AT, TIME_TYPE: 0}.get(name, -1)
+    # An appendable type may have its length in front, which moves everything.
+    plain = not message_type.extensibility or message_type.extensibility == "final"
+    return STAMP_AT if plain and name in {HEADER_TYPE, TIME_TYPE} else -1
+
+
+def _stamps(
+    data: NDArray[np.uint8], starts: Numbers, where: Numbers, ros1: NDArray[np.bool_]
+) -> Numbers:
+    """Read the stamps of messages as nanoseconds, shape (n,); -1 for what is no time."""
+    pairs = words_of(data, "<u8")[where].view("<u4").reshape(-1, 2)
+    if not ros1.all():
+        swapped = ~ros1 & (data[starts + BYTE_ORDER_AT] & 1 == 0)
+        if swapped.any():
+            pairs[swapped] = pairs[swapped].byteswap()
+    nanoseconds = pairs[:, 1]
+    stamps_ns = pairs[:, 0] * np.int64(SECOND_NS)
+    stamps_ns += nanoseconds
+    if int(nanoseconds.max()) >= NANOSECONDS_MAX:
+        stamps_ns[nanoseconds >= NANOSECONDS_MAX] = -1
+    return stamps_ns
+
+
+def _reduced(operation: np.ufunc, values: NDArray[Any], firsts: Numbers) -> Numbers:
+    """Reduce the values of each topic, shape (k,); of a single one with all the processor has."""
+    if len(firsts) == 1:
+        return np.array([operation.reduce(values, dtype=np.int64)])
+    return np.asarray(operation.reduceat(values, firsts, dtype=np.int64))
+
+
+def _steps_of(
+    values: Numbers, firsts: Numbers, before: Numbers, fresh: NDArray[np.bool_]
+) -> Numbers:
+    """Give how far each value is from the one before of its topic; 0 where there is none.
+
+    Args:
+        values: int64, shape (n,), those of a topic side by side.
+        firsts: int64, shape (k,): the first row of each topic.
+        before: int64, shape (k,): the last value of each topic before these.
+        fresh: bool, shape (k,): which topics have none.
+    """
+    steps = np.empty_like(values)
+    np.subtract(values[1:], values[:-1], out=steps[1:])
+    steps[firsts] = np.where(fresh, 0, values[firsts] - before)
+    return steps
+
+
+def _seconds(duration_ns: int | None) -> float | None:
+    return None if duration_ns is None else duration_ns / SECOND_NS

@@ -1,0 +1,259 @@
+"""What is measured block by block equals what a slow look at all messages at once says."""
+
+import struct
+from collections import defaultdict
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.bags import load_recording, open_recording
+from bridge.ingest import Identity, IngestOptions, dry_run
+from bridge.model import MessageBlock, MessageType, MixedBlock, Serialization, Topic
+from bridge.quality import Meter
+from tests.quality.reference import SECOND_NS, Recorded, check, recorded
+from tests.recordings import real_bag
+
+START_NS = 1_760_000_000 * SECOND_NS
+HEADER = MessageType(name="std_msgs/msg/Header", fields=())
+STAMPED = MessageType(name="pkg/msg/Stamped", fields=(("header", HEADER),))
+PLAIN = MessageType(name="pkg/msg/Plain", fields=())
+KINDS = (
+    (STAMPED, Serialization.CDR),
+    (STAMPED, Serialization.ROS1),
+    (PLAIN, Serialization.CDR),
+)
+OPTIONS = IngestOptions(identity=Identity(instance="test"))
+
+
+def topics(kinds: int = len(KINDS)) -> list[Topic]:
+    return [
+        Topic(
+            index=index,
+            name=f"/{index}",
+            msgtype=message_type.name,
+            serialization=serialization,
+            message_type=message_type,
+        )
+        for index, (message_type, serialization) in enumerate(KINDS[:kinds])
+    ]
+
+
+def payload(topic: int, message: Recorded, *, big_endian: bool = False) -> bytes:
+    """Serialise by hand: encapsulation or seq, the stamp, the rest."""
+    message_type, serialization = KINDS[topic]
+    if message_type is PLAIN:
+        return bytes(message.rest)
+    stamp = divmod(message.stamp_ns or 0, SECOND_NS)
+    if serialization is Serialization.ROS1:
+        return struct.pack("<III", message.seq, *stamp) + bytes(message.rest)
+    order = ">" if big_endian else "<"
+    encapsulation = bytes([0, 0 if big_endian else 1, 0, 0])
+    return encapsulation + struct.pack(f"{order}II", *stamp) + bytes(message.rest)
+
+
+def block_of(payloads: list[bytes], times_ns: list[int], *, gap: int = 0) -> MessageBlock:
+    """Payloads in one buffer, with so many bytes between them."""
+    data, starts = bytearray(b"\xff" * gap), []
+    for each in payloads:
+        starts.append(len(data))
+        data += each + bytes(range(gap))
+    first = np.array(starts, dtype=np.int64)
+    lengths = np.array([len(each) for each in payloads], dtype=np.int64)
+    return MessageBlock(
+        topic=0,
+        log_times_ns=np.array(times_ns, dtype=np.int64),
+        data=np.frombuffer(bytes(data), np.uint8),
+        starts=first,
+        ends=first + lengths,
+    )
+
+
+def messages(topic: int) -> st.SearchStrategy[list[Recorded]]:
+    """Times that mostly go on and sometimes back, a few bodies, stamps that may be unset."""
+    steps = st.lists(
+        st.one_of(
+            st.integers(0, 3),
+            st.integers(9_000_000, 11_000_000),
+            st.integers(-2_000_000_000, 3_000_000_000),
+        ),
+        min_size=1,
+        max_size=40,
+    )
+    bodies = st.sampled_from([b"", b"a", b"longer than a probe", b"longer than a prObe", b"b" * 40])
+    message_type, serialization = KINDS[topic]
+
+    @st.composite
+    def made(draw: st.DrawFn) -> list[Recorded]:
+        found, time_ns, seq = [], START_NS, draw(st.integers(0, 5))
+        for step in draw(steps):
+            time_ns += step
+            seq += draw(st.sampled_from([0, 1, 1, 1, 4]))
+            stamp_ns = time_ns - draw(st.sampled_from([0, 5_000_000, 70_000_000, -3_000]))
+            stamp_ns = 0 if draw(st.integers(0, 9)) == 0 else stamp_ns
+            stamped = message_type is STAMPED
+            found.append(
+                Recorded(
+                    time_ns=time_ns,
+                    stamp_ns=stamp_ns if stamped else None,
+                    seq=seq if stamped and serialization is Serialization.ROS1 else None,
+                    rest=draw(bodies),
+                )
+            )
+        return found
+
+    return made()
+
+
+@given(
+    drawn=st.tuples(*(messages(topic) for topic in range(len(KINDS)))),
+    cuts=st.lists(st.floats(0, 1), max_size=4),
+    gap=st.sampled_from([0, 3, 31]),
+    big_endian=st.booleans(),
+)
+@settings(max_examples=120, deadline=None)
+def test_figures_are_those_of_a_slow_look(
+    drawn: tuple[list[Recorded], ...], cuts: list[float], gap: int, *, big_endian: bool
+) -> None:
+    """Whatever the messages are and wherever blocks end."""
+    meter = Meter(topics())
+    edges = sorted({0.0, 1.0, *cuts})
+    for low, high in pairwise(edges):
+        parts = {
+            topic: each[int(low * len(each)) : int(high * len(each))]
+            for topic, each in enumerate(drawn)
+        }
+        parts = {topic: part for topic, part in parts.items() if part}
+        if not parts:
+            continue
+        payloads = [
+            payload(topic, one, big_endian=big_endian)
+            for topic, part in parts.items()
+            for one in part
+        ]
+        times_ns = [one.time_ns for part in parts.values() for one in part]
+        block = block_of(payloads, times_ns, gap=gap)
+        meter.add(block, list(parts), [len(part) for part in parts.values()])
+    for topic, each in enumerate(drawn):
+        check(meter.of_topic(topic), each)
+    recording = meter.of_recording()
+    assert recording.start_ns == min(one.time_ns for each in drawn for one in each)
+    assert recording.end_ns == max(one.time_ns for each in drawn for one in each)
+
+
+@pytest.mark.parametrize("length", [4, 300, 200_000])
+def test_repeats_are_found_across_blocks(length: int) -> None:
+    """A message equals the one before, in its block or in the one before, however long it is."""
+    meter = Meter(topics())
+    one, other = b"\x01" * length, b"\x01" * (length - 1) + b"\x02"
+    bodies = [one, one, other, other, other, one, one, one]
+    for first in range(0, len(bodies), 3):
+        part = bodies[first : first + 3]
+        times_ns = [START_NS + first + offset for offset in range(len(part))]
+        meter.add(block_of(part, times_ns), [2], [len(part)])
+    figures = meter.of_topic(2)
+    assert (figures.repeated, figures.compared) == (5, 7)
+
+
+def test_messages_in_any_order_in_their_buffer() -> None:
+    """Payloads may lie anywhere in a buffer, and several may share bytes."""
+    data = np.frombuffer(b"aaaaaaaaaaaabbbbbbbbbbbb", np.uint8)
+    starts = np.array([12, 0, 0, 1, 12], dtype=np.int64)
+    block = MessageBlock(
+        topic=0, log_times_ns=np.arange(5) + START_NS, data=data, starts=starts, ends=starts + 11
+    )
+    meter = Meter(topics())
+    meter.add(block, [2], [5])
+    assert meter.of_topic(2).repeated == 2
+
+
+def test_a_topic_starts_over() -> None:
+    """What is read once more is counted once."""
+    drawn = [
+        Recorded(time_ns=START_NS + 10_000_000 * i, stamp_ns=START_NS + i, rest=b"x" * 20)
+        for i in range(50)
+    ]
+    meter = Meter(topics())
+    block = block_of([payload(0, one) for one in drawn], [one.time_ns for one in drawn])
+    for _ in range(2):
+        meter.forget([0])
+        meter.add(block, [0], [50])
+    check(meter.of_topic(0), drawn)
+
+
+def test_times_alone_are_measured() -> None:
+    """Of topics that nobody decodes there are times and rates, and nothing of their content."""
+    times_ns = np.array([0, 100, 300, 0, 50], dtype=np.int64) * 1_000_000 + START_NS
+    nothing = np.zeros(5, dtype=np.int64)
+    block = MixedBlock(
+        topics=np.array([0, 0, 0, 2, 2]),
+        log_times_ns=times_ns,
+        data=np.zeros(0, np.uint8),
+        starts=nothing,
+        ends=nothing,
+    )
+    meter = Meter(topics())
+    meter.add_times(block)
+    first = meter.of_topic(0)
+    assert (first.messages, first.gap_s, first.compared, first.stamped) == (3, 0.2, 0, 0)
+    assert meter.of_topic(1).messages == 0
+    assert meter.of_topic(2).gap_s == 0.05
+
+
+@pytest.mark.parametrize(
+    "name", ["jackal_imu_odom.bag", "talker_mcap", "talker_sqlite3", "tf_example", "wbag_mcap"]
+)
+def test_figures_of_real_recordings(name: str) -> None:
+    """It is rosbags that reads the same messages, one by one."""
+    bag = real_bag(name)
+    with open_recording(load_recording(bag)) as reader:
+        report, _ = dry_run(reader, OPTIONS)
+    expected: dict[str, list[Recorded]] = defaultdict(list)
+    for topic, message in recorded(bag):
+        expected[topic].append(message)
+    measured = {topic.name: topic.quality for topic in report.topics}
+    assert expected.keys() <= measured.keys()
+    for topic, each in expected.items():
+        figures = measured[topic]
+        assert figures is not None
+        check(figures, each)
+
+
+def test_of_many_messages_a_part_is_looked_into() -> None:
+    """Counts and gaps stay exact; percentiles, delays, drift and repeats come from a sample."""
+    rows, random = 50_000, np.random.default_rng(1)
+    steps_ns = random.integers(8_000_000, 12_000_000, rows)
+    steps_ns[31_417] = 5_000_000_000
+    times_ns = START_NS + np.cumsum(steps_ns)
+    # The delay grows by a second from first to last; every fourth message repeats the one before.
+    delays_ns = 10_000_000 + np.linspace(0, 1e9, rows).astype(np.int64)
+    stamps = np.stack(divmod(times_ns - delays_ns, SECOND_NS), axis=1).astype("<u4")
+    bodies = random.integers(0, 2**63, (rows, 4)).astype("<u8")
+    bodies[3::4] = bodies[2::4]
+    data = np.zeros((rows, 44), np.uint8)
+    data[:, 1] = 1
+    data[:, 4:12] = stamps.view(np.uint8)
+    data[:, 12:] = bodies.view(np.uint8)
+    starts = np.arange(rows, dtype=np.int64) * 44
+    meter = Meter(topics())
+    for first in range(0, rows, 20_000):
+        part = slice(first, first + 20_000)
+        block = MessageBlock(
+            topic=0,
+            log_times_ns=times_ns[part],
+            data=data.reshape(-1),
+            starts=starts[part],
+            ends=starts[part] + 44,
+        )
+        meter.add(block, [0], [len(block.starts)])
+    figures = meter.of_topic(0)
+    assert figures.messages == sum(figures.bars) == rows
+    assert (figures.gap_s, figures.gap_start_ns) == (5.0, times_ns[31_416])
+    assert figures.period_median_s == pytest.approx(0.010, rel=0.03)
+    assert figures.period_p99_s == pytest.approx(0.01196, rel=0.03)
+    assert figures.delay_median_s == pytest.approx(0.51, rel=0.05)
+    assert figures.delay_drift_s == pytest.approx(1.0, rel=0.05)
+    assert figures.repeated_share == pytest.approx(0.25, abs=0.03)
+    assert figures.compared < rows
