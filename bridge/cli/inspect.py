@@ -15,6 +15,7 @@ from bridge.cli.report import (
     OUTCOME_STYLES,
     print_contradictions,
     print_findings,
+    print_not_sent,
     print_quality,
 )
 from bridge.cli.terminal import (
@@ -265,6 +266,7 @@ def _print(seen: _Seen) -> None:
         _print_fates(name, fates)
     for note in report.notes:
         out.print(f"[yellow]note:[/] {cell(note)}", soft_wrap=True)
+    print_not_sent(report)
     print_contradictions(report)
     for loss in report.losses:
         out.print(
@@ -296,7 +298,10 @@ def _print_found(report: IngestReport, found: Counter[int]) -> None:
                 f"{cell(suspect.msgtype)} knows",
                 soft_wrap=True,
             )
+    said = {topic.name for topic in report.topics if topic.left_out}
     for topic, reason, count in _unusable(report):
+        if topic in said:
+            continue
         out.print(
             f"[yellow]unusable:[/] {count:,} messages of {cell(topic or 'no topic')}: "
             f"{cell(reason)}",
@@ -374,6 +379,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
                 "quality": None if topic.quality is None else asdict(topic.quality),
                 **({} if seen.fields is None else {"fields": seen.fields.get(topic.name)}),
                 "reason": topic.reason,
+                "hint": topic.hint,
             }
             for topic in report.topics
         ],

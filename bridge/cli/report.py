@@ -255,6 +255,7 @@ def print_report(report: IngestReport) -> None:
     out.print(_sum_line(report), soft_wrap=True)
     if not report.complete:
         out.print(f"[yellow]in part:[/] {cell('; '.join(report.shortfalls))}", soft_wrap=True)
+    print_not_sent(report)
     print_findings(report)
     _print_doubts(report)
     if report.messages_unverifiable:
@@ -272,6 +273,14 @@ def print_report(report: IngestReport) -> None:
             f"{cell(loss.path.name)}: {cell(loss.reason)}",
             soft_wrap=True,
         )
+
+
+def print_not_sent(report: IngestReport) -> None:
+    """Print what would bring in topics that are not sent, once for all of them."""
+    for group in report.not_sent:
+        if group.hint:
+            topics = "1 topic" if len(group.topics) == 1 else f"{len(group.topics):,} topics"
+            out.print(f"[yellow]not sent:[/] {topics}; {cell(group.hint)}", soft_wrap=True)
 
 
 def _print_doubts(report: IngestReport) -> None:

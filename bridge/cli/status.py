@@ -3,7 +3,7 @@
 import json as json_text
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -32,6 +32,7 @@ from bridge.daemon import (
     IN_WORK,
     PARTS,
     WHOLE_ON_PLATFORM,
+    Entry,
     Journal,
     Level,
     State,
@@ -136,7 +137,7 @@ def _list(settings: Settings, *, text: str, only: list[str], page: int, json: bo
             )
         after = offset + len(entries)
         found = {
-            "recordings": [recording_view(entry) for entry in entries],
+            "recordings": _views(entries, settings),
             "total": total,
             "next_offset": after if entries and after < total else None,
         }
@@ -149,13 +150,33 @@ def _list(settings: Settings, *, text: str, only: list[str], page: int, json: bo
     return Exit.OK
 
 
+def _views(entries: Sequence[Entry], settings: Settings) -> list[dict[str, Any]]:
+    """Show recordings of the journal as the running bridge would, with the names of its folders."""
+    watched = {name: folder.path.absolute() for name, folder in settings.folders.items()}
+    folders = watched if len(watched) > 1 else {}
+    return [recording_view(one, folders=folders) for one in entries]
+
+
+def _folder_column(recordings: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Give the column for the folder, where several are watched."""
+    return [("folder", "left")] if any(one["folder"] for one in recordings) else []
+
+
+def _folder_cell(one: dict[str, Any], made: Table) -> list[str]:
+    has_column = any(column.header == "folder" for column in made.columns)
+    return [cell(one["folder"])] if has_column else []
+
+
 def _recordings(recordings: list[dict[str, Any]]) -> Table:
-    made = table([("id", "right"), ("state", "left"), ("recording", "left"), ("size", "right"),
-                  ("since", "left"), ("why", "fold")])  # fmt: skip
+    columns = [("id", "right"), ("state", "left"), *_folder_column(recordings),
+               ("recording", "left"), ("size", "right"), ("since", "left"),
+               ("why", "fold")]  # fmt: skip
+    made = table(columns)
     for one in recordings:
         made.add_row(
             str(one["id"]),
             one["state"],
+            *_folder_cell(one, made),
             cell(_named(one["path"])),
             size(one["size_bytes"]),
             clock_time(one["changed_at"]),
@@ -208,7 +229,7 @@ def look(settings: Settings) -> dict[str, Any]:
         entries = part_lists(journal, now_ns=time.time_ns()) | {
             "in_work": journal.recordings(states=IN_WORK, limit=LIST_LENGTH)
         }
-        lists = {name: [recording_view(one) for one in found] for name, found in entries.items()}
+        lists = {name: _views(found, settings) for name, found in entries.items()}
     running = daemon_runs(settings.state.folder)
     return {
         "running": running,
@@ -358,14 +379,15 @@ def _uplink(uplink: dict[str, Any]) -> str:
 
 
 def _in_work(workers: list[dict[str, Any]]) -> Table:
-    columns = [("id", "right"), ("recording", "left"), ("sequence", "left"), ("read", "left"),
-               ("messages", "right")]  # fmt: skip
+    columns = [("id", "right"), *_folder_column(workers), ("recording", "left"),
+               ("sequence", "left"), ("read", "left"), ("messages", "right")]  # fmt: skip
     made = table(columns)
     for worker in workers:
         total, read = worker.get("recorded_bytes"), worker.get("recorded_bytes_read", 0)
         share = f"{100 * min(1.0, read / total):.0f} % of {size(total)}" if total else "-"
         made.add_row(
             str(worker["id"]),
+            *_folder_cell(worker, made),
             cell(_named(worker["path"])),
             cell(worker["sequence"]) or "-",
             share,
@@ -375,28 +397,31 @@ def _in_work(workers: list[dict[str, Any]]) -> Table:
 
 
 def _needs_attention(recordings: list[dict[str, Any]]) -> Table:
-    made = table([("id", "right"), ("state", "left"), ("recording", "left"), ("why", "fold")])
+    made = table([("id", "right"), ("state", "left"), *_folder_column(recordings),
+                  ("recording", "left"), ("why", "fold")])  # fmt: skip
     for one in recordings:
         why = cell(_why(one))
-        made.add_row(str(one["id"]), f"[red]{one['state']}[/]", cell(_named(one["path"])), why)
+        where = (*_folder_cell(one, made), cell(_named(one["path"])))
+        made.add_row(str(one["id"]), f"[red]{one['state']}[/]", *where, why)
     return made
 
 
 def _waiting(recordings: list[dict[str, Any]], now_s: float) -> Table:
-    columns = [("id", "right"), ("state", "left"), ("recording", "left"), ("why", "fold"),
-               ("next try", "left")]  # fmt: skip
+    columns = [("id", "right"), ("state", "left"), *_folder_column(recordings),
+               ("recording", "left"), ("why", "fold"), ("next try", "left")]  # fmt: skip
     made = table(columns)
     for one in recordings:
         due_at = one["due_at"]
         when = "-" if due_at is None else f"in {duration(max(0.0, due_at - now_s))}"
-        made.add_row(str(one["id"]), one["state"], cell(_named(one["path"])), cell(_why(one)), when)
+        where = (*_folder_cell(one, made), cell(_named(one["path"])))
+        made.add_row(str(one["id"]), one["state"], *where, cell(_why(one)), when)
     return made
 
 
 def _recent(recordings: list[dict[str, Any]]) -> Table:
     roomy = has_room()
     made = table([
-        ("id", "right"), ("state", "left"), ("recording", "left"),
+        ("id", "right"), ("state", "left"), *_folder_column(recordings), ("recording", "left"),
         *([("sequence", "left")] if roomy else []),
         ("messages", "right"), ("verified", "left"), ("when", "left"),
         ("why", "fold"),
@@ -407,6 +432,7 @@ def _recent(recordings: list[dict[str, Any]]) -> Table:
         made.add_row(
             str(one["id"]),
             one["state"],
+            *_folder_cell(one, made),
             cell(_named(one["path"])),
             *([cell(one["sequence"]) or "-"] if roomy else []),
             f"{one['messages_sent']:,}",

@@ -80,7 +80,7 @@ def missing_definition_hint(msgtype: str) -> str:
     package, _, _ = name.partition("/")
     kind = kind_of(name) or "msg"
     return (
-        f"the recording does not carry the definition of {msgtype}: put the package {package!r}"
+        f"the recording does not carry it: put the package {package!r}"
         f" (its files {package}/{kind}/*.{kind}, and what they use) into a folder and name that"
         " folder in definitions.folders, or name the ROS distribution in definitions.distro"
     )

@@ -33,7 +33,7 @@ from bridge.ingest.on_platform import Place, find_place
 from bridge.ingest.open_upload import OpenUpload, groups_of, is_whole
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes
-from bridge.ingest.report import IngestReport, TopicOutcome, VerificationLevel
+from bridge.ingest.report import IngestReport, VerificationLevel, not_sent
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import QUALITY_TOPIC, Sending
 from bridge.ingest.topic_lanes import TopicLane
@@ -456,10 +456,14 @@ class _Run:
         story = "; ".join(f"{reason} ({count} topics)" for reason, count in reasons.items())
         message = f"{path} holds no message that can be sent"
         hint = "`mosaico-bridge inspect` shows every topic with its reason"
-        left_out = [topic for topic in self.topics if topic.outcome is TopicOutcome.SKIPPED]
-        if left_out and any(topic.messages_recorded != 0 for topic in left_out):
+        if groups := not_sent(self.topics):
+            remedies = [group.hint for group in groups if group.hint]
             return DefinitionError(
-                f"{message}: {story}", msgtype=left_out[0].msgtype, path=path, hint=hint
+                f"{message}: {'; '.join(group.phrase for group in groups)}",
+                msgtype=next(topic.msgtype for topic in self.topics if topic.left_out),
+                path=path,
+                # More than one would not fit a line.
+                hint=remedies[0] if len(remedies) == 1 else hint,
             )
         if losses := self.reader.tally.losses:
             # Not empty: what was in it is lost, and somebody may want to look.

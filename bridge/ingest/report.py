@@ -1,7 +1,7 @@
 """What an ingest did, topic by topic: what came in went out or is accounted for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -74,6 +74,7 @@ class TopicReport:
         ontology_tag: The tag it was sent under; empty where nothing was sent.
         outcome: What became of it.
         reason: Why, for everything but mapped and generic.
+        hint: What an operator can do about that; may be empty.
         messages_recorded: What the container claims, or None.
         messages_sent: Rows on the platform.
         messages_skipped: What was left out, by reason.
@@ -100,6 +101,7 @@ class TopicReport:
     platform_name: str = ""
     ontology_tag: str = ""
     reason: str = ""
+    hint: str = ""
     messages_recorded: int | None = None
     messages_sent: int = 0
     messages_skipped: dict[str, int] = field(default_factory=dict)
@@ -121,11 +123,44 @@ class TopicReport:
         return self.platform_name or self.name
 
     @property
+    def left_out(self) -> bool:
+        """Whether it was left out, other than by choice, with what is said to be in it."""
+        return self.outcome is TopicOutcome.SKIPPED and self.messages_recorded != 0
+
+    @property
     def messages_unwillingly_skipped(self) -> int:
         """Messages that were found but left out, other than by choice."""
         return sum(
             count for reason, count in self.messages_skipped.items() if reason not in CHOSEN_REASONS
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """Topics that were left out and that one remedy would bring in.
+
+    Attributes:
+        topics: Their names.
+        reason: Why the first of them was left out.
+        hint: The remedy; empty where none is known.
+    """
+
+    topics: tuple[str, ...]
+    reason: str
+    hint: str
+
+    @property
+    def phrase(self) -> str:
+        """Which topics and why, in few words whatever their number."""
+        first = ", ".join(self.topics[:MISSING_TOPICS_MAX])
+        more = len(self.topics) - MISSING_TOPICS_MAX
+        names = f"{first} and {more:,} more" if more > 0 else first
+        likewise = "" if len(self.topics) == 1 else " (the others likewise)"
+        return f"{names} not sent: {self.reason or 'no reason given'}{likewise}"
+
+    def __str__(self) -> str:
+        """The same with the remedy."""
+        return f"{self.phrase}; {self.hint}" if self.hint else self.phrase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,18 +329,20 @@ class IngestReport:
     @property
     def complete(self) -> bool:
         """Whether every message is on the platform whole, or was left out by an explicit filter."""
-        undecided = any(
-            (topic.outcome is TopicOutcome.SKIPPED and topic.messages_recorded != 0)
-            or topic.messages_leftover
-            for topic in self.topics
-        )
+        undecided = any(topic.left_out or topic.messages_leftover for topic in self.topics)
         lacks = self.salvaged or undecided or self.messages_skipped or self.missing
         return not lacks
 
     @property
+    def not_sent(self) -> list[NotSent]:
+        """The topics that were left out other than by choice, together by what would help."""
+        return not_sent(self.topics)
+
+    @property
     def shortfalls(self) -> list[str]:
         """Why it is not complete, one phrase each; empty where it is."""
-        by_topic = [phrase for topic in self.topics if (phrase := _missing_of(topic))]
+        by_topic = [group.phrase for group in self.not_sent]
+        by_topic += [phrase for topic in self.topics if (phrase := _missing_of(topic))]
         more = len(by_topic) - MISSING_TOPICS_MAX
         found = by_topic[:MISSING_TOPICS_MAX]
         if more > 0:
@@ -329,13 +366,30 @@ class IngestReport:
             "salvaged": self.salvaged,
             "complete": self.complete,
             "shortfalls": self.shortfalls,
+            "not_sent": [asdict(one) for one in self.not_sent],
         }
+
+
+def not_sent(topics: Iterable[TopicReport]) -> list[NotSent]:
+    """Put topics that were left out, other than by choice, together by what would help."""
+    together: dict[str, list[TopicReport]] = {}
+    for topic in topics:
+        if topic.left_out:
+            together.setdefault(topic.hint or topic.reason, []).append(topic)
+    return [
+        NotSent(
+            topics=tuple(topic.shown_name for topic in found),
+            reason=found[0].reason,
+            hint=found[0].hint,
+        )
+        for found in together.values()
+    ]
 
 
 def _missing_of(topic: TopicReport) -> str:
     """Say what of a topic is not on the platform as it was recorded; empty where all is."""
-    if topic.outcome is TopicOutcome.SKIPPED and topic.messages_recorded != 0:
-        return f"{topic.shown_name} not sent: {topic.reason or 'no reason given'}"
+    if topic.left_out:
+        return ""  # Said together with others.
     parts = []
     if topic.messages_unwillingly_skipped:
         reasons = ", ".join(

@@ -270,10 +270,11 @@ class Sending:
             self.writer.notify("quality: " + "; ".join(texts[:NOTIFIED_PARTS_MAX] + rest))
         if report.complete:
             return
-        parts = [
+        parts = [*map(str, report.not_sent)]
+        parts += [
             f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
             for topic in report.topics
-            if topic.messages_unwillingly_skipped or topic.outcome is TopicOutcome.SKIPPED
+            if topic.messages_unwillingly_skipped and not topic.left_out
         ]
         parts += [
             f"{topic.shown_name}: {topic.messages_leftover} messages hold more than"

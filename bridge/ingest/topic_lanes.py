@@ -148,7 +148,7 @@ def plan_lanes(
             # Of a topic that is said to be empty nothing is missing, unless messages come up.
             if options.topic_errors == "fail" and topic.message_count != 0:
                 raise
-            report.reason = f"{error.message}; {error.hint}" if error.hint else error.message
+            report.reason, report.hint = error.message, error.hint
             continue
         lanes[topic.index] = lane
     _name_topics(list(lanes.values()), options)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcap.writer import CompressionType
+from mcap.writer import CompressionType, Writer
 
 from bridge.cli import write_drive
 from bridge.embedded import EmbeddedServer
@@ -171,3 +171,28 @@ def test_wrong_claim_is_shown_and_costs_nothing(tmp_path: Path, command: Command
     assert (code, seen["healthy"], seen["losses"]) == (0, True, [])
     assert seen["contradictions"] == {claim: 1}
     assert claim in command("inspect", path).out
+
+
+def test_topics_without_a_definition_have_one_remedy(tmp_path: Path, command: Command) -> None:
+    """What is missing is said of each topic; what to do about it once, here and by `ingest`."""
+    path = tmp_path / "lacking.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start(profile="ros2", library="test")
+        for number in range(9):
+            kind = writer.register_schema(f"mine/msg/T{number}", "ros2msg", b"")
+            topic = writer.register_channel(f"/topic{number}", "cdr", kind)
+            writer.add_message(topic, log_time=1, publish_time=1, data=b"\0\1\0\0\1\0\0\0")
+        kind = writer.register_schema("std_msgs/msg/Bool", "ros2msg", b"bool data")
+        topic = writer.register_channel("/fine", "cdr", kind)
+        writer.add_message(topic, log_time=1, publish_time=1, data=b"\0\1\0\0\1")
+        writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say what it returns
+    looked = command("inspect", path)
+    sent = command("ingest", path, "--embedded", "--state", tmp_path / "state")
+
+    for done in (looked, sent):
+        assert done.code == 3
+        assert done.out.count("definitions.folders") == 1
+        assert "not sent: 9 topics" in done.out
+        for number in range(9):
+            assert f"no definition of mine/msg/T{number} was found" in done.out

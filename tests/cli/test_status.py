@@ -204,3 +204,19 @@ def test_every_operating_command_explains_itself(name: str, command: Any) -> Non
 
     assert done.code == 0
     assert "Exits with" in done.out
+
+
+def test_status_names_the_folder_where_there_are_several(tmp_path: Path, command: Any) -> None:
+    """Recordings of one name in two folders are told apart, also on a narrow terminal."""
+    config = tmp_path / "bridge.toml"
+    tables = "".join(f'[folders.{one}]\npath = "{tmp_path}/{one}"\n' for one in ("front", "rear"))
+    config.write_text(f'[state]\nfolder = "{tmp_path}/state"\n{tables}')
+    with Journal.own(tmp_path / "state") as journal:
+        for folder in ("front", "rear"):
+            path = tmp_path / folder / "a.mcap"
+            entry = journal.discover(path, name="a", size_bytes=1, modified_ns=1)
+            journal.move(entry.id, State.READY, "complete", fingerprint=folder.ljust(64, "f"))
+    for words in (["status"], ["status", "--only", "queue"]):
+        done = command(*words, "-c", config, "--http-port", "1")
+        rows = [line.split()[2:4] for line in done.out.splitlines() if "a.mcap" in line]
+        assert sorted(rows) == [[one, f"{tmp_path}/{one}/a.mcap"] for one in ("front", "rear")]

@@ -422,7 +422,7 @@ def test_the_hint_helps_when_it_is_followed(client: MosaicoClient, tmp_path: Pat
     beside = Sent("/beside", *STRING, (CDR + text_of("x"),))
     path = write(tmp_path / "lacking.mcap", [lacking, beside])
     report, _ = send(client, path)
-    reason = report.topics[0].reason
+    reason = report.topics[0].hint
 
     assert "g/msg/*.msg" in reason
     assert "definitions.folders" in reason

@@ -4,7 +4,7 @@ Times of day are Unix seconds, durations seconds, sizes bytes. Every text is val
 bytes a file name has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,31 @@ def why_waiting(entry: Entry, board: Board, *, position: int | None = None) -> s
     return f"number {position} in the queue" if position is not None else "in the queue"
 
 
-def recording_view(entry: Entry, *, why: str = "") -> dict[str, Any]:
-    """Show one recording in a list; `why` is why it waits now, beside how it came to its state."""
+def several_folders(status: DaemonStatus | None) -> dict[str, Path]:
+    """Give the watched folders by their names; nothing where there is only one."""
+    folders = status.folders if status is not None else ()
+    return {one.name: one.folder for one in folders} if len(folders) > 1 else {}
+
+
+def folder_name(path: Path, folders: Mapping[str, Path]) -> str:
+    """Name the watched folder that a path is in; empty where none of these holds it."""
+    return next((name for name, folder in folders.items() if path.is_relative_to(folder)), "")
+
+
+def recording_view(
+    entry: Entry, *, why: str = "", folders: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
+    """Show one recording in a list.
+
+    Args:
+        entry: The recording.
+        why: Why it waits now, beside how it came to its state.
+        folders: The watched folders by name, where there are several.
+    """
     return {
         "id": entry.id,
         "name": printable(entry.name),
+        "folder": folder_name(entry.path, folders or {}),
         "file": printable(entry.path.name),
         "path": printable(str(entry.path)),
         "state": str(entry.state),
@@ -107,9 +127,10 @@ def recording_detail_view(
     story: Sequence[Transition],
     report: dict[str, Any] | None,
     duplicates: Sequence[Entry],
+    folders: Mapping[str, Path],
 ) -> dict[str, Any]:
     """Show one recording whole: its story, and the report of its last ingest topic by topic."""
-    return recording_view(entry) | {
+    return recording_view(entry, folders=folders) | {
         "fingerprint": entry.fingerprint,
         "supersedes": entry.supersedes,
         "duplicate_of": entry.duplicate_of,
@@ -161,6 +182,7 @@ def status_view(
         others: Files in the watched folders that are no recordings.
         version: The version of the bridge.
     """
+    folders = several_folders(board.status)
     return {
         "version": version,
         "now": _seconds(board.now_ns),
@@ -178,7 +200,9 @@ def status_view(
         "troubles": [_trouble_view(note) for note in board.troubles],
         "recordings": {
             name: [
-                recording_view(entry, why=why_waiting(entry, board, position=number))
+                recording_view(
+                    entry, why=why_waiting(entry, board, position=number), folders=folders
+                )
                 for number, entry in enumerate(entries, start=1)
             ]
             for name, entries in lists.items()
@@ -258,6 +282,7 @@ def _worker_view(worker: WorkerProgress, board: Board) -> dict[str, Any]:
         "worker": worker.worker,
         "id": worker.entry_id,
         "path": printable(str(worker.path)),
+        "folder": folder_name(worker.path, several_folders(board.status)),
         "sequence": worker.sequence,
         "attempt": worker.attempt,
         "started_at": _seconds(worker.started_ns),

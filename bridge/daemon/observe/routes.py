@@ -34,6 +34,7 @@ from bridge.daemon.observe.page_data import (
     part_lists,
     recording_detail_view,
     recording_view,
+    several_folders,
     status_view,
     why_waiting,
 )
@@ -205,7 +206,9 @@ class Routes:
         placed = order == "queue" and not text
         shown = [
             recording_view(
-                entry, why=why_waiting(entry, board, position=number if placed else None)
+                entry,
+                why=why_waiting(entry, board, position=number if placed else None),
+                folders=several_folders(board.status),
             )
             for number, entry in enumerate(found, start=offset + 1)
         ]
@@ -221,7 +224,9 @@ class Routes:
     def _api_recording(self, number: str) -> Response:
         # SQLite's numbers end at 2**63; longer ones name nothing.
         known = len(number) < len(str(2**63))
-        detail = self._journal.ask(partial(_detail, entry_id=int(number))) if known else None
+        folders = several_folders(self._status.look().status)
+        ask = partial(_detail, entry_id=int(number), folders=folders)
+        detail = self._journal.ask(ask) if known else None
         if detail is None:
             return error_response(
                 HTTPStatus.NOT_FOUND, f"the journal knows no recording {number[:20]}"
@@ -229,7 +234,9 @@ class Routes:
         return json_response(detail)
 
 
-def _detail(journal: Journal, *, entry_id: int) -> dict[str, Any] | None:
+def _detail(
+    journal: Journal, *, entry_id: int, folders: Mapping[str, Path]
+) -> dict[str, Any] | None:
     entry = journal.get(entry_id)
     if entry is None:
         return None
@@ -238,6 +245,7 @@ def _detail(journal: Journal, *, entry_id: int) -> dict[str, Any] | None:
         story=journal.transitions(entry_id),
         report=journal.report(entry_id),
         duplicates=journal.duplicates(entry_id),
+        folders=folders,
     )
 
 

@@ -601,3 +601,27 @@ def test_a_caller_that_hangs_up_is_no_event(
     time.sleep(0.2)
 
     assert capsys.readouterr().err == ""
+
+
+def test_recordings_name_their_folder_where_there_are_several(bridge: Bridge) -> None:
+    """In every list, in what is in work and on its own; of a single folder nothing is said."""
+    for name in ("front/a", "rear/b"):
+        entry = bridge.discover(name)
+        bridge.journal.move(entry.id, State.READY, "complete", fingerprint=name.ljust(64, "f"))
+    folders = tuple(
+        WatchStatus(name=name, folder=bridge.folder / name) for name in ("front", "rear")
+    )
+    at_work = worker(path=bridge.folder / "rear/c")
+    several = status(folders=folders, workers=(at_work,), ticked_ns=time.time_ns())
+    bridge.board.hear(Ticked(status=several))
+
+    listed = bridge.json("/api/recordings")[1]["recordings"]
+    shown = bridge.json("/api/status")[1]
+    assert {one["name"]: one["folder"] for one in listed} == {"front/a": "front", "rear/b": "rear"}
+    assert {one["folder"] for one in shown["recordings"]["waiting"]} == {"front", "rear"}
+    assert [one["folder"] for one in shown["workers"]] == ["rear"]
+    assert bridge.json(f"/api/recordings/{listed[0]['id']}")[1]["folder"] == listed[0]["folder"]
+
+    bridge.board.hear(Ticked(status=status(folders=folders[:1])))
+    listed = bridge.json("/api/recordings")[1]["recordings"]
+    assert {one["folder"] for one in listed} == {""}

@@ -19,7 +19,7 @@ from bridge.daemon.events.events import (
     Started,
     Ticked,
 )
-from bridge.daemon.events.status import Gate, GateStatus
+from bridge.daemon.events.status import Gate, GateStatus, WatchStatus
 from bridge.daemon.journal.entry import Failure, Transition
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.event_log import EventLog
@@ -322,3 +322,46 @@ def test_a_failure_says_whether_it_is_tried_again(
     found = [json.loads(line) for line in lines(buffer)]
 
     assert [(one["level"], one["message"]) for one in found] == ([(level, said)] if said else [])
+
+
+def test_lines_name_the_folder_where_there_are_several(configured: Configure) -> None:
+    """Every step of a recording says which folder it is in, the start which there are."""
+    buffer = configured(format="json")
+    events = EventLog()
+    folders = tuple(WatchStatus(name=name, folder=Path("/data") / name) for name in ("a", "b"))
+    step = Transition(entry_id=1, before=None, after=State.READY, at_ns=1, reason="complete")
+    events.hear(Started(status=status(folders=folders)))
+    events.hear(RecordingChanged(entry=entry(path=Path("/data/b/drive")), transition=step))
+    events.hear(IngestFailed(entry=entry(path=Path("/data/a/x")), failure=failure(), retry_in_s=1))
+    written = [json.loads(line) for line in lines(buffer)]
+
+    assert [line["folder"] for line in written] == ["a: /data/a, b: /data/b", "b", "a"]
+
+
+def test_topics_without_a_definition_are_one_line_for_each_remedy(configured: Configure) -> None:
+    """Sixty topics of one package are said once, with what to do once."""
+    buffer = configured(format="json")
+    topics = [
+        TopicReport(
+            name=f"/{package}/{number}",
+            msgtype=f"{package}/msg/T{number}",
+            outcome=TopicOutcome.SKIPPED,
+            reason=f"no definition of {package}/msg/T{number} was found",
+            hint=f"put the package {package} into a folder",
+            messages_skipped={"no_decoder": 5},
+        )
+        for package, number in [*(("mine", n) for n in range(60)), ("yours", 0)]
+    ]
+    report = IngestReport(recording="drive", sequence="s", fingerprint="f", topics=topics)
+    EventLog().hear(IngestFinished(entry=entry(), report=report))
+    first, *groups = (json.loads(line) for line in lines(buffer))
+
+    assert [group["message"] for group in groups] == [
+        "not sent: /mine/0, /mine/1, /mine/2, /mine/3, /mine/4 and 55 more",
+        "not sent: /yours/0",
+    ]
+    assert [group["hint"] for group in groups] == [topics[0].hint, topics[-1].hint]
+    assert first["why"] == (
+        "/mine/0, /mine/1, /mine/2 and 57 more not sent: no definition of mine/msg/T0 was found "
+        "(the others likewise); /yours/0 not sent: no definition of yours/msg/T0 was found"
+    )

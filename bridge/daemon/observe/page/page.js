@@ -25,7 +25,6 @@ const WORDS = {
 
 const byId = (id) => document.getElementById(id);
 let lastHeardMs = 0;
-let folders = []; // The watched folders, where there are several.
 let timer = 0;
 let nowS = 0; // The bridge's clock, which may differ from the browser's.
 
@@ -122,7 +121,7 @@ function showWhere(data) {
   if (!daemon) return;
   const spoken = data.platform ? ` (${[data.platform.revision, data.platform.reservation].filter(Boolean).join(": ")})` : "";
   const target = `${daemon.embedded ? "embedded server " : ""}${daemon.server}${spoken}`;
-  folders = daemon.folders.length > 1 ? daemon.folders : [];
+  const folders = daemon.folders.length > 1 ? daemon.folders : [];
   const watched = folders.length ? folders.map((one) => `${one.name}: ${one.folder}`).join(", ") : daemon.watch.folder;
   say(byId("where"), `${watched} → ${target}`);
   say(byId("versions"), `version ${data.version} · bridge ${daemon.instance.slice(0, 8)} · up ${span(data.now - daemon.started_at)}`);
@@ -217,7 +216,7 @@ function fillWorker(box, worker, now) {
   say(part(box, "name"), worker.path.split("/").pop());
   say(part(box, "aside"), [`${percent} %`, left].filter(Boolean).join(" · "));
   say(part(box, "more"), [
-    folderOf(worker.path), worker.sequence && `as ${worker.sequence}`,
+    worker.folder && `in ${worker.folder}`, worker.sequence && `as ${worker.sequence}`,
     `${whole.format(worker.topics.reduce((total, topic) => total + been(topic), 0))}${of} messages`,
     `${bytes(worker.recorded_bytes_read)} of ${bytes(worker.recorded_bytes)} read`,
     `for ${span(elapsed)}`,
@@ -248,12 +247,6 @@ function becomes(topic) {
 
 // ---- recordings -------------------------------------------------------------------------------
 
-// Names the folder that a path lies in, where there are several.
-function folderOf(path) {
-  const found = folders.find((one) => path.startsWith(`${one.folder.replace(/\/+$/, "")}/`));
-  return found ? `in ${found.name}` : "";
-}
-
 function makeRecording() {
   const row = el("div", { class: "row" },
     el("span", { class: "sign", "aria-hidden": "true" }), el("span", { class: "name path" }),
@@ -276,7 +269,7 @@ function fillRecording(item, one, now) {
   const reason = one.why || (failure ? failure.message : arrived ? "" : one.reason);
   say(part(item, "more"), [
     one.why && ["ready", "waiting"].includes(one.state) ? "" : WORDS[one.state] || one.state,
-    one.why ? "" : waits, reason, folderOf(one.path),
+    one.why ? "" : waits, reason, one.folder && `in ${one.folder}`,
     one.split_of && `split ${one.split_index ?? "?"} of ${one.split_of}`,
     one.messages_sent ? count(one.messages_sent, "message") : "",
     arrived && one.verification ? `verified: ${one.verification}` : "",
@@ -310,6 +303,9 @@ function describe(one) {
   }
   for (const loss of report.losses || []) {
     parts.push(el("p", {}, `Lost in ${loss.path.split("/").pop()}: bytes ${whole.format(loss.start_bytes)} to ${whole.format(loss.end_bytes)}, ${loss.reason}`));
+  }
+  for (const group of report.not_sent || []) {
+    if (group.hint) parts.push(el("p", {}, `${count(group.topics.length, "topic")} not sent: ${group.hint}`));
   }
   for (const note of report.notes || []) parts.push(el("p", {}, note));
   if ((report.topics || []).length) parts.push(el("h4", {}, "Topics"), topicTable(report.topics));
