@@ -9,7 +9,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import client, daemon, embedded, formats, ingest, line, mapping, memory, startup
+from benchmarks import (
+    backfill,
+    client,
+    daemon,
+    embedded,
+    formats,
+    ingest,
+    line,
+    mapping,
+    memory,
+    startup,
+)
 from benchmarks.scope import Scope
 from benchmarks.tables import machine
 from bridge.daemon.work.memory import ENVIRONMENT
@@ -23,6 +34,7 @@ SUITES: dict[str, Callable[[Scope], str]] = {
     "memory": memory.run,
     "line": line.line,
     "topics": line.topics,
+    "backfill": backfill.run,
     "idle": daemon.idle,
     "startup": startup.run,
 }

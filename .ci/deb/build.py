@@ -45,27 +45,20 @@ PYTHON_UNUSED = (
     *("*/_xx*.so", "*/_curses*.so", "*/_dbm.*.so", "*/nis.*.so", "*/readline.*.so"),
     *("*/_crypt.*.so", "*/ossaudiodev.*.so", "*/audioop.*.so", "*/_ctypes_test*.so"),
 )
-# The same below its packages: sources and headers, tests, and readers of clouds and of formats
-# that are not ours.
+# The same below its packages: sources, headers and tests, and what of Arrow no part of ours calls.
+# The readers of clouds stay: an archive may be there.
 PACKAGES_UNUSED = (
     *("pyarrow/include", "pyarrow/src", "pyarrow/includes", "pyarrow/*.pxi", "pyarrow/**/*.px[id]"),
     *("pyarrow/**/*.pyx", "pyarrow/**/*.h", "pyarrow/libarrow_python*.so"),
-    *("pyarrow/libarrow_python*.so.*.*.*", "pyarrow/libarrow_s3.*", "pyarrow/_s3fs.*"),
-    *("pyarrow/_azurefs.*", "pyarrow/_gcsfs.*", "pyarrow/_hdfs.*", "pyarrow/_pyarrow_cpp_tests.*"),
+    *("pyarrow/libarrow_python*.so.*.*.*", "pyarrow/_hdfs.*", "pyarrow/_pyarrow_cpp_tests.*"),
     *("pyarrow/libarrow_substrait.*", "pyarrow/_substrait.*", "pyarrow/substrait.py"),
     *("pyarrow/libarrow_dataset.*", "pyarrow/_dataset*", "pyarrow/dataset.py"),
     *("pyarrow/_orc.*", "pyarrow/orc.py", "pyarrow/cuda.py", "pyarrow/interchange"),
     *("pyarrow/*parquet_encryption*", "pyarrow/jvm.py", "pyarrow/cffi.py", "pyarrow/conftest.py"),
     *("numpy/f2py", "numpy/distutils", "numpy/_pyinstaller", "numpy/_core/include"),
-    *(
-        "numpy/_core/lib",
-        "numpy/random/lib",
-        "numpy/random/_examples",
-        "numpy/**/*.px[di]",
-        "numpy/conftest.py",
-    ),
-    *("numpy/_core/_*tests.*.so", "numpy/_core/_simd.*.so", "**/tests", "**/*.pyi", "bin"),
-    *("pygments*", "apsw/sqlite_extra_binaries"),
+    *("numpy/_core/lib", "numpy/random/lib", "numpy/random/_examples", "numpy/**/*.px[di]"),
+    *("numpy/conftest.py", "numpy/_core/_*tests.*.so", "numpy/_core/_simd.*.so"),
+    *("pygments*", "apsw/sqlite_extra_binaries", "**/tests", "**/*.pyi", "bin"),
 )
 # Linked by Arrow's Python library, which uses nothing of them.
 NOT_CALLED = ("libarrow_substrait.so", "libarrow_dataset.so")

@@ -7,25 +7,29 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
-from bridge.backfill.store import Store, open_store
+from bridge.backfill.store import Store, StoredSource, open_store
 from bridge.bags import (
     METADATA_FILE,
     SIDECAR_SUFFIXES,
     FolderContent,
+    Span,
+    StorageName,
     is_searched,
     listed_names,
     others_of,
     read_spans,
     recordings_of,
+    span_in,
     split_up,
 )
 from bridge.config import BackfillSettings
-from bridge.errors import BridgeError, RecordingVanishedError
+from bridge.errors import BridgeError, RecordingVanishedError, UnreadableStorageError
 from bridge.mapping import sidecars_of
 from bridge.model import Recording, Split
 from bridge.units import SECOND_NS
@@ -122,7 +126,7 @@ def list_archive(url: str, settings: BackfillSettings, *, by_split: bool = False
     with store.reading(url):
         kind = store.system.get_file_info(store.root).type
     if kind is fs.FileType.NotFound:
-        raise RecordingVanishedError("there is no such archive", path=Path(url))
+        raise RecordingVanishedError(f"there is no archive at {url}")
     folder = store.root if kind is fs.FileType.Directory else str(PurePosixPath(store.root).parent)
     look = _LocalLook if store.is_local else _StoreLook
     found = look(store, folder, only="" if folder == store.root else store.root)
@@ -174,8 +178,7 @@ class _Look:
                 content,
                 is_root=is_root,
                 listed_in=listed_in,
-                # Times are inside of files; those in a store are not read before they are copied.
-                spans_in=read_spans if self.store.is_local else _unknown_spans,
+                spans_in=self.spans_in,
             )
             found += [self._made(recording) for recording in grouped]
             self.others += [self.store.url_of(inside[name].key) for name in others_of([*inside])]
@@ -185,6 +188,10 @@ class _Look:
             self.others.clear()
             found = [each for each in found if str(each.recording.path) == self.only]
         return found
+
+    def spans_in(self, folder: Path, files: Sequence[StorageName]) -> list[Span | None]:
+        """Read the times of files whose names are those of splits."""
+        return read_spans(folder, files)
 
     def _made(self, recording: Recording) -> ArchivedRecording:
         key = str(recording.path)
@@ -207,10 +214,6 @@ class _Look:
             is_local=self.store.is_local,
             root=Path(self.folder) if self.store.is_local else Path(),
         )
-
-
-def _unknown_spans(_: Path, files: Sequence[object]) -> list[None]:
-    return [None] * len(files)
 
 
 class _StoreLook(_Look):
@@ -238,6 +241,24 @@ class _StoreLook(_Look):
         contents = [self.content(folder) for folder in self.files]
         told = self._told([each for each in contents if each.storage and each.has_metadata])
         return self.made(contents, told.__getitem__)
+
+    def spans_in(self, folder: Path, files: Sequence[StorageName]) -> list[Span | None]:
+        """Read the times of files from their summaries, many at a time."""
+        inside = self.files[str(folder)]
+        with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
+            return list(pool.map(lambda named: self._span_of(inside[named.name], named), files))
+
+    def _span_of(self, file: ArchivedFile, named: StorageName) -> Span | None:
+        if named.compression:
+            return None
+        with closing(StoredSource(self.store, file.key, file.size_bytes)) as source:
+            try:
+                return span_in(named.container, source)
+            except (UnreadableStorageError, RecordingVanishedError):
+                raise
+            except BridgeError:
+                # Damaged; what it says of itself is nothing to go by.
+                return None
 
     def _told(self, contents: Sequence[FolderContent]) -> Mapping[Path, Sequence[str]]:
         """Read which files the metadata.yaml of each folder lists, many at a time."""

@@ -36,8 +36,8 @@ class Listener(Protocol):
     def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
         """It is decided what became of a recording."""
 
-    def moved(self, *, in_work: int) -> None:
-        """Time has passed, with so many recordings in work."""
+    def moved(self, *, in_work: int, read_bytes: int) -> None:
+        """Time has passed, with so many recordings in work, of which so much is read."""
 
 
 class Listeners:
@@ -56,10 +56,10 @@ class Listeners:
         for listener in self._listeners:
             listener.finished(outcome, recording)
 
-    def moved(self, *, in_work: int) -> None:
+    def moved(self, *, in_work: int, read_bytes: int) -> None:
         """Say it to all."""
         for listener in self._listeners:
-            listener.moved(in_work=in_work)
+            listener.moved(in_work=in_work, read_bytes=read_bytes)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,6 +147,7 @@ class Driver:
         self._gate = SharedGate(
             scratch_of(settings), settings.retry, offline_s=settings.backfill.offline_s
         )
+        self._performed_bytes = 0
         self.summary = Summary()
 
     def plan(self, recordings: Sequence[ArchivedRecording]) -> Iterator[Planned]:
@@ -222,8 +223,12 @@ class Driver:
         done, _ = wait(running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
         for future in done:
             plan = running.pop(future)
+            self._performed_bytes += plan.recording.size_bytes
             self._enter(plan, _outcome_of(future, plan), keep=True)
-        self._listener.moved(in_work=len(running))
+        # What is read twice, or not at all, must not add up.
+        most = sum(plan.recording.size_bytes for plan in running.values())
+        read_bytes = min(max(0, self._watch.read_bytes - self._performed_bytes), most)
+        self._listener.moved(in_work=len(running), read_bytes=read_bytes)
 
     def _let_go(self, running: dict[Future[Outcome], Planned]) -> None:
         """End what is in work: at once where nothing can come of it, else when it is done."""

@@ -62,8 +62,9 @@ class RunMetrics:
         if outcome.report is not None and outcome.result in {Result.SENT, Result.PARTIAL}:
             self._rows.inc(outcome.report["messages_sent"])
 
-    def moved(self, *, in_work: int) -> None:
+    def moved(self, *, in_work: int, read_bytes: int) -> None:
         """Set what is in work."""
+        del read_bytes
         self._in_work.set(in_work)
 
     @contextmanager

@@ -16,7 +16,6 @@ from bridge.backfill.manifest import ARRIVED, Known, Manifest
 from bridge.backfill.scratch import identity_of
 from bridge.backfill.store import open_store
 from bridge.backfill.task import Outcome, Result, failed
-from bridge.bags import stem_of
 from bridge.config import Settings
 from bridge.daemon import Failure
 from bridge.errors import BridgeError
@@ -207,7 +206,7 @@ def _settled(plan: Planned, known: Known | None, found: dict[str, str]) -> Plann
     url, settled = plan.recording.url, None
     if known is not None and known.is_final and known.result not in ARRIVED:
         settled = Outcome(url=url, result=known.result, reason=known.reason, failure=known.failure)
-    elif plan.fingerprint in found or _has_all(plan, found):
+    elif _is_there(plan, known, found):
         partial = known is not None and known.result is Result.PARTIAL
         settled = Outcome(
             url=url,
@@ -223,12 +222,16 @@ def _settled(plan: Planned, known: Known | None, found: dict[str, str]) -> Plann
     return replace(plan, settled=settled, is_new=known is None, held=held)
 
 
-def _has_all(plan: Planned, found: dict[str, str]) -> bool:
-    """Say whether every file is in a sequence; of a compressed file and its twin one is enough."""
-    files = plan.recording.files
-    there: dict[str, bool] = {}
-    for file, part in zip(files, plan.parts, strict=True):
-        if file.size_bytes:
-            stem = stem_of(file.name)
-            there[stem] = there.get(stem, False) or part in found
-    return bool(there) and all(there.values())
+def _is_there(plan: Planned, known: Known | None, found: dict[str, str]) -> bool:
+    """Say whether the platform has all of a recording, in one sequence or several.
+
+    Which of its files were sent, only the manifest knows: of a file and its compressed twin it is
+    one. Without it every file has to be found, or the recording is looked at again.
+    """
+    if plan.fingerprint in found:
+        return True
+    if known is not None and known.result in ARRIVED and known.held:
+        return all(identity in found for held in known.held.values() for identity in held)
+    files = zip(plan.recording.files, plan.parts, strict=True)
+    parts = [part for file, part in files if file.size_bytes]
+    return bool(parts) and all(part in found for part in parts)

@@ -27,6 +27,9 @@ REQUEST_TIMEOUT_S = 60.0
 TRIES_MAX = 5
 """How often a store's client asks before it gives up."""
 
+READ_BYTES = 256 << 10
+"""So much is read at once where a file of a store is read in small steps."""
+
 SCHEMES = ("s3", "gs", "abfss")
 
 
@@ -88,7 +91,7 @@ class Store:
         try:
             yield
         except FileNotFoundError as error:
-            raise RecordingVanishedError("there is nothing at this place", path=Path(what)) from (
+            raise RecordingVanishedError(f"there is nothing at {what}") from (
                 None if self._secrets else error
             )
         except (OSError, ValueError) as error:
@@ -103,6 +106,48 @@ class Store:
         for secret in self._secrets:
             text = text.replace(secret, "***") if secret else text
         return text
+
+
+class StoredSource:
+    """A file of a store, read where it is wanted; see `bridge.bags.container.Source`.
+
+    What lies close together is read together: a summary is read in small steps.
+
+    Args:
+        store: Where it is.
+        key: Which.
+        size_bytes: Its size as it was listed.
+    """
+
+    def __init__(self, store: Store, key: str, size_bytes: int) -> None:
+        self.path = Path(store.url_of(key))
+        self.size_bytes = size_bytes
+        self.torn = ""
+        self.seekable = True
+        self._store = store
+        with store.reading(store.url_of(key)):
+            self._opened = store.system.open_input_file(key)
+        self._kept_at = 0
+        self._kept = b""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read bytes; fewer than `size` only where the file ends."""
+        size = max(0, min(size, self.size_bytes - offset))
+        start = offset - self._kept_at
+        if not 0 <= start <= start + size <= len(self._kept):
+            wanted = min(max(size, READ_BYTES), self.size_bytes)
+            self._kept_at = max(0, min(offset, self.size_bytes - wanted))
+            with self._store.reading(str(self.path)):
+                self._kept = self._opened.read_at(wanted, self._kept_at)
+            start = offset - self._kept_at
+        return self._kept[start : start + size]
+
+    def check_unchanged(self) -> None:
+        """Do nothing: what was read is compared when it is copied."""
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self._opened.close()
 
 
 def open_store(url: str, settings: BackfillSettings) -> Store:

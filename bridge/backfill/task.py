@@ -9,9 +9,9 @@ import atexit
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -124,23 +124,27 @@ class Task:
     port: int
 
 
-def _nothing(_: int) -> None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
 class Watch:
-    """Follows tasks of this process.
+    """Follows tasks of this process; used from several threads.
 
     Attributes:
         stopped: Set to stop them; their worker processes are killed.
-        copied: Called with bytes that were copied.
-        read: Called with bytes of recordings that were read to be sent.
     """
 
-    stopped: threading.Event = field(default_factory=threading.Event)
-    copied: Callable[[int], None] = _nothing
-    read: Callable[[int], None] = _nothing
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._guard = threading.Lock()
+        self._read_bytes = 0
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of recordings that were read to be sent; what is read again counts again."""
+        return self._read_bytes
+
+    def read(self, size_bytes: int) -> None:
+        """Take note of bytes that were read."""
+        with self._guard:
+            self._read_bytes += size_bytes
 
 
 def scratch_of(settings: Settings) -> Path:
@@ -208,6 +212,7 @@ class _Attempts:
         self.entry = _entry_of(task)
         self.upload: Any = None
         self.copied_bytes = 0
+        self.unreadable = 0
 
     def run(self) -> Outcome:
         needed = needed_bytes(self.task.recording)
@@ -255,7 +260,6 @@ class _Attempts:
 
     def _moved(self, size_bytes: int) -> None:
         self.copied_bytes += size_bytes
-        self.watch.copied(size_bytes)
 
     def _tried(self, seen: Recording, folder: Path) -> Outcome | None:
         """Try until it is decided; None where the copy was lost."""
@@ -308,13 +312,14 @@ class _Attempts:
     def _after(self, failure: Failure, end: JobEnd) -> Outcome | None:
         """Decide as the daemon does how to go on; None to try again, at once."""
         retry = self.settings.retry
+        self.unreadable += failure.error == "UnreadableStorageError"
         decision = after_failure(
             self.entry,
             failure,
             retry,
             began=end.began,
             got_on=end.got_on,
-            unreadable=self.entry.interruptions,
+            unreadable=self.unreadable,
             now_ns=time.time_ns(),
         )
         attempts = decision.attempts + (failure.error in NO_ROOM)
@@ -354,7 +359,7 @@ class _Attempts:
         if self.upload is None or failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
             return
         job = self._job(JobKind.CLEAR, self.scratch, reason=failure.message)
-        self._child().run(job, share=None, stopped=self.watch.stopped, read=_nothing)
+        self._child().run(job, share=None, stopped=self.watch.stopped, read=self.watch.read)
 
     def _job(self, kind: JobKind, folder: Path, **more: Any) -> Job:
         recording = self.task.recording

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         recordings_in,
         recordings_of,
     )
-    from bridge.bags.endings import End, Span, end_of
+    from bridge.bags.endings import End, Span, end_of, span_in
     from bridge.bags.formats import (
         ACTIVE_BAG_SUFFIX,
         COMPRESSION_SUFFIX,
@@ -88,6 +88,7 @@ __all__ = [
     "recordings_in",
     "recordings_of",
     "scratch_folder",
+    "span_in",
     "split_up",
     "stem_of",
     "survey",

@@ -20,7 +20,7 @@ from bridge.bags.frames import frames_end
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.mcap.summary import read_summary
 from bridge.bags.rosbag1.index import read_header, read_spans
-from bridge.bags.source import FileSource
+from bridge.bags.source import FileSource, Source
 from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
 from bridge.errors import (
     BridgeError,
@@ -168,14 +168,27 @@ def _span_of(file: RecordingFile) -> Span | None:
         return None
 
 
-def _mcap_span(source: FileSource) -> Span | None:
+def span_in(container: Container, source: Source) -> Span | None:
+    """Give the times of a whole file that is not on this machine; None where it does not say.
+
+    Those of sqlite3 are anywhere in it, and are not looked for.
+
+    Raises:
+        BridgeError: It cannot be read.
+    """
+    if container is Container.MCAP:
+        return _mcap_span(source)
+    return _rosbag1_span(source) if container is Container.ROSBAG1 else None
+
+
+def _mcap_span(source: Source) -> Span | None:
     summary = read_summary(source, source.size_bytes)
     if summary is None or summary.statistics is None or not summary.statistics.message_count:
         return None
     return summary.statistics.start_ns, summary.statistics.end_ns
 
 
-def _rosbag1_span(source: FileSource) -> Span | None:
+def _rosbag1_span(source: Source) -> Span | None:
     header = read_header(source, len(ROSBAG1_MAGIC))
     spans = [] if header is None else read_spans(source, header)
     return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None

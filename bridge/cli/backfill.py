@@ -52,7 +52,7 @@ from bridge.cli.options import (
     bytes_of,
     time_of,
 )
-from bridge.cli.platform import destination, platform, require_destination
+from bridge.cli.platform import destination, reached, require_destination
 from bridge.cli.terminal import (
     Exit,
     cell,
@@ -67,7 +67,7 @@ from bridge.cli.terminal import (
 )
 from bridge.compose import config_hash, ingest_options, secrets
 from bridge.config import Settings, load_settings
-from bridge.daemon import configure_logging
+from bridge.daemon import check_permissions, configure_logging
 from bridge.errors import CommandLineError, ConfigError, Trouble
 
 LINE_INTERVAL_S = 10.0
@@ -176,6 +176,7 @@ def backfill(
     }
     settings = load_settings(config, overrides)
     configure_logging(settings.log.level, settings.log.format, secrets=secrets(settings))
+    check_permissions(settings, file=config)
     choice = Choice(
         urls=tuple(urls),
         include=tuple(include or ()),
@@ -185,16 +186,13 @@ def backfill(
     )
     require_destination(settings, embedded=embedded)
     _require_sound(settings, choice)
-    file = manifest or settings.state.folder / MANIFEST_FILE
-    known = Manifest(file, config_hash=config_hash(settings))
+    manifest = manifest or settings.state.folder / MANIFEST_FILE
+    known = Manifest(manifest, config_hash=config_hash(settings))
     found = find(choice, settings)
     if dry_run:
         return _rehearse(settings, known, found, json=json)
     summary = _run(settings, known, found, dask=dask, fail_fast=fail_fast)
-    if json:
-        print_json(_as_json(summary, found))
-    else:
-        _print(summary, found)
+    print_json(_as_json(summary, found)) if json else _print(summary, found)
     return _exit(summary, found)
 
 
@@ -202,7 +200,7 @@ def _run(
     settings: Settings, manifest: Manifest, found: Found, *, dask: str | None, fail_fast: bool
 ) -> Summary:
     """Send what is to be sent, by the engine that was chosen."""
-    with platform(settings) as at, _stopping() as watch, _listening(settings) as listener:
+    with reached(settings) as at, _stopping() as watch, _listening(settings) as listener:
         driver = Driver(
             settings,
             host=at.host,
@@ -286,6 +284,7 @@ class _Bars:
         )
         self._count = self._recordings.add_task("recordings", total=None, now="")
         self._size = self._bytes.add_task("bytes", total=None)
+        self._done_bytes = 0
         self._live = Live(
             Group(self._recordings, self._bytes),
             console=err,
@@ -306,13 +305,15 @@ class _Bars:
 
     def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
         self._recordings.advance(self._count)
-        self._bytes.advance(self._size, recording.size_bytes)
+        self._done_bytes += recording.size_bytes
+        self._bytes.update(self._size, completed=self._done_bytes)
         if outcome.result is Result.FAILED:
             url, reason = cell(outcome.url), cell(outcome.reason)
             err.print(f"[red]failed[/] {url}: {reason}", soft_wrap=True)
 
-    def moved(self, *, in_work: int) -> None:
+    def moved(self, *, in_work: int, read_bytes: int) -> None:
         self._recordings.update(self._count, now=f"{in_work} in work")
+        self._bytes.update(self._size, completed=self._done_bytes + read_bytes)
 
 
 class _Lines:
@@ -333,15 +334,16 @@ class _Lines:
         reason = f": {printable(outcome.reason)}" if outcome.reason else ""
         self._say(f"{outcome.result} {printable(outcome.url)}{reason}")
 
-    def moved(self, *, in_work: int) -> None:
+    def moved(self, *, in_work: int, read_bytes: int) -> None:
         now_s = time.monotonic()
         if now_s - self._said_s < LINE_INTERVAL_S:
             return
         self._said_s = now_s
-        rate = self._done_bytes / (now_s - self._started_s)
-        left = f", {(self._size_bytes - self._done_bytes) / rate:,.0f} s left" if rate else ""
+        done_bytes = self._done_bytes + read_bytes
+        rate = done_bytes / (now_s - self._started_s)
+        left = f", {(self._size_bytes - done_bytes) / rate:,.0f} s left" if rate else ""
         self._say(
-            f"{self._done:,} of {self._recordings:,} recordings, {size(self._done_bytes)} of "
+            f"{self._done:,} of {self._recordings:,} recordings, {size(done_bytes)} of "
             f"{size(self._size_bytes)}, {size(rate)}/s{left}, {in_work} in work"
         )
 
@@ -360,7 +362,7 @@ def _announce(found: Found, engine: Engine) -> None:
 
 def _rehearse(settings: Settings, manifest: Manifest, found: Found, *, json: bool) -> int:
     """Say what a run would do."""
-    with platform(settings) as at:
+    with reached(settings) as at:
         driver = Driver(settings, host=at.host, port=at.port, manifest=manifest)
         plans = list(driver.plan(found.recordings))
     rows = [

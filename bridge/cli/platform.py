@@ -175,15 +175,14 @@ class _Child:
 
 
 @contextmanager
-def reach(settings: Settings) -> Iterator[MosaicoClient]:
-    """Yield a client of the platform, or of the embedded server where none is configured.
+def reached(settings: Settings) -> Iterator[Address]:
+    """Yield the platform of the settings, or the embedded server where none is configured.
 
     The embedded server belongs to the running bridge, which is asked for its port; where none
     runs, it is started for as long as it takes.
 
     Raises:
-        OfflineError: Nobody answers, or a bridge runs but does not say where its server is.
-        RefusedError: The key or the TLS settings are not accepted.
+        OfflineError: A bridge runs but does not say where its server is.
     """
     if settings.uses_embedded_server and daemon_runs(settings.state.folder):
         known = daemon_server(settings)
@@ -192,8 +191,19 @@ def reach(settings: Settings) -> Iterator[MosaicoClient]:
                 "the embedded server belongs to the running bridge, which does not say where it is",
                 hint="give the bridge's port with --http-port, or the server's with --host, --port",
             )
-        with connect(settings, *known) as client:
-            yield client
+        yield Address(host=known[0], port=known[1], embedded=True)
         return
-    with platform(settings) as at, connect(settings, at.host, at.port) as client:
+    with platform(settings) as at:
+        yield at
+
+
+@contextmanager
+def reach(settings: Settings) -> Iterator[MosaicoClient]:
+    """Yield a client of the platform, or of the embedded server; see `reached`.
+
+    Raises:
+        OfflineError: Nobody answers, or a bridge runs but does not say where its server is.
+        RefusedError: The key or the TLS settings are not accepted.
+    """
+    with reached(settings) as at, connect(settings, at.host, at.port) as client:
         yield client

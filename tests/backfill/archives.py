@@ -72,12 +72,12 @@ def write_db3_folder(folder: Path, texts: Sequence[str]) -> None:
             writer.write(connection, START_NS + number * STEP_NS, data)
 
 
-def write_bag(path: Path, texts: Sequence[str]) -> None:
+def write_bag(path: Path, texts: Sequence[str], *, first: int = 0) -> None:
     """Write a ROS 1 bag."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with rosbag1.Writer(path) as writer:
         connection = writer.add_connection(TOPIC, TYPE, typestore=ROS1)
-        for number, each in enumerate(texts):
+        for number, each in enumerate(texts, start=first):
             data = ROS1.serialize_ros1(ROS1.types[TYPE](data=each), TYPE)
             writer.write(connection, START_NS + number * STEP_NS, data)
 

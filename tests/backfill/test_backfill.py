@@ -2,7 +2,10 @@
 
 import json
 import logging
+import re
+import shutil
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -10,12 +13,19 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from pydantic import SecretStr
 
-from bridge.backfill import RunMetrics
+from bridge.backfill import RunMetrics, list_archive
+from bridge.backfill.scratch import copy, identity_of
+from bridge.backfill.store import open_store
+from bridge.bags import content_of, find_recordings, load_recording
 from bridge.cli import main
 from bridge.client import MosaicoClient
+from bridge.config import BackfillSettings
 from bridge.embedded import EmbeddedServer
+from bridge.errors import RecordingChangedError
 from tests.backfill.archives import (
+    ROOT,
     SECRET_KEY,
     Ended,
     Store,
@@ -29,6 +39,7 @@ from tests.backfill.archives import (
     sequences,
     words,
     write_archive,
+    write_bag,
     write_mcap,
     write_mcap_folder,
 )
@@ -138,6 +149,7 @@ def test_a_folder_is_read_where_it_is(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_was_deleted_on_the_platform_goes_again(
     command_line: Run, platform: EmbeddedServer, tmp_path: Path
 ) -> None:
@@ -179,10 +191,9 @@ def test_secrets_of_the_archive_are_never_shown(
     """No run shows the key, whether it works or fails, and no URL may hold one."""
     write_mcap(tmp_path / "archive" / "one.mcap", words("one", 3))
     url = store.upload(tmp_path / "archive", to="secret")
-    bad = {**store.settings, "MOSAICO_BRIDGE_BACKFILL__ENDPOINT": f"http://{SECRET_KEY}:1"}
     shown = ""
-    for more, place in ((store.settings, url), (bad, url), (store.settings, f"{url}/nothing")):
-        debug = {**more, "MOSAICO_BRIDGE_LOG__LEVEL": "debug"}
+    for place in (url, f"{url}/nothing"):
+        debug = {**store.settings, "MOSAICO_BRIDGE_LOG__LEVEL": "debug"}
         run = command_line(place, platform.port, tmp_path / "state", more=debug)
         shown += f"{run.told}{run.errors}"
     shown += (tmp_path / "state" / "backfill.jsonl").read_text()
@@ -191,6 +202,59 @@ def test_secrets_of_the_archive_are_never_shown(
     assert refused.code == 2
     assert SECRET_KEY not in refused.errors
     assert "secret_key_file" in refused.errors
+
+
+def test_what_is_copied_is_what_was_identified(store: Store, tmp_path: Path) -> None:
+    """An object that was replaced by another of the same size is not taken for the first."""
+    settings = settings_of(store)
+    for name in ("one", "two"):
+        write_mcap(tmp_path / "archive" / "x.mcap", words(name, 5))
+        url = store.upload(tmp_path / "archive", to="changes")
+        (recording,) = list_archive(url, settings).recordings
+        if name == "one":
+            content, marks = identity_of(recording, open_store(url, settings))
+            assert content == content_of(load_recording(tmp_path / "archive" / "x.mcap"))
+    stopped = threading.Event()
+    arguments = (recording, open_store(url, settings), tmp_path / "copy")
+    with pytest.raises(RecordingChangedError):
+        copy(*arguments, marks=marks, moved=lambda _: None, stopped=stopped)
+    shutil.rmtree(tmp_path / "copy")
+    copied = copy(*arguments, marks=("",), moved=lambda _: None, stopped=stopped)
+    original = (tmp_path / "archive" / "x.mcap").read_bytes()
+    assert copied.files[0].path.read_bytes() == original
+
+
+def settings_of(store: Store) -> BackfillSettings:
+    return BackfillSettings(
+        endpoint=store.settings["MOSAICO_BRIDGE_BACKFILL__ENDPOINT"],
+        access_key="reader",
+        secret_key=SecretStr(SECRET_KEY),
+    )
+
+
+def test_a_store_has_the_recordings_that_a_watched_folder_would_have(
+    store: Store, tmp_path: Path
+) -> None:
+    """Numbers in names are no evidence in a store either: two robots record at one time."""
+    write_archive(tmp_path / "archive", 4)
+    for robot in (1, 2):
+        write_bag(tmp_path / "archive" / f"robot_{robot}.bag", words(f"r{robot}", 300))
+    for half in (1, 2):
+        texts = words(f"half{half}", 300)
+        write_bag(tmp_path / "archive" / f"split_{half}.bag", texts, first=300 * half)
+        write_mcap(tmp_path / "archive" / "m" / f"m_{half}.mcap", texts, first=0)
+    url = store.upload(tmp_path / "archive", to="grouped")
+    listed = {
+        each.place: [file.name for file in each.files]
+        for each in list_archive(url, settings_of(store)).recordings
+    }
+    watched = {
+        str(each.path.relative_to(tmp_path / "archive")): [file.path.name for file in each.files]
+        for each in find_recordings(tmp_path / "archive")
+    }
+    assert listed == watched
+    assert {"robot_1.bag", "robot_2.bag", "split_1.bag"} <= listed.keys()
+    assert "split_2.bag" not in listed
 
 
 @pytest.mark.slow
@@ -213,6 +277,7 @@ def test_two_hundred_recordings(store: Store, platform: EmbeddedServer, tmp_path
     assert max(found.values()) == 1
 
 
+@pytest.mark.slow
 def test_big_objects_come_in_parts(
     command_line: Run, store: Store, platform: EmbeddedServer, tmp_path: Path
 ) -> None:
@@ -228,11 +293,35 @@ def test_big_objects_come_in_parts(
     assert line["size_bytes"] > 8 << 20
 
 
+def test_fail_fast_ends_at_the_first_failure(
+    command_line: Run, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Without it a failing recording stops nothing; with it the rest is not tried."""
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "a.mcap").write_bytes(b"<html>no recording at all</html>")
+    for name in "bcd":
+        write_mcap(tmp_path / "archive" / f"{name}.mcap", words(name, 3))
+    make_old(tmp_path / "archive")
+    where = (str(tmp_path / "archive"), platform.port, tmp_path / "state")
+    fast = command_line(*where, "--fail-fast", "--jobs", "1")
+    assert fast.code == 1
+    assert len(fast.by_result["not tried"]) >= 2
+    assert "not" in fast.told["ended_by"]["message"]
+    slow = command_line(*where, "--jobs", "1")
+    assert slow.code == 1
+    assert sum(arrived(platform.port).values()) == 9
+    assert slow.told["ended_by"] is None
+
+
 def test_the_metrics_of_a_run_are_served() -> None:
-    """What became of recordings is counted by result, under names of the run's own."""
+    """What became of recordings is counted by result; the documents list what there is."""
     metrics = RunMetrics()
     metrics.started(recordings=3, size_bytes=10)
     with metrics.served("127.0.0.1", 0) as port, urlopen(f"http://127.0.0.1:{port}") as answer:
         text = answer.read().decode()
     assert "mosaico_bridge_backfill_recordings_wanted 3.0" in text
+    served = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
+    page = (ROOT / "docs" / "backfill.md").read_text()
+    listed = re.findall(r"^\| `(mosaico_bridge_\w+)` \| (\w+) \|", page, re.MULTILINE)
+    assert sorted(one for one in served if not one[0].endswith("_created")) == sorted(listed)
     assert 'mosaico_bridge_backfill_recordings_total{result="not_tried"} 0.0' in text

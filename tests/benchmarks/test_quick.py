@@ -50,13 +50,14 @@ SUITES = [
     ),
     ("line", "", {"Topics over a line, IMU": 2}),
     ("topics", "", {"As many IMU messages in more topics": 2}),
+    ("backfill", "2", {"Backfill of small recordings": 5}),
     ("idle", "", {"Daemon at rest over old recordings, 2 s": 1}),
     ("startup", "", {"Start of the command line": 5}),
 ]
 
 
 # These take eight seconds and more each, and share what they could break with the others.
-LONG = {"formats", "idle", "line", "memory", "startup"}
+LONG = {"backfill", "formats", "idle", "line", "memory", "startup"}
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,14 @@ def _open_folder(folder: Path) -> Iterator[str]:
 
 
 def _open_keys(settings: Settings, file: Path | None) -> Iterator[str]:
-    server = settings.server
+    server, archive = settings.server, settings.backfill
+    told = (archive.secret_key, archive.session_token, archive.account_key, archive.sas_token)
     secrets = {
         "server.api_key_file": server.api_key_file,
         "server.tls_key_file": server.tls_key_file,
         "the settings file with server.api_key": file if server.api_key is not None else None,
+        "backfill.secret_key_file": archive.secret_key_file,
+        "the settings file with keys of [backfill]": file if any(told) else None,
     }
     for name, path in secrets.items():
         # A missing file is reported where it is needed.
