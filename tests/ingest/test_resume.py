@@ -227,7 +227,7 @@ def test_other_settings_start_again(
         assert client.list_sequences() == [report.sequence]
 
 
-@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+@pytest.mark.parametrize("revision", ["G1.2", "G2d", pytest.param("G3b", marks=pytest.mark.slow)])
 def test_a_session_that_is_gone_starts_again(
     revision: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
