@@ -247,6 +247,12 @@ def test_a_topic_with_other_rows_is_sent_again_alone(
 
         assert created[before:] == ["/odom"]
         assert rows(client, report.sequence) == yields(report)
+        # Measured once, too, although it was read twice.
+        assert yields(report) == {
+            topic.platform_name: topic.quality.messages
+            for topic in report.topics
+            if topic.quality is not None and topic.platform_name
+        }
 
 
 @pytest.mark.parametrize(
