@@ -56,6 +56,9 @@ SQLITE_LOGS = next(form.logs for form in FORMATS if form.container is Container.
 SQLITE_HEADER_BYTES = 100
 SQLITE_PAGE_SIZE = struct.Struct(">16xH")
 SQLITE_PAGE_COUNT = struct.Struct(">28xI")
+ZEROS_BYTES_MAX = 64 << 20
+ZEROS_READ_BYTES = 1 << 16
+
 # In the page size field 1 means 65536, which does not fit.
 SQLITE_PAGE_SIZE_OF_ONE = 65536
 
@@ -91,6 +94,7 @@ def _end_of_open(handle: int, file: RecordingFile) -> End:
 
 def _mcap_ends(handle: int, size_bytes: int) -> bool:
     tail_bytes = MCAP_FOOTER_HEAD.size + MCAP_FOOTER_BODY.size + len(MCAP_MAGIC)
+    size_bytes = _end_before_zeros(handle, size_bytes)
     if size_bytes < len(MCAP_MAGIC) + tail_bytes or os.pread(handle, 8, 0) != MCAP_MAGIC:
         return False
     tail_start = size_bytes - tail_bytes
@@ -119,7 +123,24 @@ def _sqlite_ends(handle: int, size_bytes: int) -> bool:
     (page_bytes,) = SQLITE_PAGE_SIZE.unpack_from(header)
     (pages,) = SQLITE_PAGE_COUNT.unpack_from(header)
     expected: int = pages * (SQLITE_PAGE_SIZE_OF_ONE if page_bytes == 1 else page_bytes)
-    return size_bytes == expected
+    return size_bytes == expected or (
+        size_bytes > expected and _end_before_zeros(handle, size_bytes) <= expected
+    )
+
+
+def _end_before_zeros(handle: int, size_bytes: int) -> int:
+    """Find where a file ends but for zeros: room that its file system made in advance.
+
+    Files that end with more of them than anybody reads at each look are taken as they are.
+    """
+    end = size_bytes
+    while end > 0 and size_bytes - end < ZEROS_BYTES_MAX:
+        start = max(0, end - ZEROS_READ_BYTES)
+        rest = os.pread(handle, end - start, start).rstrip(b"\0")
+        if rest:
+            return start + len(rest)
+        end = start
+    return size_bytes
 
 
 def _has_sidecar(path: Path) -> bool:

@@ -24,6 +24,7 @@ from bridge.errors import (
     PreconditionError,
     RefusedError,
     ServerError,
+    TransientError,
     UsageError,
 )
 from bridge.ontology import Model
@@ -144,7 +145,15 @@ class SequenceWriter:
             if name in self._topics or not self._is_unused(locator):
                 raise
             # The answer to an earlier call was lost, and with it the only copy of its token.
-            self.dialect.topic_delete(locator)
+            try:
+                self.dialect.topic_delete(locator)
+            except NestedTopicError as error:
+                raise TransientError(
+                    f"the answer to the creation of {locator} was lost, and {error.message}",
+                    address=error.address,
+                    resource=locator,
+                    hint="the sequence is begun again",
+                ) from error
             token = create()
         writer = TopicWriter(
             name=name,

@@ -260,7 +260,9 @@ class Loop:
 
     def nothing_to_do(self) -> bool:
         """Return whether everything that can be done now has been done."""
-        if not self._folder_scans.status.scans or self._judging or self._tracker.more_to_enter:
+        if not self._folder_scans.status.scans or self._judging:
+            return False
+        if self._tracker.more_to_enter or self._tracker.pending:
             return False
         if any(disposer.busy for disposer in self._disposers.values()):
             return False
@@ -347,7 +349,8 @@ class Loop:
             else:
                 self._trouble(failure, key=key)
         ended_s = self._clock.monotonic_s()
-        wait_s = SCAN_GAP_S if self._tracker.more_to_enter else self._folder_scans.interval_s
+        soon = self._tracker.more_to_enter or self._tracker.pending
+        wait_s = SCAN_GAP_S if soon else self._folder_scans.interval_s
         self._scanned_at_s = ended_s
         self._scan_at_s = ended_s + wait_s
         self._observer.hear(Scanned(watch=self._folder_scans.status))

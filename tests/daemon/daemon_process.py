@@ -1,7 +1,8 @@
 """The real daemon as a process of its own, which can be told where to die.
 
-`MOSAICO_TEST_KILL_AT` names a point (a state, or an event of the observer) and which time; at that
-point the process kills itself by SIGKILL, as a power switch would.
+`MOSAICO_TEST_KILL_AT` names a point (a state, an event of the observer, or `unlink` for just before
+a name is removed) and which time; at that point the process kills itself by SIGKILL, as a power
+switch would.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from bridge.config import load_settings
 from bridge.daemon import Daemon, Event
 from bridge.daemon.events import events
+from bridge.files import OpenFolder
 
 
 class Killer:
@@ -47,9 +49,15 @@ class Killer:
                 pass
 
 
+def unlink_or_die(folder: OpenFolder, name: str) -> None:
+    # Hidden names are those of copies that are not whole yet.
+    if not name.startswith("."):
+        killer.reach("unlink")
+    os.unlink(name, dir_fd=folder.descriptor)
+
+
+killer = Killer(os.environ.get("MOSAICO_TEST_KILL_AT", ""))
+# The point is in the middle of a function, between two names.
+OpenFolder.unlink = unlink_or_die  # type: ignore[assignment,method-assign]
 settings = load_settings(Path(sys.argv[1]))
-Daemon(
-    settings,
-    server=(settings.server.host, settings.server.port),
-    observer=Killer(os.environ.get("MOSAICO_TEST_KILL_AT", "")),
-).run()
+Daemon(settings, server=(settings.server.host, settings.server.port), observer=killer).run()

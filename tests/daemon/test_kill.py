@@ -21,6 +21,9 @@ from tests.daemon.conftest import Bridge
 from tests.daemon.nobody import NOBODY, as_nobody
 from tests.daemon.platforms import PlatformProcess, chatter, rows_on
 from tests.daemon.processes import alive, children
+from tests.daemon.small_disks import small_disk
+from tests.daemon.test_parts import on_platform, once, split_bytes
+from tests.daemon.test_splits import metadata
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -29,6 +32,8 @@ POINTS = (
     "stage-read", "stage-send", "stage-verify", "verified", "stage-finalize", "finalised",
     "finished", "ready:2", "sending:2", "verified:2", "finalised:2",
 )  # fmt: skip
+# One of each kind: before, in the middle of, and between verifying and committing an upload.
+SOME_POINTS = ("ready", "progress", "verified", "stage-finalize")
 
 
 class Site:
@@ -118,7 +123,7 @@ def finish(site: Site) -> None:
 
 def test_daemons_killed_at_many_steps_deliver_exactly_once(site: Site) -> None:
     """One daemon after the other dies at another point, with recordings left by the one before."""
-    for number, point in enumerate(POINTS[::2]):
+    for number, point in enumerate(SOME_POINTS):
         site.drop(f"a{number}", 2000)
         site.drop(f"b{number}", 10)
         with site.daemon(kill_at=point) as process:
@@ -153,6 +158,7 @@ def kill_at_random(site: Site, *, rounds: int, seed: int) -> None:
     finish(site)
 
 
+@pytest.mark.slow
 def test_random_kills_deliver_exactly_once(site: Site) -> None:
     """Kills of daemon and server at random moments, with new recordings coming in."""
     kill_at_random(site, rounds=4, seed=1)
@@ -203,6 +209,52 @@ def test_no_worker_outlives_its_daemon(site: Site) -> None:
         site.bridge.wait_for(lambda: not any(alive(worker) for worker in workers), patience_s=5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["recording", "split"])
+@pytest.mark.parametrize("extension", ["mcap", "db3", "bag"])
+@pytest.mark.parametrize("archived", [False, True])
+def test_killed_between_two_unlinks(
+    site: Site, extension: str, unit: str, *, archived: bool
+) -> None:
+    """What a disposal that was cut off has left is not sent again, and goes in the end."""
+    names = [f"drive_{number}.{extension}" for number in range(4)]
+    with contextlib.ExitStack() as mounted:
+        disposal = '[disposal]\nmode = "delete"\n'
+        if archived:
+            # Onto another disk, so that files are copied and removed.
+            archive = mounted.enter_context(
+                small_disk(site.bridge.folder / "archive", size_bytes=4 << 20)
+            )
+            archive.chmod(0o777)
+            disposal = f'[disposal]\nmode = "move"\narchive_folder = "{archive}"\n'
+        given = site.config.read_text().replace("[ingest]", f'[ingest]\nunit = "{unit}"')
+        # Files that metadata.yaml lists are waited for.
+        given = given.replace("settle_s", "stale_s = 1.0\nsettle_s")
+        site.config.write_text(given + "\n" + disposal)
+        for number, name in enumerate(names):
+            site.bridge.drop(f"drive/{name}", split_bytes(number, extension, site.bridge.folder))
+        site.bridge.drop("drive/metadata.yaml", metadata(names).encode())
+        give_away(site.bridge.watched)
+        with site.daemon(kill_at="unlink:3") as process:
+            assert process.wait(60) == -signal.SIGKILL
+        left = sorted(path.name for path in site.bridge.watched.rglob(f"*.{extension}"))
+        assert 0 < len(left) < len(names)
+        with site.daemon():
+            site.bridge.wait_for(lambda: not (site.bridge.watched / "drive").exists())
+        if archived:
+            kept = sorted(path.name for path in archive.rglob(f"*.{extension}"))
+            assert kept == names
+    assert on_platform(site.server.port) == once(0, 1, 2, 3)
+
+
+def give_away(folder: Path) -> None:
+    """Let the daemon's user delete what is in a folder."""
+    if as_nobody():
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+
+
+@pytest.mark.slow
 def test_lost_journal_is_rebuilt_from_the_platform(site: Site) -> None:
     """Without its journal the bridge asks the platform, and sends nothing twice."""
     site.drop("a", 100)

@@ -5,7 +5,6 @@ message: every message of these recordings has a time of its own.
 """
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from bridge.daemon.journal.requests import resend
 from bridge.daemon.journal.states import State
 from bridge.embedded.refusals import Refusal, Status
 from bridge.embedded.session import dialect
+from tests.daemon.small_disks import fill, small_disk
 from tests.daemon.test_splits import metadata
 
 if TYPE_CHECKING:
@@ -155,6 +155,12 @@ class Field:
 
     def states(self) -> Counter[str]:
         return Counter(str(entry.state) for entry in self.bridge.entries().values())
+
+    def lose_sequences(self) -> None:
+        """The platform loses all that it has."""
+        with MosaicoClient.connect("127.0.0.1", self.port) as client:
+            for name in client.list_sequences():
+                client.sequence_delete(name)
 
     def lose_journal(self) -> None:
         for path in self.bridge.state.glob("journal.db*"):
@@ -486,59 +492,70 @@ def test_other_drive_under_the_name_of_one_that_was_taken_away(field: Field) -> 
 
 
 @SLOW
-def test_kill_between_two_unlinks(bridge: "Bridge", server: int) -> None:
-    """What a disposal that was cut off has left is not sent again, and goes in the end."""
-    field = Field(bridge, server, "mcap")
+@UNITS
+def test_archive_that_fills_up_between_two_moves(field: Field, tmp_path: Path, unit: str) -> None:
+    """A second disk without room for the last: nothing is sent again, and all follows later."""
+    bridge = field.bridge
+    bridge.overrides["ingest.unit"] = unit
     names = [f"drive_{number}" for number in range(3)]
-    for number, name in enumerate(names):
-        field.put(number, f"drive/{name}")
+    paths = [field.put(number, f"drive/{name}") for number, name in enumerate(names)]
     field.describe("drive", *names)
     field.run()
-    # As the kill leaves it: two of three files gone, the journal still says `finalised`.
-    for name in names[:2]:
-        (bridge.watched / "drive" / f"{name}.mcap").unlink()
-    bridge.overrides |= {"disposal.mode": "delete"}
-    field.run_until(lambda: not (bridge.watched / "drive").exists())
+    pages = max(path.stat().st_size for path in paths) // 4096 + 1
+    with small_disk(tmp_path / "archive", size_bytes=1 << 20) as archive:
+        bridge.overrides |= {"disposal.mode": "move", "disposal.archive_folder": str(archive)}
+        filler = fill(archive, leave_bytes=2 * pages * 4096)
+        field.run()
+        here = sorted(path.stem for path in bridge.watched.rglob(f"*.{field.extension}"))
+        # Some were moved or copied, and no file is in neither place.
+        assert list(archive.rglob(f"*{names[0]}*"))
+        assert here
+        assert field.arrived(0, 1, 2)
+        filler.unlink()
+        field.run_until(lambda: not (bridge.watched / "drive").exists())
+        moved = sorted(path.name for path in archive.rglob(f"*.{field.extension}"))
 
+    assert moved == [f"{name}.{field.extension}" for name in names]
     assert field.arrived(0, 1, 2)
-    assert bridge.entries()["drive"].state is State.DISPOSED
 
 
 @SLOW
-@pytest.mark.parametrize("kept", [2, 1])
-def test_archive_that_fills_up_between_two_moves(mcap_field: Field, kept: int) -> None:
-    """The files that could not be moved yet are known as sent, and follow when there is room."""
-    field, bridge = mcap_field, mcap_field.bridge
-    names = [f"drive_{number}" for number in range(3)]
-    for number, name in enumerate(names):
-        field.put(number, f"drive/{name}")
-    field.describe("drive", *names)
-    field.run()
-    archive = bridge.folder / "archive"
-    (archive / "drive").mkdir(parents=True)
-    for name in names[: 3 - kept]:
-        shutil.move(bridge.watched / "drive" / f"{name}.mcap", archive / "drive" / f"{name}.mcap")
-    bridge.overrides |= {"disposal.mode": "move", "disposal.archive_folder": str(archive)}
-    field.run_until(lambda: not (bridge.watched / "drive").exists())
-
-    assert field.arrived(0, 1, 2)
-    assert sorted(path.name for path in archive.rglob("*.mcap")) == [f"{n}.mcap" for n in names]
-
-
-@SLOW
-def test_what_comes_back_is_asked_for(mcap_field: Field) -> None:
+@UNITS
+def test_what_comes_back_is_asked_for(field: Field, unit: str) -> None:
     """A backup copy that is put back because the platform lost the sequence is sent again."""
-    field, bridge = mcap_field, mcap_field.bridge
-    bridge.overrides |= {"disposal.mode": "delete"}
+    bridge = field.bridge
+    bridge.overrides |= {"disposal.mode": "delete", "ingest.unit": unit}
     path = field.put(0, "drive")
     field.run()
     field.run_until(lambda: not path.exists())
-    with MosaicoClient.connect("127.0.0.1", field.port) as client:
-        client.sequence_delete(bridge.entries()["drive.mcap"].sequence)
+    field.lose_sequences()
     field.put(0, "drive")
-    field.run()
+    field.run_until(lambda: field.arrived(0))
 
-    assert field.arrived(0)
+
+@SLOW
+@UNITS
+@pytest.mark.parametrize("choices", [{}, {"disposal.retain_count": 1}], ids=["all", "retained"])
+def test_source_that_the_platform_has_lost_is_sent_again(
+    field: Field, unit: str, choices: dict[str, int]
+) -> None:
+    """Proof is asked for when it is used: what is not there any more does not go, but up again."""
+    bridge = field.bridge
+    bridge.overrides["ingest.unit"] = unit
+    names = [f"drive_{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        field.put(number, f"drive/{name}")
+    field.describe("drive", *names)
+    field.put(3, "late")
+    field.run()
+    field.lose_sequences()
+    assert field.arrived()
+    bridge.overrides |= {"disposal.mode": "delete", **choices}
+    late = bridge.watched / f"late.{field.extension}"
+    field.run_until(lambda: not (bridge.watched / "drive").exists())
+
+    # One that is retained was not asked for.
+    field.run_until(lambda: field.arrived(0, 1, 2, 3) or (field.arrived(0, 1, 2) and late.exists()))
 
 
 @SLOW

@@ -1,6 +1,7 @@
 """Many topics at once: every message once, whatever the platform does meanwhile."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from bridge.bags import load_recording
 from bridge.client import MosaicoClient, OnErrorPolicy
+from bridge.client.keyed import KeyedDialect
 from bridge.errors import BridgeError, DecodeError, RejectedError, ServerError, TransientError
 from bridge.ingest import (
     Identity,
@@ -225,17 +227,22 @@ def test_a_topic_without_a_usable_message_is_not_left_behind(
         assert report.messages_skipped == MESSAGES * len(broken)
 
 
-def test_nested_topics_keep_their_data_when_one_above_is_taken_back(tmp_path: Path) -> None:
-    """On the keyed revisions deleting a topic deletes what lies below it."""
-    bag = tmp_path / "nested.mcap"
-    with bag.open("wb") as stream:
+def nested(path: Path, *, above: bytes) -> Path:
+    """Write a topic and one below it, with a message each."""
+    with path.open("wb") as stream:
         writer = McapWriter(stream)
         writer.start(profile="ros2", library="test")
         schema = writer.register_schema("std_msgs/msg/Int32", "ros2msg", b"int32 data")
-        for name, data in (("/cam", b"\0\1\0\0\1"), ("/cam/info", b"\0\1\0\0\1\0\0\0")):
+        for name, data in (("/cam", above), ("/cam/info", b"\0\1\0\0\1\0\0\0")):
             channel = writer.register_channel(name, "cdr", schema)
             writer.add_message(channel, log_time=1, publish_time=1, data=data)
         writer.finish()  # type: ignore[no-untyped-call]
+    return path
+
+
+def test_nested_topics_keep_their_data_when_one_above_is_taken_back(tmp_path: Path) -> None:
+    """On the keyed revisions deleting a topic deletes what lies below it."""
+    bag = nested(tmp_path / "nested.mcap", above=b"\0\1\0\0\1")
     with crowded("G1.2", tmp_path / "platform", Troubles()) as client:
         report = send(client, bag, Kept())
 
@@ -245,6 +252,38 @@ def test_nested_topics_keep_their_data_when_one_above_is_taken_back(tmp_path: Pa
         sequence = client.sequence_handler(report.sequence)
         assert sequence is not None
         assert sequence.is_locked
+
+
+def test_lost_creation_above_nested_topics_begins_the_sequence_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its token is gone and it cannot be deleted alone: the next try starts over; all arrive."""
+    bag = nested(tmp_path / "nested.mcap", above=b"\0\1\0\0\1\0\0\0")
+    below, lost = threading.Event(), threading.Event()
+    create = KeyedDialect.topic_create
+
+    def losing(dialect: KeyedDialect, upload: Any, locator: str, **given: Any) -> str:
+        if locator.endswith("/cam") and not lost.is_set():
+            below.wait(10)
+            lost.set()
+            create(dialect, upload, locator, **given)
+        token = create(dialect, upload, locator, **given)
+        below.set()
+        return token
+
+    monkeypatch.setattr(KeyedDialect, "topic_create", losing)
+    kept = Kept()
+    with crowded("G1.2", tmp_path / "platform", Troubles()) as client:
+        with pytest.raises(TransientError, match="was lost"):
+            send(client, bag, kept)
+        report = send(client, bag, kept)
+
+        assert report.complete
+        assert client.list_sequences() == [report.sequence]
+        for topic in ("/cam", "/cam/info"):
+            handler = client.topic_handler(report.sequence, topic)
+            assert handler is not None
+            assert sum(batch.num_rows for batch in handler.batches()) == 1
 
 
 @REVISIONS

@@ -1,6 +1,7 @@
 """A try that broke off is taken up by the next: what is whole stays, the rest is sent."""
 
 import contextlib
+import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,51 @@ def test_a_commit_that_broke_sends_nothing_again(
         assert report.complete
         assert rows(client, report.sequence) == yields(report)
         assert client.list_sequences() == [report.sequence]
+
+
+class Replaced(Kept):
+    """Puts other files in the place of a recording's, by rename, while its topics go in groups."""
+
+    def __init__(self, before: Kept, bag: Path, other: Path) -> None:
+        super().__init__()
+        self.upload = before.upload
+        self.pairs = list(
+            zip(sorted(other.glob("*.mcap")), sorted(bag.glob("*.mcap")), strict=True)
+        )
+
+    def upload_changed(self, *, upload: OpenUpload) -> None:
+        super().upload_changed(upload=upload)
+        while self.pairs:
+            source, target = self.pairs.pop()
+            source.replace(target)
+
+
+def test_files_that_are_replaced_between_two_groups_are_sent_as_they_were(
+    drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every pass reads what was judged: no sequence with topics of two recordings."""
+    bag = tmp_path / "drive"
+    shutil.copytree(drive, bag)
+    other = write_drive(
+        tmp_path / "other", name="drive", start_ns=START_NS, duration_s=1.5, splits=2
+    )
+    kept = Kept()
+    with platform("G2d", tmp_path / "platform") as client:
+        with monkeypatch.context() as patch, pytest.raises(TransientError):
+            break_at(patch, TopicWriter, "write_batch", 4)
+            send(client, bag, kept)
+        assert kept.upload is not None
+        assert kept.upload.tries
+        report = send(client, bag, replaced := Replaced(kept, bag, other))
+        fresh = ingest(
+            load_recording(drive),
+            client=client,
+            options=IngestOptions(identity=IDENTITY),
+        )
+
+        assert not replaced.pairs
+        assert fresh.already_there
+        assert rows(client, report.sequence) == yields(fresh)
 
 
 @pytest.mark.parametrize("revision", EVERY_REVISION)

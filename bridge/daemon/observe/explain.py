@@ -19,6 +19,9 @@ from bridge.errors import JournalError, RecordingError
 from bridge.model import Recording
 from bridge.units import SECOND_NS
 
+EXPLAIN_PATIENCE_S = 60.0
+"""So long a person waits for a slow disk."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
@@ -169,6 +172,6 @@ def _from_journal(path: Path, folder: Path) -> tuple[Entry | None, tuple[Transit
 
 def _seen(path: Path, watched: WatchedFolder) -> Recording | None:
     """Give what a scan finds at exactly this path; None where that is no recording."""
-    watched.scan()
+    watched.scan(patience_s=EXPLAIN_PATIENCE_S)
     found = watched.found.get(path)
     return None if found is None else found.recording

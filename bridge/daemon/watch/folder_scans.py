@@ -1,6 +1,7 @@
 """Scans the watched folders when asked, keeps their events coming, and reports how it went."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bridge.daemon.events.status import WatchStatus
 from bridge.daemon.journal.clock import Clock
@@ -44,6 +45,7 @@ class FolderScans:
             for watched in watched_folders
         }
         self._folders = 0
+        self._closed: set[Path] = set()
         # Scans in a row in which folders were without a watch.
         self._short = 0
         self.statuses: tuple[WatchStatus, ...] = tuple(
@@ -62,7 +64,7 @@ class FolderScans:
             readable=all(each.readable for each in self.statuses),
             events=all(each.events for each in self.statuses),
             problem="; ".join(problems),
-            scans=first.scans,
+            scans=min(each.scans for each in self.statuses),
             last_scan_ns=first.last_scan_ns,
             last_scan_s=first.last_scan_s,
             recordings=sum(each.recordings for each in self.statuses),
@@ -103,12 +105,17 @@ class FolderScans:
         before = self._folders
         # Watch first, then look: what appears in between is seen by one of the two.
         self.refresh()
-        closed = {path for watcher in self._watchers.values() for path in watcher.closed()}
-        self._tracker.scan(closed)
+        self._closed |= {path for watcher in self._watchers.values() for path in watcher.closed()}
+        self._tracker.scan(self._closed)
+        if not self._tracker.pending:
+            # What is still being looked at may be what was closed.
+            self._closed.clear()
         self._folders = sum(watched.folders for watched in self._watchers)
         if self._folders != before or self._short:
             self._count_watches(self._folders)
-        took_s = self._clock.monotonic_s() - began_s
+        took_s = max(
+            self._clock.monotonic_s() - began_s, sum(watched.took_s for watched in self._watchers)
+        )
         self.statuses = tuple(
             WatchStatus(
                 name=watched.name,

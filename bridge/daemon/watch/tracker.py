@@ -95,6 +95,8 @@ class Tracker:
         self._aside: Aside[Path, Inspection] = Aside()
         # Whether another look at the same files can come to nothing new.
         self._at_rest = False
+        # Whether a folder is still being looked at.
+        self.pending = False
         self.more_to_enter = False
         self.next_verdict_s: float | None = None
         self._take_candidates()
@@ -142,6 +144,7 @@ class Tracker:
         """
         for watched in self._watched_folders:
             watched.scan()
+        self.pending = any(watched.pending for watched in self._watched_folders)
         if self._at_rest and not any(watched.changed for watched in self._watched_folders):
             return
         found: dict[Path, Found] = {}
@@ -270,8 +273,8 @@ class Tracker:
     def _miss(self, path: Path) -> None:
         """Take note that something was not seen; after some scans, that it is gone."""
         watched = watched_folder_of(path, self._watched_folders)
-        if watched is not None and watched.problem is not None:
-            # Nobody could look.
+        if watched is not None and (watched.problem is not None or watched.pending):
+            # Nobody could look, or has not yet.
             return
         left_out = _why_left_out(path, watched)
         self._missing[path] = self._missing.get(path, 0) + 1

@@ -5,19 +5,49 @@ A path belongs to at most one of them, for the settings refuse folders inside ea
 
 import contextlib
 import json
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bridge.config import LiveSettings, Settings
+from bridge.daemon.watch.aside import Aside
 from bridge.daemon.watch.scan import Found, Scanner, ignored, place
 from bridge.errors import RecordingError
 from bridge.files import mount_points, replace_file
 
 MOUNTS_FILE = "mounts.json"
 
+SCAN_PATIENCE_S = 0.5
+"""So long a scan waits for a look at the folder; one that takes longer is taken at a later scan."""
+
+SILENCE_S = 120.0
+"""After so long without an answer the disk is reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What came of one look at a folder.
+
+    Attributes:
+        found: The recordings; None where nobody could look.
+        changed: Whether anything is other than at the look before.
+        problem: Why nobody could look, or could not see all of it.
+        took_s: How long it took.
+    """
+
+    found: dict[Path, Found] | None
+    changed: bool
+    problem: RecordingError | None
+    took_s: float
+
 
 class WatchedFolder:
     """A watched folder; used from the loop's thread only.
+
+    It is listed in a thread beside that, as a slow disk, or a file server that does not answer,
+    must not hold the loop up.
 
     Args:
         name: Its name in the settings; empty for a single one.
@@ -30,7 +60,10 @@ class WatchedFolder:
         changed: Whether the last scan saw anything other than the one before, or had other
             settings.
         problem: Why the last scan could not, or not see all of it; None where it could.
-        scans: Scans so far.
+        pending: Whether the last scan left before the look at the folder had come to its end; then
+            nothing may be concluded from what is missing.
+        scans: Looks that came to their end so far.
+        took_s: How long the last of them took.
     """
 
     def __init__(self, name: str, live: LiveSettings) -> None:
@@ -41,7 +74,12 @@ class WatchedFolder:
         self.found: dict[Path, Found] = {}
         self.changed = True
         self.problem: RecordingError | None = None
+        self.pending = False
         self.scans = 0
+        self.took_s = 0.0
+        self._looks: Aside[None, Look] = Aside()
+        self._asked_s = 0.0
+        self._reloaded = False
         self._mounts = KnownMounts(self.folder, self.settings.state.folder / MOUNTS_FILE)
         self._scanner = self._make_scanner()
 
@@ -50,24 +88,47 @@ class WatchedFolder:
         """All settings, as they hold in the folder now."""
         return self._live.inside(self.name)
 
-    def scan(self) -> None:
+    def scan(self, *, patience_s: float = SCAN_PATIENCE_S) -> None:
         """Look at the folder; where it cannot be read, what was seen before stays.
 
         Where a disk is not mounted any more that was before, what is missing is not gone.
+
+        Args:
+            patience_s: How long to wait for the look. One that is not over then is not waited for
+                again: the next scans ask whether it is.
         """
-        self.scans += 1
-        reloaded = self._follow_settings()
-        before = self.problem
-        try:
-            found = self._scanner.scan()
-        except RecordingError as error:
-            self.problem = error
-            self.changed = before is None or reloaded
+        self._reloaded |= self._follow_settings()
+        if not self.pending:
+            self._asked_s = time.monotonic()
+            self._looks.ask(None, partial(_look, self._scanner, self._mounts))
+        answers = self._looks.answers(wait_s=0.0 if self.pending else patience_s)
+        self.pending = not answers
+        if self.pending:
+            self._wait_on()
         else:
-            self.problem = self._mounts.problem()
-            self.changed = self._scanner.changed or before is not None or reloaded
+            self._take(answers[None])
+
+    def _wait_on(self) -> None:
+        self.changed = False
+        waited_s = time.monotonic() - self._asked_s
+        if waited_s > SILENCE_S and self.problem is None:
+            self.problem = RecordingError(
+                f"the folder has not been listed for {waited_s:.0f} s",
+                path=self.folder,
+                hint="its disk or file server is slow or does not answer; see the kernel's log",
+            )
+
+    def _take(self, look: Look) -> None:
+        self.scans += 1
+        self.took_s = look.took_s
+        before, self.problem = self.problem, look.problem
+        if look.found is None:
+            self.changed = before is None or self._reloaded
+        else:
+            self.changed = look.changed or before is not None or self._reloaded
             if self.changed:
-                self.found = found
+                self.found = look.found
+        self._reloaded = False
 
     @property
     def folders(self) -> int:
@@ -107,6 +168,18 @@ class WatchedFolder:
             ignore=watch.ignore,
             by_split=self.settings.ingest.unit == "split",
         )
+
+
+def _look(scanner: Scanner, mounts: "KnownMounts") -> Look:
+    began_s = time.monotonic()
+    found, changed = None, False
+    try:
+        found = scanner.scan()
+        changed, problem = scanner.changed, mounts.problem()
+    except RecordingError as error:
+        problem = error
+    took_s = time.monotonic() - began_s
+    return Look(found=found, changed=changed, problem=problem, took_s=took_s)
 
 
 class KnownMounts:

@@ -104,6 +104,7 @@ def rows_of(port: int) -> object:
         return None
 
 
+@pytest.mark.slow
 def test_other_content_under_the_name_keeps_the_source_and_says_so(bridge: "Bridge") -> None:
     """A sequence that was replaced on the platform is no proof; the recording is marked as lost."""
     bridge.overrides["disposal.mode"] = "delete"
@@ -137,6 +138,7 @@ def test_what_verify_marked_as_lost_is_not_disposed_of(bridge: "Bridge") -> None
     assert bridge.entries()["drive.mcap"].state is State.LOST
 
 
+@pytest.mark.slow
 def test_platform_that_does_not_answer_keeps_the_source(bridge: "Bridge") -> None:
     """No answer, no disposal; told once; with an answer it goes."""
     bridge.overrides["disposal.mode"] = "delete"
@@ -157,7 +159,7 @@ def test_platform_that_does_not_answer_keeps_the_source(bridge: "Bridge") -> Non
     assert not files(bridge)
 
 
-@pytest.mark.parametrize("max_age_s", [3600.0, 0.000001])
+@pytest.mark.parametrize("max_age_s", [3600.0, pytest.param(0.000001, marks=pytest.mark.slow)])
 def test_full_disk_may_use_proof_that_is_young(
     bridge: "Bridge", max_age_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:

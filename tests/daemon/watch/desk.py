@@ -75,6 +75,8 @@ class Desk:
         """Let time pass, scan, and judge everything."""
         self.clock.now_s += after_s
         self.tracker.scan(closed or set())
+        while self.tracker.pending:
+            self.tracker.scan(closed or set())
         while self.tracker.judge(budget_s=10.0):
             continue
         return sum(len(watched.found) for watched in self.watched_folders)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -130,6 +131,24 @@ def test_preallocated_file_is_not_whole(tmp_path: Path) -> None:
     path.write_bytes(whole[:100] + bytes(len(whole) - 100))
 
     assert end_of(lone(path).files[0]) is End.MISSING
+
+
+@pytest.mark.parametrize("zeros", [1, 4096, 200_000])
+def test_zeros_behind_a_proper_end_are_waited_for_by_nobody(tmp_path: Path, zeros: int) -> None:
+    """A file system that made room in advance leaves them; without the end they prove nothing."""
+    path, database = tmp_path / "a.mcap", tmp_path / "a.db3"
+    whole = mcap_bytes()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE messages (data BLOB)")
+    path.write_bytes(whole + bytes(zeros))
+    database.write_bytes(database.read_bytes() + bytes(zeros))
+    assert end_of(lone(path).files[0]) is End.PROPER
+    assert end_of(lone(database, Container.SQLITE3).files[0]) is End.PROPER
+    path.write_bytes(whole[:-1] + bytes(zeros))
+    database.write_bytes(database.read_bytes() + b"x")
+
+    assert end_of(lone(path).files[0]) is End.MISSING
+    assert end_of(lone(database, Container.SQLITE3).files[0]) is End.MISSING
 
 
 @pytest.mark.parametrize("parts", [1, 3])
