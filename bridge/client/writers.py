@@ -120,8 +120,7 @@ class SequenceWriter:
             topic_name: Its name, with or without the leading slash.
             metadata: What to attach to it; JSON values.
             ontology_type: What each row is.
-            on_error: What happens when the topic's own `with` block is left by an error: it goes
-                on its way, or it ends there and the topic is dropped (see `topic_drop`).
+            on_error: Whether an error that leaves its own `with` block goes on, or drops the topic.
 
         Raises:
             UsageError: Outside the `with` block.
