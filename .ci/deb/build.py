@@ -216,7 +216,7 @@ def put_control(machine: Machine, root: Path, version: str) -> None:
     )
     (control / "control").write_text(filled, encoding="utf-8")
     (control / "conffiles").write_text("/etc/mosaico-bridge/bridge.toml\n", encoding="utf-8")
-    for name in ("postinst", "prerm", "postrm"):
+    for name in ("preinst", "postinst", "prerm", "postrm"):
         shutil.copy(HERE / name, control / name)
         (control / name).chmod(0o755)
 

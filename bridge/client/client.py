@@ -45,7 +45,7 @@ class ServerLimits:
     """What the server accepts.
 
     Attributes:
-        message_bytes_max: The largest gRPC message; announced by G2d, known for the others.
+        message_bytes_max: The largest gRPC message; announced from G2d on, known for the others.
     """
 
     message_bytes_max: int

@@ -19,7 +19,7 @@ from pyarrow import flight
 
 from bridge.client.options import BodyCompression, ConnectionOptions
 from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
-from bridge.client.text import clean_json, clean_value
+from bridge.client.text import clean_value
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator, advise_reader
 from bridge.errors import (
     BrokenLinkError,
@@ -481,12 +481,12 @@ class Connection:
 
 
 def to_json(value: Any) -> bytes:
-    """Encode a request, with NUL in its texts replaced.
+    """Encode a request.
 
     Raises:
         UsageError: The value cannot be JSON (NaN and infinities cannot).
     """
     try:
-        return clean_json(json.dumps(value, allow_nan=False)).encode()
+        return json.dumps(value, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"this cannot be sent as JSON: {error}") from error

@@ -206,7 +206,7 @@ class SequenceHandler:
     def topic_facts(self) -> Mapping[str, TopicFacts]:
         """What the server said about its topics together with the sequence, by their names.
 
-        Without tags and schemas; row counts only on the revisions that tell them here (G2d).
+        Without tags and schemas; row counts only on the revisions that tell them here (from G2d).
         """
         return {split_locator(facts.locator)[1]: facts for facts in self._facts.topics}
 

@@ -48,13 +48,13 @@ class Revision:
     """What distinguishes one protocol revision from the others.
 
     Attributes:
-        name: Its label, `G1.0` to `G2d`.
+        name: Its label, `G1.0` to `G3b`.
         generation: Which calls it has.
         message_bytes_max: The largest message it accepts where it does not announce one.
         path_descriptors: Whether topics are looked up by path instead of by command (G1.0).
         endpoint_facts: Whether endpoints carry JSON about their topic (from G1.2).
         facts_without_schema: Whether user metadata, tag and format travel in that JSON instead of
-            in the schema's metadata (G2d).
+            in the schema's metadata (from G2d).
         session_locators: Whether sessions have locators, by which they are deleted (from G2b).
         counts: Where row counts are reported.
         time_windows: Whether a read can be limited to a time window (from G1.1).
@@ -268,8 +268,9 @@ def _ask(connection: Connection, *, timeout_s: float) -> Probed:
 
 
 def _asked(connection: Connection, *, timeout_s: float) -> Probed:
-    info, revision = _server_info(connection, timeout_s=timeout_s)
-    if info is not None:
+    found = _server_info(connection, timeout_s=timeout_s)
+    if found is not None:
+        info, revision = found
         config = info.get("config")
         limit = config.get("grpc_max_decode_message_size") if isinstance(config, dict) else None
         return Probed(
@@ -289,7 +290,7 @@ def _asked(connection: Connection, *, timeout_s: float) -> Probed:
 
 def _server_info(
     connection: Connection, *, timeout_s: float
-) -> tuple[dict[str, Any] | None, Revision]:
+) -> tuple[dict[str, Any], Revision] | None:
     """Call `info` in the encoding of the server, which is found out by it; None before G2d.
 
     The first body is nothing in both encodings. Where a server is too strict for it, nothing in
@@ -304,7 +305,7 @@ def _server_info(
             if not asked:
                 raise
     if body is None:
-        return None, G2D
+        return None
     try:
         return _json_facts(connection, "info", body), G2D
     except ProtocolError as error:

@@ -3,6 +3,7 @@
 In which bytes that travels, JSON up to G2d and protobuf in G3, is the connection's `encoding`.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -39,8 +40,6 @@ from bridge.protobuf import ProtobufEncoding
 
 _Json = Mapping[str, Any]
 
-_JSON_FILTERS = ProtobufEncoding(typed_filters=False)
-
 
 class SessionDialect:
     """Speaks to a server that writes in sessions."""
@@ -48,7 +47,8 @@ class SessionDialect:
     def __init__(self, connection: Connection, revision: Revision) -> None:
         self.revision = revision
         self._connection = connection
-        self._filters_known = False
+        self._filters_unknown = revision.typed_filters
+        self._finding_out = threading.Lock()
 
     def sequence_create(self, name: str, metadata: _Json) -> Upload:
         """Create the sequence, then open a session in it."""
@@ -229,19 +229,25 @@ class SessionDialect:
 
         Nothing else distinguishes G3a from G3b, and neither takes the form of the other.
         """
-        if not self.revision.typed_filters or self._filters_known:
+        if not self._filters_unknown:
+            return call()
+        with self._finding_out:  # one at a time, for the encoding is that of all
+            return self._found_out(call)
+
+    def _found_out(self, call: Callable[[], Any]) -> Any:
+        if not self._filters_unknown:
             return call()
         try:
             found = call()
         except (UnreadableRequestError, RejectedError) as refused:
-            typed, self._connection.encoding = self._connection.encoding, _JSON_FILTERS
+            self._connection.encoding = ProtobufEncoding(typed_filters=False)
             try:
                 found = call()
             except ServerError as error:
-                self._connection.encoding = typed
+                self._connection.encoding = ProtobufEncoding()
                 raise refused from error
             self.revision = G3A
-        self._filters_known = True
+        self._filters_unknown = False
         return found
 
     def _act(self, action: str, resource: str, **request: Any) -> Any:

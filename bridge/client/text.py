@@ -5,8 +5,6 @@ the smallest and the largest text of each batch. One NUL in a frame id would cos
 it is replaced before it is sent.
 """
 
-import json
-import re
 from functools import cache
 from typing import Any
 
@@ -18,21 +16,19 @@ NUL = "\x00"
 REPLACEMENT = "\ufffd"
 
 _STRINGS = (pa.types.is_string, pa.types.is_large_string)
-# In JSON, where a backslash that is meant as one is doubled.
-_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-
-
-def clean_json(text: str) -> str:
-    """Replace NUL in a JSON text, as `json.dumps` escapes it."""
-    return _ESCAPED_NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
 def nul_count(value: Any) -> int:
-    """Count the NULs in a JSON value; 0 for what cannot be JSON."""
-    try:
-        return len(_ESCAPED_NUL.findall(json.dumps(value)))
-    except (TypeError, ValueError):
-        return 0
+    """Count the texts in a JSON value that hold NUL, keys included."""
+    match value:
+        case str():
+            return int(NUL in value)
+        case dict():
+            return sum(nul_count(key) + nul_count(part) for key, part in value.items())
+        case list() | tuple():
+            return sum(map(nul_count, value))
+        case _:
+            return 0
 
 
 def clean_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:

@@ -214,8 +214,8 @@ class TopicWriter:
             matters for reading.
         start_ns: First record time among these rows; None before the first.
         end_ns: Last record time among them, inclusive; likewise.
-        texts_changed: Texts in which U+0000 was replaced by U+FFFD, because the platform cannot
-            keep it.
+        texts_changed: Texts, those of its metadata included, in which U+0000 was replaced by
+            U+FFFD, because the platform cannot keep it.
         oversize: Rows that were too large for the server; dropped, counted and reported to it.
         ended: Whether it was said that nothing follows.
         closed: Whether the topic is whole on the server, by its verdict.

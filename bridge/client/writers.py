@@ -15,6 +15,7 @@ from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.connection import Connection
 from bridge.client.names import split_locator, topic_locator
 from bridge.client.options import AUTO
+from bridge.client.text import nul_count
 from bridge.client.topics import RowStream, SendLimits, TopicReceipt, TopicWriter, TriedStream
 from bridge.errors import (
     AlreadyExistsError,
@@ -97,6 +98,11 @@ class SequenceWriter:
         return self._known_upload().uuid
 
     @property
+    def texts_changed(self) -> int:
+        """Texts of the sequence's metadata in which U+0000 was replaced by U+FFFD."""
+        return nul_count(dict(self.metadata))
+
+    @property
     def topics(self) -> Mapping[str, TopicWriter]:
         """The topics created by this writer, by name."""
         return dict(self._topics)
@@ -114,8 +120,7 @@ class SequenceWriter:
             topic_name: Its name, with or without the leading slash.
             metadata: What to attach to it; JSON values.
             ontology_type: What each row is.
-            on_error: What happens when the topic's own `with` block is left by an error: it goes
-                on its way, or it ends there and the topic is dropped (see `topic_drop`).
+            on_error: Whether an error that leaves its own `with` block goes on, or drops the topic.
 
         Raises:
             UsageError: Outside the `with` block.
@@ -157,6 +162,7 @@ class SequenceWriter:
             report=lambda message: self.dialect.notify(locator, message),
             ask=lambda: TopicReceipt.of(self.dialect.topic_facts(locator, WHOLE)),
             empty_batch=self.dialect.revision.empty_batch,
+            texts_changed=nul_count(dict(metadata)),
             drop=lambda error: on_error is TopicErrorPolicy.Drop and self._dropped(name, error),
         )
         self._topics[name] = writer

@@ -180,10 +180,15 @@ class Passes:
                 # All files have been read and held nothing of it, so nothing is missing.
                 topic.outcome, topic.reason = TopicOutcome.EMPTY, "no messages"
 
-    def enter_rest(self, report: IngestReport, *, whole: bool = True) -> None:
+    def enter_rest(
+        self, report: IngestReport, *, whole: bool = True, metadata_texts_changed: int = 0
+    ) -> None:
         """Enter what reading has left besides messages; to be called after the last block.
 
-        `whole` says whether the recording is all there, so that what is required must be.
+        Args:
+            report: The account of the recording.
+            whole: Whether the recording is all there, so that what is required must be.
+            metadata_texts_changed: Texts of the sequence's metadata that were changed.
         """
         self._enter_quality(report, whole=whole)
         tally = self.reader.tally
@@ -191,11 +196,12 @@ class Passes:
         report.contradictions = dict(tally.contradictions)
         report.messages_unverifiable = tally.unverified_messages
         report.notes += notes_on(tally.extras)
+        changed = {topic.name: topic.texts_changed for topic in self.topics}
         report.notes += [
-            f"{topic.texts_changed} texts of {topic.name} hold U+0000, which the platform cannot "
-            "keep; it got U+FFFD there"
-            for topic in self.topics
-            if topic.texts_changed
+            f"{count} texts of {where} hold U+0000, which the platform cannot keep; it got U+FFFD "
+            "there"
+            for where, count in [*changed.items(), ("the metadata", metadata_texts_changed)]
+            if count
         ]
 
     def _enter_quality(self, report: IngestReport, *, whole: bool) -> None:

@@ -349,7 +349,8 @@ class _Run:
                 notes=report.notes,
             )
             self.events.stage_finished(stage="verify", seconds=time.perf_counter() - verifying)
-            self.passes.enter_rest(report, whole=not self.follows)
+            changed = sending.writer.texts_changed
+            self.passes.enter_rest(report, whole=not self.follows, metadata_texts_changed=changed)
             sending.add_quality(report)
             sending.notify(report)
             finalizing = time.perf_counter()

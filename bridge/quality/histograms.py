@@ -89,7 +89,7 @@ class Spreads:
         counts = [len(durations_ns) for durations_ns, _, _, _ in self._waiting]
         weights = np.repeat([weight for _, _, _, weight in self._waiting], counts)
         self._waiting, self._waiting_rows = [], 0
-        self._give_rows(np.unique(topics))
+        self._give_rows(topics)
         row_of = np.repeat(self._row_of[topics], rows)
         if (row_of < 0).any():
             known = row_of >= 0
@@ -105,23 +105,25 @@ class Spreads:
             self._counts[row] = 0
             self._sums[row] = 0
 
-    def quantile_ns(self, topic: int, share: float) -> int | None:
-        """Give the duration that this share of them does not exceed; None where there is none."""
+    def quantiles_ns(self, topic: int, *shares: float) -> tuple[int | None, ...]:
+        """Give the durations that these shares of them do not exceed; None where there is none."""
         self._flush()
         row = self._row_of[topic]
-        if row < 0:
-            return None
-        reached = np.cumsum(self._counts[row])
-        total = float(reached[-1])
-        if not total:
-            return None
+        used = np.flatnonzero(self._counts[row]) if row >= 0 else np.empty(0, dtype=np.int64)
+        if not len(used):
+            return (None,) * len(shares)
+        counts, sums = self._counts[row, used], self._sums[row, used]
+        reached = np.cumsum(counts)
         # The first bucket that covers the share: the lower one of two in the middle.
-        bucket = int(np.searchsorted(reached, share * total * (1 - ROUNDING)))
-        return round(float(self._sums[row, bucket] / self._counts[row, bucket]))
+        wanted = [share * float(reached[-1]) * (1 - ROUNDING) for share in shares]
+        buckets = map(int, np.searchsorted(reached, wanted))
+        return tuple(round(float(sums[bucket] / counts[bucket])) for bucket in buckets)
 
     def _give_rows(self, topics: Numbers) -> None:
-        fresh = topics[self._row_of[topics] < 0][: len(self._counts) - self._rows]
-        if len(fresh):
+        """Give topics that have no row yet one, as long as there are some."""
+        fresh = topics[self._row_of[topics] < 0]
+        if len(fresh) and self._rows < len(self._counts):
+            fresh = np.unique(fresh)[: len(self._counts) - self._rows]
             self._row_of[fresh] = self._rows + np.arange(len(fresh))
             self._rows += len(fresh)
 
@@ -180,7 +182,7 @@ class Bars:
         """Give how many messages of a topic are in each bar, from `start_ns` on."""
         if self._first is None:
             return ()
-        return tuple(int(count) for count in self._counts[topic, : self._last - self._first + 1])
+        return tuple(map(int, self._counts[topic, : self._last - self._first + 1]))
 
     @property
     def start_ns(self) -> int:
@@ -205,8 +207,10 @@ class Bars:
             coarser += 1
         first, last = first >> coarser, last >> coarser
         if before is not None and (coarser or first != before):
-            widened = np.zeros_like(self._counts)
-            for bar in range(before, self._last + 1):
-                widened[:, (bar >> coarser) - first] += self._counts[:, bar - before]
+            used = self._last - before + 1
+            places = ((before + np.arange(used)) >> coarser) - first
+            edges = np.flatnonzero(np.diff(places, prepend=-1))
+            widened = np.zeros(self._counts.shape, dtype=np.int64)
+            widened[:, places[edges]] = np.add.reduceat(self._counts[:, :used], edges, axis=1)
             self._counts = widened
         self._first, self._last, self._shift = first, last, shift + coarser

@@ -6,7 +6,6 @@ message, and little per topic of a block.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from bridge.model import MessageBlock, MessageType, MixedBlock, Serialization, Topic
 from bridge.quality.figures import RecordingQuality, TopicFigures
 from bridge.quality.histograms import ROUNDING, Bars, Spreads
-from bridge.quality.repeats import Repeats, each_row, words_of
+from bridge.quality.repeats import Repeats, words_of
 from bridge.units import SECOND_NS
 
 Numbers = NDArray[np.int64]
@@ -34,15 +33,19 @@ SEQ_BYTES = 4
 BYTE_ORDER_AT = 1
 
 WHOLE_MAX = 4096
-RUNS, RUN = 64, 8
-"""Of more messages of a topic in one block than `WHOLE_MAX` so many runs of so many are looked
-into: enough for percentiles and shares. Each message costs a read from memory that no cache holds,
-and of the 26,000 small ones of a batch that would show; those side by side cost less."""
+STEPS = 1024
+RUNS, RUN = 32, 8
+"""Of more messages of a topic in one block than `WHOLE_MAX` so many steps in time, and so many runs
+of so many messages, are looked into: enough for percentiles and shares. Each message costs a read
+from memory that no cache holds, and of the 26,000 small ones of a batch that would show; those side
+by side cost less."""
 
-# Where in its even share of the rows each run is: at random, so that no pattern is met or missed
+# Where in its even share of the rows each one is: at random, so that no pattern is met or missed
 # every time, and the same every time.
-_PLACES = np.arange(RUNS) + np.random.default_rng(seed=0).random(RUNS)
-_IN_RUN = np.arange(RUN)
+_STEP_PLACES = (np.arange(STEPS) + np.random.default_rng(seed=0).random(STEPS)) / STEPS
+_RUN_PLACES = (np.arange(RUNS) + np.random.default_rng(seed=1).random(RUNS)) / RUNS
+# With the message before the first, which that is compared with.
+_IN_RUN = np.arange(1 + RUN)
 
 SEQ_BACK_SHARE_MAX = 0.01
 """Where `seq` goes back more often than that, several publishers count, each by itself."""
@@ -91,17 +94,25 @@ class Meter:
             topics: The topics, in that order, each once.
             rows: How many messages each has, at least one.
         """
+        if len(topics) == 1:
+            self._add_one(block, topics[0])
+            return
         segments = np.asarray(topics, dtype=np.int64), np.asarray(rows, dtype=np.int64)
-        chosen = None
-        if len(topics) == 1 and rows[0] > WHOLE_MAX:
-            firsts = (_PLACES * ((rows[0] - RUN) / RUNS)).astype(np.int64)
-            chosen = (firsts[:, np.newaxis] + (1 + _IN_RUN)).reshape(-1)
-            self._add_many_times(block.log_times_ns, topics[0], chosen)
-        else:
-            self._add_times(block.log_times_ns, *segments)
-        if chosen is None or not self._add_many_stamps(block, topics[0], chosen):
-            self._add_stamps(block, *segments, chosen)
-        self._repeats.add(block, *segments, chosen)
+        self._add_times(block.log_times_ns, *segments)
+        self._add_stamps(block, *segments)
+        self._repeats.add(block, *segments)
+
+    def _add_one(self, block: MessageBlock, topic: int) -> None:
+        """Take in messages of one topic; of thousands look into some."""
+        count, runs = len(block.starts), None
+        self._add_times_of_one(block.log_times_ns, topic)
+        if count > WHOLE_MAX:
+            firsts = (_RUN_PLACES * (count - 1 - RUN)).astype(np.int64)
+            runs = firsts[:, np.newaxis] + _IN_RUN
+        chosen = None if runs is None else runs[:, 1:].reshape(-1)
+        if not self._add_stamps_of_one(block, topic, chosen):
+            self._add_stamps(block, np.array([topic]), np.array([count]))
+        self._repeats.add_one(block, topic, runs)
 
     def add_times(self, block: MixedBlock) -> None:
         """Take in only when messages were recorded, of topics whose content nobody looks at."""
@@ -164,20 +175,22 @@ class Meter:
         start_ns, end_ns = int(self._start_ns[topic]), int(self._end_ns[topic])
         span_s = (end_ns - start_ns) / SECOND_NS
         has_gap = self._gap_ns[topic] >= 0
+        period, period_p99 = map(_seconds, self._periods.quantiles_ns(topic, 0.5, 0.99))
+        delay, delay_p99 = map(_seconds, self._delays.quantiles_ns(topic, 0.5, 0.99))
         return TopicFigures(
             messages=numbers["messages"],
             start_ns=start_ns,
             end_ns=end_ns,
             rate_hz=(numbers["messages"] - 1) / span_s if span_s > 0 else None,
-            period_median_s=_seconds(self._periods.quantile_ns(topic, 0.5)),
-            period_p99_s=_seconds(self._periods.quantile_ns(topic, 0.99)),
+            period_median_s=period,
+            period_p99_s=period_p99,
             gap_s=_seconds(int(self._gap_ns[topic])) if has_gap else None,
             gap_start_ns=int(self._gap_start_ns[topic]) if has_gap else None,
             times_back=numbers["back"],
             times_repeated=numbers["repeated"],
             stamped=numbers["stamped"] if self._stamp_at[topic] >= 0 else None,
-            delay_median_s=_seconds(self._delays.quantile_ns(topic, 0.5)),
-            delay_p99_s=_seconds(self._delays.quantile_ns(topic, 0.99)),
+            delay_median_s=delay,
+            delay_p99_s=delay_p99,
             delay_drift_s=self._drift_s(topic, span_s),
             compared=int(self._repeats.compared[topic]),
             repeated=int(self._repeats.equal[topic]),
@@ -197,37 +210,46 @@ class Meter:
             end_ns=int(self._end_ns[known].max()),
         )
 
-    def _add_many_times(self, times_ns: Numbers, topic: int, chosen: Numbers) -> None:
-        """Do what `_add_times` does for thousands of messages of one topic, in five passes."""
+    def _add_times_of_one(self, times_ns: Numbers, topic: int) -> None:
+        """Do what `_add_times` does for one topic, in a few passes and with few calls."""
         numbers = self._numbers
-        steps_ns = np.diff(times_ns)
         first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
-        low_ns, high_ns = first_ns, last_ns
-        shortest_ns = int(steps_ns.min())
-        if shortest_ns <= 0:
-            numbers["back"][topic] += np.count_nonzero(steps_ns < 0)
-            numbers["repeated"][topic] += np.count_nonzero(steps_ns == 0)
-        if shortest_ns < 0:
-            low_ns, high_ns = int(times_ns.min()), int(times_ns.max())
+        low_ns, high_ns, ordered = first_ns, last_ns, True
+        sample_ns, weight = np.empty(0, dtype=np.int64), 1.0
+        if len(times_ns) > 1:
+            steps_ns = np.diff(times_ns)
+            shortest_ns, at = int(steps_ns.min()), int(steps_ns.argmax())
+            ordered = shortest_ns >= 0
+            if shortest_ns <= 0:
+                numbers["back"][topic] += np.count_nonzero(steps_ns < 0)
+                numbers["repeated"][topic] += np.count_nonzero(steps_ns == 0)
+            if not ordered:
+                low_ns, high_ns = int(times_ns.min()), int(times_ns.max())
+            sample_ns = steps_ns
+            if len(steps_ns) >= WHOLE_MAX:
+                sample_ns = steps_ns[(_STEP_PLACES * len(steps_ns)).astype(np.int64)]
+                weight = len(steps_ns) / STEPS
+            if not ordered:
+                sample_ns = sample_ns[sample_ns >= 0]
         if numbers["messages"][topic]:
             before_ns = int(numbers["last_ns"][topic])
-            numbers["back"][topic] += first_ns < before_ns
-            numbers["repeated"][topic] += first_ns == before_ns
-            self._note_gap(topic, before_ns, first_ns - before_ns)
-        at = int(steps_ns.argmax())
-        self._note_gap(topic, int(times_ns[at]), int(steps_ns[at]))
+            step_ns = first_ns - before_ns
+            numbers["back"][topic] += step_ns < 0
+            numbers["repeated"][topic] += step_ns == 0
+            self._note_gap(topic, before_ns, step_ns)
+            if step_ns >= 0:
+                self._periods.add(np.array([step_ns]), np.array([topic]), np.array([1]))
+        if len(times_ns) > 1:
+            self._note_gap(topic, int(times_ns[at]), int(steps_ns[at]))
         self._start_ns[topic] = min(int(self._start_ns[topic]), low_ns)
         self._end_ns[topic] = max(int(self._end_ns[topic]), high_ns)
         self._bars.make_room(low_ns, high_ns)
         one = np.array([topic])
-        self._bars.add(times_ns, one, np.array([len(times_ns)]), ordered=shortest_ns >= 0)
+        self._bars.add(times_ns, one, np.array([len(times_ns)]), ordered=ordered)
         numbers["messages"][topic] += len(times_ns)
         numbers["last_ns"][topic] = last_ns
-        # Row i is a step after row i - 1.
-        sample_ns, weight = steps_ns[chosen - 1], len(steps_ns) / len(chosen)
-        if shortest_ns < 0:
-            sample_ns = sample_ns[sample_ns >= 0]
-        self._periods.add(sample_ns, one, np.array([len(sample_ns)]), weight=weight)
+        if len(sample_ns):
+            self._periods.add(sample_ns, one, np.array([len(sample_ns)]), weight=weight)
 
     def _add_times(self, times_ns: Numbers, topics: Numbers, rows: Numbers) -> None:
         firsts = np.cumsum(rows) - rows
@@ -236,14 +258,14 @@ class Meter:
         steps_ns = _steps_of(times_ns, firsts, numbers["last_ns"][topics], fresh)
         shortest_ns = int(steps_ns.min())
         if shortest_ns <= 0:
-            back = _reduced(np.add, steps_ns < 0, firsts)
+            back = np.add.reduceat(steps_ns < 0, firsts, dtype=np.int64)
             numbers["back"][topics] += back
             # The first message of a topic has itself before it.
-            numbers["repeated"][topics] += _reduced(np.add, steps_ns == 0, firsts)
+            numbers["repeated"][topics] += np.add.reduceat(steps_ns == 0, firsts, dtype=np.int64)
             numbers["repeated"][topics] -= fresh
         self._note_gaps(times_ns, steps_ns, topics, firsts, fresh, rows)
-        lowest_ns = _reduced(np.minimum, times_ns, firsts)
-        highest_ns = _reduced(np.maximum, times_ns, firsts)
+        lowest_ns = np.minimum.reduceat(times_ns, firsts, dtype=np.int64)
+        highest_ns = np.maximum.reduceat(times_ns, firsts, dtype=np.int64)
         self._start_ns[topics] = np.minimum(self._start_ns[topics], lowest_ns)
         self._end_ns[topics] = np.maximum(self._end_ns[topics], highest_ns)
         self._bars.make_room(int(lowest_ns.min()), int(highest_ns.max()))
@@ -272,7 +294,7 @@ class Meter:
         rows: Numbers,
     ) -> None:
         """Note the longest gap of topics where it is longer than any before."""
-        longest_ns = _reduced(np.maximum, steps_ns, firsts)
+        longest_ns = np.maximum.reduceat(steps_ns, firsts, dtype=np.int64)
         # A single message has nothing before it.
         longest_ns[fresh & (rows == 1)] = -1
         for segment in map(int, np.flatnonzero(longest_ns > self._gap_ns[topics])):
@@ -283,7 +305,7 @@ class Meter:
             gap_ns = int(steps_ns[at])
             self._note_gap(int(topic), int(times_ns[at]) - gap_ns, gap_ns)
 
-    def _add_many_stamps(self, block: MessageBlock, topic: int, chosen: Numbers) -> bool:
+    def _add_stamps_of_one(self, block: MessageBlock, topic: int, chosen: Numbers | None) -> bool:
         """Do what `_add_stamps` does for some messages of one topic, as long as nothing is odd.
 
         Returns:
@@ -292,8 +314,12 @@ class Meter:
         at, data = int(self._stamp_at[topic]), block.data
         if at < 0:
             return True
-        starts, times_ns = block.starts[chosen], block.log_times_ns[chosen]
-        if int((block.ends[chosen] - starts).min()) < at + STAMP_BYTES or self._has_seq[topic]:
+        if self._has_seq[topic]:
+            self._add_seq(block, np.array([topic]), np.array([len(block.starts)]))
+        starts, ends, times_ns = block.starts, block.ends, block.log_times_ns
+        if chosen is not None:
+            starts, ends, times_ns = starts[chosen], ends[chosen], times_ns[chosen]
+        if int((ends - starts).min()) < at + STAMP_BYTES:
             return False
         if not self._ros1[topic] and not (data[starts + BYTE_ORDER_AT] & 1).all():
             return False
@@ -302,53 +328,46 @@ class Meter:
         if int(seconds.min()) == 0 or int(nanoseconds.max()) >= NANOSECONDS_MAX:
             return False
         delays_ns = times_ns - seconds * np.int64(SECOND_NS) - nanoseconds
-        numbers, weight = self._numbers, len(block.starts) / len(chosen)
+        count = len(starts)
+        numbers, weight = self._numbers, len(block.starts) / count
         if not numbers["stamped"][topic]:
             numbers["base_ns"][topic], numbers["base_delay_ns"][topic] = times_ns[0], delays_ns[0]
-        numbers["stamped"][topic] += len(chosen)
-        self._delays.add(delays_ns, np.array([topic]), np.array([len(chosen)]), weight=weight)
+        numbers["stamped"][topic] += count
+        self._delays.add(delays_ns, np.array([topic]), np.array([count]), weight=weight)
         x = (times_ns - numbers["base_ns"][topic]) / SECOND_NS
         y = (delays_ns - numbers["base_delay_ns"][topic]) / SECOND_NS
-        sums = (len(chosen), x.sum(), y.sum(), (x * x).sum(), (x * y).sum())
+        sums = (count, x.sum(), y.sum(), (x * x).sum(), (x * y).sum())
         self._line[:, topic] += np.array(sums) * weight
         return True
 
-    def _add_stamps(
-        self, block: MessageBlock, topics: Numbers, rows: Numbers, chosen: Numbers | None
-    ) -> None:
-        """Take in the stamps of headers, and `seq`, where they are the first of a message."""
+    def _add_stamps(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
+        """Take in the stamps that messages start with, in their header or by themselves."""
         has = self._stamp_at[topics] >= 0
-        if not has.any() or len(block.data) < STAMP_AT + STAMP_BYTES:
+        if not has.any():
             return
-        if self._has_seq[topics].any():
+        if len(topics) > 1 and self._has_seq[topics].any():
             self._add_seq(block, topics, rows)
         times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
-        weight = 1.0
-        if chosen is not None:
-            weight = int(rows[0]) / len(chosen)
-            times_ns, starts, ends = times_ns[chosen], starts[chosen], ends[chosen]
-            rows = np.array([len(chosen)])
-        long = ends - starts >= each_row(self._stamp_at[topics] + STAMP_BYTES, rows)
-        if not has.all():
-            long &= np.repeat(has, rows)
+        long = ends - starts >= np.repeat(self._stamp_at[topics] + STAMP_BYTES, rows)
+        long &= np.repeat(has, rows)
         if not long.all():
-            rows = _reduced(np.add, long, np.cumsum(rows) - rows)
+            rows = np.add.reduceat(long, np.cumsum(rows) - rows, dtype=np.int64)
             times_ns, starts = times_ns[long], starts[long]
             topics, rows = topics[rows > 0], rows[rows > 0]
             if not len(topics):
                 return
-        where = starts + each_row(self._stamp_at[topics], rows)
-        stamps_ns = _stamps(block.data, starts, where, each_row(self._ros1[topics], rows))
+        where = starts + np.repeat(self._stamp_at[topics], rows)
+        stamps_ns = _stamps(block.data, starts, where, np.repeat(self._ros1[topics], rows))
         set_ = stamps_ns > 0
         if not set_.all():
             rows = np.add.reduceat(set_, np.cumsum(rows) - rows, dtype=np.int64)
             times_ns, stamps_ns = times_ns[set_], stamps_ns[set_]
             topics, rows = topics[rows > 0], rows[rows > 0]
         if len(topics):
-            self._add_delays(times_ns - stamps_ns, times_ns, topics, rows, weight)
+            self._add_delays(times_ns - stamps_ns, times_ns, topics, rows)
 
     def _add_delays(
-        self, delays_ns: Numbers, times_ns: Numbers, topics: Numbers, rows: Numbers, weight: float
+        self, delays_ns: Numbers, times_ns: Numbers, topics: Numbers, rows: Numbers
     ) -> None:
         numbers = self._numbers
         firsts = np.cumsum(rows) - rows
@@ -357,12 +376,12 @@ class Meter:
         numbers["base_ns"][topics[fresh]] = times_ns[firsts[fresh]]
         numbers["base_delay_ns"][topics[fresh]] = delays_ns[firsts[fresh]]
         numbers["stamped"][topics] += rows
-        self._delays.add(delays_ns, topics, rows, weight=weight)
-        x = (times_ns - each_row(numbers["base_ns"][topics], rows)) / SECOND_NS
-        y = (delays_ns - each_row(numbers["base_delay_ns"][topics], rows)) / SECOND_NS
-        self._line[0, topics] += rows * weight
+        self._delays.add(delays_ns, topics, rows)
+        x = (times_ns - np.repeat(numbers["base_ns"][topics], rows)) / SECOND_NS
+        y = (delays_ns - np.repeat(numbers["base_delay_ns"][topics], rows)) / SECOND_NS
+        self._line[0, topics] += rows
         for sums, values in zip(self._line[1:], (x, y, x * x, x * y), strict=True):
-            sums[topics] += np.add.reduceat(values, firsts) * weight
+            sums[topics] += np.add.reduceat(values, firsts)
 
     def _add_seq(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
         """Count what is missing by the counter that ROS 1 puts into each header."""
@@ -436,13 +455,6 @@ def _stamps(
     if int(nanoseconds.max()) >= NANOSECONDS_MAX:
         stamps_ns[nanoseconds >= NANOSECONDS_MAX] = -1
     return stamps_ns
-
-
-def _reduced(operation: np.ufunc, values: NDArray[Any], firsts: Numbers) -> Numbers:
-    """Reduce the values of each topic, shape (k,); of a single one with all the processor has."""
-    if len(firsts) == 1:
-        return np.array([operation.reduce(values, dtype=np.int64)])
-    return np.asarray(operation.reduceat(values, firsts, dtype=np.int64))
 
 
 def _steps_of(

@@ -19,8 +19,12 @@ Numbers = NDArray[np.int64]
 
 PROBE_BYTES = 8
 KEPT_BYTES_MAX = 64 << 10
-"""Of the last message of a batch so much is kept, for the first of the next: a longer one is
-compared there in so many places only, evenly spread."""
+PIECES, PIECE_BYTES = 32, 2 << 10
+"""The last message of a batch is kept for the first of the next; of one that is longer than
+`KEPT_BYTES_MAX` so many pieces of so many bytes, evenly spread. There only these are compared."""
+
+SEARCH_BYTES = 16 << 10
+"""Where two messages differ is looked for in so much at a time."""
 
 
 class Repeats:
@@ -43,92 +47,120 @@ class Repeats:
         self._probes = np.zeros(topics, dtype=np.int64)
         self._last: dict[int, tuple[int, bytes]] = {}
 
-    def add(
-        self, block: MessageBlock, topics: Numbers, rows: Numbers, chosen: Numbers | None = None
-    ) -> None:
-        """Compare messages with those before them.
+    def add(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
+        """Compare the messages of several topics with those before them.
 
-        Cost: two reads per message, and one of everything that is equal; one copy of 64 KiB at
-        most per topic.
+        Cost: one read per message, and one of everything that is equal; one copy of 64 KiB at most
+        per topic.
 
         Args:
             block: The messages, those of a topic side by side and in file order.
             topics: int64, shape (k,): which topics they are of, each once.
             rows: int64, shape (k,): how many each has, at least one; n in total.
-            chosen: Of a single topic, which of its rows but the first to compare; None for all.
         """
         firsts = np.cumsum(rows) - rows
-        self._join(block, topics, firsts, firsts + rows - 1)
+        lasts = firsts + rows - 1
+        starts = np.minimum(block.starts + np.repeat(self._bodies_at[topics], rows), block.ends)
+        columns = (topics, starts[firsts], block.ends[firsts], starts[lasts], block.ends[lasts])
+        for edge in zip(*(map(int, column) for column in columns), strict=True):
+            self._join(block.data.data, *edge)
+        lengths = block.ends - starts
+        room = np.minimum.reduceat(lengths, firsts) - PROBE_BYTES
+        probes = np.repeat(np.minimum(self._probes[topics], room), rows)
+        suspects = _suspects(block.data, starts, lengths, probes, int(room.min()))
+        suspects[firsts] = False
+        self.compared[topics] += rows - 1
+        self._settle(block.data, starts, block.ends, suspects, topics, firsts)
+
+    def add_one(self, block: MessageBlock, topic: int, runs: Numbers | None) -> None:
+        """Compare the messages of one topic with those before them, or some of them.
+
+        Args:
+            block: The messages, in file order.
+            topic: Which topic they are of.
+            runs: The rows to look at, int64, shape (m, r), each line side by side; all but its
+                first are compared. None for all rows.
+        """
+        body_at = int(self._bodies_at[topic])
         starts, ends = block.starts, block.ends
-        if chosen is None:
-            self.compared[topics] += rows - 1
-        else:
-            self.compared[topics] += len(chosen)
-            pairs = np.stack([chosen - 1, chosen], axis=1).reshape(-1)
-            starts, ends = starts[pairs], ends[pairs]
-            rows = np.array([len(pairs)])
-        starts = starts + each_row(self._bodies_at[topics], rows)
-        if (starts > ends).any():
+        first, last = (min(int(starts[row]) + body_at, int(ends[row])) for row in (0, -1))
+        self._join(block.data.data, topic, first, int(ends[0]), last, int(ends[-1]))
+        if runs is not None:
+            starts, ends = starts[runs.reshape(-1)], ends[runs.reshape(-1)]
+        starts = starts + body_at
+        lengths = ends - starts
+        shortest = int(lengths.min())
+        if shortest < 0:
             starts = np.minimum(starts, ends)
-        suspects = self._suspects(block.data, starts, ends, topics, firsts, rows)
-        suspects[firsts if chosen is None else slice(0, None, 2)] = False
+            lengths = ends - starts
+        room = shortest - PROBE_BYTES
+        suspects = _suspects(block.data, starts, lengths, min(int(self._probes[topic]), room), room)
+        suspects[:: 1 << 62 if runs is None else runs.shape[1]] = False
+        self.compared[topic] += len(starts) - (1 if runs is None else len(runs))
+        self._settle(block.data, starts, ends, suspects, np.array([topic]), np.zeros(1, np.int64))
+
+    def _settle(
+        self,
+        data: NDArray[np.uint8],
+        starts: Numbers,
+        ends: Numbers,
+        suspects: NDArray[np.bool_],
+        topics: Numbers,
+        firsts: Numbers,
+    ) -> None:
+        """Compare what may be equal to the one before it whole, and remember where it differs."""
         suspected = np.flatnonzero(suspects)
         if not len(suspected):
             return
-        same = _equal(block.data, starts, ends, suspected)
+        same = _equal(data, starts, ends, suspected)
         owners = np.searchsorted(firsts, suspected, side="right") - 1
         self.equal[topics] += np.bincount(owners[same], minlength=len(topics))
         different, where = np.unique(owners[~same], return_index=True)
         for segment, row in zip(map(int, different), suspected[~same][where], strict=True):
-            self._probes[topics[segment]] = _first_difference(block.data, starts, ends, int(row))
+            self._probes[topics[segment]] = _first_difference(data, starts, ends, int(row))
 
     def forget(self, topic: int) -> None:
         """Start a topic over."""
         self.compared[topic] = self.equal[topic] = self._probes[topic] = 0
         self._last.pop(topic, None)
 
-    def _suspects(
-        self,
-        data: NDArray[np.uint8],
-        starts: Numbers,
-        ends: Numbers,
-        topics: Numbers,
-        firsts: Numbers,
-        rows: Numbers,
-    ) -> NDArray[np.bool_]:
-        """Tell which messages may be equal to the one before them in the block."""
-        lengths = ends - starts
-        suspects = np.empty(len(starts), dtype=np.bool_)
-        np.equal(lengths[1:], lengths[:-1], out=suspects[1:])
-        room = np.minimum.reduceat(lengths, firsts) - PROBE_BYTES
-        if (room < 0).any():
-            # Too short for a probe: compared whole, where the lengths are equal.
-            return suspects
-        probes = np.minimum(self._probes[topics], room)
-        words = words_of(data, "<u8")[starts + each_row(probes, rows)]
-        suspects[1:] &= words[1:] == words[:-1]
-        return suspects
+    def _join(
+        self, data: memoryview, topic: int, start: int, end: int, last_start: int, last_end: int
+    ) -> None:
+        """Compare the first message of a topic with the last of the block before."""
+        before = self._last.get(topic)
+        if before is not None:
+            self.compared[topic] += 1
+            self.equal[topic] += before == _kept(data[start:end])
+        self._last[topic] = _kept(data[last_start:last_end])
 
-    def _join(self, block: MessageBlock, topics: Numbers, firsts: Numbers, lasts: Numbers) -> None:
-        """Compare the first message of each topic with the last of the block before."""
-        view, bodies_at = block.data.data, self._bodies_at[topics]
-        starts, ends = block.starts, block.ends
-        columns = (
-            topics, starts[firsts] + bodies_at, ends[firsts], starts[lasts] + bodies_at, ends[lasts]
-        )  # fmt: skip
-        for topic, start, end, last_start, last_end in zip(
-            *(map(int, column) for column in columns), strict=True
-        ):
-            before = self._last.get(topic)
-            if before is not None:
-                self.compared[topic] += 1
-                self.equal[topic] += before == _kept(view[start:end])
-            self._last[topic] = _kept(view[last_start:last_end])
+
+def _suspects(
+    data: NDArray[np.uint8], starts: Numbers, lengths: Numbers, probes: Numbers | int, room: int
+) -> NDArray[np.bool_]:
+    """Tell which messages may be equal to the one before them in the block, but for the first.
+
+    Args:
+        data: uint8: where they are.
+        starts: int64, shape (n,).
+        lengths: int64, shape (n,).
+        probes: Where each is read; where there is no room, nowhere.
+        room: The last place where all can be read; negative where some are too short.
+    """
+    suspects = np.empty(len(starts), dtype=np.bool_)
+    np.equal(lengths[1:], lengths[:-1], out=suspects[1:])
+    if room >= 0:
+        words = words_of(data, "<u8")[starts + probes]
+        suspects[1:] &= words[1:] == words[:-1]
+    return suspects
 
 
 def _kept(body: memoryview) -> tuple[int, bytes]:
-    every = -(-len(body) // KEPT_BYTES_MAX) or 1
-    return len(body), bytes(body[::every])
+    if len(body) <= KEPT_BYTES_MAX:
+        return len(body), bytes(body)
+    last = len(body) - PIECE_BYTES
+    starts = [last * piece // (PIECES - 1) for piece in range(PIECES)]
+    return len(body), b"".join(body[start : start + PIECE_BYTES] for start in starts)
 
 
 def _equal(
@@ -161,12 +193,11 @@ def _equal(
 
 def _first_difference(data: NDArray[np.uint8], starts: Numbers, ends: Numbers, row: int) -> int:
     one, other = (data[starts[each] : ends[each]] for each in (row, row - 1))
-    return int(np.flatnonzero(one != other)[0])
-
-
-def each_row(values: NDArray[Any], rows: Numbers) -> NDArray[Any]:
-    """Give each row the value of its topic: shape (n,), or (1,) where one topic has all rows."""
-    return values if len(values) == 1 else np.repeat(values, rows)
+    for first in range(0, len(one), SEARCH_BYTES):
+        part = slice(first, first + SEARCH_BYTES)
+        if len(found := np.flatnonzero(one[part] != other[part])):
+            return first + int(found[0])
+    raise AssertionError("only messages that differ are asked about")
 
 
 def words_of(data: NDArray[np.uint8], dtype: str) -> NDArray[Any]:

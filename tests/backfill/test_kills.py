@@ -263,6 +263,20 @@ def test_what_another_machine_left_is_taken_over(
     assert len(sequences(platform.port)) == 1
 
 
+def test_a_recording_that_takes_too_much_memory(platform: EmbeddedServer, tmp_path: Path) -> None:
+    """The limits of workers hold here, too: it costs its worker and itself, and nothing else."""
+    write_mcap(tmp_path / "archive" / "huge.mcap", words("huge", 1, padding=250 << 20))
+    written = write_archive(tmp_path / "archive", 2)
+    limits = {"MOSAICO_BRIDGE_WORKERS__MEMORY_LIMIT_BYTES": str(512 << 20)}
+    done = backfill(str(tmp_path / "archive"), platform.port, tmp_path / "state", more=limits)
+    assert done.code == 1, done.errors
+    assert {name: len(found) for name, found in done.by_result.items()} == {"sent": 2, "failed": 1}
+    (failure,) = [each["error"] for each in done.told["recordings"] if each["error"]]
+    assert failure["error"] == "OutOfMemory"
+    assert arrived(platform.port) == written
+    assert set(sequences(platform.port).values()) == {True}
+
+
 def test_a_dask_worker_that_is_killed_during_a_task(
     store: Store, platform: EmbeddedServer, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, int, str]] = {
     "run": ("-c {config}", 1, "another bridge"),
     "once": ("-c {config}", 1, "another bridge"),
     "ingest": ("{drive} -c {config} --json", 0, '"complete": true'),
+    "backfill": ("{base}/watched -c {config} --dry-run", 0, "0 of 2 recordings would be sent"),
     "inspect": ("{drive} -c {config}", 0, "sensor_msgs/msg/Imu"),
     "status": ("-c {config}", 3, "from the running bridge"),
     "explain": ("{drive} -c {config}", 0, "story of recording"),

@@ -6,6 +6,7 @@ What is the same in all generations is in `tests/contract`, which runs on this o
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -217,6 +218,19 @@ def test_filters_are_messages_or_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("json_filters", [False, True])
+def test_threads_find_out_once(tmp_path: Path, json_filters: bool) -> None:  # noqa: FBT001
+    """Many first queries at a time, bad ones among them, leave one form that works."""
+    good, bad = QuerySequence().with_name("run"), QuerySequence().with_user_metadata("a--b", eq=1)
+    with connected(tmp_path, variant(json_filters=json_filters)) as client:
+        write(client)
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(client.query, [bad, good] * 8))
+        assert [answer is not None for answer in answers] == [False, True] * 8
+        assert found(client, good) == ["/a/b"]
+        assert client.revision == ("G3a" if json_filters else "G3b")
+
+
+@pytest.mark.parametrize("json_filters", [False, True])
 def test_clusters_find_out_as_well(tmp_path: Path, json_filters: bool) -> None:  # noqa: FBT001
     """Temporal clusters may be the first to ask with a filter."""
     with connected(tmp_path, variant(json_filters=json_filters)) as client:
@@ -240,6 +254,10 @@ def test_bad_query_is_no_proof(tmp_path: Path) -> None:
         assert client.revision == "G3b"
         assert found(client, QuerySequence().with_name("run")) == []
         assert client.revision == "G3b"
+        spoken.asked.clear()
+        with pytest.raises(RejectedError):
+            client.query(bad, insist=True)
+    assert [name for name, _ in spoken.asked] == ["query"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.client.connection import to_json
-from bridge.client.text import clean_batch, nul_count
+from bridge.client.text import clean_batch, clean_value, nul_count
 from bridge.ontology import Model
 
 HEADER = pa.struct([pa.field("frame_id", pa.string(), nullable=False), ("x", pa.float64())])
@@ -59,7 +58,7 @@ def test_batch_without_nul_is_not_copied() -> None:
 def test_backslashes_in_requests_stay() -> None:
     """Only what is a NUL is replaced, not a text that reads like one."""
     value = {"a\0": "\\u0000", "b": ["\\\0", "\\\\u0000\0"]}
-    assert json.loads(to_json(value)) == {
+    assert clean_value(value) == {
         "a\ufffd": "\\u0000",
         "b": ["\\\ufffd", "\\\\u0000\ufffd"],
     }
@@ -77,7 +76,8 @@ def test_nul_in_everything_that_is_written(client: MosaicoClient, name: str) -> 
         topic.write_batch(batch)
         writer.notify("lost\0found")
 
-    assert topic.texts_changed == 1
+    assert topic.texts_changed == 2  # a value and one in the metadata
+    assert writer.texts_changed == 1
     handler = client.sequence_handler(name)
     assert handler is not None
     assert handler.user_metadata == {"driver": "a\ufffdb"}

@@ -26,7 +26,14 @@ def run_once(bridge: "Bridge", server: EmbeddedServer) -> str:
     return metrics.exposition().decode()
 
 
-@pytest.mark.parametrize(("revision", "level"), [("G1.2", "range"), ("G2d", "counts")])
+@pytest.mark.parametrize(
+    ("revision", "level"),
+    [
+        ("G1.2", "range"),
+        ("G2d", "counts"),
+        pytest.param("G3b", "counts", marks=pytest.mark.slow),
+    ],
+)
 def test_level_is_what_the_platform_can_prove(
     bridge: "Bridge", revision: Revision, level: str
 ) -> None:

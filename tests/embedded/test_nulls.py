@@ -47,7 +47,7 @@ def rows(*wanted: dict[str, Any]) -> pa.RecordBatch:
     )
 
 
-@pytest.fixture(params=["G2d", "G1.2"])
+@pytest.fixture(params=["G2d", "G1.2", pytest.param("G3b", marks=pytest.mark.slow)])
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MosaicoClient]:
     with (
         embedded_server(tmp_path, request.param) as server,

@@ -73,7 +73,7 @@ def write_drive(path: Path) -> None:
         writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
 
 
-@pytest.mark.parametrize("revision", ["G2d", "G1.2"])
+@pytest.mark.parametrize("revision", ["G2d", "G1.2", pytest.param("G3b", marks=pytest.mark.slow)])
 def test_deleted_upload_begins_again_at_any_moment(tmp_path: Path, revision: Revision) -> None:
     """It is never the recording that is blamed, and the next try sends every row, once."""
     write_drive(tmp_path / "drive.mcap")

@@ -14,7 +14,6 @@ from bridge.bags import load_recording, open_recording
 from bridge.cli import write_drive
 from bridge.client import ABANDONED, MosaicoClient, OnErrorPolicy, SequenceWriter, TopicWriter
 from bridge.client.keyed import KeyedDialect
-from bridge.embedded import EmbeddedServer
 from bridge.errors import (
     BridgeError,
     DecodeError,
@@ -27,9 +26,12 @@ from bridge.ingest import Identity, IngestOptions, TopicOutcome, clear_remains, 
 from bridge.mapping import BRIDGE_KEY
 from tests.ingest.platforms import platform
 from tests.ingest.test_resume import Kept, break_at, rows, yields
+from tests.servers.served import SERVERS
 
 START_NS = 1_760_000_000_000_000_000
-GENERATIONS = pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+GENERATIONS = pytest.mark.parametrize(
+    "revision", ["G1.2", "G2d", pytest.param("G3b", marks=pytest.mark.slow)]
+)
 KEY = "msco_vrfeceju4lqivysxgaseefa3tsxs0vrl_1b676530"
 
 
@@ -198,9 +200,9 @@ def undeletable(
     revision: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MosaicoClient]:
     """A platform that lets us write but not delete: by its key on G2, by its own will on G1."""
-    if revision == "G2d":
+    if not revision.startswith("G1"):
         with (
-            EmbeddedServer(folder, api_keys={KEY: "write"}) as server,
+            SERVERS[revision](folder, api_keys={KEY: "write"}) as server,
             MosaicoClient.connect("127.0.0.1", server.port, api_key=KEY) as client,
         ):
             yield client

@@ -31,7 +31,9 @@ from tests.servers.crowded import DEADLOCK, Crowd, Troubles, crowded_server
 from tests.servers.served import Revision
 
 TOPICS, MESSAGES = 40, 3
-REVISIONS = pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+REVISIONS = pytest.mark.parametrize(
+    "revision", ["G1.2", "G2d", pytest.param("G3b", marks=pytest.mark.slow)]
+)
 OPTIONS = IngestOptions(identity=Identity(instance="test", resumes=True, final=False))
 WRITE_ONLY = "msco_vrfeceju4lqivysxgaseefa3tsxs0vrl_1b676530"
 TRIES_MAX = 6

@@ -76,7 +76,7 @@ def test_what_differs_is_replaced_on_request_or_told(
         assert client.list_sequences() == [name]
 
 
-@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+@pytest.mark.parametrize("revision", ["G1.2", "G2d", pytest.param("G3b", marks=pytest.mark.slow)])
 def test_content_under_another_name_is_recognised(
     revision: str, drive: Path, tmp_path: Path
 ) -> None:

@@ -113,7 +113,7 @@ def test_only_parts_that_are_not_there_are_sent(
     }
 
 
-@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+@pytest.mark.parametrize("revision", ["G1.2", "G2d", pytest.param("G3b", marks=pytest.mark.slow)])
 def test_what_others_sent_together_is_known_under_any_name(
     revision: str, splits: list[Path], tmp_path: Path
 ) -> None:

@@ -247,6 +247,12 @@ def test_a_topic_with_other_rows_is_sent_again_alone(
 
         assert created[before:] == ["/odom"]
         assert rows(client, report.sequence) == yields(report)
+        # Measured once, too, although it was read twice.
+        assert yields(report) == {
+            topic.platform_name: topic.quality.messages
+            for topic in report.topics
+            if topic.quality is not None and topic.platform_name
+        }
 
 
 @pytest.mark.parametrize(
@@ -273,7 +279,7 @@ def test_other_settings_start_again(
         assert client.list_sequences() == [report.sequence]
 
 
-@pytest.mark.parametrize("revision", ["G1.2", "G2d"])
+@pytest.mark.parametrize("revision", ["G1.2", "G2d", pytest.param("G3b", marks=pytest.mark.slow)])
 def test_a_session_that_is_gone_starts_again(
     revision: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

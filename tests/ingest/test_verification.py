@@ -32,6 +32,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("G2b", VerificationLevel.RANGE, marks=pytest.mark.slow),
         ("G2c", VerificationLevel.COUNTS),
         ("G2d", VerificationLevel.COUNTS),
+        pytest.param("G3b", VerificationLevel.COUNTS, marks=pytest.mark.slow),
     ],
 )
 def test_as_much_is_proven_as_the_revision_tells(

@@ -16,7 +16,7 @@ from bridge.cli import app
 from tests.packaging.conftest import ROOT, made_once
 
 SOURCE = ROOT / ".ci" / "deb"
-SCRIPTS = ("postinst", "prerm", "postrm")
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 SHELLS = {
     "bash": "usr/share/bash-completion/completions/mosaico-bridge",
     "zsh": "usr/share/zsh/vendor-completions/_mosaico-bridge",
@@ -114,7 +114,8 @@ def test_scripts_are_what_dpkg_can_run(name: str) -> None:
     assert text.startswith("#!/bin/sh\n")
     assert "\nset -e\n" in text
     subprocess.run(["sh", "-n", str(SOURCE / name)], check=True, timeout=30)
-    assert text.find("[ -d /run/systemd/system ]") < text.find("systemctl")
+    if "systemctl" in text:
+        assert 0 < text.find("[ -d /run/systemd/system ]") < text.find("systemctl")
 
 
 def test_only_a_purge_removes_what_the_bridge_knows() -> None:

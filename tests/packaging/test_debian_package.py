@@ -225,6 +225,17 @@ def traces(machine: Machine) -> set[str]:
     return {line for line in found.splitlines() if not line.startswith("/var/lib/dpkg/")}
 
 
+def test_an_installation_by_hand_is_in_the_way(debian: Machine) -> None:
+    """A folder that pip filled is named, with what to do, and nothing is installed over it."""
+    put(debian, f"/{OPT}/pyvenv.cfg", "home = /usr/bin\n")
+    done = debian.try_run("dpkg", "--install", "/opt/first.deb")
+    assert done.returncode != 0
+    assert "made with pip" in done.stderr
+    assert "settings in" in done.stderr
+    assert {path.name for path in (debian.root / OPT).iterdir()} == {"pyvenv.cfg"}
+    debian.run("rm", "-r", f"/{OPT}")
+
+
 def test_a_first_installation_waits_for_its_settings(debian: Machine) -> None:
     """User, folder, command and pages are there; the service is enabled, clean, and not started."""
     said = debian.run("dpkg", "--install", "/opt/first.deb")

@@ -46,6 +46,22 @@ def test_wheel_is_pure_python_of_the_one_version(packages: Packages) -> None:
     assert f"{about}/licenses/LICENSE" in members(packages.wheel)
 
 
+def test_what_an_index_shows_has_no_dead_links(packages: Packages) -> None:
+    """The README is the description; links and pictures that lead into a checkout are left out."""
+    with zipfile.ZipFile(packages.wheel) as archive:
+        about = f"mosaico_bridge-{__version__}.dist-info"
+        metadata = Parser().parsestr(archive.read(f"{about}/METADATA").decode())
+    shown = str(metadata.get_payload())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert re.findall(r"\]\((?!https?://)", readme)
+    assert not re.findall(r"\]\((?!https?://)", shown)
+    assert [line for line in shown.splitlines() if line.startswith("#")] == [
+        line for line in readme.splitlines() if line.startswith("#")
+    ]
+
+
 def test_wheel_holds_every_file_of_the_package_and_all_data(packages: Packages) -> None:
     """No module, page asset or data file is forgotten, and nothing else is taken along."""
     code = files_of(packages.unpacked, "bridge")

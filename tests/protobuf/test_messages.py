@@ -312,6 +312,11 @@ def test_facts_have_the_platforms_bytes(about: Any, facts: dict[str, Any], expec
     assert decode_facts(about, body) == facts
 
 
+def test_message_without_anything_in_it_is_sent() -> None:
+    """Where presence is told, nothing inside is something else than nothing at all."""
+    assert encode_facts("topic", {"data_info": {}, "time_window_info": None}) == b"\x42\x00"
+
+
 def test_answers_have_the_platforms_bytes() -> None:
     """The answer to `info`, one of two texts, one that is empty, and none."""
     assert encode_answer("info", INFO).hex() == (

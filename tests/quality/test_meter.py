@@ -112,10 +112,16 @@ def messages(topic: int) -> st.SearchStrategy[list[Recorded]]:
     cuts=st.lists(st.floats(0, 1), max_size=4),
     gap=st.sampled_from([0, 3, 31]),
     big_endian=st.booleans(),
+    together=st.booleans(),
 )
 @settings(max_examples=120, deadline=None)
 def test_figures_are_those_of_a_slow_look(
-    drawn: tuple[list[Recorded], ...], cuts: list[float], gap: int, *, big_endian: bool
+    drawn: tuple[list[Recorded], ...],
+    cuts: list[float],
+    gap: int,
+    *,
+    big_endian: bool,
+    together: bool,
 ) -> None:
     """Whatever the messages are and wherever blocks end."""
     meter = Meter(topics())
@@ -128,14 +134,15 @@ def test_figures_are_those_of_a_slow_look(
         parts = {topic: part for topic, part in parts.items() if part}
         if not parts:
             continue
-        payloads = [
-            payload(topic, one, big_endian=big_endian)
-            for topic, part in parts.items()
-            for one in part
-        ]
-        times_ns = [one.time_ns for part in parts.values() for one in part]
-        block = block_of(payloads, times_ns, gap=gap)
-        meter.add(block, list(parts), [len(part) for part in parts.values()])
+        for group in [parts] if together else [{topic: part} for topic, part in parts.items()]:
+            payloads = [
+                payload(topic, one, big_endian=big_endian)
+                for topic, part in group.items()
+                for one in part
+            ]
+            times_ns = [one.time_ns for part in group.values() for one in part]
+            block = block_of(payloads, times_ns, gap=gap)
+            meter.add(block, list(group), [len(part) for part in group.values()])
     for topic, each in enumerate(drawn):
         check(meter.of_topic(topic), each)
     recording = meter.of_recording()

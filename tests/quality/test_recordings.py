@@ -11,6 +11,7 @@ import pytest
 
 from bridge.bags import load_recording, open_recording
 from bridge.client import MosaicoClient, SequenceWriter, TopicWriter
+from bridge.daemon.observe.notifications import is_own_note
 from bridge.embedded import EmbeddedServer
 from bridge.errors import TransientError
 from bridge.ingest import (
@@ -151,6 +152,8 @@ def test_findings_are_said_on_the_platform_and_hold_nothing_up(tmp_path: Path) -
     (note,) = [one.message for one in notes]
     assert note.startswith("quality: /camera: ")
     assert all(finding.text in note for finding in report.findings)
+    # It is ours, so that the bridge does not report it as news of the platform.
+    assert is_own_note(note)
     # Nothing was read the second time, so nothing is known.
     assert again.already_there
     assert again.quality is None

@@ -1,4 +1,4 @@
-"""The embedded server in both dialects, with a platform's troubles under many calls at once."""
+"""The embedded server in any dialect, with a platform's troubles under many calls at once."""
 
 import json
 import threading
@@ -13,9 +13,9 @@ from typing import Any
 from bridge.embedded import EmbeddedServer
 from bridge.embedded.archive import Archive
 from bridge.embedded.refusals import Refusal, Status
-from bridge.embedded.session.dialect import SESSION, Dialect
-from tests.servers.keyed.dialect import KEYED
-from tests.servers.served import Revision
+from bridge.embedded.session.dialect import Dialect
+from tests.contract import protobuf
+from tests.servers.served import SERVERS, Revision
 
 DATABASE_FAILURE = "Internal error: database failure. See the logs for more details."
 DEADLOCK = "facade error :: database error :: deadlock detected"
@@ -101,7 +101,7 @@ def crowded_server(
     folder: Path, revision: Revision, troubles: Troubles, **options: Any
 ) -> EmbeddedServer:
     """Make a server of a revision over a folder, with troubles."""
-    spoken = KEYED if revision == "G1.2" else SESSION
+    spoken = SERVERS[revision].dialect
     tags: dict[str, str] = {}
     create = spoken.actions["topic_create"]
 
@@ -134,4 +134,7 @@ def crowded_server(
 
 
 def _locator(descriptor: Any) -> str:
-    return str(json.loads(descriptor.command)["resource_locator"])
+    command = descriptor.command
+    if not command.startswith(b"{"):
+        return str(protobuf.decode(protobuf.COMMANDS["put"], command)["resource_locator"])
+    return str(json.loads(command)["resource_locator"])

@@ -84,7 +84,7 @@ class OlderProtobufEmbeddedServer(EmbeddedServer):
     dialect: ClassVar[Dialect] = protobuf_dialect(json_filters=True)
 
 
-SERVERS: dict[Revision, type[EmbeddedServer]] = {
+SERVERS: dict[str, type[EmbeddedServer]] = {
     "G2d": EmbeddedServer,
     "G1.2": KeyedEmbeddedServer,
     "G3a": OlderProtobufEmbeddedServer,

@@ -1,4 +1,4 @@
-"""The actions of the session generation, revision G2d."""
+"""The actions of the session generation, in revisions G2d and G3."""
 
 import json
 from collections.abc import Iterator, Mapping

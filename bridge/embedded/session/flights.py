@@ -1,4 +1,4 @@
-"""The five calls about data in revision G2d: what is listed and described, put and got."""
+"""The five calls about data in revisions G2d and G3: what is listed and described, put and got."""
 
 import json
 from collections.abc import Iterator

@@ -14,6 +14,7 @@ from bridge.daemon.events.status import (
     BudgetStatus,
     Gate,
     GateStatus,
+    PlatformFacts,
     TopicProgress,
     UplinkStatus,
     WatchStatus,
@@ -355,7 +356,7 @@ def test_closed_gate_is_explained(page: Page, gate: GateStatus, headline: str, w
 
 
 def test_several_folders_are_told_apart(page: Page) -> None:
-    """With several watched folders the page names them, and the one that each recording is in."""
+    """With several folders the page names them, the one of each recording, and the platform."""
     front = WatchStatus(name="front", folder=Path("/data/front"))
     rear = WatchStatus(name="rear", folder=Path("/data/rear"), problem="not mounted")
     page.arrived("drive", folder="/data/rear")
@@ -363,9 +364,13 @@ def test_several_folders_are_told_apart(page: Page) -> None:
     page.board.hear(
         Ticked(status=status(folders=(front, rear), workers=(busy,), counts={"finalised": 1}))
     )
+    page.board.platform_known(
+        PlatformFacts(address="mosaico.example:6726", revision="G3b", reservation="experimental")
+    )
     browser = page.open()
     browser.wait("document.querySelector('#recent-list details')")
-    assert "front: /data/front, rear: /data/rear → mosaico.example" in page.text("#where")
+    where = "front: /data/front, rear: /data/rear → mosaico.example:6726 (G3b: experimental)"
+    assert where in page.text("#where")
     assert "in rear" in page.text("#recent-list .more")
     assert "in front" in page.text("#workers .more")
     assert browser.complaints() == []

@@ -85,6 +85,8 @@ def bad_line(bridge: "Bridge", revision: Revision) -> Iterator[ChaosProxy]:
     """Set a bridge before a platform at the end of a bad line."""
     bridge.overrides |= {
         "server.stall_timeout_s": 10.0,
+        # Or the whole recording would pass before the line breaks.
+        "server.compression": "none",
         "ingest.max_batch_size_bytes": 200_000,
         "retry.attempts_max": 4,
     }
@@ -93,7 +95,9 @@ def bad_line(bridge: "Bridge", revision: Revision) -> Iterator[ChaosProxy]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("revision", ["G2d", pytest.param("G1.2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "revision", ["G2d", *(pytest.param(one, marks=pytest.mark.slow) for one in ("G1.2", "G3b"))]
+)
 def test_line_that_breaks_every_third_of_the_upload(
     bridge: "Bridge", heard: list[tuple[str, str, int]], revision: Revision
 ) -> None:
@@ -156,7 +160,9 @@ def daemon_process(bridge: "Bridge") -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("revision", ["G1.2", pytest.param("G2d", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "revision", ["G1.2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("G2d", "G3b"))]
+)
 def test_upload_is_taken_up_by_the_next_daemon(
     bridge: "Bridge", heard: list[tuple[str, str, int]], revision: Revision
 ) -> None:

@@ -5,10 +5,12 @@ server and know nothing of the client's own tables.
 """
 
 import json
+import operator
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -195,25 +197,69 @@ class OldServer(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow is un
         topic["batches"] = batches
 
     def found(self, request: Json, name_field: str) -> dict[str, list[str]]:
-        """Evaluate the equality of names and `$gt` on top-level columns, which tests need."""
+        """Give the topics that meet all conditions, by sequence; times of creation are ignored."""
         self.queries.append(request)
-        wanted = request.get("sequence", {}).get(name_field, {}).get("$eq")
-        conditions = request.get("ontology", {})
         result: dict[str, list[str]] = {}
         for locator, topic in self.topics.items():
-            name = locator.partition("/")[0]
-            if wanted in {None, name} and self.matches(topic, conditions):
+            name, _, path = locator.partition("/")
+            sequence = {name_field: name, "user_metadata": self.sequences[name]["metadata"]}
+            known = {name_field: f"/{path}", "user_metadata": topic["metadata"]}
+            if (
+                self.meets(request.get("sequence", {}), sequence)
+                and self.meets(request.get("topic", {}), known | topic["properties"])
+                and self.matches(topic, request.get("ontology", {}))
+            ):
                 result.setdefault(name, []).append(locator)
         return result
 
+    def meets(self, conditions: Json, values: Json) -> bool:
+        metadata = conditions.get("user_metadata", {})
+        wanted = conditions | {f"user_metadata.{key}": one for key, one in metadata.items()}
+        return all(
+            self.holds(condition, at(values, path))
+            for path, condition in wanted.items()
+            if path != "user_metadata" and path.partition(".")[0] in values
+        )
+
     def matches(self, topic: Json, conditions: Json) -> bool:
-        for path, operand in conditions.items():
-            if not isinstance(operand, dict):
-                continue
-            tag, column = path.split(".", maxsplit=1)
-            if topic["properties"]["ontology_tag"] != tag or not topic["batches"]:
-                return False
-            values = pa.Table.from_batches(topic["batches"]).column(column)
-            if not pc.any(pc.greater(values, operand["$gt"])).as_py():
-                return False
-        return True
+        """Look for one row that meets all conditions."""
+        wanted = {path: one for path, one in conditions.items() if isinstance(one, dict)}
+        tags = {path.partition(".")[0] for path in wanted}
+        if not wanted:
+            return True
+        if tags != {topic["properties"]["ontology_tag"]}:
+            return False
+        rows = (row for batch in topic["batches"] for row in batch.to_pylist())
+        return any(
+            all(self.holds(one, at(row, path.partition(".")[2])) for path, one in wanted.items())
+            for row in rows
+        )
+
+    def holds(self, condition: Json, value: Any) -> bool:
+        ((name, operand),) = condition.items()
+        if name in {"$ex", "$nex"}:
+            return (value is None) == (name == "$nex")
+        if name == "$match":
+            pattern = operand if self.revision == "G2c" else f"*{operand}*"
+            return fnmatchcase(str(value), pattern)
+        return value is not None and bool(OPERATORS[name](value, operand))
+
+
+def at(value: Any, path: str) -> Any:
+    """Follow a dotted path; None where it leads nowhere."""
+    for step in path.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "$eq": operator.eq,
+    "$neq": operator.ne,
+    "$lt": operator.lt,
+    "$leq": operator.le,
+    "$gt": operator.gt,
+    "$geq": operator.ge,
+    "$in": lambda value, operand: value in operand,
+    "$between": lambda value, operand: operand[0] <= value <= operand[1],
+    "$outside": lambda value, operand: not operand[0] <= value <= operand[1],
+}

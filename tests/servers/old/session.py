@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import flight
 
-from tests.servers.old.server import Json, OldServer
+from tests.servers.old.server import Json, OldServer, at
 from tests.servers.old.shelf import Shelf
 
 
@@ -69,14 +68,19 @@ class SessionServer(OldServer):
         yield json.dumps({"action": action.type, "response": response}).encode()
 
     def clusterize(self, request: Json) -> list[tuple[int, int]]:
-        """Cluster the rows that meet `$gt` conditions, one time after the other."""
-        table = pa.Table.from_batches(self.topic(request["locator"])["batches"])
-        for path, operand in request["ontology"].items():
-            column = table.column(path.partition(".")[2])
-            table = table.filter(pc.greater(column, operand["$gt"]))
+        """Cluster the rows that meet the conditions, one time after the other."""
+        rows = [
+            row
+            for batch in self.topic(request["locator"])["batches"]
+            for row in batch.to_pylist()
+            if all(
+                self.holds(condition, at(row, path.partition(".")[2]))
+                for path, condition in request["ontology"].items()
+            )
+        ]
         window = request.get("timestamp_range") or {"start_ns": -(2**63), "end_ns": 2**63 - 1}
         found: list[tuple[int, int]] = []
-        for time_ns in sorted(table.column("timestamp_ns").to_pylist()):
+        for time_ns in sorted(row["timestamp_ns"] for row in rows):
             if not window["start_ns"] <= time_ns < window["end_ns"]:
                 continue
             gap_ns = request["clustering_dt_ns"]
