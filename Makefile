@@ -54,7 +54,7 @@ $(VENV)/audit.json: $(VENV)/dev.stamp
 	  --progress-spinner off --no-deps --disable-pip -r $(VENV)/audit/installed.txt 2> /dev/null > $@ || true
 
 test: check ## Set up, check and run all tests but the slow sweeps
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" -n 3  # much of a test of processes is waiting for them
 
 test-slow: $(VENV)/dev.stamp ## The long sweeps: every cut, every kill, every SDK
 	$(BIN)/pytest -m slow

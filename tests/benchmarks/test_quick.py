@@ -57,7 +57,7 @@ SUITES = [
 
 
 # These take eight seconds and more each, and share what they could break with the others.
-LONG = {"backfill", "formats", "idle", "line", "memory", "startup"}
+LONG = {"backfill", "formats", "idle", "line", "memory", "startup", "embedded"}
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from tests.daemon.observe.live_bridge import FAULTS, Fault, LiveBridge, cut_recording
 from tests.daemon.observe.prometheus_process import CONFIG, Prometheus, impatient
 
-# The faults of the default run, which are over soon: a process, a file, a disk, a key.
-QUICK = {"killed", "junk", "full_disk", "wrong_key"}
+# The faults of the default run, which are over soon: a file, a disk, a key.
+QUICK = {"junk", "full_disk", "wrong_key"}
 CLEARING_S = 90.0
 
 CASES = [
