@@ -163,7 +163,8 @@ def test_missing_folder_is_told_once_and_healed(bridge: "Bridge") -> None:
         bridge.watched.mkdir()
         bridge.drop("a.mcap")
         bridge.await_state("a.mcap", State.FINALISED)
-        assert daemon.status.watch.events
+        # Made between the watch and the look of one scan, it gets its watch at the next.
+        bridge.wait_for(lambda: daemon.status and daemon.status.watch.events)
 
     assert len(troubles) == 1
 
