@@ -383,7 +383,8 @@ class Catalogue:
             False when the topic has been deleted meanwhile; nothing was noted then.
         """
         with self.transaction():
-            if not self._topics("id = ?", topic.id):
+            # SQLite gives the number of a deleted topic to a later one.
+            if not self._topics("uuid = ?", topic.uuid):
                 return False
             self._insert(
                 "segments",
@@ -409,11 +410,11 @@ class Catalogue:
             " last_ns = total.last_ns FROM (SELECT COALESCE(SUM(rows), 0) AS rows,"
             " COALESCE(SUM(size_bytes), 0) AS size_bytes, COALESCE(SUM(chunks), 0) AS chunks,"
             " MIN(first_ns) AS first_ns, MAX(last_ns) AS last_ns FROM segments"
-            " WHERE topic_id = ?) AS total WHERE id = ? RETURNING id",
+            " WHERE topic_id = ?) AS total WHERE uuid = ? RETURNING id",
             TopicState.FINALIZED,
             time.time_ns(),
             topic.id,
-            topic.id,
+            topic.uuid,
         )
         return bool(completed)
 

@@ -10,6 +10,7 @@ from pyarrow import flight
 
 from bridge.client import MosaicoClient
 from bridge.embedded import EmbeddedServer
+from bridge.embedded.store import Store
 from bridge.errors import ConfigError, TransientError, UsageError
 from bridge.ontology import Integer64
 from tests.contract.wire import Wire, batch
@@ -145,3 +146,25 @@ def test_failure_of_the_server_is_internal_and_worth_another_try(
         assert "Traceback" not in caught.value.message
         assert ".py" not in caught.value.message
         assert client.list_sequences() == ["run"]
+
+
+def test_late_end_of_a_deleted_topic_touches_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A topic of the same name, made while the stream of a deleted one is open, is left alone."""
+    # As where the stream ends between the deletion in the catalogue and that of the files.
+    monkeypatch.setattr(Store, "remove", lambda _self, _topics: None)
+    with EmbeddedServer(tmp_path) as server:
+        wire = Wire(f"grpc://{server.address}")
+        topic = wire.topic(wire.session(wire.sequence("run")), "imu")
+        late = wire.begin_put(topic)
+        late.write_batch(batch(1, 2, 3))
+        wire.await_upload(topic)
+        wire.do("sequence_delete", locator="run")
+        again = wire.topic(wire.session(wire.sequence("run")), "imu")
+        with pytest.raises(pa.ArrowException):
+            late.close()
+        assert wire.described(again[0])["locked"] is False
+        wire.put(again, batch(7))
+        assert wire.times(again[0]) == [7]
+        wire.close()
