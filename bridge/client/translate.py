@@ -126,6 +126,8 @@ _WORDS: tuple[_Told, ...] = (
         SMALLER_BATCHES,
     ),
     (("already exists",), AlreadyExistsError, ""),
+    # Another topic has the name by now; the one that was created is no more.
+    (("does not match the topic uuid",), NotFoundError, "somebody deleted what was sent meanwhile"),
     (
         (
             "already finalized",
@@ -144,7 +146,6 @@ _WORDS: tuple[_Told, ...] = (
     ),
     (
         (
-            "does not match the topic uuid",
             "do not share the same sequence",
             "facade error :: unauthorized",
             "bad key",

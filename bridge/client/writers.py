@@ -23,6 +23,7 @@ from bridge.errors import (
     NotFoundError,
     PreconditionError,
     RefusedError,
+    RejectedError,
     ServerError,
     TransientError,
     UsageError,
@@ -412,8 +413,7 @@ class SequenceWriter:
         self.status = SequenceStatus.Error
         self._abort_open()
         if self.on_error is OnErrorPolicy.Delete:
-            self._clean(self.dialect.upload_delete, self._upload)
-            self._clean(self.dialect.sequence_delete, self.name)
+            self._clean(self._delete)
             if any(isinstance(left, RefusedError) for left in self.cleanup_errors):
                 # Its mark shows why this is unfinished, and that it may be deleted.
                 mark = f"{ABANDONED}: {type(error).__name__}: {error}"
@@ -423,6 +423,20 @@ class SequenceWriter:
         for left in self.cleanup_errors:
             error.add_note(f"not cleaned up: {left.message}")
         self.on_change(self.name)
+
+    def _delete(self) -> None:
+        """Delete upload and sequence, unless another has sent one of that name meanwhile."""
+        try:
+            self.dialect.upload_delete(self._known_upload())
+        except NotFoundError:
+            left = self.dialect.sequence_facts(self.name, WHOLE)
+            if left.sessions or left.topics:  # none where the answer to a deletion was lost
+                return
+        except ServerError as error:
+            self.cleanup_errors.append(error)
+            if isinstance(error, RejectedError) and not isinstance(error, PreconditionError):
+                return
+        self.dialect.sequence_delete(self.name)
 
     def _report(self, error: BaseException) -> None:
         """Keep what is whole, remove what is not, and say on the sequence what happened."""

@@ -258,9 +258,9 @@ def test_what_another_machine_left_is_taken_over(
         for process in (psutil.Process(run.process.pid), *children):
             process.resume()
     late = run.end()
-    assert late.code == 0, late.errors
     assert arrived(platform.port) == written
     assert len(sequences(platform.port)) == 1
+    assert late.code == 0, late.errors
 
 
 def test_a_recording_that_takes_too_much_memory(platform: EmbeddedServer, tmp_path: Path) -> None:

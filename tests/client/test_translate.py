@@ -124,7 +124,7 @@ INTERNAL = "Flight returned internal error, with message: "
             flight.FlightUnauthorizedError(
                 "Unauthorized: received uuid does not match the topic uuid."
             ),
-            RejectedError,
+            NotFoundError,
         ),
         (
             flight.FlightUnauthorizedError(

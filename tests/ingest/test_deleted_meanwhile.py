@@ -11,6 +11,7 @@ from bridge.bags import load_recording
 from bridge.client import MosaicoClient
 from bridge.errors import BridgeError, UploadGoneError
 from bridge.ingest import BatchTargets, Identity, IngestOptions, NoEvents, OpenUpload, ingest
+from bridge.model import Recording
 from tests.servers.served import Revision, embedded_server
 
 TOPICS = 3
@@ -20,10 +21,16 @@ MOMENTS_MAX = 40
 
 
 class Deleter(NoEvents):
-    """Deletes the sequence at the n-th event, if it is there and not finished."""
+    """Deletes the sequence at the n-th event, if it is there and not finished.
 
-    def __init__(self, client: MosaicoClient, moment: int) -> None:
+    Where it has a recording, it sends that under the same name then, as another bridge.
+    """
+
+    def __init__(
+        self, client: MosaicoClient, moment: int, recording: Recording | None = None
+    ) -> None:
         self.client = client
+        self.recording = recording
         self.moment = moment
         self.seen = 0
         self.deleted = False
@@ -39,6 +46,11 @@ class Deleter(NoEvents):
             with contextlib.suppress(BridgeError):
                 self.client.sequence_delete("drive")
                 self.deleted = True
+            if self.deleted and self.recording is not None:
+                options = IngestOptions(
+                    sequence_name="{stem}", identity=Identity(instance="another")
+                )
+                ingest(self.recording, client=self.client, options=options)
 
     def started(self, **_: Any) -> None:
         self.tick()
@@ -73,9 +85,36 @@ def write_drive(path: Path) -> None:
         writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
 
 
-@pytest.mark.parametrize("revision", ["G2d", "G1.2", pytest.param("G3b", marks=pytest.mark.slow)])
-def test_deleted_upload_begins_again_at_any_moment(tmp_path: Path, revision: Revision) -> None:
-    """It is never the recording that is blamed, and the next try sends every row, once."""
+def assert_whole(client: MosaicoClient) -> None:
+    """See that the sequence is finished and has every row once."""
+    client.clear_sequence_handlers_cache()
+    handler = client.sequence_handler("drive")
+    assert handler is not None
+    assert handler.is_locked
+    rows = [
+        sum(batch.num_rows for batch in handler.topic_handler(name).batches())
+        for name in handler.topics
+    ]
+    assert rows == [MESSAGES] * TOPICS
+
+
+@pytest.mark.parametrize(
+    ("revision", "replaced"),
+    [
+        ("G2d", False),
+        ("G1.2", False),
+        ("G2d", True),
+        pytest.param("G3b", False, marks=pytest.mark.slow),
+        pytest.param("G3b", True, marks=pytest.mark.slow),
+    ],
+)
+def test_deleted_upload_begins_again_at_any_moment(
+    tmp_path: Path, revision: Revision, *, replaced: bool
+) -> None:
+    """It is never the recording that is blamed, and the next try leaves every row there, once.
+
+    Also where another bridge has sent the recording under the name meanwhile.
+    """
     write_drive(tmp_path / "drive.mcap")
     recording = load_recording(tmp_path / "drive.mcap")
     options = IngestOptions(
@@ -90,24 +129,20 @@ def test_deleted_upload_begins_again_at_any_moment(tmp_path: Path, revision: Rev
             MosaicoClient.connect("127.0.0.1", server.port) as client,
             MosaicoClient.connect("127.0.0.1", server.port) as other,
         ):
-            deleter = Deleter(other, moment)
+            deleter = Deleter(other, moment, recording if replaced else None)
             try:
                 ingest(recording, client=client, options=options, events=deleter)
-            except UploadGoneError:
+            except BridgeError as error:
+                if not (error.retryable if replaced else isinstance(error, UploadGoneError)):
+                    raise
                 assert deleter.deleted
+                if replaced:
+                    assert_whole(client)
                 ingest(recording, client=client, options=options, upload=deleter.upload)
             else:
                 assert not deleter.deleted
             hit += deleter.deleted
-            client.clear_sequence_handlers_cache()
-            handler = client.sequence_handler("drive")
-            assert handler is not None
-            assert handler.is_locked
-            rows = [
-                sum(batch.num_rows for batch in handler.topic_handler(name).batches())
-                for name in handler.topics
-            ]
-            assert rows == [MESSAGES] * TOPICS
+            assert_whole(client)
         if deleter.seen < moment:
             break
 
