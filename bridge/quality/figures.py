@@ -116,7 +116,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingQuality:
-    """What is said of a recording as a whole.
+    """The figures of a recording as a whole.
 
     Attributes:
         start_ns: The earliest log time of all topics; None without messages.
