@@ -18,7 +18,7 @@ from benchmarks.recordings import (
     write_mcap,
 )
 from benchmarks.scope import Scope
-from benchmarks.tables import MEBIBYTE, table
+from benchmarks.tables import MEBIBYTE, Table
 from benchmarks.timing import Timing, median_s, timed
 
 SECONDS, QUICK_SECONDS = 4.0, 0.1
@@ -46,7 +46,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run(scope: Scope) -> str:
+def run(scope: Scope) -> list[Table]:
     """Measure every format, and the salvage of a cut file."""
     seconds = QUICK_SECONDS if scope.quick else SECONDS * scope.scale
     prefix_seconds = min(seconds, QUICK_PREFIX_SECONDS if scope.quick else PREFIX_SECONDS)
@@ -59,7 +59,7 @@ def run(scope: Scope) -> str:
     if scope.wants("mcap cut"):
         scope.say("formats: mcap cut")
         rows.append(_salvage(scope, seconds))
-    return table("Reading and decoding", COLUMNS, rows)
+    return [Table("Reading and decoding", COLUMNS, rows)]
 
 
 def _write(path: Path, seconds: float, *, name: str, compression: str) -> None:

@@ -15,7 +15,7 @@ from benchmarks.relay import Relay
 from benchmarks.scope import Scope
 from benchmarks.sink import RunningSink, running_sink, times_sum
 from benchmarks.subjects import ours, vendor
-from benchmarks.tables import MEBIBYTE, table
+from benchmarks.tables import MEBIBYTE, Table
 from benchmarks.timing import Timing, median_s, timed
 
 RATE_HZ = 200
@@ -26,7 +26,7 @@ RATE_TOPICS, QUICK_RATE_TOPICS = (10, 100, 500, 1_000), (10, 20)
 RATE_MESSAGES, QUICK_RATE_MESSAGES = 1_000_000, 5_000
 
 
-def line(scope: Scope) -> str:
+def line(scope: Scope) -> list[Table]:
     """Measure small recordings of more and more topics over longer and longer lines.
 
     The vendor's injector is timed once, over the longest line; it takes minutes for 500 topics.
@@ -51,14 +51,15 @@ def line(scope: Scope) -> str:
             path.unlink()
     names = [f"{1000 * each:.0f} ms" for each in round_trips_s]
     titles = [title for name in names for title in (f"s at {name}", f"x first at {name}")]
-    return table(
+    table = Table(
         "Topics over a line, IMU",
         ("topics", "recorded MiB", *titles, f"x vendor at {names[-1]}"),
         rows,
     )
+    return [table]
 
 
-def topics(scope: Scope) -> str:
+def topics(scope: Scope) -> list[Table]:
     """Measure as many messages in more and more topics, at full rate."""
     messages = QUICK_RATE_MESSAGES if scope.quick else int(RATE_MESSAGES * scope.scale)
     rows: list[tuple[object, ...]] = []
@@ -85,11 +86,12 @@ def topics(scope: Scope) -> str:
                 )
             )
             path.unlink()
-    return table(
+    table = Table(
         "As many IMU messages in more topics",
         ("topics", "recorded MiB", "messages/s", "s", "x first", "peak MiB", "x first peak"),
         rows,
     )
+    return [table]
 
 
 def _written(scope: Scope, topics: int, messages: int) -> tuple[list[Stream], Path]:
