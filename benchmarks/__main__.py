@@ -21,6 +21,7 @@ from benchmarks import (
     line,
     mapping,
     memory,
+    peers,
     startup,
 )
 from benchmarks.scope import Scope
@@ -30,6 +31,7 @@ from bridge.daemon.work.memory import ENVIRONMENT
 SUITES: dict[str, Callable[[Scope], list[Table]]] = {
     "ingest": ingest.run,
     "formats": formats.run,
+    "peers": peers.run,
     "mapping": mapping.run,
     "client": client.run,
     "embedded": embedded.run,
