@@ -23,6 +23,7 @@ from benchmarks import (
     memory,
     peers,
     startup,
+    wire,
 )
 from benchmarks.scope import Scope
 from benchmarks.tables import Table, machine, summary
@@ -36,6 +37,7 @@ SUITES: dict[str, Callable[[Scope], list[Table]]] = {
     "client": client.run,
     "embedded": embedded.run,
     "memory": memory.run,
+    "wire": wire.run,
     "line": line.line,
     "topics": line.topics,
     "backfill": backfill.run,

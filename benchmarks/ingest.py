@@ -75,11 +75,11 @@ def _measure(case: Case, sink: RunningSink, scope: Scope) -> tuple[object, ...]:
         before_s = sink.cpu_s()
         mine.append(timed(ours, whole, sink.port, f"ours_{number}"))
         sink_cpu_s.append(sink.cpu_s() - before_s)
-        _verify(case, sink, counts)
+        verify(case, sink, counts)
         theirs.append(timed(vendor, prefix, sink.port, f"vendor_{number}"))
-        _verify(case, sink, vendor_counts)
+        verify(case, sink, vendor_counts)
         limits.append(measure(whole, sink, f"limit_{number}", batches, batch_bytes))
-        _verify(case, sink, counts, named=False)
+        verify(case, sink, counts, named=False)
     limit = min(limits, key=lambda each: each.seconds)
     ours_s, vendor_s = median_s(mine), median_s(theirs)
     messages, recorded = sum(counts.values()), size_of(whole)
@@ -105,7 +105,7 @@ def _measure(case: Case, sink: RunningSink, scope: Scope) -> tuple[object, ...]:
     )
 
 
-def _verify(case: Case, sink: RunningSink, counts: dict[str, int], *, named: bool = True) -> None:
+def verify(case: Case, sink: RunningSink, counts: dict[str, int], *, named: bool = True) -> None:
     """Compare what the sink added up, topic by topic, with what was written."""
     arrived = {
         locator.partition("/")[2]: (rows, times)

@@ -145,7 +145,7 @@ PEERS = (
 )
 
 COLUMNS = (
-    "recording", "reader", "messages", "payload MiB", "CPU s", "x ours, CPU", "s", "x ours",
+    "recording", "reader", "messages", "recorded MiB", "CPU s", "x ours, CPU", "s", "x ours",
 )  # fmt: skip
 
 

@@ -134,6 +134,7 @@ class ReadTally:
             believed, and nothing is lost by it.
         unverified_messages: Messages yielded whose bytes no checksum guards; all of them in formats
             that have none.
+        compressed: Whether any of them were compressed in the file.
     """
 
     losses: list[Loss] = field(default_factory=list)
@@ -141,6 +142,7 @@ class ReadTally:
     extras: Counter[str] = field(default_factory=Counter)
     contradictions: Counter[str] = field(default_factory=Counter)
     unverified_messages: int = 0
+    compressed: bool = False
 
 
 class ContainerReader(Protocol):

@@ -119,6 +119,7 @@ class RecordingReader:
         self._limits = limits
         mode = str(recording.hints.get("compression_mode") or "")
         self._compressed_messages = mode.upper() == "MESSAGE"
+        self._is_compressed = self._compressed_messages
         self._done_bytes = 0
         self._current: StorageFile | None = None
         self.recorded_bytes = sum(opened.source.size_bytes for opened in files)
@@ -177,6 +178,13 @@ class RecordingReader:
         """Whether every file could be opened and was closed properly by its writer."""
         return not self._losses and all(
             opened.container.healthy and not opened.torn for opened in self._files
+        )
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether files, chunks or messages are compressed, as far as they were read."""
+        return self._is_compressed or any(
+            opened.file.compression or opened.container.tally.compressed for opened in self._files
         )
 
     @property
@@ -247,6 +255,7 @@ class RecordingReader:
 
     def _merged(self, mixed: MixedChannels, topic_of: Sequence[int]) -> Iterator[MixedBlock]:
         if self._compressed_messages or has_compressed(mixed):
+            self._is_compressed = True
             for block in mixed.by_channel():
                 for one in self._messages(block, topic_of[block.channel]):
                     yield mixed_topics(np.full(len(one.starts), one.topic), one)

@@ -64,6 +64,7 @@ class Sending:
         fingerprint: Identity of what is sent.
         topics: How many topics may come, to be connected for.
         metadata: Makes the sequence's metadata when it is created.
+        was_compressed: Whether the recording is compressed, as far as it was read.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
         upload: What is known of earlier tries: resumed where it is of this sequence.
@@ -81,6 +82,7 @@ class Sending:
         fingerprint: str,
         topics: int,
         metadata: Callable[[], dict[str, Any]],
+        was_compressed: Callable[[], bool],
         options: IngestOptions,
         events: IngestEvents,
         upload: OpenUpload | None = None,
@@ -93,6 +95,7 @@ class Sending:
         self._sequence = sequence
         self._fingerprint = fingerprint
         self._metadata = metadata
+        self._was_compressed = was_compressed
         self._options = options
         self._events = events
         self._stack = ExitStack()
@@ -322,6 +325,7 @@ class Sending:
         lane.skip(TOPIC_DROPPED_REASON, lane.messages_read - sum(report.messages_skipped.values()))
 
     def _begin(self, writer: SequenceWriter) -> None:
+        writer.was_compressed = self._was_compressed
         try:
             self.writer = writer.__enter__()
         except AlreadyExistsError as error:

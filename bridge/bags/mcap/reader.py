@@ -335,6 +335,7 @@ class McapReader:
         for lost in piece.losses:
             self._lose(lost.start, lost.end, lost.reason, verifiable=piece.checked)
         self._tally.contradictions.update(piece.contradictions)
+        self._tally.compressed |= piece.compressed
         if piece.data is not None and piece.slices is not None:
             for block in cutter.cut(piece.data, piece.slices):
                 if not piece.verified and not self._data_checked:

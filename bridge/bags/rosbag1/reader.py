@@ -118,6 +118,7 @@ class Rosbag1Reader:
             DamagedRecordingError: The storage gives no bytes.
         """
         for chunk in self._chunks.chunks(self._tally.losses):
+            self._tally.compressed = self._chunks.compressed
             yield from self._blocks(chunk)
         self._source.check_unchanged()
         self._tally.contradictions += self._chunks.contradictions
