@@ -134,7 +134,8 @@ class ReadTally:
             believed, and nothing is lost by it.
         unverified_messages: Messages yielded whose bytes no checksum guards; all of them in formats
             that have none.
-        compressed: Whether any of them were compressed in the file.
+        compressed: Whether any of them were compressed in the file. Not compared, for it says
+            nothing of what was lost.
     """
 
     losses: list[Loss] = field(default_factory=list)
@@ -142,7 +143,7 @@ class ReadTally:
     extras: Counter[str] = field(default_factory=Counter)
     contradictions: Counter[str] = field(default_factory=Counter)
     unverified_messages: int = 0
-    compressed: bool = False
+    compressed: bool = field(default=False, compare=False)
 
 
 class ContainerReader(Protocol):

@@ -48,6 +48,12 @@ SUITES = [
             "From close to finalised sequence, warm daemon, embedded server": 1,
         },
     ),
+    (
+        "peers",
+        "small",
+        {"Reading and decoding, by other readers": 6, "What they do": 4},
+    ),
+    ("wire", "none", {"Bytes on the wire, mixed drive": 3}),
     ("line", "", {"Topics over a line, IMU": 2}),
     ("topics", "", {"As many IMU messages in more topics": 2}),
     ("backfill", "2", {"Backfill of small recordings": 5}),
@@ -57,7 +63,9 @@ SUITES = [
 
 
 # These take eight seconds and more each, and share what they could break with the others.
-LONG = {"backfill", "formats", "idle", "line", "memory", "startup", "embedded"}
+LONG = {
+    "backfill", "formats", "idle", "line", "memory", "peers", "startup", "embedded", "wire",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
