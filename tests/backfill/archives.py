@@ -31,6 +31,7 @@ OLD_S = 1_700_000_000
 ROOT = Path(__file__).parent.parent.parent
 ACCESS_KEY, SECRET_KEY = "reader", "hush-this-is-a-secret"
 BUCKET = "drives"
+TARGET: tuple[str, ...] = ("--host", "127.0.0.1", "--port")
 
 
 def words(name: str, count: int, *, padding: int = 0) -> list[str]:
@@ -185,12 +186,14 @@ class Ended:
     code: int
     told: dict[str, Any]
     errors: str
+    output: str = ""
     by_result: dict[str, list[str]] = field(default_factory=dict)
 
 
 def command(url: str, port: int, state: Path, *options: str) -> list[str]:
-    target = ("--host", "127.0.0.1", "--port", str(port), "--state", str(state), "--json")
-    return [sys.executable, "-m", "bridge", "backfill", url, *target, *options]
+    target = (*TARGET, str(port)) if TARGET else ()
+    rest = ("--state", str(state), "--json")
+    return [sys.executable, "-m", "bridge", "backfill", url, *target, *rest, *options]
 
 
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:
