@@ -63,14 +63,14 @@ def write_mcap_folder(folder: Path, texts: Sequence[str], *, splits: int) -> Non
         write_mcap(folder / f"{folder.name}_{number}.mcap", part, first=number * size)
 
 
-def write_db3_folder(folder: Path, texts: Sequence[str]) -> None:
+def write_db3_folder(folder: Path, texts: Sequence[str], *, first: int = 0) -> None:
     """Write a rosbag2 folder of sqlite3, with its metadata.yaml."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with rosbag2.Writer(folder, version=9, storage_plugin=rosbag2.StoragePlugin.SQLITE3) as writer:
         connection = writer.add_connection(TOPIC, TYPE, typestore=ROS2)
         for number, each in enumerate(texts):
             data = ROS2.serialize_cdr(ROS2.types[TYPE](data=each), TYPE)
-            writer.write(connection, START_NS + number * STEP_NS, data)
+            writer.write(connection, START_NS + (first + number) * STEP_NS, data)
 
 
 def write_bag(path: Path, texts: Sequence[str], *, first: int = 0) -> None:

@@ -42,6 +42,7 @@ from tests.backfill.archives import (
     words,
     write_archive,
     write_bag,
+    write_db3_folder,
     write_mcap,
     write_mcap_folder,
 )
@@ -324,6 +325,12 @@ def test_a_store_has_the_recordings_that_a_watched_folder_would_have(
         texts = words(f"half{half}", 300)
         write_bag(tmp_path / "archive" / f"split_{half}.bag", texts, first=300 * half)
         write_mcap(tmp_path / "archive" / "m" / f"m_{half}.mcap", texts, first=0)
+        for name, first in (("d", 300 * half), ("e", 0)):
+            # As a recorder leaves them that is killed before it writes its metadata.yaml.
+            write_db3_folder(tmp_path / "own" / f"{name}{half}", texts, first=first)
+            target = tmp_path / "archive" / name / f"{name}_{half - 1}.db3"
+            target.parent.mkdir(exist_ok=True)
+            (tmp_path / "own" / f"{name}{half}" / f"{name}{half}.db3").replace(target)
     url = store.upload(tmp_path / "archive", to="grouped")
     listed = {
         each.place: [file.name for file in each.files]
@@ -336,6 +343,8 @@ def test_a_store_has_the_recordings_that_a_watched_folder_would_have(
     assert listed == watched
     assert {"robot_1.bag", "robot_2.bag", "split_1.bag"} <= listed.keys()
     assert "split_2.bag" not in listed
+    assert listed["d"] == ["d_0.db3", "d_1.db3"]
+    assert {"e/e_0.db3", "e/e_1.db3"} <= listed.keys()
 
 
 @pytest.mark.slow
