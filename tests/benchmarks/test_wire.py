@@ -11,6 +11,7 @@ from benchmarks.ingest import write_case
 from benchmarks.recordings import size_of, write_compressed
 from benchmarks.sink import RunningSink, running_sink
 from benchmarks.wire import UPLINKS, moved
+from bridge.bags import load_recording, open_recording
 
 SECONDS = 0.5
 
@@ -58,3 +59,19 @@ def test_a_compressed_file_takes_no_more_bytes_on_the_wire(
     found = moved(packed, sink, drive, "auto", UPLINKS["free"])
 
     assert found.kernel_bytes <= 1.05 * size_of(packed)
+
+
+@pytest.mark.parametrize(
+    ("storage", "chunks"),
+    [("mcap", "none"), ("mcap", "lz4"), ("mcap", "zstd"), ("bag", "none"), ("bag", "lz4"),
+     ("bag", "bz2"), ("db3", "none")],
+)  # fmt: skip
+def test_a_recording_knows_whether_it_is_compressed(
+    tmp_path: Path, storage: str, chunks: str
+) -> None:
+    """What a reader says after its first block is what the recorder was told."""
+    imu = replace(CASES[0], storage=storage, compression=chunks)
+    with open_recording(load_recording(write_case(imu, tmp_path, "imu", 0.5))) as reader:
+        next(iter(reader.mixed_blocks()))
+
+        assert reader.is_compressed == (chunks != "none")
