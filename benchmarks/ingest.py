@@ -97,7 +97,7 @@ def _measure(case: Case, sink: RunningSink, scope: Scope) -> tuple[object, ...]:
         vendor_cpu_s / vendor_share / ours_cpu_s,
         limit.seconds / ours_s,
         limit.half,
-        limit.cpu_s / ours_cpu_s,
+        statistics.median(each.cpu_s for each in limits) / ours_cpu_s,
         ours_cpu_s / (recorded / 1e9),
         statistics.median(sink_cpu_s) / (recorded / 1e9),
         max(run.peak_bytes for run in mine) / MEBIBYTE,
