@@ -25,8 +25,8 @@ UPLINKS = {"free": 0, "metered": 1 << 40}
 """Name -> `uplink.bytes_per_month_max`; 0 for none, else never reached."""
 
 COLUMNS = (
-    "recording", "chunks", "uplink", "compression", "recorded MiB", "wire MiB", "of recorded",
-    "CPU s/GB", "x CPU of none", "x time of none",
+    "mixed drive", "compression", "recorded MiB", "wire MiB", "of recorded",
+    "CPU s/GB", "x CPU of none", "x time of none", "peak MiB",
 )  # fmt: skip
 
 
@@ -75,9 +75,7 @@ def _row(
 ) -> tuple[object, ...]:
     recorded = size_of(path)
     return (
-        "mixed",
-        chunks,
-        uplink,
+        f"chunks {chunks}, uplink {uplink}",
         setting,
         recorded / MEBIBYTE,
         found.kernel_bytes / MEBIBYTE,
@@ -85,6 +83,7 @@ def _row(
         found.run.cpu_s / (recorded / 1e9),
         found.run.cpu_s / none.run.cpu_s,
         found.run.seconds / none.run.seconds,
+        found.run.peak_bytes / MEBIBYTE,
     )
 
 
