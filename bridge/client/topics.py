@@ -249,7 +249,7 @@ class TopicWriter:
         """How bodies are compressed, as far as that is settled; empty for not at all."""
         return self.stream.compression
 
-    def write_batch(self, batch: pa.RecordBatch) -> None:
+    def write_batch(self, batch: pa.RecordBatch, *, clean: bool = False) -> None:
         """Send a batch; blocks while the server or the link is slow.
 
         A batch above the limits is split by rows. A single row above the server's message limit is
@@ -257,6 +257,7 @@ class TopicWriter:
 
         Args:
             batch: Rows in terms of `model.schema`; schema metadata does not matter.
+            clean: Whether it is known that no text in it holds U+0000, so that nobody has to look.
 
         Raises:
             UsageError: The schema is another one, or the writer is closed.
@@ -269,7 +270,10 @@ class TopicWriter:
                 hint=f"expected {self.model.schema}, got {batch.schema}",
             )
         self._flush()
-        self._send_clean(batch)
+        if clean:
+            self._send(batch)
+        else:
+            self._send_clean(batch)
 
     def push(self, row: Mapping[str, Any]) -> None:
         """Add one row, to be sent with others once they fill a batch.
@@ -388,7 +392,7 @@ class TopicWriter:
         self._send_clean(batch)
 
     def _send_clean(self, batch: pa.RecordBatch) -> None:
-        batch, changed = clean_batch(batch)
+        batch, changed = clean_batch(batch, self.model.text_columns)
         self.texts_changed += changed
         self._send(batch)
 

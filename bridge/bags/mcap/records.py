@@ -79,6 +79,11 @@ MESSAGE_HEAD = np.dtype(
 )
 """Everything of a message record before its payload; packed, 31 bytes."""
 
+INDEX_HEAD = np.dtype(
+    [("opcode", "u1"), ("length", "<u8"), ("channel", "<u2"), ("entries_bytes", "<u4")]
+)
+"""Everything of a message index record before its entries; packed, 15 bytes."""
+
 INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
 """One entry of a message index record."""
 
