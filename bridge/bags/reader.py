@@ -245,7 +245,7 @@ class RecordingReader:
             self._done_bytes += opened.source.size_bytes
 
     def _remember(self, before: RecordingFile) -> None:
-        """Learn which latched messages the split before this one holds; nothing where it is gone."""
+        """Learn which latched messages the split before this one holds; none where it is gone."""
         alone = Recording(path=before.path, name=before.path.stem, files=(before,))
         ours = {topic.name: topic.index for topic in self.topics}
         try:

@@ -23,7 +23,15 @@ OPTIONS = json.loads(sys.argv[2])
 HOME = FOLDER.with_name(FOLDER.name + "_home")
 os.environ |= {"ROS_HOME": str(HOME), "ROS_LOG_DIR": str(HOME), "ROS_IP": "127.0.0.1"}
 # Before the modules of ROS, which read the environment once.
+import rosbag  # type: ignore[import-not-found]  # noqa: E402
+import rospy  # type: ignore[import-not-found]  # noqa: E402
 from rosmaster.master import Master  # type: ignore[import-not-found]  # noqa: E402
+from std_msgs.msg import (  # type: ignore[import-not-found]  # noqa: E402
+    Duration,
+    Float64MultiArray,
+    String,
+    UInt8MultiArray,
+)
 
 RATE_HZ = 500
 BLOB_BYTES = 40_000
@@ -49,14 +57,6 @@ def main() -> None:
 
 def drive() -> "Counter[str]":
     """Start the recorder, wait until it listens to every topic, publish, and stop it."""
-    import rospy  # type: ignore[import-not-found]
-    from std_msgs.msg import (  # type: ignore[import-not-found]
-        Duration,
-        Float64MultiArray,
-        String,
-        UInt8MultiArray,
-    )
-
     rospy.init_node("driver", disable_signals=True, disable_rosout=True)
     kinds = {"text": String, "took": Duration, "numbers": Float64MultiArray}
     topics = {
@@ -74,8 +74,9 @@ def drive() -> "Counter[str]":
             "--min-space=1M",
             "--tcpnodelay",
             *OPTIONS["arguments"],
-        ]
-        + [*topics, *latched],
+            *topics,
+            *latched,
+        ],
         cwd=FOLDER,
         stdout=subprocess.DEVNULL,
     )
@@ -112,8 +113,6 @@ def drive() -> "Counter[str]":
 
 def read(path: Path) -> "list[tuple[str, int, str, str]]":
     """Give topic, time, type and hash of each message, as Debian's `rosbag` reads it."""
-    import rosbag  # type: ignore[import-not-found]
-
     if path.suffix == ".active":
         path = Path(shutil.copy(path, HOME / "reindexed.bag"))
         with rosbag.Bag(str(path), "a", allow_unindexed=True) as bag:

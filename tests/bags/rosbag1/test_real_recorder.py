@@ -152,11 +152,7 @@ def test_repeated_latched_messages(tmp_path: Path) -> None:
     assert Counter(topic for topic, *_ in alone.elements()) == published
 
     # Where the split before is gone, what was repeated is the only copy.
-    (tmp_path / "bags" / sorted(files)[0]).unlink()
-    found, counted, _ = ours(
-        load_split(tmp_path / "bags" / sorted(files)[1]), repeated_latched="drop"
-    )
-    assert (found, counted) == (
-        Counter(files[sorted(files)[1]]),
-        {"kept": len(LATCHED), "dropped": 0},
-    )
+    first, second, *_ = sorted(files)
+    (tmp_path / "bags" / first).unlink()
+    found, counted, _ = ours(load_split(tmp_path / "bags" / second), repeated_latched="drop")
+    assert (found, counted) == (Counter(files[second]), {"kept": len(LATCHED), "dropped": 0})
