@@ -215,8 +215,8 @@ class Repeats:
     not their own. `rosbag record --repeat-latched` of ROS 1 writes the first message of each
     latched publisher, with the time at which the file was opened; its reader finds that time. So a
     message is a repeat when its topic is latched, its bytes are those of one of the topic's first
-    or last messages, nothing else came on its topic since the split, and its time is no later than the end
-    of that split, or the one that the reader found.
+    or last messages, nothing else came on its topic since the split, and its time is no later than
+    the end of that split, or the one that the reader found.
     """
 
     def __init__(self, topics: Iterable[Topic], *, keep: bool) -> None:
