@@ -217,10 +217,11 @@ def test_receiver_of_px4(fix_type: int, status: int) -> None:
 OLD_PX4 = {
     "px4_msgs/msg/VehicleOdometry": (
         (
-            "uint64 timestamp\nuint64 timestamp_sample\nuint8 LOCAL_FRAME_NED=0\nuint8 local_frame\n"
+            "uint64 timestamp\nuint64 timestamp_sample\nuint8 LOCAL_FRAME_NED=0\n"
+            "uint8 local_frame\n"
             "float32 x\nfloat32 y\nfloat32 z\nfloat32[4] q\nfloat32[4] q_offset\n"
-            "float32[21] pose_covariance\nuint8 velocity_frame\nfloat32 vx\nfloat32 vy\nfloat32 vz\n"
-            "float32 rollspeed\nfloat32 pitchspeed\nfloat32 yawspeed\n"
+            "float32[21] pose_covariance\nuint8 velocity_frame\nfloat32 vx\nfloat32 vy\n"
+            "float32 vz\nfloat32 rollspeed\nfloat32 pitchspeed\nfloat32 yawspeed\n"
             "float32[21] velocity_covariance\nuint8 reset_counter\n"
         ),
         "position_variance",
