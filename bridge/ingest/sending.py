@@ -180,7 +180,7 @@ class Sending:
         lane.report.batches += 1
         lane.report.arrow_bytes += size_bytes
         self._events.batch_sent(
-            topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=size_bytes
+            topic=lane.report.shown_name, messages=batch.num_rows, arrow_bytes=size_bytes
         )
 
     def end(self, lane: TopicLane) -> None:
