@@ -252,8 +252,9 @@ class ReadingSettings(Section):
     repeated_latched: Literal["keep", "drop"] = Field(
         "keep",
         description="What happens to latched messages that the recorder wrote once more at the "
-        "start of a split (`--repeat-transient-local`), where the splits are one recording: "
-        "`keep` or `drop`. The report counts them either way.",
+        "start of a split (`--repeat-transient-local`, `--repeat-latched` of ROS 1): `keep` or "
+        "`drop`. The report counts them either way. Of a split that is a sequence of its own "
+        "only what the file before it, in the same folder, holds is left out.",
     )
 
 

@@ -434,7 +434,8 @@ class Passes:
     def _report_messages(self, read: NDArray[np.int64]) -> None:
         """Report the messages that were read of each topic, and forget them."""
         for topic in map(int, np.flatnonzero(read)):
-            self._events.messages_read(topic=self.topics[topic].name, messages=int(read[topic]))
+            name = self.topics[topic].shown_name
+            self._events.messages_read(topic=name, messages=int(read[topic]))
         read[:] = 0
 
     def _report_progress(self, reader: RecordingReader, share: float) -> None:
@@ -473,12 +474,15 @@ def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestRepo
 def plan_fields(reader: RecordingReader, options: IngestOptions) -> dict[str, Fates | None]:
     """Return, for every topic that would be sent, which columns each field of its messages goes to.
 
+    The topics go by the platform's names.
+
     Raises:
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
     """
     lanes, _ = plan_lanes(reader, options, NoEvents())
     return {
-        lane.topic.name: field_fates(lane.plan, lane.decoder.arrow_type) for lane in lanes.values()
+        lane.report.shown_name: field_fates(lane.plan, lane.decoder.arrow_type)
+        for lane in lanes.values()
     }
 
 

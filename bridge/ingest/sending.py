@@ -183,7 +183,7 @@ class Sending:
         lane.report.batches += 1
         lane.report.arrow_bytes += parcel.size_bytes
         self._events.batch_sent(
-            topic=lane.topic.name,
+            topic=lane.report.shown_name,
             messages=parcel.batch.num_rows,
             arrow_bytes=parcel.size_bytes,
         )
