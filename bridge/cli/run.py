@@ -149,7 +149,9 @@ def compose(
         JournalReader(settings.state.folder) as journal,
         NotificationStore(settings.state.folder) as store,
     ):
-        metrics, board = Metrics(folders=folders, journal=journal), LiveState()
+        watched = {name: inside.watch.folder for name, inside in settings.watched.items()}
+        metrics = Metrics(folders=folders, watched=watched, journal=journal)
+        board = LiveState()
         daemon = Daemon(
             settings,
             server=(address.host, address.port),

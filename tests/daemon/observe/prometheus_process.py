@@ -52,7 +52,7 @@ def promtool(*arguments: object) -> None:
 
 def filled(query: str) -> str:
     """Fill in the variables of a dashboard, as Grafana would."""
-    everything = dict.fromkeys(("$instance", "$vehicle"), ".*")
+    everything = dict.fromkeys(("$instance", "$vehicle", "$folder"), ".*")
     times = {"$__rate_interval": "1m", "$__range": "1h"}
     for variable, value in {"$job": "mosaico-bridge", **everything, **times}.items():
         query = query.replace(variable, value)

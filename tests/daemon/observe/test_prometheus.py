@@ -27,7 +27,7 @@ from bridge.daemon.events.events import (
 )
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Transition
-from bridge.daemon.journal.journal import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.http import HttpServer
 from bridge.daemon.observe.live_state import LiveState
@@ -191,13 +191,16 @@ class Bridge:
     """The metrics of a daemon behind their real port, moved by hand."""
 
     def __init__(self, folder: Path) -> None:
-        self.metrics = Metrics(folders={"watch": folder})
+        with Journal.own(folder) as journal:
+            journal.discover(folder / "drive", name="drive", size_bytes=1, modified_ns=1)
+        reader = JournalReader(folder)
+        self.metrics = Metrics(folders={"watch": folder}, journal=reader)
         self.server = HttpServer(
             "127.0.0.1",
             0,
             metrics=self.metrics,
             status=LiveState(),
-            journal=JournalReader(folder),
+            journal=reader,
         )
 
     def live(self) -> None:
@@ -212,12 +215,9 @@ class Bridge:
             losses=[Loss(path=Path("a"), start_bytes=0, end_bytes=9, reason="torn")],
             verification=VerificationLevel.RANGE, seconds=1.5,
         )  # fmt: skip
-        counts = dict.fromkeys(State, 1)
         closed = GateStatus(gate=Gate.OFFLINE, reached=True)
-        self.metrics.hear(Ticked(status=status(ticked_ns=now_ns, gate=closed, counts=counts)))
-        self.metrics.hear(
-            Ticked(status=status(ticked_ns=now_ns, counts=counts, workers=(worker(idle_s=900.0),)))
-        )
+        self.metrics.hear(Ticked(status=status(ticked_ns=now_ns, gate=closed)))
+        self.metrics.hear(Ticked(status=status(ticked_ns=now_ns, workers=(worker(idle_s=900.0),))))
         self.metrics.hear(TopicPlanned(entry=entry(), topic=topic))
         sent = {"/imu": 100}
         progress = Progress(recorded_bytes=9, messages=sent, arrow_bytes=sent, batches=sent)
