@@ -58,6 +58,14 @@ POISON_STATES = {
 }
 
 
+def more_memory(limit_bytes: int) -> str:
+    """Say what helps a recording that needs more memory than a worker may take."""
+    return (
+        f"if the recording is trusted, set workers.memory_limit_bytes to {2 * limit_bytes} or more"
+        f" (it is {limit_bytes})"
+    )
+
+
 class Pause(StrEnum):
     """What an attempt says about the way to the platform."""
 
