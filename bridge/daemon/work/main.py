@@ -244,8 +244,9 @@ def _die_with_parent(parent_pid: int) -> None:
 
 def _limit_memory(limit_bytes: int) -> None:
     # RLIMIT_DATA counts private writable mappings; RLIMIT_AS would count those of files, too. What
-    # is mapped before the job is for the most part reserved and never touched: a gibibyte by Arrow's allocator, a stack for each thread. So the limit goes on top of it; that nothing more
-    # than the limit is really in use is for the daemon to watch.
+    # is mapped before the job is for the most part reserved and never touched: one GiB by Arrow's
+    # allocator, a stack for each thread. So the limit goes on top of it; that nothing more than the
+    # limit is really in use is for the daemon to watch.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     soft = _mapped_data_bytes() + limit_bytes
     if hard != resource.RLIM_INFINITY:

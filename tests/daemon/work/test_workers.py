@@ -51,7 +51,7 @@ def test_smallest_limit_is_enough_for_many_topics(bridge: "Bridge") -> None:
 
 @pytest.mark.parametrize("how", ["shared", "threads"])
 def test_want_of_memory_names_the_setting(bridge: "Bridge", how: str) -> None:
-    """However memory runs out: of what the kernel's limit does not count, or of room for a stack."""
+    """Also where the kernel's limit does not count it, and where a thread finds no room."""
     bridge.overrides["workers.memory_limit_bytes"] = 300 << 20
     bridge.drop(f"{how}_1.mcap")
     with bridge.running():
