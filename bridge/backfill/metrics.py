@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 from bridge.backfill.archive import ArchivedRecording
 from bridge.backfill.task import Outcome, Result
 from bridge.errors import ConfigError
+from bridge.units import address_text
 
 
 class RunMetrics:
@@ -78,7 +79,8 @@ class RunMetrics:
             server, thread = start_http_server(port, addr=host, registry=self.registry)
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {host}:{port}: {error.strerror}", key="backfill.metrics_port"
+                f"cannot listen on {address_text(host, port)}: {error.strerror}",
+                key="backfill.metrics_port",
             ) from error
         try:
             yield server.server_port
