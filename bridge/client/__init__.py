@@ -6,6 +6,7 @@ from bridge.facade import on_first_use
 
 if TYPE_CHECKING:
     from bridge.client.catalog import SessionFacts
+    from bridge.client.cleanup import ABANDONED, OnErrorPolicy
     from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
     from bridge.client.handlers import SequenceHandler, TopicHandler
     from bridge.client.notifications import Notified, NotifyType
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from bridge.client.topics import TopicReceipt, TopicWriter
     from bridge.client.translate import Secret
     from bridge.client.writers import (
-        ABANDONED,
-        OnErrorPolicy,
         SequenceStatus,
         SequenceWriter,
         TopicErrorPolicy,

@@ -7,10 +7,9 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from bridge.client.catalog import WHOLE, Dialect, Upload, Window
+from bridge.client.cleanup import OnErrorPolicy
 from bridge.client.connection import Connection
 from bridge.client.handlers import SequenceHandler, TopicHandler
-from bridge.client.names import sequence_name as checked_sequence
-from bridge.client.names import topic_locator
 from bridge.client.notifications import Notified, parse_notification
 from bridge.client.opening import open_connection
 from bridge.client.options import Compression, ConnectOptions, connection_options
@@ -24,9 +23,11 @@ from bridge.client.query.results import (
     parse_response,
 )
 from bridge.client.revisions import Probed
+from bridge.client.text import sequence_name as checked_sequence
+from bridge.client.text import topic_locator
 from bridge.client.topics import Nowhere, SendLimits, TopicWriter
 from bridge.client.translate import Secret
-from bridge.client.writers import OnErrorPolicy, SequenceWriter
+from bridge.client.writers import SequenceWriter
 from bridge.errors import NotFoundError, ServerError, UsageError
 from bridge.ontology import Condition, Model, QueryError
 

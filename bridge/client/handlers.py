@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from bridge.client.catalog import WHOLE, Dialect, SequenceFacts, SessionFacts, TopicFacts, Window
 from bridge.client.connection import Connection
-from bridge.client.names import split_locator, topic_locator
 from bridge.client.readers import TopicReader, merge_by_time
+from bridge.client.text import split_locator, topic_locator
 from bridge.client.topics import TopicReceipt
 from bridge.units import SECOND_NS
 

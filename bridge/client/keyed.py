@@ -24,9 +24,9 @@ from bridge.client.catalog import (
     window_command,
 )
 from bridge.client.connection import Connection, to_json
-from bridge.client.names import kind_of
 from bridge.client.notifications import parse_datetime
 from bridge.client.revisions import Revision
+from bridge.client.text import kind_of
 from bridge.errors import (
     NestedTopicError,
     NotFoundError,

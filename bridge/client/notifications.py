@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
-from bridge.client.names import split_locator
+from bridge.client.text import split_locator
 from bridge.errors import ProtocolError
 
 

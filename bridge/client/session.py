@@ -26,8 +26,8 @@ from bridge.client.catalog import (
     window_command,
 )
 from bridge.client.connection import Connection
-from bridge.client.names import kind_of
 from bridge.client.revisions import G3A, Counts, Revision
+from bridge.client.text import kind_of
 from bridge.errors import (
     NotFoundError,
     PreconditionError,

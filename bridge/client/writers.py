@@ -1,4 +1,4 @@
-"""Writing a sequence: topics, receipts, finalisation, and what is left behind after an error."""
+"""Writing a sequence: topics, receipts, finalisation."""
 
 import threading
 from collections import Counter
@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from bridge.client.catalog import WHOLE, Dialect, Upload
+from bridge.client.cleanup import Cleanup, OnErrorPolicy, deepest_first
 from bridge.client.connection import Connection
-from bridge.client.names import split_locator, topic_locator
 from bridge.client.options import AUTO
-from bridge.client.text import nul_count
+from bridge.client.text import nul_count, split_locator, topic_locator
 from bridge.client.topics import RowStream, SendLimits, TopicReceipt, TopicWriter, TriedStream
 from bridge.errors import (
     AlreadyExistsError,
@@ -23,23 +23,12 @@ from bridge.errors import (
     NotFoundError,
     PreconditionError,
     RefusedError,
-    RejectedError,
     ServerError,
     TransientError,
     UsageError,
 )
 from bridge.ontology import Model
 from bridge.parallel import settle
-
-ABANDONED = "abandoned, not deleted for want of permission"
-"""What the notification begins with on a sequence that should be gone and is not."""
-
-
-class OnErrorPolicy(StrEnum):
-    """What becomes of a sequence whose writing fails."""
-
-    Delete = "delete"
-    Report = "report"
 
 
 class TopicErrorPolicy(StrEnum):
@@ -235,18 +224,9 @@ class SequenceWriter:
         Raises:
             ServerError: The first error; topics whose turn had not come are left alone.
         """
-        for level in self._deepest_first(names):
+        for level in deepest_first(self.dialect, names):
             calls = [partial(self.topic_delete, name) for name in level]
             self.connection.parallel("delete").map(calls, repeatable=True)
-
-    def _deepest_first(self, names: Iterable[str]) -> list[list[str]]:
-        """Sort topics so that none is deleted before those below it, whose data would go, too."""
-        if not self.dialect.revision.nested_files:
-            return [list(names)]
-        levels: dict[int, list[str]] = {}
-        for name in names:
-            levels.setdefault(name.count("/"), []).append(name)
-        return [levels[depth] for depth in sorted(levels, reverse=True)]
 
     def topics_withdraw(self, topics: Iterable[TopicWriter]) -> None:
         """Take back topics that were created ahead and got no rows, many at a time.
@@ -300,7 +280,7 @@ class SequenceWriter:
         Raises:
             ServerError: The first error; topics whose turn had not come are left alone.
         """
-        for level in self._deepest_first(reasons):
+        for level in deepest_first(self.dialect, reasons):
             calls = [partial(self.topic_drop, name, reasons[name]) for name in level]
             self.connection.parallel("delete").map(calls)
 
@@ -375,7 +355,7 @@ class SequenceWriter:
         Open topics are aborted, so that the server does not take them for whole.
         """
         if self.status is SequenceStatus.Pending:
-            self._abort_open()
+            self._cleanup().abort_open()
             self.status = SequenceStatus.Error
             self.on_change(self.name)
 
@@ -411,76 +391,19 @@ class SequenceWriter:
     def _fail(self, error: BaseException) -> None:
         """Do what the policy says; what cannot be done is noted on *error*, never raised."""
         self.status = SequenceStatus.Error
-        self._abort_open()
-        if self.on_error is OnErrorPolicy.Delete:
-            self._clean(self._delete)
-            if any(isinstance(left, RefusedError) for left in self.cleanup_errors):
-                # Its mark shows why this is unfinished, and that it may be deleted.
-                mark = f"{ABANDONED}: {type(error).__name__}: {error}"
-                self._clean(self.dialect.notify, self.name, mark)
-        else:
-            self._report(error)
-        for left in self.cleanup_errors:
-            error.add_note(f"not cleaned up: {left.message}")
+        cleanup = self._cleanup()
+        cleanup.abort_open()
+        cleanup.follow(self.on_error, error)
         self.on_change(self.name)
 
-    def _delete(self) -> None:
-        """Delete upload and sequence, unless another has sent one of that name meanwhile."""
-        try:
-            self.dialect.upload_delete(self._known_upload())
-        except NotFoundError:
-            left = self.dialect.sequence_facts(self.name, WHOLE)
-            if left.sessions or left.topics:  # none where the answer to a deletion was lost
-                return
-        except ServerError as error:
-            self.cleanup_errors.append(error)
-            if isinstance(error, RejectedError) and not isinstance(error, PreconditionError):
-                return
-        self.dialect.sequence_delete(self.name)
-
-    def _report(self, error: BaseException) -> None:
-        """Keep what is whole, remove what is not, and say on the sequence what happened."""
-        whole: list[str] = []
-        self._clean(self._sort_out, whole)
-        sorted_out = not self.cleanup_errors
-        self._clean(self.dialect.notify, self.name, f"{type(error).__name__}: {error}")
-        if whole and sorted_out:  # or what is not whole would be final, too
-            self._clean(self.dialect.upload_finalize, self._upload)
-
-    def _sort_out(self, whole: list[str]) -> None:
-        """Delete the topics that are not whole, and list the others in *whole*."""
-        broken_here = {name for name, topic in self._topics.items() if not topic.closed}
-        receipts = self.receipts()
-        whole += [
-            name for name, receipt in receipts.items() if receipt.locked and name not in broken_here
-        ]
-        for level in self._deepest_first(receipts.keys() - set(whole)):
-            self.connection.parallel("delete").map(
-                partial(self._clean, self.dialect.topic_delete, topic_locator(self.name, name))
-                for name in level
-            )
-
-    def _clean(self, call: Callable[..., None], *arguments: object) -> None:
-        try:
-            call(*arguments)
-        except NotFoundError:
-            return
-        except ServerError as error:
-            self.cleanup_errors.append(error)
-
-    def _abort_open(self) -> None:
-        def leave(topic: TopicWriter) -> None:
-            with suppress(ServerError):
-                if topic.ended and not topic.aborted:
-                    # Too late for that: the server takes it for complete, or has refused it.
-                    topic.close()
-                else:
-                    topic.abort()
-
-        self.connection.parallel("abort").map(
-            partial(leave, topic)
-            for topic in list(self._topics.values())
-            if not topic.closed and not topic.aborted
+    def _cleanup(self) -> Cleanup:
+        return Cleanup(
+            name=self.name,
+            upload=self._known_upload(),
+            dialect=self.dialect,
+            connection=self.connection,
+            topics=self._topics,
+            errors=self.cleanup_errors,
         )
 
     def _known_upload(self) -> Upload:

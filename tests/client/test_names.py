@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.client.names import sequence_name, split_locator, topic_locator, topic_name
+from bridge.client.text import sequence_name, split_locator, topic_locator, topic_name
 from bridge.errors import RejectedError
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.client.catalog import Dialect, Window
-from bridge.client.names import split_locator
 from bridge.client.query.query import QuerySequence, QueryTopic, Topic, encode_conditions
 from bridge.client.query.query import Sequence as SequenceFields
 from bridge.client.revisions import Revision
+from bridge.client.text import split_locator
 from bridge.errors import ProtocolError
 from bridge.ontology import Condition, QueryError
 
