@@ -1,5 +1,6 @@
 """The shipped Prometheus and Grafana configuration, judged by Prometheus itself."""
 
+import importlib
 import json
 import re
 import time
@@ -174,6 +175,36 @@ def test_dashboard_is_laid_out(board: dict[str, Any]) -> None:
         taken |= cells
         assert panel["title"]
         assert panel["type"] == "row" or panel["description"]
+
+
+def lost(given: Any, kept: Any, where: str = "") -> list[str]:
+    """Name what of some JSON is missing or other in what became of it; more may have come."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        return [
+            one
+            for key, value in given.items()
+            for one in lost(value, kept.get(key, "nothing"), f"{where}/{key}")
+        ]
+    if isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        pairs = enumerate(zip(given, kept, strict=True))
+        return [one for at, (old, new) in pairs for one in lost(old, new, f"{where}/{at}")]
+    return [] if given == kept else [f"{where}: {given!r} became {kept!r}"]
+
+
+def test_grafana_knows_everything_in_a_dashboard(board: dict[str, Any]) -> None:
+    """Read into the models that Grafana generates from its own schema, nothing is left out.
+
+    A key that they do not have is one that Grafana ignores: a misspelling, or of another version.
+    """
+    models = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
+    encoder = importlib.import_module("grafana_foundation_sdk.cog.encoder").JSONEncoder
+    plugins = importlib.import_module("grafana_foundation_sdk.cog.plugins")
+    plugins.register_default_plugins()
+    kept = json.loads(encoder().encode(models.Dashboard.from_json(board)))
+
+    # The schema has the annotations of all data sources alike; this one is Prometheus' own.
+    found = [one for one in lost(board, kept) if "/titleFormat: " not in one]
+    assert found == []
 
 
 def test_dashboard_finds_its_data_source(board: dict[str, Any]) -> None:
