@@ -18,3 +18,8 @@ def address_text(host: str, port: int) -> str:
 def plain_host(host: str) -> str:
     """Take an address of IPv6 out of the brackets that it has in a URL."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def counted(number: int, noun: str) -> str:
+    """Write how many of something there are: `1 file`, `1,234 files`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -177,8 +177,8 @@ def test_nul_costs_nothing_but_is_counted(tmp_path: Path) -> None:
         assert {row["data"] for row in handler.rows()} == {"a\ufffdb"}
     changed = {topic.name: topic.texts_changed for topic in report.topics}
     assert changed == {"/nul": MESSAGES, "/t": 0}
-    assert any("5 texts of /nul hold U+0000" in note for note in report.notes)
-    assert any("1 texts of the metadata hold U+0000" in note for note in report.notes)
+    assert any("5 texts of /nul with U+0000" in note for note in report.notes)
+    assert any("1 text of the metadata with U+0000" in note for note in report.notes)
 
 
 def test_reading_back_is_not_tried_where_it_ends_the_server(
