@@ -45,6 +45,7 @@ from bridge.ingest import (
 )
 from bridge.mapping import LEFT_OUT, Fates
 from bridge.model import Loss
+from bridge.units import counted
 
 LEFT_OUT_SHOWN = 12
 
@@ -228,7 +229,7 @@ def _print(seen: _Seen) -> None:
     recording, report = seen.reader.recording, seen.report
     state = "[green]closed properly[/]" if seen.closed else "[yellow]not closed properly[/]"
     out.print(
-        f"{cell(str(recording.path))}: {len(recording.files)} files, "
+        f"{cell(str(recording.path))}: {counted(len(recording.files), 'file')}, "
         f"{size(seen.reader.recorded_bytes)}, {state}"
     )
     roomy = has_room()
@@ -294,8 +295,8 @@ def _print_found(report: IngestReport, found: Counter[int]) -> None:
     for suspect in report.topics:
         if suspect.messages_leftover:
             out.print(
-                f"[yellow]suspect:[/] {suspect.messages_leftover:,} messages of "
-                f"{cell(suspect.shown_name)} hold more bytes than the definition of "
+                f"[yellow]suspect:[/] {counted(suspect.messages_leftover, 'message')} of "
+                f"{cell(suspect.shown_name)} with more bytes than the definition of "
                 f"{cell(suspect.msgtype)} knows",
                 soft_wrap=True,
             )
@@ -304,19 +305,20 @@ def _print_found(report: IngestReport, found: Counter[int]) -> None:
         if topic in said:
             continue
         out.print(
-            f"[yellow]unusable:[/] {count:,} messages of {cell(topic or 'no topic')}: "
+            f"[yellow]unusable:[/] {counted(count, 'message')} of {cell(topic or 'no topic')}: "
             f"{cell(reason)}",
             soft_wrap=True,
         )
     if report.losses:
         out.print(
-            f"salvage would recover {found.total():,} messages and lose "
-            f"{_lost_bytes(report):,} bytes in {len(report.losses):,} places",
+            f"salvage would recover {counted(found.total(), 'message')} and lose "
+            f"{counted(_lost_bytes(report), 'byte')} in {counted(len(report.losses), 'place')}",
             soft_wrap=True,
         )
     if report.messages_unverifiable:
         out.print(
-            f"unverifiable: {report.messages_unverifiable:,} messages, no checksum proves them",
+            f"unverifiable: {counted(report.messages_unverifiable, 'message')},"
+            " no checksum proves them",
             soft_wrap=True,
         )
 

@@ -275,11 +275,11 @@ class TopicWriter:
         else:
             self._send_clean(batch)
 
-    def push(self, row: Mapping[str, Any]) -> None:
+    def push(self, message: Mapping[str, Any]) -> None:
         """Add one row, to be sent with others once they fill a batch.
 
         Args:
-            row: Values by column; `timestamp_ns` in nanoseconds. Columns left out are null.
+            message: Values by column; `timestamp_ns` in nanoseconds. Columns left out are null.
 
         Raises:
             UsageError: The row has no `timestamp_ns`, an unknown column, or values of another
@@ -287,13 +287,13 @@ class TopicWriter:
             ServerError: As for `write_batch`.
         """
         self._require_open()
-        if row.get(TIMESTAMP_COLUMN) is None:
+        if message.get(TIMESTAMP_COLUMN) is None:
             raise UsageError(f"{self.name}: a row needs {TIMESTAMP_COLUMN}")
-        unknown = row.keys() - set(self.model.schema.names)
+        unknown = message.keys() - set(self.model.schema.names)
         if unknown:
             raise UsageError(f"{self.name}: {self.model.tag} has no column {sorted(unknown)}")
-        self._rows.append(row)
-        self._rows_bytes += _roughly_bytes(row)
+        self._rows.append(message)
+        self._rows_bytes += _roughly_bytes(message)
         full = self._rows_bytes >= self.limits.bytes_target
         if full or len(self._rows) >= self.limits.records_max:
             self._flush()

@@ -26,6 +26,7 @@ from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
+    NestedTopicError,
     NotFoundError,
     PlatformBusyError,
     RecordingError,
@@ -227,13 +228,26 @@ class Sending:
         failures = {lane.report.platform_name: lane for lane in lanes if lane.failure is not None}
         for lane in failures.values():
             self._give_up(lane)
-        writer.topics_drop(
-            {name: lane.report.reason for name, lane in failures.items() if lane.writer is not None}
-        )
+        self._drop({name: lane for name, lane in failures.items() if lane.writer is not None})
         for lane in lanes:
             if lane.messages_read == 0 and lane.failure is None:
                 lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
         return whole
+
+    def _drop(self, failures: "Mapping[str, TopicLane]") -> None:
+        """Remove the topics that failed from the sequence, with a notification for each."""
+        assert self.writer is not None
+        try:
+            self.writer.topics_drop({name: lane.report.reason for name, lane in failures.items()})
+        except NestedTopicError as error:
+            name = "/" + (error.resource or "").partition("/")[2]
+            why = failures[name].report.reason if name in failures else "it failed"
+            raise NestedTopicError(
+                f"{name} cannot be sent ({why}) and cannot be dropped: {error.message}",
+                address=error.address,
+                resource=error.resource,
+                hint=f'leave it out by ingest.topics = ["!{name}"], then `mosaico-bridge retry` it',
+            ) from error
 
     def _hear_verdicts(self, closings: "Mapping[Future[None], TopicLane]") -> None:
         """Wait until every topic is closed, and remember what was ended.

@@ -39,6 +39,7 @@ from bridge.errors import (
     RecordingLimitError,
 )
 from bridge.model import Loss, RecordingFile
+from bridge.units import counted
 
 UNDECLARED = "connection is not declared in the file"
 TOO_LONG = "payload is over the size limit"
@@ -210,7 +211,8 @@ class Rosbag1Reader:
             claimed, found = self._claimed[connection], self._found[connection]
             if claimed != found:
                 reason = (
-                    f"the index counts {claimed} messages on {channel.topic}, {found} were found"
+                    f"the index counts {counted(claimed, 'message')} on {channel.topic},"
+                    f" {found} were found"
                 )
                 self._tally.contradictions[reason] += 1
 
