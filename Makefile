@@ -95,7 +95,7 @@ install-debian: ## Install the programs that some tests use and skip without
 	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq > /dev/null && apt-get install -qq --yes --no-install-recommends \
 	    chromium fish fonts-dejavu-core openssl prometheus prometheus-alertmanager rsync systemd systemd-container zsh \
-	    binutils binutils-aarch64-linux-gnu mmdebstrap patchelf podman runc > /dev/null \
+	    binutils binutils-aarch64-linux-gnu mmdebstrap patchelf podman qemu-user-static runc > /dev/null \
 	  || echo "not all could be installed: tests that need them will be skipped"; \
 	else echo "no apt-get, or not root: tests that need these programs will be skipped"; fi
 
