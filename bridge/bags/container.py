@@ -173,6 +173,14 @@ class ContainerReader(Protocol):
         """
 
     @property
+    def repeated_ns(self) -> int | None:
+        """The time of the latched messages with which the recorder opened the file again.
+
+        Known before the first block; None where nothing in the file itself shows that there are
+        any.
+        """
+
+    @property
     def metadata(self) -> Mapping[str, object]:
         """Small metadata of the file itself (MCAP metadata records, db3 metadata rows)."""
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from bridge.client.translate import NO_SECRET, Secret
 from bridge.errors import UsageError
+from bridge.units import address_text, plain_host
 
 BODY_COMPRESSIONS = ("", "lz4", "zstd", "auto-lz4", "auto-zstd")
 AUTO = "auto-"
@@ -93,8 +94,7 @@ class ConnectionOptions:
     @property
     def address(self) -> str:
         """The server as `host:port`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return address_text(self.host, self.port)
 
 
 def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) -> ConnectionOptions:
@@ -122,7 +122,7 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
     if certificate and not (roots or tls):
         raise UsageError("a client certificate needs TLS", hint="set tls, or give tls_root_certs")
     return ConnectionOptions(
-        host=host.removeprefix("[").removesuffix("]") if ":" in host else host,
+        host=plain_host(host),
         port=port,
         tls=bool(roots) if tls is None else tls,
         tls_root_certs=roots,

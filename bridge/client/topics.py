@@ -249,7 +249,7 @@ class TopicWriter:
         """How bodies are compressed, as far as that is settled; empty for not at all."""
         return self.stream.compression
 
-    def write_batch(self, batch: pa.RecordBatch) -> None:
+    def write_batch(self, batch: pa.RecordBatch, *, clean: bool = False) -> None:
         """Send a batch; blocks while the server or the link is slow.
 
         A batch above the limits is split by rows. A single row above the server's message limit is
@@ -257,6 +257,7 @@ class TopicWriter:
 
         Args:
             batch: Rows in terms of `model.schema`; schema metadata does not matter.
+            clean: Whether it is known that no text in it holds U+0000, so that nobody has to look.
 
         Raises:
             UsageError: The schema is another one, or the writer is closed.
@@ -269,13 +270,16 @@ class TopicWriter:
                 hint=f"expected {self.model.schema}, got {batch.schema}",
             )
         self._flush()
-        self._send_clean(batch)
+        if clean:
+            self._send(batch)
+        else:
+            self._send_clean(batch)
 
-    def push(self, row: Mapping[str, Any]) -> None:
+    def push(self, message: Mapping[str, Any]) -> None:
         """Add one row, to be sent with others once they fill a batch.
 
         Args:
-            row: Values by column; `timestamp_ns` in nanoseconds. Columns left out are null.
+            message: Values by column; `timestamp_ns` in nanoseconds. Columns left out are null.
 
         Raises:
             UsageError: The row has no `timestamp_ns`, an unknown column, or values of another
@@ -283,13 +287,13 @@ class TopicWriter:
             ServerError: As for `write_batch`.
         """
         self._require_open()
-        if row.get(TIMESTAMP_COLUMN) is None:
+        if message.get(TIMESTAMP_COLUMN) is None:
             raise UsageError(f"{self.name}: a row needs {TIMESTAMP_COLUMN}")
-        unknown = row.keys() - set(self.model.schema.names)
+        unknown = message.keys() - set(self.model.schema.names)
         if unknown:
             raise UsageError(f"{self.name}: {self.model.tag} has no column {sorted(unknown)}")
-        self._rows.append(row)
-        self._rows_bytes += _roughly_bytes(row)
+        self._rows.append(message)
+        self._rows_bytes += _roughly_bytes(message)
         full = self._rows_bytes >= self.limits.bytes_target
         if full or len(self._rows) >= self.limits.records_max:
             self._flush()
@@ -388,7 +392,7 @@ class TopicWriter:
         self._send_clean(batch)
 
     def _send_clean(self, batch: pa.RecordBatch) -> None:
-        batch, changed = clean_batch(batch)
+        batch, changed = clean_batch(batch, self.model.text_columns)
         self.texts_changed += changed
         self._send(batch)
 

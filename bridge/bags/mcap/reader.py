@@ -140,6 +140,8 @@ class McapReader:
         size_bytes: The size of the content; not that of the file where the file is compressed.
     """
 
+    repeated_ns = None
+
     def __init__(self, source: Source, *, limits: ReadLimits, thorough: bool = False) -> None:
         """Learn the channels of an open file; the reader closes it when it is closed itself.
 
