@@ -14,7 +14,7 @@ from typing import Any, Self
 from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.cleanup import Cleanup, OnErrorPolicy, deepest_first
 from bridge.client.connection import Connection
-from bridge.client.options import AUTO, AUTO_CODECS, BodyCodec
+from bridge.client.options import AUTO, BodyCodec, automatic_codec
 from bridge.client.text import nul_count, split_locator, topic_locator
 from bridge.client.topics import RowStream, SendLimits, TopicReceipt, TopicWriter, TriedStream
 from bridge.errors import (
@@ -174,7 +174,11 @@ class SequenceWriter:
             return opened(codec=BodyCodec(name=settled))
         return TriedStream(
             open=lambda codec: opened(codec=codec),
-            codec=lambda: AUTO_CODECS[settled, self.was_compressed()],
+            codec=lambda: automatic_codec(
+                settled,
+                was_compressed=self.was_compressed(),
+                round_trip_s=self.connection.shortest_call_s,
+            ),
         )
 
     def _is_unused(self, locator: str) -> bool:
