@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
-from bridge.backfill.store import Store, StoredSource, open_store
+from bridge.backfill.store import Store, StoredSource, open_store, span_of_database
 from bridge.bags import (
     METADATA_FILE,
     SIDECAR_SUFFIXES,
@@ -21,6 +21,7 @@ from bridge.bags import (
     Span,
     StorageName,
     is_searched,
+    is_storage_name,
     listed_names,
     others_of,
     read_spans,
@@ -31,11 +32,14 @@ from bridge.bags import (
 from bridge.config import BackfillSettings
 from bridge.errors import BridgeError, RecordingVanishedError, UnreadableStorageError
 from bridge.mapping import sidecars_of
-from bridge.model import Recording, Split
+from bridge.model import Container, Recording, Split
 from bridge.units import SECOND_NS
 
 ASKED_AT_ONCE = 16
 """So many small files are read from a store at the same time."""
+
+NO_STEPS = frozenset({"", ".", ".."})
+"""Steps of keys that would lead elsewhere, or nowhere, as paths of a machine."""
 
 METADATA_BYTES_MAX = 1 << 20
 """A longer metadata.yaml is not read, as in a watched folder."""
@@ -127,7 +131,10 @@ def list_archive(url: str, settings: BackfillSettings, *, by_split: bool = False
         kind = store.system.get_file_info(store.root).type
     if kind is fs.FileType.NotFound:
         raise RecordingVanishedError(f"there is no archive at {url}")
-    folder = store.root if kind is fs.FileType.Directory else str(PurePosixPath(store.root).parent)
+    # Some clients mark a folder by an empty object of its name.
+    is_named = store.is_local or is_storage_name(PurePosixPath(store.root).name)
+    is_one = kind is fs.FileType.File and is_named
+    folder = str(PurePosixPath(store.root).parent) if is_one else store.root
     look = _LocalLook if store.is_local else _StoreLook
     found = look(store, folder, only="" if folder == store.root else store.root)
     recordings = found.recordings()
@@ -227,12 +234,13 @@ class _StoreLook(_Look):
         for info in listed:
             folder, name = os.path.split(info.path)
             below = folder[len(self.folder) :].split("/")
-            wanted = info.path.startswith(self.only) and all(map(is_searched, filter(None, below)))
-            if info.type is not fs.FileType.File or not wanted:
+            if info.type is not fs.FileType.File or not info.path.startswith(self.only):
                 continue
-            if str(PurePosixPath(info.path)) != info.path:
-                why = "its name has empty steps, so that it cannot be a file of a machine"
+            if NO_STEPS & {*info.path.split("/")}:
+                why = "a step of its name is empty or made of dots, which no file of a machine has"
                 self.unreadable.append((self.store.url_of(info.path), why))
+                continue
+            if not all(map(is_searched, filter(None, below))):
                 continue
             file = ArchivedFile(
                 name=name, key=info.path, size_bytes=info.size, modified_ns=info.mtime_ns or 0
@@ -246,13 +254,18 @@ class _StoreLook(_Look):
         """Read the times of files from their summaries, many at a time."""
         inside = self.files[str(folder)]
         with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
-            return list(pool.map(lambda named: self._span_of(inside[named.name], named), files))
+            return list(pool.map(lambda named: self._span_of(inside, named), files))
 
-    def _span_of(self, file: ArchivedFile, named: StorageName) -> Span | None:
-        if named.compression:
+    def _span_of(self, inside: Mapping[str, ArchivedFile], named: StorageName) -> Span | None:
+        file = inside[named.name]
+        logs = (inside.get(named.name + suffix) for suffix in SIDECAR_SUFFIXES)
+        if named.compression or any(log is not None and log.size_bytes for log in logs):
+            # What a database's log holds is not in the database yet.
             return None
         with closing(StoredSource(self.store, file.key, file.size_bytes)) as source:
             try:
+                if named.container is Container.SQLITE3:
+                    return span_of_database(source)
                 return span_in(named.container, source)
             except (UnreadableStorageError, RecordingVanishedError):
                 raise

@@ -26,6 +26,7 @@ from bridge.ingest.topic_lanes import Parcel, TopicLane, enter_skipped, kinds_of
 from bridge.mapping import Fates, field_fates
 from bridge.model import MessageBlock, MixedBlock
 from bridge.quality import Meter, TopicFigures, judge, reports_losses
+from bridge.units import counted
 
 Take = Callable[[TopicLane, Parcel], None]
 Expect = Callable[[TopicLane], None]
@@ -197,8 +198,8 @@ class Passes:
         report.notes += notes_on(tally.extras)
         changed = {topic.name: topic.texts_changed for topic in self.topics}
         report.notes += [
-            f"{count} texts of {where} hold U+0000, which the platform cannot keep; it got U+FFFD "
-            "there"
+            f"{counted(count, 'text')} of {where} with U+0000, which the platform cannot keep; it"
+            " got U+FFFD there"
             for where, count in [*changed.items(), ("the metadata", metadata_texts_changed)]
             if count
         ]
@@ -262,8 +263,8 @@ class Passes:
             expected = self._messages[lane.topic.index]
             if lane.messages_read != expected:
                 raise RecordingChangedError(
-                    f"{lane.topic.name} had {expected} messages when it was read first, and has "
-                    f"{lane.messages_read} now",
+                    f"{lane.topic.name} had {counted(expected, 'message')} when it was read first,"
+                    f" and has {lane.messages_read} now",
                     path=self.reader.recording.path,
                     topic=lane.topic.name,
                 )
@@ -419,7 +420,7 @@ class Passes:
         skipped = sum(topic.messages_unwillingly_skipped for topic in self.topics)
         if skipped > bound:
             raise DecodeError(
-                f"{skipped} messages could not be used, more than the {bound} allowed; "
+                f"{counted(skipped, 'message')} could not be used, more than the {bound} allowed; "
                 f"last on {lane.topic.name}: {lane.report.messages_skipped}",
                 path=self.reader.recording.path,
                 topic=lane.topic.name,
@@ -434,7 +435,8 @@ class Passes:
     def _report_messages(self, read: NDArray[np.int64]) -> None:
         """Report the messages that were read of each topic, and forget them."""
         for topic in map(int, np.flatnonzero(read)):
-            self._events.messages_read(topic=self.topics[topic].name, messages=int(read[topic]))
+            name = self.topics[topic].shown_name
+            self._events.messages_read(topic=name, messages=int(read[topic]))
         read[:] = 0
 
     def _report_progress(self, reader: RecordingReader, share: float) -> None:
@@ -473,12 +475,15 @@ def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestRepo
 def plan_fields(reader: RecordingReader, options: IngestOptions) -> dict[str, Fates | None]:
     """Return, for every topic that would be sent, which columns each field of its messages goes to.
 
+    The topics go by the platform's names.
+
     Raises:
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
     """
     lanes, _ = plan_lanes(reader, options, NoEvents())
     return {
-        lane.topic.name: field_fates(lane.plan, lane.decoder.arrow_type) for lane in lanes.values()
+        lane.report.shown_name: field_fates(lane.plan, lane.decoder.arrow_type)
+        for lane in lanes.values()
     }
 
 

@@ -26,6 +26,7 @@ from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
+    NestedTopicError,
     NotFoundError,
     PlatformBusyError,
     RecordingError,
@@ -35,6 +36,7 @@ from bridge.errors import (
     VerificationError,
 )
 from bridge.ingest.events import IngestEvents
+from bridge.ingest.marks import PARTIAL_NOTE
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
@@ -64,6 +66,7 @@ class Sending:
         fingerprint: Identity of what is sent.
         topics: How many topics may come, to be connected for.
         metadata: Makes the sequence's metadata when it is created.
+        was_compressed: Whether the recording is compressed, as far as it was read.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
         upload: What is known of earlier tries: resumed where it is of this sequence.
@@ -81,6 +84,7 @@ class Sending:
         fingerprint: str,
         topics: int,
         metadata: Callable[[], dict[str, Any]],
+        was_compressed: Callable[[], bool],
         options: IngestOptions,
         events: IngestEvents,
         upload: OpenUpload | None = None,
@@ -93,6 +97,7 @@ class Sending:
         self._sequence = sequence
         self._fingerprint = fingerprint
         self._metadata = metadata
+        self._was_compressed = was_compressed
         self._options = options
         self._events = events
         self._stack = ExitStack()
@@ -179,7 +184,7 @@ class Sending:
         lane.report.batches += 1
         lane.report.arrow_bytes += parcel.size_bytes
         self._events.batch_sent(
-            topic=lane.topic.name,
+            topic=lane.report.shown_name,
             messages=parcel.batch.num_rows,
             arrow_bytes=parcel.size_bytes,
         )
@@ -223,13 +228,26 @@ class Sending:
         failures = {lane.report.platform_name: lane for lane in lanes if lane.failure is not None}
         for lane in failures.values():
             self._give_up(lane)
-        writer.topics_drop(
-            {name: lane.report.reason for name, lane in failures.items() if lane.writer is not None}
-        )
+        self._drop({name: lane for name, lane in failures.items() if lane.writer is not None})
         for lane in lanes:
             if lane.messages_read == 0 and lane.failure is None:
                 lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
         return whole
+
+    def _drop(self, failures: "Mapping[str, TopicLane]") -> None:
+        """Remove the topics that failed from the sequence, with a notification for each."""
+        assert self.writer is not None
+        try:
+            self.writer.topics_drop({name: lane.report.reason for name, lane in failures.items()})
+        except NestedTopicError as error:
+            name = "/" + (error.resource or "").partition("/")[2]
+            why = failures[name].report.reason if name in failures else "it failed"
+            raise NestedTopicError(
+                f"{name} cannot be sent ({why}) and cannot be dropped: {error.message}",
+                address=error.address,
+                resource=error.resource,
+                hint=f'leave it out by ingest.topics = ["!{name}"], then `mosaico-bridge retry` it',
+            ) from error
 
     def _hear_verdicts(self, closings: "Mapping[Future[None], TopicLane]") -> None:
         """Wait until every topic is closed, and remember what was ended.
@@ -272,26 +290,12 @@ class Sending:
             self.writer.notify("quality: " + "; ".join(texts[:NOTIFIED_PARTS_MAX] + rest))
         if report.complete:
             return
-        parts = [*map(str, report.not_sent)]
-        parts += [
-            f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
-            for topic in report.topics
-            if topic.messages_unwillingly_skipped and not topic.left_out
-        ]
-        parts += [
-            f"{topic.shown_name}: {topic.messages_leftover} messages hold more than"
-            " their definition"
-            for topic in report.topics
-            if topic.messages_leftover
-        ]
-        parts += [
+        places = [
             f"{loss.path.name} bytes {loss.start_bytes} to {loss.end_bytes}: {loss.reason}"
             for loss in report.losses
         ]
-        parts += report.missing
-        if not report.healthy:
-            parts.insert(0, "the recorder did not close this recording")
-        self.writer.notify("partial: " + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
+        parts = (report.shortfalls + places)[:NOTIFIED_PARTS_MAX]
+        self.writer.notify(PARTIAL_NOTE + "; ".join(parts))
 
     def add_quality(self, report: IngestReport) -> None:
         """Put how each topic was recorded into a topic of its own, where that is wanted.
@@ -326,6 +330,7 @@ class Sending:
         lane.skip(TOPIC_DROPPED_REASON, lane.messages_read - sum(report.messages_skipped.values()))
 
     def _begin(self, writer: SequenceWriter) -> None:
+        writer.was_compressed = self._was_compressed
         try:
             self.writer = writer.__enter__()
         except AlreadyExistsError as error:

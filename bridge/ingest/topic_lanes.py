@@ -125,7 +125,7 @@ def enter_skipped(report: TopicReport, reason: str, count: int, events: IngestEv
     """Enter messages that are left out into a topic's account and report them."""
     if count:
         report.messages_skipped[reason] = report.messages_skipped.get(reason, 0) + count
-        events.skipped(topic=report.name, reason=reason, messages=count)
+        events.skipped(topic=report.shown_name, reason=reason, messages=count)
 
 
 def plan_lanes(

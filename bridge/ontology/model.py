@@ -26,6 +26,10 @@ class SerializationFormat(StrEnum):
     DEFAULT = "default"
     RAGGED = "ragged"
     IMAGE = "image"
+    # The documented client API spells them like this.
+    Default = DEFAULT
+    Ragged = RAGGED
+    Image = IMAGE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped] # ships no types
 import pytest
 
+from bridge.bags.scratch import FREE_BYTES_MIN
 from bridge.embedded import EmbeddedServer
 from tests.backfill.archives import (
     ROOT,
@@ -101,16 +102,21 @@ def test_a_driver_that_is_killed_and_started_again(
     assert not [path for path in (state / "backfill").iterdir() if path.is_dir()]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_driver_that_is_stopped_says_so(
-    store: Store, platform: EmbeddedServer, tmp_path: Path
+    store: Store, platform: EmbeddedServer, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """SIGTERM ends the run soon, with its own exit code, and what was not reached is listed."""
+    """A signal ends the run soon, with its own exit code, and what was not reached is listed."""
     written = write_archive(tmp_path / "archive", 6, messages=MESSAGES, padding=PADDING)
     url = store.upload(tmp_path / "archive", to="x")
     run = Running(url, platform.port, tmp_path / "state", more=store.settings)
     wait_for(lambda: sending(platform.port, finished=1))
-    run.process.send_signal(signal.SIGTERM)
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    run.process.send_signal(number)
     stopped = run.end()
+    assert not any(child.is_running() for child in children)
+    scratch = tmp_path / "state" / "backfill"
+    assert not [path for path in scratch.iterdir() if path.is_dir()]
     assert stopped.code == 130, stopped.errors
     assert stopped.told["interrupted"]
     assert len(stopped.by_result["not tried"]) + len(stopped.by_result["sent"]) == 6
@@ -159,11 +165,15 @@ def test_a_platform_that_is_killed_in_the_middle(store: Store, tmp_path: Path) -
         wait_for(lambda: sending(port, finished=1))
         server.kill()
         server.wait()
-    wait_for((tmp_path / "state" / "backfill" / "platform.json").exists)
+    assert run.process.stderr is not None
+    while "platform away since" not in (line := run.process.stderr.readline()):
+        assert line, "it said nothing and ended"
     assert run.process.poll() is None
     with serving(tmp_path / "platform", port):
         done = run.end()
         assert done.code == 0, done.errors
+        assert "the platform is there again" in done.errors
+        assert done.told["outages"] >= 1
         assert set(done.by_result) <= {"sent", "held"}
         assert arrived(port) == written
         assert len(sequences(port)) == 6
@@ -211,6 +221,37 @@ def test_a_scratch_disk_that_is_lost(
     assert done.code == 0, done.errors
     assert arrived(platform.port) == written
     assert len(sequences(platform.port)) == 6
+
+
+def test_a_scratch_disk_that_is_small(
+    store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Jobs share what fits, one after the other; where nothing fits, each is named and stays."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    written = write_archive(tmp_path / "archive", 4, messages=MESSAGES, padding=PADDING)
+    url = store.upload(tmp_path / "archive", to="x")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    mount = f'mount -t tmpfs -o size="$0" tmpfs {scratch} && exec "$@"'
+    options = ("--scratch", str(scratch), "--jobs", "2")
+    runs = []
+    for free_bytes in (1 << 20, FREE_BYTES_MIN + (9 << 20)):
+        run = subprocess.run(
+            [
+                *("unshare", "--mount", "sh", "-c", mount, str(free_bytes)),
+                *command(url, platform.port, tmp_path / "state", *options),
+            ],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=250, check=False,
+            cwd=tmp_path, env=environment(store.settings),
+        )  # fmt: skip
+        runs.append(ended(run.returncode, run.stdout, run.stderr))
+        if free_bytes == 1 << 20:
+            assert arrived(platform.port) == Counter()
+    assert [(each.code, set(each.by_result)) for each in runs] == [(1, {"failed"}), (0, {"sent"})]
+    (failure, *_) = [each["error"] for each in runs[0].told["recordings"]]
+    assert "another disk" in failure["hint"]
+    assert arrived(platform.port) == written
 
 
 def test_a_store_that_changes_an_object_meanwhile(
@@ -263,6 +304,30 @@ def test_what_another_machine_left_is_taken_over(
     assert late.code == 0, late.errors
 
 
+def test_a_sender_that_ends_while_another_waits_for_it(
+    store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Its remains are taken over at once on the same machine, however long others may rest."""
+    written = write_archive(tmp_path / "archive", 1, messages=MESSAGES, padding=PADDING)
+    url = store.upload(tmp_path / "archive", to="x")
+    run = Running(url, platform.port, tmp_path / "state", more=store.settings)
+    wait_for(lambda: sending(platform.port))
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    for process in (*children, psutil.Process(run.process.pid)):
+        process.suspend()
+    other = Running(url, platform.port, tmp_path / "other", more=store.settings)
+    # It has looked, and found the first at work.
+    wait_for(lambda: psutil.Process(other.process.pid).children())
+    wait_for(lambda: not psutil.Process(other.process.pid).children())
+    for process in (psutil.Process(run.process.pid), *children):
+        process.kill()
+    run.process.communicate()
+    done = other.end()
+    assert done.code == 0, done.errors
+    assert arrived(platform.port) == written
+    assert len(sequences(platform.port)) == 1
+
+
 def test_a_recording_that_takes_too_much_memory(platform: EmbeddedServer, tmp_path: Path) -> None:
     """The limits of workers hold here, too: it costs its worker and itself, and nothing else."""
     write_mcap(tmp_path / "archive" / "huge.mcap", words("huge", 1, padding=250 << 20))
@@ -300,6 +365,27 @@ def test_a_dask_worker_that_is_killed_during_a_task(
     assert len(sequences(platform.port)) == 8
 
 
+def test_a_cluster_sends_no_more_at_a_time_than_is_allowed(
+    store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """The bound holds over workers that share nothing, each with a scratch folder of its own."""
+    pytest.importorskip("distributed", reason="no Dask")
+    written = write_archive(tmp_path / "archive", 8, messages=MESSAGES, padding=PADDING)
+    url = store.upload(tmp_path / "archive", to="x")
+    most = 0
+    with dask_cluster(tmp_path, workers=2) as (address, _):
+        # A relative folder is another one for each worker.
+        options = ("--dask", address, "--max-uploads", "1", "--scratch", "scratch")
+        run = Running(url, platform.port, tmp_path / "state", *options, more=store.settings)
+        while run.process.poll() is None:
+            most = max(most, list(sequences(platform.port).values()).count(False))
+        done = run.end()
+    assert done.code == 0, done.errors
+    assert most == 1
+    assert {path.parent.name for path in tmp_path.glob("*/scratch")} >= {"worker0", "worker1"}
+    assert arrived(platform.port) == written
+
+
 @contextmanager
 def dask_cluster(
     folder: Path, *, workers: int
@@ -308,7 +394,7 @@ def dask_cluster(
     file = folder / "scheduler.json"
     started: list[subprocess.Popen[str]] = []
 
-    def start(kind: str, *options: str) -> subprocess.Popen[str]:
+    def start(kind: str, *options: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         with (folder / f"{kind}{len(started)}.log").open("w") as log:
             process = subprocess.Popen(
                 [
@@ -318,7 +404,7 @@ def dask_cluster(
                 stdout=log,
                 stderr=log,
                 text=True,
-                cwd=folder,
+                cwd=cwd or folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
         started.append(process)
@@ -328,10 +414,11 @@ def dask_cluster(
         start("scheduler", "--host", "127.0.0.1", "--port", "0")
         wait_for(lambda: file.exists() and file.read_text().strip().endswith("}"))
         address = json.loads(file.read_text())["address"]
-        spawned = [
-            start("worker", "--no-nanny", "--nthreads", "1", "--name", str(number))
-            for number in range(workers)
-        ]
+        spawned = []
+        for number in range(workers):
+            (folder / f"worker{number}").mkdir()
+            options = ("--no-nanny", "--nthreads", "1", "--name", str(number))
+            spawned.append(start("worker", *options, cwd=folder / f"worker{number}"))
         yield address, spawned
     finally:
         for process in started:

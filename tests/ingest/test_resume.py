@@ -75,10 +75,10 @@ def break_at(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, number: 
     """Let the n-th call of a method break, and all others through."""
     whole, calls = getattr(owner, method), iter(range(10_000))
 
-    def breaking(*arguments: Any) -> Any:
+    def breaking(*arguments: Any, **named: Any) -> Any:
         if next(calls) == number:
             raise TransientError("the line broke")
-        return whole(*arguments)
+        return whole(*arguments, **named)
 
     monkeypatch.setattr(owner, method, breaking)
 
@@ -297,7 +297,7 @@ def test_a_session_that_is_gone_starts_again(
         assert client.list_sequences() == [report.sequence]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     sizes=st.dictionaries(st.integers(0, 99), st.integers(0, 100 * GROUP_BYTES_MIN), max_size=40),
     breaks=st.integers(0, 9),

@@ -246,6 +246,7 @@ class Piece:
         checked: Whether a checksum or a codec has shown, or could have shown, the losses.
         contradictions: The claims that turned out to be wrong.
         unread: Bytes of the file that were said to be message indexes of the piece and are not.
+        compressed: Whether its records were compressed in the file.
     """
 
     data: Bytes | None
@@ -255,6 +256,7 @@ class Piece:
     checked: bool = False
     contradictions: tuple[str, ...] = ()
     unread: tuple[int, int] | None = None
+    compressed: bool = False
 
 
 def load_run(source: Source, run: RunAt) -> Piece:
@@ -335,6 +337,7 @@ def _piece_of(
         verified=verified,
         checked=bool(head.crc or expanded.broken),
         contradictions=contradictions,
+        compressed=not expanded.plain,
     )
 
 
