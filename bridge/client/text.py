@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bridge.errors import RejectedError
+from bridge.facade import later
 from bridge.ontology import has_text, is_text
+
+# A daemon that is parked never needs it: 3 MiB.
+pc = later("pyarrow.compute")
 
 NUL = "\x00"
 REPLACEMENT = "\ufffd"
