@@ -261,7 +261,8 @@ def _print(seen: _Seen) -> None:
             names = ", ".join(left_out[:LEFT_OUT_SHOWN])
             more = f" and {len(left_out) - LEFT_OUT_SHOWN} more" * (len(left_out) > LEFT_OUT_SHOWN)
             out.print(
-                f"[yellow]left out of[/] {cell(topic.name)}: {cell(names)}{more}", soft_wrap=True
+                f"[yellow]left out of[/] {cell(topic.shown_name)}: {cell(names)}{more}",
+                soft_wrap=True,
             )
     for name, fates in (seen.fields or {}).items():
         _print_fates(name, fates)
@@ -295,11 +296,11 @@ def _print_found(report: IngestReport, found: Counter[int]) -> None:
         if suspect.messages_leftover:
             out.print(
                 f"[yellow]suspect:[/] {counted(suspect.messages_leftover, 'message')} of "
-                f"{cell(suspect.name)} with more bytes than the definition of "
+                f"{cell(suspect.shown_name)} with more bytes than the definition of "
                 f"{cell(suspect.msgtype)} knows",
                 soft_wrap=True,
             )
-    said = {topic.name for topic in report.topics if topic.left_out}
+    said = {topic.shown_name for topic in report.topics if topic.left_out}
     for topic, reason, count in _unusable(report):
         if topic in said:
             continue
@@ -325,7 +326,7 @@ def _print_found(report: IngestReport, found: Counter[int]) -> None:
 def _unusable(report: IngestReport) -> list[tuple[str, str, int]]:
     """List topic, reason and count of the messages that would not arrive, other than by choice."""
     return [
-        (topic.name, reason, count)
+        (topic.shown_name, reason, count)
         for topic in report.topics
         for reason, count in topic.messages_skipped.items()
         if reason not in CHOSEN_REASONS
@@ -379,7 +380,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
                 "outcome": topic.outcome,
                 "noted": topic.noted,
                 "quality": None if topic.quality is None else asdict(topic.quality),
-                **({} if seen.fields is None else {"fields": seen.fields.get(topic.name)}),
+                **({} if seen.fields is None else {"fields": seen.fields.get(topic.shown_name)}),
                 "reason": topic.reason,
                 "hint": topic.hint,
             }

@@ -117,11 +117,13 @@ class ProgressBars(NoEvents):
         """Give a topic that will be sent its bar; so many bars, the rest only count in the sum."""
         if topic.outcome not in {TopicOutcome.MAPPED, TopicOutcome.GENERIC}:
             return
-        if topic.name in self._tasks or len(self._tasks) >= TOPIC_BARS_MAX:
+        if topic.shown_name in self._tasks or len(self._tasks) >= TOPIC_BARS_MAX:
             return
         total = topic.messages_recorded
-        self._tasks[topic.name] = self._topics.add_task(
-            escape(printable(topic.name)), total=total, of="" if total is None else f" of {total:,}"
+        self._tasks[topic.shown_name] = self._topics.add_task(
+            escape(printable(topic.shown_name)),
+            total=total,
+            of="" if total is None else f" of {total:,}",
         )
 
     def read(self, *, recorded_bytes: int) -> None:

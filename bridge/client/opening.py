@@ -15,7 +15,7 @@ import pyarrow as pa
 from bridge.client.catalog import Dialect
 from bridge.client.connection import Connection
 from bridge.client.keyed import KeyedDialect
-from bridge.client.options import ConnectionOptions
+from bridge.client.options import BodyCodec, ConnectionOptions
 from bridge.client.revisions import Generation, Probed, probe
 from bridge.client.session import SessionDialect
 from bridge.errors import (
@@ -171,7 +171,9 @@ def _takes(connection: Connection, dialect: Dialect, codec: str) -> bool:
             upload, locator, ontology_tag="Trial", serialization_format="default", metadata={}
         )
         descriptor = dialect.topic_put_descriptor(locator, token)
-        stream = connection.put(descriptor, _TRIAL.schema, resource=locator, compression=codec)
+        stream = connection.put(
+            descriptor, _TRIAL.schema, resource=locator, codec=BodyCodec(name=codec)
+        )
         try:
             stream.write(_TRIAL)
             stream.finish()

@@ -92,9 +92,11 @@ class ServerSettings(Section):
     compression: Literal["auto", "none", "lz4", "zstd"] = Field(
         "auto",
         description="Compression of the data on the wire. auto compresses the topics whose first "
-        "messages become at least a fifth smaller, on platforms that are known to take it (from "
-        "0.3 on): by zstd where [uplink] limits what is sent, by lz4 otherwise. The others are "
-        "used for all topics, and left out, with a warning, where the platform does not take them.",
+        "messages become smaller by it, on platforms that are known to take it (from 0.3 on): as "
+        "far as is sensible (zstd, level 7) where [uplink] limits what is sent; as recorders do "
+        "(zstd, level 3) where the recording is compressed; by lz4 otherwise, and only where that "
+        "saves a fifth. The others are used for all topics, and left out, with a warning, where "
+        "the platform does not take them.",
     )
     grpc_compression: Literal["none", "gzip"] = Field(
         "none",
@@ -251,8 +253,9 @@ class ReadingSettings(Section):
     repeated_latched: Literal["keep", "drop"] = Field(
         "keep",
         description="What happens to latched messages that the recorder wrote once more at the "
-        "start of a split (`--repeat-transient-local`), where the splits are one recording: "
-        "`keep` or `drop`. The report counts them either way.",
+        "start of a split (`--repeat-transient-local`, `--repeat-latched` of ROS 1): `keep` or "
+        "`drop`. The report counts them either way. Of a split that is a sequence of its own "
+        "only what the file before it, in the same folder, holds is left out.",
     )
 
 

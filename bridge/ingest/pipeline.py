@@ -320,6 +320,7 @@ class _Run:
                 survey=self.survey,
                 follows=self.follows,
             ),
+            was_compressed=lambda: self.reader.is_compressed,
             options=self.options,
             events=self.events,
             upload=self.upload,

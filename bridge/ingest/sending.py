@@ -40,7 +40,7 @@ from bridge.ingest.marks import PARTIAL_NOTE
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
-from bridge.ingest.topic_lanes import TopicLane, is_the_topics_fault
+from bridge.ingest.topic_lanes import Parcel, TopicLane, is_the_topics_fault
 from bridge.ontology import String
 from bridge.parallel import OrderedCalls, settle
 
@@ -66,6 +66,7 @@ class Sending:
         fingerprint: Identity of what is sent.
         topics: How many topics may come, to be connected for.
         metadata: Makes the sequence's metadata when it is created.
+        was_compressed: Whether the recording is compressed, as far as it was read.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
         upload: What is known of earlier tries: resumed where it is of this sequence.
@@ -83,6 +84,7 @@ class Sending:
         fingerprint: str,
         topics: int,
         metadata: Callable[[], dict[str, Any]],
+        was_compressed: Callable[[], bool],
         options: IngestOptions,
         events: IngestEvents,
         upload: OpenUpload | None = None,
@@ -95,6 +97,7 @@ class Sending:
         self._sequence = sequence
         self._fingerprint = fingerprint
         self._metadata = metadata
+        self._was_compressed = was_compressed
         self._options = options
         self._events = events
         self._stack = ExitStack()
@@ -157,16 +160,17 @@ class Sending:
             if self.writer is not None:
                 self._open_expected(self.writer)
 
-    def send(self, lane: TopicLane, batch: pa.RecordBatch) -> None:
-        """Queue a batch; waits while the network is behind.
+    def send(self, lane: TopicLane, parcel: Parcel) -> None:
+        """Queue rows of a topic; waits while the network is behind.
 
         Raises:
             ServerError: An earlier write failed, or the sequence or a topic cannot be created.
         """
-        if batch.num_rows == 0 or lane.failure is not None:
+        if parcel.batch.num_rows == 0 or lane.failure is not None:
             return
-        # The first, so that what is there to be sent is not kept waiting by what may come.
-        self._expected = {lane.topic.index: lane, **self._expected}
+        if lane.opening is None:
+            # The first, so that what is there to be sent is not kept waiting by what may come.
+            self._expected = {lane.topic.index: lane, **self._expected}
         if self.writer is None:
             # Reported before it exists: if the process dies right after creating it, it is known.
             about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
@@ -176,12 +180,13 @@ class Sending:
             self._begin(sequence)
         assert self.writer is not None
         self._open_expected(self.writer)
-        size_bytes = batch.nbytes
-        self._behind.submit(partial(self._write, lane, batch), size_bytes=size_bytes)
+        self._behind.submit(partial(self._write, lane, parcel), size_bytes=parcel.size_bytes)
         lane.report.batches += 1
-        lane.report.arrow_bytes += size_bytes
+        lane.report.arrow_bytes += parcel.size_bytes
         self._events.batch_sent(
-            topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=size_bytes
+            topic=lane.report.shown_name,
+            messages=parcel.batch.num_rows,
+            arrow_bytes=parcel.size_bytes,
         )
 
     def end(self, lane: TopicLane) -> None:
@@ -316,8 +321,10 @@ class Sending:
         Raises:
             ServerError: The platform is away, or has trouble of its own.
         """
+        if not self._options.quality_topic or self.writer is None or self.has_quality:
+            return
         times_ns, texts = report.quality_rows()
-        if not self._options.quality_topic or self.writer is None or not texts or self.has_quality:
+        if not texts:
             return
         try:
             topic = self.writer.topic_create(QUALITY_TOPIC, {}, String)
@@ -337,6 +344,7 @@ class Sending:
         lane.skip(TOPIC_DROPPED_REASON, lane.messages_read - sum(report.messages_skipped.values()))
 
     def _begin(self, writer: SequenceWriter) -> None:
+        writer.was_compressed = self._was_compressed
         try:
             self.writer = writer.__enter__()
         except AlreadyExistsError as error:
@@ -458,10 +466,10 @@ class Sending:
             self._attempt(lane, take)
         return lane.writer if lane.failure is None else None
 
-    def _write(self, lane: TopicLane, batch: pa.RecordBatch) -> None:
+    def _write(self, lane: TopicLane, parcel: Parcel) -> None:
         writer = self._opened(lane)
         if writer is not None:
-            self._attempt(lane, partial(writer.write_batch, batch))
+            self._attempt(lane, partial(writer.write_batch, parcel.batch, clean=parcel.clean))
 
     def _end(self, writer: SequenceWriter, lane: TopicLane) -> None:
         topic = self._opened(lane)

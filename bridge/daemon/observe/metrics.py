@@ -171,7 +171,7 @@ class Metrics:
                 self._classes[entry.id] = {}
             case TopicPlanned(entry=entry, topic=topic):
                 # What the topic's messages are to be counted under.
-                self._classes.setdefault(entry.id, {})[topic.name] = topic.outcome
+                self._classes.setdefault(entry.id, {})[topic.shown_name] = topic.outcome
             case IngestProgressed(entry=entry, progress=progress):
                 self._progressed(entry, progress)
             case WireMoved():
