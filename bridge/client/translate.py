@@ -54,6 +54,7 @@ _LINK: tuple[_Told, ...] = (
             "failed to connect",
             "connection refused",
             "dns resolution",
+            "errors resolving",
             "no route to host",
             "is unreachable",
             "name resolution",

@@ -263,6 +263,10 @@ INTERNAL = "Flight returned internal error, with message: "
             OfflineError,
         ),
         (
+            flight.FlightUnavailableError("errors resolving nowhere.invalid:1: [field:hostname"),
+            OfflineError,
+        ),
+        (
             flight.FlightUnavailableError(
                 "failed to connect to all addresses; Ssl handshake failed"
             ),
