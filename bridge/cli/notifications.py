@@ -129,7 +129,7 @@ def _clear(client: MosaicoClient, target: Target) -> int:
 def _print(notices: list[Notice]) -> None:
     made = table(
         [("when", "left"), ("type", "left"), ("sequence", "left"), ("topic", "left"),
-         ("message", "left")]
+         ("message", "fold")]
     )  # fmt: skip
     for notice in notices:
         made.add_row(

@@ -30,8 +30,6 @@ from bridge.facade import later
 
 ssl = later("ssl")
 
-REACH_HINT = "check that the server runs and can be reached"
-PATIENCE_HINT = "; a slow line may need a longer server.timeout_s"
 _TLS_STEP_S = 2.0
 _OWN_DESCRIPTORS = Path("/proc/self/fd")
 _log = logging.getLogger(__name__)

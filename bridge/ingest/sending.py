@@ -26,7 +26,6 @@ from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
-    NestedTopicError,
     NotFoundError,
     PlatformBusyError,
     RecordingError,
@@ -40,7 +39,7 @@ from bridge.ingest.marks import PARTIAL_NOTE
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
-from bridge.ingest.topic_lanes import Parcel, TopicLane, is_the_topics_fault
+from bridge.ingest.topic_lanes import Parcel, TopicLane, drop, is_the_topics_fault
 from bridge.ontology import String
 from bridge.parallel import OrderedCalls, settle
 
@@ -228,26 +227,11 @@ class Sending:
         failures = {lane.report.platform_name: lane for lane in lanes if lane.failure is not None}
         for lane in failures.values():
             self._give_up(lane)
-        self._drop({name: lane for name, lane in failures.items() if lane.writer is not None})
+        drop(writer, {name: one.report.reason for name, one in failures.items() if one.writer})
         for lane in lanes:
             if lane.messages_read == 0 and lane.failure is None:
                 lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
         return whole
-
-    def _drop(self, failures: "Mapping[str, TopicLane]") -> None:
-        """Remove the topics that failed from the sequence, with a notification for each."""
-        assert self.writer is not None
-        try:
-            self.writer.topics_drop({name: lane.report.reason for name, lane in failures.items()})
-        except NestedTopicError as error:
-            name = "/" + (error.resource or "").partition("/")[2]
-            why = failures[name].report.reason if name in failures else "it failed"
-            raise NestedTopicError(
-                f"{name} cannot be sent ({why}) and cannot be dropped: {error.message}",
-                address=error.address,
-                resource=error.resource,
-                hint=f'leave it out by ingest.topics = ["!{name}"], then `mosaico-bridge retry` it',
-            ) from error
 
     def _hear_verdicts(self, closings: "Mapping[Future[None], TopicLane]") -> None:
         """Wait until every topic is closed, and remember what was ended.

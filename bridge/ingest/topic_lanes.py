@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
-from bridge.client import TopicWriter
+from bridge.client import SequenceWriter, TopicWriter
 from bridge.definitions import canonical_text, layout_of
-from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
+from bridge.errors import (
+    BridgeError,
+    DefinitionError,
+    NestedTopicError,
+    NotFoundError,
+    RejectedError,
+)
 from bridge.ingest.batches import ALONE
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
@@ -300,3 +306,22 @@ def is_the_topics_fault(error: BridgeError) -> bool:
     """
     missing = isinstance(error, NotFoundError)
     return isinstance(error, RejectedError | DefinitionError) and not missing
+
+
+def drop(writer: SequenceWriter, reasons: Mapping[str, str]) -> None:
+    """Remove topics that failed from their sequence, with a notification for each.
+
+    Raises:
+        NestedTopicError: The platform would delete the data of others with one; says why it failed.
+        ServerError: A topic could not be removed.
+    """
+    try:
+        writer.topics_drop(reasons)
+    except NestedTopicError as error:
+        name = "/" + (error.resource or "").partition("/")[2]
+        raise NestedTopicError(
+            f"{name} cannot be sent ({reasons.get(name)}) and cannot be dropped: {error.message}",
+            address=error.address,
+            resource=error.resource,
+            hint=f'leave it out by ingest.topics = ["!{name}"], then `mosaico-bridge retry` it',
+        ) from error

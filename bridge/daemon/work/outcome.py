@@ -210,7 +210,9 @@ def _trouble_s(failure: Failure, now_ns: int) -> float:
 def after_success(report: IngestReport) -> tuple[State, str]:
     """Decide where a recording goes that is on the platform, and why."""
     unverifiable = report.messages_unverifiable
-    aside = f" ({unverifiable} unverifiable: no checksum in the files)" if unverifiable else ""
+    aside = ""
+    if unverifiable:
+        aside = f" ({counted(unverifiable, 'message')} without a checksum in the files)"
     if report.parts_before > 0 and (report.parts > report.parts_before or len(report.contents) > 1):
         aside += f"; {said_before(report)}"
     if report.complete:
