@@ -290,26 +290,12 @@ class Sending:
             self.writer.notify("quality: " + "; ".join(texts[:NOTIFIED_PARTS_MAX] + rest))
         if report.complete:
             return
-        parts = [*map(str, report.not_sent)]
-        parts += [
-            f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
-            for topic in report.topics
-            if topic.messages_unwillingly_skipped and not topic.left_out
-        ]
-        parts += [
-            f"{topic.shown_name}: {topic.messages_leftover} messages hold more than"
-            " their definition"
-            for topic in report.topics
-            if topic.messages_leftover
-        ]
-        parts += [
+        places = [
             f"{loss.path.name} bytes {loss.start_bytes} to {loss.end_bytes}: {loss.reason}"
             for loss in report.losses
         ]
-        parts += report.missing
-        if not report.healthy:
-            parts.insert(0, "the recorder did not close this recording")
-        self.writer.notify(PARTIAL_NOTE + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
+        parts = (report.shortfalls + places)[:NOTIFIED_PARTS_MAX]
+        self.writer.notify(PARTIAL_NOTE + "; ".join(parts))
 
     def add_quality(self, report: IngestReport) -> None:
         """Put how each topic was recorded into a topic of its own, where that is wanted.
