@@ -19,7 +19,7 @@ from benchmarks.tables import Table
 ROOT = Path(__file__).parent.parent.parent
 
 SUITES = [
-    ("ingest", "imu,mixed_db3", {"Whole ingest": 2}),
+    ("ingest", "mixed_db3", {"Whole ingest": 1}),
     ("formats", "mcap zstd,bag lz4,mcap cut", {"Reading and decoding": 3}),
     (
         "mapping",
@@ -64,7 +64,8 @@ SUITES = [
 
 # These take eight seconds and more each, and share what they could break with the others.
 LONG = {
-    "backfill", "formats", "idle", "line", "memory", "peers", "startup", "embedded", "wire",
+    "backfill", "client", "embedded", "formats", "idle", "line", "memory", "peers", "startup",
+    "topics", "wire",
 }  # fmt: skip
 
 
