@@ -194,7 +194,7 @@ def failed(url: str, failure: Failure) -> Outcome:
     result = Result.FAILED
     if failure.error == "EmptyRecordingError":
         result = Result.EMPTY
-    elif failure.error in {"RecordingChangedError", BUSY_ELSEWHERE}:
+    elif failure.error in {"RecordingChangedError", VANISHED, BUSY_ELSEWHERE}:
         result = Result.WAITS
     return Outcome(url=url, result=result, reason=failure.message, failure=failure.as_json())
 
