@@ -424,10 +424,13 @@ class _Attempts:
                     return True
                 if marks_of(handler).get("instance") != INSTANCE:
                     return False
-                now = [
-                    (topic.locator, topic.locked, topic.chunks, topic.size_bytes)
-                    for topic in handler.topic_facts.values()
-                ]
+                now = (
+                    handler.created_timestamp,
+                    [
+                        (topic.locator, topic.locked, topic.chunks, topic.size_bytes)
+                        for topic in handler.topic_facts.values()
+                    ],
+                )
                 if now != looks:
                     looks, since_s = now, time.monotonic()
                 elif time.monotonic() - since_s >= takeover_s:

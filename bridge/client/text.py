@@ -94,6 +94,19 @@ def nul_count(value: Any) -> int:
             return 0
 
 
+def texts_in(value: Any) -> Any:
+    """Give the keys and texts of a JSON value, without what servers may write in another way."""
+    match value:
+        case str():
+            return value
+        case dict():
+            return {key: texts_in(part) for key, part in value.items()}
+        case list() | tuple():
+            return [texts_in(part) for part in value]
+        case _:
+            return None
+
+
 def clean_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
     """Replace NUL in every text of a batch.
 

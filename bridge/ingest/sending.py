@@ -29,6 +29,7 @@ from bridge.errors import (
     NotFoundError,
     PlatformBusyError,
     RecordingError,
+    RejectedError,
     ServerError,
     Trouble,
     UploadGoneError,
@@ -329,6 +330,10 @@ class Sending:
             raise BusyElsewhereError(
                 error.message, resource=self._sequence, hint="another bridge was faster"
             ) from error
+        except NotFoundError as error:
+            if writer.resumed is not None:
+                raise
+            raise self._gone() from error
         self._stack.push(self._leave)
         # Entered on top of the sequence, so that the thread has ended before the sequence is
         # finalised or removed.
@@ -362,20 +367,23 @@ class Sending:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._end_badly(error)
-            if isinstance(error, NotFoundError):
-                raise self._gone() from error
-            return
         assert self.writer is not None
+        if error is not None:
+            self._fail(error)
+            return
         try:
             self.writer.finalize()
         except BaseException as late:
             # Whether the platform has heard of the commit, the next try finds out.
-            self._end_badly(late)
-            if isinstance(late, NotFoundError):
-                raise self._gone() from late
+            self._fail(late)
             raise
+
+    def _fail(self, error: BaseException) -> None:
+        """See to what is on the platform; raises `UploadGoneError` where it was deleted there."""
+        gone = self._gone() if self._is_of_deletion(error) else None
+        self._end_badly(gone or error)
+        if gone is not None:
+            raise gone from error
 
     def _gone(self) -> UploadGoneError:
         return UploadGoneError(
@@ -383,6 +391,12 @@ class Sending:
             resource=self._sequence,
             hint="it is sent again from its start",
         )
+
+    def _is_of_deletion(self, error: BaseException) -> bool:
+        """Whether an error is about whatever has the name by now: a topic exists, say."""
+        assert self.writer is not None
+        rejected = isinstance(error, RejectedError)
+        return isinstance(error, NotFoundError) or (rejected and self.writer.is_gone())
 
     def _end_badly(self, error: BaseException) -> None:
         writer = self.writer
@@ -414,7 +428,7 @@ class Sending:
         identity = self._options.identity
         if not identity.resumes:
             return identity.final
-        if isinstance(error, NotFoundError):
+        if isinstance(error, NotFoundError | UploadGoneError):
             return False
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
