@@ -3,9 +3,11 @@
 What is offered here is loaded on first use: most commands need little of it, `--help` nothing.
 """
 
+import sys
 from importlib import import_module
 
-from bridge.cli.commands import main
+from bridge.cli.commands import help_page
+from bridge.version import __version__
 
 # Type checkers take this name for what it is in `typing`, which takes its time to import.
 TYPE_CHECKING = False
@@ -28,3 +30,14 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def main() -> None:
+    """Run the command line and exit with a code that means something."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        sys.stdout.write(help_page() + "\n")
+    elif sys.argv[1:] == ["--version"]:
+        sys.stdout.write(__version__ + "\n")
+    else:
+        import_module("bridge.cli.program").main()
+    sys.exit(0)

@@ -1,13 +1,8 @@
-"""Every command, where its code is, the help page that lists them, and the program's start.
+"""Every command, where its code is, and the help page that lists them.
 
 Nothing is imported here, so that `mosaico-bridge --help` costs little more than Python itself, and
 a command only what it uses. Tests hold the page against the commands and options that there are.
 """
-
-import sys
-from importlib import import_module
-
-from bridge.version import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": (
@@ -109,14 +104,3 @@ def help_page() -> str:
 def _columns(rows: dict[str, str]) -> list[str]:
     width = max(map(len, rows))
     return [f"  {name:<{width}}  {text}" for name, text in rows.items()]
-
-
-def main() -> None:
-    """Run the command line and exit with a code that means something."""
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        sys.stdout.write(help_page() + "\n")
-    elif sys.argv[1:] == ["--version"]:
-        sys.stdout.write(__version__ + "\n")
-    else:
-        import_module("bridge.cli.program").main()
-    sys.exit(0)

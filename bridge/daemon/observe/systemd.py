@@ -83,11 +83,6 @@ class ServiceNotifier:
         self.close()
 
     @property
-    def enabled(self) -> bool:
-        """Whether a service manager listens."""
-        return self._socket is not None
-
-    @property
     def watchdog_interval_s(self) -> float | None:
         """How often to call `alive`: a third of the timeout, so that one late call is no harm."""
         return None if self.watchdog_timeout_s is None else self.watchdog_timeout_s / 3
@@ -107,10 +102,6 @@ class ServiceNotifier:
     def reloading(self) -> bool:
         """Say that the settings are being read again; `ready` ends it."""
         return self._send(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic_ns() // 1000}")
-
-    def extend_timeout(self, seconds: float) -> bool:
-        """Ask for more time to start or to stop, counted from now."""
-        return self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * MICROSECONDS)}")
 
     def stopping(self, status: str = "") -> bool:
         """Say that the end has begun."""

@@ -67,17 +67,6 @@ def glob(pattern: str) -> str:
     )
 
 
-def containing_like(pattern: str) -> str:
-    r"""Turn the pattern of SQL `LIKE '%…%'`, with `% _ \`, into a regular expression."""
-    pieces = re.findall(r"(?s:\\.|.)", pattern)
-    wild = {"%": "(?s:.*)", "_": "(?s:.)"}
-    inner = "".join(
-        re.escape(piece[-1]) if len(piece) > 1 else wild.get(piece, re.escape(piece))
-        for piece in pieces
-    )
-    return f"(?s:.*){inner}(?s:.*)"
-
-
 @dataclass(frozen=True, slots=True)
 class FieldKind:
     """What may be asked of a field.

@@ -29,7 +29,6 @@ def received(manager: socket.socket) -> list[str]:
 def test_life_of_a_service(manager: socket.socket) -> None:
     """Start, watchdog, status, reload and stop arrive as the keys systemd knows."""
     with ServiceNotifier(manager.getsockname(), monotonic_ns=lambda: 7_654_321) as notifier:
-        assert notifier.enabled
         assert notifier.ready("watching /data")
         assert received(manager) == ["READY=1", "STATUS=watching /data"]
         assert notifier.alive()
@@ -38,8 +37,6 @@ def test_life_of_a_service(manager: socket.socket) -> None:
         assert received(manager) == ["STATUS=2 waiting"]
         assert notifier.reloading()
         assert received(manager) == ["RELOADING=1", "MONOTONIC_USEC=7654"]
-        assert notifier.extend_timeout(2.5)
-        assert received(manager) == ["EXTEND_TIMEOUT_USEC=2500000"]
         assert notifier.stopping("draining")
         assert received(manager) == ["STOPPING=1", "STATUS=draining"]
 
@@ -67,7 +64,6 @@ def test_abstract_socket_is_reached() -> None:
 def test_without_a_manager_nothing_happens() -> None:
     """Outside systemd every call does nothing and says so."""
     with ServiceNotifier.from_environment({}) as notifier:
-        assert not notifier.enabled
         assert not notifier.ready()
         assert notifier.watchdog_timeout_s is None
         assert notifier.watchdog_interval_s is None

@@ -1,5 +1,6 @@
 """The query of revision G1.2: fewer operators, substrings, time ranges."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import pyarrow.compute as pc
 
 from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.catalogue import TopicRecord
-from bridge.embedded.query.conditions import FieldKind, Operator, containing_like
+from bridge.embedded.query.conditions import FieldKind, Operator
 from bridge.embedded.query.query import Content, Rules, find, matching_times, parse_contents
 from bridge.embedded.query.reading import Window
 from bridge.embedded.refusals import Refusal
@@ -17,6 +18,18 @@ from tests.servers.keyed.refusals import undecodable
 _EXISTENCE = frozenset({Operator.EX, Operator.NEX})
 _ORDER = frozenset({Operator.LT, Operator.LEQ, Operator.GT, Operator.GEQ, Operator.BETWEEN})
 _EQUALITY = frozenset({Operator.EQ, Operator.NEQ})
+
+
+def containing_like(pattern: str) -> str:
+    r"""Turn the pattern of SQL `LIKE '%…%'`, with `% _ \`, into a regular expression."""
+    pieces = re.findall(r"(?s:\\.|.)", pattern)
+    wild = {"%": "(?s:.*)", "_": "(?s:.)"}
+    inner = "".join(
+        re.escape(piece[-1]) if len(piece) > 1 else wild.get(piece, re.escape(piece))
+        for piece in pieces
+    )
+    return f"(?s:.*){inner}(?s:.*)"
+
 
 _TEXT = FieldKind(
     _EQUALITY | _EXISTENCE | {Operator.IN, Operator.MATCH}, (str,), pattern=containing_like
