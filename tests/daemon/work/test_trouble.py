@@ -116,6 +116,17 @@ def test_trouble_decides_how_it_goes_on(
     assert decision.interruptions == (trouble is Trouble.OFFLINE)
 
 
+def test_recording_that_the_platform_cannot_decode_does_not_stop_the_others() -> None:
+    """An upgraded platform pauses everything once; what meets it again waits alone."""
+    failure = Failure(error="UnreadableRequestError", message="m", trouble=Trouble.REFUSED)
+    first = after_failure(entry(), failure, RETRY, began=False, noise=0.0)
+    again = after_failure(entry(failure=failure), failure, RETRY, began=False, noise=0.0)
+
+    assert (first.state, first.pause) == (State.READY, Pause.REFUSED)
+    assert (again.state, again.pause, again.attempts) == (State.WAITING, Pause.NONE, 0)
+    assert again.retry_in_s is not None
+
+
 def test_attempt_that_got_on_begins_the_count_anew() -> None:
     """Giving up is for attempts in a row that achieve nothing."""
     failure = Failure(error="TransientError", message="m", trouble=Trouble.TRANSIENT)
