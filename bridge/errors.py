@@ -79,7 +79,8 @@ class BridgeError(Exception):
         named = {
             name: str(value)
             for name, value in vars(self).items()
-            if name not in {"message", "hint", "__notes__"} and value is not None and value != ""
+            # Libraries hang things of their own on errors.
+            if name not in {"message", "hint"} and name[:2] != "__" and value not in (None, "")
         }
         if notes := getattr(self, "__notes__", None):
             named["notes"] = "; ".join(notes)
