@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import os
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from bridge.daemon.events.events import Scanned
 from bridge.daemon.journal.states import State
 from bridge.daemon.watch import scan
 from tests.daemon.conftest import ROOT, Bridge
+from tests.daemon.settings_file import written
 from tests.daemon.small_disks import slow_disk
 from tests.daemon.test_parts import on_platform
 from tests.waiting import wait_for
@@ -223,15 +223,3 @@ def wait_patiently(bridge: Bridge, name: str, state: State) -> float:
         patience_s=SLOW_PATIENCE_S,
     )
     return time.monotonic()
-
-
-def written(bridge: Bridge) -> Path:
-    """Write the settings into a file, as an operator would."""
-    tables: dict[str, list[str]] = {}
-    for key, value in bridge.overrides.items():
-        table, _, name = key.partition(".")
-        tables.setdefault(table, []).append(f"{name} = {json.dumps(value)}")
-    path = bridge.folder / "bridge.toml"
-    parts = [f"[{table}]\n" + "\n".join(lines) for table, lines in tables.items()]
-    path.write_text("\n".join(parts) + "\n[http]\nport = 0\n")
-    return path
