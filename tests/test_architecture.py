@@ -104,6 +104,7 @@ KINDS: dict[str, str] = {
 
 # The only parts that may touch each third-party library.
 DOORS: dict[str, set[str]] = {
+    "apsw": {"backfill"},
     "backports": {"bags"},
     "distributed": {"backfill"},
     "google.protobuf": {"protobuf"},

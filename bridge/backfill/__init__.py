@@ -3,18 +3,21 @@
 from bridge.backfill.archive import ArchivedRecording, list_archive
 from bridge.backfill.driver import Driver, Entry, Listener, Listeners, Summary
 from bridge.backfill.engines import Engine, dask_cluster, shard_of, this_machine
+from bridge.backfill.machine import Away
 from bridge.backfill.manifest import Manifest
-from bridge.backfill.metrics import RunMetrics
-from bridge.backfill.plan import Choice, Found, Planned, find
+from bridge.backfill.plan import Choice, Found, Planned, find, rehearsed
+from bridge.backfill.progress import Lines, RunMetrics, brief, told_away
 from bridge.backfill.task import Outcome, Result, Task, Watch, perform, scratch_of
 
 __all__ = [
     "ArchivedRecording",
+    "Away",
     "Choice",
     "Driver",
     "Engine",
     "Entry",
     "Found",
+    "Lines",
     "Listener",
     "Listeners",
     "Manifest",
@@ -25,11 +28,14 @@ __all__ = [
     "Summary",
     "Task",
     "Watch",
+    "brief",
     "dask_cluster",
     "find",
     "list_archive",
     "perform",
+    "rehearsed",
     "scratch_of",
     "shard_of",
     "this_machine",
+    "told_away",
 ]

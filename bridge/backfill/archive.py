@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
-from bridge.backfill.store import Store, StoredSource, open_store
+from bridge.backfill.store import Store, StoredSource, open_store, span_of_database
 from bridge.bags import (
     METADATA_FILE,
     SIDECAR_SUFFIXES,
@@ -31,7 +31,7 @@ from bridge.bags import (
 from bridge.config import BackfillSettings
 from bridge.errors import BridgeError, RecordingVanishedError, UnreadableStorageError
 from bridge.mapping import sidecars_of
-from bridge.model import Recording, Split
+from bridge.model import Container, Recording, Split
 from bridge.units import SECOND_NS
 
 ASKED_AT_ONCE = 16
@@ -246,13 +246,18 @@ class _StoreLook(_Look):
         """Read the times of files from their summaries, many at a time."""
         inside = self.files[str(folder)]
         with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
-            return list(pool.map(lambda named: self._span_of(inside[named.name], named), files))
+            return list(pool.map(lambda named: self._span_of(inside, named), files))
 
-    def _span_of(self, file: ArchivedFile, named: StorageName) -> Span | None:
-        if named.compression:
+    def _span_of(self, inside: Mapping[str, ArchivedFile], named: StorageName) -> Span | None:
+        file = inside[named.name]
+        logs = (inside.get(named.name + suffix) for suffix in SIDECAR_SUFFIXES)
+        if named.compression or any(log is not None and log.size_bytes for log in logs):
+            # What a database's log holds is not in the database yet.
             return None
         with closing(StoredSource(self.store, file.key, file.size_bytes)) as source:
             try:
+                if named.container is Container.SQLITE3:
+                    return span_of_database(source)
                 return span_in(named.container, source)
             except (UnreadableStorageError, RecordingVanishedError):
                 raise

@@ -4,26 +4,39 @@ Nothing is committed late: each recording is final by itself, and its line of th
 durable before the next one counts. Whatever ends a run, the same run again goes on from there.
 """
 
+import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from bridge.backfill.archive import ArchivedRecording
 from bridge.backfill.engines import Engine
-from bridge.backfill.machine import SharedGate
+from bridge.backfill.machine import Away, SharedGate
 from bridge.backfill.manifest import Manifest
-from bridge.backfill.plan import Planned, planned
+from bridge.backfill.plan import Planned, planned, rehearsed
 from bridge.backfill.scratch import StoppedError
 from bridge.backfill.task import Outcome, Result, Task, Watch, failed, scratch_of
 from bridge.compose import connect
 from bridge.config import Settings
 from bridge.daemon import Failure
-from bridge.errors import BridgeError, OfflineError, TransientError, Trouble
-from bridge.ingest import find_parts
+from bridge.errors import (
+    BridgeError,
+    OfflineError,
+    RefusedError,
+    ServerError,
+    TransientError,
+    Trouble,
+)
+from bridge.ingest import FoundParts, find_parts
 
 LOOK_S = 0.5
+ASK_S = 5.0
+"""So often the driver asks for the platform where its jobs are on other machines."""
+
 ENDS_THE_RUN = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
 
 
@@ -38,6 +51,9 @@ class Listener(Protocol):
 
     def moved(self, *, in_work: int, read_bytes: int) -> None:
         """Time has passed, with so many recordings in work, of which so much is read."""
+
+    def looked(self, away: Away | None) -> None:
+        """The platform is away, or there as far as is known; said again and again."""
 
 
 class Listeners:
@@ -60,6 +76,11 @@ class Listeners:
         """Say it to all."""
         for listener in self._listeners:
             listener.moved(in_work=in_work, read_bytes=read_bytes)
+
+    def looked(self, away: Away | None) -> None:
+        """Say it to all."""
+        for listener in self._listeners:
+            listener.looked(away)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,16 +122,37 @@ class Summary:
         entries: One for each recording that is wanted.
         ended_by: What ended the run before its time; None where nothing did.
         interrupted: Whether a person or the machine stopped it.
+        outages: How often the platform went away.
+        away_s: How long it was away in all.
     """
 
     entries: list[Entry] = field(default_factory=list)
     ended_by: Failure | None = None
     interrupted: bool = False
+    outages: int = 0
+    away_s: float = 0.0
 
     @property
     def counts(self) -> Counter[Result]:
         """How many came out how."""
         return Counter(entry.outcome.result for entry in self.entries)
+
+    def alike(self) -> list[list[Entry]]:
+        """Give what did not arrive whole and was tried, together by what is alike in it."""
+        well = {Result.SENT, Result.HELD, Result.NOT_TRIED}
+        kinds: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            if entry.outcome.result not in well:
+                kinds.setdefault(kind_of(entry.outcome), []).append(entry)
+        return list(kinds.values())
+
+
+def kind_of(outcome: Outcome) -> str:
+    """Give what an outcome has in common with others: its reason without names and numbers."""
+    text = outcome.reason
+    for name in (outcome.url, outcome.url.rpartition("/")[2]):
+        text = text.replace(name, "") if name else text
+    return f"{outcome.result}: {re.sub('[0-9][0-9.,]*', '', text)}"
 
 
 class Driver:
@@ -148,6 +190,8 @@ class Driver:
             scratch_of(settings), settings.retry, offline_s=settings.backfill.offline_s
         )
         self._performed_bytes = 0
+        self._away_since_s: float | None = None
+        self._asked_s = time.monotonic()
         self.summary = Summary()
 
     def plan(self, recordings: Sequence[ArchivedRecording]) -> Iterator[Planned]:
@@ -157,6 +201,27 @@ class Driver:
             ServerError: The platform cannot be asked.
         """
         return planned(recordings, self._settings, self._manifest, self._ask)
+
+    def rehearse(
+        self, recordings: Sequence[ArchivedRecording]
+    ) -> tuple[list[Planned], Failure | None]:
+        """Decide about recordings by what can be known now, and wait for nobody.
+
+        Returns:
+            The decisions, and why the platform was not asked; then the manifest alone says what is
+            there. None where it was.
+        """
+
+        def ask(identities: Iterable[str], remembered: dict[str, tuple[str, ...]]) -> FoundParts:
+            with connect(self._settings, *self._at) as client:
+                return find_parts(client, identities, remembered=remembered)
+
+        try:
+            self._probe()
+            return list(planned(recordings, self._settings, self._manifest, ask)), None
+        except ServerError as error:
+            plans = rehearsed(recordings, self._settings, self._manifest)
+            return plans, Failure.of(error)
 
     def task(self, plan: Planned) -> Task:
         """Give the task for a recording that is to be sent, for any engine."""
@@ -188,6 +253,7 @@ class Driver:
                 if not running:
                     break
                 self._take(running)
+                self._look(is_remote=engine.is_remote)
         except KeyboardInterrupt:
             self.summary.interrupted = True
         finally:
@@ -229,6 +295,31 @@ class Driver:
         most = sum(plan.recording.size_bytes for plan in running.values())
         read_bytes = min(max(0, self._watch.read_bytes - self._performed_bytes), most)
         self._listener.moved(in_work=len(running), read_bytes=read_bytes)
+
+    def _look(self, *, is_remote: bool = False) -> None:
+        """Say whether the platform is away, as far as jobs of this machine know."""
+        if is_remote and time.monotonic() - self._asked_s >= ASK_S:
+            self._asked_s = time.monotonic()
+            # A key that is refused ends the tasks, and they the run.
+            with suppress(RefusedError):
+                self._ask_again()
+        away, now_s = self._gate.away(), time.monotonic()
+        if away is not None and self._away_since_s is None:
+            self._away_since_s = now_s
+            self.summary.outages += 1
+        if self._away_since_s is not None:
+            self.summary.away_s += now_s - self._away_since_s
+            self._away_since_s = None if away is None else now_s
+        self._listener.looked(away)
+
+    def _ask_again(self) -> None:
+        if self._gate.away() is not None:
+            self._gate.ask(self._probe)
+            return
+        try:
+            self._probe()
+        except (OfflineError, TransientError) as error:
+            self._gate.closed_by(Failure.of(error))
 
     def _let_go(self, running: dict[Future[Outcome], Planned]) -> None:
         """End what is in work: at once where nothing can come of it, else when it is done."""
@@ -284,13 +375,12 @@ class Driver:
         except BridgeError as error:
             self.summary.ended_by = Failure.of(error)
 
-    def _ask(
-        self, identities: Iterable[str], remembered: dict[str, tuple[str, ...]]
-    ) -> dict[str, str]:
+    def _ask(self, identities: Iterable[str], remembered: dict[str, tuple[str, ...]]) -> FoundParts:
         """Ask the platform what it holds, and wait for it where it is away."""
         wanted = list(identities)
         while True:
-            self._gate.wait(self._probe, stopped=self._watch.stopped)
+            self._gate.wait(self._probe, stopped=self._watch.stopped, waits=self._look)
+            self._look()
             try:
                 with connect(self._settings, *self._at) as client:
                     return find_parts(client, wanted, remembered=remembered)

@@ -33,12 +33,15 @@ class Engine:
         call: What it is to call with each.
         in_flight_max: How many it is given at a time.
         name: What it is, for people.
+        is_remote: Whether its jobs may be on other machines, which know by themselves whether the
+            platform is away.
     """
 
     executor: Executor
     call: Callable[[Task], Outcome]
     in_flight_max: int
     name: str
+    is_remote: bool = False
 
 
 @contextlib.contextmanager
@@ -94,6 +97,7 @@ def dask_cluster(address: str, *, in_flight_max: int) -> Iterator[Engine]:
             call=perform,
             in_flight_max=in_flight_max,
             name=f"Dask at {address}",
+            is_remote=True,
         )
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,21 @@ def upload_slot(folder: Path, *, count: int, stopped: threading.Event) -> Iterat
             raise StoppedError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """The platform cannot be reached, or is in trouble.
+
+    Attributes:
+        since_s: When that was seen first, seconds since the epoch.
+        next_in_s: How long until it is asked again.
+        reason: What was seen last.
+    """
+
+    since_s: float
+    next_in_s: float
+    reason: str
+
+
 class SharedGate:
     """Whether the platform can be reached, known together by all jobs of a machine.
 
@@ -64,12 +80,27 @@ class SharedGate:
         self._retry = retry
         self._offline_s = offline_s
 
-    def wait(self, probe: Callable[[], None], *, stopped: threading.Event) -> None:
+    def away(self) -> Away | None:
+        """Say since when the platform is away; None where it is there as far as is known."""
+        state = self._state()
+        if state is None:
+            return None
+        next_in_s = max(0.0, state["next_s"] - time.monotonic())
+        return Away(since_s=state["since_s"], next_in_s=next_in_s, reason=state["reason"])
+
+    def wait(
+        self,
+        probe: Callable[[], None],
+        *,
+        stopped: threading.Event,
+        waits: Callable[[], None] = lambda: None,
+    ) -> None:
         """Wait until the platform is there.
 
         Args:
             probe: Asks it; raises where it is not there.
             stopped: Ends the waiting.
+            waits: Called again and again meanwhile.
 
         Raises:
             OfflineError: It was away for too long.
@@ -78,6 +109,7 @@ class SharedGate:
         """
         give_up_s = time.monotonic() + self._offline_s
         while (state := self._state()) is not None:
+            waits()
             if time.monotonic() >= give_up_s:
                 raise OfflineError(
                     f"the platform was away for {self._offline_s:.0f} s: {state['reason']}",
@@ -86,11 +118,22 @@ class SharedGate:
             if state["next_s"] > time.monotonic():
                 pause(min(LOOK_S, state["next_s"] - time.monotonic()), stopped)
                 continue
-            with locked(self._probing, wait=False) as got:
-                if got:
-                    self._ask(probe)
-            if not got:
+            if not self.ask(probe):
                 pause(WAIT_S, stopped)
+
+    def ask(self, probe: Callable[[], None]) -> bool:
+        """Ask whether the platform is back, if it is time to.
+
+        Returns:
+            Whether nobody else is asking just now.
+
+        Raises:
+            RefusedError: It answers and does not let us in.
+        """
+        with locked(self._probing, wait=False) as got:
+            if got:
+                self._ask(probe)
+        return got
 
     def _ask(self, probe: Callable[[], None]) -> None:
         state = self._state()
@@ -114,6 +157,7 @@ class SharedGate:
             {
                 "open": False,
                 "failures": failures,
+                "since_s": time.time() if known.get("open", True) else known["since_s"],
                 "next_s": time.monotonic() + backoff_s(failures, self._retry, noise=noise),
                 "reason": failure.message,
             }

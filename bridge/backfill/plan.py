@@ -19,11 +19,12 @@ from bridge.backfill.task import Outcome, Result, failed
 from bridge.config import Settings
 from bridge.daemon import Failure
 from bridge.errors import BridgeError
+from bridge.ingest import FoundParts
 
 PAGE = 250
 """So many recordings are asked about together."""
 
-Asked = Callable[[Iterable[str], dict[str, tuple[str, ...]]], dict[str, str]]
+Asked = Callable[[Iterable[str], dict[str, tuple[str, ...]]], FoundParts]
 """Gives the sequences that hold identities; see `bridge.ingest.find_parts`."""
 
 
@@ -160,6 +161,20 @@ def planned(
         yield from _decided(quiet, settings, manifest, ask)
 
 
+def rehearsed(
+    recordings: Sequence[ArchivedRecording], settings: Settings, manifest: Manifest
+) -> list[Planned]:
+    """Decide as `planned` does, without asking the platform: by the manifest's word alone."""
+
+    def told(identities: Iterable[str], remembered: dict[str, tuple[str, ...]]) -> FoundParts:
+        del identities
+        return FoundParts(
+            sequences={part: name for name in remembered for part in remembered[name]}
+        )
+
+    return list(planned(recordings, settings, manifest, told))
+
+
 def _decided(
     recordings: Sequence[ArchivedRecording], settings: Settings, manifest: Manifest, ask: Asked
 ) -> Iterator[Planned]:
@@ -196,33 +211,34 @@ def _decided(
         for name, identities in told.held.items():
             remembered[name] = (*remembered.get(name, ()), *identities)
             wanted.update(identities)
-    found = ask(wanted, remembered) if wanted else {}
+    found = ask(wanted, remembered) if wanted else FoundParts(sequences={})
     for plan in plans:
         yield plan if plan.settled else _settled(plan, known.get(plan.recording.url), found)
 
 
-def _settled(plan: Planned, known: Known | None, found: dict[str, str]) -> Planned:
+def _settled(plan: Planned, known: Known | None, told: FoundParts) -> Planned:
     """Say what became of a recording already; what is not on the platform any more goes again."""
-    url, settled = plan.recording.url, None
+    url, settled, found = plan.recording.url, None, told.sequences
+    remembered = {} if known is None else known.held
+    held = dict(remembered)
+    for identity in dict.fromkeys((plan.fingerprint, *plan.parts)):
+        if not remembered and identity in found:
+            held[found[identity]] = (*held.get(found[identity], ()), identity)
     if known is not None and known.is_final and known.result not in ARRIVED:
         settled = Outcome(url=url, result=known.result, reason=known.reason, failure=known.failure)
     elif _is_there(plan, known, found):
-        partial = known is not None and known.result is Result.PARTIAL
+        lacks = [known.reason] if known is not None and known.result is Result.PARTIAL else []
+        lacks += [told.lacking[name] for name in held if name in told.lacking]
         settled = Outcome(
-            url=url,
-            result=Result.PARTIAL if partial else Result.HELD,
-            reason=known.reason if known is not None and partial else "",
+            url=url, result=Result.PARTIAL if lacks else Result.HELD, reason="; ".join(lacks)
         )
     if settled is None:
         return replace(plan, rows=0)
-    held: dict[str, tuple[str, ...]] = dict(known.held) if known is not None else {}
-    for identity in dict.fromkeys((plan.fingerprint, *plan.parts)):
-        if known is None and identity in found:
-            held[found[identity]] = (*held.get(found[identity], ()), identity)
-    return replace(plan, settled=settled, is_new=known is None, held=held)
+    is_news = known is None or (known.result not in ARRIVED and settled.result in ARRIVED)
+    return replace(plan, settled=settled, is_new=is_news, held=held)
 
 
-def _is_there(plan: Planned, known: Known | None, found: dict[str, str]) -> bool:
+def _is_there(plan: Planned, known: Known | None, found: Mapping[str, str]) -> bool:
     """Say whether the platform has all of a recording, in one sequence or several.
 
     Which of its files were sent, only the manifest knows: of a file and its compressed twin it is

@@ -46,7 +46,7 @@ from bridge.errors import (
     Trouble,
     UnreadableStorageError,
 )
-from bridge.ingest import IngestReport, marks_of
+from bridge.ingest import IngestReport, Sender, marks_of
 from bridge.model import Recording
 
 INSTANCE = "backfill"
@@ -422,8 +422,13 @@ class _Attempts:
                 handler = client.sequence_handler(name)
                 if handler is None or handler.is_locked:
                     return True
-                if marks_of(handler).get("instance") != INSTANCE:
+                marks = marks_of(handler)
+                if marks.get("instance") != INSTANCE:
                     return False
+                sender = Sender.of(marks)
+                if sender is not None and sender.left(journalled=False):
+                    # It has ended since it was seen at work.
+                    return True
                 now = (
                     handler.created_timestamp,
                     [

@@ -228,7 +228,7 @@ def _span_of(file: RecordingFile) -> Span | None:
 def span_in(container: Container, source: Source) -> Span | None:
     """Give the times of a whole file that is not on this machine; None where it does not say.
 
-    Those of sqlite3 are anywhere in it, and are not looked for.
+    Those of sqlite3 are found by SQLite alone, which opens files of this machine.
 
     Raises:
         BridgeError: It cannot be read.

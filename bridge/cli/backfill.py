@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,23 +23,30 @@ from rich.progress import (
 
 from bridge.backfill import (
     ArchivedRecording,
+    Away,
     Choice,
     Driver,
     Engine,
+    Entry,
     Found,
+    Lines,
     Listener,
     Listeners,
     Manifest,
     Outcome,
+    Planned,
     Result,
     RunMetrics,
     Summary,
     Watch,
+    brief,
     dask_cluster,
     find,
+    rehearsed,
     scratch_of,
     shard_of,
     this_machine,
+    told_away,
 )
 from bridge.cli.options import (
     AsJson,
@@ -68,13 +74,15 @@ from bridge.cli.terminal import (
 from bridge.compose import config_hash, ingest_options, secrets
 from bridge.config import Settings, load_settings
 from bridge.daemon import check_permissions, configure_logging
-from bridge.errors import CommandLineError, ConfigError, Trouble
+from bridge.errors import CommandLineError, ConfigError, ServerError, Trouble
 
-LINE_INTERVAL_S = 10.0
 REFRESHES_PER_S = 4
 MANIFEST_FILE = "backfill.jsonl"
 SHOWN_MAX = 20
-"""So many recordings that did not arrive, and files without an owner, are listed without --json."""
+"""So many reasons why recordings did not arrive, and files without an owner, are listed."""
+
+EXAMPLES_MAX = 3
+"""So many recordings are named for each reason; --json and the manifest have all."""
 
 RESULT_STYLES = {
     Result.SENT: "green",
@@ -184,13 +192,14 @@ def backfill(
         until_ns=None if until is None else time_of(until, "--until"),
         shard=None if shard is None else shard_of(shard, os.environ),
     )
-    require_destination(settings, embedded=embedded)
+    if not dry_run:
+        require_destination(settings, embedded=embedded)
     _require_sound(settings, choice)
     manifest = manifest or settings.state.folder / MANIFEST_FILE
     known = Manifest(manifest, config_hash=config_hash(settings))
     found = find(choice, settings)
     if dry_run:
-        return _rehearse(settings, known, found, json=json)
+        return _rehearse(settings, known, found, embedded=embedded, json=json)
     summary = _run(settings, known, found, dask=dask, fail_fast=fail_fast)
     print_json(_as_json(summary, found)) if json else _print(summary, found)
     return _exit(summary, found)
@@ -268,8 +277,13 @@ def _listening(settings: Settings) -> Iterator[Listener]:
             host, port = settings.http.host, settings.backfill.metrics_port
             shown.enter_context(metrics.served(host, port))
             listeners.append(metrics)
-        listeners.append(shown.enter_context(_Bars()) if is_interactive() else _Lines())
+        listeners.append(shown.enter_context(_Bars()) if is_interactive() else Lines(_say, size))
         yield Listeners(listeners)
+
+
+def _say(line: str) -> None:
+    # A name with a line break in it must not pass for a line of ours.
+    err.print(printable(line).replace("\n", "\\n"), markup=False, soft_wrap=True)
 
 
 class _Bars:
@@ -285,6 +299,7 @@ class _Bars:
         self._count = self._recordings.add_task("recordings", total=None, now="")
         self._size = self._bytes.add_task("bytes", total=None)
         self._done_bytes = 0
+        self._now = ""
         self._live = Live(
             Group(self._recordings, self._bytes),
             console=err,
@@ -308,47 +323,16 @@ class _Bars:
         self._done_bytes += recording.size_bytes
         self._bytes.update(self._size, completed=self._done_bytes)
         if outcome.result is Result.FAILED:
-            url, reason = cell(outcome.url), cell(outcome.reason)
+            url, reason = cell(outcome.url), cell(brief(outcome.reason))
             err.print(f"[red]failed[/] {url}: {reason}", soft_wrap=True)
 
     def moved(self, *, in_work: int, read_bytes: int) -> None:
-        self._recordings.update(self._count, now=f"{in_work} in work")
+        self._now = f"{in_work} in work"
         self._bytes.update(self._size, completed=self._done_bytes + read_bytes)
 
-
-class _Lines:
-    """A line for each recording that is decided, and one now and then for the whole."""
-
-    def __init__(self) -> None:
-        self._recordings = self._done = 0
-        self._size_bytes = self._done_bytes = 0
-        self._started_s = self._said_s = time.monotonic()
-
-    def started(self, *, recordings: int, size_bytes: int) -> None:
-        self._recordings, self._size_bytes = recordings, size_bytes
-        self._started_s = self._said_s = time.monotonic()
-
-    def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
-        self._done += 1
-        self._done_bytes += recording.size_bytes
-        reason = f": {printable(outcome.reason)}" if outcome.reason else ""
-        self._say(f"{outcome.result} {printable(outcome.url)}{reason}")
-
-    def moved(self, *, in_work: int, read_bytes: int) -> None:
-        now_s = time.monotonic()
-        if now_s - self._said_s < LINE_INTERVAL_S:
-            return
-        self._said_s = now_s
-        done_bytes = self._done_bytes + read_bytes
-        rate = done_bytes / (now_s - self._started_s)
-        left = f", {(self._size_bytes - done_bytes) / rate:,.0f} s left" if rate else ""
-        self._say(
-            f"{self._done:,} of {self._recordings:,} recordings, {size(done_bytes)} of "
-            f"{size(self._size_bytes)}, {size(rate)}/s{left}, {in_work} in work"
-        )
-
-    def _say(self, line: str) -> None:
-        err.print(line, markup=False, soft_wrap=True)
+    def looked(self, away: Away | None) -> None:
+        now = self._now if away is None else f"[yellow]{cell(told_away(away))}[/]"
+        self._recordings.update(self._count, now=now)
 
 
 def _announce(found: Found, engine: Engine) -> None:
@@ -360,11 +344,25 @@ def _announce(found: Found, engine: Engine) -> None:
     )
 
 
-def _rehearse(settings: Settings, manifest: Manifest, found: Found, *, json: bool) -> int:
+def _planned(
+    settings: Settings, manifest: Manifest, found: Found, *, embedded: bool
+) -> tuple[list[Planned], str]:
+    """Say what is to be done, and why the platform was not asked; empty where it was."""
+    try:
+        require_destination(settings, embedded=embedded)
+        with reached(settings) as at:
+            driver = Driver(settings, host=at.host, port=at.port, manifest=manifest)
+            plans, failure = driver.rehearse(found.recordings)
+    except (CommandLineError, ServerError) as error:
+        return rehearsed(found.recordings, settings, manifest), error.message
+    return plans, "" if failure is None else failure.message
+
+
+def _rehearse(
+    settings: Settings, manifest: Manifest, found: Found, *, embedded: bool, json: bool
+) -> int:
     """Say what a run would do."""
-    with reached(settings) as at:
-        driver = Driver(settings, host=at.host, port=at.port, manifest=manifest)
-        plans = list(driver.plan(found.recordings))
+    plans, unasked = _planned(settings, manifest, found, embedded=embedded)
     rows = [
         (plan.recording, "would be sent", "")
         if plan.settled is None
@@ -382,7 +380,8 @@ def _rehearse(settings: Settings, manifest: Manifest, found: Found, *, json: boo
             }
             for recording, result, reason in rows
         ]
-        print_json({"recordings": recordings, **_rest_as_json(found)})
+        asked = {"platform_asked": not unasked, "why_not_asked": unasked}
+        print_json({"recordings": recordings, **asked, **_rest_as_json(found)})
         return Exit.OK
     made = table([
         ("recording", "fold"), ("files", "right"), ("size", "right"), ("result", "fold"),
@@ -395,6 +394,12 @@ def _rehearse(settings: Settings, manifest: Manifest, found: Found, *, json: boo
     ahead = [recording for recording, result, _ in rows if result == "would be sent"]
     bytes_ = sum(recording.size_bytes for recording in ahead)
     out.print(f"{len(ahead):,} of {len(rows):,} recordings would be sent, {size(bytes_)}")
+    if unasked:
+        out.print(
+            f"[yellow]The platform was not asked[/] ({cell(unasked)}): what it holds is what the "
+            "manifest says, and of the rest it may have some",
+            soft_wrap=True,
+        )
     _print_rest(found)
     return Exit.OK
 
@@ -414,29 +419,18 @@ def _as_json(summary: Summary, found: Found) -> dict[str, Any]:
         "rows": sum(entry.rows for entry in summary.entries),
         "ended_by": None if summary.ended_by is None else summary.ended_by.as_json(),
         "interrupted": summary.interrupted,
+        "outages": summary.outages,
+        "away_s": round(summary.away_s, 3),
         **_rest_as_json(found),
     }
 
 
 def _print(summary: Summary, found: Found) -> None:
-    """Print what did not arrive whole, with reasons, and the sums by outcome."""
-    odd = [
-        entry
-        for entry in summary.entries
-        if entry.outcome.result not in {Result.SENT, Result.HELD, Result.NOT_TRIED}
-    ]
-    if odd:
-        made = table([("recording", "fold"), ("size", "right"), ("result", "fold")])
-        for entry in odd[:SHOWN_MAX]:
-            outcome = entry.outcome
-            style = RESULT_STYLES[outcome.result]
-            why = f": {cell(outcome.reason)}" if outcome.reason else ""
-            made.add_row(
-                cell(outcome.url), size(entry.size_bytes), f"[{style}]{outcome.result}[/]{why}"
-            )
-        show(made)
-        if len(odd) > SHOWN_MAX:
-            out.print(f"and {len(odd) - SHOWN_MAX:,} more; --json and the manifest have all")
+    """Print what did not arrive whole, together by reason, and the sums by outcome."""
+    for entries in summary.alike()[:SHOWN_MAX]:
+        _print_alike(entries)
+    if len(summary.alike()) > SHOWN_MAX:
+        out.print("and more; --json and the manifest have all")
     counted = ", ".join(
         f"{summary.counts[result]:,} {result}" for result in Result if summary.counts[result]
     )
@@ -449,6 +443,22 @@ def _print(summary: Summary, found: Found) -> None:
             err.print(f"hint: {printable(summary.ended_by.hint)}", markup=False)
     if summary.interrupted:
         err.print("interrupted; run the same again to go on")
+
+
+def _print_alike(entries: list[Entry]) -> None:
+    """Print recordings that came out alike: the reason once, what helps, and some of them."""
+    first = entries[0].outcome
+    count = f"{len(entries):,} recording{'' if len(entries) == 1 else 's'}"
+    bytes_ = size(sum(entry.size_bytes for entry in entries))
+    style = RESULT_STYLES[first.result]
+    why = f": {cell(brief(first.reason))}" if first.reason else ""
+    out.print(f"[{style}]{first.result}[/] {count}, {bytes_}{why}", soft_wrap=True)
+    if first.failure is not None and first.failure["hint"]:
+        out.print(f"  hint: {cell(first.failure['hint'])}", soft_wrap=True)
+    for entry in entries[:EXAMPLES_MAX]:
+        out.print(f"  {cell(entry.outcome.url)}", soft_wrap=True)
+    if len(entries) > EXAMPLES_MAX:
+        out.print(f"  and {len(entries) - EXAMPLES_MAX:,} more; the manifest has all")
 
 
 def _print_rest(found: Found) -> None:

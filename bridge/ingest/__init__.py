@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from bridge.facade import on_first_use
 
 if TYPE_CHECKING:
-    from bridge.ingest.delivered import find_parts
+    from bridge.ingest.delivered import FoundParts, find_parts
     from bridge.ingest.earlier import Removal, Replacement, Superseded
     from bridge.ingest.events import IngestEvents, NoEvents
     from bridge.ingest.holding import Held, Holding, contents_of, held_whole
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHOSEN_REASONS",
     "BatchTargets",
+    "FoundParts",
     "Held",
     "Holding",
     "Identity",

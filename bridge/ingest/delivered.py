@@ -13,9 +13,9 @@ from typing import Any
 from bridge.bags import Content
 from bridge.client import MosaicoClient, QuerySequence, SequenceHandler
 from bridge.client import Sequence as Sequences
-from bridge.errors import BusyElsewhereError
+from bridge.errors import BusyElsewhereError, NotFoundError
 from bridge.ingest.holding import ASKED_AT_ONCE
-from bridge.ingest.marks import PART_PREFIX, marks_of, parts_in
+from bridge.ingest.marks import PART_PREFIX, PARTIAL_NOTE, marks_of, parts_in
 from bridge.ingest.report import SequenceContent
 from bridge.mapping import BRIDGE_KEY
 from bridge.model import Recording
@@ -91,15 +91,29 @@ def find_delivered(
     return sorted(search.holders, key=lambda holder: min(order[part] for part in holder.parts))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundParts:
+    """Which identities finished sequences hold.
+
+    Attributes:
+        sequences: The sequence's name for each identity that was found.
+        lacking: Sequences that lack something of their recording, each with what that is; of those
+            that were remembered nothing is said.
+    """
+
+    sequences: Mapping[str, str]
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
 def find_parts(
     client: MosaicoClient,
     identities: Iterable[str],
     *,
     remembered: Mapping[str, Collection[str]] | None = None,
-) -> dict[str, str]:
+) -> FoundParts:
     """Find which parts, or whole contents, finished sequences hold; many recordings at once.
 
-    One question for every 500 identities, and a look at each sequence found that is not
+    One question for every 500 identities, and two about each sequence found that is not
     remembered. What was sent in a group with other parts is found only by what is remembered; that
     an identity is not found proves nothing.
 
@@ -109,13 +123,11 @@ def find_parts(
         remembered: Finished sequences by name, each with the identities that it holds; counted as
             far as the platform still names the sequence.
 
-    Returns:
-        The sequence's name for each identity that was found.
-
     Raises:
         ServerError: The platform cannot be asked.
     """
     known = remembered or {}
+    finished: list[str] = []
     client.clear_sequence_handlers_cache()
     with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
         pages = pool.map(lambda ask: ask(), _fingerprint_questions(client, identities))
@@ -127,7 +139,20 @@ def find_parts(
                 marks = marks_of(handler)
                 held = {*parts_in(marks), str(marks.get("fingerprint"))}
                 found |= dict.fromkeys(held, handler.name)
-    return found
+                finished.append(handler.name)
+        notes = pool.map(partial(_note_of_lack, client), finished)
+        lacking = {name: note for name, note in zip(finished, notes, strict=True) if note}
+    return FoundParts(sequences=found, lacking=lacking)
+
+
+def _note_of_lack(client: MosaicoClient, name: str) -> str:
+    """Say what a sequence lacks of its recording, as its sender noted it; empty for nothing."""
+    try:
+        notes = [note.message for note in client.list_sequence_notify(name)]
+    except NotFoundError:
+        return ""
+    lacks = [note.removeprefix(PARTIAL_NOTE) for note in notes if note.startswith(PARTIAL_NOTE)]
+    return lacks[-1] if lacks else ""
 
 
 @dataclass(slots=True, kw_only=True)

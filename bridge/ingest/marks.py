@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
 PROCESSES = Path("/proc")
-# Field of /proc/PID/stat, counted behind the name, that says when the process started (proc(5)).
+# Fields of /proc/PID/stat, counted behind the name: the state of a process, and when it started
+# (proc(5)).
+STATE_FIELD = 0
 START_FIELD = 19
+ENDED = frozenset("ZXx")
+"""States of processes that have ended, and whose parent has not asked how."""
+
+PARTIAL_NOTE = "partial: "
+"""Starts the notification on a sequence that lacks something of its recording."""
 
 PART_PREFIX = "p"
 """Goes before a part's identity as key of the metadata: a path step of digits may mean an index."""
@@ -123,13 +130,18 @@ class Sender:
 
 
 def _started(pid: int) -> str:
-    """Give the start of a process in ticks since the boot; empty where there is none."""
+    """Give the start of a process in ticks since the boot; empty where there is none.
+
+    One that has ended is none: in a container whose first process asks for no other's end, what is
+    left of it stays in the table as long as the container.
+    """
     try:
         text = (PROCESSES / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
     # A process may be named anything, brackets and blanks included.
-    return text.rpartition(")")[2].split()[START_FIELD]
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[STATE_FIELD] in ENDED else fields[START_FIELD]
 
 
 def _text(file: Path) -> str:

@@ -36,6 +36,7 @@ from bridge.errors import (
     VerificationError,
 )
 from bridge.ingest.events import IngestEvents
+from bridge.ingest.marks import PARTIAL_NOTE
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
@@ -290,7 +291,7 @@ class Sending:
         parts += report.missing
         if not report.healthy:
             parts.insert(0, "the recorder did not close this recording")
-        self.writer.notify("partial: " + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
+        self.writer.notify(PARTIAL_NOTE + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
 
     def add_quality(self, report: IngestReport) -> None:
         """Put how each topic was recorded into a topic of its own, where that is wanted.

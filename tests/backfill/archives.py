@@ -31,6 +31,7 @@ OLD_S = 1_700_000_000
 ROOT = Path(__file__).parent.parent.parent
 ACCESS_KEY, SECRET_KEY = "reader", "hush-this-is-a-secret"
 BUCKET = "drives"
+TARGET: tuple[str, ...] = ("--host", "127.0.0.1", "--port")
 
 
 def words(name: str, count: int, *, padding: int = 0) -> list[str]:
@@ -62,14 +63,14 @@ def write_mcap_folder(folder: Path, texts: Sequence[str], *, splits: int) -> Non
         write_mcap(folder / f"{folder.name}_{number}.mcap", part, first=number * size)
 
 
-def write_db3_folder(folder: Path, texts: Sequence[str]) -> None:
+def write_db3_folder(folder: Path, texts: Sequence[str], *, first: int = 0) -> None:
     """Write a rosbag2 folder of sqlite3, with its metadata.yaml."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with rosbag2.Writer(folder, version=9, storage_plugin=rosbag2.StoragePlugin.SQLITE3) as writer:
         connection = writer.add_connection(TOPIC, TYPE, typestore=ROS2)
         for number, each in enumerate(texts):
             data = ROS2.serialize_cdr(ROS2.types[TYPE](data=each), TYPE)
-            writer.write(connection, START_NS + number * STEP_NS, data)
+            writer.write(connection, START_NS + (first + number) * STEP_NS, data)
 
 
 def write_bag(path: Path, texts: Sequence[str], *, first: int = 0) -> None:
@@ -185,12 +186,14 @@ class Ended:
     code: int
     told: dict[str, Any]
     errors: str
+    output: str = ""
     by_result: dict[str, list[str]] = field(default_factory=dict)
 
 
 def command(url: str, port: int, state: Path, *options: str) -> list[str]:
-    target = ("--host", "127.0.0.1", "--port", str(port), "--state", str(state), "--json")
-    return [sys.executable, "-m", "bridge", "backfill", url, *target, *options]
+    target = (*TARGET, str(port)) if TARGET else ()
+    rest = ("--state", str(state), "--json")
+    return [sys.executable, "-m", "bridge", "backfill", url, *target, *rest, *options]
 
 
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -24,6 +25,7 @@ from bridge.client import MosaicoClient
 from bridge.config import BackfillSettings
 from bridge.embedded import EmbeddedServer
 from bridge.errors import RecordingChangedError
+from tests.backfill import archives
 from tests.backfill.archives import (
     ROOT,
     SECRET_KEY,
@@ -40,9 +42,11 @@ from tests.backfill.archives import (
     words,
     write_archive,
     write_bag,
+    write_db3_folder,
     write_mcap,
     write_mcap_folder,
 )
+from tests.waiting import HeldPort
 
 pytest.importorskip("moto", reason="no S3 server to test against")
 
@@ -69,16 +73,25 @@ def command_line(
     """Runs the command in this process, which spares the start of another."""
 
     def call(
-        url: str, port: int, state: Path, *options: str, more: dict[str, str] | None = None
+        url: str,
+        port: int,
+        state: Path,
+        *options: str,
+        more: dict[str, str] | None = None,
+        as_json: bool = True,
     ) -> Ended:
         for name, value in environment(more).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", command(url, port, state, *options)[2:])
+        words = command(url, port, state, *options)[2:]
+        monkeypatch.setattr(sys, "argv", [one for one in words if as_json or one != "--json"])
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             main()
         said = capsys.readouterr()
-        return ended(int(left.value.code or 0), said.out, said.err)
+        code = int(left.value.code or 0)
+        if not as_json:
+            return Ended(code=code, told={}, errors=said.err, output=said.out)
+        return ended(code, said.out, said.err)
 
     before = logging.root.handlers[:], logging.root.level
     yield call
@@ -143,10 +156,21 @@ def test_a_folder_is_read_where_it_is(
     assert before == {
         path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in archive.rglob("*")
     }
-    again = command_line(str(archive), platform.port, tmp_path / "state")
-    assert {name: len(found) for name, found in again.by_result.items()} == {
-        "held": 2, "partial": 1, "empty": 1, "failed": 1, "waits": 1,
-    }  # fmt: skip
+    # Without the manifest the platform's own metadata say the same.
+    for manifest in (tmp_path / "state" / "backfill.jsonl", tmp_path / "none"):
+        again = command_line(
+            str(archive), platform.port, tmp_path / "state", "--manifest", str(manifest)
+        )
+        assert {name: len(found) for name, found in again.by_result.items()} == {
+            "held": 2, "partial": 1, "empty": 1, "failed": 1, "waits": 1,
+        }  # fmt: skip
+        assert "did not close" in _entry_of(again, "cut.mcap")["reason"]
+
+
+def _entry_of(run: Ended, name: str) -> dict[str, Any]:
+    (entry,) = [each for each in run.told["recordings"] if each["recording"].endswith(name)]
+    assert isinstance(entry, dict)
+    return entry
 
 
 @pytest.mark.slow
@@ -183,6 +207,64 @@ def test_dry_run_says_and_does_nothing(
         assert run.told["passed_over"] == 4 - count
     assert sequences(platform.port) == {}
     assert not (tmp_path / "state" / "backfill.jsonl").exists()
+
+
+def test_a_dry_run_needs_no_platform(
+    command_line: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one the manifest has the word, and it is said that nobody was asked."""
+    write_archive(tmp_path / "archive", 2)
+    where = str(tmp_path / "archive")
+    with EmbeddedServer(tmp_path / "platform") as server:
+        port = server.port
+        sent = command_line(where, port, tmp_path / "state")
+    assert sent.by_result.keys() == {"sent"}
+    write_mcap(tmp_path / "archive" / "more.mcap", words("more", 3))
+    make_old(tmp_path / "archive")
+    away = command_line(where, port, tmp_path / "state", "--dry-run")
+    assert {name: len(found) for name, found in away.by_result.items()} == {
+        "held": 2, "would be sent": 1,
+    }  # fmt: skip
+    assert (away.code, away.told["platform_asked"]) == (0, False)
+    monkeypatch.setattr(archives, "TARGET", ())
+    nowhere = command_line(where, port, tmp_path / "new", "--dry-run")
+    assert len(nowhere.by_result["would be sent"]) == 3
+    assert "no platform is configured" in nowhere.told["why_not_asked"]
+    assert not (tmp_path / "new" / "backfill.jsonl").exists()
+
+
+def test_a_platform_that_is_away_is_said_at_once(command_line: Run, tmp_path: Path) -> None:
+    """Since when and until when is a line, not silence; the summary counts it."""
+    write_archive(tmp_path / "archive", 1)
+    patience = {"MOSAICO_BRIDGE_BACKFILL__OFFLINE_S": "0.5"}
+    nobody = HeldPort()
+    where = (str(tmp_path / "archive"), nobody.number, tmp_path / "state")
+    run = command_line(*where, more=patience)
+    assert run.code == 69
+    assert run.errors.count("platform away since") == 1
+    assert "next try in" in run.errors
+    assert run.told["outages"] == 1
+    assert run.told["away_s"] > 0.1
+
+
+def test_a_reason_is_said_once(command_line: Run, platform: EmbeddedServer, tmp_path: Path) -> None:
+    """Recordings that fail alike are one paragraph with what helps, and the manifest has each."""
+    for number in range(4):
+        foreign = tmp_path / "archive" / f"foreign{number}.mcap"
+        foreign.parent.mkdir(exist_ok=True)
+        foreign.write_bytes(b"<html>no recording" + b"!" * number)
+    make_old(tmp_path / "archive")
+    state = tmp_path / "state"
+    run = command_line(str(tmp_path / "archive"), platform.port, state)
+    assert run.errors.count("failed ") == 4
+    assert run.errors.count(": as ") == 3
+    manifest = [json.loads(line) for line in (state / "backfill.jsonl").read_text().splitlines()]
+    reason = manifest[0]["reason"]
+    assert {line["reason"] for line in manifest} == {reason}
+    shown = command_line(str(tmp_path / "archive"), platform.port, state, as_json=False)
+    assert shown.output.count(reason) == 1
+    assert "failed 4 recordings" in shown.output
+    assert "and 1 more" in shown.output
 
 
 def test_secrets_of_the_archive_are_never_shown(
@@ -243,6 +325,12 @@ def test_a_store_has_the_recordings_that_a_watched_folder_would_have(
         texts = words(f"half{half}", 300)
         write_bag(tmp_path / "archive" / f"split_{half}.bag", texts, first=300 * half)
         write_mcap(tmp_path / "archive" / "m" / f"m_{half}.mcap", texts, first=0)
+        for name, first in (("d", 300 * half), ("e", 0)):
+            # As a recorder leaves them that is killed before it writes its metadata.yaml.
+            write_db3_folder(tmp_path / "own" / f"{name}{half}", texts, first=first)
+            target = tmp_path / "archive" / name / f"{name}_{half - 1}.db3"
+            target.parent.mkdir(exist_ok=True)
+            (tmp_path / "own" / f"{name}{half}" / f"{name}{half}.db3").replace(target)
     url = store.upload(tmp_path / "archive", to="grouped")
     listed = {
         each.place: [file.name for file in each.files]
@@ -255,6 +343,8 @@ def test_a_store_has_the_recordings_that_a_watched_folder_would_have(
     assert listed == watched
     assert {"robot_1.bag", "robot_2.bag", "split_1.bag"} <= listed.keys()
     assert "split_2.bag" not in listed
+    assert listed["d"] == ["d_0.db3", "d_1.db3"]
+    assert {"e/e_0.db3", "e/e_1.db3"} <= listed.keys()
 
 
 @pytest.mark.slow

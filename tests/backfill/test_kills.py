@@ -159,11 +159,15 @@ def test_a_platform_that_is_killed_in_the_middle(store: Store, tmp_path: Path) -
         wait_for(lambda: sending(port, finished=1))
         server.kill()
         server.wait()
-    wait_for((tmp_path / "state" / "backfill" / "platform.json").exists)
+    assert run.process.stderr is not None
+    while "platform away since" not in (line := run.process.stderr.readline()):
+        assert line, "it said nothing and ended"
     assert run.process.poll() is None
     with serving(tmp_path / "platform", port):
         done = run.end()
         assert done.code == 0, done.errors
+        assert "the platform is there again" in done.errors
+        assert done.told["outages"] >= 1
         assert set(done.by_result) <= {"sent", "held"}
         assert arrived(port) == written
         assert len(sequences(port)) == 6
@@ -263,6 +267,30 @@ def test_what_another_machine_left_is_taken_over(
     assert late.code == 0, late.errors
 
 
+def test_a_sender_that_ends_while_another_waits_for_it(
+    store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Its remains are taken over at once on the same machine, however long others may rest."""
+    written = write_archive(tmp_path / "archive", 1, messages=MESSAGES, padding=PADDING)
+    url = store.upload(tmp_path / "archive", to="x")
+    run = Running(url, platform.port, tmp_path / "state", more=store.settings)
+    wait_for(lambda: sending(platform.port))
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    for process in (*children, psutil.Process(run.process.pid)):
+        process.suspend()
+    other = Running(url, platform.port, tmp_path / "other", more=store.settings)
+    # It has looked, and found the first at work.
+    wait_for(lambda: psutil.Process(other.process.pid).children())
+    wait_for(lambda: not psutil.Process(other.process.pid).children())
+    for process in (psutil.Process(run.process.pid), *children):
+        process.kill()
+    run.process.communicate()
+    done = other.end()
+    assert done.code == 0, done.errors
+    assert arrived(platform.port) == written
+    assert len(sequences(platform.port)) == 1
+
+
 def test_a_recording_that_takes_too_much_memory(platform: EmbeddedServer, tmp_path: Path) -> None:
     """The limits of workers hold here, too: it costs its worker and itself, and nothing else."""
     write_mcap(tmp_path / "archive" / "huge.mcap", words("huge", 1, padding=250 << 20))
@@ -300,6 +328,27 @@ def test_a_dask_worker_that_is_killed_during_a_task(
     assert len(sequences(platform.port)) == 8
 
 
+def test_a_cluster_sends_no_more_at_a_time_than_is_allowed(
+    store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """The bound holds over workers that share nothing, each with a scratch folder of its own."""
+    pytest.importorskip("distributed", reason="no Dask")
+    written = write_archive(tmp_path / "archive", 8, messages=MESSAGES, padding=PADDING)
+    url = store.upload(tmp_path / "archive", to="x")
+    most = 0
+    with dask_cluster(tmp_path, workers=2) as (address, _):
+        # A relative folder is another one for each worker.
+        options = ("--dask", address, "--max-uploads", "1", "--scratch", "scratch")
+        run = Running(url, platform.port, tmp_path / "state", *options, more=store.settings)
+        while run.process.poll() is None:
+            most = max(most, list(sequences(platform.port).values()).count(False))
+        done = run.end()
+    assert done.code == 0, done.errors
+    assert most == 1
+    assert {path.parent.name for path in tmp_path.glob("*/scratch")} >= {"worker0", "worker1"}
+    assert arrived(platform.port) == written
+
+
 @contextmanager
 def dask_cluster(
     folder: Path, *, workers: int
@@ -308,7 +357,7 @@ def dask_cluster(
     file = folder / "scheduler.json"
     started: list[subprocess.Popen[str]] = []
 
-    def start(kind: str, *options: str) -> subprocess.Popen[str]:
+    def start(kind: str, *options: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         with (folder / f"{kind}{len(started)}.log").open("w") as log:
             process = subprocess.Popen(
                 [
@@ -318,7 +367,7 @@ def dask_cluster(
                 stdout=log,
                 stderr=log,
                 text=True,
-                cwd=folder,
+                cwd=cwd or folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
         started.append(process)
@@ -328,10 +377,11 @@ def dask_cluster(
         start("scheduler", "--host", "127.0.0.1", "--port", "0")
         wait_for(lambda: file.exists() and file.read_text().strip().endswith("}"))
         address = json.loads(file.read_text())["address"]
-        spawned = [
-            start("worker", "--no-nanny", "--nthreads", "1", "--name", str(number))
-            for number in range(workers)
-        ]
+        spawned = []
+        for number in range(workers):
+            (folder / f"worker{number}").mkdir()
+            options = ("--no-nanny", "--nthreads", "1", "--name", str(number))
+            spawned.append(start("worker", *options, cwd=folder / f"worker{number}"))
         yield address, spawned
     finally:
         for process in started:

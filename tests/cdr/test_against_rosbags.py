@@ -19,7 +19,7 @@ JAZZY = get_typestore(Stores.ROS2_JAZZY)
 NOETIC = get_typestore(Stores.ROS1_NOETIC)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_three_decoders_agree_on_generated_types(data: st.DataObject) -> None:
     """Our decoder, rosbags' and the value that was written are the same, in both byte orders."""
@@ -48,7 +48,7 @@ def test_three_decoders_agree_on_generated_types(data: st.DataObject) -> None:
         assert same(theirs, expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_rosbags_writes_what_the_reference_writes(data: st.DataObject) -> None:
     """The reference codec is itself judged: rosbags writes the same bytes."""
@@ -86,7 +86,7 @@ def check_type(name: str, kind: MessageType, store: Any, serialization: Serializ
     """Write a few generated values with rosbags and read them with ours."""
     decoder = Decoder(kind, serialization=serialization)
 
-    @settings(max_examples=3, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=3, database=None, suppress_health_check=list(HealthCheck))
     @given(expected=st.lists(values(kind), min_size=2, max_size=2))
     def check(expected: list[Any]) -> None:
         messages = [to_rosbags(kind, value, store) for value in expected]

@@ -90,7 +90,7 @@ def check_against_reference(
 
 
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_truncation_at_every_byte_drops_only_the_truncated(wire: Wire, data: st.DataObject) -> None:
     """A payload cut anywhere is dropped unless what is left still holds all fields."""
@@ -104,7 +104,7 @@ def test_truncation_at_every_byte_drops_only_the_truncated(wire: Wire, data: st.
 
 
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_random_damage_is_judged_as_the_reference_does(wire: Wire, data: st.DataObject) -> None:
     """Payloads with overwritten bytes decode exactly if and as the reference codec decodes them."""
@@ -120,7 +120,7 @@ def test_random_damage_is_judged_as_the_reference_does(wire: Wire, data: st.Data
     check_against_reference(kind, block_of(payloads, gap=b"\x7f"), payloads, wire)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_garbage_never_raises(data: st.DataObject) -> None:
     """Random bytes behind a good encapsulation are decoded or dropped as the reference says."""
@@ -225,7 +225,7 @@ def test_bytes_behind_the_last_field_do_not_cost_the_message() -> None:
     assert decoded.leftover == 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_mixed_encapsulations_keep_the_order_of_the_block(data: st.DataObject) -> None:
     """Byte orders and versions may change from message to message; rows stay where they were."""
@@ -242,7 +242,7 @@ def test_mixed_encapsulations_keep_the_order_of_the_block(data: st.DataObject) -
     assert decoded.log_times_ns.tolist() == list(range(100, 100 + len(payloads)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_payloads_may_lie_anywhere_in_any_order(data: st.DataObject) -> None:
     """Rows follow `starts`, not the order of bytes; payloads may overlap or be the same bytes."""

@@ -45,7 +45,7 @@ def samples(data: st.DataObject, kind: MessageType, most: int = 6) -> list[Any]:
 
 
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_decoder_equals_reference_codec(wire: Wire, data: st.DataObject) -> None:
     """Every value of every generated type comes back equal, in every serialisation."""
@@ -131,7 +131,7 @@ APPENDABLE_WIRES = {
 
 
 @pytest.mark.parametrize("wire", APPENDABLE_WIRES.values(), ids=APPENDABLE_WIRES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_appendable_types_decode(wire: Wire, data: st.DataObject) -> None:
     """Sizes in front of messages are passed over, whether a definition says so or the block."""

@@ -31,7 +31,7 @@ ODD_BYTES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.lists(ODD_BYTES, max_size=20))
 def test_text_that_is_not_utf8_is_replaced_as_python_does(rows: list[bytes]) -> None:
     """Every row is what Python makes of it; exactly those that it cannot decode are noted."""
@@ -90,7 +90,6 @@ def test_long_ranges_are_copied_like_short_ones() -> None:
         assert np.array_equal(gathered, expected)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.binary(max_size=20), max_size=12),
     picks=st.lists(st.integers(0, 11), max_size=12),
@@ -115,7 +114,6 @@ def quad(value: float, order: Order) -> bytes:
 
 
 @pytest.mark.parametrize("order", ["little", "big"])
-@settings(deadline=None)
 @given(numbers=st.lists(st.floats(allow_subnormal=False), max_size=10))
 def test_quadruple_precision_becomes_double(numbers: list[float], order: Order) -> None:
     """Every normal double written as binary128 comes back, signs, infinities and NaN included."""
@@ -181,7 +179,6 @@ def test_bytes_of_a_sequence_can_be_taken_as_binary() -> None:
     assert binary.to_pylist() == [b"", b"xxx", b"xxxxx"]
 
 
-@settings(deadline=None)
 @given(pieces=st.lists(st.lists(st.binary(max_size=9), max_size=5), min_size=1, max_size=5))
 def test_merged_block_holds_all_payloads_in_order(pieces: list[list[bytes]]) -> None:
     """Merging changes where payloads lie, and nothing else."""

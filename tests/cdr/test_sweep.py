@@ -33,7 +33,7 @@ def sweep(check: Any, **known: Any) -> None:
     """Run the body of a property on many more examples than by default."""
     body = check.hypothesis.inner_test
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def run(data: st.DataObject) -> None:
         body(data=data, **known)

@@ -31,7 +31,7 @@ CLUE = ("clue", PrimitiveType(name="wstring"))
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("order", ["little", "big"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_topic_of_wide_strings_is_read_in_the_layout_it_was_written(
     layout: dict[str, Any], version: int, order: str, data: st.DataObject
@@ -51,7 +51,6 @@ def test_topic_of_wide_strings_is_read_in_the_layout_it_was_written(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-@settings(deadline=None)
 @given(text=st.text(LETTERS, max_size=30))
 def test_single_wide_string_is_never_misread(layout: dict[str, Any], text: str) -> None:
     """One `std_msgs/WString` is enough to tell the layout."""
@@ -63,7 +62,6 @@ def test_single_wide_string_is_never_misread(layout: dict[str, Any], text: str) 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-@settings(deadline=None)
 @given(letters=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=5))
 def test_wide_characters_are_code_units(layout: dict[str, Any], letters: list[int]) -> None:
     """A `wchar` is one UTF-16 code unit, in two bytes or four."""
@@ -88,7 +86,6 @@ def test_counted_terminator_is_no_character() -> None:
     assert decoded.messages.to_pylist() == [{"data": "ab"}]
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(
         st.lists(st.sampled_from([65, 0x20AC, 0xD83D, 0xDE00, 0xD800, 0x1F600, 0x110000]))
@@ -123,7 +120,7 @@ SLACK = [0, 1, 3, 4, 17, 64]
     [(layout, filling) for layout in LAYOUTS.values() for filling in (b"\0", b"\xff")]
     + [(LAYOUTS["fastcdr_1"], b"A")],  # what rclpy writes
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=st.lists(st.text(LETTERS, max_size=12), min_size=3, max_size=6), data=st.data())
 def test_slack_behind_the_payload_does_not_hide_the_layout(
     layout: dict[str, Any], filling: bytes, texts: list[str], data: st.DataObject

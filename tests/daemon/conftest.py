@@ -19,6 +19,7 @@ from bridge.daemon.events.events import DaemonObserver
 from bridge.daemon.journal.entry import Entry
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
+from bridge.daemon.watch import folder_scans
 from bridge.daemon.work.process import WORKER_COMMAND
 from bridge.embedded import EmbeddedServer
 from bridge.errors import JournalError, OfflineError
@@ -194,6 +195,8 @@ class Bridge:
 
 @pytest.fixture
 def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bridge:
+    # On a busy machine each look takes long, and tests that wait for the next would wait a minute.
+    monkeypatch.setattr(folder_scans, "LOOKING_SHARE_MAX", 1.0)
     return Bridge(tmp_path, monkeypatch)
 
 

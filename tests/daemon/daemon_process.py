@@ -13,6 +13,7 @@ from pathlib import Path
 from bridge.config import load_settings
 from bridge.daemon import Daemon, Event
 from bridge.daemon.events import events
+from bridge.daemon.watch import folder_scans
 from bridge.files import OpenFolder
 
 
@@ -59,5 +60,7 @@ def unlink_or_die(folder: OpenFolder, name: str) -> None:
 killer = Killer(os.environ.get("MOSAICO_TEST_KILL_AT", ""))
 # The point is in the middle of a function, between two names.
 OpenFolder.unlink = unlink_or_die  # type: ignore[assignment,method-assign]
+# On a busy machine each look takes long, and the next would come after a minute.
+folder_scans.LOOKING_SHARE_MAX = 1.0
 settings = load_settings(Path(sys.argv[1]))
 Daemon(settings, server=(settings.server.host, settings.server.port), observer=killer).run()

@@ -507,7 +507,6 @@ MACHINES = (
 BRIEF = settings(
     max_examples=2,
     stateful_step_count=14,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 LONG = settings(BRIEF, max_examples=60, stateful_step_count=40)

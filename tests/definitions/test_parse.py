@@ -527,7 +527,7 @@ PIECES = st.one_of(
 
 @pytest.mark.parametrize("encoding", ["ros2msg", "ros1msg", "ros2idl", "omgidl"])
 @pytest.mark.parametrize("name", ["a/msg/T", "a/srv/T_Event", "a/action/T_Feedback", "T", ""])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(pieces=st.lists(PIECES, max_size=15))
 def test_any_text_is_parsed_or_refused(encoding: str, name: str, pieces: list[str]) -> None:
     """Whatever a file claims to be a definition, nothing but our own error comes out."""

@@ -51,7 +51,7 @@ def enter(went: Messages, portions: Iterator[Portion]) -> list[Portion]:
     return entered
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     chunks=st.lists(
         st.lists(st.tuples(st.integers(0, 4), st.binary(max_size=150)), min_size=1, max_size=12),

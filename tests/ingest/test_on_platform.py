@@ -1,6 +1,7 @@
 """What the platform has already is compared with the recording before it is believed."""
 
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from bridge.errors import PreconditionError
 from bridge.ingest import (
     Identity,
     IngestOptions,
+    Sender,
     TopicOptions,
     VerificationLevel,
     ingest,
 )
 from tests.ingest.platforms import platform
 from tests.ingest.test_resume import rows, yields
+from tests.waiting import wait_for
 
 OPTIONS = IngestOptions(identity=Identity(instance="test"))
 THINNED = replace(OPTIONS, topic_options={"/imu/*": TopicOptions(every_nth=2)})
@@ -94,3 +97,19 @@ def test_content_under_another_name_is_recognised(
         assert again.complete
         assert "nothing was sent" in again.notes[-1]
         assert client.list_sequences() == sorted([first.sequence, new.sequence])
+
+
+def test_a_sender_that_has_ended_is_not_at_work() -> None:
+    """Not even where nobody asks how it ended, as in a container without an init."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+
+        def field(number: int) -> str:
+            text = Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii")
+            return text.rpartition(")")[2].split()[number]
+
+        sender = replace(Sender.here(), process=f"{process.pid} {field(19)}")
+        assert not sender.left(journalled=True)
+        process.stdin.close()
+        wait_for(lambda: field(0) == "Z")
+        assert sender.left(journalled=False)

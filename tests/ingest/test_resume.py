@@ -297,7 +297,7 @@ def test_a_session_that_is_gone_starts_again(
         assert client.list_sequences() == [report.sequence]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     sizes=st.dictionaries(st.integers(0, 99), st.integers(0, 100 * GROUP_BYTES_MIN), max_size=40),
     breaks=st.integers(0, 9),

@@ -122,7 +122,7 @@ def clouds(draw: st.DrawFn, tag: str) -> Any:
 def test_columns_equal_the_vendors(tag: str) -> None:
     """Any clouds, of mixed layouts in one block, give the lists of the vendor's adapter."""
 
-    @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(clouds(tag), min_size=1, max_size=4), st.integers(0, 1))
     def check(sample: list[Any], spare_rows: int) -> None:
         compare(tag, sample, spare_rows)
@@ -130,7 +130,7 @@ def test_columns_equal_the_vendors(tag: str) -> None:
     check()
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(messages(typestore(), MSGTYPE), min_size=1, max_size=3))
 def test_nonsense_is_dropped_not_crashed_on(sample: list[Any]) -> None:
     """Clouds whose sizes and fields contradict each other are refused on both sides."""

@@ -57,7 +57,7 @@ def test_rows_are_the_fields_under_the_vendors_schema(msgtype: str) -> None:
     text = definition_text(JAZZY, msgtype)
     schema = RosMsgSchemaConverter.convert_rosmsg(text, msgtype)
 
-    @settings(deadline=None, max_examples=3, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=3, suppress_health_check=list(HealthCheck))
     @given(st.lists(messages(JAZZY, msgtype), min_size=1, max_size=3))
     def check(sample: list[Any]) -> None:
         payloads = [serialised(JAZZY, message) for message in sample]

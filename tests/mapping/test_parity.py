@@ -28,7 +28,6 @@ OURS_ALONE = {"sensor_msgs/msg/NavSatStatus"} | {mapping.ros_type for mapping in
 NOETIC = typestore(Stores.ROS1_NOETIC)
 
 GENERATED = settings(
-    deadline=None,
     max_examples=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

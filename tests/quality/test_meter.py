@@ -114,7 +114,7 @@ def messages(topic: int) -> st.SearchStrategy[list[Recorded]]:
     big_endian=st.booleans(),
     together=st.booleans(),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_figures_are_those_of_a_slow_look(
     drawn: tuple[list[Recorded], ...],
     cuts: list[float],

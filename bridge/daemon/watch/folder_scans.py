@@ -66,7 +66,7 @@ class FolderScans:
             problem="; ".join(problems),
             scans=min(each.scans for each in self.statuses),
             last_scan_ns=first.last_scan_ns,
-            last_scan_s=first.last_scan_s,
+            last_scan_s=sum(each.last_scan_s for each in self.statuses),
             recordings=sum(each.recordings for each in self.statuses),
         )
 

@@ -156,7 +156,7 @@ def test_every_variant_damaged_anywhere_gives_what_is_intact(
 ) -> None:
     """Damage in the middle costs what it hit; reading goes on behind it."""
     outcome: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(25):
         outcome += check_damage(variant, tmp_path / "a.mcap", random_damage(len(variant), seed))
     assert outcome["lost"] > 0
 
@@ -164,9 +164,9 @@ def test_every_variant_damaged_anywhere_gives_what_is_intact(
 @needs_shared
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_real_file_cut_here_and_there(path: Path, tmp_path: Path) -> None:
-    """A recorder's file cut at every 397th byte gives exactly what is before the cut, at least."""
+    """A recorder's file cut at every 797th byte gives exactly what is before the cut, at least."""
     data = path.read_bytes()
-    check_cuts(data, tmp_path / "a.mcap", range(0, len(data), 397))
+    check_cuts(data, tmp_path / "a.mcap", range(0, len(data), 797))
 
 
 @needs_shared
@@ -174,7 +174,7 @@ def test_real_file_cut_here_and_there(path: Path, tmp_path: Path) -> None:
 def test_real_file_damaged_here_and_there(path: Path, tmp_path: Path) -> None:
     """A recorder's file with a stretch overwritten gives everything else."""
     data = path.read_bytes()
-    for seed in range(60):
+    for seed in range(20):
         check_damage(data, tmp_path / "a.mcap", random_damage(len(data), seed))
 
 
@@ -450,7 +450,7 @@ def check_fuzz(path: Path, data: bytes) -> None:
         return
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(body=st.lists(PARTS, max_size=8), summary=st.lists(PARTS, max_size=4), whole=st.booleans())
 def test_fuzzed_files_end_in_messages_or_our_errors(
     tmp_path: Path, *, body: list[bytes], summary: list[bytes], whole: bool
@@ -462,7 +462,7 @@ def test_fuzzed_files_end_in_messages_or_our_errors(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
 @given(body=st.lists(PARTS, max_size=12), summary=st.lists(PARTS, max_size=6), whole=st.booleans())
 def test_fuzzed_files_at_length(
     tmp_path: Path, *, body: list[bytes], summary: list[bytes], whole: bool

@@ -577,9 +577,7 @@ def test_silent_callers_do_not_lock_others_out(bridge: Bridge) -> None:
     pytest.fail("no slot came free")
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(target=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=200))
 def test_any_target_gets_an_answer(bridge: Bridge, target: str) -> None:
     """Whatever is asked for, the answer is a client's error or a page, never a failure."""

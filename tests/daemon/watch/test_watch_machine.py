@@ -238,7 +238,6 @@ class IgnoreMachine(WatchMachine):
 BRIEF = settings(
     max_examples=6,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 LONG = settings(BRIEF, max_examples=400, stateful_step_count=120)

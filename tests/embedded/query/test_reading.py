@@ -51,7 +51,7 @@ def inside(time: int, window: Window) -> bool:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(CHUNKS, BOUND, BOUND, st.integers(1, 4), st.integers(1, 5), st.sampled_from([0, 10**6]))
 def test_rows_come_sorted_and_whole(
     chunks: Chunks,
@@ -119,7 +119,7 @@ def test_cache_stays_within_its_bound(tmp_path: Path, monkeypatch: pytest.Monkey
     assert times == list(range(20_000))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 20), st.integers(1, 400))
 def test_batches_are_regular(sizes: list[int], rows_max: int, bytes_target: int) -> None:
     """Cutting and joining loses no row, keeps the order, and keeps to the sizes."""
