@@ -8,15 +8,19 @@
 # for amd64 and arm64; the digest is that of the index over both.
 FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY .ci/constraints.txt pyproject.toml README.md LICENSE ./
 COPY bridge bridge
 # Travel in the wheel as data, for install-files.
 COPY config config
 COPY docs docs
 COPY systemd systemd
-# A sixth of what the libraries bring is their own tests, and headers for compilers.
+# The dependencies are exactly those of the lock file, by their hashes. A sixth of what they bring is
+# their own tests, and headers for compilers.
 RUN python -m venv /opt/mosaico-bridge \
- && /opt/mosaico-bridge/bin/pip install --no-cache-dir --only-binary=:all: --no-binary=mosaico-bridge . \
+ && /opt/mosaico-bridge/bin/pip install --no-cache-dir --only-binary=:all: --require-hashes --no-deps \
+    --requirement constraints.txt \
+ && /opt/mosaico-bridge/bin/pip install --no-cache-dir --no-deps . \
+ && /opt/mosaico-bridge/bin/pip check \
  && /opt/mosaico-bridge/bin/pip uninstall --yes --quiet pip setuptools \
  && find /opt/mosaico-bridge/lib -depth -type d \( -name tests -o -path '*/pyarrow/include' \) -exec rm -r {} + \
  && /opt/mosaico-bridge/bin/python -m compileall -q /opt/mosaico-bridge/lib

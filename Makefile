@@ -8,10 +8,10 @@ LOCK := .ci/constraints.txt
 INSTALL_LOCKED := install --quiet --require-hashes --no-deps --requirement $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check audit format proto bench docs dist deb lock install-debian clean
+.PHONY: help run test test-slow check audit format proto bench docs dist deb lock install-debian install-debian-slow clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Debian ships the module that makes environments in a package of its own.
 $(VENV)/run.stamp: pyproject.toml bridge/version.py $(LOCK)
@@ -59,8 +59,8 @@ test: check ## Set up, check and run all tests but the slow sweeps
 test-slow: $(VENV)/dev.stamp ## The long sweeps: every cut, every kill, every SDK
 	$(BIN)/pytest -m slow
 
-bench: $(VENV)/dev.stamp ## Verify, then time against the vendor and the limit; prints ratios
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/dev.stamp ## Verify, then time a quarter of the recordings against rivals and the limit; prints ratios
+	$(BIN)/python -m benchmarks --scale 0.25
 
 docs: $(VENV)/docs.stamp ## Build the documentation as a site into site/, without a warning
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -95,9 +95,12 @@ install-debian: ## Install the programs that some tests use and skip without
 	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq > /dev/null && apt-get install -qq --yes --no-install-recommends \
 	    chromium fish fonts-dejavu-core openssl prometheus prometheus-alertmanager rsync systemd systemd-container zsh \
-	    binutils binutils-aarch64-linux-gnu mmdebstrap patchelf podman runc > /dev/null \
+	    binutils binutils-aarch64-linux-gnu mmdebstrap patchelf podman runc $(ALSO) > /dev/null \
 	  || echo "not all could be installed: tests that need them will be skipped"; \
 	else echo "no apt-get, or not root: tests that need these programs will be skipped"; fi
+
+install-debian-slow: ## The same, and those that only slow tests use: ROS 1's recorder, an emulator of arm64
+	@$(MAKE) --no-print-directory install-debian ALSO="python3-rosbag python3-rosmaster qemu-user-static"
 
 format: $(VENV)/dev.stamp ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -1,11 +1,13 @@
 """`make bench`: verify, then time, then print ratios against named rivals and limits.
 
-Figures are comparable within a run only. Nothing is asserted about times.
+The lowest and the highest of each ratio end the run. Figures are comparable within a run only.
+Nothing is asserted about times.
 """
 
 import argparse
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,19 +21,23 @@ from benchmarks import (
     line,
     mapping,
     memory,
+    peers,
     startup,
+    wire,
 )
 from benchmarks.scope import Scope
-from benchmarks.tables import machine
+from benchmarks.tables import Table, machine, summary
 from bridge.daemon.work.memory import ENVIRONMENT
 
-SUITES: dict[str, Callable[[Scope], str]] = {
+SUITES: dict[str, Callable[[Scope], list[Table]]] = {
     "ingest": ingest.run,
     "formats": formats.run,
+    "peers": peers.run,
     "mapping": mapping.run,
     "client": client.run,
     "embedded": embedded.run,
     "memory": memory.run,
+    "wire": wire.run,
     "line": line.line,
     "topics": line.topics,
     "backfill": backfill.run,
@@ -46,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Ours, the vendor and the limit are given the allocator of a worker alike.
     os.environ.update(ENVIRONMENT)
     print(f"{machine()}\n", flush=True)
+    tables: list[Table] = []
     for name in arguments.suites or SUITES:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.folder) as folder:
             scope = Scope(
@@ -55,7 +62,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 scale=arguments.scale,
                 names=frozenset(arguments.cases.split(",") if arguments.cases else ()),
             )
-            print(SUITES[name](scope), flush=True)
+            started_s = time.monotonic()
+            for each in SUITES[name](scope):
+                print(each, flush=True)
+                tables.append(each)
+            minutes = (time.monotonic() - started_s) / 60
+            print(f"{name}: {minutes:.1f} minutes\n", flush=True)
+    print(summary(tables), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

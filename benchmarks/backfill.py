@@ -23,7 +23,7 @@ from benchmarks.cases import stream
 from benchmarks.recordings import size_of, write_mcap
 from benchmarks.scope import Scope
 from benchmarks.served import served
-from benchmarks.tables import MEBIBYTE, table
+from benchmarks.tables import MEBIBYTE, Table
 from bridge.client import MosaicoClient
 
 RECORDINGS, QUICK_RECORDINGS = (50, 100, 200), (2, 4)
@@ -53,7 +53,7 @@ class Taken(NamedTuple):
     cpu_s: float
 
 
-def run(scope: Scope) -> str:
+def run(scope: Scope) -> list[Table]:
     """Measure all ways over archives of more and more recordings."""
     rows: list[tuple[object, ...]] = []
     first: dict[str, Taken] = {}
@@ -79,7 +79,7 @@ def run(scope: Scope) -> str:
                      each.cpu_s, loop.cpu_s / best.cpu_s, each.cpu_s / before.cpu_s)
                 )  # fmt: skip
         shutil.rmtree(archive)
-    return table("Backfill of small recordings", COLUMNS, rows)
+    return [Table("Backfill of small recordings", COLUMNS, rows)]
 
 
 def _ways(address: str | None) -> dict[str, Send]:

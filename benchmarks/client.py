@@ -25,7 +25,7 @@ from benchmarks.scope import Scope
 from benchmarks.served import served
 from benchmarks.sink import RunningSink, running_sink
 from benchmarks.subjects import open_put
-from benchmarks.tables import MEBIBYTE, table
+from benchmarks.tables import MEBIBYTE, Table
 from benchmarks.timing import FIGURES, Spent, clocked, in_turns, spent
 from bridge.client import MosaicoClient
 from bridge.ontology import IMU, CompressedImage
@@ -37,7 +37,7 @@ IMU_RATE_HZ = 200.0
 TURNS_MIN = 10
 
 
-def run(scope: Scope) -> str:
+def run(scope: Scope) -> list[Table]:
     """Measure writing by batch size, reading, and bytes on the wire by compression."""
     total_bytes = QUICK_TOTAL_BYTES if scope.quick else int(TOTAL_BYTES * scope.scale)
     turns = 2 if scope.quick else max(TURNS_MIN, scope.runs)
@@ -46,7 +46,7 @@ def run(scope: Scope) -> str:
         scope.say("client: writing")
         rows = [_writing(sink, size, total_bytes, turns) for size in SIZES_BYTES]
         parts.append(
-            table(
+            Table(
                 "`write_batch` against bare Flight, null sink",
                 ("batch KiB", "batches", *FIGURES),
                 rows,
@@ -58,20 +58,20 @@ def run(scope: Scope) -> str:
         wire = _wire(sink, measured)
     scope.say("client: reading")
     parts.append(
-        table(
+        Table(
             "`TopicHandler.batches` against bare Flight, embedded server",
             ("topic", "MiB", *FIGURES),
             _reading(scope, measured, total_bytes // 2, turns),
         )
     )
     parts.append(
-        table(
+        Table(
             "IMU on the wire by body compression",
             ("compression", "bytes sent", "share", "rows/s"),
             wire,
         )
     )
-    return "\n".join(parts)
+    return parts
 
 
 def pictures(size_bytes: int, count: int) -> list[pa.RecordBatch]:

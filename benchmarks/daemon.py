@@ -16,7 +16,7 @@ from benchmarks.cases import stream
 from benchmarks.recordings import write_mcap
 from benchmarks.scope import Scope
 from benchmarks.served import served
-from benchmarks.tables import MEBIBYTE, table
+from benchmarks.tables import MEBIBYTE, Table
 from benchmarks.timing import pss_bytes
 from bridge.client import MosaicoClient
 
@@ -48,7 +48,7 @@ def running_daemon(folder: Path, port: int) -> Iterator[int]:
             process.wait(30)
 
 
-def latency(scope: Scope) -> str:
+def latency(scope: Scope) -> Table:
     """Time from the close of a recording of 1 MB to its finalised sequence."""
     scope.say("memory: latency")
     folder = scope.folder / "latency"
@@ -79,7 +79,7 @@ def latency(scope: Scope) -> str:
     row = (
         f"{recorded / MEBIBYTE:.2f} MiB", len(found_s), statistics.median(found_s), max(found_s),
     )  # fmt: skip
-    return table(
+    return Table(
         "From close to finalised sequence, warm daemon, embedded server",
         ("recording", "times", "median s", "worst s"),
         [row],
@@ -104,7 +104,7 @@ def _await_rows(client: MosaicoClient, prefix: str, rows: int) -> None:
     raise SystemExit(f"{prefix}: not finalised within {PATIENCE_S:.0f} s")
 
 
-def idle(scope: Scope) -> str:
+def idle(scope: Scope) -> list[Table]:
     """Measure the daemon at rest over recordings that it has sent long ago."""
     count = QUICK_OLD if scope.quick else OLD
     scope.say(f"idle: over {count} recordings")
@@ -128,11 +128,12 @@ def idle(scope: Scope) -> str:
         pss = [pss_bytes(each) / MEBIBYTE for each in processes]
     _verify_at_rest(folder, count)
     row = (f"{count:,} recordings", used_s / passed_s, len(processes), pss[0], sum(pss))
-    return table(
+    table = Table(
         f"Daemon at rest over old recordings, {seconds:.0f} s",
         ("watched", "share of a core", "processes", "daemon PSS MiB", "all PSS MiB"),
         [row],
     )
+    return [table]
 
 
 def _enter_as_sent(folder: Path) -> None:

@@ -18,7 +18,7 @@ from benchmarks.scope import Scope
 from benchmarks.served import served
 from benchmarks.sink import running_sink
 from benchmarks.subjects import ours
-from benchmarks.tables import MEBIBYTE, table
+from benchmarks.tables import MEBIBYTE, Table
 from benchmarks.timing import clocked, median_s, timed
 from bridge.client import MosaicoClient, QueryOntologyCatalog, QuerySequence, QueryTopic
 from bridge.ontology import Floating64, Temperature
@@ -32,7 +32,7 @@ ASKED_VEHICLE = 10  # one that is hot
 ROWS = 10
 
 
-def run(scope: Scope) -> str:
+def run(scope: Scope) -> list[Table]:
     """Measure ingest and reading for a few cases, and queries over many sequences."""
     rows = []
     for case in CASES:
@@ -41,7 +41,7 @@ def run(scope: Scope) -> str:
             share = QUICK_SHARE if scope.quick else SHARE * scope.scale
             rows.append(_through(case.name, case.seconds * share, scope))
     parts = [
-        table(
+        Table(
             "Embedded server",
             (
                 "case", "rows", "Arrow MiB", "ingest MiB/s", "of null sink", "read MiB/s",
@@ -54,8 +54,8 @@ def run(scope: Scope) -> str:
         scope.say("embedded: query")
         count = QUICK_SEQUENCES if scope.quick else SEQUENCES
         title = f"Queries over {count:,} sequences, 2 topics each"
-        parts.append(table(title, ("query", "found", "ms", "x round trip"), _queries(scope, count)))
-    return "\n".join(parts)
+        parts.append(Table(title, ("query", "found", "ms", "x round trip"), _queries(scope, count)))
+    return parts
 
 
 def _through(name: str, seconds: float, scope: Scope) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ rosbags reads a prefix, rates are compared. Before the clock starts, what both d
 prefix is compared value by value.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from benchmarks.recordings import (
     write_mcap,
 )
 from benchmarks.scope import Scope
-from benchmarks.tables import MEBIBYTE, table
+from benchmarks.tables import MEBIBYTE, Table
 from benchmarks.timing import Timing, median_s, timed
 
 SECONDS, QUICK_SECONDS = 4.0, 0.1
@@ -46,7 +46,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run(scope: Scope) -> str:
+def run(scope: Scope) -> list[Table]:
     """Measure every format, and the salvage of a cut file."""
     seconds = QUICK_SECONDS if scope.quick else SECONDS * scope.scale
     prefix_seconds = min(seconds, QUICK_PREFIX_SECONDS if scope.quick else PREFIX_SECONDS)
@@ -59,7 +59,7 @@ def run(scope: Scope) -> str:
     if scope.wants("mcap cut"):
         scope.say("formats: mcap cut")
         rows.append(_salvage(scope, seconds))
-    return table("Reading and decoding", COLUMNS, rows)
+    return [Table("Reading and decoding", COLUMNS, rows)]
 
 
 def _write(path: Path, seconds: float, *, name: str, compression: str) -> None:
@@ -140,6 +140,19 @@ def _verify(name: str, run: Timing, messages: int) -> None:
 
 def decode_ours(path: Path) -> Callable[[], Counts]:
     """Read and decode with this project, in batches as an ingest does."""
+
+    def call() -> Counts:
+        messages = payload_bytes = 0
+        for block, decoded in decoded_blocks(path):
+            messages += len(decoded.log_times_ns)
+            payload_bytes += int((block.ends - block.starts).sum())
+        return {"messages": messages, "payload_bytes": payload_bytes}
+
+    return call
+
+
+def decoded_blocks(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Yield the blocks of a recording and what is decoded of them, in batches as an ingest does."""
     import numpy as np
 
     from benchmarks.ready_made import due
@@ -147,17 +160,11 @@ def decode_ours(path: Path) -> Callable[[], Counts]:
     from bridge.ingest import BatchTargets
     from bridge.ingest.batches import ALONE, Batcher
 
-    def call() -> Counts:
-        messages = payload_bytes = 0
-        with open_recording(load_recording(path)) as reader:
-            decoders = {topic.index: _decoder(topic) for topic in reader.topics}
-            alone = np.full(len(reader.topics), ALONE)
-            for block in due(reader.mixed_blocks(), Batcher(BatchTargets(), kinds=alone)):
-                messages += len(decoders[block.topic].decode(block).log_times_ns)
-                payload_bytes += int((block.ends - block.starts).sum())
-        return {"messages": messages, "payload_bytes": payload_bytes}
-
-    return call
+    with open_recording(load_recording(path)) as reader:
+        decoders = {topic.index: _decoder(topic) for topic in reader.topics}
+        alone = np.full(len(reader.topics), ALONE)
+        for block in due(reader.mixed_blocks(), Batcher(BatchTargets(), kinds=alone)):
+            yield block, decoders[block.topic].decode(block)
 
 
 def decode_rosbags(path: Path) -> Callable[[], Counts]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.messages import START_NS
 from benchmarks.scope import Scope
-from benchmarks.tables import table
+from benchmarks.tables import Table
 from benchmarks.timing import clocked, timed
 
 BLOCK_BYTES, ROWS_MAX, DISTINCT = 4 << 20, 20_000, 40
@@ -22,12 +22,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run(scope: Scope) -> str:
+def run(scope: Scope) -> list[Table]:
     """Measure all types of the table, in one process of its own."""
     scope.say("mapping")
     rows = timed(_every_type, scope.quick, max(3, scope.runs), scope.names).result
     rows.sort(key=lambda row: (row[5] is None, row[5]))
-    return table("Mapping by type, slowest against the vendor first", COLUMNS, rows)
+    return [Table("Mapping by type, slowest against the vendor first", COLUMNS, rows)]
 
 
 def _every_type(

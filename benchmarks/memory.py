@@ -14,8 +14,8 @@ from benchmarks.recordings import size_of, write_mcap
 from benchmarks.scope import Scope
 from benchmarks.sink import RunningSink, running_sink, times_sum
 from benchmarks.subjects import ours
-from benchmarks.tables import MEBIBYTE, table
-from benchmarks.timing import Started, median_s, timed
+from benchmarks.tables import MEBIBYTE, Table
+from benchmarks.timing import Started, median_s, timed, together
 
 SIZE_STEP = 10
 QUICK_SHARE = 0.01
@@ -25,7 +25,7 @@ Figures = tuple[str, float, int, float, float]
 """A recording's name, size in MiB, messages, seconds and peak in MiB."""
 
 
-def run(scope: Scope) -> str:
+def run(scope: Scope) -> list[Table]:
     """Measure whatever of the three is wanted."""
     parts = []
     with running_sink() as sink:
@@ -35,10 +35,10 @@ def run(scope: Scope) -> str:
             parts.append(_pair(sink, scope))
     if scope.wants("latency"):
         parts.append(latency(scope))
-    return "\n".join(parts)
+    return parts
 
 
-def _by_size(sink: RunningSink, scope: Scope) -> str:
+def _by_size(sink: RunningSink, scope: Scope) -> Table:
     scale = scope.scale * (QUICK_SHARE if scope.quick else 1)
     rows = []
     for seconds in (DRIVE_SECONDS / SIZE_STEP * scale, DRIVE_SECONDS * scale):
@@ -47,11 +47,11 @@ def _by_size(sink: RunningSink, scope: Scope) -> str:
     return _compared("Peak PSS by size: mixed drive, zstd", rows)
 
 
-def _compared(title: str, rows: list[Figures]) -> str:
+def _compared(title: str, rows: list[Figures]) -> Table:
     """Make the table of two recordings and how the second compares with the first."""
     first, last = rows
     ratios = tuple(b / a for a, b in zip(first[1:], last[1:], strict=True))
-    return table(
+    return Table(
         title,
         ("recording", "recorded MiB", "messages", "s", "peak MiB"),
         [*rows, ("ratio", *ratios)],
@@ -87,7 +87,7 @@ def _verify(sink: RunningSink, streams: Sequence[Stream], seconds: float, copies
         raise SystemExit(f"memory: {len(arrived)} topics arrived other than written")
 
 
-def _pair(sink: RunningSink, scope: Scope) -> str:
+def _pair(sink: RunningSink, scope: Scope) -> Table:
     """Time two recordings at once against the same two one after the other."""
     kinds = {"imu": ("sensor_msgs/msg/Imu", of.imu, 1.0), "tf": (
         "tf2_msgs/msg/TFMessage", of.transforms, 0.2)}  # fmt: skip
@@ -104,21 +104,13 @@ def _pair(sink: RunningSink, scope: Scope) -> str:
             after_s.append(sum(timed(ours, path, sink.port, each).seconds for each in names))
             _verify(sink, streams, seconds, copies=2)
             pair = [Started(ours, path, sink.port, each) for each in names]
-            at_once_s.append(_together(pair))
+            at_once_s.append(together(pair)[0])
             _verify(sink, streams, seconds, copies=2)
         path.unlink()
         one, other = statistics.median(after_s), statistics.median(at_once_s)
         rows.append((name, one, other, other / one))
-    return table(
+    return Table(
         "Two recordings at once, null sink on the same machine",
         ("recording", "one after the other s", "at once s", "ratio"),
         rows,
     )
-
-
-def _together(subjects: Sequence[Started]) -> float:
-    """Give the seconds from the start of the first to the end of the last."""
-    for subject in subjects:
-        subject.go()
-    runs = [subject.wait() for subject in subjects]
-    return max(run.ended_s for run in runs) - min(run.started_s for run in runs)

@@ -7,6 +7,7 @@ import queue
 import socket
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -33,9 +34,11 @@ class Relay:
         self._lock = threading.Lock()
         self.port: int = self._listener.getsockname()[1]
         self.sent_bytes = 0
+        self._ends: list[socket.socket] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting.start()
         return self
 
     def __exit__(
@@ -45,7 +48,11 @@ class Relay:
         trace: TracebackType | None,
     ) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._accepting.join()
+        for end in (self._listener, *self._ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def _accept(self) -> None:
         while True:
@@ -54,6 +61,7 @@ class Relay:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", self._target_port))
+            self._ends += (client, server)
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for source, target, counted in ((client, server, True), (server, client, False)):

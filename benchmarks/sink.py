@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped] # ships no types
 import pyarrow as pa
 from pyarrow import flight
 
@@ -186,6 +187,11 @@ class RunningSink:
         """Give rows, sum of record times, Arrow bytes and batches by topic, and reset them."""
         self._pipe.send("sums")
         return dict(self._pipe.recv())
+
+    def cpu_s(self) -> float:
+        """Give the processor time that it has taken so far."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.scope import Scope
-from benchmarks.tables import table
+from benchmarks.tables import Table
 from benchmarks.timing import clocked
 
 TURNS, QUICK_TURNS = 10, 3
@@ -34,7 +34,7 @@ CASES: dict[str, tuple[list[str], dict[str, str], bytes]] = {
 }
 
 
-def run(scope: Scope) -> str:
+def run(scope: Scope) -> list[Table]:
     """Start each in turn, and give medians and their ratios to a bare start."""
     scope.say("startup")
     wall_s: dict[str, list[float]] = {name: [] for name in CASES}
@@ -53,7 +53,7 @@ def run(scope: Scope) -> str:
         bare_busy, bare_wall = statistics.median(busy_s[BARE]), statistics.median(wall_s[BARE])
         rows.append((name, 1e3 * busy, busy / bare_busy, 1e3 * wall, wall / bare_wall))
     columns = ("command", "CPU ms", "x bare Python", "wall ms", "x bare Python, wall")
-    return table("Start of the command line", columns, rows)
+    return [Table("Start of the command line", columns, rows)]
 
 
 def _start(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What is timed: our ingest, the vendor's injector, and the limit."""
+"""What is timed: our ingest and the vendor's injector."""
 
 import json
 import logging
@@ -57,34 +57,6 @@ def vendor(path: Path, port: int, sequence: str) -> Callable[[], None]:
     return call
 
 
-def limit(path: Path, port: int, sequence: str, ready_made: Path) -> Callable[[], None]:
-    """Read and decompress an MCAP file's chunks, then put batches that were made before."""
-    import pyarrow as pa
-    from mcap.records import Chunk
-    from mcap.stream_reader import StreamReader
-    from pyarrow import flight
-
-    from bridge.daemon.work.memory import keep_freed_memory
-
-    keep_freed_memory()
-    topics = {file.stem: _loaded(file) for file in sorted(ready_made.iterdir())}
-
-    def call() -> None:
-        with path.open("rb", buffering=1 << 20) as stream:
-            for record in StreamReader(stream, emit_chunks=True).records:
-                if isinstance(record, Chunk) and record.compression:
-                    pa.decompress(record.data, record.uncompressed_size, codec=record.compression)
-        client = flight.FlightClient(f"grpc://127.0.0.1:{port}")
-        for topic, batches in topics.items():
-            writer = open_put(client, f"{sequence}/{topic}", batches[0].schema)
-            for batch in batches:
-                writer.write_batch(batch)
-            writer.close()
-        client.close()
-
-    return call
-
-
 def open_put(client: Any, locator: str, schema: Any) -> Any:
     """Create a topic at the sink and open its stream, with nothing but pyarrow."""
     from pyarrow import flight
@@ -94,16 +66,3 @@ def open_put(client: Any, locator: str, schema: Any) -> Any:
     command = json.dumps({"resource_locator": locator}).encode()
     writer, _ = client.do_put(flight.FlightDescriptor.for_command(command), schema)
     return writer
-
-
-def _loaded(ready_made: Path) -> list[Any]:
-    """Copy batches out of their file, so that reading that file is not part of the time."""
-    import pyarrow as pa
-
-    with pa.ipc.open_file(pa.memory_map(str(ready_made))) as reader:
-        return [
-            pa.ipc.read_record_batch(
-                pa.py_buffer(reader.get_batch(number).serialize().to_pybytes()), reader.schema
-            )
-            for number in range(reader.num_record_batches)
-        ]

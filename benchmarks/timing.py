@@ -9,7 +9,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,12 +28,14 @@ class Timing:
     Attributes:
         started_s: When, by the monotonic clock that all processes share.
         ended_s: When, likewise; neither starting nor ending the process is part of it.
+        cpu_s: Processor time of all its threads.
         peak_bytes: Highest PSS seen.
         result: What the call returned.
     """
 
     started_s: float
     ended_s: float
+    cpu_s: float
     peak_bytes: int
     result: Any = None
 
@@ -70,10 +72,11 @@ class Started:
         self._process.join(30)
         if isinstance(answer, BaseException):
             raise answer
-        started_s, ended_s, result = answer
+        started_s, ended_s, cpu_s, result = answer
         return Timing(
             started_s=started_s,
             ended_s=ended_s,
+            cpu_s=cpu_s,
             peak_bytes=self._sampler.peak_bytes,
             result=result,
         )
@@ -91,6 +94,23 @@ def median_s(runs: Iterable[Timing]) -> float:
     return statistics.median(run.seconds for run in runs)
 
 
+def median_cpu_s(runs: Iterable[Timing]) -> float:
+    """Give the median processor time."""
+    return statistics.median(run.cpu_s for run in runs)
+
+
+def together(subjects: Sequence[Started]) -> tuple[float, list[Timing]]:
+    """Run subjects that are ready at once.
+
+    Returns:
+        The seconds from the start of the first to the end of the last, and each one's own.
+    """
+    for subject in subjects:
+        subject.go()
+    runs = [subject.wait() for subject in subjects]
+    return max(run.ended_s for run in runs) - min(run.started_s for run in runs), runs
+
+
 def clocked(call: Callable[[], Any]) -> float:
     """Time a call in this process."""
     started = time.perf_counter()
@@ -103,9 +123,10 @@ def _run(pipe: Connection, prepare: Subject, arguments: Any) -> None:
         call = prepare(*arguments)
         pipe.send("ready")
         pipe.recv()
-        started_s = time.monotonic()
+        started_s, started_cpu_s = time.monotonic(), time.process_time()
         result = call()
-        pipe.send((started_s, time.monotonic(), result))
+        ended_s, ended_cpu_s = time.monotonic(), time.process_time()
+        pipe.send((started_s, ended_s, ended_cpu_s - started_cpu_s, result))
         pipe.recv()
     except Exception as error:  # noqa: BLE001 - raised again in the parent
         pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))

@@ -21,6 +21,7 @@ from bridge.bags import (
     Span,
     StorageName,
     is_searched,
+    is_storage_name,
     listed_names,
     others_of,
     read_spans,
@@ -36,6 +37,9 @@ from bridge.units import SECOND_NS
 
 ASKED_AT_ONCE = 16
 """So many small files are read from a store at the same time."""
+
+NO_STEPS = frozenset({"", ".", ".."})
+"""Steps of keys that would lead elsewhere, or nowhere, as paths of a machine."""
 
 METADATA_BYTES_MAX = 1 << 20
 """A longer metadata.yaml is not read, as in a watched folder."""
@@ -127,7 +131,10 @@ def list_archive(url: str, settings: BackfillSettings, *, by_split: bool = False
         kind = store.system.get_file_info(store.root).type
     if kind is fs.FileType.NotFound:
         raise RecordingVanishedError(f"there is no archive at {url}")
-    folder = store.root if kind is fs.FileType.Directory else str(PurePosixPath(store.root).parent)
+    # Some clients mark a folder by an empty object of its name.
+    is_named = store.is_local or is_storage_name(PurePosixPath(store.root).name)
+    is_one = kind is fs.FileType.File and is_named
+    folder = str(PurePosixPath(store.root).parent) if is_one else store.root
     look = _LocalLook if store.is_local else _StoreLook
     found = look(store, folder, only="" if folder == store.root else store.root)
     recordings = found.recordings()
@@ -227,12 +234,13 @@ class _StoreLook(_Look):
         for info in listed:
             folder, name = os.path.split(info.path)
             below = folder[len(self.folder) :].split("/")
-            wanted = info.path.startswith(self.only) and all(map(is_searched, filter(None, below)))
-            if info.type is not fs.FileType.File or not wanted:
+            if info.type is not fs.FileType.File or not info.path.startswith(self.only):
                 continue
-            if str(PurePosixPath(info.path)) != info.path:
-                why = "its name has empty steps, so that it cannot be a file of a machine"
+            if NO_STEPS & {*info.path.split("/")}:
+                why = "a step of its name is empty or made of dots, which no file of a machine has"
                 self.unreadable.append((self.store.url_of(info.path), why))
+                continue
+            if not all(map(is_searched, filter(None, below))):
                 continue
             file = ArchivedFile(
                 name=name, key=info.path, size_bytes=info.size, modified_ns=info.mtime_ns or 0

@@ -136,12 +136,7 @@ class Child:
                     return Failed(failure=failure_of_lost(str(error), code=self._end()))
             excess = excess_of(worker, job.settings.workers)
             if excess is not None and worker.assignment.outcome is None:
-                code = self._end()
-                return Failed(
-                    failure=failure_of_lost(
-                        excess.message, code=code, error=excess.error, trouble=excess.trouble
-                    )
-                )
+                return Failed(failure=failure_of_lost(excess, code=self._end()))
         return worker.assignment.outcome
 
     def _listen(self, worker: Worker, stopped: threading.Event) -> None:

@@ -12,6 +12,7 @@ from bridge.backfill.driver import kind_of
 from bridge.backfill.machine import Away
 from bridge.backfill.task import Outcome, Result
 from bridge.errors import ConfigError
+from bridge.units import address_text
 
 LINE_INTERVAL_S = 10.0
 REASON_CHARACTERS_MAX = 300
@@ -179,7 +180,8 @@ class RunMetrics:
             server, thread = start_http_server(port, addr=host, registry=self.registry)
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {host}:{port}: {error.strerror}", key="backfill.metrics_port"
+                f"cannot listen on {address_text(host, port)}: {error.strerror}",
+                key="backfill.metrics_port",
             ) from error
         try:
             yield server.server_port

@@ -5,13 +5,13 @@ What stores say in errors may hold what they were asked with, so secrets are blo
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import apsw
 from pyarrow import fs
@@ -56,7 +56,7 @@ class Store:
     """
 
     def __init__(self, url: str, settings: BackfillSettings) -> None:
-        self._secrets = archive_secrets(settings)
+        self._secrets = forms_of(archive_secrets(settings))
         self.url = _without_end(url)
         scheme, _, rest = self.url.rpartition("://")
         self.is_local = scheme in {"", "file"}
@@ -113,8 +113,20 @@ class Store:
     def blotted(self, text: str) -> str:
         """Give a text without the secrets that it may hold."""
         for secret in self._secrets:
-            text = text.replace(secret, "***") if secret else text
+            text = text.replace(secret, "***")
         return text
+
+
+def forms_of(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Give secrets in all forms in which errors may repeat them, the longest first.
+
+    What is part of an address is shown quoted there, and the signature of an Azure token alone is
+    as good as the token.
+    """
+    given = [*filter(None, secrets)]
+    given += [value for one in given for value in parse_qs(one).get("sig", ())]
+    forms = {form for one in given for form in (one, unquote(one), quote(one), quote(one, safe=""))}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 class StoredSource:

@@ -134,6 +134,8 @@ class ReadTally:
             believed, and nothing is lost by it.
         unverified_messages: Messages yielded whose bytes no checksum guards; all of them in formats
             that have none.
+        compressed: Whether any of them were compressed in the file. Not compared, for it says
+            nothing of what was lost.
     """
 
     losses: list[Loss] = field(default_factory=list)
@@ -141,6 +143,7 @@ class ReadTally:
     extras: Counter[str] = field(default_factory=Counter)
     contradictions: Counter[str] = field(default_factory=Counter)
     unverified_messages: int = 0
+    compressed: bool = field(default=False, compare=False)
 
 
 class ContainerReader(Protocol):
@@ -167,6 +170,14 @@ class ContainerReader(Protocol):
         """Whether messages were left out since a claim about the channels was wrong.
 
         A reader that is opened `thorough` believes none and reads them.
+        """
+
+    @property
+    def repeated_ns(self) -> int | None:
+        """The time of the latched messages with which the recorder opened the file again.
+
+        Known before the first block; None where nothing in the file itself shows that there are
+        any.
         """
 
     @property

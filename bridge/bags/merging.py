@@ -204,7 +204,7 @@ LATCHED = re.compile(r"durability:\s*(1\b|transient_local)|latching: true")
 REPEATED_KEPT = "latched messages that the recorder repeated at the start of a split"
 
 REPEATED_MAX = 128
-"""How many of the last messages of a topic are known again."""
+"""How many of the last messages of a topic are known again, and how many of the first."""
 
 
 class Repeats:
@@ -212,9 +212,11 @@ class Repeats:
 
     `ros2 bag record --repeat-transient-local` starts each split with the last messages of chosen
     topics, so that it can be used alone. They carry the time of the last message before the split,
-    not their own. So a message is a repeat when its topic is latched, its bytes are those of one of
-    the topic's last messages, nothing else came on its topic since the
-    split, and its time is no later than the end of that split.
+    not their own. `rosbag record --repeat-latched` of ROS 1 writes the first message of each
+    latched publisher, with the time at which the file was opened; its reader finds that time. So a
+    message is a repeat when its topic is latched, its bytes are those of one of the topic's first
+    or last messages, nothing else came on its topic since the split, and its time is no later than
+    the end of that split, or the one that the reader found.
     """
 
     def __init__(self, topics: Iterable[Topic], *, keep: bool) -> None:
@@ -224,6 +226,7 @@ class Repeats:
         self._keep = keep
         latched = [topic.index for topic in topics if LATCHED.search(topic.qos)]
         self._recent = {topic: deque[bytes](maxlen=REPEATED_MAX) for topic in latched}
+        self._first: dict[int, list[bytes]] = {topic: [] for topic in self._recent}
         self._leading: set[int] = set()
         self._last_ns: int | None = None
         self._reached_ns: int | None = None
@@ -233,56 +236,104 @@ class Repeats:
         self._last_ns = self._reached_ns
         self._leading = set(self._recent) if self._last_ns is not None else set()
 
-    def left(self, block: MixedBlock) -> Iterator[MixedBlock]:
-        """Yield what is left of a block without the repeats, which are counted; at most one."""
+    def may_open(self, mixed: MixedChannels, topic_of: Sequence[int]) -> bool:
+        """Tell by the first message of a file whether it may open with repeats."""
+        if not self._recent or not len(mixed.starts):
+            return False
+        return topic_of[int(mixed.channels[mixed.starts.argmin()])] in self._recent
+
+    def remember(self, topic_of: NDArray[np.int64], block: MixedBlock) -> None:
+        """Take note of messages of an earlier file, which are not read here.
+
+        Args:
+            topic_of: int64, shape (topics of that file,): which of our topics each of them is.
+            block: Messages of that file.
+        """
+        topics = topic_of[block.topics]
+        rows = np.flatnonzero(np.isin(topics, list(self._recent)))
+        self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max(initial=0)))
+        for part in by_topic(
+            mixed_topics(
+                topics[rows],
+                replace(
+                    block,
+                    topics=block.topics[rows],
+                    log_times_ns=block.log_times_ns[rows],
+                    starts=block.starts[rows],
+                    ends=block.ends[rows],
+                ),
+            )
+        ):
+            self._count_leading(part, None)
+
+    def left(self, block: MixedBlock, repeated_ns: int | None) -> Iterator[MixedBlock]:
+        """Yield what is left of a block without the repeats, which are counted; at most one.
+
+        Args:
+            block: Messages of the file.
+            repeated_ns: The time that its repeats have, where its reader found one.
+        """
+        yield from self._without(block, repeated_ns, keep=self._keep)
+
+    def _without(
+        self, block: MixedBlock, repeated_ns: int | None, *, keep: bool
+    ) -> Iterator[MixedBlock]:
         if not len(block.topics):
             return
         self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
-        keep = np.ones(len(block.topics), dtype=np.bool_)
+        left = np.ones(len(block.topics), dtype=np.bool_)
         for topic in self._recent:
             first, behind = map(int, np.searchsorted(block.topics, [topic, topic + 1]))
             if first == behind:
                 continue
-            repeats = self.count_leading(_part(block, topic, slice(first, behind)))
-            if self._keep:
+            part = _part(block, topic, slice(first, behind))
+            if self._last_ns is None and repeated_ns is not None:
+                # Of what earlier file they are copies is not known.
+                self.kept += int(np.count_nonzero(part.log_times_ns == repeated_ns))
+            repeats = self._count_leading(part, repeated_ns)
+            if keep:
                 self.kept += repeats
             elif repeats:
                 self.left_out[topic] += repeats
-                keep[first : first + repeats] = False
-        if keep.all():
+                left[first : first + repeats] = False
+        if left.all():
             yield block
-        elif keep.any():
+        elif left.any():
             yield replace(
                 block,
-                topics=block.topics[keep],
-                log_times_ns=block.log_times_ns[keep],
-                starts=block.starts[keep],
-                ends=block.ends[keep],
+                topics=block.topics[left],
+                log_times_ns=block.log_times_ns[left],
+                starts=block.starts[left],
+                ends=block.ends[left],
             )
 
-    def count_leading(self, block: MessageBlock) -> int:
+    def _count_leading(self, block: MessageBlock, repeated_ns: int | None) -> int:
         """Count the repeats at the start of a block, and remember the rest of it.
 
         Costs a hash of some messages.
         """
-        recent = self._recent.get(block.topic)
-        if recent is None:
-            return 0
+        recent, first = self._recent[block.topic], self._first[block.topic]
         repeats = 0
         if block.topic in self._leading:
-            known = set(recent)
-            limit = min(len(block.starts), REPEATED_MAX)
-            while repeats < limit and self._is_repeat(block, repeats, known):
+            known = {*recent, *first}
+            limit = min(len(block.starts), len(known))
+            while repeats < limit and self._is_repeat(block, repeats, known, repeated_ns):
                 repeats += 1
             if repeats < len(block.starts):
                 self._leading.discard(block.topic)
+        for row in range(repeats, min(len(block.starts), repeats + REPEATED_MAX - len(first))):
+            first.append(_digest(block, row))
         for row in range(max(repeats, len(block.starts) - REPEATED_MAX), len(block.starts)):
             recent.append(_digest(block, row))
         return repeats
 
-    def _is_repeat(self, block: MessageBlock, row: int, known: set[bytes]) -> bool:
+    def _is_repeat(
+        self, block: MessageBlock, row: int, known: set[bytes], repeated_ns: int | None
+    ) -> bool:
         assert self._last_ns is not None, "there is a file before"
-        return block.log_times_ns[row] <= self._last_ns and _digest(block, row) in known
+        at_ns = int(block.log_times_ns[row])
+        in_time = at_ns <= self._last_ns or at_ns == repeated_ns
+        return in_time and _digest(block, row) in known
 
 
 def _digest(block: MessageBlock, row: int) -> bytes:
@@ -290,7 +341,9 @@ def _digest(block: MessageBlock, row: int) -> bytes:
     return hashlib.sha256(payload).digest()
 
 
-def mixed_topics(topics: NDArray[np.int64], block: MessageBlock | MixedChannels) -> MixedBlock:
+def mixed_topics(
+    topics: NDArray[np.int64], block: MessageBlock | MixedBlock | MixedChannels
+) -> MixedBlock:
     """Sort messages by topic, where several channels of a file are one."""
     times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
     if (np.diff(topics) < 0).any():

@@ -1,7 +1,5 @@
 """Reading a whole recording: the topics of all its files, and their blocks file after file."""
 
-import errno
-import resource
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -41,7 +39,8 @@ from bridge.bags.merging import (
 )
 from bridge.bags.metadata import read_hints
 from bridge.bags.rosbag1.reader import open_rosbag1
-from bridge.bags.source import FileSource
+from bridge.bags.source import FileSource, allow_descriptors, is_lack_of_descriptors
+from bridge.bags.splits import file_before
 from bridge.bags.sqlite.reader import open_sqlite3
 from bridge.bags.zstd_source import ZstdSource
 from bridge.definitions import DefinitionSources
@@ -59,12 +58,6 @@ from bridge.model import (
 )
 
 SPARE = "bytes behind the content of a compressed file"
-
-DESCRIPTORS_PER_FILE = 4
-"""The file itself, and what SQLite or a working copy add to it."""
-
-DESCRIPTORS_SPARE = 256
-"""What the rest of the process may have open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +112,7 @@ class RecordingReader:
         self._limits = limits
         mode = str(recording.hints.get("compression_mode") or "")
         self._compressed_messages = mode.upper() == "MESSAGE"
+        self._is_compressed = self._compressed_messages
         self._done_bytes = 0
         self._current: StorageFile | None = None
         self.recorded_bytes = sum(opened.source.size_bytes for opened in files)
@@ -139,8 +133,10 @@ class RecordingReader:
             definitions,
         )
         self.topics: tuple[Topic, ...] = table.topics
+        splits = len(files) > 1 or recording.split is not None
         self._repeats = Repeats(
-            table.topics if len(files) > 1 else (), keep=limits.repeated_latched == "keep"
+            (each for each in table.topics if splits or each.serialization is Serialization.ROS1),
+            keep=limits.repeated_latched == "keep",
         )
         self._topic_of = table.by_file
 
@@ -177,6 +173,13 @@ class RecordingReader:
         """Whether every file could be opened and was closed properly by its writer."""
         return not self._losses and all(
             opened.container.healthy and not opened.torn for opened in self._files
+        )
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether files, chunks or messages are compressed, as far as they were read."""
+        return self._is_compressed or any(
+            opened.file.compression or opened.container.tally.compressed for opened in self._files
         )
 
     @property
@@ -230,13 +233,17 @@ class RecordingReader:
         Raises:
             RecordingChangedError: As `blocks`.
         """
+        before = file_before(self.recording)
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             self._current = opened
             self._repeats.start_file()
             try:
                 for mixed in opened.container.mixed_blocks():
+                    if before is not None and self._repeats.may_open(mixed, topic_of):
+                        self._remember(before)
+                    before = None
                     for block in self._merged(mixed, topic_of):
-                        yield from self._repeats.left(block)
+                        yield from self._repeats.left(block, opened.container.repeated_ns)
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -245,8 +252,23 @@ class RecordingReader:
             self._current = None
             self._done_bytes += opened.source.size_bytes
 
+    def _remember(self, before: RecordingFile) -> None:
+        """Learn which latched messages the split before this one holds; none where it is gone."""
+        alone = Recording(path=before.path, name=before.path.stem, files=(before,))
+        ours = {topic.name: topic.index for topic in self.topics}
+        try:
+            with open_recording(alone, limits=self._limits) as reader:
+                of = np.array([ours.get(topic.name, NOWHERE) for topic in reader.topics])
+                for block in reader.mixed_blocks():
+                    self._repeats.remember(of, block)
+        except RecordingError:
+            # What is not known to be there is no repeat.
+            pass
+        self._repeats.start_file()
+
     def _merged(self, mixed: MixedChannels, topic_of: Sequence[int]) -> Iterator[MixedBlock]:
         if self._compressed_messages or has_compressed(mixed):
+            self._is_compressed = True
             for block in mixed.by_channel():
                 for one in self._messages(block, topic_of[block.channel]):
                     yield mixed_topics(np.full(len(one.starts), one.topic), one)
@@ -403,25 +425,6 @@ def _lost_from(opened: StorageFile, error: RecordingError) -> Loss:
         reason=error.message,
         verifiable=False,
     )
-
-
-def allow_descriptors(files: int) -> None:
-    """Raise the process's soft limit of open files, within the hard one, to what reading needs.
-
-    All files of a recording are open at once; a day of short splits is more than the usual 1024.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = files * DESCRIPTORS_PER_FILE + DESCRIPTORS_SPARE
-    if hard != resource.RLIM_INFINITY:
-        needed = min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def is_lack_of_descriptors(error: BaseException) -> bool:
-    """Tell whether a file could not be opened because too many others are."""
-    cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno in {errno.EMFILE, errno.ENFILE}
 
 
 def open_storage_file(

@@ -119,7 +119,8 @@ def check_free(folder: Path, *, needed_bytes: int) -> None:
     free_bytes = status.f_bavail * status.f_frsize
     if free_bytes < needed_bytes + FREE_BYTES_MIN:
         raise ScratchSpaceError(
-            f"{needed_bytes} bytes of scratch space are needed and {free_bytes} are free",
+            f"{needed_bytes} bytes of scratch space are needed beside a reserve of "
+            f"{FREE_BYTES_MIN}, and {free_bytes} are free",
             folder=folder,
             needed_bytes=needed_bytes,
             hint="free some space, or point the scratch folder at another disk",

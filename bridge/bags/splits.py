@@ -10,7 +10,7 @@ from bridge.bags.discovery import recordings_in
 from bridge.bags.formats import storage_name
 from bridge.bags.grouping import SplitName, split_name, stem_of
 from bridge.bags.recording import load_recording, load_seen
-from bridge.errors import RecordingVanishedError
+from bridge.errors import RecordingError, RecordingVanishedError
 from bridge.model import Recording, RecordingFile, Split
 
 INDEX_DIGITS = 5
@@ -76,6 +76,26 @@ def _part_at(path: Path) -> Recording | None:
         return None
     parts = (part for recording in recordings for part in split_up(recording))
     return next((part for part in parts if part.path == path), None)
+
+
+def file_before(recording: Recording) -> RecordingFile | None:
+    """Find the storage file that the recorder closed before it opened that of this split.
+
+    Returns:
+        The file, None where it is not in the same folder or the recording is no split.
+    """
+    split = recording.split
+    if split is None or not split.index:
+        return None
+    try:
+        recordings, _ = recordings_in(split.folder, is_root=False)
+    except RecordingError:
+        return None
+    for part in (part for each in recordings for part in split_up(each)):
+        other = part.split
+        if other and (other.recording, other.index) == (split.recording, split.index - 1):
+            return part.files[0]
+    return None
 
 
 def _without_twins(files: Iterable[RecordingFile]) -> list[RecordingFile]:

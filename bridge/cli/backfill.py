@@ -75,6 +75,7 @@ from bridge.compose import config_hash, ingest_options, secrets
 from bridge.config import Settings, load_settings
 from bridge.daemon import check_permissions, configure_logging
 from bridge.errors import CommandLineError, ConfigError, ServerError, Trouble
+from bridge.units import counted
 
 REFRESHES_PER_S = 4
 MANIFEST_FILE = "backfill.jsonl"
@@ -338,7 +339,7 @@ class _Bars:
 def _announce(found: Found, engine: Engine) -> None:
     bytes_ = sum(recording.size_bytes for recording in found.recordings)
     err.print(
-        f"{len(found.recordings):,} recordings, {size(bytes_)}, by {engine.name}",
+        f"{counted(len(found.recordings), 'recording')}, {size(bytes_)}, by {engine.name}",
         markup=False,
         soft_wrap=True,
     )
@@ -464,11 +465,11 @@ def _print_alike(entries: list[Entry]) -> None:
 def _print_rest(found: Found) -> None:
     """Print what was found beside the recordings that are wanted."""
     if found.passed_over:
-        out.print(f"{found.passed_over:,} recordings are not among those wanted")
+        out.print(f"{counted(found.passed_over, 'recording')} are not among those wanted")
     for place, reason in found.unreadable[:SHOWN_MAX]:
         out.print(f"[yellow]unreadable:[/] {cell(place)}: {cell(reason)}", soft_wrap=True)
     if found.others:
-        out.print(f"{len(found.others):,} files belong to no recording:")
+        out.print(f"{counted(len(found.others), 'file')} belong to no recording:")
         for url in found.others[:SHOWN_MAX]:
             out.print(f"  {cell(url)}", soft_wrap=True)
 

@@ -60,7 +60,7 @@ def _print(found: Explanation) -> None:
         out.print(f"[red]last failure:[/] {cell(entry.failure.message)}", soft_wrap=True)
         if entry.failure.hint:
             out.print(f"[bold]hint:[/] {cell(entry.failure.hint)}", soft_wrap=True)
-    made = table([("when", "left"), ("state", "left"), ("why", "left")])
+    made = table([("when", "left"), ("state", "left"), ("why", "fold")])
     for step in found.story:
         made.add_row(clock_time(step.at_ns / SECOND_NS), str(step.after), cell(step.reason))
     out.print(f"story of recording {entry.id}" + _sequence(entry.sequence), soft_wrap=True)

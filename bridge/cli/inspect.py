@@ -45,6 +45,7 @@ from bridge.ingest import (
 )
 from bridge.mapping import LEFT_OUT, Fates
 from bridge.model import Loss
+from bridge.units import counted
 
 LEFT_OUT_SHOWN = 12
 
@@ -228,7 +229,7 @@ def _print(seen: _Seen) -> None:
     recording, report = seen.reader.recording, seen.report
     state = "[green]closed properly[/]" if seen.closed else "[yellow]not closed properly[/]"
     out.print(
-        f"{cell(str(recording.path))}: {len(recording.files)} files, "
+        f"{cell(str(recording.path))}: {counted(len(recording.files), 'file')}, "
         f"{size(seen.reader.recorded_bytes)}, {state}"
     )
     roomy = has_room()
@@ -260,7 +261,8 @@ def _print(seen: _Seen) -> None:
             names = ", ".join(left_out[:LEFT_OUT_SHOWN])
             more = f" and {len(left_out) - LEFT_OUT_SHOWN} more" * (len(left_out) > LEFT_OUT_SHOWN)
             out.print(
-                f"[yellow]left out of[/] {cell(topic.name)}: {cell(names)}{more}", soft_wrap=True
+                f"[yellow]left out of[/] {cell(topic.shown_name)}: {cell(names)}{more}",
+                soft_wrap=True,
             )
     for name, fates in (seen.fields or {}).items():
         _print_fates(name, fates)
@@ -293,29 +295,30 @@ def _print_found(report: IngestReport, found: Counter[int]) -> None:
     for suspect in report.topics:
         if suspect.messages_leftover:
             out.print(
-                f"[yellow]suspect:[/] {suspect.messages_leftover:,} messages of "
-                f"{cell(suspect.name)} hold more bytes than the definition of "
+                f"[yellow]suspect:[/] {counted(suspect.messages_leftover, 'message')} of "
+                f"{cell(suspect.shown_name)} with more bytes than the definition of "
                 f"{cell(suspect.msgtype)} knows",
                 soft_wrap=True,
             )
-    said = {topic.name for topic in report.topics if topic.left_out}
+    said = {topic.shown_name for topic in report.topics if topic.left_out}
     for topic, reason, count in _unusable(report):
         if topic in said:
             continue
         out.print(
-            f"[yellow]unusable:[/] {count:,} messages of {cell(topic or 'no topic')}: "
+            f"[yellow]unusable:[/] {counted(count, 'message')} of {cell(topic or 'no topic')}: "
             f"{cell(reason)}",
             soft_wrap=True,
         )
     if report.losses:
         out.print(
-            f"salvage would recover {found.total():,} messages and lose "
-            f"{_lost_bytes(report):,} bytes in {len(report.losses):,} places",
+            f"salvage would recover {counted(found.total(), 'message')} and lose "
+            f"{counted(_lost_bytes(report), 'byte')} in {counted(len(report.losses), 'place')}",
             soft_wrap=True,
         )
     if report.messages_unverifiable:
         out.print(
-            f"unverifiable: {report.messages_unverifiable:,} messages, no checksum proves them",
+            f"unverifiable: {counted(report.messages_unverifiable, 'message')},"
+            " no checksum proves them",
             soft_wrap=True,
         )
 
@@ -323,7 +326,7 @@ def _print_found(report: IngestReport, found: Counter[int]) -> None:
 def _unusable(report: IngestReport) -> list[tuple[str, str, int]]:
     """List topic, reason and count of the messages that would not arrive, other than by choice."""
     return [
-        (topic.name, reason, count)
+        (topic.shown_name, reason, count)
         for topic in report.topics
         for reason, count in topic.messages_skipped.items()
         if reason not in CHOSEN_REASONS
@@ -377,7 +380,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
                 "outcome": topic.outcome,
                 "noted": topic.noted,
                 "quality": None if topic.quality is None else asdict(topic.quality),
-                **({} if seen.fields is None else {"fields": seen.fields.get(topic.name)}),
+                **({} if seen.fields is None else {"fields": seen.fields.get(topic.shown_name)}),
                 "reason": topic.reason,
                 "hint": topic.hint,
             }

@@ -14,6 +14,7 @@ from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
 from bridge.errors import JournalError, NotFoundError, UsageError
+from bridge.units import counted
 
 SHOWN_MAX = 100_000
 
@@ -100,7 +101,7 @@ def clear(
             cleared += _clear(client, target)
             if store is not None:
                 store.forget(target)
-    out.print(f"cleared: {cleared:,}, about {len(targets):,} sequences and topics")
+    out.print(f"cleared: {cleared:,}, about {counted(len(targets), 'sequence')} and topics")
     return Exit.OK
 
 

@@ -18,7 +18,7 @@ from bridge.config import (
     vendor_server,
 )
 from bridge.errors import CommandLineError
-from bridge.units import SECOND_NS
+from bridge.units import SECOND_NS, address_text
 
 
 def _found(given: Path | None) -> Path | None:
@@ -48,7 +48,10 @@ def vendor_note(settings: Settings) -> str:
     same = server.get("host") == settings.server.host
     if not server or not same or server.get("port", settings.server.port) != settings.server.port:
         return ""
-    return f"platform {settings.server.host}:{settings.server.port} from {PLATFORM_VARIABLE}"
+    return (
+        f"platform {address_text(settings.server.host, settings.server.port)}"
+        f" from {PLATFORM_VARIABLE}"
+    )
 
 
 ConfigFile = Annotated[

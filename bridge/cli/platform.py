@@ -20,6 +20,7 @@ from bridge.compose import connect
 from bridge.config import Settings
 from bridge.errors import BridgeError, CommandLineError, ConfigError, OfflineError
 from bridge.files import is_folder
+from bridge.units import address_text
 
 START_TIMEOUT_S = 60.0
 RESTART_PAUSE_S = 1.0
@@ -44,7 +45,7 @@ class Address:
 
     def __str__(self) -> str:
         """Give `host:port`."""
-        return f"{self.host}:{self.port}"
+        return address_text(self.host, self.port)
 
 
 def destination(host: str | None, *, embedded: bool) -> str | None:

@@ -34,6 +34,7 @@ from bridge.cli.terminal import (
 )
 from bridge.errors import BridgeError
 from bridge.ingest import IngestReport, NoEvents, TopicOutcome, TopicReport
+from bridge.units import counted
 
 LINE_INTERVAL_S = 5.0
 REFRESHES_PER_S = 8
@@ -116,11 +117,13 @@ class ProgressBars(NoEvents):
         """Give a topic that will be sent its bar; so many bars, the rest only count in the sum."""
         if topic.outcome not in {TopicOutcome.MAPPED, TopicOutcome.GENERIC}:
             return
-        if topic.name in self._tasks or len(self._tasks) >= TOPIC_BARS_MAX:
+        if topic.shown_name in self._tasks or len(self._tasks) >= TOPIC_BARS_MAX:
             return
         total = topic.messages_recorded
-        self._tasks[topic.name] = self._topics.add_task(
-            escape(printable(topic.name)), total=total, of="" if total is None else f" of {total:,}"
+        self._tasks[topic.shown_name] = self._topics.add_task(
+            escape(printable(topic.shown_name)),
+            total=total,
+            of="" if total is None else f" of {total:,}",
         )
 
     def read(self, *, recorded_bytes: int) -> None:
@@ -170,7 +173,7 @@ class ProgressLines(NoEvents):
         self._sequence, self._size_bytes = printable(sequence), size_bytes
         self._read_bytes = self._messages = 0
         self._last_line_s = time.monotonic()
-        self._say(f"{printable(recording)}: sending {size(size_bytes)} as {self._sequence}")
+        self._say(f"{printable(recording)}: {size(size_bytes)}, as {self._sequence}")
 
     def read(self, *, recorded_bytes: int) -> None:
         """Say now and then how far it is; before the start, damage is being located."""
@@ -183,7 +186,7 @@ class ProgressLines(NoEvents):
             share = self._read_bytes / self._size_bytes if self._size_bytes else 1.0
             self._say(
                 f"{self._sequence}: {share:.0%} ({size(self._read_bytes)}), "
-                f"{self._messages} messages"
+                f"{counted(self._messages, 'message')}"
             )
 
     def messages_read(self, *, topic: str, messages: int) -> None:
@@ -194,9 +197,9 @@ class ProgressLines(NoEvents):
     def finished(self, *, report: IngestReport) -> None:
         """Say that it is done."""
         how = (
-            f"was there already, {report.messages_sent:,} messages"
+            f"was there already, {counted(report.messages_sent, 'message')}"
             if report.already_there
-            else f"{report.messages_sent:,} messages in {report.seconds:.2f} s"
+            else f"{counted(report.messages_sent, 'message')} in {report.seconds:.2f} s"
         )
         self._say(f"{printable(report.sequence)}: {how}, verified: {report.verification}")
 
@@ -248,7 +251,7 @@ def print_report(report: IngestReport) -> None:
             cell(topic.ontology_tag) or "-",
             f"{topic.messages_sent:,}",
             f"{skipped:,}" if skipped else "-",
-            size(topic.arrow_bytes),
+            "-" if report.already_there else size(topic.arrow_bytes),
             f"[{style}]{topic.outcome}[/]" + (f" ({cell(why)})" if why else ""),
         )
     show(made)
@@ -260,8 +263,8 @@ def print_report(report: IngestReport) -> None:
     _print_doubts(report)
     if report.messages_unverifiable:
         out.print(
-            f"[dim]unverifiable: {report.messages_unverifiable:,} messages; the recorder wrote no "
-            "checksums that would show damage[/]",
+            f"[dim]unverifiable: {counted(report.messages_unverifiable, 'message')}; the recorder"
+            " wrote no checksums that would show damage[/]",
             soft_wrap=True,
         )
     for note in report.notes:
@@ -288,14 +291,14 @@ def _print_doubts(report: IngestReport) -> None:
     for topic in report.topics:
         if topic.messages_leftover:
             out.print(
-                f"[yellow]note:[/] {topic.messages_leftover:,} messages of "
-                f"{cell(topic.shown_name)} hold more bytes than "
+                f"[yellow]note:[/] {counted(topic.messages_leftover, 'message')} of "
+                f"{cell(topic.shown_name)} with more bytes than "
                 f"the definition of {cell(topic.msgtype)} knows",
                 soft_wrap=True,
             )
         for reason, count in topic.messages_repaired.items():
             out.print(
-                f"[yellow]note:[/] {count:,} messages of {cell(topic.shown_name)} were kept: "
+                f"[yellow]note:[/] kept {counted(count, 'message')} of {cell(topic.shown_name)}: "
                 f"{REPAIRS.get(reason, reason)}",
                 soft_wrap=True,
             )
@@ -348,7 +351,10 @@ def span(duration_s: float | None) -> str:
 
 
 def _sum_line(report: IngestReport) -> str:
-    parts = [f"{report.messages_sent:,} messages", f"{size(report.recorded_bytes)} recorded"]
+    parts = [
+        f"{counted(report.messages_sent, 'message')}",
+        f"{size(report.recorded_bytes)} recorded",
+    ]
     if report.already_there:
         parts.append("was there already")
     else:

@@ -142,14 +142,14 @@ def compose(
     # Before anything is started that the other bridge has running already.
     require_alone(settings.state.folder)
     _make_places(settings)
-    folders = disk_folders(settings)
+    folders, watched = disk_folders(settings), _watched_folders(settings)
     with (
         platform(settings) as address,
         ServiceNotifier.from_environment(os.environ) as notifier,
         JournalReader(settings.state.folder) as journal,
         NotificationStore(settings.state.folder) as store,
     ):
-        metrics, board = Metrics(folders=folders, journal=journal), LiveState()
+        metrics, board = Metrics(folders=folders, watched=watched, journal=journal), LiveState()
         daemon = Daemon(
             settings,
             server=(address.host, address.port),
@@ -180,6 +180,10 @@ def compose(
         )
         with http, poller:
             yield Composition(daemon=daemon, address=address, http=http)
+
+
+def _watched_folders(settings: Settings) -> dict[str, Path]:
+    return {name: inside.watch.folder for name, inside in settings.watched.items()}
 
 
 def _make_places(settings: Settings) -> None:

@@ -90,7 +90,7 @@ def serve(
         api_keys=read_api_keys(api_keys) if api_keys is not None else None,
     )
     with server:
-        sys.stdout.write(f"listening on {host}:{server.port}\n")
+        sys.stdout.write(f"listening on {server.address}\n")
         sys.stdout.flush()
         if not until_stdin_closes:
             err.print(f"data in {folder.absolute()}; stop with Ctrl-C", soft_wrap=True)

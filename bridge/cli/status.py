@@ -45,6 +45,8 @@ from bridge.version import __version__
 LIST_LENGTH = 20
 PAGE_SIZE = 50
 QUEUE = "queue"
+# Why what the journal has as ready or in work waits, where nobody works.
+HELD, NOT_RUNNING = IN_WORK | {State.READY}, "the bridge does not run"
 MINUTE_S, HOUR_S = 60, 3600
 
 LEVEL_STYLES = {
@@ -154,7 +156,10 @@ def _views(entries: Sequence[Entry], settings: Settings) -> list[dict[str, Any]]
     """Show recordings of the journal as the running bridge would, with the names of its folders."""
     watched = {name: folder.path.absolute() for name, folder in settings.folders.items()}
     folders = watched if len(watched) > 1 else {}
-    return [recording_view(one, folders=folders) for one in entries]
+    return [
+        recording_view(one, why=NOT_RUNNING if one.state in HELD else "", folders=folders)
+        for one in entries
+    ]
 
 
 def _folder_column(recordings: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -423,7 +428,7 @@ def _recent(recordings: list[dict[str, Any]]) -> Table:
     made = table([
         ("id", "right"), ("state", "left"), *_folder_column(recordings), ("recording", "left"),
         *([("sequence", "left")] if roomy else []),
-        ("messages", "right"), ("verified", "left"), ("when", "left"),
+        *([("messages", "right"), ("verified", "left")] if roomy else []), ("when", "left"),
         ("why", "fold"),
     ])  # fmt: skip
     for one in recordings:
@@ -435,8 +440,7 @@ def _recent(recordings: list[dict[str, Any]]) -> Table:
             *_folder_cell(one, made),
             cell(_named(one["path"])),
             *([cell(one["sequence"]) or "-"] if roomy else []),
-            f"{one['messages_sent']:,}",
-            one["verification"] or "-",
+            *([f"{one['messages_sent']:,}", one["verification"] or "-"] if roomy else []),
             clock_time(one["changed_at"]),
             cell(why),
         )

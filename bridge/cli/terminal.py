@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -69,8 +70,10 @@ err = _console(stderr=True)
 """Progress, warnings and errors, on standard error."""
 
 KILOBYTE = 1000
-# A column that folds keeps so much of a narrow terminal.
-FOLDED_WIDTH_MIN = 16
+# Blanks between two columns of a table.
+COLUMN_GAP = 2
+# Length of a date with its time; and what is left of a name at least.
+DATE_WIDTH, NAME_WIDTH_MIN = 19, 12
 ROOMY_WIDTH = 110
 
 
@@ -137,14 +140,50 @@ def size(count_bytes: float) -> str:
     return f"{count_bytes:.1f} TB"
 
 
+class FittedTable(Table):
+    """A table that takes what it lacks from its long columns; numbers, dates, states stay whole."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Give each column its width, and draw."""
+
+        def width(text: RenderableType) -> int:
+            return Measurement.get(console, options, text).maximum
+
+        natural = [max(map(width, (each.header, *each.cells))) for each in self.columns]
+        room = options.max_width - COLUMN_GAP * (len(natural) - 1)
+        for column, share in zip(self.columns, shared_out(natural, room), strict=True):
+            column.width = share
+        yield from super().__rich_console__(console, options)
+
+
+def shared_out(natural: Sequence[int], room: int) -> list[int]:
+    """Share the width of a terminal among columns.
+
+    Args:
+        natural: What each would take.
+        room: What there is.
+
+    Returns:
+        A width for each: the longest are cut down until all fit. What is no longer than a date is
+        spared for as long as that helps.
+    """
+    widths = list(natural)
+    for spared in (DATE_WIDTH, 1):
+        cut = [index for index, width in enumerate(natural) if width > spared]
+        least = NAME_WIDTH_MIN if spared == DATE_WIDTH else 1
+        while sum(widths) > room and any(widths[index] > least for index in cut):
+            widths[max(cut, key=lambda index: widths[index])] -= 1
+    return widths
+
+
 def table(columns: Sequence[tuple[str, str]]) -> Table:
     """Start a table.
 
     Args:
         columns: Names, each with `left`, `right`, or `fold` for text that may take several lines
-            where the terminal is narrow; other cells are cut instead.
+            where the terminal is narrow; of the others the longest are cut instead.
     """
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    made = FittedTable(box=None, pad_edge=False, header_style="bold")
     for name, kind in columns:
         folds = kind == "fold"
         made.add_column(
@@ -152,7 +191,6 @@ def table(columns: Sequence[tuple[str, str]]) -> Table:
             justify="right" if kind == "right" else "left",
             no_wrap=not folds,
             overflow="fold" if folds else "ellipsis",
-            min_width=FOLDED_WIDTH_MIN if folds else None,
         )
     return made
 

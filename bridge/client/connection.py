@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 from pyarrow import flight
 
-from bridge.client.options import BodyCompression, ConnectionOptions
+from bridge.client.options import BodyCodec, BodyCompression, ConnectionOptions
 from bridge.client.stall import GetStream, Peer, PutStream, StallWatch, WatchedStream, resolve
 from bridge.client.text import clean_value
 from bridge.client.translate import FLIGHT_ERRORS, Secret, Translator, advise_reader
@@ -347,7 +347,7 @@ class Connection:
         schema: pa.Schema,
         *,
         resource: str,
-        compression: str,
+        codec: BodyCodec,
     ) -> PutStream:
         """Open a put stream; the server judges it only at `PutStream.finish`.
 
@@ -355,12 +355,11 @@ class Connection:
             descriptor: What the stream starts with.
             schema: That of all its batches.
             resource: What it is about, for errors.
-            compression: Compression of the bodies: `lz4`, `zstd` or empty.
+            codec: How the bodies are compressed.
         """
         self.require_open()
         channel = self._claim_channel()
-        write_options = pa.ipc.IpcWriteOptions(compression=compression or None)
-        options = flight.FlightCallOptions(write_options=write_options)
+        options = flight.FlightCallOptions(write_options=codec.write_options())
         watched = self.watch.stream(resource)
         try:
             writer, _ = watched.call(channel.client.do_put, descriptor, schema, options)
@@ -372,7 +371,7 @@ class Connection:
             self._open_puts.discard(stream)
             self._release(channel, watched)
 
-        stream = PutStream(writer=writer, watched=watched, on_end=end, compression=compression)
+        stream = PutStream(writer=writer, watched=watched, on_end=end, compression=codec.name)
         self._open_puts.add(stream)
         return stream
 

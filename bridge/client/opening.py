@@ -15,7 +15,7 @@ import pyarrow as pa
 from bridge.client.catalog import Dialect
 from bridge.client.connection import Connection
 from bridge.client.keyed import KeyedDialect
-from bridge.client.options import ConnectionOptions
+from bridge.client.options import BodyCodec, ConnectionOptions
 from bridge.client.revisions import Generation, Probed, probe
 from bridge.client.session import SessionDialect
 from bridge.errors import (
@@ -27,6 +27,8 @@ from bridge.errors import (
     TransientError,
 )
 
+REACH_HINT = "check that the server runs and can be reached"
+PATIENCE_HINT = "; a slow line may need a longer server.timeout_s"
 _TLS_STEP_S = 2.0
 _OWN_DESCRIPTORS = Path("/proc/self/fd")
 _log = logging.getLogger(__name__)
@@ -97,8 +99,11 @@ def _unreachable(options: ConnectionOptions, error: ServerError) -> OfflineError
     return OfflineError(
         f"no Mosaico server answers at {options.address}: {error.message}",
         address=options.address,
-        hint="check that the server runs and can be reached; a slow line may need a longer "
-        "server.timeout_s",
+        hint="check that the server runs and can be reached"
+        # Where the machine itself says no, more patience does not help.
+        + (
+            "" if "refused" in error.message else "; a slow line may need a longer server.timeout_s"
+        ),
     )
 
 
@@ -168,7 +173,9 @@ def _takes(connection: Connection, dialect: Dialect, codec: str) -> bool:
             upload, locator, ontology_tag="Trial", serialization_format="default", metadata={}
         )
         descriptor = dialect.topic_put_descriptor(locator, token)
-        stream = connection.put(descriptor, _TRIAL.schema, resource=locator, compression=codec)
+        stream = connection.put(
+            descriptor, _TRIAL.schema, resource=locator, codec=BodyCodec(name=codec)
+        )
         try:
             stream.write(_TRIAL)
             stream.finish()

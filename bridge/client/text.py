@@ -10,6 +10,7 @@ which no encoding can carry: Python reads them from file names that are no UTF-8
 """
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -18,13 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bridge.errors import RejectedError
+from bridge.ontology import has_text, is_text
 
 NUL = "\x00"
 REPLACEMENT = "\ufffd"
 
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
-
-_STRINGS = (pa.types.is_string, pa.types.is_large_string)
 _FORBIDDEN = frozenset("!\"'*£$%&. :")
 
 
@@ -111,38 +111,26 @@ def texts_in(value: Any) -> Any:
             return None
 
 
-def clean_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+def clean_batch(batch: pa.RecordBatch, text_columns: Iterable[int]) -> tuple[pa.RecordBatch, int]:
     """Replace NUL in every text of a batch.
 
     Costs a look at the texts' bytes; what has none is given back as it is.
 
+    Args:
+        batch: Any rows.
+        text_columns: The columns that are texts or hold some.
+
     Returns:
         The batch, and how many of its texts were changed.
     """
-    columns = batch.columns
-    dirty = [has_text(column.type) and holds_nul(column) for column in columns]
-    if not any(dirty):
+    dirty = [index for index in text_columns if holds_nul(batch.column(index))]
+    if not dirty:
         return batch, 0
-    cleaned = [
-        _cleaned(column) if is_dirty else (column, 0)
-        for column, is_dirty in zip(columns, dirty, strict=True)
-    ]
-    changed = sum(count for _, count in cleaned)
-    return pa.record_batch([column for column, _ in cleaned], schema=batch.schema), changed
-
-
-@cache
-def has_text(kind: pa.DataType) -> bool:
-    """Whether values of a type are texts, or hold some."""
-    if _is_text(kind):
-        return True
-    if pa.types.is_dictionary(kind):
-        return has_text(kind.value_type)
-    return any(has_text(kind.field(index).type) for index in range(kind.num_fields))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return any(is_kind(kind) for is_kind in _STRINGS) or pa.types.is_string_view(kind)
+    columns, changed = batch.columns, 0
+    for index in dirty:
+        columns[index], count = _cleaned(columns[index])
+        changed += count
+    return pa.record_batch(columns, schema=batch.schema), changed
 
 
 def holds_nul(array: pa.Array) -> bool:
@@ -150,7 +138,7 @@ def holds_nul(array: pa.Array) -> bool:
     kind = array.type
     if not len(array):
         return False
-    if _is_text(kind):
+    if is_text(kind):
         return _bytes_hold_nul(array)
     if pa.types.is_dictionary(kind):
         return has_text(kind) and holds_nul(array.dictionary)
@@ -182,7 +170,7 @@ def _cleaned(array: pa.Array) -> tuple[pa.Array, int]:
     kind = array.type
     if not holds_nul(array):
         return array, 0
-    if _is_text(kind):
+    if is_text(kind):
         plain = array.cast(pa.large_string())
         changed = pc.sum(pc.match_substring(plain, NUL)).as_py() or 0
         return pc.replace_substring(plain, NUL, REPLACEMENT).cast(kind), changed

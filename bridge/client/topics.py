@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 import pyarrow as pa
 
 from bridge.client.catalog import TopicFacts
+from bridge.client.options import PLAIN, BodyCodec
 from bridge.client.text import clean_batch
 from bridge.errors import ServerError, UsageError
 from bridge.ontology import TIMESTAMP_COLUMN, Model
@@ -21,10 +22,8 @@ _PART_FILL = 0.95
 
 _FEW_ROWS = 16
 
-# How much of a topic's first batch is compressed to see whether it pays, and what has to be saved:
-# raw images and what was compressed before give nothing, IMU seven tenths, laser scans a tenth.
+# How much of a topic's first batch is compressed to see whether it pays.
 _TRIAL_BYTES = 256 << 10
-_SAVING_MIN = 0.2
 # Batches up to this size have no row that a server could not read back: those end at 25 MB.
 _SMALL_BYTES = 16 << 20
 
@@ -135,12 +134,12 @@ class TriedStream:
     """A put stream that is opened with its first batch, which shows whether compression pays.
 
     Attributes:
-        open: Opens the stream, compressed by a codec or, by an empty text, not at all.
-        codec: The codec to try.
+        open: Opens the stream, compressed by a codec.
+        codec: Chooses the codec to try, when there is something to try it on.
     """
 
-    open: "Callable[[str], RowStream]"
-    codec: str
+    open: "Callable[[BodyCodec], RowStream]"
+    codec: "Callable[[], BodyCodec]"
     _opened: "RowStream | None" = None
 
     @property
@@ -151,7 +150,8 @@ class TriedStream:
     def write(self, batch: pa.RecordBatch) -> None:
         """Send a batch, the first after the trial."""
         if self._opened is None:
-            self._opened = self.open(self.codec if pays(batch, self.codec) else "")
+            codec = self.codec()
+            self._opened = self.open(codec if pays(batch, codec) else PLAIN)
         self._opened.write(batch)
 
     def end(self) -> None:
@@ -169,25 +169,24 @@ class TriedStream:
 
     def _whatever(self) -> "RowStream":
         if self._opened is None:
-            self._opened = self.open("")
+            self._opened = self.open(PLAIN)
         return self._opened
 
 
-def pays(batch: pa.RecordBatch, codec: str) -> bool:
-    """Whether a codec makes enough of a batch's first rows; costs about a millisecond."""
+def pays(batch: pa.RecordBatch, codec: BodyCodec) -> bool:
+    """Whether a codec makes enough of a batch's first rows; costs some milliseconds."""
     size_bytes = pa.ipc.get_record_batch_size(batch)
     rows = max(1, batch.num_rows * _TRIAL_BYTES // max(size_bytes, 1))
     sample = batch.slice(0, rows)
-    plain_bytes = _stream_bytes(sample, None)
+    plain_bytes = _stream_bytes(sample, PLAIN)
     saved_bytes = plain_bytes - _stream_bytes(sample, codec)
     # The schema that both begin with is no part of what can be saved.
-    return bool(saved_bytes >= _SAVING_MIN * pa.ipc.get_record_batch_size(sample))
+    return bool(saved_bytes >= codec.saving_min * pa.ipc.get_record_batch_size(sample))
 
 
-def _stream_bytes(batch: pa.RecordBatch, codec: str | None) -> int:
+def _stream_bytes(batch: pa.RecordBatch, codec: BodyCodec) -> int:
     sink = pa.MockOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression=codec)
-    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+    with pa.ipc.new_stream(sink, batch.schema, options=codec.write_options()) as writer:
         writer.write_batch(batch)
     return int(sink.size())
 
@@ -250,7 +249,7 @@ class TopicWriter:
         """How bodies are compressed, as far as that is settled; empty for not at all."""
         return self.stream.compression
 
-    def write_batch(self, batch: pa.RecordBatch) -> None:
+    def write_batch(self, batch: pa.RecordBatch, *, clean: bool = False) -> None:
         """Send a batch; blocks while the server or the link is slow.
 
         A batch above the limits is split by rows. A single row above the server's message limit is
@@ -258,6 +257,7 @@ class TopicWriter:
 
         Args:
             batch: Rows in terms of `model.schema`; schema metadata does not matter.
+            clean: Whether it is known that no text in it holds U+0000, so that nobody has to look.
 
         Raises:
             UsageError: The schema is another one, or the writer is closed.
@@ -270,13 +270,16 @@ class TopicWriter:
                 hint=f"expected {self.model.schema}, got {batch.schema}",
             )
         self._flush()
-        self._send_clean(batch)
+        if clean:
+            self._send(batch)
+        else:
+            self._send_clean(batch)
 
-    def push(self, row: Mapping[str, Any]) -> None:
+    def push(self, message: Mapping[str, Any]) -> None:
         """Add one row, to be sent with others once they fill a batch.
 
         Args:
-            row: Values by column; `timestamp_ns` in nanoseconds. Columns left out are null.
+            message: Values by column; `timestamp_ns` in nanoseconds. Columns left out are null.
 
         Raises:
             UsageError: The row has no `timestamp_ns`, an unknown column, or values of another
@@ -284,13 +287,13 @@ class TopicWriter:
             ServerError: As for `write_batch`.
         """
         self._require_open()
-        if row.get(TIMESTAMP_COLUMN) is None:
+        if message.get(TIMESTAMP_COLUMN) is None:
             raise UsageError(f"{self.name}: a row needs {TIMESTAMP_COLUMN}")
-        unknown = row.keys() - set(self.model.schema.names)
+        unknown = message.keys() - set(self.model.schema.names)
         if unknown:
             raise UsageError(f"{self.name}: {self.model.tag} has no column {sorted(unknown)}")
-        self._rows.append(row)
-        self._rows_bytes += _roughly_bytes(row)
+        self._rows.append(message)
+        self._rows_bytes += _roughly_bytes(message)
         full = self._rows_bytes >= self.limits.bytes_target
         if full or len(self._rows) >= self.limits.records_max:
             self._flush()
@@ -389,7 +392,7 @@ class TopicWriter:
         self._send_clean(batch)
 
     def _send_clean(self, batch: pa.RecordBatch) -> None:
-        batch, changed = clean_batch(batch)
+        batch, changed = clean_batch(batch, self.model.text_columns)
         self.texts_changed += changed
         self._send(batch)
 

@@ -6,6 +6,7 @@ what a server says is recognised by its words first (the platform's older genera
 everything with the status INTERNAL) and by class where the words are unknown.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -296,6 +297,8 @@ def _without_context(text: str) -> str:
     """Cut what gRPC and a pyarrow server append to the server's words."""
     text = text.partition("gRPC client debug context:")[0]
     text = " ".join(text.split())
+    # gRPC has tried one address after the other, and says so of the last.
+    text = re.sub(r"failed to connect to all addresses; last error: \w+: \S+ ", "", text)
     return text.partition(". Detail: ")[0]
 
 

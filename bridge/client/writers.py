@@ -14,7 +14,7 @@ from typing import Any, Self
 from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.cleanup import Cleanup, OnErrorPolicy, deepest_first
 from bridge.client.connection import Connection
-from bridge.client.options import AUTO
+from bridge.client.options import AUTO, AUTO_CODECS, BodyCodec
 from bridge.client.text import nul_count, split_locator, topic_locator
 from bridge.client.topics import RowStream, SendLimits, TopicReceipt, TopicWriter, TriedStream
 from bridge.errors import (
@@ -60,6 +60,8 @@ class SequenceWriter:
         on_error: What happens when the block is left by an error.
         status: How far it has come.
         cleanup_errors: What could not be cleaned up after an error, for the report.
+        was_compressed: Whether what is sent was compressed where it comes from, as far as is known
+            by now; with automatic compression it is not to become more on the wire.
     """
 
     name: str
@@ -72,6 +74,7 @@ class SequenceWriter:
     on_change: Callable[[str], None] = field(default=lambda _: None, repr=False)
     status: SequenceStatus = SequenceStatus.Null
     cleanup_errors: list[ServerError] = field(default_factory=list, repr=False)
+    was_compressed: Callable[[], bool] = field(default=lambda: False, repr=False)
     _upload: Upload | None = field(default=None, repr=False)
     _topics: dict[str, TopicWriter] = field(default_factory=dict, repr=False)
     _ends: Counter[str] = field(default_factory=Counter, repr=False)  # guarded by _lock
@@ -166,11 +169,12 @@ class SequenceWriter:
             model.schema,
             resource=locator,
         )
-        codec = self.connection.body_compression.settled()
-        if not codec.startswith(AUTO):
-            return opened(compression=codec)
+        settled = self.connection.body_compression.settled()
+        if not settled.startswith(AUTO):
+            return opened(codec=BodyCodec(name=settled))
         return TriedStream(
-            open=lambda chosen: opened(compression=chosen), codec=codec.removeprefix(AUTO)
+            open=lambda codec: opened(codec=codec),
+            codec=lambda: AUTO_CODECS[settled, self.was_compressed()],
         )
 
     def _is_unused(self, locator: str) -> bool:

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from bridge.units import MEBIBYTE
+from bridge.units import MEBIBYTE, plain_host
 
 Seconds = Annotated[float, Field(ge=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Host = Annotated[str, AfterValidator(plain_host)]
 
 
 class Section(BaseModel):
@@ -59,7 +60,7 @@ class WatchSettings(Section):
 class ServerSettings(Section):
     """The platform. Without a host the embedded server is started and used."""
 
-    host: str = Field("", description="Host name or address; empty starts the embedded server.")
+    host: Host = Field("", description="Host name or address; empty starts the embedded server.")
     port: Port = Field(6726, description="Port of the platform.")
     timeout_s: PositiveSeconds = Field(
         20.0,
@@ -91,9 +92,11 @@ class ServerSettings(Section):
     compression: Literal["auto", "none", "lz4", "zstd"] = Field(
         "auto",
         description="Compression of the data on the wire. auto compresses the topics whose first "
-        "messages become at least a fifth smaller, on platforms that are known to take it (from "
-        "0.3 on): by zstd where [uplink] limits what is sent, by lz4 otherwise. The others are "
-        "used for all topics, and left out, with a warning, where the platform does not take them.",
+        "messages become smaller by it, on platforms that are known to take it (from 0.3 on): as "
+        "far as is sensible (zstd, level 7) where [uplink] limits what is sent; as recorders do "
+        "(zstd, level 3) where the recording is compressed; by lz4 otherwise, and only where that "
+        "saves a fifth. The others are used for all topics, and left out, with a warning, where "
+        "the platform does not take them.",
     )
     grpc_compression: Literal["none", "gzip"] = Field(
         "none",
@@ -250,8 +253,9 @@ class ReadingSettings(Section):
     repeated_latched: Literal["keep", "drop"] = Field(
         "keep",
         description="What happens to latched messages that the recorder wrote once more at the "
-        "start of a split (`--repeat-transient-local`), where the splits are one recording: "
-        "`keep` or `drop`. The report counts them either way.",
+        "start of a split (`--repeat-transient-local`, `--repeat-latched` of ROS 1): `keep` or "
+        "`drop`. The report counts them either way. Of a split that is a sequence of its own "
+        "only what the file before it, in the same folder, holds is left out.",
     )
 
 
@@ -366,7 +370,7 @@ class DisposalSettings(Section):
 class HttpSettings(Section):
     """The port for metrics, health and status."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: Host = Field("127.0.0.1", description="Address to listen on.")
     port: Port = Field(9477, description="Port to listen on; 0 takes a free one.")
 
 

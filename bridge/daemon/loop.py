@@ -51,7 +51,7 @@ from bridge.daemon.work.process import Worker
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting
 from bridge.daemon.work.supervisor import Supervisor
 from bridge.errors import BridgeError, JournalError
-from bridge.units import DAY_NS
+from bridge.units import DAY_NS, address_text
 
 TICK_S = 1.0
 # Short, because workers wait for their next job meanwhile.
@@ -303,7 +303,7 @@ class Loop:
             host, port = self._address()
         except (OSError, BridgeError):
             return ""
-        return f"{host}:{port}"
+        return address_text(host, port)
 
     def _work(self) -> None:
         self._listener.settle()

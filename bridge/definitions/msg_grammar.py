@@ -26,7 +26,7 @@ from bridge.definitions.syntax import (
 from bridge.model import Constant, PrimitiveType
 
 _LINE = re.compile(
-    r"""\s*(?:@(?P<annotation>\w+)(?:\([^)]*\))?\s*)?
+    r"""\s*(?:@(?P<annotation>\w+)(?:\s*\((?:"[^"]*"|[^)"])*\))?\s*)?
     (?P<type>[A-Za-z]\w*(?:/\w+)*)
     (?:<=\s*(?P<bound>\d+))?
     (?P<array>\s*\[\s*(?P<upto><=)?\s*(?P<length>\d*)\s*\])?
@@ -34,7 +34,7 @@ _LINE = re.compile(
     (?:=(?P<value>.*)|(?P<rest>(?<=\s)\S.*|\#.*)?)$""",
     re.VERBOSE,
 )
-_ANNOTATION = re.compile(r"\s*@(?P<name>\w+)(?:\([^)]*\))?\s*(?:#.*)?$")
+_ANNOTATION = re.compile(r'\s*@(?P<name>\w+)(?:\s*\((?:"[^"]*"|[^)"])*\))?\s*(?:#.*)?$')
 _QUOTED = re.compile(r"""(["'])(.*?)\1\s*(?:#.*)?""")
 _RULE = re.compile(r"\s*=+\s*")
 _BLANK = re.compile(r"\s*(?:#.*)?")

@@ -79,7 +79,19 @@ _BUILT_IN: Mapping[str, tuple[tuple[str, RawType], ...]] = {
     "builtin_interfaces/msg/Duration": _TIME,
     "std_msgs/msg/Header": (_STAMP, _FRAME_ID),
 }
-_BUILT_IN_ROS1 = {**_BUILT_IN, "std_msgs/msg/Header": (_SEQ, _STAMP, _FRAME_ID)}
+# ROS 1 counts seconds since 1970 without a sign, and both parts of a duration have one
+# (wiki.ros.org/msg, section 2.1.1).
+_BUILT_IN_ROS1: Mapping[str, tuple[tuple[str, RawType], ...]] = {
+    "builtin_interfaces/msg/Time": (
+        ("sec", PrimitiveType(name="uint32")),
+        ("nanosec", PrimitiveType(name="uint32")),
+    ),
+    "builtin_interfaces/msg/Duration": (
+        ("sec", PrimitiveType(name="int32")),
+        ("nanosec", PrimitiveType(name="int32")),
+    ),
+    "std_msgs/msg/Header": (_SEQ, _STAMP, _FRAME_ID),
+}
 
 # The deprecated name is still in most recordings of ROS 1; rosbags has the newer one alone.
 _SAME_AS = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
@@ -372,4 +384,4 @@ _kept_idl = lru_cache(maxsize=_SECTIONS_KEPT)(parse_idl)
 
 def _plain(text: str) -> str:
     """Give the text with bare newlines and without a byte order mark."""
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return text.rstrip("\0").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")

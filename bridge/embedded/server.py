@@ -30,6 +30,7 @@ from bridge.embedded.refusals import Refusal, Status, as_flight_error, too_large
 from bridge.embedded.session.dialect import SESSION, Dialect
 from bridge.embedded.wire import MalformedError, NulError
 from bridge.errors import ConfigError, UsageError
+from bridge.units import address_text, plain_host
 
 _log = logging.getLogger(__name__)
 
@@ -198,7 +199,7 @@ class EmbeddedServer:
                 hint="Give the server a certificate of its own.",
             )
         self._root = root
-        self._host = host
+        self._host = plain_host(host)
         self._wanted_port = port
         self._tls_certificates = list(tls_certificates) if tls_certificates else None
         self._tls_client_roots = tls_client_roots
@@ -220,13 +221,13 @@ class EmbeddedServer:
                 raise UsageError("the embedded server runs already")
             archive = Archive(self._root, message_bytes_max=self._message_bytes_max)
             scheme = "grpc+tls" if self._tls_certificates else "grpc"
-            host = f"[{self._host}]" if ":" in self._host else self._host
+            where = address_text(self._host, self._wanted_port)
             try:
                 service = Service(
                     archive,
                     dialect=self.dialect,
                     access=self._access,
-                    location=f"{scheme}://{host}:{self._wanted_port}",
+                    location=f"{scheme}://{where}",
                     tls_certificates=self._tls_certificates,
                     verify_client=bool(self._tls_client_roots),
                     root_certificates=self._tls_client_roots or None,
@@ -234,7 +235,7 @@ class EmbeddedServer:
             except (pa.ArrowException, OSError) as error:
                 archive.close()
                 raise ConfigError(
-                    f"the embedded server cannot listen on {host}:{self._wanted_port}: {error}",
+                    f"the embedded server cannot listen on {where}: {error}",
                     hint="Choose a free port, and an address of this machine.",
                 ) from error
             self._stopped.clear()
@@ -257,7 +258,7 @@ class EmbeddedServer:
     @property
     def address(self) -> str:
         """Where it answers, as `host:port`."""
-        return f"{self._host}:{self.port}"
+        return address_text(self._host, self.port)
 
     def serve(self) -> None:
         """Wait until another thread, or a signal handler, shuts it down."""

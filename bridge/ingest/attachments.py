@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bridge.units import counted
+
 RECORD_BYTES_MAX = 8 << 10
 """A larger metadata record is named, not carried."""
 
@@ -68,7 +70,7 @@ def notes_on(extras: Mapping[str, int]) -> list[str]:
     notes = [f"{count} {kind}" for kind, count in extras.items() if kind not in CARRIED_KINDS]
     if extras.get("attachments"):
         notes.append(
-            f"{extras['attachments']} attachments stay in the files; "
+            f"{counted(extras['attachments'], 'attachment')} in the files only; "
             "the sequence's metadata names them"
         )
     return notes

@@ -11,7 +11,10 @@ from bridge.ingest.report import IngestReport, TopicReport
 
 
 class IngestEvents(Protocol):
-    """Receives what happens; must return quickly and never raise."""
+    """Receives what happens; must return quickly and never raise.
+
+    A `topic` is named as reports show it: as on the platform, or as recorded where it is not there.
+    """
 
     def started(
         self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None

@@ -14,6 +14,7 @@ from typing import Any
 from bridge.client import MosaicoClient, SequenceHandler, TopicReceipt
 from bridge.ingest.marks import marks_of, parts_in
 from bridge.ingest.report import SequenceContent, TopicRows, VerificationLevel
+from bridge.units import counted
 
 ASKED_AT_ONCE = 8
 """So many questions are on their way together; each is one call on 0.7, one a topic before."""
@@ -165,7 +166,9 @@ def _compare(
     if not receipt.locked:
         return _Difference(f"{topic}: the topic was not closed properly")
     if rows.rows and receipt.is_hollow:
-        return _Difference(f"{topic}: sent {rows.rows} rows, the platform stores nothing of it")
+        return _Difference(
+            f"{topic}: sent {counted(rows.rows, 'row')}, the platform stores nothing of it"
+        )
     pairs = (
         ("rows", rows.rows, receipt.row_count),
         ("first time in ns", rows.start_ns, receipt.start_ns),

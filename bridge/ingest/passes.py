@@ -11,11 +11,10 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from bridge.bags import NOWHERE, RecordingReader
-from bridge.client import MosaicoClient
+from bridge.client import MosaicoClient, holds_nul
 from bridge.errors import DecodeError, RecordingChangedError
 from bridge.ingest.attachments import notes_on
 from bridge.ingest.batches import Batcher, Portion, chosen_messages
@@ -23,12 +22,13 @@ from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
 from bridge.ingest.sending import Sending, enter_written
-from bridge.ingest.topic_lanes import TopicLane, enter_skipped, kinds_of, plan_lanes
+from bridge.ingest.topic_lanes import Parcel, TopicLane, enter_skipped, kinds_of, plan_lanes
 from bridge.mapping import Fates, field_fates
 from bridge.model import MessageBlock, MixedBlock
 from bridge.quality import Meter, TopicFigures, judge, reports_losses
+from bridge.units import counted
 
-Take = Callable[[TopicLane, pa.RecordBatch], None]
+Take = Callable[[TopicLane, Parcel], None]
 Expect = Callable[[TopicLane], None]
 Reopen = Callable[[], RecordingReader]
 
@@ -87,9 +87,9 @@ class Passes:
             BridgeError: The recording cannot be read, or the platform does not take it.
         """
 
-        def take(lane: TopicLane, batch: pa.RecordBatch) -> None:
+        def take(lane: TopicLane, parcel: Parcel) -> None:
             check()
-            sending.send(lane, batch)
+            sending.send(lane, parcel)
 
         lanes = list(self.lanes.values())
         for lane in lanes:
@@ -126,9 +126,9 @@ class Passes:
         for lane in lanes:
             lane.writer = client.topic_rehearse(lane.report.platform_name, lane.plan.model)
 
-        def take(lane: TopicLane, batch: pa.RecordBatch) -> None:
+        def take(lane: TopicLane, parcel: Parcel) -> None:
             assert lane.writer is not None
-            lane.writer.write_batch(batch)
+            lane.writer.write_batch(parcel.batch, clean=parcel.clean)
 
         def leave(topic: int, messages: int) -> None:
             if topic not in self.lanes:
@@ -156,8 +156,8 @@ class Passes:
                 found.update({int(topic): int(rows[topic]) for topic in np.flatnonzero(rows)})
                 yield block
 
-        def take(lane: TopicLane, batch: pa.RecordBatch) -> None:
-            lane.report.messages_sent += batch.num_rows
+        def take(lane: TopicLane, parcel: Parcel) -> None:
+            lane.report.messages_sent += parcel.batch.num_rows
 
         blocks = counted(self.reader.mixed_blocks())
         self._run(self.reader, blocks, self.lanes.values(), take, others=self._leave_out)
@@ -198,8 +198,8 @@ class Passes:
         report.notes += notes_on(tally.extras)
         changed = {topic.name: topic.texts_changed for topic in self.topics}
         report.notes += [
-            f"{count} texts of {where} hold U+0000, which the platform cannot keep; it got U+FFFD "
-            "there"
+            f"{counted(count, 'text')} of {where} with U+0000, which the platform cannot keep; it"
+            " got U+FFFD there"
             for where, count in [*changed.items(), ("the metadata", metadata_texts_changed)]
             if count
         ]
@@ -263,8 +263,8 @@ class Passes:
             expected = self._messages[lane.topic.index]
             if lane.messages_read != expected:
                 raise RecordingChangedError(
-                    f"{lane.topic.name} had {expected} messages when it was read first, and has "
-                    f"{lane.messages_read} now",
+                    f"{lane.topic.name} had {counted(expected, 'message')} when it was read first,"
+                    f" and has {lane.messages_read} now",
                     path=self.reader.recording.path,
                     topic=lane.topic.name,
                 )
@@ -378,7 +378,7 @@ class Passes:
         mapped = lane.convert(block)
         self.convert_s += time.perf_counter() - started
         self._check_bound(lane)
-        take(lane, mapped.batch)
+        take(lane, Parcel(batch=mapped.batch, size_bytes=mapped.batch.nbytes))
 
     def _convert_together(self, due: Portion, take: Take, expect: Expect) -> bool:
         """Convert messages of several topics of one kind at once, and give each topic its slice.
@@ -403,10 +403,13 @@ class Passes:
             lane.messages_read += rows
             lane.note({note: dict.fromkeys(texts, rows) for note, texts in mapped.notes.items()})
             expect(lane)
-        first = 0
+        batch, columns = mapped.batch, lanes[0].plan.model.text_columns
+        clean = not any(holds_nul(batch.column(column)) for column in columns)
+        row_bytes, first = batch.nbytes / total, 0
         for lane, rows in zip(lanes, due.rows, strict=True):
             if lane.failure is None:
-                take(lane, mapped.batch.slice(first, rows))
+                part, size_bytes = batch.slice(first, rows), round(rows * row_bytes)
+                take(lane, Parcel(batch=part, size_bytes=size_bytes, clean=clean))
             first += rows
         return True
 
@@ -417,7 +420,7 @@ class Passes:
         skipped = sum(topic.messages_unwillingly_skipped for topic in self.topics)
         if skipped > bound:
             raise DecodeError(
-                f"{skipped} messages could not be used, more than the {bound} allowed; "
+                f"{counted(skipped, 'message')} could not be used, more than the {bound} allowed; "
                 f"last on {lane.topic.name}: {lane.report.messages_skipped}",
                 path=self.reader.recording.path,
                 topic=lane.topic.name,
@@ -432,7 +435,8 @@ class Passes:
     def _report_messages(self, read: NDArray[np.int64]) -> None:
         """Report the messages that were read of each topic, and forget them."""
         for topic in map(int, np.flatnonzero(read)):
-            self._events.messages_read(topic=self.topics[topic].name, messages=int(read[topic]))
+            name = self.topics[topic].shown_name
+            self._events.messages_read(topic=name, messages=int(read[topic]))
         read[:] = 0
 
     def _report_progress(self, reader: RecordingReader, share: float) -> None:
@@ -471,12 +475,15 @@ def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestRepo
 def plan_fields(reader: RecordingReader, options: IngestOptions) -> dict[str, Fates | None]:
     """Return, for every topic that would be sent, which columns each field of its messages goes to.
 
+    The topics go by the platform's names.
+
     Raises:
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
     """
     lanes, _ = plan_lanes(reader, options, NoEvents())
     return {
-        lane.topic.name: field_fates(lane.plan, lane.decoder.arrow_type) for lane in lanes.values()
+        lane.report.shown_name: field_fates(lane.plan, lane.decoder.arrow_type)
+        for lane in lanes.values()
     }
 
 

@@ -40,6 +40,7 @@ from bridge.ingest.topic_lanes import TopicLane
 from bridge.ingest.verify import compare_existing, counted_alike, lacking, verify
 from bridge.mapping import TopicFilter
 from bridge.model import MixedBlock, Recording
+from bridge.units import counted
 
 IDENTITY_DIGITS = 8
 """So much of its identity goes behind a name that the parts before have taken."""
@@ -324,6 +325,7 @@ class _Run:
                 survey=self.survey,
                 follows=self.follows,
             ),
+            was_compressed=lambda: self.reader.is_compressed,
             options=self.options,
             events=self.events,
             upload=self.upload,
@@ -459,7 +461,9 @@ class _Run:
         reasons = Counter(
             topic.reason or str(topic.messages_skipped or topic.outcome) for topic in self.topics
         )
-        story = "; ".join(f"{reason} ({count} topics)" for reason, count in reasons.items())
+        story = "; ".join(
+            f"{reason} ({counted(count, 'topic')})" for reason, count in reasons.items()
+        )
         message = f"{path} holds no message that can be sent"
         hint = "`mosaico-bridge inspect` shows every topic with its reason"
         if groups := not_sent(self.topics):

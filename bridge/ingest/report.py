@@ -9,6 +9,7 @@ from typing import Any
 from bridge.ingest.earlier import Replacement
 from bridge.model import REPEATED, Loss
 from bridge.quality import Finding, RecordingQuality, TopicFigures
+from bridge.units import counted
 
 FILTERED_REASON = "filtered"
 DOWNSAMPLED_REASON = "downsampled"
@@ -350,7 +351,9 @@ class IngestReport:
         if self.losses:
             lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in self.losses)
             places = "place" if len(self.losses) == 1 else "places"
-            found.append(f"{lost_bytes:,} bytes unreadable in {len(self.losses):,} {places}")
+            found.append(
+                f"{counted(lost_bytes, 'byte')} unreadable in {len(self.losses):,} {places}"
+            )
         if not self.healthy:
             found.append("the recorder did not close the recording")
         return found + self.missing
@@ -397,7 +400,9 @@ def _missing_of(topic: TopicReport) -> str:
             for reason, count in topic.messages_skipped.items()
             if reason not in CHOSEN_REASONS
         )
-        parts.append(f"{topic.messages_unwillingly_skipped:,} messages left out ({reasons})")
+        parts.append(
+            f"{counted(topic.messages_unwillingly_skipped, 'message')} left out ({reasons})"
+        )
     if topic.messages_leftover:
-        parts.append(f"{topic.messages_leftover:,} messages longer than their definition")
+        parts.append(f"{counted(topic.messages_leftover, 'message')} longer than their definition")
     return f"{topic.shown_name}: {', '.join(parts)}" if parts else ""

@@ -26,6 +26,7 @@ from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
+    NestedTopicError,
     NotFoundError,
     PlatformBusyError,
     RecordingError,
@@ -40,7 +41,7 @@ from bridge.ingest.marks import PARTIAL_NOTE
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
-from bridge.ingest.topic_lanes import TopicLane, is_the_topics_fault
+from bridge.ingest.topic_lanes import Parcel, TopicLane, is_the_topics_fault
 from bridge.ontology import String
 from bridge.parallel import OrderedCalls, settle
 
@@ -66,6 +67,7 @@ class Sending:
         fingerprint: Identity of what is sent.
         topics: How many topics may come, to be connected for.
         metadata: Makes the sequence's metadata when it is created.
+        was_compressed: Whether the recording is compressed, as far as it was read.
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
         upload: What is known of earlier tries: resumed where it is of this sequence.
@@ -83,6 +85,7 @@ class Sending:
         fingerprint: str,
         topics: int,
         metadata: Callable[[], dict[str, Any]],
+        was_compressed: Callable[[], bool],
         options: IngestOptions,
         events: IngestEvents,
         upload: OpenUpload | None = None,
@@ -95,6 +98,7 @@ class Sending:
         self._sequence = sequence
         self._fingerprint = fingerprint
         self._metadata = metadata
+        self._was_compressed = was_compressed
         self._options = options
         self._events = events
         self._stack = ExitStack()
@@ -157,16 +161,17 @@ class Sending:
             if self.writer is not None:
                 self._open_expected(self.writer)
 
-    def send(self, lane: TopicLane, batch: pa.RecordBatch) -> None:
-        """Queue a batch; waits while the network is behind.
+    def send(self, lane: TopicLane, parcel: Parcel) -> None:
+        """Queue rows of a topic; waits while the network is behind.
 
         Raises:
             ServerError: An earlier write failed, or the sequence or a topic cannot be created.
         """
-        if batch.num_rows == 0 or lane.failure is not None:
+        if parcel.batch.num_rows == 0 or lane.failure is not None:
             return
-        # The first, so that what is there to be sent is not kept waiting by what may come.
-        self._expected = {lane.topic.index: lane, **self._expected}
+        if lane.opening is None:
+            # The first, so that what is there to be sent is not kept waiting by what may come.
+            self._expected = {lane.topic.index: lane, **self._expected}
         if self.writer is None:
             # Reported before it exists: if the process dies right after creating it, it is known.
             about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
@@ -176,12 +181,13 @@ class Sending:
             self._begin(sequence)
         assert self.writer is not None
         self._open_expected(self.writer)
-        size_bytes = batch.nbytes
-        self._behind.submit(partial(self._write, lane, batch), size_bytes=size_bytes)
+        self._behind.submit(partial(self._write, lane, parcel), size_bytes=parcel.size_bytes)
         lane.report.batches += 1
-        lane.report.arrow_bytes += size_bytes
+        lane.report.arrow_bytes += parcel.size_bytes
         self._events.batch_sent(
-            topic=lane.topic.name, messages=batch.num_rows, arrow_bytes=size_bytes
+            topic=lane.report.shown_name,
+            messages=parcel.batch.num_rows,
+            arrow_bytes=parcel.size_bytes,
         )
 
     def end(self, lane: TopicLane) -> None:
@@ -223,13 +229,26 @@ class Sending:
         failures = {lane.report.platform_name: lane for lane in lanes if lane.failure is not None}
         for lane in failures.values():
             self._give_up(lane)
-        writer.topics_drop(
-            {name: lane.report.reason for name, lane in failures.items() if lane.writer is not None}
-        )
+        self._drop({name: lane for name, lane in failures.items() if lane.writer is not None})
         for lane in lanes:
             if lane.messages_read == 0 and lane.failure is None:
                 lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
         return whole
+
+    def _drop(self, failures: "Mapping[str, TopicLane]") -> None:
+        """Remove the topics that failed from the sequence, with a notification for each."""
+        assert self.writer is not None
+        try:
+            self.writer.topics_drop({name: lane.report.reason for name, lane in failures.items()})
+        except NestedTopicError as error:
+            name = "/" + (error.resource or "").partition("/")[2]
+            why = failures[name].report.reason if name in failures else "it failed"
+            raise NestedTopicError(
+                f"{name} cannot be sent ({why}) and cannot be dropped: {error.message}",
+                address=error.address,
+                resource=error.resource,
+                hint=f'leave it out by ingest.topics = ["!{name}"], then `mosaico-bridge retry` it',
+            ) from error
 
     def _hear_verdicts(self, closings: "Mapping[Future[None], TopicLane]") -> None:
         """Wait until every topic is closed, and remember what was ended.
@@ -272,26 +291,12 @@ class Sending:
             self.writer.notify("quality: " + "; ".join(texts[:NOTIFIED_PARTS_MAX] + rest))
         if report.complete:
             return
-        parts = [*map(str, report.not_sent)]
-        parts += [
-            f"{topic.shown_name}: {topic.reason or topic.messages_skipped}"
-            for topic in report.topics
-            if topic.messages_unwillingly_skipped and not topic.left_out
-        ]
-        parts += [
-            f"{topic.shown_name}: {topic.messages_leftover} messages hold more than"
-            " their definition"
-            for topic in report.topics
-            if topic.messages_leftover
-        ]
-        parts += [
+        places = [
             f"{loss.path.name} bytes {loss.start_bytes} to {loss.end_bytes}: {loss.reason}"
             for loss in report.losses
         ]
-        parts += report.missing
-        if not report.healthy:
-            parts.insert(0, "the recorder did not close this recording")
-        self.writer.notify(PARTIAL_NOTE + "; ".join(parts[:NOTIFIED_PARTS_MAX]))
+        parts = (report.shortfalls + places)[:NOTIFIED_PARTS_MAX]
+        self.writer.notify(PARTIAL_NOTE + "; ".join(parts))
 
     def add_quality(self, report: IngestReport) -> None:
         """Put how each topic was recorded into a topic of its own, where that is wanted.
@@ -303,8 +308,10 @@ class Sending:
         Raises:
             ServerError: The platform is away, or has trouble of its own.
         """
+        if not self._options.quality_topic or self.writer is None or self.has_quality:
+            return
         times_ns, texts = report.quality_rows()
-        if not self._options.quality_topic or self.writer is None or not texts or self.has_quality:
+        if not texts:
             return
         try:
             topic = self.writer.topic_create(QUALITY_TOPIC, {}, String)
@@ -324,6 +331,7 @@ class Sending:
         lane.skip(TOPIC_DROPPED_REASON, lane.messages_read - sum(report.messages_skipped.values()))
 
     def _begin(self, writer: SequenceWriter) -> None:
+        writer.was_compressed = self._was_compressed
         try:
             self.writer = writer.__enter__()
         except AlreadyExistsError as error:
@@ -458,10 +466,10 @@ class Sending:
             self._attempt(lane, take)
         return lane.writer if lane.failure is None else None
 
-    def _write(self, lane: TopicLane, batch: pa.RecordBatch) -> None:
+    def _write(self, lane: TopicLane, parcel: Parcel) -> None:
         writer = self._opened(lane)
         if writer is not None:
-            self._attempt(lane, partial(writer.write_batch, batch))
+            self._attempt(lane, partial(writer.write_batch, parcel.batch, clean=parcel.clean))
 
     def _end(self, writer: SequenceWriter, lane: TopicLane) -> None:
         topic = self._opened(lane)

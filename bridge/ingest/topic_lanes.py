@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from bridge.bags import RecordingReader
@@ -33,6 +34,21 @@ from bridge.mapping import (
 from bridge.model import MessageBlock, MessageType, Serialization, Topic
 
 Choice = TypeVar("Choice")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """Rows of one topic, ready to be sent.
+
+    Attributes:
+        batch: The rows, in terms of the topic's model.
+        size_bytes: Their size; a topic's part of what many share, by its rows.
+        clean: Whether it is known that no text in them holds U+0000.
+    """
+
+    batch: pa.RecordBatch
+    size_bytes: int
+    clean: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,7 +125,7 @@ def enter_skipped(report: TopicReport, reason: str, count: int, events: IngestEv
     """Enter messages that are left out into a topic's account and report them."""
     if count:
         report.messages_skipped[reason] = report.messages_skipped.get(reason, 0) + count
-        events.skipped(topic=report.name, reason=reason, messages=count)
+        events.skipped(topic=report.shown_name, reason=reason, messages=count)
 
 
 def plan_lanes(

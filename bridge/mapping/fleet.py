@@ -239,7 +239,10 @@ def livox_points(source: Source) -> Columns:
 
 
 def radar_scan(source: Source) -> Columns:
-    """Map a RadarScan; a positive azimuth is clockwise, so to the right, where y is left."""
+    """Map a RadarScan; a positive azimuth is to the left, as is y.
+
+    The definition says "anticlockwise [...] as per REP-0103" (radar_msgs/msg/RadarReturn).
+    """
     items, offsets = source.items("returns")
     distance, azimuth, elevation = (
         items.numbers(name, pa.float64()) for name in ("range", "azimuth", "elevation")
@@ -248,7 +251,7 @@ def radar_scan(source: Source) -> Columns:
         flat = distance * np.cos(elevation)
         points = {
             "x": flat * np.cos(azimuth),
-            "y": -flat * np.sin(azimuth),
+            "y": flat * np.sin(azimuth),
             "z": distance * np.sin(elevation),
         }
         columns: Columns = {

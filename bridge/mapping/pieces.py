@@ -27,14 +27,21 @@ NOT_MEASURED = -1.0
 """What drivers put at the start of the covariance of a quantity that they do not have."""
 
 BAD_STAMP = "stamp with nanoseconds of a second or more"
+LATE_STAMP = "stamp after 2038, which the platform's seconds cannot hold"
 
 
 def stamp_columns(source: Source) -> Columns:
     """Map sec and nanosec; messages whose nanoseconds are a second or more are dropped.
 
     Those of a Duration in ROS 1 are signed; a negative part of a second is taken from the seconds.
+    The seconds of a Time in ROS 1 have no sign, but those of the platform have one.
     """
-    seconds = source.column("sec", pa.int32())
+    if source.field("sec").type == pa.uint32():
+        unsigned = as_numpy(source.column("sec", pa.uint32()))
+        source.reject(unsigned > np.iinfo(np.int32).max, LATE_STAMP)
+        seconds = pa.array(unsigned.view(np.int32))
+    else:
+        seconds = source.column("sec", pa.int32())
     if source.field("nanosec").type == pa.int32():
         signed = source.numbers("nanosec", pa.int64())
         source.reject(np.abs(signed) >= SECOND_NS, BAD_STAMP)

@@ -1,6 +1,13 @@
 """The platform's models: a tag, an Arrow struct and a serialisation format each."""
 
-from bridge.ontology.model import ENVELOPE, TIMESTAMP_COLUMN, Model, SerializationFormat
+from bridge.ontology.model import (
+    ENVELOPE,
+    TIMESTAMP_COLUMN,
+    Model,
+    SerializationFormat,
+    has_text,
+    is_text,
+)
 from bridge.ontology.models import (
     GPS,
     IMU,
@@ -143,4 +150,6 @@ __all__ = [
     "Vector3d",
     "Vector4d",
     "Velocity",
+    "has_text",
+    "is_text",
 ]

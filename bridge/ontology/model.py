@@ -8,7 +8,7 @@ Velocity and Acceleration) are one tuple here.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 
 import pyarrow as pa
 
@@ -26,6 +26,10 @@ class SerializationFormat(StrEnum):
     DEFAULT = "default"
     RAGGED = "ragged"
     IMAGE = "image"
+    # The documented client API spells them like this.
+    Default = DEFAULT
+    Ragged = RAGGED
+    Image = IMAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,11 @@ class Model:
         """The schema of a topic of this model: the envelope, then the payload columns."""
         return pa.schema([ENVELOPE, *self.fields])
 
+    @cached_property
+    def text_columns(self) -> tuple[int, ...]:
+        """Which columns of `schema` are texts, or hold some."""
+        return tuple(number for number, kind in enumerate(self.schema.types) if has_text(kind))
+
     @property
     def Q(self) -> ModelProxy:  # noqa: N802 -- what the platform's documentation calls it
         """The columns of the model, to put query conditions on: `IMU.Q.acceleration.x.gt(5.0)`."""
@@ -59,6 +68,23 @@ class Model:
 
 
 Fields = tuple[pa.Field, ...]
+
+
+@cache
+def has_text(kind: pa.DataType) -> bool:
+    """Whether values of a type are texts, or hold some; to look it up takes microseconds."""
+    if is_text(kind):
+        return True
+    if pa.types.is_dictionary(kind):
+        return has_text(kind.value_type)
+    return any(has_text(kind.field(index).type) for index in range(kind.num_fields))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of a type are texts, however they are stored."""
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def required(name: str, value_type: pa.DataType) -> pa.Field:

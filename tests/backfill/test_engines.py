@@ -100,6 +100,25 @@ def test_what_a_store_says_is_shown_without_secrets() -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "secret", "repeated"),
+    [
+        ("account_key", "a+b/c==", "a%2Bb%2Fc%3D%3D"),
+        ("account_key", "a+b/c==", "a%2Bb/c%3D%3D"),
+        ("sas_token", "sv=2026&sig=x%2Fy%3D", "sig=x/y="),
+        ("sas_token", "sv=2026&sig=x%2Fy%3D&se=9", "the signature x%2Fy%3D is none"),
+    ],
+)
+def test_a_secret_is_known_in_every_form(setting: str, secret: str, repeated: str) -> None:
+    """As part of an address it is quoted, and a token's signature is its secret."""
+    settings = BackfillSettings.model_validate(
+        {"endpoint": "http://127.0.0.1:1", setting: secret, "anonymous": True}
+    )
+    shown = Store("s3://bucket/2024", settings).blotted(f"denied: {repeated}")
+    assert "***" in shown
+    assert not any(part in shown for part in ("a+b", "a%2B", "x/y", "x%2Fy"))
+
+
+@pytest.mark.parametrize(
     ("url", "settings", "error"),
     [
         ("ftp://host/x", BackfillSettings(), CommandLineError),

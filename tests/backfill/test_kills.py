@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped] # ships no types
 import pytest
 
+from bridge.bags.scratch import FREE_BYTES_MIN
 from bridge.embedded import EmbeddedServer
 from tests.backfill.archives import (
     ROOT,
@@ -101,16 +102,21 @@ def test_a_driver_that_is_killed_and_started_again(
     assert not [path for path in (state / "backfill").iterdir() if path.is_dir()]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_driver_that_is_stopped_says_so(
-    store: Store, platform: EmbeddedServer, tmp_path: Path
+    store: Store, platform: EmbeddedServer, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """SIGTERM ends the run soon, with its own exit code, and what was not reached is listed."""
+    """A signal ends the run soon, with its own exit code, and what was not reached is listed."""
     written = write_archive(tmp_path / "archive", 6, messages=MESSAGES, padding=PADDING)
     url = store.upload(tmp_path / "archive", to="x")
     run = Running(url, platform.port, tmp_path / "state", more=store.settings)
     wait_for(lambda: sending(platform.port, finished=1))
-    run.process.send_signal(signal.SIGTERM)
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    run.process.send_signal(number)
     stopped = run.end()
+    assert not any(child.is_running() for child in children)
+    scratch = tmp_path / "state" / "backfill"
+    assert not [path for path in scratch.iterdir() if path.is_dir()]
     assert stopped.code == 130, stopped.errors
     assert stopped.told["interrupted"]
     assert len(stopped.by_result["not tried"]) + len(stopped.by_result["sent"]) == 6
@@ -215,6 +221,37 @@ def test_a_scratch_disk_that_is_lost(
     assert done.code == 0, done.errors
     assert arrived(platform.port) == written
     assert len(sequences(platform.port)) == 6
+
+
+def test_a_scratch_disk_that_is_small(
+    store: Store, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Jobs share what fits, one after the other; where nothing fits, each is named and stays."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    written = write_archive(tmp_path / "archive", 4, messages=MESSAGES, padding=PADDING)
+    url = store.upload(tmp_path / "archive", to="x")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    mount = f'mount -t tmpfs -o size="$0" tmpfs {scratch} && exec "$@"'
+    options = ("--scratch", str(scratch), "--jobs", "2")
+    runs = []
+    for free_bytes in (1 << 20, FREE_BYTES_MIN + (9 << 20)):
+        run = subprocess.run(
+            [
+                *("unshare", "--mount", "sh", "-c", mount, str(free_bytes)),
+                *command(url, platform.port, tmp_path / "state", *options),
+            ],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=250, check=False,
+            cwd=tmp_path, env=environment(store.settings),
+        )  # fmt: skip
+        runs.append(ended(run.returncode, run.stdout, run.stderr))
+        if free_bytes == 1 << 20:
+            assert arrived(platform.port) == Counter()
+    assert [(each.code, set(each.by_result)) for each in runs] == [(1, {"failed"}), (0, {"sent"})]
+    (failure, *_) = [each["error"] for each in runs[0].told["recordings"]]
+    assert "another disk" in failure["hint"]
+    assert arrived(platform.port) == written
 
 
 def test_a_store_that_changes_an_object_meanwhile(

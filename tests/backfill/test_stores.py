@@ -2,29 +2,47 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import urllib.request
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped] # ships no types
 import pytest
+from pyarrow import fs
 
 from bridge.embedded import EmbeddedServer
 from tests.backfill.archives import (
+    ACCESS_KEY,
+    BUCKET,
+    SECRET_KEY,
     Ended,
     arrived,
     backfill,
+    s3_server,
     words,
     write_archive,
+    write_mcap,
     write_mcap_folder,
 )
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
+
+NAMES = (
+    *("plain.mcap", "a b/100% [x]*?.mcap", "ünï/日本語.mcap", "esc\x1b[31m.mcap", "trail .mcap"),
+    *("%2e%2e%2fenc.mcap", "plus+and&amp=.mcap", "quote'\".mcap", "-rf.mcap", "back\\slash.mcap"),
+    *("tab\t.mcap", f"{'n' * 230}.mcap", "marked/inner.mcap", "sig=x.mcap"),
+)
+"""Names below a folder of a store which are names of files, too."""
+
+NO_FILES = ("a/../up.mcap", "./dot.mcap", "double//x.mcap", "a/./b.mcap")
 
 BIG = 12 << 20
 
@@ -109,3 +127,96 @@ def test_google_storage(platform: EmbeddedServer, tmp_path: Path) -> None:
     lines = (tmp_path / "state" / "backfill.jsonl").read_text().splitlines()
     marks = [part["etag"] for line in lines for part in json.loads(line)["parts"]]
     assert len(set(marks)) == len(marks) == 6
+
+
+def test_every_kind_of_key(platform: EmbeddedServer, tmp_path: Path) -> None:
+    """What can be the name of a file arrives, what cannot is listed; markers are no recordings."""
+    boto3 = pytest.importorskip("boto3", reason="no S3 client to write keys with")
+    written: Counter[str] = Counter()
+    with s3_server() as store:
+        client = boto3.client(
+            "s3",
+            endpoint_url=store.settings["MOSAICO_BRIDGE_BACKFILL__ENDPOINT"],
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            region_name="us-east-1",
+        )
+
+        def put(key: str, data: bytes) -> None:
+            client.put_object(Bucket=BUCKET, Key=key, Body=data)
+
+        for number, name in enumerate((*NAMES, *NO_FILES)):
+            write_mcap(tmp_path / "x.mcap", texts := words(f"key{number}", 2))
+            put(f"2024/{name}", (tmp_path / "x.mcap").read_bytes())
+            written.update(texts if name in NAMES else ())
+        put("/lead.mcap", (tmp_path / "x.mcap").read_bytes())
+        for marker in ("2024/empty/", "2024/marked", "2024/zero.mcap"):
+            put(marker, b"")
+        where = (platform.port, tmp_path / "state")
+        run = backfill(f"s3://{BUCKET}", *where, more=store.settings)
+        assert {name: len(found) for name, found in run.by_result.items()} == {
+            "sent": len(NAMES), "empty": 1,
+        }  # fmt: skip
+        assert {each["place"] for each in run.told["unreadable"]} == {
+            f"s3://{BUCKET}//lead.mcap", *(f"s3://{BUCKET}/2024/{name}" for name in NO_FILES),
+        }  # fmt: skip
+        assert run.code == 3
+        assert "\x1b" not in run.errors
+        for place in ("plain.mcap", "marked", "-rf.mcap"):
+            one = backfill(f"s3://{BUCKET}/2024/{place}", *where, more=store.settings)
+            assert {name: len(found) for name, found in one.by_result.items()} == {"held": 1}
+    assert arrived(platform.port) == written
+    said = run.errors + json.dumps(run.told) + (tmp_path / "state" / "backfill.jsonl").read_text()
+    assert SECRET_KEY not in said
+
+
+def test_many_objects(platform: EmbeddedServer, tmp_path: Path) -> None:
+    """Thousands of files that are no recordings cost a listing, and are counted."""
+    with s3_server() as store:
+        for number in range(2000):
+            with store.system.open_output_stream(f"{BUCKET}/2024/{number % 50}/{number}.txt"):
+                pass
+        write_archive(tmp_path / "archive", 2)
+        url = store.upload(tmp_path / "archive", to="2024")
+        run = backfill(url, platform.port, tmp_path / "state", more=store.settings)
+    assert {name: sorted(found) for name, found in run.by_result.items()} == {
+        "sent": ["drive000", "drive001"]
+    }
+    assert len(run.told["without_owner"]) == 2000
+
+
+def test_azure(platform: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive in a container arrives once, read with the account's key."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    (tmp_path / "azurite").mkdir()
+    options = ("--silent", "--no-audit", "--no-fund", "--prefix", str(tmp_path / "azurite"))
+    installed = subprocess.run(
+        ["npm", "install", *options, "azurite@3"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    if installed.returncode != 0:
+        pytest.skip(f"Azurite cannot be installed: {installed.stderr[-300:]}")
+    written = archive(tmp_path / "archive")
+    key = b64encode(b"a key of nobody, as long as they are").decode()
+    program = tmp_path / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+    served = ("--blobPort", "0", "--inMemoryPersistence", "--skipApiVersionCheck", "--silent")
+    monkeypatch.setenv("AZURITE_ACCOUNTS", f"fleet:{key}")
+    with running([str(program), *served], tmp_path / "log") as port:
+        at = {f"{kind}_storage_authority": f"127.0.0.1:{port}" for kind in ("blob", "dfs")}
+        at |= {f"{kind}_storage_scheme": "http" for kind in ("blob", "dfs")}
+        system: Any = fs.AzureFileSystem("fleet", account_key=key, **at)
+        system.create_dir("drives")
+        for file in sorted((tmp_path / "archive").rglob("*")):
+            if file.is_file():
+                place = f"drives/2024/{file.relative_to(tmp_path / 'archive')}"
+                with system.open_output_stream(place) as stream:
+                    stream.write(file.read_bytes())
+        settings = {
+            "MOSAICO_BRIDGE_BACKFILL__ENDPOINT": f"http://127.0.0.1:{port}",
+            "MOSAICO_BRIDGE_BACKFILL__ACCOUNT_KEY": key,
+        }
+        url = "abfss://drives@fleet.dfs.core.windows.net/2024"
+        run = arrives_once(url, platform.port, tmp_path / "state", settings)
+    assert arrived(platform.port) == written
+    assert key not in run.errors + json.dumps(run.told)

@@ -6,8 +6,10 @@ from typing import Literal
 
 import pytest
 
-from bridge.bags import ReadLimits, load_recording, open_recording
+from bridge.bags import ReadLimits, load_recording, load_split, open_recording
+from bridge.model import Recording
 from tests.bags.mcap import mcap_files as made
+from tests.bags.rosbag1.rosbag1_files import connection, make
 
 LATCHED = {
     "names": "- history: keep_last\n  depth: 1\n  reliability: reliable\n"
@@ -51,12 +53,13 @@ def write(folder: Path, splits: Sequence[Sequence[Row]], qos: str) -> Path:
 
 
 def read(
-    path: Path, repeated: Literal["keep", "drop"]
+    path: Path | Recording, repeated: Literal["keep", "drop"]
 ) -> tuple[dict[str, list[tuple[int, bytes]]], dict[str, int], int]:
     """Read all messages by topic; and what was skipped, and how many repeats were kept."""
     found: dict[str, list[tuple[int, bytes]]] = {}
     limits = ReadLimits(repeated_latched=repeated)
-    with open_recording(load_recording(path), limits=limits) as reader:
+    recording = path if isinstance(path, Recording) else load_recording(path)
+    with open_recording(recording, limits=limits) as reader:
         for block in reader.blocks():
             rows = zip(block.log_times_ns, block.starts, block.ends, strict=True)
             found.setdefault(reader.topics[block.topic].name, []).extend(
@@ -121,3 +124,115 @@ def test_message_behind_the_split_is_no_repeat(tmp_path: Path) -> None:
 
     assert found["/map"][-1] == (11, b"map b")
     assert not skipped
+
+
+@pytest.mark.parametrize("repeated", ["keep", "drop"])
+def test_split_alone_is_compared_with_the_one_before(
+    tmp_path: Path, repeated: Literal["keep", "drop"]
+) -> None:
+    """What the file before it in the folder holds is a repeat; where that is gone, nothing is."""
+    path = write(tmp_path / "drive", [FIRST, SECOND, THIRD], LATCHED["names"])
+    splits = [load_split(file) for file in sorted(path.iterdir())]
+    seen = [read(split, repeated) for split in splits]
+    counts = [len(found["/map"]) for found, _, _ in seen]
+
+    assert counts == ([2, 3, 2] if repeated == "keep" else [2, 1, 1])
+    assert [sum(skipped.values()) + kept for _, skipped, kept in seen] == [0, 2, 1]
+    splits[0].path.unlink()
+    found, skipped, kept = read(load_split(splits[1].path), repeated)
+    assert (len(found["/map"]), skipped, kept) == (3, {}, 0)
+
+
+def test_split_alone_behind_one_that_cannot_be_read_keeps_everything(tmp_path: Path) -> None:
+    """Nothing is left out that is not known to be elsewhere."""
+    path = write(tmp_path / "drive", [FIRST, SECOND], LATCHED["names"])
+    (path / "drive_0.mcap").write_bytes(b"\x89MCAP0\r\n")
+    found, skipped, kept = read(load_split(path / "drive_1.mcap"), "drop")
+
+    assert (len(found["/map"]), skipped, kept) == (3, {}, 0)
+
+
+# A kind of connection behind the topic: latched, or, as the recorder's copies, without publisher.
+ROS1_FIRST: list[Row] = [
+    ("/map L", 1, b"first"),
+    ("/tf_static L", 2, b"static"),
+    ("/imu P", 5, b"imu"),
+    ("/map L", 6, b"second"),
+    ("/imu P", 10, b"imu"),
+]
+
+
+def ros1(path: Path, rows: list[Row], *, per_chunk: int = 10, indexed: bool = True) -> None:
+    """Write a bag as `rosbag record` does."""
+
+    def declared(index: int, topic: str) -> bytes:
+        name, _, kind = topic.partition(" ")
+        publisher = "" if kind == "nameless" else "/driver"
+        return connection(index, name, latching=kind == "L", publisher=publisher)
+
+    bag = make(rows, per_chunk=per_chunk, indexed=indexed, declare=declared)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bag.data)
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+@pytest.mark.parametrize("per_chunk", [1, 2, 10])
+@pytest.mark.parametrize("kind", ["nameless", "L"])
+def test_repeats_of_ros1_have_the_time_of_the_split(
+    tmp_path: Path, kind: str, per_chunk: int, *, indexed: bool
+) -> None:
+    """Of the publisher's first message or its last, on its connection or a nameless one."""
+    second: list[Row] = [
+        (f"/map {kind}", 20, b"first"),
+        (f"/tf_static {kind}", 20, b"static"),
+        ("/imu P", 18, b"imu"),
+        ("/imu P", 21, b"imu"),
+        ("/map L", 22, b"second"),
+    ]
+    path = tmp_path / "drive"
+    ros1(path / "drive_0.bag", ROS1_FIRST)
+    ros1(path / "drive_1.bag", second, per_chunk=per_chunk, indexed=indexed)
+    limits = ReadLimits(repeated_latched="drop")
+    for recording, left in (
+        (load_recording(path), [b"first", b"second", b"second"]),
+        (load_split(path / "drive_1.bag"), [b"second"]),
+    ):
+        with open_recording(recording, limits=limits) as reader:
+            (topic,) = (each.index for each in reader.topics if each.name == "/map")
+            found = [
+                block.data[start:end].tobytes()
+                for block in reader.blocks()
+                if block.topic == topic
+                for start, end in zip(block.starts, block.ends, strict=True)
+            ]
+            assert reader.tally.skipped.total() == 2
+        assert found == left
+    (path / "drive_0.bag").unlink()
+    with open_recording(load_split(path / "drive_1.bag"), limits=limits) as reader:
+        assert sum(len(block.starts) for block in reader.blocks()) == 5
+        assert reader.tally.extras.total() == 2
+
+
+@pytest.mark.parametrize(
+    "second",
+    {
+        "later": [("/map L", 20, b"first"), ("/imu P", 21, b"imu")],
+        "alone": [("/map L", 20, b"first")],
+        "other first": [("/imu P", 19, b"imu"), ("/map L", 20, b"first"), ("/imu P", 20, b"imu")],
+        "other bytes": [("/map L", 20, b"third"), ("/imu P", 19, b"imu")],
+        "not latched": [("/imu P", 20, b"imu"), ("/imu P", 19, b"imu")],
+        "no recorder": [("/imu nameless", 20, b"imu"), ("/map nameless", 19, b"first")],
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_messages_of_ros1_that_are_no_repeats(
+    tmp_path: Path, second: tuple[str, list[Row]]
+) -> None:
+    """A latched message that its publisher sent at that moment, or that nothing vouches for."""
+    path = tmp_path / "drive"
+    ros1(path / "drive_0.bag", ROS1_FIRST)
+    ros1(path / "drive_1.bag", second[1])
+    with open_recording(load_recording(path), limits=ReadLimits(repeated_latched="drop")) as reader:
+        count = sum(len(block.starts) for block in reader.blocks())
+        assert count == len(ROS1_FIRST) + len(second[1])
+        assert not reader.tally.skipped

@@ -7,6 +7,9 @@ import numpy as np
 
 from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
 
+TIMES = {"builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration"}
+SPAN = 1 << 32
+
 NUMPY = {"byte": "int8", "char": "uint8", "bool": "bool"}
 
 
@@ -18,6 +21,9 @@ def attribute(name: str) -> str:
 def to_rosbags(kind: FieldType, value: Any, store: Any) -> Any:
     """Make what rosbags serialises."""
     if isinstance(kind, MessageType):
+        if kind.name in TIMES:
+            # rosbags gives both times of ROS 1 the signs of ROS 2.
+            value = {"sec": wrapped(value["sec"], "int32"), "nanosec": value["nanosec"] % SPAN}
         members = {
             attribute(name): to_rosbags(member, value[name], store) for name, member in kind.fields
         }
@@ -43,4 +49,10 @@ def from_rosbags(kind: FieldType, value: Any) -> Any:
         return [from_rosbags(kind.element, item) for item in items]
     if kind.name == "byte":
         return value & 0xFF
-    return value
+    return wrapped(value, kind.name) if kind.name in {"int32", "uint32"} else value
+
+
+def wrapped(value: int, name: str) -> int:
+    """Give the number that the same 32 bits are with the sign of a type, or without."""
+    value %= SPAN
+    return value - SPAN if name == "int32" and value >= SPAN // 2 else value

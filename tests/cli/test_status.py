@@ -1,6 +1,7 @@
 """`status`: from the running bridge, from the journal, once and again and again."""
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from bridge.cli.terminal import shared_out, table
 from bridge.daemon import Failure, Journal, State
 
 NANOSECONDS = 1_000_000_000
@@ -220,3 +223,22 @@ def test_status_names_the_folder_where_there_are_several(tmp_path: Path, command
         done = command(*words, "-c", config, "--http-port", "1")
         rows = [line.split()[2:4] for line in done.out.splitlines() if "a.mcap" in line]
         assert sorted(rows) == [[one, f"{tmp_path}/{one}/a.mcap"] for one in ("front", "rear")]
+
+
+def test_narrow_terminal_cuts_names_and_no_number_or_date() -> None:
+    """In 80 columns a long name is cut; what is as long as a date, or shorter, never is."""
+    made = table([("id", "right"), ("recording", "left"), ("when", "left"), ("why", "fold")])
+    for number in range(2):
+        made.add_row(str(4711 + number), "n" * 70, "2026-11-29 02:10:34", "because it is so " * 9)
+    made.add_row("1", "short", "2026-11-29 02:10:35", "")
+    text = io.StringIO()
+    Console(file=text, width=80).print(made)
+    lines = text.getvalue().splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert sum("2026-11-29 02:10:34" in line for line in lines) == 2
+    assert any(line.startswith("4711") for line in lines)
+    assert any("short  " in line for line in lines)
+    assert text.getvalue().count("because") == 18
+    assert shared_out([4, 70, 19, 160], 74) == [4, 25, 19, 26]
+    assert shared_out([4, 10], 74) == [4, 10]

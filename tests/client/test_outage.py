@@ -5,15 +5,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from bridge.client import MosaicoClient
 from bridge.client.options import connection_options
+from bridge.config import Settings
 from bridge.embedded import EmbeddedServer
 from bridge.errors import DatabaseAwayError, OfflineError, UsageError
 from bridge.ontology import Integer64
 from tests.client.conftest import integers
+from tests.daemon.chaos_proxy import ChaosProxy
 from tests.servers.old.keyed import KeyedServer
 from tests.servers.old.session import SessionServer
 
@@ -126,6 +129,37 @@ def test_silence_names_the_setting() -> None:
         with pytest.raises(OfflineError) as caught:
             MosaicoClient.connect("127.0.0.1", silent.getsockname()[1], 0.5)
         assert "server.timeout_s" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_line_of_two_seconds_each_way(tmp_path: Path) -> None:
+    """The bridge's default connects and writes; the shorter one of a client names the setting."""
+    with EmbeddedServer(tmp_path) as server, ChaosProxy(server.port) as line:
+        line.latency_s = 2.0
+        with pytest.raises(OfflineError) as caught:
+            MosaicoClient.connect("127.0.0.1", line.port)
+        assert "server.timeout_s" in caught.value.hint
+
+        patience_s = Settings().server.timeout_s
+        with (
+            MosaicoClient.connect("127.0.0.1", line.port, patience_s) as client,
+            client.sequence_create("far", {}) as writer,
+        ):
+            writer.topic_create("/t", {}, Integer64).push({"timestamp_ns": 1, "data": 1})
+        with MosaicoClient.connect("127.0.0.1", server.port) as client:
+            assert client.topic_handler("far", "/t").row_count == 1  # type: ignore[union-attr]
+
+
+def test_address_in_brackets_reaches_its_server(tmp_path: Path) -> None:
+    """A server on `::1` answers under either spelling."""
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    with EmbeddedServer(tmp_path, host="[::1]") as server:
+        assert server.address == f"[::1]:{server.port}"
+        assert Settings(server={"host": "[::1]"}).server.host == "::1"
+        for host in ("[::1]", "::1"):
+            with MosaicoClient.connect(host, server.port) as client:
+                assert client.list_sequences() == []
 
 
 def test_address_in_brackets() -> None:

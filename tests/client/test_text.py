@@ -38,7 +38,7 @@ def test_nul_is_replaced_wherever_text_is(
 ) -> None:
     """Nothing else changes: lengths, nulls and types stay."""
     batch = pa.record_batch([pa.array(rows, kind).slice(offset)], names=["column"])
-    cleaned, count = clean_batch(batch)
+    cleaned, count = clean_batch(batch, [0])
 
     cleaned.validate(full=True)
     assert cleaned.schema == batch.schema
@@ -51,7 +51,7 @@ def test_batch_without_nul_is_not_copied() -> None:
     """Also where numbers are full of zeros, and where NUL lies outside of a slice."""
     texts = pa.array(["\0", "a", "b"])
     batch = pa.record_batch({"n": pa.array(np.zeros(3)), "t": texts}).slice(1)
-    cleaned, count = clean_batch(batch)
+    cleaned, count = clean_batch(batch, [1])
     assert cleaned is batch
     assert count == 0
 

@@ -51,7 +51,9 @@ ROWS: list[dict[str, Any]] = [
 @pytest.fixture
 def rich(wire: Wire, name: str) -> str:
     """Give a finalized sequence with one topic of many kinds of columns."""
-    session = wire.session(wire.sequence(name, {"driver": {"id": "d1"}, "run": 7, "wet": False}))
+    sensors = [{"name": "left", "hz": 10}, {"name": "right", "hz": 20}]
+    metadata = {"driver": {"id": "d1"}, "run": 7, "wet": False, "sensors": sensors}
+    session = wire.session(wire.sequence(name, metadata | {"tags": ["night", "wet"]}))
     topic = wire.topic(session, "a/rich", tag="Rich", storage="ragged", metadata={"rate": 2.5})
     wire.put(topic, pa.RecordBatch.from_pylist(ROWS, schema=RICH), schema=RICH)
     wire.do("session_finalize", session_uuid=session["uuid"])
@@ -216,6 +218,65 @@ def test_metadata(
     assert found(wire, rich, sequence={"user_metadata": {path: condition}}) is expected
 
 
+@pytest.mark.parametrize(
+    ("path", "condition", "expected"),
+    [
+        ("*.id", {"$eq": "d1"}, True),
+        ("*", {"$eq": 7}, True),
+        ("*", {"$eq": 8}, False),
+        ("*.id.*", {"$ex": None}, False),
+        ("*.nobody", {"$nex": None}, True),
+        ("**", {"$eq": "left"}, True),
+        ("**.hz", {"$gt": 15}, True),
+        ("**.hz", {"$gt": 25}, False),
+        ("sensors[*].hz", {"$between": [9, 11]}, True),
+        ("sensors[*].name", {"$eq": "middle"}, False),
+        ("sensors[1].name", {"$eq": "right"}, True),
+        ("sensors.1.name", {"$eq": "right"}, True),
+        ("sensors[2].name", {"$ex": None}, False),
+        ("sensors.*", {"$ex": None}, False),
+        ("driver[*]", {"$ex": None}, False),
+        ("tags[*]", {"$eq": "wet"}, True),
+    ],
+)
+def test_metadata_by_wildcards(
+    wire: Wire,
+    rich: str,
+    path: str,
+    condition: dict[str, Any],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """`*` is one level, `**` any depth, `[*]` each element; one value that fits is enough."""
+    assert found(wire, rich, sequence={"user_metadata": {path: condition}}) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "condition", "expected"),
+    [
+        ("tags", {"$in": ["dry", "wet"]}, True),
+        ("tags", {"$match": "n?ght"}, True),
+        ("tags", {"$match": "*night*wet*"}, False),
+        ("driver", {"$match": "*"}, False),
+    ],
+)
+def test_lists_in_metadata_are_tested_by_element(
+    protobuf_wire: Wire,
+    rich: str,
+    path: str,
+    condition: dict[str, Any],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """`$in` and `$match` look at each element of a list, and find nothing in an object."""
+    assert found(protobuf_wire, rich, sequence={"user_metadata": {path: condition}}) is expected
+
+
+@pytest.mark.parametrize("path", ["a*", "a[b]", "a[", "***"])
+def test_wildcard_that_is_none_is_refused(wire: Wire, path: str) -> None:
+    """It is never taken for a key that nothing has."""
+    with refused("INVALID_ARGUMENT", "Found invalid key in user metadata"):
+        wire.do("query", sequence={"user_metadata": {path: {"$ex": None}}})
+
+
 def test_metadata_of_topics(wire: Wire, rich: str) -> None:
     """Topics have metadata of their own."""
     assert found(wire, rich, topic={"user_metadata": {"rate": {"$between": [2, 3]}}})
@@ -366,6 +427,14 @@ def test_query_of_another_shape_is_refused(json_wire: Wire, request_: dict[str, 
         ({"sequence": {"user_metadata": {"a--b": {"$ex": None}}}}, "Found invalid key in user met"),
         ({"sequence": {"user_metadata": {"": {"$ex": None}}}}, "Found invalid key in user metadat"),
         ({"sequence": {"user_metadata": {"é": {"$ex": None}}}}, "Found invalid key in user metada"),
+        (
+            {"sequence": {"user_metadata": {"a*": {"$ex": None}}}},
+            "Found invalid key in user metada",
+        ),
+        (
+            {"sequence": {"user_metadata": {"a[": {"$ex": None}}}},
+            "Found invalid key in user metada",
+        ),
     ],
 )
 def test_query_that_the_protobuf_generation_has_not_is_refused(

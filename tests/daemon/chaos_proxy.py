@@ -31,6 +31,8 @@ class ChaosProxy:
         self.cut_after_bytes: int | None = None
         # Hold each piece back for so long, both ways.
         self.delay_s = 0.0
+        # Let everything arrive so much later, both ways, as a long line does: as much at a time.
+        self.latency_s = 0.0
         # Answer in the platform's place.
         self.portal = False
         # Give the bridge noise for what the platform says.
@@ -132,6 +134,9 @@ class ChaosProxy:
                 await self._flows.wait()
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
+                if self.latency_s:
+                    asyncio.get_running_loop().call_later(self.latency_s, target.write, some)
+                    continue
                 if self.noise and not counted:
                     some = self._chance.randbytes(len(some))
                 passed += len(some)
@@ -141,4 +146,5 @@ class ChaosProxy:
                     break
                 target.write(some)
                 await target.drain()
+            await asyncio.sleep(self.latency_s)
         target.transport.abort()

@@ -1,6 +1,7 @@
 """A daemon in a thread with scripted workers, and recordings to drop into its folder."""
 
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -33,16 +34,17 @@ ROOT = Path(__file__).parent.parent.parent
 WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"))
 
 
-def mcap_bytes(text: str = "", messages: int = 3) -> bytes:
-    """Make a small recording whose content depends on the text."""
+def mcap_bytes(text: str = "", messages: int = 3, topics: int = 1) -> bytes:
+    """Make a small recording whose content depends on the text; all topics have all messages."""
     stream = BytesIO()
     writer = McapWriter(stream)
     writer.start(profile="ros2", library=text)
     schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
-    channel = writer.register_channel("/chatter", "cdr", schema)
+    names = ["/chatter", *(f"/chatter_{number}" for number in range(1, topics))]
+    channels = [writer.register_channel(name, "cdr", schema) for name in names]
     data = len(text.encode()) + 1
     payload = b"\0\1\0\0" + data.to_bytes(4, "little") + text.encode() + b"\0"
-    for index in range(messages):
+    for index, channel in itertools.product(range(messages), channels):
         writer.add_message(channel, log_time=index, publish_time=index, data=payload)
     writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
     return stream.getvalue()

@@ -9,6 +9,7 @@ import mmap
 import os
 import resource
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -87,6 +88,10 @@ def misbehave(how: str, job: Job) -> None:  # noqa: C901, PLR0912, PLR0915 - one
         case "bomb":
             grown = [bytearray(1 << 20) for _ in range(1 << 14)]
             time.sleep(len(grown))
+        case "threads":
+            never = threading.Event()
+            for _ in range(1 << 14):
+                threading.Thread(target=never.wait, daemon=True).start()
         case "defect":
             raise ZeroDivisionError("oops")
         case "spin":

@@ -45,6 +45,11 @@ CURED = {
     "carriage returns": ("uint8 x\r\nstring y\r\n", {"x": "uint8", "y": "string"}),
     "byte order mark": ("\ufeffuint8 x\n", {"x": "uint8"}),
     "no last newline": ("uint8 x", {"x": "uint8"}),
+    "NUL of a C string behind it": ("uint8 x\n\0", {"x": "uint8"}),
+    "annotation with a text": (
+        '@verbatim (language="comment", text="a) b; c")\nuint8 x\n@unit (value="m") uint8 y\n',
+        {"x": "uint8", "y": "uint8"},
+    ),
     "blank lines, tabs": ("\n\n  \t\n\tuint8   x\t# why\n\n", {"x": "uint8"}),
     "foreign letters": ("uint8 x # Größe in °\n", {"x": "uint8"}),
     "keywords": (
@@ -207,7 +212,9 @@ def test_built_in_types_need_no_definition() -> None:
         ("sec", primitive("int32")),
         ("nanosec", primitive("uint32")),
     )
-    assert nested(ros1["d"]).fields == nested(ros1["t"]).fields
+    assert nested(ros2["d"]).fields == nested(ros2["t"]).fields
+    for name, kind in (("t", "uint32"), ("d", "int32")):
+        assert nested(ros1[name]).fields == (("sec", primitive(kind)), ("nanosec", primitive(kind)))
 
 
 def test_embedded_definition_wins_over_the_built_in() -> None:

@@ -51,7 +51,7 @@ def test_what_a_recorder_noted_is_in_the_sequences_metadata(tmp_path: Path) -> N
             }
         ],
     }
-    assert "1 attachments stay in the files; the sequence's metadata names them" in report.notes
+    assert "1 attachment in the files only; the sequence's metadata names them" in report.notes
     assert report.complete
 
 

@@ -80,7 +80,7 @@ def test_messages_with_more_than_their_definition_are_sent_and_reported(tmp_path
 
     assert (topic.messages_sent, topic.messages_leftover) == (2, 1)
     assert not report.complete
-    assert "more than their definition" in "".join(notes)
+    assert "longer than their definition" in "".join(notes)
 
 
 def test_a_message_over_the_servers_limit_is_dropped_alone(tmp_path: Path) -> None:

@@ -389,3 +389,36 @@ def test_topics_that_are_converted_together_come_out_as_if_alone(
 
     assert together == alone
     assert sum(table.num_rows for table in together[1].values()) >= 2 * 40
+
+
+@pytest.mark.parametrize("dirty", [None, 0, 7, TOPICS - 1])
+def test_nul_in_one_of_many_topics_is_replaced_there(dirty: int | None, tmp_path: Path) -> None:
+    """Topics that are decoded together are looked at together; the account stays each one's own."""
+    texts = {number: f"a{number}b" for number in range(TOPICS)}
+    if dirty is not None:
+        texts[dirty] = "a\0b"
+    path = tmp_path / "texts.mcap"
+    with path.open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start(profile="ros2", library="test")
+        schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+        for number, text in texts.items():
+            channel = writer.register_channel(f"/topic_{number}", "cdr", schema)
+            data = b"\0\1\0\0" + (len(text) + 1).to_bytes(4, "little") + text.encode() + b"\0"
+            writer.add_message(channel, log_time=number, publish_time=number, data=data)
+        writer.finish()  # type: ignore[no-untyped-call]  # mcap does not say that it returns nothing
+    with crowded("G2d", tmp_path, Troubles()) as client:
+        report = send(client, path, Kept())
+
+        sequence = client.sequence_handler(report.sequence)
+        assert sequence is not None
+        found = {
+            name: [row["data"] for row in sequence.topic_handler(name).rows()]
+            for name in sequence.topics
+        }
+    expected = {
+        f"/topic_{number}": [text.replace("\0", "\ufffd")] for number, text in texts.items()
+    }
+    assert found == expected
+    changed = {topic.name: topic.texts_changed for topic in report.topics if topic.texts_changed}
+    assert changed == ({} if dirty is None else {f"/topic_{dirty}": 1})

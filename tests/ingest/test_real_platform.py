@@ -6,12 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from mcap.writer import Writer as McapWriter
 
 from bridge.bags import load_recording
-from bridge.client import MosaicoClient, SequenceWriter
-from bridge.errors import BrokenLinkError, PlatformBusyError, TransientError, VerificationError
+from bridge.client import MosaicoClient, OnErrorPolicy, SequenceWriter
+from bridge.errors import (
+    BrokenLinkError,
+    NestedTopicError,
+    PlatformBusyError,
+    TransientError,
+    VerificationError,
+)
 from bridge.ingest import Identity, IngestOptions, IngestReport, VerificationLevel, ingest
 from tests.ingest.test_resume import Kept, rows
 from tests.servers.old.keyed import KeyedServer
@@ -87,6 +94,42 @@ def test_topic_above_a_whole_one_begins_the_sequence_again(
 
 
 @pytest.mark.parametrize("revision", ["G1.0", "G1.2"])
+@pytest.mark.parametrize("policy", list(OnErrorPolicy))
+def test_topic_that_cannot_be_dropped_says_so(
+    policy: OnErrorPolicy, revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused topic above a whole one: nothing is deleted with it, and the error names both."""
+    bag = write(tmp_path / "nested.mcap", {"/cam": "image", "/cam/info": "info", "/other": "x"})
+    with platform(revision) as (server, client):
+        end = KeyedServer.end
+
+        def refuses(server: KeyedServer, topic: Any, batches: Any) -> None:
+            if topic is server.topics.get(f"{next(iter(server.sequences))}/cam"):
+                raise pa.ArrowInvalid("invalid schema: no such column")
+            end(server, topic, batches)
+
+        monkeypatch.setattr(KeyedServer, "end", refuses)
+        with pytest.raises(NestedTopicError, match=r"/cam cannot be sent .*no such column") as told:
+            send(client, bag, Kept(), on_error=policy)
+        assert "cannot be dropped" in told.value.message
+        assert "/cam/info" in told.value.message
+        assert "ingest.topics" in told.value.hint
+        if policy is OnErrorPolicy.Delete:
+            assert server.sequences == {}
+        else:
+            # What is whole stays, unfinished, and the error says why it is not final.
+            (name,) = server.sequences
+            assert not server.sequences[name]["locked"]
+            assert len(server.topics[f"{name}/cam/info"]["batches"]) == 1
+            assert "/cam/info" in told.value.facts()["notes"]
+
+        # As the hint says.
+        left_out = replace(OPTIONS, topics=("!/cam",))
+        report = ingest(load_recording(bag), client=client, options=left_out)
+        assert rows(client, report.sequence) == {"/cam/info": MESSAGES, "/other": MESSAGES}
+
+
+@pytest.mark.parametrize("revision", ["G1.0", "G1.2"])
 def test_two_dozen_topics_of_one_tag_arrive_in_one_attempt(revision: str, tmp_path: Path) -> None:
     """Where two that end at the same moment deadlock, they end one after the other."""
     bag = write(tmp_path / "many.mcap", {f"/t{number}": "x" for number in range(24)})
@@ -134,8 +177,8 @@ def test_nul_costs_nothing_but_is_counted(tmp_path: Path) -> None:
         assert {row["data"] for row in handler.rows()} == {"a\ufffdb"}
     changed = {topic.name: topic.texts_changed for topic in report.topics}
     assert changed == {"/nul": MESSAGES, "/t": 0}
-    assert any("5 texts of /nul hold U+0000" in note for note in report.notes)
-    assert any("1 texts of the metadata hold U+0000" in note for note in report.notes)
+    assert any("5 texts of /nul with U+0000" in note for note in report.notes)
+    assert any("1 text of the metadata with U+0000" in note for note in report.notes)
 
 
 def test_reading_back_is_not_tried_where_it_ends_the_server(

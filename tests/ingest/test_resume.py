@@ -75,10 +75,10 @@ def break_at(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, number: 
     """Let the n-th call of a method break, and all others through."""
     whole, calls = getattr(owner, method), iter(range(10_000))
 
-    def breaking(*arguments: Any) -> Any:
+    def breaking(*arguments: Any, **named: Any) -> Any:
         if next(calls) == number:
             raise TransientError("the line broke")
-        return whole(*arguments)
+        return whole(*arguments, **named)
 
     monkeypatch.setattr(owner, method, breaking)
 

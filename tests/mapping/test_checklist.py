@@ -1,5 +1,6 @@
 """The corners of the vendor's rules, one by one, each judged by the vendor and by what we know."""
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from rosbags.typesys import Stores
 
 from bridge.mapping import plan_topic
 from bridge.model import DecodedBlock
+from tests.mapping.recorded import through_decoder
 from tests.mapping.rosmsg import (
     arrow_type,
     changed,
@@ -312,3 +314,61 @@ def test_signalling_nan_survives() -> None:
     block = plan.apply(DecodedBlock(log_times_ns=np.zeros(1, np.int64), messages=messages))
 
     assert np.frombuffer(block.batch.column("data").buffers()[1], np.uint32)[0] == 0x7F800001
+
+
+def ros1(msgtype: str, text: str, payloads: list[bytes]) -> tuple[list[dict[str, Any]], set[str]]:
+    """Our rows of payloads of ROS 1, and why messages were dropped."""
+    _, _, block = through_decoder(msgtype, text, payloads, encoding="ros1msg")
+    return rows_of(block), set(block.dropped)
+
+
+def test_both_parts_of_a_duration_of_ros_1_have_a_sign() -> None:
+    """A negative part of a second is taken from the seconds (wiki.ros.org/msg, section 2.1.1)."""
+    parts = [(1, 5), (-1, -5), (0, -1), (-1, 999_999_995), (-(2**31), -1), (0, -(10**9))]
+    found, dropped = ros1(
+        "std_msgs/Duration", "duration data\n", [struct.pack("<ii", *each) for each in parts]
+    )
+    assert [(row["seconds"], row["nanoseconds"]) for row in found] == [
+        (1, 5), (-2, 999_999_995), (-1, 999_999_999), (-1, 999_999_995),
+    ]  # fmt: skip
+    assert dropped == {"stamp with nanoseconds of a second or more"}
+
+
+def test_seconds_of_a_time_of_ros_1_have_none() -> None:
+    """What the platform's signed seconds cannot hold is dropped, and never becomes a past."""
+    payloads = [struct.pack("<II", sec, 7) for sec in (0, 2**31 - 1, 2**31, 2**32 - 1)]
+    for msgtype, text, head, tail in (
+        ("std_msgs/Time", "time data\n", b"", b""),
+        ("std_msgs/Header", "uint32 seq\ntime stamp\nstring frame_id\n", b"\0" * 4, b"\0" * 4),
+        ("geometry_msgs/PointStamped", "Header header\nPoint point\n"
+         + "=" * 80 + "\nMSG: geometry_msgs/Point\nfloat64 x\nfloat64 y\nfloat64 z\n",
+         b"\0" * 4, b"\1\0\0\0f" + b"\0" * 24),
+    ):  # fmt: skip
+        found, dropped = ros1(msgtype, text, [head + each + tail for each in payloads])
+        times = [row.get("timestamp") or row.get("header", {}).get("timestamp") or row
+                 for row in found]  # fmt: skip
+        assert [time["seconds"] for time in times] == [0, 2**31 - 1], msgtype
+        assert dropped == {"stamp after 2038, which the platform's seconds cannot hold"}
+
+
+def test_generic_types_of_ros_1_keep_every_sign() -> None:
+    """As single values, in lists and in arrays: the wire's numbers, nothing wrapped."""
+    text = (
+        "duration d\ntime t\nduration[] ds\ntime[1] ts\nbyte b\nchar c\nbyte[] bs\n"
+        "char[2] cs\nint8 i\nuint8 u\n"
+    )
+    payload = struct.pack("<iiII", -1, -2, 2**32 - 1, 3)
+    payload += struct.pack("<Iii", 1, -4, -5) + struct.pack("<II", 2**31, 6)
+    payload += struct.pack("<bBIbbBBbB", -1, 200, 2, -2, 127, 255, 0, -128, 255)
+    found, dropped = ros1("acme_msgs/Signs", text, [payload])
+
+    def time(sec: int, nanosec: int) -> dict[str, int]:
+        return {"sec": sec, "nanosec": nanosec}
+
+    (row,) = found
+    row.pop("timestamp_ns", None)
+    assert row == {
+        "d": time(-1, -2), "t": time(2**32 - 1, 3), "ds": [time(-4, -5)], "ts": [time(2**31, 6)],
+        "b": -1, "c": 200, "bs": [-2, 127], "cs": [255, 0], "i": -128, "u": 255,
+    }  # fmt: skip
+    assert not dropped

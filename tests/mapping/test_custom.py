@@ -34,6 +34,7 @@ for _name, _text in {
     "EngineStatus": "std_msgs/Header header\nacme_msgs/Oil oil\nint16 gear\n",
     "OilStatus": "std_msgs/Header header\nacme_msgs/Oil oil\n",
     "Axle": "float32 left_kmh\nfloat32 right_kmh\n",
+    "VideoFrame": "std_msgs/Header header\nuint8[] payload\n",
     "WheelSpeeds": "std_msgs/Header header\nacme_msgs/Axle front\nint16[] ticks\n",
 }.items():
     STORE.register(get_types_from_msg(_text, f"acme_msgs/msg/{_name}"))
@@ -76,6 +77,21 @@ def test_documented_table_maps_to_a_model_of_the_platform() -> None:
     assert rows[0]["value"] == 363.65
     assert rows[0]["header"]["frame_id"] == "oil"
     assert (rows[0]["variance"], rows[0]["variance_type"]) == (None, 1)
+
+
+def test_media_of_a_type_of_ones_own_become_binary() -> None:
+    """The documentation's example: what readers open quickly, byte for byte."""
+    tables = tomllib.loads(example("toml", "VideoFrame"))["mappings"]
+    sample = [
+        changed(zero(STORE, "acme_msgs/msg/VideoFrame"), payload=np.arange(size, dtype=np.uint8))
+        for size in (0, 3, 255)
+    ]
+    plan = planned("acme_msgs/msg/VideoFrame", *custom_mappings(tables, plugins=False))
+    found = rows_of(plan.apply(decoded(STORE, "acme_msgs/msg/VideoFrame", sample)))
+
+    assert pa.types.is_binary(plan.model.schema.field("data").type)
+    assert [row["data"] for row in found] == [bytes(range(size)) for size in (0, 3, 255)]
+    assert {row["format"] for row in found} == {"h264"}
 
 
 def test_documented_table_makes_a_new_model() -> None:

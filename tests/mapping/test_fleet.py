@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from bridge.mapping.source import Note
 from tests.mapping.recorded import definition_text, serialised, through_decoder
@@ -212,8 +213,72 @@ def test_receiver_of_px4(fix_type: int, status: int) -> None:
     assert row["velocity"] is None
 
 
+# As of PX4 1.11 to 1.13 (odometry), 1.11 to 1.14 (receiver), and the package of older versions.
+OLD_PX4 = {
+    "px4_msgs/msg/VehicleOdometry": (
+        (
+            "uint64 timestamp\nuint64 timestamp_sample\nuint8 LOCAL_FRAME_NED=0\n"
+            "uint8 local_frame\n"
+            "float32 x\nfloat32 y\nfloat32 z\nfloat32[4] q\nfloat32[4] q_offset\n"
+            "float32[21] pose_covariance\nuint8 velocity_frame\nfloat32 vx\nfloat32 vy\n"
+            "float32 vz\nfloat32 rollspeed\nfloat32 pitchspeed\nfloat32 yawspeed\n"
+            "float32[21] velocity_covariance\nuint8 reset_counter\n"
+        ),
+        "position_variance",
+    ),
+    "px4_msgs/msg/SensorGps": (
+        (
+            "uint64 timestamp\nuint32 device_id\nint32 lat\nint32 lon\nint32 alt\n"
+            "int32 alt_ellipsoid\nfloat32 s_variance_m_s\nfloat32 c_variance_rad\nuint8 fix_type\n"
+            "float32 eph\nfloat32 epv\nfloat32 hdop\nfloat32 vdop\nint32 noise_per_ms\n"
+            "float32 vel_m_s\nfloat32 vel_n_m_s\nfloat32 vel_e_m_s\nfloat32 vel_d_m_s\n"
+            "bool vel_ned_valid\nuint8 satellites_used\n"
+        ),
+        "latitude_deg",
+    ),
+}
+
+
+@pytest.mark.parametrize("msgtype", OLD_PX4)
+def test_older_layouts_of_px4_keep_their_fields_and_say_why(msgtype: str) -> None:
+    """Another layout than the one that the mapping knows is generic, with the field it lacks."""
+    text, lacking = OLD_PX4[msgtype]
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg(text, msgtype))
+    message = changed(zero(store, msgtype), timestamp=1_500_007)
+    plan, _, block = through_decoder(msgtype, text, [serialised(store, message)])
+    (row,) = rows_of(block)
+
+    assert plan.kind == "generic"
+    assert lacking in plan.reason
+    assert plan.user_metadata["_ros_"]["mapping"]["reason"] == plan.reason
+    assert row["timestamp"] == 1_500_007
+    assert row.keys() - {"timestamp_ns"} == {name for name, _ in store.fielddefs[msgtype][1]}
+
+
+def test_px4_messages_with_a_version_or_fewer_counters_map() -> None:
+    """`MESSAGE_VERSION` and fields that no column comes from make no difference."""
+    text = (
+        "uint32 MESSAGE_VERSION = 1\nuint64 timestamp\nfloat32[3] gyro_rad\n"
+        "uint32 gyro_integral_dt\nint32 accelerometer_timestamp_relative\n"
+        "float32[3] accelerometer_m_s2\nuint32 accelerometer_integral_dt\n"
+    )
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg(text, "px4_msgs/msg/SensorCombined"))
+    message = changed(
+        zero(store, "px4_msgs/msg/SensorCombined"), gyro_rad=np.array([1, 2, 3], np.float32)
+    )
+    plan, _, block = through_decoder(
+        "px4_msgs/msg/SensorCombined", text, [serialised(store, message)]
+    )
+    (row,) = rows_of(block)
+
+    assert plan.model.tag == "IMU"
+    assert xyz(row["angular_velocity"]) == [1, 2, 3]
+
+
 def test_returns_of_a_radar() -> None:
-    """Polar coordinates become x ahead, y left and z up; a positive azimuth is to the right."""
+    """Polar coordinates become x ahead, y left and z up; a positive azimuth is to the left."""
     one = STORE.types["radar_msgs/msg/RadarReturn"]
     plan, row, _ = mapped(
         zero(STORE, "radar_msgs/msg/RadarScan"),
@@ -223,9 +288,7 @@ def test_returns_of_a_radar() -> None:
         ],
     )
     points = np.array([row["x"], row["y"], row["z"]]).T
-    assert points == pytest.approx(
-        np.array([[2, 0, 0], [0, -2, 0], [math.sqrt(3), 0, 1]]), abs=1e-6
-    )
+    assert points == pytest.approx(np.array([[2, 0, 0], [0, 2, 0], [math.sqrt(3), 0, 1]]), abs=1e-6)
     assert (row["range"], row["doppler_velocity"]) == ([2.0] * 3, [-1.5] * 3)
     assert plan.left_out == ("returns[].amplitude",)
 

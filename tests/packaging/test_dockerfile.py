@@ -59,6 +59,7 @@ def context(into: Path, root: Path = ROOT) -> Path:
     into.mkdir()
     for name in taken:
         source = root / name
+        (into / name).parent.mkdir(exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, into / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -91,9 +92,17 @@ def test_base_is_pinned_and_the_build_is_left_behind() -> None:
 
 
 def test_dependencies_come_as_wheels() -> None:
-    """Nothing is compiled, so the same file builds for every architecture that has the wheels."""
+    """Nothing is compiled, so the same file builds for every architecture that has the wheels.
+
+    Each is one that the lock file names by its hash.
+    """
     (run,) = values(stages()[0], "RUN")
-    assert "--only-binary=:all: --no-binary=mosaico-bridge" in run
+    dependencies, own = re.findall(r"pip install ([^&]*)", run)
+    for option in ("--only-binary=:all:", "--require-hashes", "--no-deps"):
+        assert option in dependencies
+    assert dependencies.split()[-2:] == ["--requirement", "constraints.txt"]
+    assert own.split() == ["--no-cache-dir", "--no-deps", "."]
+    assert "pip check" in run
     assert not re.search(r"--platform|apt-get|gcc", (ROOT / "Dockerfile").read_text("utf-8"))
 
 
@@ -137,7 +146,9 @@ def test_context_holds_no_more_than_is_copied(tmp_path: Path) -> None:
     """What is let through to the engine is used; no test, key or environment is."""
     given = {path.name for path in context(tmp_path / "context").iterdir()}
     used = {name for line in values(stages()[0], "COPY") for name in line.split()[:-1]}
-    assert given == used
+    assert given == {name.partition("/")[0] for name in used}
+    assert [path.name for path in (tmp_path / "context" / ".ci").iterdir()] == ["constraints.txt"]
+    given.remove(".ci")
     assert not any(fnmatch(name, pattern) for name in given for pattern in ("test*", ".*", "var"))
 
 

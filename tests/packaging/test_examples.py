@@ -1,5 +1,7 @@
 """The example settings are valid, and do what their first lines say."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -172,3 +174,67 @@ def test_containers_are_started_with_settings_that_exist(monkeypatch: pytest.Mon
     for name in re.findall(r"`(MOSAICO_BRIDGE_\w+)`", page):
         section, _, key = name.removeprefix("MOSAICO_BRIDGE_").lower().partition("__")
         assert hasattr(getattr(Settings(), section), key), name
+
+
+VALIDATE = """
+import json, sys
+import kubernetes_validate
+for each in json.load(sys.stdin):
+    kubernetes_validate.validate(each, sys.argv[1], strict=True)
+"""
+
+
+def installed(*command: str, **environment: str) -> None:
+    """Install what judges, or skip where that is not to be had."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280,
+        env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        pytest.skip(f"{command[-1]} cannot be installed: {done.stderr[-300:]}")
+
+
+@pytest.mark.slow
+def test_compose_itself_reads_the_file(tmp_path: Path) -> None:
+    """The code that Docker's own command is made of accepts it, and would see a wrong key."""
+    go = shutil.which("go") or "/usr/local/go/bin/go"
+    judge = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
+    installed(go, "install", judge, GOBIN=str(tmp_path / "bin"))
+    text = (ROOT / "compose.yml").read_text(encoding="utf-8")
+    said = {}
+    for name, content in (("good", text), ("bad", text.replace("healthcheck:", "helthcheck:", 1))):
+        (tmp_path / f"{name}.yml").write_text(content, encoding="utf-8")
+        done = subprocess.run(
+            [str(tmp_path / "bin" / "cmd"), str(tmp_path / f"{name}.yml")],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        said[name] = (done.returncode, done.stderr)
+    assert said["good"] == (0, "")
+    assert said["bad"][0] == 1
+    assert "services.bridge.helthcheck" in said["bad"][1]
+
+
+@pytest.mark.slow
+def test_kubernetes_knows_every_key(tmp_path: Path) -> None:
+    """The objects of the example, and of the documents, fit old and new schemas strictly."""
+    pip = ("-m", "pip", "install", "--quiet", "--target", str(tmp_path))
+    installed(sys.executable, *pip, "kubernetes-validate==1.37.0")
+
+    def refused(version: str, *objects: Any) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", VALIDATE, version], input=json.dumps(objects),
+            env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+            check=False,
+        ).stderr  # fmt: skip
+
+    loader = YAML(typ="safe")
+    objects = list(loader.load_all((EXAMPLES / "kubernetes.yml").read_text(encoding="utf-8")))
+    page = (ROOT / "docs" / "backfill.md").read_text(encoding="utf-8")
+    (job,) = re.findall(r"```yaml\n(apiVersion.*?)```", page, re.DOTALL)
+    objects.append(loader.load(job))
+    for version in ("1.29", "1.37"):
+        assert refused(version, *objects) == ""
+    objects[-1]["spec"]["completionmode"] = "Indexed"
+    assert "completionmode" in refused("1.37", objects[-1])

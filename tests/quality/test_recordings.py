@@ -175,10 +175,10 @@ def test_a_resumed_upload_counts_each_message_once(
     path = write(tmp_path, "mcap", said)
     kept, calls, write_batch = Kept(), iter(range(1000)), TopicWriter.write_batch
 
-    def breaking(*arguments: Any) -> Any:
+    def breaking(*arguments: Any, **named: Any) -> Any:
         if next(calls) == at:
             raise TransientError("the line broke")
-        return write_batch(*arguments)
+        return write_batch(*arguments, **named)
 
     with (
         EmbeddedServer(tmp_path / "platform") as server,

@@ -18,7 +18,6 @@ from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
     EXPANSION_MAX,
     HEAD_BYTES,
-    INDEX_ENTRY,
     ChunkHead,
     Opcode,
     parse_channel,
@@ -27,7 +26,7 @@ from bridge.bags.mcap.records import (
     parse_schema,
 )
 from bridge.bags.mcap.scan import ChunkAt, LostAt, RunAt, scan
-from bridge.bags.mcap.slicing import Bytes, Slices, slice_by_index, slice_by_walk
+from bridge.bags.mcap.slicing import Bytes, Slices, index_offsets, slice_by_index, slice_by_walk
 from bridge.bags.source import BytesSource, Source
 from bridge.errors import DamagedRecordingError, RecordingLimitError
 
@@ -232,38 +231,6 @@ def _streamed(records: memoryview, size_bytes: int) -> Bytes:
     return data[:reached]
 
 
-def index_offsets(data: memoryview, start: int) -> tuple[NDArray[np.int64] | None, int]:
-    """Collect where the message index records behind a chunk say that messages start.
-
-    Args:
-        data: The chunk record and the message index records behind it.
-        start: Where the first of these records starts.
-
-    Returns:
-        int64, shape (n,), in the order of the records, None where there is none; and where the last
-        whole one ends.
-    """
-    found = []
-    position = start
-    while position + HEAD_BYTES <= len(data):
-        opcode, length = parse_head(data, position)
-        content = position + HEAD_BYTES
-        # Channel id (2), bytes of the array (4), then the entries.
-        entries_bytes = length - 6
-        if (
-            opcode != Opcode.MESSAGE_INDEX
-            or content + length > len(data)
-            or int.from_bytes(data[content + 2 : content + 6], "little") != entries_bytes
-            or entries_bytes % INDEX_ENTRY.itemsize
-        ):
-            break
-        count = entries_bytes // INDEX_ENTRY.itemsize
-        entries = np.frombuffer(data, dtype=INDEX_ENTRY, count=count, offset=content + 6)
-        found.append(entries["offset"].astype(np.int64))
-        position = content + length
-    return (np.concatenate(found) if found else None), position
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """A segment in memory.
@@ -279,6 +246,7 @@ class Piece:
         checked: Whether a checksum or a codec has shown, or could have shown, the losses.
         contradictions: The claims that turned out to be wrong.
         unread: Bytes of the file that were said to be message indexes of the piece and are not.
+        compressed: Whether its records were compressed in the file.
     """
 
     data: Bytes | None
@@ -288,6 +256,7 @@ class Piece:
     checked: bool = False
     contradictions: tuple[str, ...] = ()
     unread: tuple[int, int] | None = None
+    compressed: bool = False
 
 
 def load_run(source: Source, run: RunAt) -> Piece:
@@ -368,6 +337,7 @@ def _piece_of(
         verified=verified,
         checked=bool(head.crc or expanded.broken),
         contradictions=contradictions,
+        compressed=not expanded.plain,
     )
 
 

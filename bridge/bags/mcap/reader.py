@@ -140,6 +140,8 @@ class McapReader:
         size_bytes: The size of the content; not that of the file where the file is compressed.
     """
 
+    repeated_ns = None
+
     def __init__(self, source: Source, *, limits: ReadLimits, thorough: bool = False) -> None:
         """Learn the channels of an open file; the reader closes it when it is closed itself.
 
@@ -335,6 +337,7 @@ class McapReader:
         for lost in piece.losses:
             self._lose(lost.start, lost.end, lost.reason, verifiable=piece.checked)
         self._tally.contradictions.update(piece.contradictions)
+        self._tally.compressed |= piece.compressed
         if piece.data is not None and piece.slices is not None:
             for block in cutter.cut(piece.data, piece.slices):
                 if not piece.verified and not self._data_checked:

@@ -79,6 +79,11 @@ MESSAGE_HEAD = np.dtype(
 )
 """Everything of a message record before its payload; packed, 31 bytes."""
 
+INDEX_HEAD = np.dtype(
+    [("opcode", "u1"), ("length", "<u8"), ("channel", "<u2"), ("entries_bytes", "<u4")]
+)
+"""Everything of a message index record before its entries; packed, 15 bytes."""
+
 INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
 """One entry of a message index record."""
 
@@ -93,6 +98,9 @@ DATA_END_BYTES = HEAD_BYTES + 4
 
 CHUNK_HEAD_BYTES_MAX = 128
 """Enough to parse everything of a chunk record before its records, for every known compression."""
+
+_CODEC_NAMES = {"none": ""}
+"""What writers call a compression by other names than the specification."""
 
 EXPANSION_MAX = {"": 1, "lz4": 256, "zstd": 1 << 20}
 """How many bytes one compressed byte can become at the most, by compression.
@@ -295,7 +303,7 @@ def parse_chunk_head(record: bytes | memoryview, *, record_bytes: int | None = N
         raise DamagedRecordingError("a field reaches past the end of its record")
     _, length, uncompressed_bytes, crc = _CHUNK_HEAD.unpack_from(record)
     fields = Fields(record, _CHUNK_HEAD.size)
-    compression = fields.text()
+    compression = _CODEC_NAMES.get(name := fields.text().lower(), name)
     records_bytes = fields.number(8)
     room = (HEAD_BYTES + length if record_bytes is None else record_bytes) - fields.position
     if room < 0 or (record_bytes is None and records_bytes > room):

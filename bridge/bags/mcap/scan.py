@@ -27,6 +27,7 @@ from bridge.bags.mcap.records import (
 )
 from bridge.bags.mcap.resync import chunk_end, find_record, is_sound
 from bridge.bags.mcap.slicing import Bytes, slice_by_walk
+from bridge.bags.mcap.summary import content_end
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError
 
@@ -306,8 +307,8 @@ def _suspect(pending: Segment | None, position: int) -> int:
 def _is_closing_magic(source: Source, position: int, end: int) -> bool:
     return (
         end - position == len(MAGIC)
-        and end == source.size_bytes
         and source.read_at(position, len(MAGIC)) == MAGIC
+        and content_end(source) == end
     )
 
 

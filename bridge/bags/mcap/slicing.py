@@ -15,14 +15,20 @@ from numpy.typing import NDArray
 from bridge.bags.mcap.records import (
     HEAD,
     HEAD_BYTES,
+    INDEX_ENTRY,
+    INDEX_HEAD,
     MESSAGE_CONTENT_BYTES_MIN,
     MESSAGE_HEAD,
     RECORD_HEAD,
     Opcode,
+    parse_head,
 )
 
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
+
+WALKED_INDEXES_MAX = 16
+"""So many message index records are walked one by one; of more channels all are found at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,67 @@ class Slices:
     messages: Offsets
     others: tuple[int, ...]
     end: int
+
+
+def index_offsets(data: memoryview, start: int) -> tuple[Offsets | None, int]:
+    """Collect where the message index records behind a chunk say that messages start.
+
+    Cost: about 2 us for each of the first records, a few passes over the bytes of all others.
+
+    Args:
+        data: The chunk record and the message index records behind it.
+        start: Where the first of these records starts.
+
+    Returns:
+        int64, shape (n,), in the order of the records, None where there is none; and where the last
+        whole one ends.
+    """
+    found: list[Offsets] = []
+    position = start
+    while position + HEAD_BYTES <= len(data):
+        if len(found) == WALKED_INDEXES_MAX and (rest := _many_index_offsets(data, position)):
+            found.append(rest[0])
+            return np.concatenate(found), rest[1]
+        opcode, length = parse_head(data, position)
+        content = position + HEAD_BYTES
+        # Channel id (2), bytes of the array (4), then the entries.
+        entries_bytes = length - 6
+        if (
+            opcode != Opcode.MESSAGE_INDEX
+            or content + length > len(data)
+            or int.from_bytes(data[content + 2 : content + 6], "little") != entries_bytes
+            or entries_bytes % INDEX_ENTRY.itemsize
+        ):
+            break
+        count = entries_bytes // INDEX_ENTRY.itemsize
+        entries = np.frombuffer(data, dtype=INDEX_ENTRY, count=count, offset=content + 6)
+        found.append(entries["offset"].astype(np.int64))
+        position = content + length
+    return (np.concatenate(found) if found else None), position
+
+
+def _many_index_offsets(data: memoryview, start: int) -> tuple[Offsets, int] | None:
+    """Collect what `index_offsets` does without a walk; None where only a walk can tell.
+
+    Whatever looks like a message index is a candidate. Where each ends at the next one, a walk
+    would find just these; where something else only looks like one, it would not.
+    """
+    rest: Bytes = np.frombuffer(data, dtype=np.uint8, offset=start)
+    starts = np.flatnonzero(rest[: -INDEX_HEAD.itemsize + 1] == Opcode.MESSAGE_INDEX)
+    heads = _gather(rest, starts, INDEX_HEAD)
+    sizes = heads["entries_bytes"].astype(np.int64)
+    behind = starts + (INDEX_HEAD.itemsize + sizes)
+    plausible = (heads["length"] == sizes.astype(np.uint64) + np.uint64(6)) & (behind <= len(rest))
+    plausible &= sizes % INDEX_ENTRY.itemsize == 0
+    starts, sizes, behind = starts[plausible], sizes[plausible], behind[plausible]
+    if not len(starts) or starts[0] or (starts[1:] != behind[:-1]).any():
+        return None
+    counts = sizes // INDEX_ENTRY.itemsize
+    before = np.cumsum(counts) - counts
+    firsts = starts + (INDEX_HEAD.itemsize - INDEX_ENTRY.itemsize * before)
+    entries = np.repeat(firsts, counts) + INDEX_ENTRY.itemsize * np.arange(int(counts.sum()))
+    offsets = _gather(rest, entries, INDEX_ENTRY)["offset"].astype(np.int64)
+    return offsets, start + int(behind[-1])
 
 
 def slice_by_index(data: Bytes, offsets: Offsets, bounds: Offsets | None = None) -> Slices | None:

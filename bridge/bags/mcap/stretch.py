@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
-from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, index_offsets, load_chunk
+from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, load_chunk
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
     EXPANSION_MAX,
@@ -25,7 +25,7 @@ from bridge.bags.mcap.records import (
     parse_head,
 )
 from bridge.bags.mcap.scan import ChunkAt, Segment
-from bridge.bags.mcap.slicing import Bytes, Offsets, slice_by_index
+from bridge.bags.mcap.slicing import Bytes, Offsets, index_offsets, slice_by_index
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError, RecordingLimitError
 

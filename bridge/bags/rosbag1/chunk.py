@@ -248,6 +248,7 @@ class ChunkReader:
     Attributes:
         holes: The ranges of zeros that were met between records, in the last reading.
         contradictions: Counts the wrong claims of chunks, in the last reading.
+        compressed: Whether a chunk was compressed.
         index_records: How many chunks the last reading met an index section's record of.
         chunk_records: How many chunks it met.
 
@@ -261,6 +262,7 @@ class ChunkReader:
         self._limits = limits
         self.holes: list[Gap] = []
         self.contradictions: Counter[str] = Counter()
+        self.compressed = False
         self.index_records = 0
         self.chunk_records = 0
 
@@ -336,6 +338,7 @@ class ChunkReader:
             bytes_max=bytes_max,
         )
         data, reason = content.data, content.reason
+        self.compressed |= compression != "none"
         self.contradictions.update(content.contradictions)
         if reason and len(data) == bytes_max:
             reason = f"a chunk of more than {bytes_max} bytes is over reading.chunk_bytes_max"

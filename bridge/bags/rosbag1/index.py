@@ -19,6 +19,9 @@ from bridge.units import SECOND_NS
 NO_TYPE = "*"
 """The type that a recorder writes for a topic of unknown type."""
 
+LATCHING = "latching: true\n"
+"""What a connection's QoS is where its publisher latches."""
+
 REDECLARED = "connections declared twice with different content, the first is used"
 
 
@@ -30,12 +33,14 @@ class Connections:
         limits: How many there may be, and how long their definitions.
         channels: Channel by connection id, in the order of their first declaration.
         counts: Messages by connection id, where an index or a scan has found them.
+        nameless: The connections that name no publisher.
         extras: Counts what is odd.
     """
 
     limits: ReadLimits
     channels: dict[int, Channel] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
+    nameless: set[int] = field(default_factory=set)
     extras: Counter[str] = field(default_factory=Counter)
 
     def declare(self, record: Record, data: bytes) -> None:
@@ -53,6 +58,8 @@ class Connections:
                     "(reading.channels_max)"
                 )
             self.channels[record.number("conn")] = channel
+            if "callerid" not in (fields_of(data) or {}):
+                self.nameless.add(record.number("conn"))
         elif (known.topic, known.definition) != (channel.topic, channel.definition):
             self.extras[REDECLARED] += 1
 
@@ -82,7 +89,7 @@ def _channel(index: int, record: Record, data: bytes, limits: ReadLimits) -> Cha
         msgtype=normal_msgtype(msgtype),
         serialization=Serialization.ROS1,
         definition=Definition(encoding="ros1msg", text=text) if usable else None,
-        qos="latching: true\n" if told.get("latching") == b"1" else "",
+        qos=LATCHING if told.get("latching") == b"1" else "",
         type_hash=told.get("md5sum", b"").decode("utf-8", "replace"),
     )
 

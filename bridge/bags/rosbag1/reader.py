@@ -22,7 +22,14 @@ from bridge.bags.container import (
     ReadTally,
 )
 from bridge.bags.rosbag1.chunk import Chunk, ChunkReader
-from bridge.bags.rosbag1.index import BagHeader, Connections, Index, read_header, read_index
+from bridge.bags.rosbag1.index import (
+    LATCHING,
+    BagHeader,
+    Connections,
+    Index,
+    read_header,
+    read_index,
+)
 from bridge.bags.rosbag1.records import MAGIC
 from bridge.bags.source import FileSource, Source
 from bridge.errors import (
@@ -32,12 +39,16 @@ from bridge.errors import (
     RecordingLimitError,
 )
 from bridge.model import Loss, RecordingFile
+from bridge.units import counted
 
 UNDECLARED = "connection is not declared in the file"
 TOO_LONG = "payload is over the size limit"
 
 HOLES = "holes of zeros between records, and no message is missing"
 WRONG_INDEX = "an index section whose place or numbers are wrong"
+
+OPENING_BYTES_MAX = 64 << 20
+"""How much is looked into for the first message that is no copy of a latched one."""
 
 REINDEX_HINT = "on a copy of the file, `rosbag reindex` (ROS 1) may find more"
 
@@ -75,8 +86,13 @@ class Rosbag1Reader:
         if not self._indexed:
             self._scan()
         self._tally.extras += connections.extras
+        self._repeated_ns, copied = self._opening()
         self._channels = tuple(
-            replace(channel, message_count=connections.counts[connection])
+            replace(
+                channel,
+                message_count=connections.counts[connection],
+                qos=LATCHING if connection in copied else channel.qos,
+            )
             for connection, channel in connections.channels.items()
         )
 
@@ -94,6 +110,11 @@ class Rosbag1Reader:
     def tally(self) -> ReadTally:
         """What could not be read or was skipped so far."""
         return self._tally
+
+    @property
+    def repeated_ns(self) -> int | None:
+        """The time of the latched messages that `--repeat-latched` wrote at the start."""
+        return self._repeated_ns
 
     @property
     def metadata(self) -> Mapping[str, object]:
@@ -118,12 +139,48 @@ class Rosbag1Reader:
             DamagedRecordingError: The storage gives no bytes.
         """
         for chunk in self._chunks.chunks(self._tally.losses):
+            self._tally.compressed = self._chunks.compressed
             yield from self._blocks(chunk)
         self._source.check_unchanged()
         self._tally.contradictions += self._chunks.contradictions
         self._judge_holes()
         if not self._tally.losses:
             self._check_counts()
+
+    def _opening(self) -> tuple[int | None, frozenset[int]]:
+        """Find the copies of latched messages with which `rosbag record` opened this split.
+
+        `--repeat-latched` opens a split with copies that all have the time of that moment, on the
+        connections of their publishers or on ones that name no publisher. What made the recorder
+        split was received before that moment and follows them. A latched message of its own is
+        followed by later ones.
+
+        Returns:
+            The time of the copies, and their connections; None and nothing where there are none.
+        """
+        known = self._connections
+        latched = {number for number, channel in known.channels.items() if channel.qos}
+        if len(known.nameless) < len(known.channels):
+            latched |= known.nameless
+        if not latched:
+            return None, frozenset()
+        opened_ns, found, looked_into = None, set[int](), 0
+        for chunk in self._chunks.chunks([]):
+            messages = chunk.messages
+            looked_into += len(chunk.data)
+            if not len(messages.starts):
+                continue
+            opened_ns = int(messages.times_ns[0]) if opened_ns is None else opened_ns
+            others = np.flatnonzero(
+                ~np.isin(messages.connections, list(latched)) | (messages.times_ns != opened_ns)
+            )
+            behind = int(others[0]) if len(others) else len(messages.starts)
+            found |= set(messages.connections[:behind].tolist())
+            if len(others) and messages.times_ns[behind] <= opened_ns and found:
+                return opened_ns, frozenset(found)
+            if len(others) or looked_into > OPENING_BYTES_MAX:
+                break
+        return None, frozenset()
 
     def _judge_holes(self) -> None:
         """Tell holes in which nothing was from those that something is missing from.
@@ -154,7 +211,8 @@ class Rosbag1Reader:
             claimed, found = self._claimed[connection], self._found[connection]
             if claimed != found:
                 reason = (
-                    f"the index counts {claimed} messages on {channel.topic}, {found} were found"
+                    f"the index counts {counted(claimed, 'message')} on {channel.topic},"
+                    f" {found} were found"
                 )
                 self._tally.contradictions[reason] += 1
 

@@ -38,6 +38,8 @@ ROWID_MIN = -(2**63)
 class SqliteReader:
     """One open `.db3` file; a `ContainerReader`."""
 
+    repeated_ns = None
+
     def __init__(
         self,
         path: Path,

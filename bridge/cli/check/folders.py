@@ -12,6 +12,7 @@ from bridge.daemon import Writer, writer_of
 from bridge.errors import RecordingError
 from bridge.files import is_folder, is_there
 from bridge.model import Recording
+from bridge.units import counted
 
 # Watches are counted per user, for all programs together; this part of them is taken for free.
 WATCHES_SHARE = 0.8
@@ -54,7 +55,8 @@ def _watched(name: str, settings: Settings) -> Iterator[Finding]:
     if locked:
         yield warn(
             name,
-            f"{len(locked)} files of {len(found)} recordings cannot be read, such as {locked[0]}",
+            f"{counted(len(locked), 'file')} of {counted(len(found), 'recording')} cannot be read,"
+            f" such as {locked[0]}",
             hint="give the bridge's user read permission, for example through the group",
         )
     else:
@@ -110,7 +112,7 @@ def _watches(settings: Settings) -> Iterator[Finding]:
             hint=f"sysctl fs.inotify.max_user_watches={4 * count}",
         )
     else:
-        yield ok("watches", f"{count:,} folders to watch; the kernel allows {most:,}")
+        yield ok("watches", f"{counted(count, 'folder')} to watch; the kernel allows {most:,}")
 
 
 def _folders(settings: Settings) -> int:

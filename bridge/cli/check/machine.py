@@ -19,6 +19,7 @@ from bridge.daemon import Journal, measure_disks, too_open
 from bridge.errors import BridgeError, ConfigError, JournalError
 from bridge.files import file_system, is_folder, is_network_kind
 from bridge.mapping import fill_placeholders, sequence_name
+from bridge.units import address_text
 
 # A clock before this was never set; one after will be wrong for long after we are gone.
 YEARS = range(2025, 2100)
@@ -169,6 +170,8 @@ def _http(settings: Settings) -> Finding:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        detail = f"{host}:{port} cannot be listened on: {error.strerror}"
+        detail = f"{address_text(host, port)} cannot be listened on: {error.strerror}"
         return fail("http", detail, hint="choose another http.port", code=Exit.BAD_CONFIG)
-    return ok("http", f"{host}:{port} is free" if port else "a free port will be taken")
+    return ok(
+        "http", f"{address_text(host, port)} is free" if port else "a free port will be taken"
+    )

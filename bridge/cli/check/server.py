@@ -11,6 +11,7 @@ from bridge.client import MosaicoClient
 from bridge.compose import api_key, connect
 from bridge.config import Settings
 from bridge.errors import ConfigError, RefusedError, RejectedError, ServerError, UsageError
+from bridge.units import address_text
 
 
 def check_server(settings: Settings) -> Iterator[Finding]:
@@ -22,7 +23,7 @@ def check_server(settings: Settings) -> Iterator[Finding]:
             hint="set server.host",
         )
         return
-    address = f"{settings.server.host}:{settings.server.port}"
+    address = address_text(settings.server.host, settings.server.port)
     began_s = time.monotonic()
     try:
         client = connect(settings, settings.server.host, settings.server.port)

@@ -149,6 +149,25 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many recordings of a watched folder are in a state.
+
+    Attributes:
+        folder: The folder's name; empty where only one is watched, and for recordings in none.
+        state: The state.
+        recordings: How many.
+        size_bytes: Size of their files together.
+        oldest_found_ns: When the first of them was found, wall clock.
+    """
+
+    folder: str
+    state: State
+    recordings: int
+    size_bytes: int
+    oldest_found_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """What a scan saw at a path.
 

@@ -8,11 +8,19 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.daemon.journal.entry import Entry, Failure, Request, RequestKind, Sighting, Transition
+from bridge.daemon.journal.entry import (
+    Entry,
+    Failure,
+    Request,
+    RequestKind,
+    Sighting,
+    Tally,
+    Transition,
+)
 from bridge.daemon.journal.states import AT_REST, ON_PLATFORM, State
 from bridge.errors import JournalError
 from bridge.ingest import OpenUpload
@@ -265,6 +273,31 @@ class JournalView:
     def counts(self) -> dict[str, int]:
         """Count recordings by state; states without any are left out."""
         return dict(self._all("SELECT state, COUNT(*) FROM entries GROUP BY state"))
+
+    def tallies(self, folders: Mapping[str, Path]) -> list[Tally]:
+        """Count recordings by watched folder and state; what has none is left out.
+
+        Args:
+            folders: The watched folders by name; what is in none of them counts under "".
+        """
+        prefixes = [(os.fsencode(path) + b"/", name) for name, path in folders.items()]
+        cases = "WHEN substr(path, 1, ?) = ? THEN ? " * len(prefixes)
+        rows = self._all(
+            f"SELECT {f'CASE {cases}ELSE ? END' if cases else '?'} AS folder, state, COUNT(*),"  # noqa: S608 - our own text
+            " SUM(size_bytes), MIN(discovered_ns) FROM entries GROUP BY folder, state",
+            *(value for prefix, name in prefixes for value in (len(prefix), prefix, name)),
+            "",
+        )
+        return [
+            Tally(
+                folder=folder,
+                state=State(state),
+                recordings=recordings,
+                size_bytes=size_bytes,
+                oldest_found_ns=found_ns,
+            )
+            for folder, state, recordings, size_bytes, found_ns in rows
+        ]
 
     def transitions(self, entry_id: int) -> list[Transition]:
         """List the transitions of a recording, first one first."""

@@ -198,7 +198,7 @@ class EventLog:
             if topic.messages_unwillingly_skipped and not topic.left_out:
                 log.warning(
                     "topic %s is not whole",
-                    topic.name,
+                    topic.shown_name,
                     extra=self._facts(entry) | {"reason": topic.reason, **topic.messages_skipped},
                 )
 

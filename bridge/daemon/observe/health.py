@@ -243,7 +243,12 @@ def since_and_next(gate: GateStatus, now_ns: int) -> str:
             for stamp in (gate.since_ns, now_ns)
         )
         since = f" since {at:%H:%M}" if at.date() == now.date() else f" since {at:%Y-%m-%d %H:%M}"
-    return f"{since}, next try in {gate.next_probe_s:.0f} s"
+    return f"{since}, {next_try(gate.next_probe_s)}"
+
+
+def next_try(wait_s: float) -> str:
+    """Say when something is tried again."""
+    return f"next try in {wait_s:.0f} s" if wait_s >= 1 else "trying now"
 
 
 def _without_platform(

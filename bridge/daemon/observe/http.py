@@ -34,6 +34,7 @@ from bridge.daemon.observe.routes import (
     json_response,
 )
 from bridge.errors import BridgeError, ConfigError
+from bridge.units import address_text
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class HttpServer:
             self._server = _Server(host, port, routes.answer)
         except (OSError, OverflowError) as error:
             raise ConfigError(
-                f"cannot listen on {host}:{port}: {error}",
+                f"cannot listen on {address_text(host, port)}: {error}",
                 key="http.port",
                 hint="is another bridge running? choose another http.port, or 0 for a free one",
             ) from error
@@ -123,7 +124,7 @@ class HttpServer:
     def address(self) -> str:
         """The URL of the status page."""
         host = str(self._server.server_address[0])
-        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+        return f"http://{address_text(host, self.port)}/"
 
     @property
     def connections(self) -> int:

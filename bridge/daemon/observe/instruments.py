@@ -8,10 +8,11 @@ them sees their first step. `docs/metrics.md` describes each one; a test compare
 import math
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -31,6 +32,7 @@ from bridge.quality import FindingKind
 from bridge.version import __version__
 
 PREFIX = "mosaico_bridge"
+Of = TypeVar("Of", Counter, Gauge)
 
 STAGES = ("open", "read", "convert", "send", "verify", "finalize")
 # Topics whose messages can be sent; what they are counted under.
@@ -43,14 +45,19 @@ DELAY_BUCKETS_S = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 *
 class Instruments:
     """The metrics as attributes, declared on one registry; nothing touches the global one."""
 
-    def __init__(self, registry: CollectorRegistry, *, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, *, folders: Mapping[str, Path], watched: Sequence[str]
+    ) -> None:
         """Declare everything.
 
         Args:
             registry: Where to.
             folders: By role (`watch`, `state`, ...) those whose disk is measured at each scrape.
+            watched: Names of the watched folders. Where there are several, what is counted of
+                recordings has a label that says which; for a single one it would say nothing.
         """
         self._registry = registry
+        self._watched = watched if len(watched) > 1 else ()
         ProcessCollector(registry=registry)
         self._declare_recordings()
         self._declare_contents()
@@ -74,6 +81,11 @@ class Instruments:
             counter.labels(value)
         return counter
 
+    def of_folder(self, metric: Of, folder: str, *labels: str) -> Of:
+        """Give the part of a metric that is about one watched folder, where there are several."""
+        values = (*labels, folder) if self._watched else labels
+        return metric.labels(*values) if values else metric
+
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"{PREFIX}_{name}", text, labels, registry=self._registry)
 
@@ -83,16 +95,27 @@ class Instruments:
         return Histogram(f"{PREFIX}_{name}", text, labels, buckets=buckets, registry=self._registry)
 
     def _declare_recordings(self) -> None:
-        self.recordings = self._gauge("recordings", "Recordings in the journal.", "state")
-        self.transitions = self._counter(
-            "recording_transitions_total", "Times a recording came into a state.", "state", State
+        folder = ("folder",) if self._watched else ()
+        self.recordings = self._gauge("recordings", "Recordings in the journal.", "state", *folder)
+        self.transitions = Counter(
+            f"{PREFIX}_recording_transitions_total",
+            "Times a recording came into a state.",
+            ("state", *folder),
+            registry=self._registry,
         )
+        for name in self._watched or ("",):
+            for state in State:
+                self.of_folder(self.transitions, name, state)
         self.queue_recordings = self._gauge(
-            "queue_recordings", "Recordings that wait to be sent or are being sent."
+            "queue_recordings", "Recordings that wait to be sent or are being sent.", *folder
         )
-        self.queue_bytes = self._gauge("queue_bytes", "Size of the recordings in the queue.")
+        self.queue_bytes = self._gauge(
+            "queue_bytes", "Size of the recordings in the queue.", *folder
+        )
         self.queue_age = self._gauge(
-            "queue_oldest_age_seconds", "Time since the oldest recording of the queue was found."
+            "queue_oldest_age_seconds",
+            "Time since the oldest recording of the queue was found.",
+            *folder,
         )
         self.last_success = self._gauge(
             "last_success_time_seconds", "When a recording was last put on the platform; 0: never."

@@ -220,7 +220,7 @@ class LiveState:
 
     def _planned_topic(self, entry: Entry, topic: TopicReport) -> None:
         planned = PlannedTopic(
-            name=topic.name,
+            name=topic.shown_name,
             msgtype=topic.msgtype,
             outcome=str(topic.outcome),
             ontology_tag=topic.ontology_tag,
@@ -230,7 +230,7 @@ class LiveState:
         with self._lock:
             topics = self._planned.setdefault(entry.id, {})
             if len(topics) < PLANNED_TOPICS_MAX:
-                topics[topic.name] = planned
+                topics[topic.shown_name] = planned
 
     def _progressed(self, progress: Progress) -> None:
         """Add to the throughput of now."""

@@ -6,7 +6,7 @@ error) a bound holds, and the rest is counted as `other`.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,11 +41,12 @@ from bridge.daemon.events.status import (
     UplinkStatus,
     WatchStatus,
 )
-from bridge.daemon.journal.entry import Entry, Failure
+from bridge.daemon.journal.entry import Entry, Failure, Tally
 from bridge.daemon.journal.instance import INSTANCE_FILE
 from bridge.daemon.journal.journal import JournalReader
 from bridge.daemon.journal.states import DELIVERED, IN_WORK, ON_PLATFORM, QUEUED, State
 from bridge.daemon.observe.instruments import BUDGET_PERIODS, Instruments
+from bridge.daemon.observe.page_data import folder_name
 from bridge.errors import JournalError, VerificationError
 from bridge.ingest import IngestReport
 from bridge.units import SECOND_NS
@@ -70,6 +71,7 @@ class Metrics:
         registry: CollectorRegistry | None = None,
         *,
         folders: Mapping[str, Path] | None = None,
+        watched: Mapping[str, Path] | None = None,
         journal: JournalReader | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -79,30 +81,55 @@ class Metrics:
         Args:
             registry: Where to; a new one by default, never the library's global one.
             folders: By role (`watch`, `state`, ...) the folders whose disk is measured.
-            journal: Asked at the start what there was before, so that a restart shows no empty
-                queue.
+            watched: The watched folders by name; where there are several, recordings are counted
+                by folder, and those in none of them (any more) under an empty name.
+            journal: Asked at each scrape what recordings there are, and at the start when the last
+                one arrived.
             wall: Wall clock in seconds.
             monotonic: Clock that never jumps, in seconds.
         """
         self._journal = journal
+        self._watched = dict(watched or {}) if watched and len(watched) > 1 else {}
+        self._shown = set(self._watched or {""})
         self._state_folder = (folders or {}).get("state")
         self._wall = wall
         self._monotonic = monotonic
         self._last_tick_s: float | None = None
         self._last_success_ns = 0
         self._swept_at_s = math.nan
-        self._pending: dict[int, Entry] = {}
         self._classes: dict[int, dict[str, str]] = {}
         self._label_values: dict[str, set[str]] = {}
-        self._on = on = Instruments(registry or CollectorRegistry(), folders=folders or {})
-        on.queue_recordings.set_function(lambda: len(self._pending))
-        on.queue_bytes.set_function(self._pending_bytes)
-        on.queue_age.set_function(self._oldest_age_s)
-        on.notification_sweep_age.set_function(lambda: self._wall() - self._swept_at_s)
+        self._on = Instruments(
+            registry or CollectorRegistry(), folders=folders or {}, watched=tuple(self._watched)
+        )
+        self._on.notification_sweep_age.set_function(lambda: self._wall() - self._swept_at_s)
 
     def exposition(self) -> bytes:
         """Give all metrics in Prometheus' text format."""
+        if self._journal is not None:
+            try:
+                self._show_recordings(
+                    self._journal.ask(lambda journal: journal.tallies(self._watched))
+                )
+            except JournalError as error:
+                # What was last known stays.
+                self._count_error(Failure.of(error))
         return self._on.exposition()
+
+    def _show_recordings(self, tallies: Sequence[Tally]) -> None:
+        """Show what recordings there are and what waits, by folder where there are several."""
+        on = self._on
+        counts = {(each.folder, each.state): each.recordings for each in tallies}
+        self._shown |= {folder for folder, _ in counts}
+        for folder in sorted(self._shown):
+            for state in State:
+                on.of_folder(on.recordings, folder, state).set(counts.get((folder, state), 0))
+            queue = [each for each in tallies if each.folder == folder and each.state in PENDING]
+            found_ns = min((each.oldest_found_ns for each in queue), default=None)
+            age_s = 0.0 if found_ns is None else self._wall() - found_ns / SECOND_NS
+            on.of_folder(on.queue_recordings, folder).set(sum(each.recordings for each in queue))
+            on.of_folder(on.queue_bytes, folder).set(sum(each.size_bytes for each in queue))
+            on.of_folder(on.queue_age, folder).set(max(0.0, age_s))
 
     def platform_known(self, platform: PlatformFacts) -> None:
         """Show which platform it is, once a connection has shown it."""
@@ -129,7 +156,6 @@ class Metrics:
             case RecordingChanged():
                 self._recording_changed(event)
             case RecordingForgotten(entry=entry):
-                self._pending.pop(entry.id, None)
                 self._classes.pop(entry.id, None)
             case Disposed(mode=mode, size_bytes=size_bytes):
                 self._on.disposals.labels(mode).inc()
@@ -145,7 +171,7 @@ class Metrics:
                 self._classes[entry.id] = {}
             case TopicPlanned(entry=entry, topic=topic):
                 # What the topic's messages are to be counted under.
-                self._classes.setdefault(entry.id, {})[topic.name] = topic.outcome
+                self._classes.setdefault(entry.id, {})[topic.shown_name] = topic.outcome
             case IngestProgressed(entry=entry, progress=progress):
                 self._progressed(entry, progress)
             case WireMoved():
@@ -165,7 +191,7 @@ class Metrics:
                 pass
 
     def _started(self, status: DaemonStatus) -> None:
-        """Take over what the journal holds, and show what does not change any more."""
+        """Take over when the last recording arrived, and show what does not change any more."""
         if self._journal is not None:
             self._adopt(self._journal)
         self._on.start.set(status.started_ns / SECOND_NS)
@@ -175,11 +201,9 @@ class Metrics:
         self._ticked(status)
 
     def _ticked(self, status: DaemonStatus) -> None:
-        """Follow the snapshot: counts, workers, the gate and how long it was closed."""
+        """Follow the snapshot: workers, the gate and how long it was closed."""
         on = self._on
         on.last_tick.set(status.ticked_ns / SECOND_NS)
-        for state in State:
-            on.recordings.labels(state).set(status.counts.get(state, 0))
         on.workers.set(len(status.workers))
         on.worker_memory.set(sum(worker.memory_bytes for worker in status.workers))
         on.worker_idle.set(max((worker.idle_s for worker in status.workers), default=0))
@@ -197,10 +221,10 @@ class Metrics:
         self._on.accepting.set(gate.reached and gate.gate is Gate.OPEN)
 
     def _recording_changed(self, event: RecordingChanged) -> None:
-        """Count the step and follow the queue."""
+        """Count the step, and how long it took to arrive."""
         entry, transition = event.entry, event.transition
-        self._on.transitions.labels(transition.after).inc()
-        self._follow(entry)
+        folder = folder_name(entry.path, self._watched)
+        self._on.of_folder(self._on.transitions, folder, transition.after).inc()
         if transition.after in DELIVERED:
             self._succeeded(transition.at_ns)
             delay_s = (transition.at_ns - entry.modified_ns) / SECOND_NS
@@ -295,33 +319,14 @@ class Metrics:
 
     def _adopt(self, journal: JournalReader) -> None:
         try:
-            pending, latest = journal.ask(
-                lambda open_journal: (
-                    open_journal.recordings(states=PENDING),
-                    open_journal.recordings(states=ON_PLATFORM, limit=1),
-                )
+            latest = journal.ask(
+                lambda open_journal: open_journal.recordings(states=ON_PLATFORM, limit=1)
             )
         except JournalError as error:
             self._count_error(Failure.of(error))
             return
-        for entry in pending:
-            self._follow(entry)
         for entry in latest:
             self._succeeded(entry.changed_ns)
-
-    def _follow(self, entry: Entry) -> None:
-        if entry.state in PENDING:
-            self._pending[entry.id] = entry
-        else:
-            self._pending.pop(entry.id, None)
-
-    def _pending_bytes(self) -> float:
-        # Copied first, here and below: the loop thread may change it during the scrape.
-        return sum(entry.size_bytes for entry in list(self._pending.values()))
-
-    def _oldest_age_s(self) -> float:
-        found_ns = [entry.discovered_ns for entry in list(self._pending.values())]
-        return max(0.0, self._wall() - min(found_ns) / SECOND_NS) if found_ns else 0.0
 
     def _succeeded(self, at_ns: int) -> None:
         self._last_success_ns = max(at_ns, self._last_success_ns)

@@ -20,7 +20,7 @@ from bridge.daemon.journal.entry import Entry, Failure, Transition
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import AT_REST, QUEUED, State
 from bridge.daemon.journal.view import printable
-from bridge.daemon.observe.health import Check, Disk, Verdict, since_and_next
+from bridge.daemon.observe.health import Check, Disk, Verdict, next_try, since_and_next
 from bridge.daemon.observe.live_state import NEEDS_ATTENTION, Board, TroubleNote
 from bridge.units import SECOND_NS
 
@@ -67,7 +67,7 @@ def why_waiting(entry: Entry, board: Board, *, position: int | None = None) -> s
         return what + since_and_next(status.gate, board.now_ns)
     if entry.due_ns > board.now_ns:
         left_s = (entry.due_ns - board.now_ns) / SECOND_NS
-        return f"{entry.reason}; next try in {left_s:.0f} s"
+        return f"{entry.reason}; {next_try(left_s)}"
     if status.uplink.held:
         return status.uplink.reason
     return f"number {position} in the queue" if position is not None else "in the queue"

@@ -23,8 +23,13 @@ from typing import BinaryIO
 from bridge.client import UplinkShare, Wire
 from bridge.daemon.events.events import Progress
 from bridge.daemon.journal.entry import Failure
-from bridge.daemon.work.memory import give_back_freed_memory, keep_freed_memory
-from bridge.daemon.work.outcome import OUT_OF_MEMORY
+from bridge.daemon.work.memory import (
+    give_back_freed_memory,
+    keep_freed_memory,
+    reserve_memory,
+    use_small_stacks,
+)
+from bridge.daemon.work.outcome import OUT_OF_MEMORY, more_memory
 from bridge.daemon.work.pipe import (
     Failed,
     Job,
@@ -141,6 +146,9 @@ class PipeEvents:
             self.flush()
 
 
+# How Python says that there is no room for a thread's stack: a RuntimeError, no MemoryError.
+NO_THREAD = "can't start new thread"
+
 Run = Callable[[Job, PipeEvents], IngestReport]
 
 
@@ -154,7 +162,9 @@ def serve(run: Run, probe: Probe, *, parent_pid: int, share: UplinkShare | None 
         share: Where to put how much may be sent, whenever the daemon says so.
     """
     _die_with_parent(parent_pid)
+    use_small_stacks()
     keep_freed_memory()
+    reserve_memory()
     send = _take_pipe()
     jobs = _jobs_from_stdin(share or UplinkShare())
     send(Ready())
@@ -182,16 +192,18 @@ def _done(job: Job, run: Run, probe: Probe, send: Callable[[Message], None]) -> 
         return Failed(failure=Failure.of(error))
     except OSError as error:
         return Failed(failure=_of_disk(error, job))
-    except MemoryError as error:
-        return Failed(
-            failure=Failure(
-                error=OUT_OF_MEMORY,
-                message=f"reading needs more memory than allowed: {error}",
-                hint="raise workers.memory_limit_bytes if the recording is trusted",
-            )
-        )
     except Exception as error:  # noqa: BLE001 - a worker reports what it died of
+        if isinstance(error, MemoryError) or NO_THREAD in str(error):
+            return Failed(failure=_of_memory(error, job))
         return Failed(failure=_defect(error))
+
+
+def _of_memory(error: Exception, job: Job) -> Failure:
+    return Failure(
+        error=OUT_OF_MEMORY,
+        message=f"reading needs more memory than allowed: {error}",
+        hint=more_memory(job.settings.workers.memory_limit_bytes),
+    )
 
 
 def _of_disk(error: OSError, job: Job) -> Failure:
@@ -232,9 +244,9 @@ def _die_with_parent(parent_pid: int) -> None:
 
 def _limit_memory(limit_bytes: int) -> None:
     # RLIMIT_DATA counts private writable mappings; RLIMIT_AS would count those of files, too. What
-    # is mapped before the job is for the most part reserved and never touched: a gibibyte by
-    # Arrow's allocator, a stack for each thread. So the limit goes on top of it; that nothing more
-    # than the limit is really in use is for the daemon to watch.
+    # is mapped before the job is for the most part reserved and never touched: one GiB by Arrow's
+    # allocator, a stack for each thread. So the limit goes on top of it; that nothing more than the
+    # limit is really in use is for the daemon to watch.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     soft = _mapped_data_bytes() + limit_bytes
     if hard != resource.RLIM_INFINITY:

@@ -1,4 +1,7 @@
-"""How a worker's memory is handled: freed memory is kept for the next batch while it works.
+"""How a worker's memory is handled: small stacks, and freed memory kept while it works.
+
+Threads reserve a stack of 8 MiB each by default and use some ten KiB of it. The kernel counts what
+is reserved against the worker's limit, and many topics are sent by many threads.
 
 Batches of some megabytes come and go many times a second. By default such pieces are mapped and
 unmapped each time, and the kernel fills every page with zeros again. So a worker keeps what it
@@ -23,6 +26,29 @@ MAPPED_BYTES_MIN = 32 << 20
 
 KEPT_BYTES_MAX = 256 << 20
 """How much freed memory stays at the end of the heap."""
+
+
+STACK_BYTES = 1 << 20
+"""Stack of each thread that is started from then on, whichever library starts it."""
+
+# More than pthread_attr_t has on any machine.
+ATTRIBUTES_BYTES = 256
+
+
+def use_small_stacks() -> None:
+    """Let all later threads of this process reserve `STACK_BYTES` each."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "pthread_setattr_default_np"):
+        attributes = ctypes.create_string_buffer(ATTRIBUTES_BYTES)
+        libc.pthread_attr_init(attributes)
+        libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(STACK_BYTES))
+        libc.pthread_setattr_default_np(attributes)
+        libc.pthread_attr_destroy(attributes)
+
+
+def reserve_memory() -> None:
+    """Let Arrow's allocator reserve its gibibyte of addresses now, before any limit counts it."""
+    pa.allocate_buffer(1 << 20)
 
 
 def keep_freed_memory() -> None:

@@ -14,7 +14,7 @@ from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
 from bridge.errors import Trouble
 from bridge.ingest import IngestReport, said_before
-from bridge.units import SECOND_NS
+from bridge.units import SECOND_NS, counted
 
 # A worker's deaths after which its recording is blamed; the attempt after the first runs alone.
 DEATHS_MAX = 2
@@ -60,6 +60,14 @@ POISON_STATES = {
     "EmptyRecordingError": State.EMPTY,
     VANISHED: State.VANISHED,
 }
+
+
+def more_memory(limit_bytes: int) -> str:
+    """Say what helps a recording that needs more memory than a worker may take."""
+    return (
+        f"if the recording is trusted, set workers.memory_limit_bytes to {2 * limit_bytes} or more"
+        f" (it is {limit_bytes})"
+    )
 
 
 class Pause(StrEnum):
@@ -193,7 +201,7 @@ def _parked(failure: Failure) -> State:
 
 def _given_up(attempts: int, failure: Failure) -> tuple[State, str]:
     state = State.QUARANTINED if failure.trouble is Trouble.INTERNAL else State.REJECTED
-    return state, f"given up after {attempts} attempts: {failure.message}"
+    return state, f"given up after {counted(attempts, 'attempt')}: {failure.message}"
 
 
 def dated(entry: Entry, failure: Failure, now_ns: int) -> Failure:
@@ -219,6 +227,12 @@ def after_success(report: IngestReport) -> tuple[State, str]:
         aside += f"; {said_before(report)}"
     if report.complete:
         proof = f"verified: {report.verification}"
-        return State.FINALISED, f"{report.messages_sent} messages on the platform, {proof}{aside}"
+        return (
+            State.FINALISED,
+            f"{counted(report.messages_sent, 'message')} on the platform, {proof}{aside}",
+        )
     why = "; ".join(report.shortfalls)
-    return State.PARTIAL, f"{report.messages_sent} messages on the platform, in part: {why}{aside}"
+    return (
+        State.PARTIAL,
+        f"{counted(report.messages_sent, 'message')} on the platform, in part: {why}{aside}",
+    )

@@ -13,7 +13,7 @@ from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from bridge.daemon.work.listener import Listener
-from bridge.daemon.work.outcome import OUT_OF_MEMORY, STALLED, WORKER_DIED
+from bridge.daemon.work.outcome import OUT_OF_MEMORY, STALLED, WORKER_DIED, more_memory
 from bridge.daemon.work.pipe import Failed
 from bridge.daemon.work.pool import Pool
 from bridge.daemon.work.process import Worker, ending
@@ -69,23 +69,16 @@ class Supervisor:
             if worker.assignment is None:
                 self._lost(worker, "the worker does not start")
             elif (excess := excess_of(worker, limits)) is not None:
-                self._lost(worker, excess.message, error=excess.error, trouble=excess.trouble)
+                self._lost(worker, excess)
             self._listener.conclude(worker)
 
-    def _lost(
-        self,
-        worker: Worker,
-        message: str,
-        *,
-        error: str = WORKER_DIED,
-        trouble: Trouble = Trouble.INTERNAL,
-    ) -> None:
+    def _lost(self, worker: Worker, why: "Excess | str") -> None:
         """Get rid of a worker; what it was doing comes back as failed, unless it was done."""
         code = self._pool.discard(worker)
         assignment = worker.assignment
         if assignment is not None and assignment.outcome is not None:
             return
-        failure = failure_of_lost(message, code=code, error=error, trouble=trouble)
+        failure = failure_of_lost(why, code=code)
         self._observer.hear(
             WorkerLost(entry=None if assignment is None else assignment.entry, failure=failure)
         )
@@ -115,11 +108,16 @@ class Excess:
     Attributes:
         message: What it does, as a sentence.
         error: The name of the failure that follows from it.
+        hint: What the operator can do.
         trouble: Its kind.
     """
 
     message: str
-    error: str
+    error: str = WORKER_DIED
+    hint: str = (
+        "if this repeats, the recording needs more memory than workers.memory_limit_bytes or this"
+        " machine has, or it breaks the reader; please report it then"
+    )
     trouble: Trouble = Trouble.INTERNAL
 
 
@@ -129,34 +127,36 @@ def excess_of(worker: Worker, limits: WorkerSettings) -> Excess | None:
         return Excess(
             message=f"the worker took more than {limits.memory_limit_bytes} bytes of memory",
             error=OUT_OF_MEMORY,
+            hint=more_memory(limits.memory_limit_bytes),
         )
     if worker.assignment is None or worker.idle_s() <= limits.stall_timeout_s:
         return None
     used_s = worker.cpu_s() - worker.assignment.progress_cpu_s
-    busy = used_s > BUSY_SHARE * limits.stall_timeout_s
+    message = f"the worker made no progress for {limits.stall_timeout_s:.0f} s"
+    if used_s > BUSY_SHARE * limits.stall_timeout_s:
+        hint = "if this repeats, the recording breaks the reader; please report it"
+        return Excess(message=message + " although it was computing", hint=hint)
     return Excess(
-        message=f"the worker made no progress for {limits.stall_timeout_s:.0f} s"
-        + (" although it was computing" if busy else ", waiting"),
-        error=WORKER_DIED if busy else STALLED,
-        trouble=Trouble.INTERNAL if busy else Trouble.TRANSIENT,
+        message=message + ", waiting",
+        error=STALLED,
+        hint="the platform, the link or the disk does not get on; it is tried again by itself",
+        trouble=Trouble.TRANSIENT,
     )
 
 
-def failure_of_lost(
-    message: str, *, code: int, error: str = WORKER_DIED, trouble: Trouble = Trouble.INTERNAL
-) -> Failure:
+def failure_of_lost(why: Excess | str, *, code: int) -> Failure:
     """Give the failure of what a worker was doing that is gone.
 
     Args:
-        message: What became of it, as a sentence.
+        why: In what it went beyond its limits, or what became of it, as a sentence.
         code: How its process ended, as `Worker.kill` says.
-        error: The name of the failure.
-        trouble: Its kind.
     """
+    excess = Excess(message=why) if isinstance(why, str) else why
+    died = excess.error == WORKER_DIED
     return Failure(
-        error=error,
-        message=f"{message} ({ending(code)})" if error == WORKER_DIED else message,
-        hint="if this repeats, the recording breaks the reader; please report it",
-        trouble=trouble,
+        error=excess.error,
+        message=f"{excess.message} ({ending(code)})" if died else excess.message,
+        hint=excess.hint,
+        trouble=excess.trouble,
         facts={"exit": str(code)},
     )

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -48,7 +49,7 @@ class Rules:
         metadata: What may be asked of metadata.
         column: What may be asked of contents.
         enters_lists: Whether paths of contents may step into lists.
-        metadata_key: What a path into metadata looks like; None for anything.
+        metadata_key: What a path into metadata may be written with; None for anything.
     """
 
     sequence: Mapping[str, FieldKind]
@@ -94,7 +95,8 @@ class Filter:
     """Conditions on a sequence or a topic: on its fields, and on paths into its metadata."""
 
     fields: Mapping[str, Condition]
-    metadata: Mapping[str, Condition]
+    metadata: Sequence[tuple["MetadataPath", Condition]]
+    enters_metadata_lists: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.fields or self.metadata)
@@ -106,11 +108,28 @@ class Filter:
         if not self.metadata:
             return True
         metadata = json.loads(metadata_text)
-        return all(
-            _metadata_holds(condition, _at(metadata, path))
-            for path, condition in self.metadata.items()
-        )
+        return all(self._holds_at(metadata, path, condition) for path, condition in self.metadata)
 
+    def _holds_at(self, metadata: Json, path: "MetadataPath", condition: Condition) -> bool:
+        """Tell whether a condition holds for any of the values that a path leads to."""
+        values: list[Json] = [one for one in _values(metadata, path) if one is not None]
+        if condition.operator is Operator.NEX:
+            return not values
+        if self.enters_metadata_lists and condition.operator in {Operator.IN, Operator.MATCH}:
+            parts = [value if isinstance(value, list) else [value] for value in values]
+            values = [one for each in parts for one in each if not isinstance(one, dict | list)]
+        return any(_metadata_holds(condition, value) for value in values)
+
+
+class Wild(StrEnum):
+    """Steps of a path into metadata that lead to many values; no key is written like them."""
+
+    KEY = "*"
+    DEPTH = "**"
+    ELEMENT = "[*]"
+
+
+MetadataPath: TypeAlias = Sequence[str | Wild]
 
 Content: TypeAlias = Sequence[tuple[tuple[Step, ...], Condition]]
 """Conditions on the columns of topics of one tag; all must hold in the same row."""
@@ -290,25 +309,48 @@ def parse_contents(value: Any, rules: Rules) -> dict[str, Content]:
 def _filter(section: str, value: Any, kinds: Mapping[str, FieldKind], rules: Rules) -> Filter:
     asked = _section(section, value)
     paths = _section("user_metadata", asked.get("user_metadata"))
-    for path in paths:
-        if rules.metadata_key is not None and not rules.metadata_key.fullmatch(path):
-            raise Refusal(
-                Status.INVALID_ARGUMENT,
-                f"Bad request: Found invalid key in user metadata query filter: {path}.",
-            )
     fields = {
         name: parse_condition(f"{section}.{name}", asked[name], kind)
         for name, kind in kinds.items()
         if asked.get(name) is not None
     }
-    metadata = {
-        path: parse_condition(f"{section}.user_metadata.{path}", condition, rules.metadata)
+    metadata = [
+        (
+            _metadata_path(path, rules),
+            parse_condition(f"{section}.user_metadata.{path}", condition, rules.metadata),
+        )
         for path, condition in paths.items()
-    }
+    ]
     return Filter(
         fields={name: condition for name, condition in fields.items() if condition is not None},
-        metadata={path: condition for path, condition in metadata.items() if condition is not None},
+        metadata=[(path, condition) for path, condition in metadata if condition is not None],
+        enters_metadata_lists=rules.metadata_key is not None,
     )
+
+
+_METADATA_STEP = re.compile(r"(?P<key>\*{1,2}|[^*\[\]]*)(?P<elements>(\[(\*|\d{1,9})\])*)")
+
+
+def _metadata_path(text: str, rules: Rules) -> MetadataPath:
+    """Take a path into metadata apart.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT for one that the revision does not have.
+    """
+    is_key = rules.metadata_key is None or rules.metadata_key.fullmatch(text) is not None
+    steps: list[str | Wild] = []
+    for part in text.split("."):
+        found = _METADATA_STEP.fullmatch(part)
+        if found is None or not is_key:
+            raise Refusal(
+                Status.INVALID_ARGUMENT,
+                f"Bad request: Found invalid key in user metadata query filter: {text}.",
+            )
+        if found["key"] or not found["elements"]:
+            steps.append(Wild(found["key"]) if "*" in found["key"] else found["key"])
+        indices = re.findall(r"\[(.+?)\]", found["elements"])
+        steps += [Wild.ELEMENT if index == "*" else index for index in indices]
+    return steps
 
 
 def _section(name: str, value: Any) -> dict[str, Any]:
@@ -337,17 +379,27 @@ def _topic_values(topic: TopicRecord, sequence: SequenceRecord) -> dict[str, Sca
     }
 
 
-def _at(metadata: Json, path: str) -> Json:
-    """Follow a dotted path of object keys and list indices; None where it leads nowhere."""
-    value = metadata
-    for step in path.split("."):
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return None
-    return value
+def _values(value: Json, path: MetadataPath) -> Iterator[Json]:
+    """Follow keys of objects, indices of lists and wildcards to all values that they lead to."""
+    if not path:
+        yield value
+        return
+    step, rest = path[0], path[1:]
+    children: Mapping[str, Json] = {}
+    if isinstance(value, dict):
+        children = value
+    elif isinstance(value, list):
+        children = {str(index): each for index, each in enumerate(value)}
+    if step is Wild.DEPTH:
+        yield from _values(value, rest)
+        for child in children.values():
+            yield from _values(child, path)
+    elif isinstance(step, Wild):
+        if isinstance(value, dict if step is Wild.KEY else list):
+            for child in children.values():
+                yield from _values(child, rest)
+    elif step in children:
+        yield from _values(children[step], rest)
 
 
 def _metadata_holds(condition: Condition, value: Json) -> bool:

@@ -295,7 +295,8 @@ def chunk(
     A `crc` of None is computed, `packed` is what to write in place of the compressed records.
     """
     if packed is None:
-        packed = pa.compress(records, codec=compression, asbytes=True) if compression else records
+        codec = compression.lower().removeprefix("none")
+        packed = pa.compress(records, codec=codec, asbytes=True) if codec else records
     size = len(records) if claimed_bytes is None else claimed_bytes
     checksum = zlib.crc32(records) if crc is None else crc
     head = struct.pack("<QQQI", 0, 0, size, checksum) + text(compression)

@@ -255,6 +255,11 @@ FILES: dict[str, tuple[bytes, str]] = {
     "footer that points nowhere": (whole(summary_start=0), ""),
     "hole of zeros behind a chunk": (whole(behind=bytes(49)), "holes of zeros"),
     "room of zeros behind the end": (whole() + bytes(10_000), "zeros behind the end"),
+    "room of zeros behind a file without summary": (
+        whole(summary_start=0) + bytes(10_000), "zeros behind the end",
+    ),
+    "plain called none": (whole(compression="none"), ""),
+    "codec in capital letters": (whole(compression="ZSTD"), ""),
     "channel that the summary lacks": (
         whole(
             behind=made.chunk(OTHER + made.message(2, 77, payload(77))),

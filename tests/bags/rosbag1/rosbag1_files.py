@@ -2,7 +2,7 @@
 
 import bz2
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,9 @@ def stamp(time_ns: int) -> bytes:
     return struct.pack("<II", *divmod(time_ns, 1_000_000_000))
 
 
-def connection(index: int, topic: str, *, latching: bool = False) -> bytes:
-    told = {
+def connection(index: int, topic: str, *, latching: bool = False, publisher: str = "") -> bytes:
+    told = {"callerid": publisher.encode()} if publisher else {}
+    told |= {
         "topic": topic.encode(),
         "type": b"std_msgs/String",
         "md5sum": b"992ce8a1687cec8c8bd883ec73ca41d1",
@@ -85,6 +86,7 @@ def make(
     indexed: bool = True,
     chunk_index: bool = True,
     order: str = "conn op time",
+    declare: Callable[[int, str], bytes] = connection,
 ) -> Made:
     """Make a bag.
 
@@ -95,6 +97,7 @@ def make(
         indexed: With index section; without, the bag is as a killed recorder leaves it.
         chunk_index: With index records behind the chunks.
         order: The fields of a message's header, in order.
+        declare: Makes the record of a connection.
     """
     rows = list(messages)
     ids = {topic: index for index, topic in enumerate(dict.fromkeys(row[0] for row in rows))}
@@ -105,7 +108,7 @@ def make(
     for first in range(0, len(rows), per_chunk):
         part = rows[first : first + per_chunk]
         known = {row[0] for row in rows[:first]}
-        inner, places, entries = inner_records(part, ids, known, order)
+        inner, places, entries = inner_records(part, ids, known, order, declare)
         stored = compress(inner, compression)
         infos += chunk_info(start + len(body), part, entries)
         fields = {"op": b"\x05", "compression": compression.encode(), "size": number(len(inner))}
@@ -124,7 +127,7 @@ def make(
     counts = (start + len(body), len(ids), -(-len(rows) // per_chunk))
     data = MAGIC + bag_record(*(counts if indexed else (0, 0, 0))) + bytes(body)
     if indexed:
-        data += b"".join(connection(index, topic) for topic, index in ids.items()) + infos
+        data += b"".join(declare(index, topic) for topic, index in ids.items()) + infos
     return Made(data=data, ranges=ranges, messages=rows)
 
 
@@ -141,7 +144,11 @@ def bag_record(index_pos: int, connections: int, chunks: int) -> bytes:
 
 
 def inner_records(
-    rows: list[Message], ids: dict[str, int], known: set[str], order: str
+    rows: list[Message],
+    ids: dict[str, int],
+    known: set[str],
+    order: str,
+    declare: Callable[[int, str], bytes] = connection,
 ) -> tuple[bytes, list[int], Entries]:
     """A chunk's content, where its messages are, and the entries of its index by connection."""
     inner = bytearray()
@@ -150,7 +157,7 @@ def inner_records(
     for topic, time_ns, payload in rows:
         if topic not in known:
             known.add(topic)
-            inner += connection(ids[topic], topic)
+            inner += declare(ids[topic], topic)
         entries.setdefault(ids[topic], []).append(stamp(time_ns) + number(len(inner)))
         places.append(len(inner))
         inner += message(ids[topic], time_ns, payload, order=order)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
@@ -46,6 +47,7 @@ disk_free_min_bytes = 4000000
 [server]
 host = "{host}"
 port = {port}
+probe_interval_s = {probe_s}
 api_key_file = "{base}/key"
 [http]
 port = {http_port}
@@ -54,7 +56,7 @@ attempts_max = 100
 backoff_initial_s = 0.2
 backoff_max_s = 1
 [notifications]
-interval_s = 0.5
+interval_s = {notifications_s}
 [disposal]
 archive_folder = "{base}/archive"
 emergency = {emergency}
@@ -148,8 +150,8 @@ class LiveBridge:
             "--api-keys", self.base / "keys.toml",
         )  # fmt: skip
 
-    def stop_platform(self) -> None:
-        self._platform.end()
+    def stop_platform(self, number: int = signal.SIGTERM) -> None:
+        self._platform.end(number)
 
     def configure(
         self,
@@ -158,6 +160,8 @@ class LiveBridge:
         rate: int | str = 0,
         emergency: bool = False,
         expect: str = "",
+        probe_s: float = 60,
+        notifications_s: float = 0.5,
     ) -> None:
         """Write the settings."""
         text = SETTINGS.format(
@@ -167,6 +171,8 @@ class LiveBridge:
             http_port=self.http_port,
             rate=rate,
             emergency=str(emergency).lower(),
+            probe_s=probe_s,
+            notifications_s=notifications_s,
         )
         (self.base / "bridge.toml").write_text(f"{text}\n{expect}")
 
@@ -187,16 +193,26 @@ class LiveBridge:
 
     def answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/healthz", timeout=5):
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5):
                 return True
         except OSError:
             assert self._bridge.process.poll() is None, self.log.read_text()
             return False
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
+                return True
+        except urllib.error.HTTPError:
+            return False
+
     def metric(self, name: str) -> float:
         """Give a metric with its labels, as the bridge exposes it at this moment."""
-        url = f"http://127.0.0.1:{self.http_port}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as answer:
             text = answer.read().decode()
         (value,) = re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         return float(value)

@@ -27,7 +27,7 @@ SHORTEST_S, LONGEST_S = 1, 15
 THRESHOLDS = {
     "last_tick_time_seconds > 60": "last_tick_time_seconds > 3",
     "worker_idle_seconds > 600": "worker_idle_seconds > 3",
-    "queue_oldest_age_seconds > 7200": "queue_oldest_age_seconds > 4",
+    "queue_oldest_age_seconds) > 7200": "queue_oldest_age_seconds) > 4",
     "queue_oldest_age_seconds > 86400": "queue_oldest_age_seconds > 8",
     "first_start_time_seconds) > 3 * 86400": "first_start_time_seconds) > 6",
     "[6h], 24 * 3600": "[6h], 600",
@@ -52,7 +52,7 @@ def promtool(*arguments: object) -> None:
 
 def filled(query: str) -> str:
     """Fill in the variables of a dashboard, as Grafana would."""
-    everything = dict.fromkeys(("$instance", "$vehicle"), ".*")
+    everything = dict.fromkeys(("$instance", "$vehicle", "$folder"), ".*")
     times = {"$__rate_interval": "1m", "$__range": "1h"}
     for variable, value in {"$job": "mosaico-bridge", **everything, **times}.items():
         query = query.replace(variable, value)

@@ -51,10 +51,10 @@ class Bridge:
     def __init__(self, folder: Path) -> None:
         self.now_s = 1000.0
         self.folder = folder
-        self.metrics = Metrics()
         self.board = LiveState(wall_ns=lambda: NOW_NS, monotonic=lambda: self.now_s)
         self.journal = Journal.own(folder / "state", wall_ns=lambda: NOW_NS)
         self.reader = JournalReader(folder / "state")
+        self.metrics = Metrics(journal=self.reader)
         self.server = HttpServer(
             "127.0.0.1",
             0,
@@ -143,12 +143,13 @@ def test_close_releases_the_port(tmp_path: Path) -> None:
 
 def test_metrics_are_served(bridge: Bridge) -> None:
     """A scrape gives what Prometheus can parse."""
-    bridge.metrics.hear(Ticked(status=status(counts={"finalised": 3})))
+    bridge.discover("drive")
     code, headers, body = bridge.request("/metrics")
     assert code == 200
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
     families = {family.name for family in text_string_to_metric_families(body.decode())}
     assert "mosaico_bridge_recordings" in families
+    assert b'\nmosaico_bridge_recordings{state="discovered"} 1.0\n' in body
 
 
 def test_healthz_follows_the_loop(bridge: Bridge) -> None:
@@ -497,7 +498,7 @@ def test_documents_are_served_with_the_anchors_that_alerts_name(bridge: Bridge) 
 
 
 @pytest.mark.parametrize(
-    "name", ["../pyproject.toml", "nothing.md", "flame-mixed.svg", "%2e%2e/x.md", "", ".md"]
+    "name", ["../pyproject.toml", "nothing.md", "page.css", "%2e%2e/x.md", "", ".md"]
 )
 def test_nothing_but_documents_is_served(bridge: Bridge, name: str) -> None:
     """Names come from callers; only those of documents lead anywhere."""

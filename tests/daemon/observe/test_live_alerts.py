@@ -3,18 +3,26 @@
 The rules are the shipped ones with shorter patience; `prometheus_process.impatient` says how much.
 """
 
+import json
 import re
+import signal
+import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.daemon.observe.chromium import chromium
 from tests.daemon.observe.live_bridge import FAULTS, Fault, LiveBridge, cut_recording
 from tests.daemon.observe.prometheus_process import CONFIG, Prometheus, impatient
+from tests.waiting import wait_for
 
 # The faults of the default run, which are over soon: a file, a disk, a key.
 QUICK = {"junk", "full_disk", "wrong_key"}
 CLEARING_S = 90.0
+# One that an idle bridge asks again after, long enough for a connection on a busy machine.
+PROBE_S = 8.0
 
 CASES = [
     pytest.param(
@@ -84,6 +92,39 @@ def test_a_partial_recording_is_one_alert_that_leads_to_its_runbook(
 
     assert firing == {"MosaicoBridgeRecordingPartial"}
     assert f'id="{url.partition("#")[2]}"' in text
+
+
+@pytest.mark.slow
+def test_an_idle_bridge_notices_that_its_platform_died(
+    bridge: LiveBridge, prometheus: Prometheus, tmp_path: Path
+) -> None:
+    """Nothing is sent and nothing asked: `/readyz`, metric, page and alert follow all the same."""
+    bridge.stop()
+    bridge.configure(probe_s=PROBE_S, notifications_s=3600)
+    bridge.start()
+    wait_for(bridge.answers)
+    wait_for(bridge.is_ready)
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(bridge.url)
+        died_at = time.time()
+        bridge.stop_platform(signal.SIGKILL)
+        try:
+            wait_for(lambda: not bridge.is_ready())
+            assert bridge.metric("mosaico_bridge_server_reachable") == 0
+            browser.wait("document.querySelector('#headline').textContent === 'Offline'")
+            prometheus.wait('ALERTS{alertname="MosaicoBridgeOffline", alertstate="firing"} == 1')
+            with urllib.request.urlopen(f"{bridge.url}/api/status", timeout=5) as answer:
+                gate = json.load(answer)["daemon"]["gate"]
+        finally:
+            bridge.start_platform()
+        wait_for(bridge.is_ready)
+        browser.wait("document.querySelector('#headline').textContent !== 'Offline'")
+    prometheus.wait('absent(ALERTS{alertname="MosaicoBridgeOffline"})', patience_s=CLEARING_S)
+    bridge.configure()
+    bridge.reload()
+
+    assert gate["gate"] == "offline"
+    assert 0 <= gate["since"] - died_at < 2 * PROBE_S
 
 
 def test_every_alert_has_a_fault() -> None:

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from bridge.daemon.events.events import (
     IngestProgressed,
     Progress,
     RecordingChanged,
-    RecordingForgotten,
     Scanned,
     StageFinished,
     Started,
@@ -89,34 +89,91 @@ def test_metrics_is_an_observer(metrics: Metrics) -> None:
     observer.hear(Stopped(status=status()))
 
 
-def test_recordings_by_state_follow_the_snapshot(metrics: Metrics) -> None:
-    """Every state has a value, and one that empties goes back to 0."""
-    metrics.hear(Ticked(status=status(counts={"finalised": 5, "waiting": 2})))
-    assert samples(metrics)['recordings{state="finalised"}'] == 5
-    metrics.hear(Ticked(status=status(counts={"finalised": 7})))
-    found = samples(metrics)
-    assert found['recordings{state="finalised"}'] == 7
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with Journal.own(tmp_path, wall_ns=lambda: NOW_NS) as journal:
+        yield journal
+
+
+def discovered(journal: Journal, path: str, *states: State, size_bytes: int = 100) -> int:
+    """Enter a recording and bring it through some states."""
+    made = journal.discover(
+        Path(path), name=Path(path).name, size_bytes=size_bytes, modified_ns=NOW_NS
+    )
+    for state in states:
+        journal.move(made.id, state, "a test")
+    return made.id
+
+
+def test_recordings_by_state_are_those_of_the_journal(tmp_path: Path, journal: Journal) -> None:
+    """Every state has a value at each scrape, and one that empties goes back to 0."""
+    with JournalReader(tmp_path) as reader:
+        metrics = Metrics(journal=reader)
+        number = discovered(journal, "/data/a", State.READY)
+        assert samples(metrics)['recordings{state="ready"}'] == 1
+        journal.move(number, State.SENDING, "a test")
+        found = samples(metrics)
     assert {state: found[f'recordings{{state="{state}"}}'] for state in State} == {
-        state: 7 if state is State.FINALISED else 0 for state in State
+        state: int(state is State.SENDING) for state in State
     }
 
 
-def test_queue_is_what_is_still_to_be_done(metrics: Metrics) -> None:
+def test_queue_is_what_is_still_to_be_done(tmp_path: Path, journal: Journal) -> None:
     """The queue has its number, size and age, and ends when recordings leave it."""
-    older = entry(id=2, size_bytes=500, discovered_ns=NOW_NS - 300 * SECOND_NS)
-    for one in (entry(id=1, state=State.SENDING), older, entry(id=3, state=State.IGNORED)):
-        metrics.hear(RecordingChanged(entry=one, transition=moved(one.state)))
-    found = samples(metrics)
-    assert found["queue_recordings"] == 2
-    assert found["queue_bytes"] == 1_000_500
-    assert found["queue_oldest_age_seconds"] == 300
-    gone = entry(id=2, state=State.VANISHED)
-    metrics.hear(RecordingChanged(entry=gone, transition=moved(State.VANISHED)))
-    assert samples(metrics)["queue_oldest_age_seconds"] == 60
-    metrics.hear(RecordingForgotten(entry=entry(id=1)))
-    found = samples(metrics)
+    with JournalReader(tmp_path) as reader:
+        clock = Clock(NOW_S + 60)
+        metrics = Metrics(journal=reader, wall=clock)
+        sending = discovered(journal, "/data/a", State.READY, State.SENDING, size_bytes=1_000_000)
+        ready = discovered(journal, "/data/b", State.READY, size_bytes=500)
+        discovered(journal, "/data/c", State.IGNORED)
+        found = samples(metrics)
+        assert found["queue_recordings"] == 2
+        assert found["queue_bytes"] == 1_000_500
+        assert found["queue_oldest_age_seconds"] == 60
+        journal.move(ready, State.VANISHED, "a test")
+        assert samples(metrics)["queue_bytes"] == 1_000_000
+        clock.now_s = NOW_S - 60  # Set back: nothing is found in the future.
+        assert samples(metrics)["queue_oldest_age_seconds"] == 0
+        clock.now_s = NOW_S + 60
+        journal.forget(sending)
+        found = samples(metrics)
     assert found["queue_recordings"] == found["queue_bytes"] == 0
     assert found["queue_oldest_age_seconds"] == 0
+
+
+def test_several_folders_are_told_apart(tmp_path: Path, journal: Journal) -> None:
+    """Recordings, queue and steps say which folder they are about; a single one has no label."""
+    watched = {"front": Path("/data/front"), "rear": Path("/data/rear")}
+    with JournalReader(tmp_path) as reader:
+        metrics = Metrics(journal=reader, watched=watched, wall=Clock(NOW_S + 60))
+        single = Metrics(journal=reader, watched={"": Path("/data")})
+        before = samples(metrics)
+        discovered(journal, "/data/front/a", State.READY, size_bytes=7)
+        discovered(journal, "/data/front/b", State.EMPTY)
+        other = discovered(journal, "/data/rear2/c", State.READY)  # Its folder is watched no more.
+        step = moved(State.READY)
+        metrics.hear(RecordingChanged(entry=entry(path=Path("/data/rear/x")), transition=step))
+        metrics.hear(RecordingChanged(entry=entry(path=Path("/data/rear2/c")), transition=step))
+        found = samples(metrics)
+        journal.forget(other)
+        after, alone = samples(metrics), samples(single)
+    for name in watched:
+        assert before[f'recordings{{folder="{name}",state="ready"}}'] == 0
+        assert before[f'recording_transitions_total{{folder="{name}",state="ready"}}'] == 0
+        assert before[f'queue_recordings{{folder="{name}"}}'] == 0
+    assert found['recordings{folder="front",state="ready"}'] == 1
+    assert found['recordings{folder="front",state="empty"}'] == 1
+    assert found['recordings{folder="rear",state="ready"}'] == 0
+    assert found['recordings{folder="",state="ready"}'] == 1
+    assert found['queue_recordings{folder="front"}'] == found['queue_recordings{folder=""}'] == 1
+    assert found['queue_bytes{folder="front"}'] == 7
+    assert found['queue_oldest_age_seconds{folder="front"}'] == 60
+    assert found['queue_oldest_age_seconds{folder="rear"}'] == 0
+    assert found['recording_transitions_total{folder="rear",state="ready"}'] == 1
+    assert found['recording_transitions_total{folder="",state="ready"}'] == 1
+    assert after['recordings{folder="",state="ready"}'] == 0
+    assert after['queue_recordings{folder=""}'] == 0
+    assert alone['recordings{state="ready"}'] == alone["queue_recordings"] == 1
 
 
 def test_restart_forgets_neither_queue_nor_success(tmp_path: Path) -> None:
@@ -150,7 +207,7 @@ def test_unreadable_journal_is_counted_not_raised(tmp_path: Path) -> None:
     with JournalReader(tmp_path) as reader:
         metrics = Metrics(journal=reader)
         metrics.hear(Started(status=status()))
-    assert samples(metrics)['errors_total{error="JournalError"}'] == 1
+        assert samples(metrics)['errors_total{error="JournalError"}'] == 2  # This scrape is one.
 
 
 def test_last_success_moves_with_what_happens(metrics: Metrics) -> None:

@@ -23,7 +23,7 @@ PREFIX = "mosaico_bridge_"
 
 # Metric -> the test in which what it measures happens, and it moves.
 CHANGES_IN = {
-    "recordings": "test_recordings_by_state_follow_the_snapshot",
+    "recordings": "test_recordings_by_state_are_those_of_the_journal",
     "recording_transitions_total": "test_transitions_and_delay",
     "queue_recordings": "test_queue_is_what_is_still_to_be_done",
     "queue_bytes": "test_queue_is_what_is_still_to_be_done",

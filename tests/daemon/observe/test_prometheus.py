@@ -1,5 +1,6 @@
 """The shipped Prometheus and Grafana configuration, judged by Prometheus itself."""
 
+import importlib
 import json
 import re
 import time
@@ -27,7 +28,7 @@ from bridge.daemon.events.events import (
 )
 from bridge.daemon.events.status import Gate, GateStatus
 from bridge.daemon.journal.entry import Transition
-from bridge.daemon.journal.journal import JournalReader
+from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.http import HttpServer
 from bridge.daemon.observe.live_state import LiveState
@@ -176,6 +177,36 @@ def test_dashboard_is_laid_out(board: dict[str, Any]) -> None:
         assert panel["type"] == "row" or panel["description"]
 
 
+def lost(given: Any, kept: Any, where: str = "") -> list[str]:
+    """Name what of some JSON is missing or other in what became of it; more may have come."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        return [
+            one
+            for key, value in given.items()
+            for one in lost(value, kept.get(key, "nothing"), f"{where}/{key}")
+        ]
+    if isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        pairs = enumerate(zip(given, kept, strict=True))
+        return [one for at, (old, new) in pairs for one in lost(old, new, f"{where}/{at}")]
+    return [] if given == kept else [f"{where}: {given!r} became {kept!r}"]
+
+
+def test_grafana_knows_everything_in_a_dashboard(board: dict[str, Any]) -> None:
+    """Read into the models that Grafana generates from its own schema, nothing is left out.
+
+    A key that they do not have is one that Grafana ignores: a misspelling, or of another version.
+    """
+    models = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
+    encoder = importlib.import_module("grafana_foundation_sdk.cog.encoder").JSONEncoder
+    plugins = importlib.import_module("grafana_foundation_sdk.cog.plugins")
+    plugins.register_default_plugins()
+    kept = json.loads(encoder().encode(models.Dashboard.from_json(board)))
+
+    # The schema has the annotations of all data sources alike; this one is Prometheus' own.
+    found = [one for one in lost(board, kept) if "/titleFormat: " not in one]
+    assert found == []
+
+
 def test_dashboard_finds_its_data_source(board: dict[str, Any]) -> None:
     """The provisioned data source is the one the dashboard asks by default."""
     (source,) = yaml(ROOT / "config/grafana/provisioning/datasources/prometheus.yml")["datasources"]
@@ -191,13 +222,16 @@ class Bridge:
     """The metrics of a daemon behind their real port, moved by hand."""
 
     def __init__(self, folder: Path) -> None:
-        self.metrics = Metrics(folders={"watch": folder})
+        with Journal.own(folder) as journal:
+            journal.discover(folder / "drive", name="drive", size_bytes=1, modified_ns=1)
+        reader = JournalReader(folder)
+        self.metrics = Metrics(folders={"watch": folder}, journal=reader)
         self.server = HttpServer(
             "127.0.0.1",
             0,
             metrics=self.metrics,
             status=LiveState(),
-            journal=JournalReader(folder),
+            journal=reader,
         )
 
     def live(self) -> None:
@@ -212,12 +246,9 @@ class Bridge:
             losses=[Loss(path=Path("a"), start_bytes=0, end_bytes=9, reason="torn")],
             verification=VerificationLevel.RANGE, seconds=1.5,
         )  # fmt: skip
-        counts = dict.fromkeys(State, 1)
         closed = GateStatus(gate=Gate.OFFLINE, reached=True)
-        self.metrics.hear(Ticked(status=status(ticked_ns=now_ns, gate=closed, counts=counts)))
-        self.metrics.hear(
-            Ticked(status=status(ticked_ns=now_ns, counts=counts, workers=(worker(idle_s=900.0),)))
-        )
+        self.metrics.hear(Ticked(status=status(ticked_ns=now_ns, gate=closed)))
+        self.metrics.hear(Ticked(status=status(ticked_ns=now_ns, workers=(worker(idle_s=900.0),))))
         self.metrics.hear(TopicPlanned(entry=entry(), topic=topic))
         sent = {"/imu": 100}
         progress = Progress(recorded_bytes=9, messages=sent, arrow_bytes=sent, batches=sent)

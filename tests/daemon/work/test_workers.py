@@ -5,6 +5,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bridge.daemon.journal.states import State
 from bridge.daemon.work.main import NICENESS
 from bridge.daemon.work.outcome import OUT_OF_MEMORY
@@ -36,26 +38,29 @@ def test_worker_is_limited_and_nice(bridge: "Bridge") -> None:
     assert (core, nice) == (0, min(19, niceness + NICENESS))
 
 
-def test_smallest_limit_is_enough_for_a_small_recording(bridge: "Bridge") -> None:
-    """What libraries reserve and never touch does not count: a real worker can do its work."""
+def test_smallest_limit_is_enough_for_many_topics(bridge: "Bridge") -> None:
+    """What libraries and threads reserve and never touch does not count: a real worker works."""
     bridge.overrides["workers.memory_limit_bytes"] = 256 << 20
     with bridge.platform():
-        bridge.drop("a.mcap", bridge.mcap_bytes("a" * 100, messages=20_000))
+        bridge.drop("a.mcap", bridge.mcap_bytes("a" * 100, messages=300, topics=80))
         bridge.daemon().run_once()
 
-    assert bridge.entries()["a.mcap"].state is State.FINALISED
+    entry = bridge.entries()["a.mcap"]
+    assert (entry.state, entry.attempts, entry.deaths) == (State.FINALISED, 0, 0)
 
 
-def test_resident_size_is_watched(bridge: "Bridge") -> None:
-    """Memory that the kernel's limit does not count ends a worker too, and is said to."""
+@pytest.mark.parametrize("how", ["shared", "threads"])
+def test_want_of_memory_names_the_setting(bridge: "Bridge", how: str) -> None:
+    """Also where the kernel's limit does not count it, and where a thread finds no room."""
     bridge.overrides["workers.memory_limit_bytes"] = 300 << 20
-    bridge.drop("shared_1.mcap")
+    bridge.drop(f"{how}_1.mcap")
     with bridge.running():
-        entry = bridge.await_state("shared_1.mcap", State.QUARANTINED)
+        entry = bridge.await_state(f"{how}_1.mcap", State.QUARANTINED)
 
     assert entry.failure is not None
     assert entry.failure.error == OUT_OF_MEMORY
-    assert "bytes of memory" in entry.reason
+    assert f"set workers.memory_limit_bytes to {600 << 20} or more" in entry.failure.hint
+    assert "memory" in entry.reason
 
 
 def test_recordings_are_sent_side_by_side(bridge: "Bridge") -> None:
