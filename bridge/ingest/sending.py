@@ -49,7 +49,6 @@ QUALITY_TOPIC = "/_bridge/quality"
 """Says how each topic was recorded; no recorded topic becomes one whose name starts like this."""
 
 TOPIC_DROPPED_REASON = "topic_dropped"
-OVERSIZE_REASON = "oversize"
 NOTIFIED_PARTS_MAX = 20
 REMEMBER_INTERVAL_S = 0.5
 
@@ -224,8 +223,7 @@ class Sending:
         self._hear_verdicts({lane.closing: lane for lane in lanes if lane.closing is not None})
         whole = [lane for lane in lanes if lane.writer is not None and lane.failure is None]
         for lane in whole:
-            assert lane.writer is not None
-            enter_written(lane, lane.writer)
+            lane.enter_written()
         failures = {lane.report.platform_name: lane for lane in lanes if lane.failure is not None}
         for lane in failures.values():
             self._give_up(lane)
@@ -490,14 +488,3 @@ class Sending:
 
     def _is_the_topics_own(self, error: BridgeError) -> bool:
         return self._options.topic_errors == "drop" and is_the_topics_fault(error)
-
-
-def enter_written(lane: TopicLane, writer: TopicWriter) -> None:
-    """Enter what a lane's writer has written, or has rehearsed to write, into its account."""
-    lane.report.messages_sent = writer.rows_written
-    lane.report.start_ns = writer.start_ns
-    lane.report.end_ns = writer.end_ns
-    lane.report.texts_changed = writer.texts_changed
-    lane.report.compression = writer.compression
-    lane.report.row_bytes_max = writer.row_bytes_max
-    lane.skip(OVERSIZE_REASON, writer.oversize)

@@ -134,7 +134,15 @@ def test_splits_that_come_and_go_at_any_moment(
 
         with bridge.running():
             shuffle(time.monotonic() + 20)
-            bridge.wait_for(lambda: field.arrived(*range(9)))
+            try:
+                bridge.wait_for(lambda: field.arrived(*range(9)))
+            except AssertionError:
+                with Journal.read(bridge.state) as journal:
+                    stories = [
+                        f"{entry.path.relative_to(bridge.watched)} {entry.state}: {entry.reason}"
+                        for entry in journal.recordings()
+                    ]
+                raise AssertionError("\n".join(stories)) from None
             bridge.wait_for(lambda: not field.states().keys() - {"finalised", "vanished"})
         assert field.arrived(*range(9))
 
