@@ -138,8 +138,12 @@ _WORDS: tuple[_Told, ...] = (
         SMALLER_BATCHES,
     ),
     (("already exists",), AlreadyExistsError, ""),
-    # Another topic has the name by now; the one that was created is no more.
-    (("does not match the topic uuid",), NotFoundError, "somebody deleted what was sent meanwhile"),
+    # Another has the name by now: what was created, and gave out this uuid or key, is no more.
+    (
+        ("does not match the topic uuid", "bad key"),
+        NotFoundError,
+        "somebody deleted what was sent meanwhile",
+    ),
     (
         (
             "already finalized",
@@ -160,7 +164,6 @@ _WORDS: tuple[_Told, ...] = (
         (
             "do not share the same sequence",
             "facade error :: unauthorized",
-            "bad key",
             "malformed key",
             "is not a valid uuid",
         ),

@@ -375,8 +375,7 @@ class Loop:
 
     def _answer_requests(self) -> None:
         for request in self._journal.requests():
-            forgotten = carry_out(self._journal, request)
-            if forgotten is not None:
+            for forgotten in carry_out(self._journal, request):
                 self._tracker.forget(forgotten)
                 self._forgotten(forgotten)
                 self._scan_at_s = self._clock.monotonic_s()

@@ -41,6 +41,8 @@ from bridge.model import MessageBlock, MessageType, Serialization, Topic
 
 Choice = TypeVar("Choice")
 
+OVERSIZE_REASON = "oversize"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
@@ -121,6 +123,18 @@ class TopicLane:
     def metadata(self) -> dict[str, Any]:
         """The topic's metadata on the platform, with what is known of its messages so far."""
         return self.plan.metadata(self.report.noted)
+
+    def enter_written(self) -> None:
+        """Enter what the writer has written, or has rehearsed to write, into the account."""
+        writer = self.writer
+        assert writer is not None
+        self.report.messages_sent = writer.rows_written
+        self.report.start_ns = writer.start_ns
+        self.report.end_ns = writer.end_ns
+        self.report.texts_changed = writer.texts_changed
+        self.report.compression = writer.compression
+        self.report.row_bytes_max = writer.row_bytes_max
+        self.skip(OVERSIZE_REASON, writer.oversize)
 
     def skip(self, reason: str, count: int) -> None:
         """Enter messages that are left out."""

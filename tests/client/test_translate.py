@@ -224,7 +224,7 @@ INTERNAL = "Flight returned internal error, with message: "
             flight.FlightInternalError("facade error :: topic unlocked, unable to perform"),
             PreconditionError,
         ),
-        (flight.FlightInternalError("bad key"), RejectedError),
+        (flight.FlightInternalError("bad key"), NotFoundError),
         (flight.FlightInternalError("facade error :: unauthorized"), RejectedError),
         (
             flight.FlightInternalError(
