@@ -18,7 +18,7 @@ from typing import Any
 from bridge.backfill.scratch import WAIT_S, StoppedError, locked, pause
 from bridge.config import RetrySettings
 from bridge.daemon import Failure, backoff_s
-from bridge.errors import BridgeError, OfflineError, RefusedError
+from bridge.errors import BridgeError, OfflineError, RefusedError, ScratchSpaceError
 
 GATE_FILE = "platform.json"
 PROBE_LOCK = "platform.lock"
@@ -149,7 +149,11 @@ class SharedGate:
             self._write({**state, "open": True})
 
     def closed_by(self, failure: Failure) -> None:
-        """Take note that the platform is away or in trouble; everybody waits."""
+        """Take note that the platform is away or in trouble; everybody waits.
+
+        Raises:
+            ScratchSpaceError: It cannot be written.
+        """
         known = self._read()
         failures = int(known.get("failures", 0)) + 1
         noise = random.uniform(-1, 1)  # noqa: S311 - jitter, no secret
@@ -185,7 +189,17 @@ class SharedGate:
         return known
 
     def _write(self, state: dict[str, Any]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         written = self._file.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-        written.write_text(json.dumps(state), encoding="utf-8")
-        written.replace(self._file)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            written.write_text(json.dumps(state), encoding="utf-8")
+            written.replace(self._file)
+        except OSError as error:
+            # Nobody would wait, and all would ask again and again.
+            written.unlink(missing_ok=True)
+            raise ScratchSpaceError(
+                f"what jobs share cannot be written: {error.strerror}",
+                folder=self._file.parent,
+                needed_bytes=0,
+                hint="free some space, or point --scratch at another disk",
+            ) from error

@@ -4,6 +4,7 @@ What stores say in errors may hold what they were asked with, so secrets are blo
 """
 
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -34,6 +35,11 @@ READ_BYTES = 256 << 10
 """So much is read at once where a file of a store is read in small steps."""
 
 SCHEMES = ("s3", "gs", "abfss")
+
+KEY_IN_QUERY = re.compile(
+    r"\?(.*&)?(sig|sv|access_key|secret_key|session_token|x-amz-\w+|x-goog-\w+)=", re.IGNORECASE
+)
+"""How an address that somebody signed or filled with a key looks."""
 
 SPAN_STEPS_MAX = 100_000
 """So many steps a `.db3` gets to find its times; one with the recorder's index needs a hundred."""
@@ -71,11 +77,11 @@ class Store:
                 hint=f"a folder, or {', '.join(f'{known}://' for known in SCHEMES)}",
             )
         authority = rest.partition("/")[0]
-        if scheme != "abfss" and "@" in authority:
+        if (scheme != "abfss" and "@" in authority) or KEY_IN_QUERY.search(rest):
             raise CommandLineError(
                 "a URL must not hold credentials: others see it in lists of processes and in logs",
-                hint="set backfill.access_key and backfill.secret_key_file, or leave them to the "
-                "store's usual means",
+                hint="set backfill.access_key and backfill.secret_key_file, or backfill.sas_token, "
+                "or leave them to the store's usual means",
             )
         with self.reading(self.url):
             self.system, self.root = _opened(scheme, rest, settings)

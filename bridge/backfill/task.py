@@ -194,7 +194,7 @@ def failed(url: str, failure: Failure) -> Outcome:
     result = Result.FAILED
     if failure.error == "EmptyRecordingError":
         result = Result.EMPTY
-    elif failure.error in {"RecordingChangedError", BUSY_ELSEWHERE}:
+    elif failure.error in {"RecordingChangedError", VANISHED, BUSY_ELSEWHERE}:
         result = Result.WAITS
     return Outcome(url=url, result=result, reason=failure.message, failure=failure.as_json())
 
@@ -429,10 +429,13 @@ class _Attempts:
                 if sender is not None and sender.left(journalled=False):
                     # It has ended since it was seen at work.
                     return True
-                now = [
-                    (topic.locator, topic.locked, topic.chunks, topic.size_bytes)
-                    for topic in handler.topic_facts.values()
-                ]
+                now = (
+                    handler.created_timestamp,
+                    [
+                        (topic.locator, topic.locked, topic.chunks, topic.size_bytes)
+                        for topic in handler.topic_facts.values()
+                    ],
+                )
                 if now != looks:
                     looks, since_s = now, time.monotonic()
                 elif time.monotonic() - since_s >= takeover_s:

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from bridge.backfill import (
     ArchivedRecording,
@@ -300,9 +301,9 @@ class _Bars:
         self._count = self._recordings.add_task("recordings", total=None, now="")
         self._size = self._bytes.add_task("bytes", total=None)
         self._done_bytes = 0
-        self._now = ""
+        self._note = Text(style="yellow")
         self._live = Live(
-            Group(self._recordings, self._bytes),
+            Group(self._recordings, self._bytes, self._note),
             console=err,
             transient=True,
             refresh_per_second=REFRESHES_PER_S,
@@ -328,12 +329,11 @@ class _Bars:
             err.print(f"[red]failed[/] {url}: {reason}", soft_wrap=True)
 
     def moved(self, *, in_work: int, read_bytes: int) -> None:
-        self._now = f"{in_work} in work"
+        self._recordings.update(self._count, now=f"{in_work} in work")
         self._bytes.update(self._size, completed=self._done_bytes + read_bytes)
 
     def looked(self, away: Away | None) -> None:
-        now = self._now if away is None else f"[yellow]{cell(told_away(away))}[/]"
-        self._recordings.update(self._count, now=now)
+        self._note.plain = "" if away is None else printable(told_away(away))
 
 
 def _announce(found: Found, engine: Engine) -> None:

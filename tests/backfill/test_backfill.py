@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ from urllib.request import urlopen
 import pytest
 from pydantic import SecretStr
 
-from bridge.backfill import RunMetrics, list_archive
+from bridge.backfill import ArchivedRecording, Result, RunMetrics, list_archive
 from bridge.backfill.scratch import copy, identity_of
 from bridge.backfill.store import open_store
+from bridge.backfill.task import failed
 from bridge.bags import content_of, find_recordings, load_recording
 from bridge.cli import main
 from bridge.client import MosaicoClient
 from bridge.config import BackfillSettings
+from bridge.daemon import Failure
 from bridge.embedded import EmbeddedServer
-from bridge.errors import RecordingChangedError
+from bridge.errors import RecordingChangedError, RecordingVanishedError
 from tests.backfill import archives
 from tests.backfill.archives import (
     ROOT,
@@ -301,9 +304,21 @@ def test_what_is_copied_is_what_was_identified(store: Store, tmp_path: Path) -> 
     with pytest.raises(RecordingChangedError):
         copy(*arguments, marks=marks, moved=lambda _: None, stopped=stopped)
     shutil.rmtree(tmp_path / "copy")
+    with pytest.raises(RecordingVanishedError) as raised:
+        copy(
+            gone_from(recording), *arguments[1:], marks=("",), moved=lambda _: None, stopped=stopped
+        )
+    assert failed("x", Failure.of(raised.value)).result is Result.WAITS
+    shutil.rmtree(tmp_path / "copy")
     copied = copy(*arguments, marks=("",), moved=lambda _: None, stopped=stopped)
     original = (tmp_path / "archive" / "x.mcap").read_bytes()
     assert copied.files[0].path.read_bytes() == original
+
+
+def gone_from(recording: ArchivedRecording) -> ArchivedRecording:
+    """Give a recording whose file is not in the store any more."""
+    (file,) = recording.files
+    return replace(recording, files=(replace(file, key=f"{file.key}.gone"),))
 
 
 def settings_of(store: Store) -> BackfillSettings:

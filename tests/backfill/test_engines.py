@@ -123,6 +123,8 @@ def test_a_secret_is_known_in_every_form(setting: str, secret: str, repeated: st
     [
         ("ftp://host/x", BackfillSettings(), CommandLineError),
         ("s3://me:secret@bucket/x", BackfillSettings(), CommandLineError),
+        ("s3://bucket/x?access_key=a&secret_key=secret@", BackfillSettings(), CommandLineError),
+        ("abfss://c@a.dfs.x/y?se=1&sig=secret@", BackfillSettings(), CommandLineError),
         ("abfss://no-account/x", BackfillSettings(), CommandLineError),
         ("s3://bucket", BackfillSettings(access_key="only half"), ConfigError),
         ("s3://bucket", BackfillSettings(endpoint="host:9000"), ConfigError),

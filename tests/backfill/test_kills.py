@@ -154,22 +154,29 @@ def test_two_shards_at_once_over_one_archive(
     assert len(sequences(platform.port)) == 10
 
 
-def test_a_platform_that_is_killed_in_the_middle(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["jobs", "dask"])
+def test_a_platform_that_is_killed_in_the_middle(store: Store, tmp_path: Path, engine: str) -> None:
     """The jobs wait together until it is back, count nothing against a recording, and go on."""
     written = write_archive(tmp_path / "archive", 6, messages=MESSAGES, padding=PADDING)
     url = store.upload(tmp_path / "archive", to="x")
     held = HeldPort()
     port = held.number
-    with serving(tmp_path / "platform", port) as server:
-        run = Running(url, port, tmp_path / "state", "--jobs", "2", more=store.settings)
+    with ExitStack() as cluster, serving(tmp_path / "platform", port) as server:
+        options: tuple[str, ...] = ("--jobs", "2")
+        if engine == "dask":
+            pytest.importorskip("distributed", reason="no Dask")
+            address, _ = cluster.enter_context(dask_cluster(tmp_path, workers=2))
+            # A relative folder is another one for each, as on machines that share nothing.
+            options = ("--dask", address, "--scratch", "scratch")
+        run = Running(url, port, tmp_path / "state", *options, more=store.settings)
         wait_for(lambda: sending(port, finished=1))
         server.kill()
         server.wait()
-    assert run.process.stderr is not None
-    while "platform away since" not in (line := run.process.stderr.readline()):
-        assert line, "it said nothing and ended"
-    assert run.process.poll() is None
-    with serving(tmp_path / "platform", port):
+        assert run.process.stderr is not None
+        while "platform away since" not in (line := run.process.stderr.readline()):
+            assert line, "it said nothing and ended"
+        assert run.process.poll() is None
+        cluster.enter_context(serving(tmp_path / "platform", port))
         done = run.end()
         assert done.code == 0, done.errors
         assert "the platform is there again" in done.errors

@@ -150,12 +150,21 @@ def test_every_kind_of_key(platform: EmbeddedServer, tmp_path: Path) -> None:
             put(f"2024/{name}", (tmp_path / "x.mcap").read_bytes())
             written.update(texts if name in NAMES else ())
         put("/lead.mcap", (tmp_path / "x.mcap").read_bytes())
+        # Of versions the newest counts, and a deleted object has none.
+        versioned = {"Status": "Enabled"}
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=versioned)
+        for number in range(2):
+            write_mcap(tmp_path / "x.mcap", texts := words(f"version{number}", 2))
+            put("2024/versions.mcap", (tmp_path / "x.mcap").read_bytes())
+        written.update(texts)
+        put("2024/gone.mcap", (tmp_path / "x.mcap").read_bytes())
+        client.delete_object(Bucket=BUCKET, Key="2024/gone.mcap")
         for marker in ("2024/empty/", "2024/marked", "2024/zero.mcap"):
             put(marker, b"")
         where = (platform.port, tmp_path / "state")
         run = backfill(f"s3://{BUCKET}", *where, more=store.settings)
         assert {name: len(found) for name, found in run.by_result.items()} == {
-            "sent": len(NAMES), "empty": 1,
+            "sent": len(NAMES) + 1, "empty": 1,
         }  # fmt: skip
         assert {each["place"] for each in run.told["unreadable"]} == {
             f"s3://{BUCKET}//lead.mcap", *(f"s3://{BUCKET}/2024/{name}" for name in NO_FILES),
