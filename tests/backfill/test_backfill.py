@@ -258,16 +258,15 @@ def test_a_reason_is_said_once(command_line: Run, platform: EmbeddedServer, tmp_
         foreign.write_bytes(b"<html>no recording" + b"!" * number)
     make_old(tmp_path / "archive")
     state = tmp_path / "state"
-    run = command_line(str(tmp_path / "archive"), platform.port, state)
+    run = command_line(str(tmp_path / "archive"), platform.port, state, as_json=False)
     assert run.errors.count("failed ") == 4
     assert run.errors.count(": as ") == 3
     manifest = [json.loads(line) for line in (state / "backfill.jsonl").read_text().splitlines()]
     reason = manifest[0]["reason"]
     assert {line["reason"] for line in manifest} == {reason}
-    shown = command_line(str(tmp_path / "archive"), platform.port, state, as_json=False)
-    assert shown.output.count(reason) == 1
-    assert "failed 4 recordings" in shown.output
-    assert "and 1 more" in shown.output
+    assert run.output.count(reason) == 1
+    assert "failed 4 recordings" in run.output
+    assert "and 1 more" in run.output
 
 
 def test_secrets_of_the_archive_are_never_shown(
