@@ -21,12 +21,30 @@ SECONDS, QUICK_SECONDS = 8.0, 0.5
 APART_MAX = 0.01
 """How far both counts may be apart: one begins with the connection, the other behind it."""
 
-UPLINKS = {"free": 0, "metered": 1 << 40}
-"""Name -> `uplink.bytes_per_month_max`; 0 for none, else never reached."""
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """How the platform is reached.
+
+    Attributes:
+        bytes_per_month_max: That setting of `[uplink]`: 0 for none, else never reached.
+        round_trip_s: How long the line is.
+    """
+
+    bytes_per_month_max: int = 0
+    round_trip_s: float = 0.0
+
+
+FREE = Uplink()
+UPLINKS = {
+    "free": FREE,
+    "50 ms": Uplink(round_trip_s=0.05),
+    "metered": Uplink(bytes_per_month_max=1 << 40),
+}
 
 COLUMNS = (
-    "recording", "chunks", "uplink", "compression", "recorded MiB", "wire MiB", "of recorded",
-    "CPU s/GB", "x CPU of none", "x time of none",
+    "mixed drive", "compression", "recorded MiB", "wire MiB", "of recorded",
+    "CPU s/GB", "x CPU of none", "x time of none", "peak MiB",
 )  # fmt: skip
 
 
@@ -60,11 +78,11 @@ def run(scope: Scope) -> list[Table]:
                 continue
             path = write_case(case, scope.folder, f"drive_{compression}", seconds)
             scope.say(f"wire: chunks {compression}, none")
-            none = moved(path, sink, case, "none", 0)
-            for uplink, bytes_per_month_max in UPLINKS.items():
-                scope.say(f"wire: chunks {compression}, {uplink}")
-                found = moved(path, sink, case, "auto", bytes_per_month_max)
-                rows.append(_row(compression, uplink, path, found, none))
+            none = moved(path, sink, case, "none", FREE)
+            for name, uplink in UPLINKS.items():
+                scope.say(f"wire: chunks {compression}, {name}")
+                found = moved(path, sink, case, "auto", uplink)
+                rows.append(_row(compression, name, path, found, none))
             rows.append(_row(compression, "free", path, none, none, setting="none"))
             path.unlink()
     return [Table("Bytes on the wire, mixed drive", COLUMNS, rows)]
@@ -75,9 +93,7 @@ def _row(
 ) -> tuple[object, ...]:
     recorded = size_of(path)
     return (
-        "mixed",
-        chunks,
-        uplink,
+        f"chunks {chunks}, uplink {uplink}",
         setting,
         recorded / MEBIBYTE,
         found.kernel_bytes / MEBIBYTE,
@@ -85,15 +101,14 @@ def _row(
         found.run.cpu_s / (recorded / 1e9),
         found.run.cpu_s / none.run.cpu_s,
         found.run.seconds / none.run.seconds,
+        found.run.peak_bytes / MEBIBYTE,
     )
 
 
-def moved(
-    path: Path, sink: RunningSink, case: Case, compression: str, bytes_per_month_max: int
-) -> Moved:
+def moved(path: Path, sink: RunningSink, case: Case, compression: str, uplink: Uplink) -> Moved:
     """Send a recording as a worker does, and see that all of it arrived and both counts agree."""
-    with Relay(sink.port) as relay:
-        done = timed(sent, path, relay.port, compression, bytes_per_month_max)
+    with Relay(sink.port, delay_s=uplink.round_trip_s / 2) as relay:
+        done = timed(sent, path, relay.port, compression, uplink.bytes_per_month_max)
         relay_bytes = relay.sent_bytes
     verify(case, sink, case.counts(case.seconds))
     kernel_bytes: int = done.result

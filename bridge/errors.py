@@ -79,7 +79,9 @@ class BridgeError(Exception):
         named = {
             name: str(value)
             for name, value in vars(self).items()
-            if name not in {"message", "hint", "__notes__"} and value is not None and value != ""
+            # What libraries hang onto an exception, as that of the command line does, is no fact.
+            if name not in {"message", "hint"} and not name.startswith("_")
+            if value is not None and value != ""
         }
         if notes := getattr(self, "__notes__", None):
             named["notes"] = "; ".join(notes)

@@ -5,10 +5,14 @@ them; at run time the same lines say where each name is to be had.
 """
 
 import ast
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 
 def on_first_use(part: str, file: str) -> Callable[[str], object]:
@@ -41,3 +45,39 @@ def on_first_use(part: str, file: str) -> Callable[[str], object]:
         return value
 
     return load
+
+
+class _Later(ModuleType):
+    """Stands in for a module until something of it is used."""
+
+    def __getattr__(self, name: str) -> object:
+        # What the import system and debuggers ask all modules for is no use, but for these two.
+        if name.startswith("__") and name not in {"__path__", "__all__"}:
+            raise AttributeError(f"module {self.__name__!r} is not loaded yet")
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        module = import_module(self.__name__)
+        self.__dict__.update(vars(module))
+        return getattr(module, name)
+
+
+def later(module: str) -> Any:
+    """Give a module that is loaded when something of it is used."""
+    return _Later(module)
+
+
+@contextmanager
+def spared(module: str) -> Iterator[None]:
+    """Have what is imported in the block get a module only once something of it is used.
+
+    For what a library imports and we do not use. Imports behind the block are as ever.
+    """
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = _Later(module)
+    try:
+        yield
+    finally:
+        if isinstance(sys.modules.get(module), _Later):
+            del sys.modules[module]

@@ -429,10 +429,13 @@ class _Attempts:
                 if sender is not None and sender.left(journalled=False):
                     # It has ended since it was seen at work.
                     return True
-                now = [
-                    (topic.locator, topic.locked, topic.chunks, topic.size_bytes)
-                    for topic in handler.topic_facts.values()
-                ]
+                now = (
+                    handler.created_timestamp,
+                    [
+                        (topic.locator, topic.locked, topic.chunks, topic.size_bytes)
+                        for topic in handler.topic_facts.values()
+                    ],
+                )
                 if now != looks:
                     looks, since_s = now, time.monotonic()
                 elif time.monotonic() - since_s >= takeover_s:

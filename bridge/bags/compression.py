@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from bridge.bags.container import ChannelBlock, MixedChannels, ReadLimits
 from bridge.bags.frames import (
@@ -34,8 +33,11 @@ from bridge.errors import (
     RecordingLimitError,
     ScratchSpaceError,
 )
+from bridge.facade import later
 from bridge.files import open_regular, version_of
 from bridge.model import RecordingFile
+
+pa = later("pyarrow")
 
 
 def pieces_of(stream: Any, size_bytes: int) -> Iterator[bytes]:

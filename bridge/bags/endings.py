@@ -20,6 +20,7 @@ from bridge.bags.frames import frames_end
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.mcap.summary import read_summary
 from bridge.bags.rosbag1.index import read_header, read_spans
+from bridge.bags.rosbag1.records import HEADER_BYTES_MAX, fields_of
 from bridge.bags.source import FileSource, Source
 from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
 from bridge.errors import (
@@ -51,6 +52,10 @@ MCAP_FOOTER_BODY = struct.Struct("<QQI")
 ROSBAG1_MAGIC = b"#ROSBAG V2.0\n"
 ROSBAG1_HEAD_BYTES = 4096
 ROSBAG1_INDEX_POSITION = b"index_pos="
+# What the first record says of how many records the index section has.
+ROSBAG1_COUNTS = (b"conn_count=", b"chunk_count=")
+# The index section of larger bags is not looked through.
+ROSBAG1_RECORDS_MAX = 20_000
 
 SQLITE_LOGS = next(form.logs for form in FORMATS if form.container is Container.SQLITE3)
 SQLITE_HEADER_BYTES = 100
@@ -113,7 +118,38 @@ def _rosbag1_ends(handle: int, size_bytes: int) -> bool:
     field = head[at + len(ROSBAG1_INDEX_POSITION) :][:8]
     index_position = int.from_bytes(field, "little")
     # The recorder fills it in last; until then it is zero.
-    return len(field) == 8 and 0 < index_position <= size_bytes  # noqa: PLR2004 - a uint64
+    if len(field) < 8 or not 0 < index_position <= size_bytes:  # noqa: PLR2004 - a uint64
+        return False
+    listed = sum(
+        int.from_bytes(head[head.find(count) + len(count) :][:4], "little")
+        for count in ROSBAG1_COUNTS
+        if count in head
+    )
+    return not _is_cut_in_index(handle, index_position, size_bytes, listed=listed)
+
+
+def _is_cut_in_index(handle: int, start: int, size_bytes: int, *, listed: int) -> bool:
+    """Whether the index section of a bag ends before its last record, as in a copy under way.
+
+    Where there is something else than a record the bag is wrong, and not cut.
+    """
+    at = start
+    for number in range(ROSBAG1_RECORDS_MAX):
+        if at >= size_bytes:
+            return at > size_bytes or number < listed
+        head = os.pread(handle, ROSBAG1_HEAD_BYTES, at)
+        header_bytes = int.from_bytes(head[:4], "little")
+        field_bytes = int.from_bytes(head[4:8], "little")
+        if not (len(head) < 8 or 0 < field_bytes < header_bytes <= HEADER_BYTES_MAX):  # noqa: PLR2004
+            return False
+        data_at = at + 4 + header_bytes
+        length = os.pread(handle, 4, data_at)
+        if len(head) < 8 or len(length) < 4:  # noqa: PLR2004 - two lengths, one
+            return True
+        if fields_of(os.pread(handle, header_bytes, at + 4)) is None:
+            return False
+        at = data_at + 4 + int.from_bytes(length, "little")
+    return False
 
 
 def _sqlite_ends(handle: int, size_bytes: int) -> bool:

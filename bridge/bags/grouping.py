@@ -15,7 +15,10 @@ at one time. Dates and clock times in names are no numbers of splits.
 """
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bridge.bags.formats import StorageName, storage_name
@@ -152,7 +155,8 @@ def _files_of_folder(
             for part in _in_turn(series, spans)
         ]
         return own[0] if len(own) == 1 else []
-    stems = {stem_of(name): place for place, name in enumerate(listed)}
+    there = {named.stem for named, _ in storage}
+    stems = {stem: place for place, stem in enumerate(listed_stems(listed, there))}
     chosen = [file for file in storage if file[0].stem in stems]
     series = _series_in_folder(storage)
     if chosen:
@@ -256,6 +260,29 @@ def _in_turn(series: list[File], spans: Spans) -> list[list[File]]:
 
 def _follows(split: SplitName, before: SplitName) -> bool:
     return split.number - before.number <= GAP_MAX + 1 and split.date >= before.date
+
+
+def listed_stems(listed: Sequence[str], there: AbstractSet[str]) -> list[str]:
+    """Give the stem that each listed name means.
+
+    Some file systems change the case of names, or how accents are written, in what is copied there
+    and back. Such a name means the one file that is else called the same and is not listed itself.
+    """
+    stems = [stem_of(name) for name in listed]
+    others: dict[str, list[str]] = {}
+    for stem in there - set(stems):
+        others.setdefault(_folded(stem), []).append(stem)
+    wanted = Counter(_folded(stem) for stem in set(stems) - there)
+    meant = {
+        folded: stems[0]
+        for folded, stems in others.items()
+        if len(stems) == 1 and wanted[folded] == 1
+    }
+    return [stem if stem in there else meant.get(_folded(stem), stem) for stem in stems]
+
+
+def _folded(stem: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
 
 
 def stem_of(name: str) -> str:

@@ -12,20 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentEndEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
 
 from bridge.errors import DamagedRecordingError, RecordingError, RecordingVanishedError
+from bridge.facade import later
 from bridge.files import open_regular
+
+# 2 MiB, for which there is no need where every recording is a lone file.
+yaml = later("ruamel.yaml")
 
 METADATA_FILE = "metadata.yaml"
 
@@ -111,7 +104,7 @@ def _parse(text: bytes) -> Mapping[str, Any]:
         raise DamagedRecordingError(f"nests brackets more than {NESTING_MAX} deep")
     try:
         document = _document(text.decode("utf-8", errors="replace"))
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DamagedRecordingError(f"is no YAML: {str(error).splitlines()[0]}") from error
     hints = document.get(ROOT_KEY) if isinstance(document, dict) else None
     if not isinstance(hints, dict):
@@ -131,19 +124,19 @@ def _document(text: str) -> Any:
         ValueError: It is more than that.
     """
     building = _Building()
-    for event in YAML(typ="safe").parse(text):
+    for event in yaml.YAML(typ="safe").parse(text):
         match event:
-            case ScalarEvent():
+            case yaml.ScalarEvent():
                 building.put(_scalar(event.value) if event.implicit[0] else event.value)
-            case MappingStartEvent():
+            case yaml.MappingStartEvent():
                 building.open({})
-            case SequenceStartEvent():
+            case yaml.SequenceStartEvent():
                 building.open([])
-            case MappingEndEvent() | SequenceEndEvent():
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 building.close()
-            case AliasEvent():
+            case yaml.AliasEvent():
                 raise ValueError("it has aliases, which no recorder writes")
-            case DocumentEndEvent():
+            case yaml.DocumentEndEvent():
                 break
     return building.root
 

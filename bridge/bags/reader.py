@@ -44,7 +44,7 @@ from bridge.bags.splits import file_before
 from bridge.bags.sqlite.reader import open_sqlite3
 from bridge.bags.zstd_source import ZstdSource
 from bridge.definitions import DefinitionSources
-from bridge.errors import RecordingChangedError, RecordingError
+from bridge.errors import RecordingChangedError, RecordingError, ScratchSpaceError
 from bridge.model import (
     REPEATED,
     Container,
@@ -100,6 +100,7 @@ class RecordingReader:
         losses: Sequence[Loss],
         definitions: DefinitionSources | None,
         limits: ReadLimits,
+        scratch_dir: Path | None,
         stack: ExitStack,
     ) -> None:
         """Take over open files, and with the stack the duty to close them."""
@@ -110,6 +111,7 @@ class RecordingReader:
         self._late_losses: list[Loss] = []
         self._left_out: Counter[tuple[int, str]] = Counter()
         self._limits = limits
+        self._scratch_dir = scratch_dir
         mode = str(recording.hints.get("compression_mode") or "")
         self._compressed_messages = mode.upper() == "MESSAGE"
         self._is_compressed = self._compressed_messages
@@ -257,11 +259,13 @@ class RecordingReader:
         alone = Recording(path=before.path, name=before.path.stem, files=(before,))
         ours = {topic.name: topic.index for topic in self.topics}
         try:
-            with open_recording(alone, limits=self._limits) as reader:
+            with open_recording(
+                alone, limits=self._limits, scratch_dir=self._scratch_dir
+            ) as reader:
                 of = np.array([ours.get(topic.name, NOWHERE) for topic in reader.topics])
                 for block in reader.mixed_blocks():
                     self._repeats.remember(of, block)
-        except RecordingError:
+        except (RecordingError, ScratchSpaceError):
             # What is not known to be there is no repeat.
             pass
         self._repeats.start_file()
@@ -364,6 +368,7 @@ def open_recording(
             losses=losses,
             definitions=definitions,
             limits=limits,
+            scratch_dir=scratch_dir,
             stack=stack.pop_all(),
         )
 

@@ -19,7 +19,7 @@ from bridge.bags.formats import (
     sniff,
     storage_name,
 )
-from bridge.bags.grouping import File, group_files, split_name, stem_of
+from bridge.bags.grouping import File, group_files, listed_stems, split_name
 from bridge.bags.identity import may_hold
 from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
 from bridge.errors import (
@@ -335,7 +335,7 @@ def _disagreements(hints: Mapping[str, Any], group: Sequence[File]) -> list[str]
     names, notes = listed_files(hints)
     if not names:
         return list(notes)
-    listed = {stem_of(name) for name in names}
+    listed = set(listed_stems(names, {named.stem for named, _ in group}))
     return [
         *notes,
         *(f"{name} is listed and missing" for name in _absent(hints, group)),
@@ -346,10 +346,11 @@ def _disagreements(hints: Mapping[str, Any], group: Sequence[File]) -> list[str]
 def _absent(hints: Mapping[str, Any], group: Sequence[File]) -> dict[str, str]:
     """Name the files that `metadata.yaml` lists and that are not there, in whatever form."""
     there = {named.stem for named, _ in group}
+    names = listed_files(hints)[0]
     return {
         name: f"{METADATA_FILE} lists it, and it is not there"
-        for name in listed_files(hints)[0]
-        if stem_of(name) not in there
+        for name, stem in zip(names, listed_stems(names, there), strict=True)
+        if stem not in there
     }
 
 

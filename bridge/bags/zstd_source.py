@@ -11,13 +11,14 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-import pyarrow as pa
-
 from bridge.bags.compression import pieces_of
 from bridge.bags.container import ReadLimits
 from bridge.bags.frames import frames_end, has_spare_bytes
 from bridge.bags.source import FileSource
 from bridge.errors import RecordingLimitError
+from bridge.facade import later
+
+pa = later("pyarrow")
 
 BLOCK_BYTES = 1 << 20
 """The content is kept in blocks of this size."""

@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from bridge.cli.options import AsJson, ConfigFile, StateFolder, WatchFolder
-from bridge.cli.status import clock_time
-from bridge.cli.terminal import Exit, cell, out, print_json, show, table
+from bridge.cli.terminal import Exit, cell, clock_time, out, print_json, show, table
 from bridge.config import load_settings
-from bridge.daemon import PARTS, WHOLE_ON_PLATFORM, Explanation
+from bridge.daemon import NEEDS_ATTENTION, WHOLE_ON_PLATFORM, Explanation
 from bridge.daemon import explain as explain_path
 from bridge.units import SECOND_NS
 
@@ -38,7 +37,7 @@ def explain(
 def _exit(found: Explanation) -> Exit:
     if found.entry is None:
         return Exit.BAD_RECORDING if found.verdict is None else Exit.PARTIAL
-    if found.entry.state in PARTS["needs_attention"]:
+    if found.entry.state in NEEDS_ATTENTION:
         return Exit.BAD_RECORDING
     return Exit.OK if found.entry.state in WHOLE_ON_PLATFORM else Exit.PARTIAL
 

@@ -8,8 +8,7 @@ import typer
 
 from bridge.cli.options import AsJson, ConfigFile, Host, HttpPort, ServerPort, StateFolder
 from bridge.cli.platform import reach
-from bridge.cli.status import clock_time
-from bridge.cli.terminal import Exit, cell, out, print_json, show, table
+from bridge.cli.terminal import Exit, cell, clock_time, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
@@ -130,7 +129,7 @@ def _clear(client: MosaicoClient, target: Target) -> int:
 def _print(notices: list[Notice]) -> None:
     made = table(
         [("when", "left"), ("type", "left"), ("sequence", "left"), ("topic", "left"),
-         ("message", "left")]
+         ("message", "fold")]
     )  # fmt: skip
     for notice in notices:
         made.add_row(

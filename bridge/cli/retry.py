@@ -237,7 +237,7 @@ def _report(rows: list[dict[str, Any]], *, json: bool) -> Exit:
     elif not rows:
         out.print("there is nothing to do")
     else:
-        made = table([("id", "right"), ("recording", "left"), ("result", "left")])
+        made = table([("id", "right"), ("recording", "left"), ("result", "fold")])
         for row in rows:
             style = "green" if row["done"] else "yellow"
             answer = f"[{style}]{cell(row['answer'])}[/]"

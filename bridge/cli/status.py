@@ -4,7 +4,6 @@ import json as json_text
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from bridge.cli.running import ask_daemon, ask_recordings, daemon_runs
 from bridge.cli.terminal import (
     Exit,
     cell,
+    clock_time,
     err,
     has_room,
     out,
@@ -457,8 +457,3 @@ def duration(seconds: float) -> str:
     if seconds < MINUTE_S:
         return f"{seconds:.0f} s"
     return f"{seconds / MINUTE_S:.0f} min" if seconds < HOUR_S else f"{seconds / HOUR_S:.1f} h"
-
-
-def clock_time(unix_s: float) -> str:
-    """Give a time of day for people, in the machine's time zone."""
-    return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")

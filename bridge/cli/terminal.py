@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
@@ -213,3 +214,8 @@ def show(what: RenderableType) -> None:
     with out.capture() as captured:
         out.print(what)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def clock_time(unix_s: float) -> str:
+    """Give a time of day for people, in the machine's time zone."""
+    return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")

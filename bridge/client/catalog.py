@@ -10,6 +10,7 @@ from pyarrow import flight
 
 from bridge.client.connection import Connection
 from bridge.client.revisions import Revision
+from bridge.errors import NotFoundError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,9 @@ class Upload:
     Attributes:
         sequence: The sequence written to.
         uuid: The write token; the server reports it only once.
-        locator: The session's locator; empty on G1 and G2a.
+        locator: What distinguishes it from another that has the name later: the session's locator,
+            on G1 when the sequence was created. Empty where that is not known, and on G2a, whose
+            sessions have but the uuid.
     """
 
     sequence: str
@@ -155,16 +158,25 @@ class Dialect(Protocol):
         """Describe a sequence and, without tags and schemas, its topics."""
 
     def upload_check(self, upload: Upload) -> None:
-        """See that an upload can go on: it exists and is not finalised."""
+        """See that an upload can go on: it exists and is not finalised.
+
+        Raises:
+            NotFoundError: It is gone, whatever has the sequence's name now.
+            PreconditionError: It is finalised.
+        """
 
     def upload_finalize(self, upload: Upload) -> None:
         """Commit what was written."""
 
     def upload_delete(self, upload: Upload) -> None:
-        """Remove what was written."""
+        """Remove what was written; on G1 the sequence with it, later ones leave it without."""
 
     def upload_topics(self, upload: Upload) -> tuple[TopicFacts, ...]:
-        """Describe the topics created in an upload, with row counts where they can be known."""
+        """Describe the topics created in an upload, with row counts where they can be known.
+
+        Raises:
+            NotFoundError: It is gone, whatever has the sequence's name now.
+        """
 
     def topic_create(
         self,
@@ -200,6 +212,15 @@ class Dialect(Protocol):
 
     def clusters(self, action: str, request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Call one of the actions that give temporal clusters."""
+
+
+def is_another(connection: Connection, name: str) -> NotFoundError:
+    """Give the error for a sequence that is gone while another has its name."""
+    return NotFoundError(
+        f"{name}: the sequence is gone, and another has its name",
+        address=connection.options.address,
+        resource=name,
+    )
 
 
 def window_command(connection: Connection, locator: str, window: Window) -> Any:

@@ -8,15 +8,10 @@ from functools import partial
 
 from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.connection import Connection
+from bridge.client.revisions import Generation
 from bridge.client.text import split_locator, topic_locator
 from bridge.client.topics import TopicWriter
-from bridge.errors import (
-    NotFoundError,
-    PreconditionError,
-    RefusedError,
-    RejectedError,
-    ServerError,
-)
+from bridge.errors import NotFoundError, PreconditionError, RefusedError, ServerError
 
 ABANDONED = "abandoned, not deleted for want of permission"
 """What the notification begins with on a sequence that should be gone and is not."""
@@ -32,6 +27,9 @@ class OnErrorPolicy(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
     """Follows the error policy for one upload; what cannot be done is kept, never raised.
+
+    Topics, sequences and notifications go by name, and an upload that somebody has deleted leaves
+    its name to others. So nothing is done before the upload itself was seen to be there.
 
     Attributes:
         name: The sequence's name.
@@ -75,26 +73,34 @@ class Cleanup:
                 mark = f"{ABANDONED}: {type(error).__name__}: {error}"
                 self._try(self.dialect.notify, self.name, mark)
         else:
-            self._report(error)
+            self._try(self._report, error)
         for left in self.errors:
             error.add_note(f"not cleaned up: {left.message}")
 
     def _delete(self) -> None:
-        """Delete upload and sequence, unless another has sent one of that name meanwhile."""
-        try:
-            self.dialect.upload_delete(self.upload)
-        except NotFoundError:
-            left = self.dialect.sequence_facts(self.name, WHOLE)
-            if left.sessions or left.topics:  # none where the answer to a deletion was lost
-                return
-        except ServerError as error:
-            self.errors.append(error)
-            if isinstance(error, RejectedError) and not isinstance(error, PreconditionError):
-                return
-        self.dialect.sequence_delete(self.name)
+        """Delete the upload and the sequence around it."""
+        before = self.dialect.sequence_facts(self.name, WHOLE)
+        self._check_there()
+        self._try(self.dialect.upload_delete, self.upload)
+        if self.dialect.revision.generation is Generation.KEYED:
+            return  # the upload was the sequence
+        left = self.dialect.sequence_facts(self.name, WHOLE)
+        if left.created_ns == before.created_ns:
+            self.dialect.sequence_delete(self.name)
+
+    def _check_there(self) -> None:
+        """See that the upload is there, finalised or not.
+
+        Raises:
+            NotFoundError: It is gone, and the sequence's name may be another's by now.
+            ServerError: Nobody knows.
+        """
+        with suppress(PreconditionError):
+            self.dialect.upload_check(self.upload)
 
     def _report(self, error: BaseException) -> None:
         """Keep what is whole, remove what is not, and say on the sequence what happened."""
+        self._check_there()
         whole: list[str] = []
         self._try(self._sort_out, whole)
         sorted_out = not self.errors

@@ -161,6 +161,7 @@ class Connection:
         watch: Watches the streams for progress.
         body_compression: How the bodies of puts are compressed.
         encoding: How requests and answers are written; the probe finds out.
+        shortest_call_s: The least that an action took: a round trip, and what the server did.
     """
 
     options: ConnectionOptions
@@ -168,6 +169,7 @@ class Connection:
     watch: StallWatch = field(init=False)
     body_compression: BodyCompression = field(init=False)
     encoding: "Encoding" = field(init=False)
+    shortest_call_s: float = field(default=float("inf"), init=False)
     closed: bool = field(default=False, init=False)
     _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
@@ -247,7 +249,9 @@ class Connection:
             results = self._control.do_action(flight.Action(name, body), options)
             return [result.body.to_pybytes() for result in results]
 
+        started_s = time.monotonic()
         bodies: list[bytes] = self.translator.call(resource, collect)
+        self.shortest_call_s = min(self.shortest_call_s, time.monotonic() - started_s)
         return bodies
 
     def action(self, name: str, request: dict[str, Any], *, resource: str) -> Any:

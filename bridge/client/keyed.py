@@ -20,18 +20,20 @@ from bridge.client.catalog import (
     TopicFacts,
     Upload,
     Window,
+    is_another,
     schema_facts,
     window_command,
 )
 from bridge.client.connection import Connection, to_json
 from bridge.client.notifications import parse_datetime
 from bridge.client.revisions import Revision
-from bridge.client.text import kind_of
+from bridge.client.text import clean_value, kind_of, texts_in
 from bridge.errors import (
     NestedTopicError,
     NotFoundError,
     PlatformBusyError,
     PreconditionError,
+    ServerError,
 )
 from bridge.units import SECOND_NS
 
@@ -50,7 +52,28 @@ class KeyedDialect:
     def sequence_create(self, name: str, metadata: _Json) -> Upload:
         """Create the sequence; its key is the right to write."""
         response = self._act("sequence_create", name, name=name, user_metadata=dict(metadata))
-        return Upload(sequence=name, uuid=self._connection.text(response, "key", resource=name))
+        key = self._connection.text(response, "key", resource=name)
+        return Upload(sequence=name, uuid=key, locator=self._created(name, metadata))
+
+    def _created(self, name: str, metadata: _Json) -> str:
+        """Ask when a sequence was created; empty where the server does not answer.
+
+        That alone distinguishes it from a later one of the name: a key shows its worth only in use.
+
+        Raises:
+            NotFoundError: It is another already. That is asked second, so that no time but ours
+                is taken for ours.
+        """
+        try:
+            created = str(self._system_info(name).get("created_datetime") or "")
+            found = schema_facts(self._flight_info(name, WHOLE).schema)[1]
+        except NotFoundError:
+            raise
+        except ServerError:
+            return ""
+        if found and texts_in(found) != texts_in(clean_value(dict(metadata))):
+            raise is_another(self._connection, name)
+        return created
 
     def sequence_delete(self, name: str) -> None:
         """Delete the sequence, which the server refuses once it is locked."""
@@ -61,8 +84,8 @@ class KeyedDialect:
         return self._connection.sequence_names()
 
     def upload_check(self, upload: Upload) -> None:
-        """See that the sequence is there and not locked; the key shows its worth only in use."""
-        if self._system_info(upload.sequence).get("is_locked"):
+        """See that the sequence is there, the one that was created, and not locked."""
+        if self._system_info_of(upload).get("is_locked"):
             raise PreconditionError(
                 f"{upload.sequence}: the sequence is locked",
                 address=self._connection.options.address,
@@ -79,7 +102,7 @@ class KeyedDialect:
 
     def upload_topics(self, upload: Upload) -> tuple[TopicFacts, ...]:
         """Give all topics of the sequence; no revision of this generation counts rows."""
-        found = self.sequence_facts(upload.sequence, WHOLE).topics
+        found = self._facts(upload.sequence, self._system_info_of(upload), WHOLE).topics
         calls = [partial(self._with_system_info, topic) for topic in found]
         return tuple(self._connection.parallel("ask").map(calls, repeatable=True))
 
@@ -133,7 +156,9 @@ class KeyedDialect:
 
     def sequence_facts(self, name: str, window: Window) -> SequenceFacts:
         """Read system info and flight info of a sequence; the former shows whether it exists."""
-        system = self._system_info(name)
+        return self._facts(name, self._system_info(name), window)
+
+    def _facts(self, name: str, system: _Json, window: Window) -> SequenceFacts:
         info = self._flight_info(name, window)
         topics = (self._topic(endpoint) for endpoint in info.endpoints)
         return SequenceFacts(
@@ -232,6 +257,17 @@ class KeyedDialect:
                 resource=locator,
             )
         return response
+
+    def _system_info_of(self, upload: Upload) -> dict[str, Any]:
+        """Read the system info of the sequence written to.
+
+        Raises:
+            NotFoundError: There is none of the name, or another.
+        """
+        system = self._system_info(upload.sequence)
+        if upload.locator and system.get("created_datetime") != upload.locator:
+            raise is_another(self._connection, upload.sequence)
+        return system
 
     def _with_system_info(self, topic: TopicFacts) -> TopicFacts:
         system = self._system_info(topic.locator)

@@ -4,11 +4,11 @@ import logging
 import os
 import secrets
 import socket
-import ssl
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -26,9 +26,10 @@ from bridge.errors import (
     ServerError,
     TransientError,
 )
+from bridge.facade import later
 
-REACH_HINT = "check that the server runs and can be reached"
-PATIENCE_HINT = "; a slow line may need a longer server.timeout_s"
+ssl = later("ssl")
+
 _TLS_STEP_S = 2.0
 _OWN_DESCRIPTORS = Path("/proc/self/fd")
 _log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def tls_fault(options: ConnectionOptions, *, timeout_s: float) -> str:
     return "the server hangs up: it wants a client certificate"
 
 
-def _context(options: ConnectionOptions) -> ssl.SSLContext:
+def _context(options: ConnectionOptions) -> Any:
     roots = options.tls_root_certs.decode() or None
     context = ssl.create_default_context(cadata=roots)
     context.set_alpn_protocols(["h2"])

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -190,17 +190,30 @@ class BodyCodec:
 
 PLAIN = BodyCodec(name="")
 
-AUTO_CODECS: Mapping[tuple[str, bool], BodyCodec] = {
-    # Raw images and what was compressed before give nothing, IMU seven tenths, scans a tenth.
-    ("auto-lz4", False): BodyCodec(name="lz4", saving_min=0.2),
-    # Whoever recorded with compression wants few bytes, and not more on the wire than on the disk.
-    # Level 3 is what recorders use; Arrow's own, 1, sends a tenth more.
-    ("auto-lz4", True): BodyCodec(name="zstd", level=3, saving_min=0.02),
-    # The line is slower than this, 35 MB/s of noise: images become a third smaller, by 3 an eighth.
-    ("auto-zstd", False): BodyCodec(name="zstd", level=7, saving_min=0.02),
-    ("auto-zstd", True): BodyCodec(name="zstd", level=7, saving_min=0.02),
-}
-"""What to try, by what was settled for the connection and whether the recording was compressed."""
+# Raw images and what was compressed before give nothing, IMU seven tenths, scans a tenth.
+QUICK = BodyCodec(name="lz4", saving_min=0.2)
+# Level 3 is what recorders use; Arrow's own, 1, sends a tenth more.
+AS_RECORDED = BodyCodec(name="zstd", level=3, saving_min=0.02)
+# 35 MB/s of noise on a core: images become a third smaller, by level 3 an eighth.
+SMALL = BodyCodec(name="zstd", level=7, saving_min=0.02)
+
+LONG_LINE_S = 0.025
+"""A round trip from which on the line is the limit: a connection's window of about a MiB carries
+40 MB/s over it at most, which is what a core compresses by `SMALL`."""
+
+
+def automatic_codec(settled: str, *, was_compressed: bool, round_trip_s: float) -> BodyCodec:
+    """Choose what a topic is tried with.
+
+    Args:
+        settled: What the connection is to do, `auto-lz4` or `auto-zstd`.
+        was_compressed: Whether what is sent was compressed where it comes from. Whoever recorded
+            it so wants few bytes, and not more on the wire than on the disk.
+        round_trip_s: How long the line is, at most.
+    """
+    if settled == f"{AUTO}zstd" or round_trip_s >= LONG_LINE_S:
+        return SMALL
+    return AS_RECORDED if was_compressed else QUICK
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

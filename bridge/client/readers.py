@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bridge.client.catalog import Dialect, TopicFacts, Window, plain_schema
 from bridge.client.connection import Connection
 from bridge.errors import ProtocolError
+from bridge.facade import later
 from bridge.ontology import TIMESTAMP_COLUMN
+
+pc = later("pyarrow.compute")
 
 
 class TopicReader:

@@ -21,18 +21,20 @@ from bridge.client.catalog import (
     TopicFacts,
     Upload,
     Window,
+    is_another,
     plain_schema,
     schema_facts,
     window_command,
 )
 from bridge.client.connection import Connection
 from bridge.client.revisions import G3A, Counts, Revision
-from bridge.client.text import kind_of
+from bridge.client.text import clean_value, kind_of, texts_in
 from bridge.errors import (
     NotFoundError,
     PreconditionError,
     RejectedError,
     ServerError,
+    TransientError,
     Trouble,
     UnreadableRequestError,
 )
@@ -51,15 +53,28 @@ class SessionDialect:
         self._finding_out = threading.Lock()
 
     def sequence_create(self, name: str, metadata: _Json) -> Upload:
-        """Create the sequence, then open a session in it."""
+        """Create the sequence, then open a session in it.
+
+        Raises:
+            NotFoundError: Somebody deleted it in between; another that has its name is left alone.
+        """
         self._act("sequence_create", name, locator=name, user_metadata=dict(metadata))
         try:
-            return self.session_create(name)
+            upload = self.session_create(name)
+        except NotFoundError:  # somebody deleted it; what has its name by now is another's
+            raise
         except ServerError:
             # Nothing can be written to it, and its name would stay taken.
             with suppress(ServerError):
                 self.sequence_delete(name)
             raise
+        with suppress(TransientError):
+            found = self.sequence_facts(name, WHOLE).user_metadata
+            if found and texts_in(found) != texts_in(clean_value(dict(metadata))):
+                with suppress(ServerError):
+                    self.upload_delete(upload)
+                raise is_another(self._connection, name)
+        return upload
 
     def session_create(self, name: str) -> Upload:
         """Open a further session on a sequence that exists."""
@@ -82,20 +97,13 @@ class SessionDialect:
 
     def upload_check(self, upload: Upload) -> None:
         """See that the session is there and still open."""
-        for session in self.sequence_facts(upload.sequence, WHOLE).sessions:
-            if session.locator == (upload.locator or upload.uuid):
-                if session.locked:
-                    raise PreconditionError(
-                        f"{session.locator}: the session is finalised",
-                        address=self._connection.options.address,
-                        resource=session.locator,
-                    )
-                return
-        raise NotFoundError(
-            f"{upload.sequence}: the session {upload.locator or upload.uuid} is gone",
-            address=self._connection.options.address,
-            resource=upload.sequence,
-        )
+        session = self._session_of(upload, self.sequence_facts(upload.sequence, WHOLE))
+        if session.locked:
+            raise PreconditionError(
+                f"{session.locator}: the session is finalised",
+                address=self._connection.options.address,
+                resource=session.locator,
+            )
 
     def upload_finalize(self, upload: Upload) -> None:
         """Finalise the session."""
@@ -162,19 +170,24 @@ class SessionDialect:
     def upload_topics(self, upload: Upload) -> tuple[TopicFacts, ...]:
         """Give the topics that belong to the session."""
         facts = self.sequence_facts(upload.sequence, WHOLE)
-        known_as = upload.locator or upload.uuid
-        mine = {
-            locator
-            for session in facts.sessions
-            if session.locator == known_as
-            for locator in session.topics
-        }
+        mine = self._session_of(upload, facts).topics
         topics = tuple(topic for topic in facts.topics if topic.locator in mine)
         if self.revision.counts is Counts.GET_SCHEMA:
             asked = self._connection.parallel("ask")
             calls = [partial(self._counted, topic) for topic in topics]
             return tuple(asked.map(calls, repeatable=True))
         return topics
+
+    def _session_of(self, upload: Upload, facts: SequenceFacts) -> SessionFacts:
+        known_as = upload.locator or upload.uuid
+        for session in facts.sessions:
+            if session.locator == known_as:
+                return session
+        raise NotFoundError(
+            f"{upload.sequence}: the session {known_as} is gone",
+            address=self._connection.options.address,
+            resource=upload.sequence,
+        )
 
     def topic_facts(self, locator: str, window: Window) -> TopicFacts:
         """Read the topic's one endpoint and its schema."""

@@ -1,27 +1,33 @@
-"""Text that the platform can keep: names that it accepts, and values without U+0000.
+"""Text that the platform can keep: names that it accepts, and values that it can store.
 
 The oldest servers do not refuse a bad character in a name but drop it silently, so that two names
 become one; hence every name is checked here before it is sent.
 
 The platform stores names, metadata and notifications as text of its database, PostgreSQL, which
 refuses NUL, and so does it with the smallest and the largest text of each batch. One NUL in a frame
-id would cost a whole topic, so it is replaced before it is sent.
+id would cost a whole topic, so it is replaced before it is sent. So are halves of surrogate pairs,
+which no encoding can carry: Python reads them from file names that are no UTF-8.
 """
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bridge.errors import RejectedError
+from bridge.facade import later
 from bridge.ontology import has_text, is_text
+
+# A daemon that is parked never needs it: 3 MiB.
+pc = later("pyarrow.compute")
 
 NUL = "\x00"
 REPLACEMENT = "\ufffd"
 
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 _FORBIDDEN = frozenset("!\"'*£$%&. :")
 
 
@@ -83,16 +89,29 @@ def _rejected(name: str, reason: str) -> RejectedError:
 
 
 def nul_count(value: Any) -> int:
-    """Count the texts in a JSON value that hold NUL, keys included."""
+    """Count the texts in a JSON value that hold NUL, or what is no text, keys included."""
     match value:
         case str():
-            return int(NUL in value)
+            return int(_NO_TEXT.search(value) is not None)
         case dict():
             return sum(nul_count(key) + nul_count(part) for key, part in value.items())
         case list() | tuple():
             return sum(map(nul_count, value))
         case _:
             return 0
+
+
+def texts_in(value: Any) -> Any:
+    """Give the keys and texts of a JSON value, without what servers may write in another way."""
+    match value:
+        case str():
+            return value
+        case dict():
+            return {key: texts_in(part) for key, part in value.items()}
+        case list() | tuple():
+            return [texts_in(part) for part in value]
+        case _:
+            return None
 
 
 def clean_batch(batch: pa.RecordBatch, text_columns: Iterable[int]) -> tuple[pa.RecordBatch, int]:
@@ -186,10 +205,10 @@ def _cleaned_lists(array: pa.Array) -> tuple[pa.Array, int]:
 
 
 def clean_value(value: Any) -> Any:
-    """Replace NUL in the texts of a JSON value, keys included."""
+    """Replace NUL, and what is no text, in the texts of a JSON value, keys included."""
     match value:
         case str():
-            return value.replace(NUL, REPLACEMENT)
+            return _NO_TEXT.sub(REPLACEMENT, value)
         case dict():
             return {clean_value(key): clean_value(part) for key, part in value.items()}
         case list() | tuple():

@@ -38,6 +38,9 @@ FLIGHT_ERRORS = (pa.ArrowException, flight.FlightError, OSError, MemoryError)
 
 _Told = tuple[tuple[str, ...], type[ServerError], str]
 
+REACH_HINT = "check that the server runs and can be reached"
+PATIENCE_HINT = "; a slow line may need a longer server.timeout_s"
+
 # What gRPC says when the server is unavailable; anything else is a link that broke.
 _LINK: tuple[_Told, ...] = (
     (
@@ -45,17 +48,19 @@ _LINK: tuple[_Told, ...] = (
         RefusedError,
         "check the TLS settings of both sides",
     ),
+    (("remote host: timeout occurred",), OfflineError, REACH_HINT + PATIENCE_HINT),
     (
         (
             "failed to connect",
             "connection refused",
             "dns resolution",
+            "errors resolving",
             "no route to host",
             "is unreachable",
             "name resolution",
         ),
         OfflineError,
-        "check that the server runs and can be reached",
+        REACH_HINT,
     ),
 )
 
@@ -79,6 +84,12 @@ _WORDS: tuple[_Told, ...] = (
         ),
         BrokenLinkError,
         "the link to the server breaks, or something on it garbles the stream",
+    ),
+    # These quote a key that somebody chose, which may be written like anything below.
+    (
+        ("invalid json key", "invalid key in user metadata", "bad ontology field"),
+        RejectedError,
+        "",
     ),
     (
         (
@@ -127,8 +138,12 @@ _WORDS: tuple[_Told, ...] = (
         SMALLER_BATCHES,
     ),
     (("already exists",), AlreadyExistsError, ""),
-    # Another topic has the name by now; the one that was created is no more.
-    (("does not match the topic uuid",), NotFoundError, "somebody deleted what was sent meanwhile"),
+    # Another has the name by now: what was created, and gave out this uuid or key, is no more.
+    (
+        ("does not match the topic uuid", "bad key"),
+        NotFoundError,
+        "somebody deleted what was sent meanwhile",
+    ),
     (
         (
             "already finalized",
@@ -149,7 +164,6 @@ _WORDS: tuple[_Told, ...] = (
         (
             "do not share the same sequence",
             "facade error :: unauthorized",
-            "bad key",
             "malformed key",
             "is not a valid uuid",
         ),
@@ -175,7 +189,6 @@ _WORDS: tuple[_Told, ...] = (
         (
             "sanitization error",
             "unsupported schema",
-            "invalid json key",
             "is not a valid",
             "non-nullable",
             "invalid byte sequence for encoding",

@@ -14,7 +14,7 @@ from typing import Any, Self
 from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.cleanup import Cleanup, OnErrorPolicy, deepest_first
 from bridge.client.connection import Connection
-from bridge.client.options import AUTO, AUTO_CODECS, BodyCodec
+from bridge.client.options import AUTO, BodyCodec, automatic_codec
 from bridge.client.text import nul_count, split_locator, topic_locator
 from bridge.client.topics import RowStream, SendLimits, TopicReceipt, TopicWriter, TriedStream
 from bridge.errors import (
@@ -82,7 +82,7 @@ class SequenceWriter:
 
     @property
     def session(self) -> str:
-        """The session's locator, `sequence:ULID`; empty on G1 and G2a. To be journalled."""
+        """The session's locator, on G1 its creation time; empty on G2a. To be journalled."""
         return self._known_upload().locator
 
     @property
@@ -174,7 +174,11 @@ class SequenceWriter:
             return opened(codec=BodyCodec(name=settled))
         return TriedStream(
             open=lambda codec: opened(codec=codec),
-            codec=lambda: AUTO_CODECS[settled, self.was_compressed()],
+            codec=lambda: automatic_codec(
+                settled,
+                was_compressed=self.was_compressed(),
+                round_trip_s=self.connection.shortest_call_s,
+            ),
         )
 
     def _is_unused(self, locator: str) -> bool:
@@ -228,9 +232,20 @@ class SequenceWriter:
         Raises:
             ServerError: The first error; topics whose turn had not come are left alone.
         """
-        for level in deepest_first(self.dialect, names):
-            calls = [partial(self.topic_delete, name) for name in level]
+        for level in self._to_delete(names):
+            calls = [partial(self._topic_delete, name) for name in level]
             self.connection.parallel("delete").map(calls, repeatable=True)
+
+    def _to_delete(self, names: Iterable[str]) -> list[list[str]]:
+        """Sort topics that are to be deleted, which goes by name.
+
+        Raises:
+            NotFoundError: The upload is gone, and the names may be another's by now.
+        """
+        levels = deepest_first(self.dialect, names)
+        if any(levels):
+            self.dialect.upload_check(self._require_upload())
+        return levels
 
     def topics_withdraw(self, topics: Iterable[TopicWriter]) -> None:
         """Take back topics that were created ahead and got no rows, many at a time.
@@ -238,8 +253,9 @@ class SequenceWriter:
         Raises:
             ServerError: The first error; a topic that is left makes `finalize` fail.
         """
-        calls = [partial(self._withdraw, topic) for topic in topics]
-        self.connection.parallel("delete").map(calls)
+        if calls := [partial(self._withdraw, topic) for topic in topics]:
+            self.dialect.upload_check(self._require_upload())
+            self.connection.parallel("delete").map(calls)
 
     def _withdraw(self, topic: TopicWriter) -> None:
         """Take a topic back.
@@ -263,9 +279,13 @@ class SequenceWriter:
 
         Raises:
             NestedTopicError: The data of topics below it would be deleted, too (G1).
+            NotFoundError: The upload is gone.
             ServerError: The server did not delete it.
         """
-        self._require_upload()
+        self._to_delete([topic_name])
+        self._topic_delete(topic_name)
+
+    def _topic_delete(self, topic_name: str) -> None:
         locator = topic_locator(self.name, topic_name)
         writer = self._topics.pop(split_locator(locator)[1], None)
         if writer is not None:
@@ -275,7 +295,11 @@ class SequenceWriter:
 
     def topic_drop(self, topic_name: str, reason: str) -> None:
         """Give a topic up: delete it, and say so in a notification on the sequence."""
-        self.topic_delete(topic_name)
+        self._to_delete([topic_name])
+        self._topic_drop(topic_name, reason)
+
+    def _topic_drop(self, topic_name: str, reason: str) -> None:
+        self._topic_delete(topic_name)
         self.notify(f"the topic {topic_name} was dropped: {reason}")
 
     def topics_drop(self, reasons: Mapping[str, str]) -> None:
@@ -284,8 +308,8 @@ class SequenceWriter:
         Raises:
             ServerError: The first error; topics whose turn had not come are left alone.
         """
-        for level in deepest_first(self.dialect, reasons):
-            calls = [partial(self.topic_drop, name, reasons[name]) for name in level]
+        for level in self._to_delete(reasons):
+            calls = [partial(self._topic_drop, name, reasons[name]) for name in level]
             self.connection.parallel("delete").map(calls)
 
     def _dropped(self, name: str, error: Exception) -> bool:
@@ -342,6 +366,16 @@ class SequenceWriter:
                 raise
         self.status = SequenceStatus.Finalized
         self.on_change(self.name)
+
+    def is_gone(self) -> bool:
+        """Ask whether somebody has deleted the upload; False where the server does not answer."""
+        try:
+            self.dialect.upload_check(self._known_upload())
+        except NotFoundError:
+            return True
+        except ServerError:
+            return False
+        return False
 
     def _is_committed(self, upload: Upload) -> bool:
         """Whether the commit took effect all the same: what failed may be only its answer."""

@@ -5,6 +5,14 @@ Sources, weakest first: the defaults, the TOML file, the environment
 wherever they come from.
 """
 
+from bridge.facade import spared
+
+# It imports asyncio for commands that are coroutines; ours are none. That is 2 MiB in each process
+# and a tenth of the time in which a light command starts.
+with spared("asyncio"):
+    import pydantic_settings  # noqa: F401
+
+
 from bridge.config.load import (
     CONFIG_FILE_VARIABLE,
     PLATFORM_VARIABLE,

@@ -93,10 +93,10 @@ class ServerSettings(Section):
         "auto",
         description="Compression of the data on the wire. auto compresses the topics whose first "
         "messages become smaller by it, on platforms that are known to take it (from 0.3 on): as "
-        "far as is sensible (zstd, level 7) where [uplink] limits what is sent; as recorders do "
-        "(zstd, level 3) where the recording is compressed; by lz4 otherwise, and only where that "
-        "saves a fifth. The others are used for all topics, and left out, with a warning, where "
-        "the platform does not take them.",
+        "far as is sensible (zstd, level 7) where [uplink] limits what is sent, or the platform "
+        "takes 25 ms or more to answer; as recorders do (zstd, level 3) where the recording is "
+        "compressed; by lz4 otherwise, and only where that saves a fifth. The others are used for "
+        "all topics, and left out, with a warning, where the platform does not take them.",
     )
     grpc_compression: Literal["none", "gzip"] = Field(
         "none",

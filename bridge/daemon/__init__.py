@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bridge.daemon.journal.states import (
         IN_WORK,
         MEANING,
+        NEEDS_ATTENTION,
         ON_PLATFORM,
         TRANSITIONS,
         WHOLE_ON_PLATFORM,
@@ -79,6 +80,7 @@ __all__ = [
     "JOBS_PER_WORKER_MAX",
     "LOCK_FILE",
     "MEANING",
+    "NEEDS_ATTENTION",
     "NO_ROOM",
     "ON_PLATFORM",
     "PARTS",

@@ -39,7 +39,7 @@ _QUOTED = re.compile(r"""(["'])(.*?)\1\s*(?:#.*)?""")
 _RULE = re.compile(r"\s*=+\s*")
 _BLANK = re.compile(r"\s*(?:#.*)?")
 
-# ROS 1 spells these as primitives; a bare Header is always that of std_msgs.
+# ROS 1 spells these as primitives; there a bare Header is always that of std_msgs.
 _RENAMED = {
     "time": "builtin_interfaces/msg/Time",
     "duration": "builtin_interfaces/msg/Duration",
@@ -100,7 +100,7 @@ def parse_msg(name: str, text: str, *, ros1: bool) -> ParsedMessage:
             constants.append(_constant(found["name"], found["type"], found["value"], ros1=ros1))
             written.append(_written(found["type"], found["value"]))
             continue
-        kind = _field_type(found, package)
+        kind = _field_type(found, package, ros1=ros1)
         if optional or found["annotation"] == "optional":
             kind = Unreadable(f"optional, and {name} does not say how its presence is written")
         optional = False
@@ -110,13 +110,13 @@ def parse_msg(name: str, text: str, *, ros1: bool) -> ParsedMessage:
     )
 
 
-def _field_type(found: re.Match[str], package: str) -> RawType:
+def _field_type(found: re.Match[str], package: str, *, ros1: bool) -> RawType:
     name = found["type"]
     element: RawType
     if name in PRIMITIVES:
         element = PrimitiveType(name=name, bound=int(found["bound"] or 0))
     else:
-        element = Reference(_candidates(name, package))
+        element = Reference(_candidates(name, package, ros1=ros1))
     if not found["array"]:
         return element
     length = int(found["length"] or 0)
@@ -125,8 +125,11 @@ def _field_type(found: re.Match[str], package: str) -> RawType:
     return RawArray(element, length)
 
 
-def _candidates(name: str, package: str) -> tuple[str, ...]:
+def _candidates(name: str, package: str, *, ros1: bool) -> tuple[str, ...]:
     """Give the full names that a type's name may mean inside a package."""
+    if name == "Header" and not ros1:
+        # ROS 2 has no rule for it: a package's own goes first.
+        return tuple(dict.fromkeys((f"{package}/msg/Header", _RENAMED[name])))
     if name in _RENAMED:
         return (_RENAMED[name],)
     short = name.rsplit("/", 1)[-1]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bridge.ingest.open_upload import OpenUpload, got_on
     from bridge.ingest.options import BatchTargets, Identity, IngestOptions
     from bridge.ingest.passes import dry_run, plan_fields, plan_topics
-    from bridge.ingest.portions import ingest, said_before
+    from bridge.ingest.portions import ingest
     from bridge.ingest.report import (
         CHOSEN_REASONS,
         IngestReport,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TopicReport,
         TopicRows,
         VerificationLevel,
+        said_before,
     )
     from bridge.mapping import TopicOptions, custom_mappings
 

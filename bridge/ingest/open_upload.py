@@ -29,7 +29,7 @@ class OpenUpload:
         sequence: Its name on the platform.
         session_uuid: The right to go on with it (the sequence's key on G1); not to be shown. Empty
             where it is not known yet whether the platform has created the sequence.
-        session: The session's locator; empty on G1 and G2a.
+        session: The session's locator, on G1 when the sequence was created; empty on G2a.
         tries: Attempts that got as far as sending, this one included.
         rows: Rows of each topic whose stream was sent to its end, by the platform's name of it.
             Only the platform knows whether they arrived.

@@ -21,7 +21,7 @@ from bridge.ingest.batches import Batcher, Portion, chosen_messages
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
-from bridge.ingest.sending import Sending, enter_written
+from bridge.ingest.sending import Sending
 from bridge.ingest.topic_lanes import Parcel, TopicLane, enter_skipped, kinds_of, plan_lanes
 from bridge.mapping import Fates, field_fates
 from bridge.model import MessageBlock, MixedBlock
@@ -136,8 +136,7 @@ class Passes:
 
         self._run(self.reader, self._measured(blocks), lanes, take, others=leave, share=0.0)
         for lane in lanes:
-            assert lane.writer is not None
-            enter_written(lane, lane.writer)
+            lane.enter_written()
 
     def convert_all(self) -> Counter[int]:
         """Convert everything as if it were sent, and keep nothing.

@@ -263,7 +263,7 @@ class _Run:
             self.passes.enter_rest(report)
             report.verification, differences = compare_existing(lanes.values(), held)
             if differences and resend:
-                self._remove(handler.name, differences)
+                self._remove(handler, differences)
                 raise _StartOverError
             report.notes += differences
         report.already_there = True
@@ -286,12 +286,17 @@ class _Run:
         report.notes.append("the platform had these files already; nothing was sent")
         return report
 
-    def _remove(self, sequence: str, differences: list[str]) -> None:
-        """Delete a finished sequence that is to be replaced.
+    def _remove(self, compared: SequenceHandler, differences: list[str]) -> None:
+        """Delete a finished sequence that is to be replaced, unless another has its name by now.
 
         Raises:
             PreconditionError: The platform does not let it be deleted.
         """
+        sequence = compared.name
+        self.client.clear_sequence_handlers_cache()
+        found = self.client.sequence_handler(sequence)
+        if found is None or found.created_timestamp != compared.created_timestamp:
+            return  # comparing took a pass over the files
         try:
             with suppress(NotFoundError):
                 self.client.sequence_delete(sequence)

@@ -35,10 +35,9 @@ from bridge.ingest.report import (
     TopicReport,
     TopicRows,
     VerificationLevel,
+    said_before,
 )
 from bridge.model import Recording
-
-NAMES_SHOWN_MAX = 3
 
 _STRENGTH = list(VerificationLevel)
 
@@ -320,12 +319,3 @@ def _as_remembered(
         verification=level,
         contents=[expected],
     )
-
-
-def said_before(report: IngestReport) -> str:
-    """Say how much of a recording was on the platform before, and as what."""
-    own = report.sequence if report.parts_before < report.parts else ""
-    names = [held.sequence for held in report.contents if held.sequence != own]
-    shown = ", ".join(names[:NAMES_SHOWN_MAX])
-    more = f" and {len(names) - NAMES_SHOWN_MAX} more" if len(names) > NAMES_SHOWN_MAX else ""
-    return f"{report.parts_before} of {report.parts} parts were sent before, as {shown}{more}"

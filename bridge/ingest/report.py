@@ -24,6 +24,10 @@ MISSING_TOPICS_MAX = 3
 """So many topics are named in the reason why a recording is not whole; the rest is counted."""
 
 
+NAMES_SHOWN_MAX = 3
+"""So many sequences that hold parts of a recording are named; the rest is counted."""
+
+
 class TopicOutcome(StrEnum):
     """What became of a topic."""
 
@@ -406,3 +410,12 @@ def _missing_of(topic: TopicReport) -> str:
     if topic.messages_leftover:
         parts.append(f"{counted(topic.messages_leftover, 'message')} longer than their definition")
     return f"{topic.shown_name}: {', '.join(parts)}" if parts else ""
+
+
+def said_before(report: IngestReport) -> str:
+    """Say how much of a recording was on the platform before, and as what."""
+    own = report.sequence if report.parts_before < report.parts else ""
+    names = [held.sequence for held in report.contents if held.sequence != own]
+    shown = ", ".join(names[:NAMES_SHOWN_MAX])
+    more = f" and {len(names) - NAMES_SHOWN_MAX} more" if len(names) > NAMES_SHOWN_MAX else ""
+    return f"{report.parts_before} of {report.parts} parts were sent before, as {shown}{more}"

@@ -26,10 +26,10 @@ from bridge.errors import (
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
-    NestedTopicError,
     NotFoundError,
     PlatformBusyError,
     RecordingError,
+    RejectedError,
     ServerError,
     Trouble,
     UploadGoneError,
@@ -40,7 +40,7 @@ from bridge.ingest.marks import PARTIAL_NOTE
 from bridge.ingest.open_upload import OpenUpload, got_on
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import IngestReport, TopicOutcome
-from bridge.ingest.topic_lanes import Parcel, TopicLane, is_the_topics_fault
+from bridge.ingest.topic_lanes import Parcel, TopicLane, drop, is_the_topics_fault
 from bridge.ontology import String
 from bridge.parallel import OrderedCalls, settle
 
@@ -48,7 +48,6 @@ QUALITY_TOPIC = "/_bridge/quality"
 """Says how each topic was recorded; no recorded topic becomes one whose name starts like this."""
 
 TOPIC_DROPPED_REASON = "topic_dropped"
-OVERSIZE_REASON = "oversize"
 NOTIFIED_PARTS_MAX = 20
 REMEMBER_INTERVAL_S = 0.5
 
@@ -223,31 +222,15 @@ class Sending:
         self._hear_verdicts({lane.closing: lane for lane in lanes if lane.closing is not None})
         whole = [lane for lane in lanes if lane.writer is not None and lane.failure is None]
         for lane in whole:
-            assert lane.writer is not None
-            enter_written(lane, lane.writer)
+            lane.enter_written()
         failures = {lane.report.platform_name: lane for lane in lanes if lane.failure is not None}
         for lane in failures.values():
             self._give_up(lane)
-        self._drop({name: lane for name, lane in failures.items() if lane.writer is not None})
+        drop(writer, {name: one.report.reason for name, one in failures.items() if one.writer})
         for lane in lanes:
             if lane.messages_read == 0 and lane.failure is None:
                 lane.report.outcome, lane.report.reason = TopicOutcome.EMPTY, "no messages"
         return whole
-
-    def _drop(self, failures: "Mapping[str, TopicLane]") -> None:
-        """Remove the topics that failed from the sequence, with a notification for each."""
-        assert self.writer is not None
-        try:
-            self.writer.topics_drop({name: lane.report.reason for name, lane in failures.items()})
-        except NestedTopicError as error:
-            name = "/" + (error.resource or "").partition("/")[2]
-            why = failures[name].report.reason if name in failures else "it failed"
-            raise NestedTopicError(
-                f"{name} cannot be sent ({why}) and cannot be dropped: {error.message}",
-                address=error.address,
-                resource=error.resource,
-                hint=f'leave it out by ingest.topics = ["!{name}"], then `mosaico-bridge retry` it',
-            ) from error
 
     def _hear_verdicts(self, closings: "Mapping[Future[None], TopicLane]") -> None:
         """Wait until every topic is closed, and remember what was ended.
@@ -338,6 +321,10 @@ class Sending:
             raise BusyElsewhereError(
                 error.message, resource=self._sequence, hint="another bridge was faster"
             ) from error
+        except NotFoundError as error:
+            if writer.resumed is not None:
+                raise
+            raise self._gone() from error
         self._stack.push(self._leave)
         # Entered on top of the sequence, so that the thread has ended before the sequence is
         # finalised or removed.
@@ -371,20 +358,23 @@ class Sending:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._end_badly(error)
-            if isinstance(error, NotFoundError):
-                raise self._gone() from error
-            return
         assert self.writer is not None
+        if error is not None:
+            self._fail(error)
+            return
         try:
             self.writer.finalize()
         except BaseException as late:
             # Whether the platform has heard of the commit, the next try finds out.
-            self._end_badly(late)
-            if isinstance(late, NotFoundError):
-                raise self._gone() from late
+            self._fail(late)
             raise
+
+    def _fail(self, error: BaseException) -> None:
+        """See to what is on the platform; raises `UploadGoneError` where it was deleted there."""
+        gone = self._gone() if self._is_of_deletion(error) else None
+        self._end_badly(gone or error)
+        if gone is not None:
+            raise gone from error
 
     def _gone(self) -> UploadGoneError:
         return UploadGoneError(
@@ -392,6 +382,12 @@ class Sending:
             resource=self._sequence,
             hint="it is sent again from its start",
         )
+
+    def _is_of_deletion(self, error: BaseException) -> bool:
+        """Whether an error is about whatever has the name by now: a topic exists, say."""
+        assert self.writer is not None
+        rejected = isinstance(error, RejectedError)
+        return isinstance(error, NotFoundError) or (rejected and self.writer.is_gone())
 
     def _end_badly(self, error: BaseException) -> None:
         writer = self.writer
@@ -423,7 +419,7 @@ class Sending:
         identity = self._options.identity
         if not identity.resumes:
             return identity.final
-        if isinstance(error, NotFoundError):
+        if isinstance(error, NotFoundError | UploadGoneError):
             return False
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
@@ -476,14 +472,3 @@ class Sending:
 
     def _is_the_topics_own(self, error: BridgeError) -> bool:
         return self._options.topic_errors == "drop" and is_the_topics_fault(error)
-
-
-def enter_written(lane: TopicLane, writer: TopicWriter) -> None:
-    """Enter what a lane's writer has written, or has rehearsed to write, into its account."""
-    lane.report.messages_sent = writer.rows_written
-    lane.report.start_ns = writer.start_ns
-    lane.report.end_ns = writer.end_ns
-    lane.report.texts_changed = writer.texts_changed
-    lane.report.compression = writer.compression
-    lane.report.row_bytes_max = writer.row_bytes_max
-    lane.skip(OVERSIZE_REASON, writer.oversize)

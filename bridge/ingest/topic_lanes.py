@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
-from bridge.client import TopicWriter
+from bridge.client import SequenceWriter, TopicWriter
 from bridge.definitions import canonical_text, layout_of
-from bridge.errors import BridgeError, DefinitionError, NotFoundError, RejectedError
+from bridge.errors import (
+    BridgeError,
+    DefinitionError,
+    NestedTopicError,
+    NotFoundError,
+    RejectedError,
+)
 from bridge.ingest.batches import ALONE
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.options import IngestOptions
@@ -34,6 +40,8 @@ from bridge.mapping import (
 from bridge.model import MessageBlock, MessageType, Serialization, Topic
 
 Choice = TypeVar("Choice")
+
+OVERSIZE_REASON = "oversize"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +123,18 @@ class TopicLane:
     def metadata(self) -> dict[str, Any]:
         """The topic's metadata on the platform, with what is known of its messages so far."""
         return self.plan.metadata(self.report.noted)
+
+    def enter_written(self) -> None:
+        """Enter what the writer has written, or has rehearsed to write, into the account."""
+        writer = self.writer
+        assert writer is not None
+        self.report.messages_sent = writer.rows_written
+        self.report.start_ns = writer.start_ns
+        self.report.end_ns = writer.end_ns
+        self.report.texts_changed = writer.texts_changed
+        self.report.compression = writer.compression
+        self.report.row_bytes_max = writer.row_bytes_max
+        self.skip(OVERSIZE_REASON, writer.oversize)
 
     def skip(self, reason: str, count: int) -> None:
         """Enter messages that are left out."""
@@ -300,3 +320,22 @@ def is_the_topics_fault(error: BridgeError) -> bool:
     """
     missing = isinstance(error, NotFoundError)
     return isinstance(error, RejectedError | DefinitionError) and not missing
+
+
+def drop(writer: SequenceWriter, reasons: Mapping[str, str]) -> None:
+    """Remove topics that failed from their sequence, with a notification for each.
+
+    Raises:
+        NestedTopicError: The platform would delete the data of others with one; says why it failed.
+        ServerError: A topic could not be removed.
+    """
+    try:
+        writer.topics_drop(reasons)
+    except NestedTopicError as error:
+        name = "/" + (error.resource or "").partition("/")[2]
+        raise NestedTopicError(
+            f"{name} cannot be sent ({reasons.get(name)}) and cannot be dropped: {error.message}",
+            address=error.address,
+            resource=error.resource,
+            hint=f'leave it out by ingest.topics = ["!{name}"], then `mosaico-bridge retry` it',
+        ) from error

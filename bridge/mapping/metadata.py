@@ -22,11 +22,11 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from bridge.errors import ConfigError
+from bridge.facade import later
 from bridge.mapping.names import BRIDGE_KEY
+
+yaml = later("ruamel.yaml")
 
 SIDECAR_BYTES_MAX = 1 << 20
 SIDECAR_DEPTH_MAX = 64
@@ -35,7 +35,7 @@ SIDECAR_VALUES_MAX = 10_000
 
 
 def _parse_yaml(text: str) -> Any:
-    return YAML(typ="safe", pure=True).load(text)
+    return yaml.YAML(typ="safe", pure=True).load(text)
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
@@ -75,7 +75,7 @@ def read_sidecar(recording: Path) -> Sidecar:
         if os.path.lexists(path):
             try:
                 return Sidecar(path=path, metadata=_read(path, PARSERS[path.suffix]))
-            except (OSError, ValueError, YAMLError, RecursionError) as error:
+            except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
                 return Sidecar(path=path, trouble=f"{path.name} cannot be used: {error}")
     return Sidecar()
 

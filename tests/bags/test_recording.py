@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -252,6 +253,20 @@ def test_metadata_and_files_that_disagree_are_noted(drive: Path) -> None:
     assert "drive_0.mcap is listed and missing" in notes
     assert "drive_2.mcap is not listed" in notes
     assert "'drive_1.mcap' twice" in notes
+
+
+def test_listed_names_in_another_spelling_are_those_that_are_there(drive: Path) -> None:
+    """Case and accents change in copies; a name that could mean two files means none of them."""
+    (drive / "drive_0.mcap").rename(drive / unicodedata.normalize("NFD", "größe.mcap"))
+    text = METADATA.replace("drive_0.mcap", unicodedata.normalize("NFC", "Größe.mcap"))
+    (drive / "metadata.yaml").write_text(text.replace("drive_1.mcap", "DRIVE_1.mcap"))
+    recording = load_recording(drive)
+    assert len(recording.files) == 2
+    assert recording.missing == {}
+    assert not recording.notes
+
+    write_split(drive / "Drive_1.mcap", 9)
+    assert set(load_recording(drive).missing) == {"DRIVE_1.mcap"}
 
 
 @pytest.mark.parametrize("entry", ["../secret.mcap", "/etc/secret.mcap", "..", "''", "7"])

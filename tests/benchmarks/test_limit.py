@@ -14,10 +14,15 @@ from benchmarks.recordings import size_of
 from benchmarks.sink import running_sink
 from benchmarks.subjects import ours
 from benchmarks.tables import Table, summary
-from benchmarks.timing import timed
 
 SECONDS = 0.6
 SMALL = 256 << 10
+
+
+@pytest.fixture(autouse=True)
+def _allocator_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How memory is kept would stay so for other tests of this process."""
+    monkeypatch.setattr("bridge.daemon.work.memory.keep_freed_memory", lambda: None)
 
 
 def drive(storage: str, compression: str) -> Case:
@@ -54,7 +59,7 @@ def test_reading_goes_through_the_bytes_of_the_file(
             chunk_bytes=sum(chunk.uncompressed_size for chunk in chunks),
         )
 
-    assert timed(limit.reading, path).result == expected
+    assert limit.reading(path)() == expected
 
 
 def test_sending_puts_the_rows_and_bytes_of_an_ingest(tmp_path: Path) -> None:
@@ -62,11 +67,11 @@ def test_sending_puts_the_rows_and_bytes_of_an_ingest(tmp_path: Path) -> None:
     path = write_case(CASES[0], tmp_path, "imu", SECONDS * 20)
     write_ready_made(path, tmp_path / "ready_made")
     with running_sink() as sink:
-        timed(ours, path, sink.port, "ours")
+        ours(path, sink.port, "ours")()
         (rows, times, arrow_bytes, _) = next(iter(sink.sums().values()))
         found: list[tuple[int, int, int, int]] = []
         for size in (SMALL, limit.BATCH_BYTES[0]):
-            timed(limit.sending, sink.port, "limit", tmp_path / "ready_made", size)
+            limit.sending(sink.port, "limit", tmp_path / "ready_made", size)()
             found += sink.sums().values()
 
     assert [each[:2] for each in found] == [(rows, times)] * 2

@@ -53,7 +53,7 @@ SUITES = [
         "small",
         {"Reading and decoding, by other readers": 6, "What they do": 4},
     ),
-    ("wire", "none", {"Bytes on the wire, mixed drive": 3}),
+    ("wire", "none", {"Bytes on the wire, mixed drive": 4}),
     ("line", "", {"Topics over a line, IMU": 2}),
     ("topics", "", {"As many IMU messages in more topics": 2}),
     ("backfill", "2", {"Backfill of small recordings": 5}),

@@ -234,3 +234,20 @@ def test_demo_never_empties_a_folder_of_somebody_else(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert (tmp_path / "precious").exists()
+
+
+def test_errors_as_json_hold_nothing_of_a_librarys(tmp_path: Path) -> None:
+    """The body of an error has its name, its sentence and its hint, and facts of ours."""
+    done = bridge("status", "--json", "--state", tmp_path / "none", "--http-port", "1")
+    body = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert body.keys() == {"error", "message", "hint"}
+    assert body["error"] == "JournalError"
+
+
+def test_findings_as_json_say_which_exit_code_each_leads_to(tmp_path: Path) -> None:
+    """What is well leads to none, whatever else fails."""
+    done = bridge("check", "--json", "--folder", tmp_path / "none", "--state", tmp_path / "state")
+    findings = json.loads(done.stdout)["findings"]
+    assert {one["exit"] for one in findings if one["grade"] != "fail"} == {0}
+    assert {one["exit"] for one in findings if one["grade"] == "fail"} == {1}

@@ -139,3 +139,49 @@ def test_the_version_is_that_of_the_package() -> None:
     """`--version` prints it, alone and through typer."""
     assert said("--version") == f"{__version__}\n"
     assert said("--version", "status") == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "needed", "spared"),
+    [
+        (
+            "import bridge.cli.run, bridge.daemon.daemon",
+            {"bridge.ingest.report", "bridge.client.client"},
+            {"bridge.ingest.pipeline", "bridge.cdr", "pyarrow.compute", "markdown_it"},
+        ),
+        ("import bridge.daemon.work.job", {"bridge.ingest.pipeline", "pyarrow.compute"}, {"ssl"}),
+    ],
+    ids=["daemon", "worker"],
+)
+def test_processes_that_wait_for_days_load_no_more_than_they_use(
+    program: str, needed: set[str], spared: set[str]
+) -> None:
+    """A parked vehicle keeps the daemon and a spare worker in memory; each module takes some."""
+    # What only stands in for a module has no specification.
+    program += """
+import sys
+print(*(name for name, module in sys.modules.items() if getattr(module, "__spec__", None)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stdout.split())
+
+    assert needed <= loaded
+    assert not loaded & {*spared, "asyncio", "numpy.random", "ruamel.yaml"}
+
+
+def test_module_that_is_spared_is_there_when_it_is_used() -> None:
+    """For who imported it in the block, and for all others in every way of importing."""
+    program = """
+import sys
+from bridge.facade import spared
+with spared("asyncio"):
+    import asyncio as before
+assert before.__spec__ is None and "asyncio" not in sys.modules
+import asyncio.queues
+from asyncio import Queue
+assert before.Queue is Queue is asyncio.queues.Queue is asyncio.Queue
+asyncio.run(before.sleep(0))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import Compression, MosaicoClient, OnErrorPolicy
+from bridge.client.options import automatic_codec
 from bridge.embedded import EmbeddedServer
 from bridge.errors import ProtocolError
 from bridge.ontology import Integer64
@@ -158,6 +159,7 @@ def test_each_topic_is_tried_by_its_first_batch(tmp_path: Path, codec: str) -> N
         MosaicoClient.connect("127.0.0.1", server.port, compression=f"auto-{codec}") as client,
     ):
         assert client.compression == Compression(body=f"auto-{codec}", grpc="")
+        client._connection.shortest_call_s = 0.0  # a busy machine is not a long line
         with client.sequence_create("run", {}) as writer:
             topics = {name: writer.topic_create(name, {}, Integer64) for name in ("even", "noise")}
             silent = writer.topic_create("silent", {}, Integer64)
@@ -202,3 +204,22 @@ def test_servers_that_are_not_known_to_take_it_are_not_tried_unasked() -> None:
         assert client.compression == Compression(body="", grpc="")
         assert write(client) > PLAIN_BYTES
         assert client.list_sequences() == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("settled", "was_compressed", "round_trip_s", "expected"),
+    [
+        ("auto-lz4", False, 0.001, ("lz4", None)),
+        ("auto-lz4", True, 0.001, ("zstd", 3)),
+        ("auto-lz4", False, 0.025, ("zstd", 7)),
+        ("auto-zstd", False, 0.001, ("zstd", 7)),
+        ("auto-zstd", True, 0.2, ("zstd", 7)),
+    ],
+)
+def test_the_codec_follows_line_uplink_and_recording(
+    settled: str, *, was_compressed: bool, round_trip_s: float, expected: tuple[str, int | None]
+) -> None:
+    """The scarcer bytes are, the more is done to save them."""
+    codec = automatic_codec(settled, was_compressed=was_compressed, round_trip_s=round_trip_s)
+
+    assert (codec.name, codec.level) == expected

@@ -1,6 +1,7 @@
 """U+0000, which the platform's database refuses, does not leave the client."""
 
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,15 @@ def test_batch_without_nul_is_not_copied() -> None:
     cleaned, count = clean_batch(batch, [1])
     assert cleaned is batch
     assert count == 0
+
+
+def test_names_of_files_that_are_no_unicode_can_be_sent() -> None:
+    """Python reads their bytes as halves of surrogate pairs, which no request can carry."""
+    name = os.fsdecode(b"drive_\xff.mcap")
+    assert nul_count({name: [name, "whole"]}) == 2
+    cleaned = clean_value({name: [name, "whole"]})
+    assert cleaned == {"drive_\ufffd.mcap": ["drive_\ufffd.mcap", "whole"]}
+    json.dumps(cleaned, ensure_ascii=False).encode()
 
 
 def test_backslashes_in_requests_stay() -> None:

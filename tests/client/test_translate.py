@@ -120,6 +120,9 @@ INTERNAL = "Flight returned internal error, with message: "
         ),
         (pa.ArrowInvalid(INVALID + "a.b is not a valid locator."), RejectedError),
         (pa.ArrowInvalid(INVALID + "Bad request: invalid json key: a.b."), RejectedError),
+        # A key that is written like the words for other trouble.
+        (pa.ArrowInvalid(INVALID + "Bad request: invalid json key: api key."), RejectedError),
+        (pa.ArrowInvalid("bad ontology field `x.no space left on device`."), RejectedError),
         (
             flight.FlightUnauthorizedError(
                 "Unauthorized: received uuid does not match the topic uuid."
@@ -221,7 +224,7 @@ INTERNAL = "Flight returned internal error, with message: "
             flight.FlightInternalError("facade error :: topic unlocked, unable to perform"),
             PreconditionError,
         ),
-        (flight.FlightInternalError("bad key"), RejectedError),
+        (flight.FlightInternalError("bad key"), NotFoundError),
         (flight.FlightInternalError("facade error :: unauthorized"), RejectedError),
         (
             flight.FlightInternalError(
@@ -257,6 +260,10 @@ INTERNAL = "Flight returned internal error, with message: "
         ),
         (
             flight.FlightUnavailableError("DNS resolution failed for nowhere.invalid:1"),
+            OfflineError,
+        ),
+        (
+            flight.FlightUnavailableError("errors resolving nowhere.invalid:1: [field:hostname"),
             OfflineError,
         ),
         (

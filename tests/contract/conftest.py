@@ -29,8 +29,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what one encoding cannot say, and most waiting in the second."""
+    """Leave out what one encoding, or one server, cannot say, and most waiting in the second."""
     unfit = []
+    if config.getoption("--mosaico-url"):
+        # One server speaks one revision: what its clients see is asked once.
+        served = [getattr(item, "callspec", None) for item in items]
+        unfit = [
+            item
+            for item, call in zip(items, served, strict=True)
+            if call is not None and call.params.get("server_url", "G2d") != "G2d"
+        ]
     for item in items:
         spelt = item.callspec.params.get("spelling") if hasattr(item, "callspec") else None
         if not isinstance(item, pytest.Function) or spelt is None:

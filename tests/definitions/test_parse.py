@@ -217,6 +217,15 @@ def test_built_in_types_need_no_definition() -> None:
         assert nested(ros1[name]).fields == (("sec", primitive(kind)), ("nanosec", primitive(kind)))
 
 
+def test_header_of_the_package_itself_goes_first_in_ros_2_only() -> None:
+    """ROS 1 takes a bare `Header` for that of std_msgs, whatever the package has."""
+    text = f"Header h\n{RULE}MSG: pkg/Header\nint8 mine\n"
+
+    assert [name for name, _ in nested(fields(text)["h"]).fields] == ["mine"]
+    ros1 = nested(fields(text, encoding="ros1msg")["h"])
+    assert [name for name, _ in ros1.fields] == ["seq", "stamp", "frame_id"]
+
+
 def test_embedded_definition_wins_over_the_built_in() -> None:
     """A header that is embedded is taken as it stands."""
     found = fields(f"std_msgs/Header h\n{RULE}MSG: std_msgs/Header\nuint8 odd\n")

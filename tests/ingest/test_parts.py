@@ -1,6 +1,8 @@
 """A part is on the platform once, whatever it is grouped with; what the platform holds is asked."""
 
+import json
 import shutil
+import threading
 from collections import Counter
 from dataclasses import replace
 from io import BytesIO
@@ -26,6 +28,8 @@ from bridge.ingest import (
     held_whole,
     ingest,
 )
+from bridge.ingest.delivered import find_delivered
+from bridge.ingest.holding import ASKED_AT_ONCE
 from bridge.mapping import BRIDGE_KEY
 from bridge.model import Recording
 from tests.ingest.platforms import EVERY_REVISION, platform
@@ -285,6 +289,41 @@ def test_many_parts_sent_together_are_found_by_few_questions(
         assert (again.parts_before, again.parts) == (99, 99)
         assert again.contents[0].sequence == first.sequence
     assert len(questions) <= 10
+
+
+@pytest.mark.slow
+def test_a_thousand_new_parts_are_asked_for_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No revision takes alternatives of keys in one question; none is asked twice, and few wait."""
+    paths = [tmp_path / f"drive_{number}.mcap" for number in range(1000)]
+    for number, path in enumerate(paths):
+        path.write_bytes(split_bytes(number, 1))
+    with platform("G2d", tmp_path / "platform") as client:
+        query = client._dialect.query
+        questions: list[str] = []
+        under_way, together = 0, []
+        guard = threading.Lock()
+
+        def counted(request: object) -> object:
+            nonlocal under_way
+            with guard:
+                under_way += 1
+                questions.append(json.dumps(request, sort_keys=True))
+                together.append(under_way)
+            try:
+                return query(request)  # type: ignore[arg-type]
+            finally:
+                with guard:
+                    under_way -= 1
+
+        monkeypatch.setattr(client._dialect, "query", counted)
+        found = find_delivered(client, content_of(group(*paths)), instance="test")
+
+    assert found == []
+    assert len(questions) == len(set(questions))
+    assert len(questions) <= 1000 + 3
+    assert max(together) == ASKED_AT_ONCE
 
 
 def packed(path: Path, folder: Path) -> Path:

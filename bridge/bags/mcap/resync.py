@@ -73,7 +73,9 @@ def find_record(source: Source, start: int, end: int, *, known: NDArray[np.bool_
     return None
 
 
-def is_sound(source: Source, opcode: int, start: int, record_end: int, *, end: int) -> bool:
+def is_sound(
+    source: Source, opcode: int, start: int, record_end: int, *, end: int, reached: bool = False
+) -> bool:
     """Hold a record against the proof it carries of itself; messages carry none and pass.
 
     Args:
@@ -82,17 +84,21 @@ def is_sound(source: Source, opcode: int, start: int, record_end: int, *, end: i
         start: Where it starts.
         record_end: Where it ends by its own length.
         end: Where the range ends in which it was found.
+        reached: Whether the record before it led here. Then names may be empty, as some writers
+            leave them; in a search, bytes that add up to empty names are mostly no record.
     """
     if opcode == Opcode.MESSAGE or opcode >= OPCODE_PRIVATE_MIN:
         return True
     length = record_end - start - HEAD_BYTES
     spare = length - _length_inside(source, opcode, start, length)
-    if spare == 0:
-        return opcode not in MEANINGS or _has_meaning(source, opcode, start, length)
+    if spare == 0 and (opcode not in MEANINGS or _has_meaning(source, opcode, start, length)):
+        return True
+    if spare == 0 and not reached:
+        return False
     # A later version of the format may have added fields, or records that we do not know; either
     # is believed if the way goes on behind it.
     return (
-        spare > 0
+        spare >= 0
         and (opcode != Opcode.CHUNK or _has_meaning(source, opcode, start, length))
         and (record_end == end or _could_follow(source, record_end, end))
     )

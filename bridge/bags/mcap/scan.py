@@ -162,7 +162,7 @@ def _is_believable(source: Source, record: "_Record", end: int) -> bool:
     if unknown and chunk_end(source, record.start, end) == record.end:
         # What is as long as a chunk says twice is one, whatever its opcode.
         return False
-    return is_sound(source, record.opcode, record.start, record.end, end=end)
+    return is_sound(source, record.opcode, record.start, record.end, end=end, reached=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

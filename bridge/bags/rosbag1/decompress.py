@@ -3,10 +3,11 @@
 import bz2
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from bridge.bags.compression import pieces_of
 from bridge.bags.frames import LZ4_MAGIC, decode_frames
+from bridge.facade import later
+
+pa = later("pyarrow")
 
 COMPRESSIONS = frozenset({"none", "bz2", "lz4"})
 

@@ -69,7 +69,7 @@ def _findings(config: Path | None, overrides: dict[str, object]) -> Iterator[Fin
 
 
 def _print(findings: list[Finding]) -> None:
-    made = table([("", "left"), ("what", "left"), ("found", "left")])
+    made = table([("", "left"), ("what", "left"), ("found", "fold")])
     for finding in findings:
         hint = f"{line_break()}[bold]hint:[/] {cell(finding.hint)}" if finding.hint else ""
         made.add_row(

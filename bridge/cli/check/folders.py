@@ -40,7 +40,7 @@ def _watched(name: str, settings: Settings) -> Iterator[Finding]:
         yield fail(name, f"{folder} cannot be read: {error.strerror}", hint=hint)
         return
     if not there:
-        yield fail(name, f"{folder} is not there", hint="is it mounted? create it")
+        yield fail(name, f"{folder.absolute()} is not there", hint="is it mounted? create it")
         return
     if not os.access(folder, os.R_OK | os.X_OK):
         hint = "give the bridge's user read and search permission"

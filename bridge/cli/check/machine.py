@@ -81,7 +81,7 @@ def _key_file(settings: Settings) -> Finding:
 
 
 def _state(settings: Settings) -> Iterator[Finding]:
-    folder = settings.state.folder
+    folder = settings.state.folder.absolute()
     if not can_be_made(folder):
         hint = "give the bridge a state.folder of its own"
         yield fail("state.folder", f"{folder} cannot be written by {user()}", hint=hint)

@@ -12,38 +12,49 @@ from bridge.daemon.journal.states import AT_REST, IN_WORK, State, allowed
 from bridge.errors import UsageError
 
 
-def carry_out(journal: Journal, request: Request) -> Entry | None:
+def carry_out(journal: Journal, request: Request) -> list[Entry]:
     """Do what was asked and answer it.
 
     Returns:
-        The entry that was forgotten, or None.
+        The entries that were forgotten.
     """
     entry = journal.get(request.entry_id)
     if entry is None:
         journal.answer(request.id, "the journal knows no such recording")
-        return None
+        return []
     with journal.transaction():
         if request.kind is RequestKind.DOUBT:
-            journal.answer(request.id, _doubt(journal, entry))
-            return None
+            answer, forgotten = _doubt(journal, entry)
+            journal.answer(request.id, answer)
+            return forgotten
         if request.kind is not RequestKind.FORGET:
             resend = request.kind is RequestKind.RESEND
             journal.answer(request.id, _retry(journal, entry, resend=resend))
-            return None
+            return []
         if entry.state in IN_WORK:
             journal.answer(request.id, "it is in work; try again when that is over")
-            return None
+            return []
         journal.forget(entry.id)
         journal.answer(request.id, "forgotten; if it is still in the folder it starts afresh")
-    return entry
+    return [entry]
 
 
-def _doubt(journal: Journal, entry: Entry) -> str:
+def _doubt(journal: Journal, entry: Entry) -> tuple[str, list[Entry]]:
+    """Mark a recording as lost; where its source is gone, its copies count from now on."""
     if not allowed(entry.state, State.LOST):
-        return f"it is {entry.state}"
-    reason = "`verify` found that the platform does not hold it whole; its source stays"
-    journal.move(entry.id, State.LOST, reason)
-    return "marked as lost: its source stays; `retry --resend` sends it again"
+        return f"it is {entry.state}", []
+    found = "`verify` found that the platform does not hold it whole"
+    if entry.path.exists():
+        journal.move(entry.id, State.LOST, f"{found}; its source stays")
+        return "marked as lost: its source stays; `retry --resend` sends it again", []
+    journal.move(entry.id, State.LOST, f"{found}; its source is gone")
+    copies = journal.duplicates(entry.id)
+    for copy in copies:
+        # Found again, it is known as this recording, which is back.
+        journal.forget(copy.id)
+    if copies:
+        return "marked as lost: its source is gone; its copy is sent in its place", copies
+    return "marked as lost, and its source is gone; put it into the folder again", []
 
 
 def _retry(journal: Journal, entry: Entry, *, resend: bool) -> str:

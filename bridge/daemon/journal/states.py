@@ -101,6 +101,9 @@ ON_PLATFORM = DELIVERED | {State.DISPOSED}
 # A recording in one of these is on the platform with every message.
 WHOLE_ON_PLATFORM = frozenset({State.FINALISED, State.DISPOSED})
 
+# A recording in one of these waits for a person.
+NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED, State.LOST)
+
 # Nothing more happens to a recording in one of these unless somebody asks or it changes.
 AT_REST = frozenset(State) - IN_WORK - QUEUED - {State.DISCOVERED, State.SETTLING}
 

@@ -28,7 +28,7 @@ from bridge.daemon.events.events import (
 )
 from bridge.daemon.events.status import DaemonStatus, PlatformFacts
 from bridge.daemon.journal.entry import Entry, Failure
-from bridge.daemon.journal.states import State
+from bridge.daemon.journal.states import NEEDS_ATTENTION, State
 from bridge.ingest import TopicReport
 
 # Throughput is kept in slots of this length, so many of them.
@@ -41,7 +41,6 @@ TROUBLES_MAX = 20
 PLANNED_TOPICS_MAX = 500
 
 # What stays as it is until somebody does something.
-NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED, State.LOST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from markdown_it import MarkdownIt
-
 from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.health import (
@@ -39,7 +37,10 @@ from bridge.daemon.observe.page_data import (
     why_waiting,
 )
 from bridge.errors import JournalError
+from bridge.facade import later
 from bridge.version import __version__
+
+markdown = later("markdown_it")
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 500
@@ -333,7 +334,7 @@ def _folder() -> Path | None:
 @cache
 def _page(file: Path) -> bytes:
     """Write one document as HTML, with the anchors that code hosts give its headings."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser = markdown.MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(file.read_text(encoding="utf-8"))
     title = file.stem
     for opening, inline in pairwise(tokens):

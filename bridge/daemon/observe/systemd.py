@@ -14,8 +14,7 @@ from typing import Self
 
 from bridge.daemon.events.events import Event, Stopped, Ticked
 from bridge.daemon.events.status import DaemonStatus, Gate
-from bridge.daemon.journal.states import ON_PLATFORM, QUEUED
-from bridge.daemon.observe.live_state import NEEDS_ATTENTION
+from bridge.daemon.journal.states import NEEDS_ATTENTION, ON_PLATFORM, QUEUED
 
 MICROSECONDS = 1_000_000
 # Longer status texts are cut; `systemctl status` shows one line.

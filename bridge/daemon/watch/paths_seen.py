@@ -5,6 +5,7 @@ it, or it is gone. Used from the loop's thread only.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bridge.daemon.journal.entry import Entry, Sighting
@@ -38,6 +39,15 @@ class PathsSeen:
     def reload(self) -> None:
         """Take the journal's word for everything."""
         self._seen = self._journal.sightings()
+
+    def look(self, found: dict[Path, Found]) -> None:
+        """Take what a scan saw; where it is as it was, one text of the signature is kept."""
+        self.found = found
+        for path, now in found.items():
+            text, signature = str(path), now.signature
+            before = self._seen.get(text)
+            if before and before.signature == signature and before.signature is not signature:
+                self._seen[text] = replace(before, signature=signature)
 
     def missing(self) -> list[Path]:
         """List where something was seen and the last scan has found nothing."""

@@ -166,7 +166,7 @@ class Tracker:
             key=lambda path: (found[path].modified_ns, path),
         )
         self.more_to_enter = len(news) > NEW_PER_SCAN_MAX
-        self._paths_seen.found = found
+        self._paths_seen.look(found)
         try:
             with self._journal.transaction():
                 for path in news[:NEW_PER_SCAN_MAX]:

@@ -146,9 +146,6 @@ class PipeEvents:
             self.flush()
 
 
-# How Python says that there is no room for a thread's stack: a RuntimeError, no MemoryError.
-NO_THREAD = "can't start new thread"
-
 Run = Callable[[Job, PipeEvents], IngestReport]
 
 
@@ -193,9 +190,17 @@ def _done(job: Job, run: Run, probe: Probe, send: Callable[[Message], None]) -> 
     except OSError as error:
         return Failed(failure=_of_disk(error, job))
     except Exception as error:  # noqa: BLE001 - a worker reports what it died of
-        if isinstance(error, MemoryError) or NO_THREAD in str(error):
+        if isinstance(error, MemoryError) or _finds_no_thread(error):
             return Failed(failure=_of_memory(error, job))
         return Failed(failure=_defect(error))
+
+
+def _finds_no_thread(error: Exception) -> bool:
+    """Tell whether there was no room for a thread's stack, which Python calls a RuntimeError."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is threading.Thread.start.__code__
 
 
 def _of_memory(error: Exception, job: Job) -> Failure:

@@ -45,6 +45,10 @@ DATABASE = frozenset({"PlatformBusyError"})
 # The fact of such a failure that says since when there has been nothing else, wall clock.
 SINCE_NS = "since_ns"
 
+# Names of failures that say that the platform was upgraded since it was connected to. Where a new
+# connection meets the same with the same recording, the others need not wait for it.
+UPGRADED = frozenset({"UnreadableRequestError"})
+
 # A failure that another bridge's work explains: looked at again when that may be over.
 BUSY_ELSEWHERE = "BusyElsewhereError"
 
@@ -142,6 +146,8 @@ def after_failure(
     if failure.error in DEATHS:
         deaths += 1
         state, retry_in_s, reason = _after_death(deaths, reason, wait_s(1))
+    elif _is_its_own(entry, failure):
+        state, retry_in_s = State.WAITING, wait_s(DOUBLINGS_MAX)
     elif failure.trouble in PAUSES:
         pause = PAUSES[failure.trouble]
         interruptions += began and pause is Pause.OFFLINE
@@ -167,6 +173,12 @@ def after_failure(
         state=state, reason=reason, attempts=attempts, interruptions=interruptions, deaths=deaths,
         retry_in_s=retry_in_s, pause=pause,
     )  # fmt: skip
+
+
+def _is_its_own(entry: Entry, failure: Failure) -> bool:
+    """Whether what looks like trouble with the platform is trouble with this recording only."""
+    before = entry.failure
+    return failure.error in UPGRADED and before is not None and before.error == failure.error
 
 
 def _after_death(deaths: int, reason: str, wait_s: float) -> tuple[State, float | None, str]:
@@ -210,7 +222,9 @@ def _trouble_s(failure: Failure, now_ns: int) -> float:
 def after_success(report: IngestReport) -> tuple[State, str]:
     """Decide where a recording goes that is on the platform, and why."""
     unverifiable = report.messages_unverifiable
-    aside = f" ({unverifiable} unverifiable: no checksum in the files)" if unverifiable else ""
+    aside = ""
+    if unverifiable:
+        aside = f" ({counted(unverifiable, 'message')} without a checksum in the files)"
     if report.parts_before > 0 and (report.parts > report.parts_before or len(report.contents) > 1):
         aside += f"; {said_before(report)}"
     if report.complete:

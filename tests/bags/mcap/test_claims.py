@@ -260,6 +260,13 @@ FILES: dict[str, tuple[bytes, str]] = {
     ),
     "plain called none": (whole(compression="none"), ""),
     "codec in capital letters": (whole(compression="ZSTD"), ""),
+    "schemas without a name": (
+        made.finished(
+            made.schema(9, "", "jsonschema", b"{}") + made.schema(0, "", "", b"")
+            + made.channel(9, 9, "") + b"".join(map(records, range(CHUNKS)))
+        ),
+        "",
+    ),
     "channel that the summary lacks": (
         whole(
             behind=made.chunk(OTHER + made.message(2, 77, payload(77))),

@@ -8,7 +8,9 @@ import pytest
 from rosbags.rosbag1 import Reader, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from bridge.bags import load_recording
 from bridge.bags.container import ReadLimits
+from bridge.bags.endings import End, end_of
 from bridge.bags.rosbag1.chunk import read_chunk
 from bridge.bags.rosbag1.reader import open_rosbag1
 from bridge.errors import (
@@ -53,6 +55,22 @@ def some(count: int, *, size_bytes: int = 20) -> list[Message]:
 def by_rosbags(path: Path) -> list[Message]:
     with Reader(path) as reader:
         return [(c.topic, time, bytes(data)) for c, time, data in reader.messages()]
+
+
+def test_bag_whose_last_bytes_are_still_to_come_has_no_end(tmp_path: Path) -> None:
+    """A copy that stands still anywhere in the index section is not taken for whole."""
+    path = tmp_path / "a.bag"
+    content = make(some(20)).data
+    path.write_bytes(content)
+    index_at = int.from_bytes(content.split(b"index_pos=")[1][:8], "little")
+    (file,) = load_recording(path).files
+    assert end_of(file) is End.PROPER
+    for size in range(index_at, len(content)):
+        path.write_bytes(content[:size])
+        assert end_of(file) is End.MISSING, size
+    # What is no record there is wrong, and not cut off.
+    path.write_bytes(content[:index_at] + b"\xff" * 100)
+    assert end_of(file) is End.PROPER
 
 
 @pytest.mark.skipif(not JACKAL.exists(), reason=f"no recording at {JACKAL}")

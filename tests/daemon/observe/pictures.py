@@ -19,6 +19,8 @@ DOCS = Path(__file__).parents[3] / "docs"
 DAY = Path("/srv/logger")
 START_NS = 1_790_000_000_000_000_000
 RATE_BYTES_PER_S = 2_000_000
+EXPECT = '[expect."/gps/*"]\nmin_hz = 20\n'
+QUALITY_HEIGHT = 900
 DESKTOP, PHONE = (1100, 1180), (390, 844)
 
 
@@ -50,6 +52,16 @@ def take(bridge: LiveBridge, folder: Path) -> None:
                 browser.run("document.querySelector('#workers details').open = true")
             time.sleep(2)
             browser.screenshot(DOCS / f"status-page{name}.png")
+        # A receiver at 10 Hz of which 20 were expected.
+        browser.open(page, width=DESKTOP[0], height=QUALITY_HEIGHT)
+        item = "[...document.querySelectorAll('#recent-list li')].find((one) => "
+        item += "one.textContent.includes('noon'))"
+        browser.wait(item)
+        browser.run(f"{item}.querySelector('summary').click()")
+        browser.wait("document.querySelector('#recent-list .bars')")
+        browser.run(f"{item}.scrollIntoView()")
+        time.sleep(2)
+        browser.screenshot(DOCS / "status-page-quality.png")
 
 
 def main() -> None:
@@ -57,6 +69,8 @@ def main() -> None:
     shutil.rmtree(DAY, ignore_errors=True)
     (DAY / "drafts").mkdir(parents=True)
     with LiveBridge(DAY) as bridge:
+        bridge.configure(expect=EXPECT)
+        bridge.reload()
         drive(bridge, "morning", seconds=2, hour=8)
         drive(bridge, "noon", seconds=3, hour=12)
         cut_off(bridge)
@@ -64,7 +78,7 @@ def main() -> None:
         with bridge.client() as client:
             wait_for(lambda: len(client.list_sequences()) == 3)
         time.sleep(8)
-        bridge.configure(rate=RATE_BYTES_PER_S)
+        bridge.configure(rate=RATE_BYTES_PER_S, expect=EXPECT)
         bridge.reload()
         drive(bridge, "evening", seconds=40, hour=18)
         time.sleep(12)

@@ -556,7 +556,8 @@ def test_every_metric_is_documented_as_it_is() -> None:
         name: (kind, tuple(re.findall(r"`(\w+)`", labels)))
         for name, kind, labels in row.findall(DOCUMENT.read_text(encoding="utf-8"))
     }
-    metrics = Metrics(CollectorRegistry())
+    folders = {"front": Path("/front"), "rear": Path("/rear")}
+    metrics = Metrics(CollectorRegistry(), watched=folders)
     actual = {}
     for name, instrument in vars(metrics._on).items():
         if not name.startswith("_"):

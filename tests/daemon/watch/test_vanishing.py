@@ -13,6 +13,7 @@ from bridge.daemon.journal.states import State
 from bridge.daemon.watch.watched_folder import MOUNTS_FILE
 from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.small_disks import small_disk
+from tests.daemon.test_parts import Field
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
@@ -54,14 +55,17 @@ def _stays(bridge: "Bridge", daemon: object) -> None:
     assert "nothing is mounted" in status.problem
 
 
-@pytest.mark.parametrize("seconds", [2.0, pytest.param(60.0, marks=pytest.mark.slow)])
-def test_files_that_come_and_go_at_any_moment(bridge: "Bridge", seconds: float) -> None:
+MINUTES = [pytest.param(60.0, seed, marks=pytest.mark.slow) for seed in (5, 6, 7)]
+
+
+@pytest.mark.parametrize(("seconds", "seed"), [(2.0, 5), *MINUTES])
+def test_files_that_come_and_go_at_any_moment(bridge: "Bridge", seconds: float, seed: int) -> None:
     """Moved out and in again between any look and any opening, everything arrives, once."""
     names = [f"r{number}" for number in range(6)]
     away = bridge.folder / "away"
     away.mkdir()
     stop = threading.Event()
-    chance = random.Random(5)
+    chance = random.Random(seed)
 
     def shuffle() -> None:
         while not stop.is_set():
@@ -92,6 +96,58 @@ def test_files_that_come_and_go_at_any_moment(bridge: "Bridge", seconds: float) 
         entries = journal.recordings()
     assert {entry.state for entry in entries} <= {State.FINALISED, State.VANISHED}
     assert all(entry.attempts == 0 for entry in entries)
+
+
+@pytest.mark.slow
+# A folder that comes back before the library has dropped its watch.
+@pytest.mark.filterwarnings("default:Callback with id:RuntimeWarning")
+@pytest.mark.parametrize("unit", ["recording", "split"])
+@pytest.mark.parametrize(("extension", "seed"), [("mcap", 1), ("db3", 2), ("bag", 3)])
+def test_splits_that_come_and_go_at_any_moment(
+    bridge: "Bridge", extension: str, seed: int, unit: str
+) -> None:
+    """The same with recordings of several files: some move whole, some file by file."""
+    bridge.overrides["ingest.unit"] = unit
+    away = bridge.folder / "away"
+    chance = random.Random(seed)
+    with bridge.platform() as server:
+        field = Field(bridge, server.port, extension)
+        for number in range(9):
+            folder = f"drive{number // 3}"
+            field.put(number, f"{folder}/{folder}_{number % 3}")
+        field.describe("drive0", "drive0_0", "drive0_1", "drive0_2")
+        movable = [bridge.watched / "drive0", *sorted((bridge.watched / "drive1").iterdir())]
+        movable += sorted((bridge.watched / "drive2").iterdir())
+        for folder in ("drive1", "drive2"):
+            (away / folder).mkdir(parents=True)
+
+        def shuffle(give_up_at_s: float) -> None:
+            while time.monotonic() < give_up_at_s:
+                here = chance.choice(movable)
+                there = away / here.relative_to(bridge.watched)
+                one, other = (here, there) if here.exists() else (there, here)
+                one.rename(other)
+                time.sleep(chance.uniform(0, 0.02))
+            for here in movable:
+                if not here.exists():
+                    (away / here.relative_to(bridge.watched)).rename(here)
+
+        with bridge.running():
+            shuffle(time.monotonic() + 20)
+            try:
+                bridge.wait_for(lambda: field.arrived(*range(9)))
+            except AssertionError:
+                with Journal.read(bridge.state) as journal:
+                    stories = [
+                        f"{entry.path.relative_to(bridge.watched)} {entry.state}: {entry.reason}"
+                        for entry in journal.recordings()
+                    ]
+                raise AssertionError("\n".join(stories)) from None
+            bridge.wait_for(lambda: not field.states().keys() - {"finalised", "vanished"})
+        assert field.arrived(*range(9))
+
+    with Journal.read(bridge.state) as journal:
+        assert all(entry.attempts == 0 for entry in journal.recordings())
 
 
 def _settled(bridge: "Bridge") -> bool:

@@ -116,6 +116,17 @@ def test_trouble_decides_how_it_goes_on(
     assert decision.interruptions == (trouble is Trouble.OFFLINE)
 
 
+def test_recording_that_the_platform_cannot_decode_does_not_stop_the_others() -> None:
+    """An upgraded platform pauses everything once; what meets it again waits alone."""
+    failure = Failure(error="UnreadableRequestError", message="m", trouble=Trouble.REFUSED)
+    first = after_failure(entry(failure=None), failure, RETRY, began=False, noise=0.0)
+    again = after_failure(entry(failure=failure), failure, RETRY, began=False, noise=0.0)
+
+    assert (first.state, first.pause) == (State.READY, Pause.REFUSED)
+    assert (again.state, again.pause, again.attempts) == (State.WAITING, Pause.NONE, 0)
+    assert again.retry_in_s is not None
+
+
 def test_attempt_that_got_on_begins_the_count_anew() -> None:
     """Giving up is for attempts in a row that achieve nothing."""
     failure = Failure(error="TransientError", message="m", trouble=Trouble.TRANSIENT)
@@ -140,7 +151,7 @@ def test_work_of_another_bridge_is_waited_for_longest() -> None:
 def test_second_death_is_blamed_on_the_recording(error: str) -> None:
     """A worker's death counts apart from attempts; the second one quarantines."""
     failure = Failure(error=error, message="m")
-    first = after_failure(entry(), failure, RETRY, began=True, noise=0.0)
+    first = after_failure(entry(failure=None), failure, RETRY, began=True, noise=0.0)
     second = after_failure(entry(deaths=1), failure, RETRY, began=True, noise=0.0)
 
     assert (first.state, first.deaths, first.attempts) == (State.WAITING, 1, 0)

@@ -316,10 +316,13 @@ function describe(one) {
   return parts;
 }
 
+// The name on the platform; as recorded, where the topic is not there.
+const shown = (topic) => topic.platform_name || topic.name;
+
 function topicTable(topics) {
   const head = ["topic", "type", "became", "messages", "left out", "size"].map((name, i) => el("th", { scope: "col", class: i === 3 || i === 5 ? "n" : "" }, name));
   const rows = topics.map((topic) => el("tr", {},
-    el("td", { class: "path" }, topic.name), el("td", { class: "path" }, topic.msgtype), el("td", {}, becomes(topic)),
+    el("td", { class: "path" }, shown(topic)), el("td", { class: "path" }, topic.msgtype), el("td", {}, becomes(topic)),
     el("td", { class: "n" }, whole.format(topic.messages_sent)),
     el("td", {}, Object.entries(topic.messages_skipped).map(([reason, number]) => `${whole.format(number)} ${reason}`).join(", ")),
     el("td", { class: "n" }, bytes(topic.arrow_bytes))));
@@ -336,7 +339,7 @@ function quality(topics, findings) {
     const q = topic.quality;
     const lost = q.lost_transport === null && q.lost_recorder === null ? "" : whole.format((q.lost_transport || 0) + (q.lost_recorder || 0));
     return el("tr", short.has(topic.name) ? { "data-tone": "warn" } : {},
-      el("td", { class: "path" }, topic.name), el("td", {}, rateBars(topic)),
+      el("td", { class: "path" }, shown(topic)), el("td", {}, rateBars(topic)),
       el("td", { class: "n" }, q.rate_hz === null ? "" : precise(q.rate_hz)),
       el("td", { class: "n", title: q.gap_start_ns === null ? "" : `from ${new Date(q.gap_start_ns / 1e6).toISOString()}` }, lasting(q.gap_s)),
       el("td", { class: "n" }, lasting(q.delay_median_s)), el("td", { class: "n" }, lasting(q.delay_p99_s)),
@@ -359,7 +362,7 @@ function rateBars(topic) {
   svg.setAttribute("viewBox", `0 0 ${Math.max(bars.length, 1)} 10`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `${topic.name}: messages over time, ${empty} of ${bars.length} stretches without any`);
+  svg.setAttribute("aria-label", `${shown(topic)}: messages over time, ${empty} of ${bars.length} stretches without any`);
   svg.append(path);
   return svg;
 }
