@@ -1,5 +1,6 @@
 """What all commands answer with: exit codes, consoles, errors, numbers, tables."""
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,11 @@ PIPED_WIDTH = 1_000_000
 
 
 def _console(*, stderr: bool) -> Console:
-    """Make a console; into a file or a pipe it wraps nothing."""
+    """Make a console; into a file or a pipe it wraps nothing, and no character stops it."""
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+        # Texts and names of files hold what other sets of characters lack.
+        stream.reconfigure(errors="replace")
     console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH

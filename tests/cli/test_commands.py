@@ -251,3 +251,14 @@ def test_findings_as_json_say_which_exit_code_each_leads_to(tmp_path: Path) -> N
     findings = json.loads(done.stdout)["findings"]
     assert {one["exit"] for one in findings if one["grade"] != "fail"} == {0}
     assert {one["exit"] for one in findings if one["grade"] == "fail"} == {1}
+
+
+def test_a_terminal_that_knows_only_ascii_is_no_obstacle() -> None:
+    """What it cannot show becomes a question mark."""
+    say = r"from bridge.cli.terminal import out; out.print('caf\u00e9', '\ufffd')"
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", say], capture_output=True, check=False, env=os.environ | locale
+    )
+
+    assert (done.returncode, done.stdout) == (0, b"caf? ?\n"), done.stderr
