@@ -53,6 +53,9 @@ from tests.waiting import HeldPort
 
 pytest.importorskip("moto", reason="no S3 server to test against")
 
+SHORT = {"MOSAICO_BRIDGE_SERVER__TIMEOUT_S": "0.5"}
+"""So little patience with a platform that does not answer."""
+
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
@@ -224,7 +227,7 @@ def test_a_dry_run_needs_no_platform(
     assert sent.by_result.keys() == {"sent"}
     write_mcap(tmp_path / "archive" / "more.mcap", words("more", 3))
     make_old(tmp_path / "archive")
-    away = command_line(where, port, tmp_path / "state", "--dry-run")
+    away = command_line(where, port, tmp_path / "state", "--dry-run", more=SHORT)
     assert {name: len(found) for name, found in away.by_result.items()} == {
         "held": 2, "would be sent": 1,
     }  # fmt: skip
@@ -239,7 +242,7 @@ def test_a_dry_run_needs_no_platform(
 def test_a_platform_that_is_away_is_said_at_once(command_line: Run, tmp_path: Path) -> None:
     """Since when and until when is a line, not silence; the summary counts it."""
     write_archive(tmp_path / "archive", 1)
-    patience = {"MOSAICO_BRIDGE_BACKFILL__OFFLINE_S": "0.5"}
+    patience = {"MOSAICO_BRIDGE_BACKFILL__OFFLINE_S": "0.5", **SHORT}
     nobody = HeldPort()
     where = (str(tmp_path / "archive"), nobody.number, tmp_path / "state")
     run = command_line(*where, more=patience)
@@ -258,16 +261,15 @@ def test_a_reason_is_said_once(command_line: Run, platform: EmbeddedServer, tmp_
         foreign.write_bytes(b"<html>no recording" + b"!" * number)
     make_old(tmp_path / "archive")
     state = tmp_path / "state"
-    run = command_line(str(tmp_path / "archive"), platform.port, state)
+    run = command_line(str(tmp_path / "archive"), platform.port, state, as_json=False)
     assert run.errors.count("failed ") == 4
     assert run.errors.count(": as ") == 3
     manifest = [json.loads(line) for line in (state / "backfill.jsonl").read_text().splitlines()]
     reason = manifest[0]["reason"]
     assert {line["reason"] for line in manifest} == {reason}
-    shown = command_line(str(tmp_path / "archive"), platform.port, state, as_json=False)
-    assert shown.output.count(reason) == 1
-    assert "failed 4 recordings" in shown.output
-    assert "and 1 more" in shown.output
+    assert run.output.count(reason) == 1
+    assert "failed 4 recordings" in run.output
+    assert "and 1 more" in run.output
 
 
 def test_secrets_of_the_archive_are_never_shown(

@@ -76,6 +76,17 @@ def comparable(message: Any) -> bool:
     return not (hasattr(message, "d") and hasattr(message, "roi") and len(message.d) == 0)
 
 
+def has_early_stamp(value: Any) -> bool:
+    """Whether a time is before 1970: on the wire of ROS 1, which has no sign, it is after 2038."""
+    if isinstance(value, list):
+        return any(map(has_early_stamp, value))
+    if not hasattr(value, "__msgtype__"):
+        return False
+    if value.__msgtype__ == "builtin_interfaces/msg/Time":
+        return bool(value.sec < 0)
+    return any(map(has_early_stamp, vars(value).values()))
+
+
 @pytest.mark.parametrize("msgtype", sorted(ADAPTERS))
 def test_rows_equal_the_vendors(msgtype: str) -> None:
     """Any ROS 2 message gives the vendor's row, or is dropped where the vendor raises."""
@@ -111,8 +122,12 @@ def test_rows_equal_the_vendors_from_bytes(msgtype: str, ros1: bool) -> None:  #
     """The same holds for messages that took the real way through the decoder."""
     store = NOETIC if ros1 else typestore()
 
+    strategy = messages(store, msgtype).filter(comparable)
+    if ros1:
+        strategy = strategy.filter(lambda message: not has_early_stamp(message))
+
     @settings(GENERATED, max_examples=10)
-    @given(st.lists(messages(store, msgtype).filter(comparable), min_size=1, max_size=4))
+    @given(st.lists(strategy, min_size=1, max_size=4))
     def check(sample: list[Any]) -> None:
         _, decoded_block, block = through_decoder(
             msgtype,
