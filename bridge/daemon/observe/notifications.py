@@ -10,7 +10,9 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -30,6 +32,8 @@ BACKOFF_INTERVALS_MAX = 16
 # Older recordings than the latest so many are not asked about, however short their age.
 RECORDINGS_MAX = 1000
 SHOWN_MAX = 20
+# Round trips under way together.
+ASKED_AT_ONCE = 8
 # Kinds of trouble that concern every call, so that a round ends with the first of them.
 HOPELESS = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
 
@@ -175,14 +179,18 @@ class NotificationPoller:
         asked = self._store.asked()
         # The never asked first; among equals the newest recording first, as the journal lists it.
         due = sorted(targets, key=lambda target: asked.get(target, 0.0))[: self._calls]
-        fresh = []
+        fresh: list[Notice] = []
         if due:
-            with self._connect() as client:
-                for target in due:
+            with self._connect() as client, ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+                for start in range(0, len(due), ASKED_AT_ONCE):
                     if self._stop.is_set():
                         break
-                    fresh += self._ask(client, target)
-                    self._store.note_asked(target, now_s=self._wall())
+                    some = due[start : start + ASKED_AT_ONCE]
+                    for target, told in zip(
+                        some, pool.map(partial(_ask, client), some), strict=True
+                    ):
+                        fresh += self._hear(target, told)
+                        self._store.note_asked(target, now_s=self._wall())
         now_s = self._wall()
         self._store.prune(
             keep={target.sequence for target in targets}, before_s=now_s - self._window_s
@@ -190,25 +198,21 @@ class NotificationPoller:
         self._measure_sweep(targets, now_s)
         return fresh
 
-    def _ask(self, client: NotificationClient, target: Target) -> list[Notice]:
-        try:
-            if target.topic:
-                listed = client.list_topic_notify(target.sequence, target.topic)
-            else:
-                listed = client.list_sequence_notify(target.sequence)
-        except NotFoundError:
-            # Somebody deleted it on the platform; it has nothing more to say.
-            self._metrics.notifications_asked(succeeded=True)
-            return []
-        except BridgeError as error:
+    def _hear(self, target: Target, told: list[Notified] | BridgeError) -> list[Notice]:
+        """Take note of an answer and give what is new in it.
+
+        Raises:
+            BridgeError: The answer is one that every other call will get, too.
+        """
+        if isinstance(told, BridgeError):
             self._metrics.notifications_asked(succeeded=False)
-            if error.trouble in HOPELESS:
-                raise
+            if told.trouble in HOPELESS:
+                raise told
             facts = {"sequence": target.sequence, "topic": target.topic}
-            log.warning("asking for notifications: %s", error, extra=facts)
+            log.warning("asking for notifications: %s", told, extra=facts)
             return []
         self._metrics.notifications_asked(succeeded=True)
-        theirs = [one for one in listed if not is_own_note(one.message)]
+        theirs = [one for one in told if not is_own_note(one.message)]
         fresh = self._store.remember(theirs, now_s=self._wall())
         for notice in fresh:
             self._metrics.notification_seen(kind=notice.kind)
@@ -244,6 +248,18 @@ class NotificationPoller:
             oldest_s = min((asked[target] for target in targets), default=now_s)
             self._oldest_asked_s = oldest_s
             self._metrics.notifications_swept(oldest_asked_s=oldest_s)
+
+
+def _ask(client: NotificationClient, target: Target) -> list[Notified] | BridgeError:
+    try:
+        if target.topic:
+            return client.list_topic_notify(target.sequence, target.topic)
+        return client.list_sequence_notify(target.sequence)
+    except NotFoundError:
+        # Somebody deleted it on the platform; it has nothing more to say.
+        return []
+    except BridgeError as error:
+        return error
 
 
 def _sent_topics(report: dict[str, Any] | None) -> tuple[str, ...]:

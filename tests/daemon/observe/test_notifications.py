@@ -249,7 +249,7 @@ def test_outage_in_the_middle_of_a_round_ends_it(bridge: Bridge) -> None:
 
     class Flaky(Recorder):
         def list_topic_notify(self, sequence_name: str, topic_name: str) -> list[Notified]:
-            if len(self._asked) >= 2:
+            if topic_name != "/a":
                 raise OfflineError("gone")
             return super().list_topic_notify(sequence_name, topic_name)
 
@@ -260,6 +260,25 @@ def test_outage_in_the_middle_of_a_round_ends_it(bridge: Bridge) -> None:
     assert bridge.metric('notification_calls_total{result="failed"}') == 1
     poller._connect = bridge.connect
     assert [one.message for one in poller.poll()] == ["found later"]
+
+
+def test_a_long_line_is_not_waited_for_call_by_call(bridge: Bridge) -> None:
+    """Several questions are under way together."""
+    bridge.ingested("run_1", "/a", "/b", "/c")
+    together = threading.Barrier(4)
+
+    class Together(Recorder):
+        def list_sequence_notify(self, sequence_name: str) -> list[Notified]:
+            together.wait(30)
+            return super().list_sequence_notify(sequence_name)
+
+        def list_topic_notify(self, sequence_name: str, topic_name: str) -> list[Notified]:
+            together.wait(30)
+            return super().list_topic_notify(sequence_name, topic_name)
+
+    inner = MosaicoClient.connect("127.0.0.1", bridge.server.port)
+    bridge.poller(connect=lambda: Together(inner, bridge.asked)).poll()
+    assert bridge.metric('notification_calls_total{result="ok"}') == 4
 
 
 def test_sequence_deleted_on_the_platform_is_no_trouble(bridge: Bridge) -> None:
