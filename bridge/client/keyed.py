@@ -27,7 +27,7 @@ from bridge.client.catalog import (
 from bridge.client.connection import Connection, to_json
 from bridge.client.notifications import parse_datetime
 from bridge.client.revisions import Revision
-from bridge.client.text import clean_value, kind_of, texts_in
+from bridge.client.text import clean_value, holds_texts_of, kind_of
 from bridge.errors import (
     NestedTopicError,
     NotFoundError,
@@ -71,7 +71,7 @@ class KeyedDialect:
             raise
         except ServerError:
             return ""
-        if found and texts_in(found) != texts_in(clean_value(dict(metadata))):
+        if found and not holds_texts_of(found, clean_value(dict(metadata))):
             raise is_another(self._connection, name)
         return created
 

@@ -28,7 +28,7 @@ from bridge.client.catalog import (
 )
 from bridge.client.connection import Connection
 from bridge.client.revisions import G3A, Counts, Revision
-from bridge.client.text import clean_value, kind_of, texts_in
+from bridge.client.text import clean_value, holds_texts_of, kind_of
 from bridge.errors import (
     NotFoundError,
     PreconditionError,
@@ -70,7 +70,7 @@ class SessionDialect:
             raise
         with suppress(TransientError):
             found = self.sequence_facts(name, WHOLE).user_metadata
-            if found and texts_in(found) != texts_in(clean_value(dict(metadata))):
+            if found and not holds_texts_of(found, clean_value(dict(metadata))):
                 with suppress(ServerError):
                     self.upload_delete(upload)
                 raise is_another(self._connection, name)

@@ -9,6 +9,7 @@ id would cost a whole topic, so it is replaced before it is sent. So are halves 
 which no encoding can carry: Python reads them from file names that are no UTF-8.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -101,17 +102,24 @@ def nul_count(value: Any) -> int:
             return 0
 
 
-def texts_in(value: Any) -> Any:
-    """Give the keys and texts of a JSON value, without what servers may write in another way."""
-    match value:
+def holds_texts_of(found: Any, given: Any) -> bool:
+    """Whether each text of a JSON value is at its place in another, which may hold more.
+
+    Servers may write numbers in another way, leave nulls out, and add what is theirs.
+    """
+    match given:
         case str():
-            return value
+            return bool(found == given)
         case dict():
-            return {key: texts_in(part) for key, part in value.items()}
+            inside = found if isinstance(found, dict) else {}
+            return all(holds_texts_of(inside.get(key), part) for key, part in given.items())
         case list() | tuple():
-            return [texts_in(part) for part in value]
+            items = found if isinstance(found, list) else []
+            return all(
+                holds_texts_of(item, part) for item, part in itertools.zip_longest(items, given)
+            )
         case _:
-            return None
+            return True
 
 
 def clean_batch(batch: pa.RecordBatch, text_columns: Iterable[int]) -> tuple[pa.RecordBatch, int]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.client.text import clean_batch, clean_value, nul_count
+from bridge.client.text import clean_batch, clean_value, holds_texts_of, nul_count
 from bridge.ontology import Model
 
 HEADER = pa.struct([pa.field("frame_id", pa.string(), nullable=False), ("x", pa.float64())])
@@ -95,3 +95,22 @@ def test_nul_in_everything_that_is_written(client: MosaicoClient, name: str) -> 
     assert read["header"]["frame_id"] == "base\ufffdlink"
     (note,) = client.list_sequence_notify(name)
     assert note.message == "lost\ufffdfound"
+
+
+@pytest.mark.parametrize(
+    ("found", "same"),
+    [
+        ({"a": "x", "n": 1, "l": ["p", {"q": "r"}]}, True),
+        ({"a": "x", "n": 1.0, "l": ["p", {"q": "r"}], "none": None, "theirs": "y"}, True),
+        ({"a": "x", "l": ["p", {"q": "r"}, "more"]}, True),
+        ({"a": "y", "n": 1, "l": ["p", {"q": "r"}]}, False),
+        ({"n": 1, "l": ["p", {"q": "r"}]}, False),
+        ({"a": "x", "n": 1, "l": ["p"]}, False),
+        ({"a": "x", "n": 1, "l": "p"}, False),
+        ({}, False),
+    ],
+)
+def test_metadata_is_known_by_its_texts(found: dict[str, Any], *, same: bool) -> None:
+    """Servers may write numbers in another way, leave nulls out, and add what is theirs."""
+    given = {"a": "x", "n": 1, "none": None, "l": ["p", {"q": "r"}]}
+    assert holds_texts_of(found, given) is same
