@@ -293,8 +293,13 @@ def _zero_bytes(column: pa.Array) -> int:
         return _zero_bytes(column.flatten())
     if not pa.types.is_string(column.type):
         return 0
-    text = column.buffers()[2]
-    return 0 if text is None else int(np.count_nonzero(np.frombuffer(text, np.uint8) == 0))
+    _, offsets, content = column.buffers()
+    if content is None or not len(column):
+        return 0
+    # The buffer may be larger than its texts.
+    bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    text = np.frombuffer(content, np.uint8)[bounds[0] : bounds[-1]]
+    return len(text) - int(np.count_nonzero(text))
 
 
 def _is_extensible(kind: FieldType, *, root: bool) -> bool:

@@ -130,6 +130,29 @@ APPENDABLE_WIRES = {
 }
 
 
+def test_a_short_message_is_read_by_the_rules_that_make_its_texts_texts() -> None:
+    """A size in front of a part that is all zeros could be its first number."""
+    part = parse_definition(
+        "p/T",
+        Definition(
+            encoding="ros2msg",
+            text="bool a\nQ part\nstring b\nstring[] c\nClue clue\n"
+            + "=" * 80
+            + "\nMSG: p/Q\nfloat32 x\nbool y\nstring z\nfloat32 w\n"
+            + "=" * 80
+            + "\nMSG: p/Clue\nstring text\n",
+        ),
+    )
+    kind = MessageType(name=part.name, fields=part.fields, extensibility="final")
+    row = {
+        "a": False, "part": {"x": 0.0, "y": False, "z": "", "w": 0.0}, "b": "", "c": [],
+        "clue": {"text": "a clear clue"},
+    }  # fmt: skip
+    payload = encode(kind, row, Wire(version=2, appendable=True))
+
+    assert Decoder(kind).decode(block_of([payload])).messages.to_pylist() == [row]
+
+
 @pytest.mark.parametrize("wire", APPENDABLE_WIRES.values(), ids=APPENDABLE_WIRES)
 @settings(max_examples=40)
 @given(data=st.data())
