@@ -143,7 +143,17 @@ def imports(tree: ast.Module) -> set[str]:
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
             names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+        else:
+            names |= loaded_later(node)
     return names
+
+
+def loaded_later(node: ast.AST) -> set[str]:
+    """Give the module that a call of `later` names."""
+    match node:
+        case ast.Call(func=ast.Name(id="later"), args=[ast.Constant(value=str(module))]):
+            return {module}
+    return set()
 
 
 @cache

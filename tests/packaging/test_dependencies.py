@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.packaging.conftest import ROOT, Installed, clean_environment
+from tests.test_architecture import loaded_later
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8")
@@ -26,6 +27,8 @@ def imported() -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
+            else:
+                names |= {name.partition(".")[0] for name in loaded_later(node)}
     # `compression` is in the standard library from 3.14 on.
     return names - set(sys.stdlib_module_names) - {"bridge", "compression"}
 
