@@ -41,6 +41,9 @@ _Told = tuple[tuple[str, ...], type[ServerError], str]
 REACH_HINT = "check that the server runs and can be reached"
 PATIENCE_HINT = "; a slow line may need a longer server.timeout_s"
 
+# gRPC has tried one address after the other, and says so of the last.
+_PREAMBLE = re.compile(r"failed to connect to all addresses; last error: \w+: \S+ ")
+
 # What gRPC says when the server is unavailable; anything else is a link that broke.
 _LINK: tuple[_Told, ...] = (
     (
@@ -269,7 +272,7 @@ def translate(
     """
     said = _without_context(secret.scrub(str(error)))
     chosen, hint = _classify(error, said.lower())
-    words = said.split("with message: ", 1)[-1].strip() or type(error).__name__
+    words = _PREAMBLE.sub("", said.split("with message: ", 1)[-1]).strip() or type(error).__name__
     prefix = f"{resource}: " if resource else ""
     return chosen(f"{prefix}{words}", address=address, resource=resource, hint=hint)
 
@@ -307,8 +310,6 @@ def _without_context(text: str) -> str:
     """Cut what gRPC and a pyarrow server append to the server's words."""
     text = text.partition("gRPC client debug context:")[0]
     text = " ".join(text.split())
-    # gRPC has tried one address after the other, and says so of the last.
-    text = re.sub(r"failed to connect to all addresses; last error: \w+: \S+ ", "", text)
     return text.partition(". Detail: ")[0]
 
 

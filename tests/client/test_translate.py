@@ -258,6 +258,16 @@ INTERNAL = "Flight returned internal error, with message: "
             ),
             OfflineError,
         ),
+        *(
+            (
+                flight.FlightUnavailableError(
+                    "failed to connect to all addresses; last error: UNAVAILABLE:"
+                    f" ipv4:127.0.0.1:1: {reason}"
+                ),
+                OfflineError,
+            )
+            for reason in ("recvmsg:Connection reset by peer", "Socket closed", "EOF")
+        ),
         (
             flight.FlightUnavailableError("DNS resolution failed for nowhere.invalid:1"),
             OfflineError,
