@@ -184,7 +184,10 @@ class Connection:
         self.encoding = JsonEncoding()
         peer = Peer(hosts=resolve(options.host, options.port), port=options.port)
         self.watch = StallWatch(
-            peer=peer, translator=self.translator, stall_timeout_s=options.stall_timeout_s
+            peer=peer,
+            translator=self.translator,
+            stall_timeout_s=options.stall_timeout_s,
+            greet=lambda: self._greet(self._control),
         )
         self._control = self._open_channel()
         # Also at interpreter exit, which would half-close open streams as if they were complete.

@@ -34,6 +34,9 @@ PROGRESS_BYTES_MIN = 1024
 VERDICT_PATIENCE = 5
 """How many stall times the server may take over the end of a put."""
 
+GREETINGS_MAX = 3
+"""How many calls the end of a connection may cost."""
+
 _OWN_DESCRIPTORS = Path("/proc/self/fd")
 _TCP_INFO_BYTES = 136
 _TCP_INFO_ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
@@ -165,6 +168,7 @@ class WatchedStream:
         except ServerError as error:
             if not call.stalled:
                 raise
+            self.watch.meet_again()
             raise BrokenLinkError(
                 f"{self.resource}: no progress for {patience_s:g} s, the connection was cut",
                 address=error.address,
@@ -187,11 +191,13 @@ class StallWatch:
         peer: Whose connections are looked at.
         translator: Turns pyarrow's errors into ours.
         stall_timeout_s: How long a call may go without progress.
+        greet: Makes a call beside the streams that costs the server nothing.
     """
 
     peer: Peer
     translator: Translator
     stall_timeout_s: float
+    greet: Callable[[], object]
     _streams: set[WatchedStream] = field(default_factory=set)  # guarded by _lock
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _running: tuple[threading.Thread, threading.Event] | None = None  # guarded by _lock
@@ -209,6 +215,17 @@ class StallWatch:
                 self._running = (thread, enough)
                 thread.start()
         return stream
+
+    def meet_again(self) -> None:
+        """Let gRPC find out that it was cut off, which the first call after a cut can die of."""
+        for _ in range(GREETINGS_MAX):
+            try:
+                self.greet()
+            except BrokenLinkError:
+                continue
+            except ServerError:
+                pass  # whatever it does not like, it is no broken link
+            return
 
     def forget(self, stream: WatchedStream) -> None:
         """End the watch over a stream; the last one lets the thread go."""
