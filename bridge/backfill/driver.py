@@ -211,14 +211,9 @@ class Driver:
             The decisions, and why the platform was not asked; then the manifest alone says what is
             there. None where it was.
         """
-
-        def ask(identities: Iterable[str], remembered: dict[str, tuple[str, ...]]) -> FoundParts:
-            with connect(self._settings, *self._at) as client:
-                return find_parts(client, identities, remembered=remembered)
-
         try:
             self._probe()
-            return list(planned(recordings, self._settings, self._manifest, ask)), None
+            return list(planned(recordings, self._settings, self._manifest, self._find)), None
         except ServerError as error:
             plans = rehearsed(recordings, self._settings, self._manifest)
             return plans, Failure.of(error)
@@ -375,6 +370,13 @@ class Driver:
         except BridgeError as error:
             self.summary.ended_by = Failure.of(error)
 
+    def _find(
+        self, identities: Iterable[str], remembered: dict[str, tuple[str, ...]]
+    ) -> FoundParts:
+        """Ask the platform what it holds."""
+        with connect(self._settings, *self._at) as client:
+            return find_parts(client, identities, remembered=remembered)
+
     def _ask(self, identities: Iterable[str], remembered: dict[str, tuple[str, ...]]) -> FoundParts:
         """Ask the platform what it holds, and wait for it where it is away."""
         wanted = list(identities)
@@ -382,8 +384,7 @@ class Driver:
             self._gate.wait(self._probe, stopped=self._watch.stopped, waits=self._look)
             self._look()
             try:
-                with connect(self._settings, *self._at) as client:
-                    return find_parts(client, wanted, remembered=remembered)
+                return self._find(wanted, remembered)
             except (OfflineError, TransientError) as error:
                 self._gate.closed_by(Failure.of(error))
 

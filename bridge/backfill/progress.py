@@ -11,6 +11,7 @@ from bridge.backfill.archive import ArchivedRecording
 from bridge.backfill.driver import kind_of
 from bridge.backfill.machine import Away
 from bridge.backfill.task import Outcome, Result
+from bridge.daemon import next_try
 from bridge.errors import ConfigError
 from bridge.units import address_text
 
@@ -28,9 +29,7 @@ def brief(reason: str) -> str:
 def told_away(away: Away) -> str:
     """Say that the platform is away, since when, why, and when it is asked again."""
     since = datetime.fromtimestamp(away.since_s, UTC).strftime("%H:%M:%S")
-    return (
-        f"platform away since {since} UTC, next try in {away.next_in_s:.0f} s: {brief(away.reason)}"
-    )
+    return f"platform away since {since} UTC, {next_try(away.next_in_s)}: {brief(away.reason)}"
 
 
 class Lines:

@@ -235,15 +235,15 @@ class RecordingReader:
         Raises:
             RecordingChangedError: As `blocks`.
         """
-        before = file_before(self.recording)
+        is_first = True
         for opened, topic_of in zip(self._files, self._topic_of, strict=True):
             self._current = opened
             self._repeats.start_file()
             try:
                 for mixed in opened.container.mixed_blocks():
-                    if before is not None and self._repeats.may_open(mixed, topic_of):
-                        self._remember(before)
-                    before = None
+                    if is_first and self._repeats.may_open(mixed, topic_of):
+                        self._remember_split_before()
+                    is_first = False
                     for block in self._merged(mixed, topic_of):
                         yield from self._repeats.left(block, opened.container.repeated_ns)
             except RecordingChangedError:
@@ -254,8 +254,11 @@ class RecordingReader:
             self._current = None
             self._done_bytes += opened.source.size_bytes
 
-    def _remember(self, before: RecordingFile) -> None:
+    def _remember_split_before(self) -> None:
         """Learn which latched messages the split before this one holds; none where it is gone."""
+        before = file_before(self.recording)
+        if before is None:
+            return
         alone = Recording(path=before.path, name=before.path.stem, files=(before,))
         ours = {topic.name: topic.index for topic in self.topics}
         try:

@@ -432,11 +432,10 @@ def _print(summary: Summary, found: Found) -> None:
         _print_alike(entries)
     if len(summary.alike()) > SHOWN_MAX:
         out.print("and more; --json and the manifest have all")
-    counted = ", ".join(
+    results = ", ".join(
         f"{summary.counts[result]:,} {result}" for result in Result if summary.counts[result]
     )
-    total = len(summary.entries)
-    out.print(f"{total:,} recording{'' if total == 1 else 's'}: {counted or 'nothing to do'}")
+    out.print(f"{counted(len(summary.entries), 'recording')}: {results or 'nothing to do'}")
     _print_rest(found)
     if summary.ended_by is not None:
         err.print(f"ended early: {printable(summary.ended_by.message)}", markup=False)
@@ -449,7 +448,7 @@ def _print(summary: Summary, found: Found) -> None:
 def _print_alike(entries: list[Entry]) -> None:
     """Print recordings that came out alike: the reason once, what helps, and some of them."""
     first = entries[0].outcome
-    count = f"{len(entries):,} recording{'' if len(entries) == 1 else 's'}"
+    count = counted(len(entries), "recording")
     bytes_ = size(sum(entry.size_bytes for entry in entries))
     style = RESULT_STYLES[first.result]
     why = f": {cell(brief(first.reason))}" if first.reason else ""
@@ -465,11 +464,11 @@ def _print_alike(entries: list[Entry]) -> None:
 def _print_rest(found: Found) -> None:
     """Print what was found beside the recordings that are wanted."""
     if found.passed_over:
-        out.print(f"{counted(found.passed_over, 'recording')} are not among those wanted")
+        out.print(f"passed over, as not wanted: {counted(found.passed_over, 'recording')}")
     for place, reason in found.unreadable[:SHOWN_MAX]:
         out.print(f"[yellow]unreadable:[/] {cell(place)}: {cell(reason)}", soft_wrap=True)
     if found.others:
-        out.print(f"{counted(len(found.others), 'file')} belong to no recording:")
+        out.print(f"part of no recording: {counted(len(found.others), 'file')}")
         for url in found.others[:SHOWN_MAX]:
             out.print(f"  {cell(url)}", soft_wrap=True)
 

@@ -13,7 +13,6 @@ from bridge.client import MosaicoClient
 from bridge.config import load_settings
 from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
 from bridge.errors import JournalError, NotFoundError, UsageError
-from bridge.units import counted
 
 SHOWN_MAX = 100_000
 
@@ -100,7 +99,7 @@ def clear(
             cleared += _clear(client, target)
             if store is not None:
                 store.forget(target)
-    out.print(f"cleared: {cleared:,}, about {counted(len(targets), 'sequence')} and topics")
+    out.print(f"cleared: {cleared:,}, of {len(targets):,} sequences and topics")
     return Exit.OK
 
 

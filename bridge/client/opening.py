@@ -18,6 +18,7 @@ from bridge.client.keyed import KeyedDialect
 from bridge.client.options import BodyCodec, ConnectionOptions
 from bridge.client.revisions import Generation, Probed, probe
 from bridge.client.session import SessionDialect
+from bridge.client.translate import PATIENCE_HINT, REACH_HINT
 from bridge.errors import (
     DatabaseAwayError,
     OfflineError,
@@ -100,11 +101,8 @@ def _unreachable(options: ConnectionOptions, error: ServerError) -> OfflineError
     return OfflineError(
         f"no Mosaico server answers at {options.address}: {error.message}",
         address=options.address,
-        hint="check that the server runs and can be reached"
         # Where the machine itself says no, more patience does not help.
-        + (
-            "" if "refused" in error.message else "; a slow line may need a longer server.timeout_s"
-        ),
+        hint=error.hint if isinstance(error, OfflineError) else REACH_HINT + PATIENCE_HINT,
     )
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from bridge.daemon.observe.event_log import EventLog
     from bridge.daemon.observe.explain import Explanation, explain
-    from bridge.daemon.observe.health import Level, measure_disks
+    from bridge.daemon.observe.health import Level, measure_disks, next_try
     from bridge.daemon.observe.http import HttpServer
     from bridge.daemon.observe.live_state import LiveState
     from bridge.daemon.observe.log import configure_logging
@@ -147,6 +147,7 @@ __all__ = [
     "ignored",
     "instance_id",
     "measure_disks",
+    "next_try",
     "part_lists",
     "plan_reload",
     "recording_view",

@@ -149,7 +149,7 @@ class Passes:
         """
         found: Counter[int] = Counter()
 
-        def counted(blocks: Iterable[MixedBlock]) -> Iterator[MixedBlock]:
+        def counting(blocks: Iterable[MixedBlock]) -> Iterator[MixedBlock]:
             for block in blocks:
                 rows = np.bincount(block.topics)
                 found.update({int(topic): int(rows[topic]) for topic in np.flatnonzero(rows)})
@@ -158,7 +158,7 @@ class Passes:
         def take(lane: TopicLane, parcel: Parcel) -> None:
             lane.report.messages_sent += parcel.batch.num_rows
 
-        blocks = counted(self.reader.mixed_blocks())
+        blocks = counting(self.reader.mixed_blocks())
         self._run(self.reader, blocks, self.lanes.values(), take, others=self._leave_out)
         for lane in self.lanes.values():
             if not lane.messages_read:

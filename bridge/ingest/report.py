@@ -354,10 +354,8 @@ class IngestReport:
             found.append(f"{more:,} more topics are not whole")
         if self.losses:
             lost_bytes = sum(loss.end_bytes - loss.start_bytes for loss in self.losses)
-            places = "place" if len(self.losses) == 1 else "places"
-            found.append(
-                f"{counted(lost_bytes, 'byte')} unreadable in {len(self.losses):,} {places}"
-            )
+            places = counted(len(self.losses), "place")
+            found.append(f"{counted(lost_bytes, 'byte')} unreadable in {places}")
         if not self.healthy:
             found.append("the recorder did not close the recording")
         return found + self.missing

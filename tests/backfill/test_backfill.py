@@ -242,7 +242,12 @@ def test_a_dry_run_needs_no_platform(
 def test_a_platform_that_is_away_is_said_at_once(command_line: Run, tmp_path: Path) -> None:
     """Since when and until when is a line, not silence; the summary counts it."""
     write_archive(tmp_path / "archive", 1)
-    patience = {"MOSAICO_BRIDGE_BACKFILL__OFFLINE_S": "0.5", **SHORT}
+    patience = {
+        **SHORT,
+        "MOSAICO_BRIDGE_BACKFILL__OFFLINE_S": "0.5",
+        "MOSAICO_BRIDGE_RETRY__BACKOFF_INITIAL_S": "30",
+        "MOSAICO_BRIDGE_RETRY__BACKOFF_MAX_S": "30",
+    }
     nobody = HeldPort()
     where = (str(tmp_path / "archive"), nobody.number, tmp_path / "state")
     run = command_line(*where, more=patience)

@@ -40,8 +40,6 @@ TROUBLES_MAX = 20
 # A recording with more topics than this shows only the first ones while it is in work.
 PLANNED_TOPICS_MAX = 500
 
-# What stays as it is until somebody does something.
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
