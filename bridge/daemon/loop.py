@@ -265,7 +265,7 @@ class Loop:
         """Return whether everything that can be done now has been done."""
         if not self._folder_scans.status.scans or self._judging:
             return False
-        if self._tracker.more_to_enter or self._tracker.pending:
+        if self._tracker.more_to_enter or self._tracker.pending or self._tracker.unread:
             return False
         if any(disposer.busy for disposer in self._disposers.values()):
             return False
@@ -356,6 +356,8 @@ class Loop:
         ended_s = self._clock.monotonic_s()
         soon = self._tracker.more_to_enter or self._tracker.pending
         wait_s = SCAN_GAP_S if soon else self._folder_scans.interval_s
+        if self._tracker.unread:
+            wait_s = min(wait_s, self._scan_gap_s())
         self._scanned_at_s = ended_s
         self._scan_at_s = ended_s + wait_s
         self._observer.hear(Scanned(watch=self._folder_scans.status))

@@ -3,8 +3,12 @@
 from typing import TYPE_CHECKING
 
 from bridge.daemon.journal.states import State
+from bridge.daemon.watch import scan
+from tests.daemon.test_splits import metadata
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.daemon.conftest import Bridge
 
 
@@ -44,3 +48,15 @@ def test_once_empties_the_folder_and_returns(bridge: "Bridge") -> None:
     assert status.counts == {"finalised": 2, "quarantined": 1, "settling": 1}
     assert "open for writing" in bridge.entries()["open.mcap"].reason
     assert path.exists()
+
+
+def test_once_waits_for_what_is_still_being_read(
+    bridge: "Bridge", monkeypatch: "pytest.MonkeyPatch"
+) -> None:
+    """A `metadata.yaml` that a busy machine reads slowly does not end the pass without it."""
+    monkeypatch.setattr(scan, "LISTS_PATIENCE_S", 0.0)
+    bridge.drop("drive/drive_0.mcap")
+    bridge.drop("drive/metadata.yaml", metadata(["drive_0.mcap"]).encode())
+    bridge.daemon().run_once()
+
+    assert bridge.log("arrived") == ["drive"]

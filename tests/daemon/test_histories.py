@@ -16,17 +16,22 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
+from bridge.client import MosaicoClient
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import State
 from tests.daemon.conftest import ROOT
 from tests.daemon.settings_file import written
-from tests.daemon.test_parts import Field, split_bytes
+from tests.daemon.test_parts import Field, on_platform, once, split_bytes
 from tests.daemon.test_splits import metadata
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # The same folder under two names, or one that comes back before its watch was dropped.
+    pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning"),
+]
 UNITS = pytest.mark.parametrize("unit", ["recording", "split"])
 # How long a copy stands still: longer than what is complete has to be quiet.
 PAUSE_S = 0.45
@@ -272,3 +277,175 @@ def test_copy_that_is_the_last_there_is(field: Field) -> None:
 
     with Journal.read(bridge.state) as journal:
         assert len(journal.recordings()) == 1
+
+
+def drive(field: Field, folder: str, *numbers: int) -> Path:
+    """A recording of several splits, described, in a folder of its own."""
+    name = Path(folder).name
+    for place, number in enumerate(numbers):
+        field.put(number, f"{folder}/{name}_{place}")
+    field.describe(folder, *(f"{name}_{place}" for place in range(len(numbers))))
+    return field.bridge.watched / folder
+
+
+def leaves(field: Field) -> None:
+    """Wait until no recording file is in the folder any more."""
+    field.bridge.wait_for(
+        lambda: not any(one.is_file() for one in field.bridge.watched.rglob(f"*.{field.extension}"))
+    )
+
+
+@UNITS
+def test_folders_in_each_other_with_the_same_names(field: Field, unit: str) -> None:
+    """Of folders and files, and folders that are named like files; all is sent and deleted."""
+    field.bridge.overrides |= {"disposal.mode": "delete", "ingest.unit": unit}
+    drive(field, "drive", 0, 1)
+    drive(field, "drive/drive", 2, 3)
+    drive(field, "drive/drive/drive", 4)
+    drive(field, f"x.{field.extension}", 5, 6)
+    drive(field, f"y.{field.extension}.zstd", 7, 8)
+    drive(field, "dots...", 9)
+    field.put(10, "drive_0")
+    with field.bridge.running():
+        arrives(field, *range(11))
+        leaves(field)
+        arrives(field, *range(11))
+
+
+@UNITS
+def test_folder_that_is_mounted_at_a_second_place(field: Field, unit: str) -> None:
+    """Read-only at first: it stays, told, until it can be deleted; nothing goes twice."""
+    bridge = field.bridge
+    bridge.overrides |= {"disposal.mode": "delete", "ingest.unit": unit, "workers.count": 2}
+    folder = drive(field, "drive", 0, 1)
+    other = bridge.watched / "same"
+    other.mkdir()
+    for place in (folder, other):
+        subprocess.run(["mount", "--bind", folder, place], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+    try:
+        with bridge.running():
+            gone = field.put(2, "lone")
+            arrives(field, 0, 1, 2)
+            bridge.wait_for(lambda: not gone.exists())
+            assert len(list(folder.glob(f"*.{field.extension}"))) == 2
+            for place in (folder, other):
+                subprocess.run(["mount", "-o", "remount,bind,rw", place], check=True)
+            leaves(field)
+            arrives(field, 0, 1, 2)
+    finally:
+        for place in (folder, other):
+            subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@UNITS
+def test_journal_of_yesterday_that_is_put_back(field: Field, unit: str) -> None:
+    """What was sent and deleted since, and what goes on in its place, under another unit."""
+    bridge = field.bridge
+    bridge.overrides["ingest.unit"] = unit
+    drive(field, "a", 0, 1)
+    field.run_until(lambda: field.arrived(0, 1))
+    shutil.copytree(bridge.state, bridge.folder / "yesterday")
+    bridge.overrides["disposal.mode"] = "delete"
+    drive(field, "b", 2, 3)
+    field.put(4, "a/a_2")
+    field.run_until(lambda: field.arrived(0, 1, 2, 3, 4) and not (bridge.watched / "b").exists())
+    shutil.rmtree(bridge.state)
+    (bridge.folder / "yesterday").rename(bridge.state)
+    drive(field, "b", 2, 5)
+    bridge.overrides["ingest.unit"] = "split" if unit == "recording" else "recording"
+    with bridge.running():
+        arrives(field, 0, 1, 2, 3, 4, 5)
+
+
+@UNITS
+def test_list_that_names_the_files_of_another_folder(field: Field, unit: str) -> None:
+    """Two lists were mixed up: all files go, none is deleted with what its list lacks."""
+    field.bridge.overrides |= {"disposal.mode": "delete", "ingest.unit": unit}
+    drive(field, "a", 0, 1)
+    drive(field, "b", 2, 3)
+    field.describe("a", "b_0", "b_1")
+    field.describe("b", "a_0", "a_1")
+    with field.bridge.running():
+        arrives(field, 0, 1, 2, 3)
+
+
+@UNITS
+def test_cleaner_takes_the_first_split_while_it_is_sent(field: Field, unit: str) -> None:
+    """Whatever the worker has opened by then, the other splits arrive once."""
+    bridge = field.bridge
+    bridge.overrides |= {"disposal.mode": "delete", "ingest.unit": unit}
+    with bridge.running():
+        for turn in range(4):
+            folder = drive(field, f"d{turn}", *range(3 * turn, 3 * turn + 3))
+            bridge.wait_for(lambda: field.states().keys() & {"sending", "verified", "disposed"})
+            (folder / f"{folder.name}_0.{field.extension}").unlink(missing_ok=True)
+        rest = [number for number in range(12) if number % 3]
+        bridge.wait_for(lambda: not once(*rest) - on_platform(field.port))
+        bridge.wait_for(lambda: not field.states().keys() & {str(state) for state in UNSETTLED})
+    assert set(on_platform(field.port).values()) == {1}
+
+
+@UNITS
+def test_missing_split_that_comes_when_the_folder_has_another_name(field: Field, unit: str) -> None:
+    """Partial until then; it alone is sent."""
+    bridge = field.bridge
+    bridge.overrides["ingest.unit"] = unit
+    field.put(0, "drive/drive_0")
+    field.put(2, "drive/drive_2")
+    field.describe("drive", "drive_0", "drive_1", "drive_2")
+    with bridge.running():
+        arrives(field, 0, 2)
+        (bridge.watched / "drive").rename(bridge.watched / "renamed")
+        field.put(1, "renamed/drive_1")
+        arrives(field, 0, 1, 2)
+
+
+@UNITS
+def test_root_that_is_removed_and_filled_again(field: Field, unit: str) -> None:
+    """With copies of what was there, and more."""
+    bridge = field.bridge
+    bridge.overrides["ingest.unit"] = unit
+    drive(field, "drive", 0, 1)
+    field.put(2, "lone")
+    shutil.copytree(bridge.watched, bridge.folder / "copy")
+    with bridge.running():
+        arrives(field, 0, 1, 2)
+        shutil.rmtree(bridge.watched)
+        time.sleep(2 * PAUSE_S)
+        (bridge.folder / "copy").rename(bridge.watched)
+        field.put(3, "late")
+        arrives(field, 0, 1, 2, 3)
+
+
+def test_everything_lost_at_once_and_a_backup_put_back(field: Field) -> None:
+    """Source deleted, journal lost, one sequence of several lost on the platform."""
+    bridge = field.bridge
+    bridge.overrides |= {"disposal.mode": "delete", "ingest.unit": "split"}
+    folder = drive(field, "drive", 0, 1, 2)
+    shutil.copytree(folder, bridge.folder / "backup")
+    field.run_until(lambda: not folder.exists())
+    assert field.arrived(0, 1, 2)
+    with MosaicoClient.connect("127.0.0.1", field.port) as client:
+        client.sequence_delete(min(client.list_sequences()))
+    field.lose_journal()
+    (bridge.folder / "backup").rename(bridge.watched / "restored")
+    bridge.overrides["ingest.unit"] = "recording"
+    with bridge.running():
+        arrives(field, 0, 1, 2)
+        leaves(field)
+        arrives(field, 0, 1, 2)
+
+
+def test_names_of_recordings_that_are_no_files(field: Field) -> None:
+    """FIFOs, sockets, devices, links to nowhere and to themselves hold nothing up."""
+    watched, extension = field.bridge.watched, field.extension
+    drive(field, "drive", 0, 1)
+    os.mkfifo(watched / f"fifo.{extension}")
+    os.mkfifo(watched / "drive" / f"drive_2.{extension}")
+    os.mknod(watched / f"null.{extension}", 0o020666, os.makedev(1, 3))
+    (watched / f"nowhere.{extension}").symlink_to("gone")
+    (watched / f"itself.{extension}").symlink_to(f"itself.{extension}")
+    field.put(2, "lone")
+    with field.bridge.running():
+        arrives(field, 0, 1, 2)

@@ -27,7 +27,7 @@ from bridge.bags import (
 from bridge.config import WatchSettings
 from bridge.daemon.watch.open_files import Writer, WriterCheck, writer_of
 from bridge.daemon.watch.scan import Found, look_at
-from bridge.errors import RecordingError, UnreadableStorageError
+from bridge.errors import RecordingError, RecordingVanishedError, UnreadableStorageError
 from bridge.model import Recording, Split
 
 
@@ -263,13 +263,15 @@ class Inspection:
     """What came of a look.
 
     Attributes:
-        found: How the recording looked from outside before it was opened.
+        found: How the recording looked from outside right before it was opened.
         recording: The recording, opened; None where it is none.
         verdict: Whether it is complete; None where it is no recording.
         content: What it is, where it is complete and did not change while that was computed.
         error: Why it is no recording, or none yet.
+        asked: How it looked to whoever asked.
     """
 
+    asked: Found
     found: Found
     recording: Recording | None = None
     verdict: Verdict | None = None
@@ -294,23 +296,30 @@ def inspect(
         check_writer: How to find out whether somebody writes.
         closed: Its files that a writer has closed since it looks so.
     """
+    asked, now = found, look_at(found.recording)
+    if now is None:
+        gone = RecordingVanishedError("the file is gone", path=found.recording.path)
+        return Inspection(asked=asked, found=found, error=gone)
+    if now.signature != asked.signature:
+        found, quiet_s, closed = now, 0.0, ()
     try:
         recording = load_seen(found.recording)
         facts = gather(recording, check=_or_closed(check_writer, closed))
         verdict = judge(facts, quiet_s=quiet_s, settle_s=watch.settle_s, stale_s=watch.stale_s)
         if not verdict.complete:
-            return Inspection(found=found, recording=recording, verdict=verdict)
+            return Inspection(asked=asked, found=found, recording=recording, verdict=verdict)
         content = content_of(recording)
     except (RecordingError, UnreadableStorageError) as error:
-        return Inspection(found=found, error=error)
+        return Inspection(asked=asked, found=found, error=error)
     except OSError as error:
         unreadable = UnreadableStorageError(
             f"the storage cannot be read now: {error.strerror}", path=found.recording.path
         )
-        return Inspection(found=found, error=unreadable)
+        return Inspection(asked=asked, found=found, error=unreadable)
     current = look_at(found.recording)
     unchanged = current is not None and current.signature == found.signature
     return Inspection(
+        asked=asked,
         found=found,
         recording=recording,
         verdict=verdict,

@@ -7,6 +7,7 @@ away, is that recording still. All other groups of files are queued, whatever of
 before: the worker asks the platform for each part and sends only those that are not there.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from bridge.bags import Content
@@ -141,7 +142,12 @@ class Identifier:
         found: Found,
         watched: WatchedFolder,
     ) -> None:
-        if known.path != path and self._paths_seen.in_place(known):
+        here = replace(known, path=path)
+        # A change that is left alone is so in its place; elsewhere the same is a recording.
+        taken_up = known.state is State.IGNORED and not self._is_ignored_change(
+            here, content, watched
+        )
+        if known.path != path and not taken_up and self._paths_seen.in_place(known):
             self._journal.move(
                 entry.id,
                 State.IGNORED,
@@ -170,7 +176,5 @@ class Identifier:
             # Its sequence is gone; now it supersedes what was here in its place.
             supersedes = entry.supersedes if entry.supersedes != known.id else known.supersedes
             self._journal.move(known.id, State.READY, "it is back", supersedes=supersedes)
-        elif known.state is State.IGNORED and not (
-            self._is_ignored_change(known, content, watched)
-        ):
+        elif taken_up:
             self._journal.move(known.id, State.READY, "the settings do not leave it out any more")

@@ -83,7 +83,10 @@ class PathsSeen:
         if before is None or before.entry_id == entry.id:
             return
         old = self._journal.get(before.entry_id)
-        if old is not None and old.path == path:
+        if old is not None and old.duplicate_of == entry.id:
+            # It is no copy any more, but the recording itself.
+            self.drop(old)
+        elif old is not None and old.path == path:
             self.give_up(old, State.VANISHED, "other content is in its place now")
 
     def lose(self, path: Path) -> None:

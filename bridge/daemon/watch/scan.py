@@ -201,6 +201,7 @@ class Scanner:
         self._evidence = Evidence() if evidence is None else evidence
         self._seen: dict[Path, Seen] = {}
         self.changed = True
+        self.unread = False
 
     @property
     def folders(self) -> int:
@@ -210,7 +211,8 @@ class Scanner:
     def scan(self) -> dict[Path, Found]:
         """Look at the whole folder.
 
-        Afterwards `changed` says whether anything is other than at the last scan.
+        Afterwards `changed` says whether anything is other than at the last scan, and `unread`
+        whether some folder was left as it was because its evidence is still being read.
 
         Cost: one listing with one `stat` per entry for each folder; where that shows a change,
         the folder's recordings are found again. Folders that vanish meanwhile or may not be
@@ -236,6 +238,7 @@ class Scanner:
             seen[folder] is not self._seen[folder] for folder in seen
         )
         self._seen = seen
+        self.unread = any(one.listing is None for one in seen.values())
         self._evidence.keep(seen)
         return {found.recording.path: found for folder in seen.values() for found in folder.found}
 

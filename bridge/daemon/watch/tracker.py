@@ -21,7 +21,7 @@ from bridge.daemon.watch.completeness import Inspection, inspect
 from bridge.daemon.watch.identify import Identifier
 from bridge.daemon.watch.open_files import WriterCheck, writer_of
 from bridge.daemon.watch.paths_seen import PathsSeen
-from bridge.daemon.watch.scan import Found, look_at
+from bridge.daemon.watch.scan import Found
 from bridge.daemon.watch.watched_folder import WatchedFolder, watched_folder_of
 from bridge.errors import (
     EmptyRecordingError,
@@ -99,6 +99,8 @@ class Tracker:
         self._at_rest = False
         # Whether a folder is still being looked at.
         self.pending = False
+        # Whether what a folder's files say of what belongs together is still being read.
+        self.unread = False
         self.more_to_enter = False
         self.next_verdict_s: float | None = None
         self._take_candidates()
@@ -111,8 +113,12 @@ class Tracker:
     def unchanged(self, entry: Entry) -> bool:
         """Say whether the files of a recording still look as they did when it was identified.
 
-        Of what is being moved or deleted they do not.
+        Of what is being moved or deleted they do not, and of a folder whose disk does not answer
+        nobody knows: asking it here would stop the loop.
         """
+        watched = watched_folder_of(entry.path, self._watched_folders)
+        if watched is not None and watched.pending:
+            return False
         return not self._is_held(entry.path) and self._paths_seen.unchanged(entry)
 
     def hold(self, holder: object, paths: Iterable[Path]) -> None:
@@ -163,6 +169,7 @@ class Tracker:
         for watched in self._watched_folders:
             watched.scan()
         self.pending = any(watched.pending for watched in self._watched_folders)
+        self.unread = any(watched.unread for watched in self._watched_folders)
         if self._at_rest and not any(watched.changed for watched in self._watched_folders):
             return
         found: dict[Path, Found] = {}
@@ -325,17 +332,12 @@ class Tracker:
 
     def _inspect(self, path: Path, candidate: Candidate, found: Found) -> None:
         watched = watched_folder_of(path, self._watched_folders)
-        current = look_at(found.recording)
-        if current is None or watched is None:
+        if watched is None:
             return
-        now_s = self._clock.monotonic_s()
-        if current.signature != found.signature:
-            candidate.found, candidate.changed_s = current, now_s
-            candidate.closed.clear()
         question = partial(
             inspect,
-            current,
-            quiet_s=now_s - candidate.changed_s,
+            found,
+            quiet_s=self._clock.monotonic_s() - candidate.changed_s,
             watch=watched.settings.watch,
             check_writer=self._check_writer,
             closed=frozenset(candidate.closed),
@@ -349,11 +351,16 @@ class Tracker:
         if candidate is None or candidate.found is None or watched is None:
             return
         found, verdict = inspection.found, inspection.verdict
-        if candidate.found.signature != found.signature:
+        if candidate.found.signature != inspection.asked.signature:
+            # A scan has seen it change since.
             self._unjudged.append(path)
-        elif isinstance(inspection.error, RecordingVanishedError):
             return
-        elif isinstance(inspection.error, UnreadableStorageError):
+        if found.signature != inspection.asked.signature:
+            candidate.found, candidate.changed_s = found, self._clock.monotonic_s()
+            candidate.closed.clear()
+        if isinstance(inspection.error, RecordingVanishedError):
+            return
+        if isinstance(inspection.error, UnreadableStorageError):
             # The disk's trouble is not the recording's, however long it lasts.
             self._settle(candidate, inspection.error.message, UNREADABLE_AGAIN_S)
         elif inspection.error is not None:

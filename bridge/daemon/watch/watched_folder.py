@@ -35,12 +35,14 @@ class Look:
         changed: Whether anything is other than at the look before.
         problem: Why nobody could look, or could not see all of it.
         took_s: How long it took.
+        unread: Whether files that say what belongs together are still being read.
     """
 
     found: dict[Path, Found] | None
     changed: bool
     problem: RecordingError | None
     took_s: float
+    unread: bool = False
 
 
 class WatchedFolder:
@@ -62,6 +64,7 @@ class WatchedFolder:
         problem: Why the last scan could not, or not see all of it; None where it could.
         pending: Whether the last scan left before the look at the folder had come to its end; then
             nothing may be concluded from what is missing.
+        unread: Whether the last look left a folder as it was, as its evidence is still being read.
         scans: Looks that came to their end so far.
         took_s: How long the last of them took.
     """
@@ -75,6 +78,7 @@ class WatchedFolder:
         self.changed = True
         self.problem: RecordingError | None = None
         self.pending = False
+        self.unread = False
         self.scans = 0
         self.took_s = 0.0
         self._looks: Aside[None, Look] = Aside()
@@ -120,7 +124,7 @@ class WatchedFolder:
 
     def _take(self, look: Look) -> None:
         self.scans += 1
-        self.took_s = look.took_s
+        self.took_s, self.unread = look.took_s, look.unread
         before, self.problem = self.problem, look.problem
         if look.found is None:
             self.changed = before is None or self._reloaded
@@ -179,7 +183,8 @@ def _look(scanner: Scanner, mounts: "KnownMounts") -> Look:
     except RecordingError as error:
         problem = error
     took_s = time.monotonic() - began_s
-    return Look(found=found, changed=changed, problem=problem, took_s=took_s)
+    unread = found is not None and scanner.unread
+    return Look(found=found, changed=changed, problem=problem, took_s=took_s, unread=unread)
 
 
 class KnownMounts:

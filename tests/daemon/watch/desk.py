@@ -75,7 +75,7 @@ class Desk:
         """Let time pass, scan, and judge everything."""
         self.clock.now_s += after_s
         self.tracker.scan(closed or set())
-        while self.tracker.pending:
+        while self.tracker.pending or self.tracker.unread:
             self.tracker.scan(closed or set())
         while self.tracker.judge(budget_s=10.0):
             continue

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.daemon.journal.entry import RequestKind
+from bridge.daemon.journal.requests import carry_out
 from bridge.daemon.journal.states import State
 from bridge.daemon.watch import tracker
 from bridge.daemon.watch.open_files import Writer
@@ -127,6 +129,56 @@ def test_copy_takes_over_when_the_original_is_gone_at_its_opening(
 
     assert desk.states() == {"b.mcap": "ready"}
     assert desk.entry("b.mcap").id == first.id
+
+
+def test_copy_that_becomes_the_recording_is_no_copy_any_more(desk: Desk) -> None:
+    """A second name changes its times when the first goes, and is asked for; one entry is left."""
+    path = desk.put("a.mcap")
+    os.link(path, desk.folder / "b.mcap")
+    desk.look()
+    sent = desk.send("a.mcap")
+    desk.journal.move(sent.id, State.DISPOSED, "deleted")
+    path.unlink()
+    desk.look()
+
+    assert desk.states() == {"b.mcap": "ready"}
+    assert [entry.id for entry in desk.journal.recordings()] == [sent.id]
+
+
+def test_copy_of_a_change_that_is_left_alone_is_a_recording(desk: Desk) -> None:
+    """`ignore` is for the place where something changed; elsewhere the same content is sent."""
+    desk.choices["watch.on_change"] = "ignore"
+    desk.restart()
+    path = desk.put("a.mcap")
+    desk.look()
+    desk.send("a.mcap")
+    path.write_bytes(whole("changed"))
+    desk.look()
+    shutil.copy(path, desk.folder / "b.mcap")
+    desk.look()
+
+    assert desk.entry("b.mcap").state is State.READY
+
+
+@pytest.mark.parametrize("by_scan", [False, True])
+def test_what_is_not_there_does_not_come_into_the_queue(desk: Desk, *, by_scan: bool) -> None:
+    """Asked to try it again, the bridge says where it is lacking; put back, it goes by itself."""
+    path = desk.put("a.mcap")
+    desk.look()
+    path.unlink()
+    desk.look()
+    desk.look()
+    request_id = desk.journal.ask(RequestKind.RETRY, desk.entry("a.mcap").id)
+    (request,) = desk.journal.requests()
+    carry_out(desk.journal, request, is_there=desk.tracker.is_there if by_scan else None)
+    (answered,) = desk.journal.requests(pending=False)
+    assert answered.id == request_id
+    assert "its source is not there" in answered.answer
+    assert desk.states() == {"a.mcap": "vanished"}
+
+    desk.put("a.mcap")
+    desk.look()
+    assert desk.states() == {"a.mcap": "ready"}
 
 
 @pytest.mark.parametrize("sent", [False, True])
