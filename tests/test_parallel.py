@@ -97,6 +97,25 @@ def test_quick_answers_double_the_calls_at_once_up_to_a_bound() -> None:
     assert at_once.limit == AT_ONCE_MAX
 
 
+def test_a_line_without_length_needs_no_more_at_once() -> None:
+    """Where answers come at once more threads would only wait for each other."""
+    at_once = AtOnce()
+    for _ in range(AT_ONCE_MAX):
+        at_once.answered(0.0005)
+    assert at_once.limit == AT_ONCE_START
+
+
+def test_threads_are_used_again_and_end_soon_after_the_last_call() -> None:
+    """One call after the other needs one thread, which nobody finds a moment later."""
+    calls = ParallelCalls()
+    threads = {calls.submit(threading.current_thread).result(timeout=10) for _ in range(50)}
+    assert len(threads) <= 2
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+    assert calls.submit(lambda: 1).result(timeout=10) == 1
+
+
 def test_slow_answers_do_not_raise_the_number() -> None:
     """Answers that take longer and longer are a server at its limit."""
     at_once = AtOnce()

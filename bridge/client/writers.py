@@ -352,7 +352,9 @@ class SequenceWriter:
             return
         upload = self._require_upload()
         closings = [
-            self.topic_close_ahead(topic) for topic in self._topics.values() if not topic.aborted
+            self.topic_close_ahead(topic)
+            for topic in self._topics.values()
+            if not (topic.closed or topic.aborted)
         ]
         try:
             for closing in closings:
