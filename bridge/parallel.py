@@ -25,8 +25,8 @@ TRIES_MAX = 4
 """How often a call is made that may be made again."""
 
 _PAUSE_S = 0.1
-# How long a thread waits for another call: on a short line a call is done before the next comes, and
-# starting a thread for each costs more than the call.
+# How long a thread waits for another call: on a short line a call is done before the next comes,
+# and starting a thread for each costs more than the call.
 _LINGER_S = 0.1
 # What counts as quick: up to twice the best answer so far, and what a busy machine adds.
 _QUICK_FACTOR, _QUICK_MARGIN_S = 2.0, 0.05
