@@ -141,9 +141,19 @@ class ParallelCalls:
                 continue
             inbox: _Inbox = queue.SimpleQueue()
             inbox.put(call)
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._work, args=(inbox,), name="mosaico-parallel", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # No memory for one more: the others make the call, if there are any.
+                self._running -= 1
+                self._turns.discard(call.turn)
+                if self._running:
+                    self._waiting.appendleft(call)
+                    return
+                call.future.set_exception(error)
 
     def _next(self) -> _Call[object] | None:
         """Take the first call that waits and whose turn is free; the lock is held."""

@@ -257,7 +257,7 @@ def _saved_share(batch: pa.RecordBatch, codec: BodyCodec) -> float:
     sample = batch.slice(0, rows)
     # The schema that both begin with is no part of what can be saved.
     saved_bytes = _stream_bytes(sample, PLAIN) - _stream_bytes(sample, codec)
-    return saved_bytes / pa.ipc.get_record_batch_size(sample)
+    return saved_bytes / int(pa.ipc.get_record_batch_size(sample))
 
 
 def _stream_bytes(batch: pa.RecordBatch, codec: BodyCodec) -> int:

@@ -211,11 +211,11 @@ class Batcher:
                 self._hold(merged.data)
         pieces, self._together = self._together, []
         for group in _grouped(pieces, COMPACTED_BYTES):
-            merged = _Rows(group, self._rank).merged()
+            together = _Rows(group, self._rank).merged()
             for piece in group:
                 self._let_go(piece.data)
-            self._together.append(merged)
-            self._hold(merged.data)
+            self._together.append(together)
+            self._hold(together.data)
 
     def _hold(self, data: NDArray[np.uint8]) -> None:
         if not self._holders[id(data)]:
