@@ -43,6 +43,7 @@ from bridge.backfill import (
     brief,
     dask_cluster,
     find,
+    local_folder,
     rehearsed,
     scratch_of,
     shard_of,
@@ -65,6 +66,7 @@ from bridge.cli.terminal import (
     cell,
     err,
     is_interactive,
+    one_line,
     out,
     print_json,
     printable,
@@ -199,6 +201,8 @@ def backfill(
     _require_sound(settings, choice)
     manifest = manifest or settings.state.folder / MANIFEST_FILE
     known = Manifest(manifest, config_hash=config_hash(settings))
+    if not dry_run:
+        known.require_writable()
     found = find(choice, settings)
     if dry_run:
         return _rehearse(settings, known, found, embedded=embedded, json=json)
@@ -245,8 +249,8 @@ def _require_sound(settings: Settings, choice: Choice) -> None:
         )
     scratch = scratch_of(settings)
     for url in choice.urls:
-        folder = Path(url.removeprefix("file://")).absolute()
-        if ("://" not in url or url.startswith("file://")) and scratch.is_relative_to(folder):
+        folder = local_folder(url)
+        if folder is not None and scratch.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(
                 f"the scratch folder {scratch} is inside the archive {url}",
                 key="backfill.scratch_folder",
@@ -285,7 +289,7 @@ def _listening(settings: Settings) -> Iterator[Listener]:
 
 def _say(line: str) -> None:
     # A name with a line break in it must not pass for a line of ours.
-    err.print(printable(line).replace("\n", "\\n"), markup=False, soft_wrap=True)
+    err.print(one_line(line), markup=False, soft_wrap=True)
 
 
 class _Bars:
@@ -478,6 +482,8 @@ def _exit(summary: Summary, found: Found) -> Exit:
     if summary.interrupted:
         return Exit.INTERRUPTED
     if summary.ended_by is not None:
+        if summary.ended_by.error == ConfigError.__name__:
+            return Exit.BAD_CONFIG
         ends = {
             Trouble.OFFLINE: Exit.SERVER_UNAVAILABLE,
             Trouble.TRANSIENT: Exit.SERVER_UNAVAILABLE,

@@ -111,7 +111,9 @@ def main() -> NoReturn:
         text = error.format_message()
         if _wants_json():
             print_json({"error": UsageError.__name__, "message": text, "hint": ""})
-        hint = "hint: mosaico-bridge COMMAND --help"
+        # Some of its errors know the command that they are about.
+        told = getattr(error, "ctx", None)
+        hint = f"hint: {told.command_path if told else 'mosaico-bridge'} --help"
         typer.echo(text if "\n" in text else f"error: {text}\n{hint}", err=True)
         sys.exit(Exit.USAGE)
     except KeyboardInterrupt:
