@@ -342,11 +342,7 @@ class _Bars:
 
 def _announce(found: Found, engine: Engine) -> None:
     bytes_ = sum(recording.size_bytes for recording in found.recordings)
-    err.print(
-        f"{counted(len(found.recordings), 'recording')}, {size(bytes_)}, by {engine.name}",
-        markup=False,
-        soft_wrap=True,
-    )
+    _say(f"{counted(len(found.recordings), 'recording')}, {size(bytes_)}, by {engine.name}")
 
 
 def _planned(
@@ -442,9 +438,9 @@ def _print(summary: Summary, found: Found) -> None:
     out.print(f"{counted(len(summary.entries), 'recording')}: {results or 'nothing to do'}")
     _print_rest(found)
     if summary.ended_by is not None:
-        err.print(f"ended early: {printable(summary.ended_by.message)}", markup=False)
+        _say(f"ended early: {summary.ended_by.message}")
         if summary.ended_by.hint:
-            err.print(f"hint: {printable(summary.ended_by.hint)}", markup=False)
+            _say(f"hint: {summary.ended_by.hint}")
     if summary.interrupted:
         err.print("interrupted; run the same again to go on")
 
