@@ -81,6 +81,7 @@ from bridge.errors import CommandLineError, ConfigError, ServerError, Trouble
 from bridge.units import counted
 
 REFRESHES_PER_S = 4
+BARS_WIDTH = 80
 MANIFEST_FILE = "backfill.jsonl"
 SHOWN_MAX = 20
 """So many reasons why recordings did not arrive, and files without an owner, are listed."""
@@ -201,8 +202,6 @@ def backfill(
     _require_sound(settings, choice)
     manifest = manifest or settings.state.folder / MANIFEST_FILE
     known = Manifest(manifest, config_hash=config_hash(settings))
-    if not dry_run:
-        known.require_writable()
     found = find(choice, settings)
     if dry_run:
         return _rehearse(settings, known, found, embedded=embedded, json=json)
@@ -215,6 +214,7 @@ def _run(
     settings: Settings, manifest: Manifest, found: Found, *, dask: str | None, fail_fast: bool
 ) -> Summary:
     """Send what is to be sent, by the engine that was chosen."""
+    manifest.require_writable()
     with reached(settings) as at, _stopping() as watch, _listening(settings) as listener:
         driver = Driver(
             settings,
@@ -296,7 +296,9 @@ class _Bars:
     """A bar of recordings and one of bytes, with rate and time left."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn())
+        # Where everything would not fit, numbers are worth more than bars.
+        bars = (BarColumn(),) if err.width >= BARS_WIDTH else ()
+        columns = (TextColumn("{task.description}"), *bars)
         now = TextColumn("{task.fields[now]}")
         self._recordings = Progress(*columns, MofNCompleteColumn(), now, console=err)
         self._bytes = Progress(
