@@ -8,11 +8,11 @@ none is an error.
 import os
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bridge.bags.formats import SIDECAR_SUFFIXES
 from bridge.errors import DamagedRecordingError, RecordingError, RecordingVanishedError
 from bridge.facade import later
 from bridge.files import open_regular
@@ -35,6 +35,7 @@ _CONSTANTS = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _INTEGER = re.compile(r"[-+]?[0-9]{1,19}")
 _FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
@@ -84,12 +85,19 @@ def listed_files(hints: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, 
             notes.append(f"{METADATA_FILE} lists {entry!r}, which is no file name")
         elif ".." in Path(entry).parts or Path(entry).is_absolute():
             notes.append(f"{METADATA_FILE} lists {entry!r}, which leaves the folder; ignored")
+        elif _is_companion(Path(entry).name):
+            notes.append(f"{METADATA_FILE} lists {entry!r}, which is no file of a recording")
         elif Path(entry).name in names:
             notes.append(f"{METADATA_FILE} lists {entry!r} twice")
         else:
             # Before version 4 names carried the folder in front.
             names.append(Path(entry).name)
     return tuple(names), tuple(notes)
+
+
+def _is_companion(name: str) -> bool:
+    """Say whether a name is that of a file that is kept beside a recording's files."""
+    return name.lower() == METADATA_FILE or name.endswith(SIDECAR_SUFFIXES)
 
 
 def _parse(text: bytes) -> Mapping[str, Any]:
@@ -201,6 +209,8 @@ def _flaws(hints: Mapping[str, Any], *, ends_in_whole_line: bool) -> tuple[str, 
     if missing and not (followed and ends_in_whole_line):
         return (f"{METADATA_FILE} is torn: {', '.join(missing)} missing",)
     paths, files = hints.get("relative_file_paths"), hints.get("files")
+    if isinstance(paths, list):
+        paths = [path for path in paths if not _is_companion(Path(str(path)).name)]
     if isinstance(paths, list) and isinstance(files, list) and len(paths) != len(files):
         return (f"{METADATA_FILE} is torn: {len(paths)} file names, {len(files)} descriptions",)
     return ()
@@ -208,10 +218,8 @@ def _flaws(hints: Mapping[str, Any], *, ends_in_whole_line: bool) -> tuple[str, 
 
 def _nesting(text: bytes) -> int:
     """Count how deeply brackets are nested at most, those in quotes included."""
-    codes = np.frombuffer(text, dtype=np.uint8)
-    opened = np.isin(codes, np.frombuffer(b"[{", dtype=np.uint8)).astype(np.int64)
-    closed = np.isin(codes, np.frombuffer(b"]}", dtype=np.uint8)).astype(np.int64)
-    return int(np.cumsum(opened - closed).max(initial=0))
+    steps = (1 if bracket in b"[{" else -1 for bracket in text.translate(None, _NO_BRACKETS))
+    return max(accumulate(steps), default=0)
 
 
 def _read(path: Path) -> bytes:

@@ -74,8 +74,8 @@ from bridge.cli.terminal import (
     size,
     table,
 )
-from bridge.compose import config_hash, ingest_options, secrets
-from bridge.config import Settings, load_settings
+from bridge.compose import config_hash, ingest_options
+from bridge.config import Settings, load_settings, secrets
 from bridge.daemon import check_permissions, configure_logging
 from bridge.errors import CommandLineError, ConfigError, ServerError, Trouble
 from bridge.units import counted
@@ -327,6 +327,8 @@ class _Bars:
         self._live.start()
 
     def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
+        if outcome.result is Result.NOT_TRIED:
+            return
         self._recordings.advance(self._count)
         self._done_bytes += recording.size_bytes
         self._bytes.update(self._size, completed=self._done_bytes)

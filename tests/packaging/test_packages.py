@@ -84,8 +84,7 @@ def test_a_project_with_an_address_is_found_by_it(packages: Packages, tmp_path: 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     deb = runpy.run_path(str(ROOT / ".ci" / "deb" / "build.py"))
 
-    named = [str(line).partition(", ") for line in metadata.get_all("Project-URL", [])]
-    urls = {name: url for name, _, url in named}
+    urls = dict(line.split(", ", 1) for line in metadata.get_all("Project-URL", []))
     assert {"Homepage", "Documentation", "Changelog", "Issues"} <= set(urls)
     assert urls["Homepage"] == base
     assert "(docs/" not in shown
