@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bridge.bags import ReadLimits
-from bridge.compose import api_key, connect, ingest_options
+from bridge.compose import connect, ingest_options
 from bridge.config import load_settings
 from bridge.embedded import EmbeddedServer
 from bridge.errors import ConfigError
@@ -64,6 +64,14 @@ def test_choices_of_the_file_reach_the_ingest(tmp_path: Path) -> None:
     assert (options.identity.instance, options.identity.attempt) == ("me", 3)
 
 
+def test_what_waits_takes_a_small_part_of_a_small_memory(tmp_path: Path) -> None:
+    """Who lowers a worker's limit need not know what else to lower."""
+    text = "[workers]\nmemory_limit_bytes = 268435456\n[ingest]\nmemory_budget_bytes = {}\n"
+    for budget_bytes, kept_bytes in ((50331648, 33554432), (1048576, 1048576)):
+        settings = load_settings(written(tmp_path, text.format(budget_bytes)))
+        assert ingest_options(settings).batches.memory_budget_bytes == kept_bytes
+
+
 def test_what_decides_about_the_data_changes_the_hash(tmp_path: Path) -> None:
     """A sequence's metadata tells whether two were made by the same choices."""
     first = ingest_options(load_settings(written(tmp_path, FILE)))
@@ -79,23 +87,6 @@ def test_a_wrong_mapping_is_a_configuration_error(tmp_path: Path) -> None:
     text = FILE.replace('ontology = "Floating64"', 'ontologie = "Floating64"')
     with pytest.raises(ConfigError, match="mappings"):
         ingest_options(load_settings(written(tmp_path, text)))
-
-
-def test_the_key_comes_from_setting_file_or_credential(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The setting wins over its file, the file over what the service manager passed."""
-    (tmp_path / "api_key").write_text("from-credential\n", encoding="utf-8")
-    (tmp_path / "key").write_text("from-file\n", encoding="utf-8")
-    assert api_key(load_settings()) is None
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-
-    assert api_key(load_settings()) == "from-credential"
-    named = {"server.api_key_file": tmp_path / "key"}
-    assert api_key(load_settings(None, named)) == "from-file"
-    assert api_key(load_settings(None, {**named, "server.api_key": "direct"})) == "direct"
-    with pytest.raises(ConfigError, match="missing"):
-        api_key(load_settings(None, {"server.api_key_file": tmp_path / "missing"}))
 
 
 def test_limits_of_the_file_reach_the_reader(tmp_path: Path) -> None:

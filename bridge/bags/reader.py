@@ -15,7 +15,6 @@ from bridge.bags.compression import (
     decompress_messages,
     expand_file,
     has_compressed,
-    is_compressed,
 )
 from bridge.bags.container import (
     NOWHERE,
@@ -110,6 +109,7 @@ class RecordingReader:
         self._stack = stack
         self._late_losses: list[Loss] = []
         self._left_out: Counter[tuple[int, str]] = Counter()
+        self._contradictions: Counter[str] = Counter()
         self._limits = limits
         self._scratch_dir = scratch_dir
         mode = str(recording.hints.get("compression_mode") or "")
@@ -148,6 +148,7 @@ class RecordingReader:
         tally = ReadTally(
             losses=[*self._losses, *self._late_losses],
             skipped=self._left_out.copy(),
+            contradictions=self._contradictions.copy(),
         )
         if self._repeats.kept:
             tally.extras[REPEATED_KEPT] += self._repeats.kept
@@ -256,8 +257,7 @@ class RecordingReader:
 
     def _remember_split_before(self) -> None:
         """Learn, once for all passes, which latched messages the split before this one holds."""
-        before = file_before(self.recording)
-        if before is None:
+        if (before := file_before(self.recording)) is None:
             return
         key = (before.path, look_of(before), self._limits, *(topic.name for topic in self.topics))
         if not self._repeats.recall(key) and self._read_split_before(before):
@@ -265,15 +265,12 @@ class RecordingReader:
         self._repeats.start_file()
 
     def _read_split_before(self, before: RecordingFile) -> bool:
-        """Read it to its end; False where that cannot be."""
         alone = Recording(path=before.path, name=before.path.stem, files=(before,))
-        ours = {topic.name: topic.index for topic in self.topics}
         try:
-            with open_recording(
-                alone, limits=self._limits, scratch_dir=self._scratch_dir
-            ) as reader:
-                of = np.array([ours.get(topic.name, NOWHERE) for topic in reader.topics])
-                for block in reader.mixed_blocks():
+            with open_recording(alone, limits=self._limits, scratch_dir=self._scratch_dir) as one:
+                ours = {topic.name: topic.index for topic in self.topics}
+                of = np.array([ours.get(topic.name, NOWHERE) for topic in one.topics])
+                for block in one.mixed_blocks():
                     self._repeats.remember(of, block)
         except (RecordingError, ScratchSpaceError):
             return False  # What is not known to be there is no repeat.
@@ -291,13 +288,16 @@ class RecordingReader:
     def _messages(self, block: ChannelBlock, topic: int) -> Iterator[MessageBlock]:
         """Decompress payloads where each is compressed by itself, which no name shows."""
         plain: Iterable[ChannelBlock] = (block,)
+        dropped: Counter[str] = Counter()
         if self.topics[topic].serialization is Serialization.CDR and (
-            self._compressed_messages or is_compressed(block)
+            self._compressed_messages or has_compressed(block)
         ):
-            dropped: Counter[str] = Counter()
-            plain = decompress_messages(block, limits=self._limits, dropped=dropped)
-        else:
-            dropped = Counter()
+            plain = decompress_messages(
+                block,
+                limits=self._limits,
+                dropped=dropped,
+                contradictions=self._contradictions,
+            )
         for one in plain:
             yield MessageBlock(
                 topic=topic,

@@ -17,9 +17,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rosbags.interfaces import Nodetype
-from rosbags.typesys import Stores, get_typestore
-
 from bridge.definitions.idl_expressions import Constants, UnknownConstantError
 from bridge.definitions.idl_grammar import parse_idl
 from bridge.definitions.msg_grammar import (
@@ -40,7 +37,12 @@ from bridge.definitions.syntax import (
     Reference,
 )
 from bridge.errors import DefinitionError
+from bridge.facade import later
 from bridge.model import Constant, Definition, PrimitiveType
+
+# Needed only where a recording does not carry its definitions.
+interfaces = later("rosbags.interfaces")
+typesys = later("rosbags.typesys")
 
 DEFINITION_CHARS_MAX = 4 << 20
 """The longest definition that is parsed at all."""
@@ -54,8 +56,11 @@ KEPT_CHARS_MAX = 64 << 10
 """Longer sections are not kept."""
 
 _SECTIONS_KEPT = 2048
-_SECTION = re.compile(r"={20,}[ \t]*\n[ \t]*(MSG|IDL|SRV|ACTION):[ \t]*(\S+)[ \t]*(?:\n|\Z)")
-_STARTS_TITLED = re.compile(r"\s*={20,}[ \t]*\r?\n[ \t]*(MSG|IDL|SRV|ACTION):")
+_SECTION = re.compile(r"={3,}[ \t]*\n[ \t]*(MSG|IDL|SRV|ACTION):[ \t]*(\S+)[ \t]*(?:\n|\Z)")
+_STARTS_TITLED = re.compile(r"\s*={3,}[ \t]*\r?\n[ \t]*(MSG|IDL|SRV|ACTION):")
+
+# A NUL ends a text in C, and Ctrl-Z ended files of DOS: neither is part of one.
+_LINE_ENDS = str.maketrans("\r\0\x1a", "\n\n\n")
 
 FILE_BYTES_MAX = 1 << 20
 """A longer definition file is no definition file."""
@@ -245,17 +250,20 @@ def undisputed_type(msgtype: str) -> ParsedMessage | None:
 @cache
 def _ros2_stores() -> tuple[Mapping[str, tuple[Any, Any]], ...]:
     return tuple(
-        get_typestore(store).fielddefs for store in Stores if store.value.startswith("ros2_")
+        typesys.get_typestore(store).fielddefs
+        for store in typesys.Stores
+        if store.value.startswith("ros2_")
     )
 
 
 @cache
 def _stock(distro: str) -> Mapping[str, tuple[Any, Any]]:
     """Load the stock types of a distribution; none for distributions that rosbags lacks."""
-    for store in Stores:
+    for store in typesys.Stores:
         _, version, name = store.value.partition("_")
         if version and name == distro:
-            return get_typestore(store).fielddefs
+            fields: Mapping[str, tuple[Any, Any]] = typesys.get_typestore(store).fielddefs
+            return fields
     return {}
 
 
@@ -278,13 +286,14 @@ def _parsed(
 def _raw(description: Any) -> RawType:
     """Take a field's type as rosbags describes it."""
     kind, detail = description
-    if kind == Nodetype.BASE:
+    kinds = interfaces.Nodetype
+    if kind == kinds.BASE:
         name, bound = detail
         return PrimitiveType(name=name, bound=bound)
-    if kind == Nodetype.NAME:
+    if kind == kinds.NAME:
         return Reference((str(detail),))
     element, count = detail
-    if kind == Nodetype.ARRAY:
+    if kind == kinds.ARRAY:
         return RawArray(_raw(element), count)
     return RawSequence(_raw(element), count)
 
@@ -295,6 +304,7 @@ def embedded_definition(encoding: str, text: str) -> Definition | None:
     rosbag2 names the encoding of services and actions that use no other type `unknown`, although
     it found their text.
     """
+    encoding = encoding.strip().lower()
     if encoding in MSG_ENCODINGS | IDL_ENCODINGS:
         return Definition(encoding=encoding, text=text)
     titled = _STARTS_TITLED.match(text) if encoding in UNDEFINED_ENCODINGS else None
@@ -383,5 +393,5 @@ _kept_idl = lru_cache(maxsize=_SECTIONS_KEPT)(parse_idl)
 
 
 def _plain(text: str) -> str:
-    """Give the text with bare newlines and without a byte order mark."""
-    return text.rstrip("\0").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    """Give the text with bare newlines, and without a byte order mark and marks of its end."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").translate(_LINE_ENDS)
