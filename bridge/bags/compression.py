@@ -237,7 +237,7 @@ def has_compressed(block: ChannelBlock | MixedChannels) -> bool:
 
 
 def decompress_messages(
-    block: ChannelBlock, *, limits: ReadLimits, dropped: Counter[str], contradictions: Counter[str]
+    block: ChannelBlock, limits: ReadLimits, *, dropped: Counter[str], contradictions: Counter[str]
 ) -> Iterator[ChannelBlock]:
     """Decompress the payloads of a block that was recorded in compression mode MESSAGE.
 

@@ -292,12 +292,8 @@ class RecordingReader:
         if self.topics[topic].serialization is Serialization.CDR and (
             self._compressed_messages or has_compressed(block)
         ):
-            plain = decompress_messages(
-                block,
-                limits=self._limits,
-                dropped=dropped,
-                contradictions=self._contradictions,
-            )
+            told = self._contradictions
+            plain = decompress_messages(block, self._limits, dropped=dropped, contradictions=told)
         for one in plain:
             yield MessageBlock(
                 topic=topic,

@@ -198,9 +198,7 @@ def test_payloads_are_decompressed_in_order(messages: list[tuple[bytes, bool]]) 
     block = block_of([(compressed if sized else streamed)(raw) for raw, sized in messages])
     dropped: Counter[str] = Counter()
 
-    found = list(
-        decompress_messages(block, limits=LIMITS, dropped=dropped, contradictions=Counter())
-    )
+    found = list(decompress_messages(block, LIMITS, dropped=dropped, contradictions=Counter()))
 
     assert payloads_of(found) == [(time, raw) for time, (raw, _) in enumerate(messages)]
     assert {block.channel for block in found} <= {7}
@@ -249,9 +247,7 @@ def test_decompressed_blocks_stay_small() -> None:
     """A small block of well compressed payloads becomes several blocks, not a huge one."""
     block = block_of([compressed(bytes(3 << 20))] * 10)
 
-    found = list(
-        decompress_messages(block, limits=LIMITS, dropped=Counter(), contradictions=Counter())
-    )
+    found = list(decompress_messages(block, LIMITS, dropped=Counter(), contradictions=Counter()))
 
     assert max(part.data.nbytes for part in found) <= 11 << 20
     assert len(payloads_of(found)) == 10
@@ -320,7 +316,7 @@ def test_damaged_payloads_cost_no_memory() -> None:
         before = reserved_bytes()
         dropped: Counter[str] = Counter()
         assert not list(
-            decompress_messages(block, limits=LIMITS, dropped=dropped, contradictions=Counter())
+            decompress_messages(block, LIMITS, dropped=dropped, contradictions=Counter())
         )
 
     assert dropped == {"compressed payload is damaged": 200}

@@ -180,6 +180,7 @@ def test_real_file_damaged_here_and_there(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.timeout(3600)
 @needs_shared
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_real_file_cut_at_every_byte(path: Path, tmp_path: Path) -> None:
@@ -190,6 +191,7 @@ def test_real_file_cut_at_every_byte(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.timeout(3600)
 @needs_shared
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
@@ -461,6 +463,7 @@ def test_fuzzed_files_end_in_messages_or_our_errors(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.timeout(3600)
 @settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
 @given(body=st.lists(PARTS, max_size=12), summary=st.lists(PARTS, max_size=6), whole=st.booleans())

@@ -171,6 +171,7 @@ def test_real_bag_cut_here_and_there(tmp_path: Path) -> None:
 
 @needs_jackal
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_real_bag_cut_everywhere(tmp_path: Path) -> None:
     """The same at every 997th byte."""
     sweep_jackal(tmp_path, 997)
