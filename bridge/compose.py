@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.bags import ReadLimits
 from bridge.client import ConnectOptions, MosaicoClient, OnErrorPolicy
-from bridge.config import BackfillSettings, Settings, TopicSettings, UplinkSettings
+from bridge.config import Settings, TopicSettings, UplinkSettings, api_key
 from bridge.definitions import DefinitionSources
 from bridge.errors import ConfigError, UsageError
 from bridge.ingest import (
@@ -20,7 +20,6 @@ from bridge.ingest import (
 )
 from bridge.quality import Expectation
 
-CREDENTIAL = "api_key"
 SCRATCH_FOLDER = "scratch"
 BUDGETS_IN_LIMIT = 8
 """How many times what waits in batches fits a worker's memory at least: it is copied on its way."""
@@ -77,66 +76,6 @@ def _is_limited(uplink: UplinkSettings) -> bool:
         or uplink.bytes_per_day_max
         or uplink.bytes_per_month_max
     )
-
-
-def api_key(settings: Settings) -> str | None:
-    """Give the API key from the settings, its file, or the service manager's credentials.
-
-    Raises:
-        ConfigError: The file cannot be read.
-    """
-    if settings.server.api_key is not None:
-        return settings.server.api_key.get_secret_value()
-    file = settings.server.api_key_file
-    if file is None:
-        # Where systemd's LoadCredential= puts it.
-        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        file = Path(credentials) / CREDENTIAL if credentials else None
-        if file is None or not file.exists():
-            return None
-    return _secret_in(file, "server.api_key_file", "the API key file")
-
-
-def _secret_in(file: Path, key: str, what: str) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read {what} {file}: {error.strerror}", key=key) from error
-
-
-def secrets(settings: Settings) -> tuple[str, ...]:
-    """Give what must never be logged.
-
-    Raises:
-        ConfigError: The API key's file cannot be read.
-    """
-    key = api_key(settings)
-    return (() if key is None else (key,)) + archive_secrets(settings.backfill)
-
-
-def archive_secrets(archive: BackfillSettings) -> tuple[str, ...]:
-    """Give the secrets by which an archive is read.
-
-    Raises:
-        ConfigError: The file of the secret key cannot be read.
-    """
-    kept = (archive.session_token, archive.account_key, archive.sas_token)
-    told = tuple(secret.get_secret_value() for secret in kept if secret is not None)
-    key = secret_key(archive)
-    return told if key is None else (*told, key)
-
-
-def secret_key(archive: BackfillSettings) -> str | None:
-    """Give the S3 secret key from the settings, or its file.
-
-    Raises:
-        ConfigError: The file cannot be read.
-    """
-    if archive.secret_key is not None:
-        return archive.secret_key.get_secret_value()
-    if archive.secret_key_file is None:
-        return None
-    return _secret_in(archive.secret_key_file, "backfill.secret_key_file", "the S3 secret key file")
 
 
 def config_hash(settings: Settings) -> str:

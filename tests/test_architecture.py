@@ -63,9 +63,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "compose", "daemon", "version",
     },
     "cli": {
-        "units", "errors", "config", "model", "files", "parallel", "definitions", "ontology",
-        "bags", "cdr", "mapping", "quality", "client", "ingest", "compose", "daemon", "backfill",
-        "embedded", "version",
+        "facade", "units", "errors", "config", "model", "files", "parallel", "definitions",
+        "ontology", "bags", "cdr", "mapping", "quality", "client", "ingest", "compose", "daemon",
+        "backfill", "embedded", "version",
     },
     "__main__": {"cli"},
     "__init__": {"client", "errors", "ontology", "version"},

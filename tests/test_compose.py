@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bridge.bags import ReadLimits
-from bridge.compose import api_key, connect, ingest_options
+from bridge.compose import connect, ingest_options
 from bridge.config import load_settings
 from bridge.embedded import EmbeddedServer
 from bridge.errors import ConfigError
@@ -87,23 +87,6 @@ def test_a_wrong_mapping_is_a_configuration_error(tmp_path: Path) -> None:
     text = FILE.replace('ontology = "Floating64"', 'ontologie = "Floating64"')
     with pytest.raises(ConfigError, match="mappings"):
         ingest_options(load_settings(written(tmp_path, text)))
-
-
-def test_the_key_comes_from_setting_file_or_credential(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The setting wins over its file, the file over what the service manager passed."""
-    (tmp_path / "api_key").write_text("from-credential\n", encoding="utf-8")
-    (tmp_path / "key").write_text("from-file\n", encoding="utf-8")
-    assert api_key(load_settings()) is None
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-
-    assert api_key(load_settings()) == "from-credential"
-    named = {"server.api_key_file": tmp_path / "key"}
-    assert api_key(load_settings(None, named)) == "from-file"
-    assert api_key(load_settings(None, {**named, "server.api_key": "direct"})) == "direct"
-    with pytest.raises(ConfigError, match="missing"):
-        api_key(load_settings(None, {"server.api_key_file": tmp_path / "missing"}))
 
 
 def test_limits_of_the_file_reach_the_reader(tmp_path: Path) -> None:

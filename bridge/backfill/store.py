@@ -17,8 +17,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import apsw
 from pyarrow import fs
 
-from bridge.compose import archive_secrets, secret_key
-from bridge.config import BackfillSettings
+from bridge.config import BackfillSettings, archive_secrets, secret_key
 from bridge.errors import (
     CommandLineError,
     ConfigError,

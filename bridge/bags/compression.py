@@ -15,8 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bridge.bags.container import ChannelBlock, MixedChannels, ReadLimits
 from bridge.bags.frames import (
     HEADER_BYTES_MAX,
@@ -37,6 +35,7 @@ from bridge.facade import later
 from bridge.files import open_regular, version_of
 from bridge.model import RecordingFile
 
+np = later("numpy")
 pa = later("pyarrow")
 
 

@@ -5,16 +5,23 @@ several files, of splits, or of message types; `reader.py` merges the channels o
 recording into topics.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from bridge.facade import later
 from bridge.model import Definition, Loss, Serialization
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    # Who only looks for recordings starts without it.
+    np = later("numpy")
 
 NOWHERE = -1
 """The index that messages of no declared channel are counted under."""
@@ -83,7 +90,7 @@ class MixedChannels:
             )
 
     @classmethod
-    def of(cls, block: ChannelBlock) -> "MixedChannels":
+    def of(cls, block: ChannelBlock) -> MixedChannels:
         """Make one of a single channel."""
         return cls(
             channels=np.full(len(block.starts), block.channel, dtype=np.int64),

@@ -22,7 +22,6 @@ from bridge.bags.mcap.summary import read_summary
 from bridge.bags.rosbag1.index import read_header, read_spans
 from bridge.bags.rosbag1.records import HEADER_BYTES_MAX, fields_of
 from bridge.bags.source import FileSource, Source
-from bridge.bags.sqlite.pages import MAGIC as SQLITE_MAGIC
 from bridge.errors import (
     BridgeError,
     RecordingError,
@@ -57,7 +56,7 @@ ROSBAG1_COUNTS = (b"conn_count=", b"chunk_count=")
 # The index section of larger bags is not looked through.
 ROSBAG1_RECORDS_MAX = 20_000
 
-SQLITE_LOGS = next(form.logs for form in FORMATS if form.container is Container.SQLITE3)
+_SQLITE = next(form for form in FORMATS if form.container is Container.SQLITE3)
 SQLITE_HEADER_BYTES = 100
 SQLITE_PAGE_SIZE = struct.Struct(">16xH")
 SQLITE_PAGE_COUNT = struct.Struct(">28xI")
@@ -154,7 +153,7 @@ def _is_cut_in_index(handle: int, start: int, size_bytes: int, *, listed: int) -
 
 def _sqlite_ends(handle: int, size_bytes: int) -> bool:
     header = os.pread(handle, SQLITE_HEADER_BYTES, 0)
-    if len(header) < SQLITE_HEADER_BYTES or not header.startswith(SQLITE_MAGIC):
+    if len(header) < SQLITE_HEADER_BYTES or not header.startswith(_SQLITE.magic):
         return False
     (page_bytes,) = SQLITE_PAGE_SIZE.unpack_from(header)
     (pages,) = SQLITE_PAGE_COUNT.unpack_from(header)
@@ -180,7 +179,7 @@ def _end_before_zeros(handle: int, size_bytes: int) -> int:
 
 
 def _has_sidecar(path: Path) -> bool:
-    for suffix in SQLITE_LOGS:
+    for suffix in _SQLITE.logs:
         try:
             if path.with_name(path.name + suffix).lstat().st_size > 0:
                 return True

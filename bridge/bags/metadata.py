@@ -8,10 +8,9 @@ none is an error.
 import os
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bridge.bags.formats import SIDECAR_SUFFIXES
 from bridge.errors import DamagedRecordingError, RecordingError, RecordingVanishedError
@@ -36,6 +35,7 @@ _CONSTANTS = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _INTEGER = re.compile(r"[-+]?[0-9]{1,19}")
 _FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
@@ -218,10 +218,8 @@ def _flaws(hints: Mapping[str, Any], *, ends_in_whole_line: bool) -> tuple[str, 
 
 def _nesting(text: bytes) -> int:
     """Count how deeply brackets are nested at most, those in quotes included."""
-    codes = np.frombuffer(text, dtype=np.uint8)
-    opened = np.isin(codes, np.frombuffer(b"[{", dtype=np.uint8)).astype(np.int64)
-    closed = np.isin(codes, np.frombuffer(b"]}", dtype=np.uint8)).astype(np.int64)
-    return int(np.cumsum(opened - closed).max(initial=0))
+    steps = (1 if bracket in b"[{" else -1 for bracket in text.translate(None, _NO_BRACKETS))
+    return max(accumulate(steps), default=0)
 
 
 def _read(path: Path) -> bytes:

@@ -72,8 +72,8 @@ from bridge.cli.terminal import (
     size,
     table,
 )
-from bridge.compose import config_hash, ingest_options, secrets
-from bridge.config import Settings, load_settings
+from bridge.compose import config_hash, ingest_options
+from bridge.config import Settings, load_settings, secrets
 from bridge.daemon import check_permissions, configure_logging
 from bridge.errors import CommandLineError, ConfigError, ServerError, Trouble
 from bridge.units import counted

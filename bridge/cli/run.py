@@ -31,8 +31,8 @@ from bridge.cli.platform import (
 from bridge.cli.running import require_alone
 from bridge.cli.terminal import Exit, err, is_interactive
 from bridge.client import MosaicoClient
-from bridge.compose import connect, ingest_options, secrets
-from bridge.config import Settings, load_settings
+from bridge.compose import connect, ingest_options
+from bridge.config import Settings, load_settings, secrets
 from bridge.daemon import (
     Daemon,
     DaemonObserver,

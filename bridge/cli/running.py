@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +13,11 @@ from urllib.parse import urlencode
 from bridge.config import Settings
 from bridge.daemon import INSTANCE_FILE, LOCK_FILE
 from bridge.errors import JournalError
+from bridge.facade import later
 from bridge.units import MEBIBYTE
+
+# Brings TLS along; most commands find no daemon that they could ask.
+http = later("http.client")
 
 PATIENCE_S = 3.0
 # Workers of a daemon that was killed end by themselves, within this time.
@@ -112,11 +115,11 @@ def daemon_server(settings: Settings) -> tuple[str, int] | None:
 
 
 def _get(host: str, port: int, path: str) -> dict[str, Any] | None:
-    connection = HTTPConnection(ANYWHERE.get(host, host), port, timeout=PATIENCE_S)
+    connection = http.HTTPConnection(ANYWHERE.get(host, host), port, timeout=PATIENCE_S)
     try:
         connection.request("GET", path)
         answer = json.loads(connection.getresponse().read(ANSWER_BYTES_MAX))
-    except (OSError, HTTPException, ValueError):
+    except (OSError, http.HTTPException, ValueError):
         return None
     finally:
         connection.close()

@@ -1,6 +1,7 @@
 """Reads the settings: the TOML file, the environment, the command line; checked once.
 
-Only this file reads settings from files and the environment; the other parts take plain arguments.
+Only this file reads settings and secrets from files and the environment; the other parts take
+plain arguments.
 """
 
 import os
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from bridge.config.faults import explained, unknown_variables
-from bridge.config.settings import ENVIRONMENT_PREFIX, Settings
+from bridge.config.settings import ENVIRONMENT_PREFIX, BackfillSettings, Settings
 from bridge.errors import ConfigError
 
 CONFIG_FILE_VARIABLE = "MOSAICO_BRIDGE_CONFIG"
@@ -28,6 +29,7 @@ PLATFORM_VARIABLE = "MOSAICO_DAEMON_URL"
 KEY_VARIABLE = "MOSAICO_API_KEY"
 TLS_VARIABLE = "MOSAICO_TLS"
 CERTIFICATE_VARIABLE = "MOSAICO_CERT_PATH"
+CREDENTIAL = "api_key"
 TRUE = frozenset({"1", "true", "yes", "on"})
 
 
@@ -200,3 +202,63 @@ def vendor_server(environment: Mapping[str, str] | None = None) -> dict[str, Any
         if certificate := given.get(CERTIFICATE_VARIABLE, "").strip():
             server["tls_ca_file"] = certificate
     return server
+
+
+def api_key(settings: Settings) -> str | None:
+    """Give the API key from the settings, its file, or the service manager's credentials.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if settings.server.api_key is not None:
+        return settings.server.api_key.get_secret_value()
+    file = settings.server.api_key_file
+    if file is None:
+        # Where systemd's LoadCredential= puts it.
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        file = Path(credentials) / CREDENTIAL if credentials else None
+        if file is None or not file.exists():
+            return None
+    return _secret_in(file, "server.api_key_file", "the API key file")
+
+
+def _secret_in(file: Path, key: str, what: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read {what} {file}: {error.strerror}", key=key) from error
+
+
+def secrets(settings: Settings) -> tuple[str, ...]:
+    """Give what must never be logged.
+
+    Raises:
+        ConfigError: The API key's file cannot be read.
+    """
+    key = api_key(settings)
+    return (() if key is None else (key,)) + archive_secrets(settings.backfill)
+
+
+def archive_secrets(archive: BackfillSettings) -> tuple[str, ...]:
+    """Give the secrets by which an archive is read.
+
+    Raises:
+        ConfigError: The file of the secret key cannot be read.
+    """
+    kept = (archive.session_token, archive.account_key, archive.sas_token)
+    told = tuple(secret.get_secret_value() for secret in kept if secret is not None)
+    key = secret_key(archive)
+    return told if key is None else (*told, key)
+
+
+def secret_key(archive: BackfillSettings) -> str | None:
+    """Give the S3 secret key from the settings, or its file.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if archive.secret_key is not None:
+        return archive.secret_key.get_secret_value()
+    if archive.secret_key_file is None:
+        return None
+    return _secret_in(archive.secret_key_file, "backfill.secret_key_file", "the S3 secret key file")

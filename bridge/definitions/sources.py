@@ -17,9 +17,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rosbags.interfaces import Nodetype
-from rosbags.typesys import Stores, get_typestore
-
 from bridge.definitions.idl_expressions import Constants, UnknownConstantError
 from bridge.definitions.idl_grammar import parse_idl
 from bridge.definitions.msg_grammar import (
@@ -40,7 +37,12 @@ from bridge.definitions.syntax import (
     Reference,
 )
 from bridge.errors import DefinitionError
+from bridge.facade import later
 from bridge.model import Constant, Definition, PrimitiveType
+
+# Needed only where a recording does not carry its definitions.
+interfaces = later("rosbags.interfaces")
+typesys = later("rosbags.typesys")
 
 DEFINITION_CHARS_MAX = 4 << 20
 """The longest definition that is parsed at all."""
@@ -245,17 +247,20 @@ def undisputed_type(msgtype: str) -> ParsedMessage | None:
 @cache
 def _ros2_stores() -> tuple[Mapping[str, tuple[Any, Any]], ...]:
     return tuple(
-        get_typestore(store).fielddefs for store in Stores if store.value.startswith("ros2_")
+        typesys.get_typestore(store).fielddefs
+        for store in typesys.Stores
+        if store.value.startswith("ros2_")
     )
 
 
 @cache
 def _stock(distro: str) -> Mapping[str, tuple[Any, Any]]:
     """Load the stock types of a distribution; none for distributions that rosbags lacks."""
-    for store in Stores:
+    for store in typesys.Stores:
         _, version, name = store.value.partition("_")
         if version and name == distro:
-            return get_typestore(store).fielddefs
+            fields: Mapping[str, tuple[Any, Any]] = typesys.get_typestore(store).fielddefs
+            return fields
     return {}
 
 
@@ -278,13 +283,14 @@ def _parsed(
 def _raw(description: Any) -> RawType:
     """Take a field's type as rosbags describes it."""
     kind, detail = description
-    if kind == Nodetype.BASE:
+    kinds = interfaces.Nodetype
+    if kind == kinds.BASE:
         name, bound = detail
         return PrimitiveType(name=name, bound=bound)
-    if kind == Nodetype.NAME:
+    if kind == kinds.NAME:
         return Reference((str(detail),))
     element, count = detail
-    if kind == Nodetype.ARRAY:
+    if kind == kinds.ARRAY:
         return RawArray(_raw(element), count)
     return RawSequence(_raw(element), count)
 

@@ -1,17 +1,26 @@
 """The user's own mappings: tables of the settings file first, then those of other packages."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Table
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bridge.errors import ConfigError
-from bridge.mapping.declarative import DeclarativeMapping
-from bridge.mapping.table import Mapping
+from bridge.facade import later
+
+if TYPE_CHECKING:
+    from bridge.mapping.declarative import DeclarativeMapping
+    from bridge.mapping.table import Mapping
+
+# That there are none, as nearly everywhere, is found out without Arrow.
+declarative = later("bridge.mapping.declarative")
+table = later("bridge.mapping.table")
 
 ENTRY_POINT_GROUP = "mosaico_bridge.mappings"
 
-CustomMapping = Mapping | DeclarativeMapping
+CustomMapping: TypeAlias = "Mapping | DeclarativeMapping"
 
 
 def custom_mappings(
@@ -27,7 +36,7 @@ def custom_mappings(
         ConfigError: A table or a plug-in is wrong.
     """
     written = [
-        DeclarativeMapping.from_table(table, key=f"mappings.{index}")
+        declarative.DeclarativeMapping.from_table(table, key=f"mappings.{index}")
         for index, table in enumerate(tables)
     ]
     return (*written, *(plugin_mappings() if plugins else ()))
@@ -50,12 +59,12 @@ def _loaded(point: EntryPoint) -> Iterable[Mapping]:
         offered = point.load()
     except Exception as error:  # a foreign module may raise anything while it is imported
         raise _bad(point, f"cannot be loaded: {error!r}") from error
-    mappings = (offered,) if isinstance(offered, Mapping) else offered
+    mappings = (offered,) if isinstance(offered, table.Mapping) else offered
     if not isinstance(mappings, Iterable):
         raise _bad(point, f"is {type(offered).__name__}, not a Mapping or several")
     mappings = tuple(mappings)
     for mapping in mappings:
-        if not isinstance(mapping, Mapping):
+        if not isinstance(mapping, table.Mapping):
             raise _bad(point, f"offers {type(mapping).__name__}, not a Mapping")
     return mappings
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from mcap.writer import Writer
 
 from bridge.cli import app
 from bridge.cli.commands import COMMANDS, OPTIONS, help_page
@@ -115,11 +116,48 @@ finally:
     assert not set(done.stderr.split()) & {"pyarrow", "bridge.daemon", "bridge.cli.run", "numpy"}
 
 
-def test_a_look_at_the_journal_needs_no_arrow(tmp_path: Path) -> None:
-    """`status` loads neither Arrow nor the client, which take most of a second."""
+def write_split(file: Path, *, time_ns: int) -> None:
+    """Write a recording of one message."""
+    with file.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start(profile="ros2")
+        schema = writer.register_schema("std_msgs/msg/Bool", "ros2msg", b"bool data")
+        channel = writer.register_channel("/lamp", "cdr", schema)
+        writer.add_message(channel, log_time=time_ns, publish_time=0, data=b"\0\1\0\0\1")
+        writer.finish()  # type: ignore[no-untyped-call]
+
+
+HEAVY = {
+    "asyncio", "bridge.cdr", "bridge.client.client", "bridge.daemon.events.events", "numpy",
+    "pandas", "prometheus_client", "pyarrow", "rosbags", "ruamel.yaml", "watchdog",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        (["status"], {"http.client"}),
+        (["explain", "{folder}/drive_0.mcap"], {"bridge.bags.endings"}),
+        (["explain", "{folder}"], {"bridge.bags.mcap.summary"}),
+        (["check", "--folder", "{folder}"], {"bridge.bags.discovery"}),
+    ],
+    ids=["status", "explain", "explain splits", "check"],
+)
+def test_who_looks_at_this_machine_needs_no_arrow(
+    tmp_path: Path, command: list[str], needed: set[str]
+) -> None:
+    """A look at the journal, at recordings or at the machine loads no Arrow, client or decoder.
+
+    They take as long as everything else of such a command together.
+    """
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    for number in range(2):
+        write_split(folder / f"drive_{number}.mcap", time_ns=number)
+    words = [word.format(folder=folder) for word in command]
     watched = f"""
 import sys
-sys.argv = ["mosaico-bridge", "status", "--state", {str(tmp_path)!r}]
+sys.argv = ["mosaico-bridge", *{words!r}, "--state", {str(tmp_path / "state")!r}]
 from bridge.cli import main
 try:
     main()
@@ -131,8 +169,8 @@ finally:
     )
     loaded = set(done.stderr.split())
 
-    assert {"bridge.daemon", "bridge.config"} <= loaded
-    assert not loaded & {"pyarrow", "bridge.client.client", "rosbags", "prometheus_client"}
+    assert {"bridge.config", *needed} <= loaded
+    assert not loaded & HEAVY
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bridge.cli import annotated_toml, reference_page
-from bridge.config import Settings, load_settings
+from bridge.config import Settings, api_key, load_settings
 from bridge.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -89,3 +89,20 @@ def test_own_folders_may_not_lie_in_the_watched_one(tmp_path: Path, key: str) ->
     """The bridge never finds its own files as recordings."""
     with pytest.raises(ConfigError, match=key):
         load_settings(None, {"watch.folder": tmp_path, key: tmp_path / "inside"})
+
+
+def test_the_key_comes_from_setting_file_or_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting wins over its file, the file over what the service manager passed."""
+    (tmp_path / "api_key").write_text("from-credential\n", encoding="utf-8")
+    (tmp_path / "key").write_text("from-file\n", encoding="utf-8")
+    assert api_key(load_settings()) is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    assert api_key(load_settings()) == "from-credential"
+    named = {"server.api_key_file": tmp_path / "key"}
+    assert api_key(load_settings(None, named)) == "from-file"
+    assert api_key(load_settings(None, {**named, "server.api_key": "direct"})) == "direct"
+    with pytest.raises(ConfigError, match="missing"):
+        api_key(load_settings(None, {"server.api_key_file": tmp_path / "missing"}))

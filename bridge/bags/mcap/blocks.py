@@ -9,13 +9,12 @@ from bridge.bags.container import NOWHERE, MixedChannels, ReadLimits, ReadTally
 from bridge.bags.mcap.channels import UNKNOWN, ChannelTable
 from bridge.bags.mcap.records import (
     HEAD_BYTES,
-    MESSAGE_HEAD,
     Opcode,
     parse_channel,
     parse_head,
     parse_schema,
 )
-from bridge.bags.mcap.slicing import Bytes, Offsets, Slices, message_heads
+from bridge.bags.mcap.slicing import MESSAGE_HEAD, Bytes, Offsets, Slices, message_heads
 from bridge.errors import DamagedRecordingError
 
 OUT_OF_RANGE = "log_time_out_of_range"

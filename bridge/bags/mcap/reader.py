@@ -28,7 +28,7 @@ from bridge.bags.mcap.records import (
     HEAD_BYTES,
     LAYOUTS,
     MAGIC,
-    MESSAGE_HEAD,
+    MESSAGE_HEAD_BYTES,
     Fields,
     Opcode,
     parse_attachment_head,
@@ -315,7 +315,7 @@ class McapReader:
     def _segment_blocks(self, segment: Segment, cutter: BlockCutter) -> Iterator[MixedChannels]:
         match segment:
             case RunAt() if self._is_too_large(segment):
-                cutter.count_too_large(self._source.read_at(segment.start, MESSAGE_HEAD.itemsize))
+                cutter.count_too_large(self._source.read_at(segment.start, MESSAGE_HEAD_BYTES))
             case RunAt():
                 yield from self._piece_blocks(load_run(self._source, segment), cutter)
             case OtherAt():
@@ -330,7 +330,7 @@ class McapReader:
 
     def _is_too_large(self, run: RunAt) -> bool:
         """Tell a single record that must not even be loaded."""
-        size = run.end - run.start - MESSAGE_HEAD.itemsize
+        size = run.end - run.start - MESSAGE_HEAD_BYTES
         return run.start == run.last and size > self._limits.message_bytes_max
 
     def _piece_blocks(self, piece: Piece, cutter: BlockCutter) -> Iterator[MixedChannels]:

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-
 from bridge.errors import DamagedRecordingError
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -64,34 +62,14 @@ LAYOUTS: Mapping[int, tuple[int, ...]] = {
 }
 """Of what each record but a message consists: plain bytes (how many), or one of the above."""
 
-RECORD_HEAD = np.dtype([("opcode", "u1"), ("length", "<u8")])
-"""The start of every record; packed, 9 bytes."""
+HEAD = struct.Struct("<BQ")
+"""The start of every record: opcode and length."""
 
-MESSAGE_HEAD = np.dtype(
-    [
-        ("opcode", "u1"),
-        ("length", "<u8"),
-        ("channel", "<u2"),
-        ("sequence", "<u4"),
-        ("log_time", "<u8"),
-        ("publish_time", "<u8"),
-    ]
-)
-"""Everything of a message record before its payload; packed, 31 bytes."""
+HEAD_BYTES = HEAD.size
+MESSAGE_CONTENT_BYTES_MIN = 22
+"""Channel, sequence, log time and publish time; the payload follows."""
 
-INDEX_HEAD = np.dtype(
-    [("opcode", "u1"), ("length", "<u8"), ("channel", "<u2"), ("entries_bytes", "<u4")]
-)
-"""Everything of a message index record before its entries; packed, 15 bytes."""
-
-INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
-"""One entry of a message index record."""
-
-ID_AND_NUMBER = np.dtype([("id", "<u2"), ("number", "<u8")])
-"""One entry of a map of ids to numbers."""
-
-HEAD_BYTES = RECORD_HEAD.itemsize
-MESSAGE_CONTENT_BYTES_MIN = MESSAGE_HEAD.itemsize - HEAD_BYTES
+MESSAGE_HEAD_BYTES = HEAD_BYTES + MESSAGE_CONTENT_BYTES_MIN
 FOOTER_CONTENT_BYTES = 20
 TRAILER_BYTES = HEAD_BYTES + FOOTER_CONTENT_BYTES + len(MAGIC)
 DATA_END_BYTES = HEAD_BYTES + 4
@@ -108,8 +86,8 @@ EXPANSION_MAX = {"": 1, "lz4": 256, "zstd": 1 << 20}
 LZ4 spends a byte per 255 of a run. Zstandard spends 3 bytes and a header on a block of 128 KiB.
 """
 
-HEAD = struct.Struct("<BQ")
-"""Opcode and length, as `RECORD_HEAD`, for one record at a time."""
+_ID_AND_NUMBER = struct.Struct("<HQ")
+"""One entry of a map of ids to numbers."""
 
 _CHUNK_HEAD = struct.Struct("<BQ16xQI")
 """The start of a chunk record: opcode, length, times (left out), uncompressed size and CRC."""
@@ -231,11 +209,10 @@ class Fields:
     def numbers_by_id(self) -> dict[int, int]:
         """Take a map of 2-byte ids to 8-byte numbers."""
         content = self.blob()
-        if len(content) % ID_AND_NUMBER.itemsize:
+        if len(content) % _ID_AND_NUMBER.size:
             raise DamagedRecordingError("a field reaches past the end of its record")
         # Every chunk of a summary has one, with an entry for each of its channels.
-        entries = np.frombuffer(content, dtype=ID_AND_NUMBER)
-        return dict(zip(entries["id"].tolist(), entries["number"].tolist(), strict=True))
+        return dict(_ID_AND_NUMBER.iter_unpack(content))
 
     def at_end(self) -> bool:
         """Tell whether every byte was taken."""

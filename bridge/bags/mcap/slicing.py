@@ -15,17 +15,36 @@ from numpy.typing import NDArray
 from bridge.bags.mcap.records import (
     HEAD,
     HEAD_BYTES,
-    INDEX_ENTRY,
-    INDEX_HEAD,
     MESSAGE_CONTENT_BYTES_MIN,
-    MESSAGE_HEAD,
-    RECORD_HEAD,
     Opcode,
     parse_head,
 )
 
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
+
+RECORD_HEAD = np.dtype([("opcode", "u1"), ("length", "<u8")])
+"""The start of every record; packed, 9 bytes."""
+
+MESSAGE_HEAD = np.dtype(
+    [
+        ("opcode", "u1"),
+        ("length", "<u8"),
+        ("channel", "<u2"),
+        ("sequence", "<u4"),
+        ("log_time", "<u8"),
+        ("publish_time", "<u8"),
+    ]
+)
+"""Everything of a message record before its payload; packed, 31 bytes."""
+
+INDEX_HEAD = np.dtype(
+    [("opcode", "u1"), ("length", "<u8"), ("channel", "<u2"), ("entries_bytes", "<u4")]
+)
+"""Everything of a message index record before its entries; packed, 15 bytes."""
+
+INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
+"""One entry of a message index record."""
 
 WALKED_INDEXES_MAX = 16
 """So many message index records are walked one by one; of more channels all are found at once."""

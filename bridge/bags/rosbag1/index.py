@@ -1,11 +1,12 @@
 """The declarations of a ROS 1 bag: its first record, its connections, its index section."""
 
+from __future__ import annotations
+
+import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from bridge.bags.container import Channel, ReadLimits
 from bridge.bags.rosbag1.records import Op, Record, fields_of, record_at
@@ -13,8 +14,16 @@ from bridge.bags.rosbag1.walk import COUNT_BYTES, Gap, walk
 from bridge.bags.source import Source
 from bridge.definitions import normal_msgtype
 from bridge.errors import RecordingLimitError
+from bridge.facade import later
 from bridge.model import Definition, Serialization
 from bridge.units import SECOND_NS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    # Who only looks for recordings starts without it.
+    np = later("numpy")
 
 NO_TYPE = "*"
 """The type that a recorder writes for a topic of unknown type."""
@@ -170,8 +179,8 @@ def read_index(source: Source, header: BagHeader, connections: Connections) -> I
         elif piece.op is Op.CHUNK_INFO:
             chunks += 1
             whole_bytes = len(data) - len(data) % COUNT_BYTES
-            for connection, count in np.frombuffer(data[:whole_bytes], dtype="<u4").reshape(-1, 2):
-                connections.counts[int(connection)] += int(count)
+            for connection, count in struct.iter_unpack("<II", data[:whole_bytes]):
+                connections.counts[connection] += count
         else:
             return Index.MISSING
     if chunks == header.chunk_count and set(connections.counts) <= set(connections.channels):

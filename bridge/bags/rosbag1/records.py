@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
 
-import numpy as np
-
 from bridge.bags.source import Source
+from bridge.facade import later
+
+np = later("numpy")
 
 MAGIC = b"#ROSBAG V2.0\n"
 

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bridge.cli.check import Finding, Grade, fail, ok, worst
+from bridge.cli.check import Finding, Grade, fail, ok, warn, worst
 from bridge.cli.check.machine import check_machine
-from bridge.cli.check.server import check_server
 from bridge.cli.options import (
     AsJson,
     ConfigFile,
@@ -20,6 +19,10 @@ from bridge.cli.options import (
 from bridge.cli.terminal import Exit, cell, line_break, print_json, show, table
 from bridge.config import Settings, load_settings
 from bridge.errors import ConfigError
+from bridge.facade import later
+
+# Needs Arrow Flight, half of what `check` takes to start.
+server = later("bridge.cli.check.server")
 
 STYLES = {Grade.OK: "green", Grade.WARN: "yellow", Grade.FAIL: "bold red"}
 
@@ -65,7 +68,14 @@ def _findings(config: Path | None, overrides: dict[str, object]) -> Iterator[Fin
         return
     yield ok("configuration", source(config, settings))
     yield from check_machine(settings, file=config)
-    yield from check_server(settings)
+    if settings.uses_embedded_server:
+        yield warn(
+            "server",
+            "no platform is configured: recordings stay on this machine",
+            hint="set server.host",
+        )
+    else:
+        yield from server.check_server(settings)
 
 
 def _print(findings: list[Finding]) -> None:

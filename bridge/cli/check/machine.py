@@ -13,12 +13,11 @@ from bridge.cli.check.folders import can_be_made, check_folders, nearest, user
 from bridge.cli.options import disk_folders
 from bridge.cli.running import ask_daemon, daemon_runs
 from bridge.cli.terminal import Exit, size
-from bridge.compose import api_key, ingest_options
-from bridge.config import Settings
+from bridge.config import Settings, api_key
 from bridge.daemon import Journal, measure_disks, too_open
 from bridge.errors import BridgeError, ConfigError, JournalError
 from bridge.files import file_system, is_folder, is_network_kind
-from bridge.mapping import fill_placeholders, sequence_name
+from bridge.mapping import custom_mappings, fill_placeholders, sequence_name
 from bridge.units import address_text
 
 # A clock before this was never set; one after will be wrong for long after we are gone.
@@ -50,16 +49,17 @@ def check_machine(settings: Settings, *, file: Path | None) -> Iterator[Finding]
 def _ingest(settings: Settings) -> Iterator[Finding]:
     """Try what settings show only when they are used: mappings, templates, variables."""
     try:
-        options = ingest_options(settings)
+        hostname = socket.gethostname()
+        custom_mappings(settings.mappings)
         constants = fill_placeholders(
-            options.metadata, environment=options.environment, hostname=options.hostname
+            settings.metadata, environment=dict(os.environ), hostname=hostname
         )
         name = sequence_name(
-            options.sequence_name,
+            settings.ingest.sequence_name,
             stem="drive",
             start_ns=time.time_ns(),
             identity="0" * 64,
-            hostname=options.hostname,
+            hostname=hostname,
             constants=constants,
         )
     except BridgeError as error:

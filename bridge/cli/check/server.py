@@ -8,21 +8,14 @@ from ipaddress import ip_address
 from bridge.cli.check import Finding, fail, ok, warn
 from bridge.cli.terminal import Exit, exit_code, size
 from bridge.client import MosaicoClient
-from bridge.compose import api_key, connect
-from bridge.config import Settings
+from bridge.compose import connect
+from bridge.config import Settings, api_key
 from bridge.errors import ConfigError, RefusedError, RejectedError, ServerError, UsageError
 from bridge.units import address_text
 
 
 def check_server(settings: Settings) -> Iterator[Finding]:
     """Ask the configured platform, changing nothing there."""
-    if settings.uses_embedded_server:
-        yield warn(
-            "server",
-            "no platform is configured: recordings stay on this machine",
-            hint="set server.host",
-        )
-        return
     address = address_text(settings.server.host, settings.server.port)
     began_s = time.monotonic()
     try:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from bridge.daemon.journal.entry import Failure
+
 
 class Gate(StrEnum):
     """Whether recordings are handed to workers."""
@@ -199,3 +201,81 @@ class DaemonStatus:
     counts: dict[str, int]
     uplink: UplinkStatus = UplinkStatus()
     folders: tuple[WatchStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Throughput of one slot, or a mean over some.
+
+    Attributes:
+        read_bytes_per_s: Bytes of recordings read.
+        sent_bytes_per_s: Arrow bytes handed to the platform.
+        messages_per_s: Messages handed to the platform.
+        wire_bytes_per_s: Bytes that left over the wire, after compression.
+    """
+
+    read_bytes_per_s: float = 0.0
+    sent_bytes_per_s: float = 0.0
+    messages_per_s: float = 0.0
+    wire_bytes_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTopic:
+    """What is to happen to a topic of a recording in work."""
+
+    name: str
+    msgtype: str
+    outcome: str
+    ontology_tag: str
+    reason: str
+    messages_recorded: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TroubleNote:
+    """Something that went wrong, and when.
+
+    Attributes:
+        at_ns: Wall clock.
+        failure: What it was.
+        recording: Name of the recording concerned; empty where there is none.
+        entry_id: Its number in the journal, or None.
+        retry_in_s: When the attempt is made again; None when it is not, when the gate decides, or
+            where it was no attempt.
+        final: Whether the recording stays as it is until somebody acts.
+        repeats: How often the same happened in a row before.
+    """
+
+    at_ns: int
+    failure: Failure
+    recording: str = ""
+    entry_id: int | None = None
+    retry_in_s: float | None = None
+    final: bool = False
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """All of it at one moment.
+
+    Attributes:
+        now_ns: The moment, wall clock.
+        status: The latest snapshot; None before the first.
+        tick_age_s: Seconds since the loop last made a turn; None before the first.
+        rates: Throughput by slot, oldest first, the running slot left out.
+        rate: The present rate.
+        planned: By journal number, the topics of what is in work.
+        troubles: The latest first.
+        platform: What the platform showed of itself; None before it did.
+    """
+
+    now_ns: int
+    status: DaemonStatus | None
+    tick_age_s: float | None
+    rates: tuple[Rate, ...] = ()
+    rate: Rate = field(default_factory=Rate)
+    planned: dict[int, tuple[PlannedTopic, ...]] = field(default_factory=dict)
+    troubles: tuple[TroubleNote, ...] = ()
+    platform: PlatformFacts | None = None

@@ -10,14 +10,17 @@ from bridge.daemon.journal.clock import Clock, SystemClock
 from bridge.daemon.journal.entry import Entry, Transition
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import IN_WORK, MEANING, QUEUED
-from bridge.daemon.uplink.uplink import Uplink
 from bridge.daemon.watch.completeness import FileFacts, Rule, Verdict, gather, judge
 from bridge.daemon.watch.open_files import WriterCheck, writer_of
 from bridge.daemon.watch.scan import look_at
 from bridge.daemon.watch.watched_folder import WatchedFolder, watched_folder_of, watched_folders_of
 from bridge.errors import JournalError, RecordingError
+from bridge.facade import later
 from bridge.model import Recording
 from bridge.units import SECOND_NS
+
+# Needed only for what is still to be sent.
+uplink = later("bridge.daemon.uplink.uplink")
 
 EXPLAIN_PATIENCE_S = 60.0
 """So long a person waits for a slow disk."""
@@ -157,7 +160,8 @@ def _uplink_reason(entry: Entry | None, settings: Settings, clock: Clock) -> str
     """Say why nothing may be sent now, of a recording that is still to be sent."""
     if entry is None or entry.state not in QUEUED | IN_WORK:
         return ""
-    reason = Uplink(LiveSettings(settings), folder=settings.state.folder, clock=clock).status.reason
+    budgets = uplink.Uplink(LiveSettings(settings), folder=settings.state.folder, clock=clock)
+    reason = budgets.status.reason
     return f"; {reason}" if reason else ""
 
 

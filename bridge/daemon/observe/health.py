@@ -8,10 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus
+from bridge.daemon.events.status import Board, DaemonStatus, Gate, GateStatus
 from bridge.daemon.journal.states import IN_WORK, NEEDS_ATTENTION, ON_PLATFORM, QUEUED
 from bridge.daemon.journal.view import printable
-from bridge.daemon.observe.live_state import Board
 from bridge.units import MEBIBYTE, SECOND_NS
 
 # The loop makes a turn at least once a second; one that has not for so long is stuck.

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge.daemon.events.status import (
+    Board,
     DaemonStatus,
     Gate,
+    TroubleNote,
     UplinkStatus,
     WatchStatus,
     WorkerProgress,
@@ -21,7 +23,6 @@ from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.states import AT_REST, NEEDS_ATTENTION, QUEUED, State
 from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.health import Check, Disk, Verdict, next_try, since_and_next
-from bridge.daemon.observe.live_state import Board, TroubleNote
 from bridge.units import SECOND_NS
 
 # So many files that are no recordings are named; the rest is counted.

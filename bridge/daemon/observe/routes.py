@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from bridge.daemon.events.status import Board
 from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.health import (
@@ -25,7 +26,7 @@ from bridge.daemon.observe.health import (
     readiness_checks,
     verdict,
 )
-from bridge.daemon.observe.live_state import Board, LiveState
+from bridge.daemon.observe.live_state import LiveState
 from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.page_data import (
     PARTS,
