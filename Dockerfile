@@ -8,7 +8,10 @@
 # for amd64 and arm64; the digest is that of the index over both.
 FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS build
 WORKDIR /source
-COPY .ci/constraints.txt pyproject.toml README.md LICENSE ./
+# Where the project is to be found, for what the package says of itself; nothing for nowhere.
+ARG PROJECT_URL
+COPY .ci .ci
+COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
 # Travel in the wheel as data, for install-files.
 COPY config config
@@ -18,7 +21,7 @@ COPY systemd systemd
 # their own tests, and headers for compilers.
 RUN python -m venv /opt/mosaico-bridge \
  && /opt/mosaico-bridge/bin/pip install --no-cache-dir --only-binary=:all: --require-hashes --no-deps \
-    --requirement constraints.txt \
+    --requirement .ci/constraints.txt \
  && /opt/mosaico-bridge/bin/pip install --no-cache-dir --no-deps . \
  && /opt/mosaico-bridge/bin/pip check \
  && /opt/mosaico-bridge/bin/pip uninstall --yes --quiet pip setuptools \

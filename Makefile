@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bridge/version.py)
 # Exact versions and hashes of all that the bridge needs, for every Python and kind of machine.
 LOCK := .ci/constraints.txt
+# Where the project is to be found, for the packages: an address at a code host, or nothing.
+export PROJECT_URL
 INSTALL_LOCKED := install --quiet --require-hashes --no-deps --requirement $(LOCK)
 
 .DEFAULT_GOAL := help
@@ -65,7 +67,7 @@ bench: $(VENV)/dev.stamp ## Verify, then time a quarter of the recordings agains
 docs: $(VENV)/docs.stamp ## Build the documentation as a site into site/, without a warning
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-dist: ## Build the sdist, the wheel from it, and a list of all components (CycloneDX) into dist/
+dist: ## Build the sdist, the wheel from it, and a list of all components (CycloneDX) into dist/; PROJECT_URL=
 	$(PYTHON) -m venv $(VENV)/build
 	$(VENV)/build/bin/pip install --quiet build cyclonedx-bom
 	$(VENV)/build/bin/python -m build --outdir dist .
@@ -73,12 +75,12 @@ dist: ## Build the sdist, the wheel from it, and a list of all components (Cyclo
 	$(VENV)/released/bin/pip $(INSTALL_LOCKED)
 	$(VENV)/released/bin/pip install --quiet --no-deps dist/mosaico_bridge-$(VERSION)-py3-none-any.whl
 	$(VENV)/released/bin/pip uninstall --quiet --yes setuptools pip
-	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > $(VENV)/released/pyproject.toml
+	@sed 's|^dynamic = .*|version = "$(VERSION)"$(if $(PROJECT_URL),\nurls = {Homepage = "$(PROJECT_URL)"})|' pyproject.toml > $(VENV)/released/pyproject.toml
 	$(VENV)/build/bin/cyclonedx-py environment --output-reproducible \
 	  --pyproject $(VENV)/released/pyproject.toml \
 	  --output-file dist/mosaico-bridge-$(VERSION).cdx.json $(VENV)/released/bin/python
 
-deb: ## Build Debian packages into dist/, for amd64 and arm64, or ARCH=; takes root and install-debian
+deb: ## Build Debian packages into dist/, for amd64 and arm64, or ARCH=; PROJECT_URL=; takes root and install-debian
 	$(PYTHON) -m venv --clear $(VENV)/deb
 	$(VENV)/deb/bin/pip install --quiet build
 	$(VENV)/deb/bin/python -m build --wheel --outdir $(VENV)/deb/wheel .

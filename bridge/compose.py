@@ -21,6 +21,8 @@ from bridge.ingest import (
 from bridge.quality import Expectation
 
 SCRATCH_FOLDER = "scratch"
+BUDGETS_IN_LIMIT = 8
+"""How many times what waits in batches fits a worker's memory at least: it is copied on its way."""
 
 
 def connect(settings: Settings, host: str, port: int) -> MosaicoClient:
@@ -130,7 +132,9 @@ def ingest_options(
         batches=BatchTargets(
             max_batch_size_bytes=ingest.max_batch_size_bytes,
             max_batch_size_records=ingest.max_batch_size_records,
-            memory_budget_bytes=ingest.memory_budget_bytes,
+            memory_budget_bytes=min(
+                ingest.memory_budget_bytes, settings.workers.memory_limit_bytes // BUDGETS_IN_LIMIT
+            ),
         ),
         reading=ReadLimits(**settings.reading.model_dump()),
         definitions=DefinitionSources(

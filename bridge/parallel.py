@@ -25,8 +25,14 @@ TRIES_MAX = 4
 """How often a call is made that may be made again."""
 
 _PAUSE_S = 0.1
+# How long a thread waits for another call: on a short line a call is done before the next comes,
+# and starting a thread for each costs more than the call.
+_LINGER_S = 0.1
 # What counts as quick: up to twice the best answer so far, and what a busy machine adds.
 _QUICK_FACTOR, _QUICK_MARGIN_S = 2.0, 0.05
+# An answer that comes sooner has waited for no line: more calls at once would wait for each other,
+# and their threads for those that decode and send.
+_SHORT_S = 0.002
 
 Result = TypeVar("Result")
 
@@ -41,11 +47,15 @@ class _Call(Generic[Result]):
     future: "Future[Result]" = field(default_factory=Future)
 
 
+_Inbox = queue.SimpleQueue[_Call[object]]
+
+
 class AtOnce:
     """How many calls run at once; not thread-safe, its owner guards it.
 
     Each quick answer adds one, so that a round of answers doubles it; after the first trouble a
-    whole round adds one. Trouble halves it, once for all calls that were under way.
+    whole round adds one. Trouble halves it, once for all calls that were under way. Over a line so
+    short that there is nothing to wait for it stays as it starts.
     """
 
     def __init__(self) -> None:
@@ -61,7 +71,7 @@ class AtOnce:
     def answered(self, seconds: float) -> None:
         """Take note of an answer and how long it took."""
         self._best_s = min(self._best_s, seconds)
-        if seconds <= _QUICK_FACTOR * self._best_s + _QUICK_MARGIN_S:
+        if self._best_s >= _SHORT_S and seconds <= _QUICK_FACTOR * self._best_s + _QUICK_MARGIN_S:
             more = 1.0 if self._halved_s == float("-inf") else 1.0 / self._limit
             self._limit = min(self._limit + more, float(AT_ONCE_MAX))
 
@@ -72,7 +82,7 @@ class AtOnce:
 
 
 class ParallelCalls:
-    """Makes calls in threads of its own, which exist only while there are calls.
+    """Makes calls in threads of its own, which end soon after the last call.
 
     May be used from several threads. Calls start in the order in which they were submitted, except
     that those of one turn follow each other.
@@ -85,6 +95,8 @@ class ParallelCalls:
         self._waiting: deque[_Call[object]] = deque()
         self._turns: set[Hashable] = set()
         self._running = 0
+        # Where threads without a call look for one; the one that came last is used first.
+        self._idle: list[_Inbox] = []
 
     def submit(
         self, make: Callable[[], Result], *, turn: Hashable = None, repeatable: bool = False
@@ -121,12 +133,27 @@ class ParallelCalls:
             settle(futures)
 
     def _start(self) -> None:
-        """Start threads for what waits, as far as there is room; the lock is held."""
+        """Give what waits to threads, as far as there is room; the lock is held."""
         while self._running < self._at_once.limit and (call := self._next()) is not None:
             self._running += 1
-            threading.Thread(
-                target=self._work, args=(call,), name="mosaico-parallel", daemon=True
-            ).start()
+            if self._idle:
+                self._idle.pop().put(call)
+                continue
+            inbox: _Inbox = queue.SimpleQueue()
+            inbox.put(call)
+            thread = threading.Thread(
+                target=self._work, args=(inbox,), name="mosaico-parallel", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # No memory for one more: the others make the call, if there are any.
+                self._running -= 1
+                self._turns.discard(call.turn)
+                if self._running:
+                    self._waiting.appendleft(call)
+                    return
+                call.future.set_exception(error)
 
     def _next(self) -> _Call[object] | None:
         """Take the first call that waits and whose turn is free; the lock is held."""
@@ -143,27 +170,44 @@ class ParallelCalls:
             self._turns.add(found.turn)
         return found
 
-    def _work(self, first: _Call[object]) -> None:
-        call: _Call[object] | None = first
-        while call is not None:
-            done, (result, error) = call, self._made(call)
-            again = self._is_trouble(error) and done.tries > 1
-            if again:
-                done.tries -= 1
-                time.sleep(_PAUSE_S * 2 ** (TRIES_MAX - 1 - done.tries))
+    def _work(self, inbox: "_Inbox") -> None:
+        while (call := self._handed(inbox)) is not None:
+            while call is not None:
+                call = self._work_off(call, inbox)
+
+    def _handed(self, inbox: "_Inbox") -> _Call[object] | None:
+        """Wait for a call; None where none comes."""
+        try:
+            return inbox.get(timeout=_LINGER_S)
+        except queue.Empty:
             with self._lock:
-                self._turns.discard(done.turn)
-                if again:
-                    # It waits like the others: by now fewer may run than when it was started.
-                    self._waiting.appendleft(done)
-                call = self._next() if self._running <= self._at_once.limit else None
-                if call is None:
-                    self._running -= 1
-                self._start()
-            if error is None:
-                done.future.set_result(result)
-            elif not again:
-                done.future.set_exception(error)
+                if inbox in self._idle:
+                    self._idle.remove(inbox)
+                    return None
+            return inbox.get()  # it was given just now
+
+    def _work_off(self, done: _Call[object], inbox: "_Inbox") -> _Call[object] | None:
+        """Make a call and give the next; where there is none, the thread is idle."""
+        result, error = self._made(done)
+        again = self._is_trouble(error) and done.tries > 1
+        if again:
+            done.tries -= 1
+            time.sleep(_PAUSE_S * 2 ** (TRIES_MAX - 1 - done.tries))
+        with self._lock:
+            self._turns.discard(done.turn)
+            if again:
+                # It waits like the others: by now fewer may run than when it was started.
+                self._waiting.appendleft(done)
+            call = self._next() if self._running <= self._at_once.limit else None
+            if call is None:
+                self._running -= 1
+                self._idle.append(inbox)
+            self._start()
+        if error is None:
+            done.future.set_result(result)
+        elif not again:
+            done.future.set_exception(error)
+        return call
 
     def _made(self, call: _Call[object]) -> tuple[object, BaseException | None]:
         """Make a call and take note of how it went; gives its result or its error."""

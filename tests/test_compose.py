@@ -64,6 +64,14 @@ def test_choices_of_the_file_reach_the_ingest(tmp_path: Path) -> None:
     assert (options.identity.instance, options.identity.attempt) == ("me", 3)
 
 
+def test_what_waits_takes_a_small_part_of_a_small_memory(tmp_path: Path) -> None:
+    """Who lowers a worker's limit need not know what else to lower."""
+    text = "[workers]\nmemory_limit_bytes = 268435456\n[ingest]\nmemory_budget_bytes = {}\n"
+    for budget_bytes, kept_bytes in ((50331648, 33554432), (1048576, 1048576)):
+        settings = load_settings(written(tmp_path, text.format(budget_bytes)))
+        assert ingest_options(settings).batches.memory_budget_bytes == kept_bytes
+
+
 def test_what_decides_about_the_data_changes_the_hash(tmp_path: Path) -> None:
     """A sequence's metadata tells whether two were made by the same choices."""
     first = ingest_options(load_settings(written(tmp_path, FILE)))

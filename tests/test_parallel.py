@@ -97,6 +97,43 @@ def test_quick_answers_double_the_calls_at_once_up_to_a_bound() -> None:
     assert at_once.limit == AT_ONCE_MAX
 
 
+def test_a_line_without_length_needs_no_more_at_once() -> None:
+    """Where answers come at once more threads would only wait for each other."""
+    at_once = AtOnce()
+    for _ in range(AT_ONCE_MAX):
+        at_once.answered(0.0005)
+    assert at_once.limit == AT_ONCE_START
+
+
+def test_threads_are_used_again_and_end_soon_after_the_last_call() -> None:
+    """One call after the other needs one thread, which nobody finds a moment later."""
+    calls = ParallelCalls()
+    threads = {calls.submit(threading.current_thread).result(timeout=10) for _ in range(50)}
+    assert len(threads) <= 2
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+    assert calls.submit(lambda: 1).result(timeout=10) == 1
+
+
+def test_where_no_thread_can_start_the_others_make_the_calls() -> None:
+    """A machine short of memory makes calls slower; where none can be made they fail, not wait."""
+    calls, release = ParallelCalls(), threading.Event()
+    first = calls.submit(lambda: wait_for(release))
+    usual = threading.stack_size(1 << 46)
+    try:
+        second = calls.submit(lambda: 2)
+        alone = ParallelCalls().submit(lambda: 3)
+    finally:
+        threading.stack_size(usual)
+    with pytest.raises(RuntimeError):
+        alone.result(timeout=10)
+    assert not second.done()
+    release.set()
+    first.result(timeout=10)
+    assert second.result(timeout=10) == 2
+
+
 def test_slow_answers_do_not_raise_the_number() -> None:
     """Answers that take longer and longer are a server at its limit."""
     at_once = AtOnce()

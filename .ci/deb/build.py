@@ -18,8 +18,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from email.parser import Parser
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -206,13 +208,23 @@ def put_shared_files(host: Path, root: Path, version: str) -> None:
     program.symlink_to(f"/{OPT}/bin/mosaico-bridge")
 
 
-def put_control(machine: Machine, root: Path, version: str) -> None:
+def homepage_of(wheel: Path) -> str:
+    """Give the field that names the project's address; empty where the wheel has none."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+        told = Parser().parsestr(archive.read(name).decode()).get_all("Project-URL", [])
+    named = dict(one.split(", ", 1) for one in told)
+    return f"Homepage: {named['Homepage']}\n" if "Homepage" in named else ""
+
+
+def put_control(machine: Machine, root: Path, version: str, homepage: str) -> None:
     """Write what dpkg wants to know."""
     control = root / "DEBIAN"
     control.mkdir()
     text = (HERE / "control").read_text(encoding="utf-8")
+    size_kb = int(size_mb(root) * 1e3 / 1.024)
     filled = text.format(
-        version=version, architecture=machine.debian, size_kb=int(size_mb(root) * 1e3 / 1.024)
+        version=version, architecture=machine.debian, size_kb=size_kb, homepage=homepage
     )
     (control / "control").write_text(filled, encoding="utf-8")
     (control / "conffiles").write_text("/etc/mosaico-bridge/bridge.toml\n", encoding="utf-8")
@@ -241,7 +253,7 @@ def build(machine: Machine, tools: Path, arguments: argparse.Namespace, work: Pa
     say(f"{machine.debian}: {before_mb:.0f} MB, without what is not used {size_mb(root / OPT):.0f}")
     put_script(root / OPT)
     put_shared_files(host, root, version)
-    put_control(machine, root, version)
+    put_control(machine, root, version, homepage_of(arguments.wheel))
     made = Path(arguments.into / f"mosaico-bridge_{version}_{machine.debian}.deb")
     run("dpkg-deb", "--root-owner-group", f"-Z{arguments.compression}", "--build", root, made)
     say(f"{made}: {made.stat().st_size / 1e6:.0f} MB")

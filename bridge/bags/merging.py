@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -207,6 +207,11 @@ REPEATED_MAX = 128
 """How many of the last messages of a topic are known again, and how many of the first."""
 
 
+_Digests = dict[int, tuple[bytes, ...]]
+_KEPT: dict[Hashable, tuple[int | None, _Digests, _Digests]] = {}
+"""What `Repeats` knew behind the file that was asked about last."""
+
+
 class Repeats:
     """Recognises latched messages that a recorder wrote again at the start of a later split.
 
@@ -230,6 +235,23 @@ class Repeats:
         self._leading: set[int] = set()
         self._last_ns: int | None = None
         self._reached_ns: int | None = None
+
+    def keep(self, key: Hashable) -> None:
+        """Keep what is known so far for those who read the same again; the last only is kept."""
+        recent = {topic: tuple(known) for topic, known in self._recent.items()}
+        first = {topic: tuple(known) for topic, known in self._first.items()}
+        _KEPT.clear()
+        _KEPT[key, *recent] = (self._reached_ns, recent, first)
+
+    def recall(self, key: Hashable) -> bool:
+        """Know what was kept; False where nothing was."""
+        if (key, *self._recent) not in _KEPT:
+            return False
+        self._reached_ns, recent, first = _KEPT[key, *self._recent]
+        for topic in self._recent:
+            self._recent[topic].extend(recent[topic])
+            self._first[topic].extend(first[topic])
+        return True
 
     def start_file(self) -> None:
         """Go on to the next file."""

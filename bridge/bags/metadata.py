@@ -12,6 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from bridge.bags.formats import SIDECAR_SUFFIXES
 from bridge.errors import DamagedRecordingError, RecordingError, RecordingVanishedError
 from bridge.facade import later
 from bridge.files import open_regular
@@ -84,12 +85,19 @@ def listed_files(hints: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, 
             notes.append(f"{METADATA_FILE} lists {entry!r}, which is no file name")
         elif ".." in Path(entry).parts or Path(entry).is_absolute():
             notes.append(f"{METADATA_FILE} lists {entry!r}, which leaves the folder; ignored")
+        elif _is_companion(Path(entry).name):
+            notes.append(f"{METADATA_FILE} lists {entry!r}, which is no file of a recording")
         elif Path(entry).name in names:
             notes.append(f"{METADATA_FILE} lists {entry!r} twice")
         else:
             # Before version 4 names carried the folder in front.
             names.append(Path(entry).name)
     return tuple(names), tuple(notes)
+
+
+def _is_companion(name: str) -> bool:
+    """Say whether a name is that of a file that is kept beside a recording's files."""
+    return name.lower() == METADATA_FILE or name.endswith(SIDECAR_SUFFIXES)
 
 
 def _parse(text: bytes) -> Mapping[str, Any]:
@@ -201,6 +209,8 @@ def _flaws(hints: Mapping[str, Any], *, ends_in_whole_line: bool) -> tuple[str, 
     if missing and not (followed and ends_in_whole_line):
         return (f"{METADATA_FILE} is torn: {', '.join(missing)} missing",)
     paths, files = hints.get("relative_file_paths"), hints.get("files")
+    if isinstance(paths, list):
+        paths = [path for path in paths if not _is_companion(Path(str(path)).name)]
     if isinstance(paths, list) and isinstance(files, list) and len(paths) != len(files):
         return (f"{METADATA_FILE} is torn: {len(paths)} file names, {len(files)} descriptions",)
     return ()

@@ -40,7 +40,7 @@ from bridge.bags.merging import (
 from bridge.bags.metadata import read_hints
 from bridge.bags.rosbag1.reader import open_rosbag1
 from bridge.bags.source import FileSource, allow_descriptors, is_lack_of_descriptors
-from bridge.bags.splits import file_before
+from bridge.bags.splits import file_before, look_of
 from bridge.bags.sqlite.reader import open_sqlite3
 from bridge.bags.zstd_source import ZstdSource
 from bridge.definitions import DefinitionSources
@@ -255,10 +255,17 @@ class RecordingReader:
             self._done_bytes += opened.source.size_bytes
 
     def _remember_split_before(self) -> None:
-        """Learn which latched messages the split before this one holds; none where it is gone."""
+        """Learn, once for all passes, which latched messages the split before this one holds."""
         before = file_before(self.recording)
         if before is None:
             return
+        key = (before.path, look_of(before), self._limits, *(topic.name for topic in self.topics))
+        if not self._repeats.recall(key) and self._read_split_before(before):
+            self._repeats.keep(key)
+        self._repeats.start_file()
+
+    def _read_split_before(self, before: RecordingFile) -> bool:
+        """Read it to its end; False where that cannot be."""
         alone = Recording(path=before.path, name=before.path.stem, files=(before,))
         ours = {topic.name: topic.index for topic in self.topics}
         try:
@@ -269,9 +276,8 @@ class RecordingReader:
                 for block in reader.mixed_blocks():
                     self._repeats.remember(of, block)
         except (RecordingError, ScratchSpaceError):
-            # What is not known to be there is no repeat.
-            pass
-        self._repeats.start_file()
+            return False  # What is not known to be there is no repeat.
+        return True
 
     def _merged(self, mixed: MixedChannels, topic_of: Sequence[int]) -> Iterator[MixedBlock]:
         if self._compressed_messages or has_compressed(mixed):

@@ -22,8 +22,6 @@ _PART_FILL = 0.95
 
 _FEW_ROWS = 16
 
-# How much of a topic's first batch is compressed to see whether it pays.
-_TRIAL_BYTES = 256 << 10
 # Batches up to this size have no row that a server could not read back: those end at 25 MB.
 _SMALL_BYTES = 16 << 20
 
@@ -136,10 +134,12 @@ class TriedStream:
     Attributes:
         open: Opens the stream, compressed by a codec.
         codec: Chooses the codec to try, when there is something to try it on.
+        pays: Whether that codec makes enough of a batch.
     """
 
     open: "Callable[[BodyCodec], RowStream]"
     codec: "Callable[[], BodyCodec]"
+    pays: "Callable[[pa.RecordBatch, BodyCodec], bool]"
     _opened: "RowStream | None" = None
 
     @property
@@ -151,7 +151,7 @@ class TriedStream:
         """Send a batch, the first after the trial."""
         if self._opened is None:
             codec = self.codec()
-            self._opened = self.open(codec if pays(batch, codec) else PLAIN)
+            self._opened = self.open(codec if self.pays(batch, codec) else PLAIN)
         self._opened.write(batch)
 
     def end(self) -> None:
@@ -171,24 +171,6 @@ class TriedStream:
         if self._opened is None:
             self._opened = self.open(PLAIN)
         return self._opened
-
-
-def pays(batch: pa.RecordBatch, codec: BodyCodec) -> bool:
-    """Whether a codec makes enough of a batch's first rows; costs some milliseconds."""
-    size_bytes = pa.ipc.get_record_batch_size(batch)
-    rows = max(1, batch.num_rows * _TRIAL_BYTES // max(size_bytes, 1))
-    sample = batch.slice(0, rows)
-    plain_bytes = _stream_bytes(sample, PLAIN)
-    saved_bytes = plain_bytes - _stream_bytes(sample, codec)
-    # The schema that both begin with is no part of what can be saved.
-    return bool(saved_bytes >= codec.saving_min * pa.ipc.get_record_batch_size(sample))
-
-
-def _stream_bytes(batch: pa.RecordBatch, codec: BodyCodec) -> int:
-    sink = pa.MockOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=codec.write_options()) as writer:
-        writer.write_batch(batch)
-    return int(sink.size())
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

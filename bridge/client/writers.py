@@ -14,7 +14,7 @@ from typing import Any, Self
 from bridge.client.catalog import WHOLE, Dialect, Upload
 from bridge.client.cleanup import Cleanup, OnErrorPolicy, deepest_first
 from bridge.client.connection import Connection
-from bridge.client.options import AUTO, BodyCodec, automatic_codec
+from bridge.client.options import AUTO, BodyCodec, Trials, automatic_codec
 from bridge.client.text import nul_count, split_locator, topic_locator
 from bridge.client.topics import RowStream, SendLimits, TopicReceipt, TopicWriter, TriedStream
 from bridge.errors import (
@@ -79,6 +79,7 @@ class SequenceWriter:
     _topics: dict[str, TopicWriter] = field(default_factory=dict, repr=False)
     _ends: Counter[str] = field(default_factory=Counter, repr=False)  # guarded by _lock
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _trials: Trials = field(default_factory=Trials, repr=False)
 
     @property
     def session(self) -> str:
@@ -179,6 +180,7 @@ class SequenceWriter:
                 was_compressed=self.was_compressed(),
                 round_trip_s=self.connection.shortest_call_s,
             ),
+            pays=partial(self._trials.pays, model.tag),
         )
 
     def _is_unused(self, locator: str) -> bool:
@@ -352,7 +354,9 @@ class SequenceWriter:
             return
         upload = self._require_upload()
         closings = [
-            self.topic_close_ahead(topic) for topic in self._topics.values() if not topic.aborted
+            self.topic_close_ahead(topic)
+            for topic in self._topics.values()
+            if not (topic.closed or topic.aborted)
         ]
         try:
             for closing in closings:

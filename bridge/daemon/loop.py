@@ -32,7 +32,7 @@ from bridge.daemon.journal.entry import Entry, Failure, Transition
 from bridge.daemon.journal.instance import copied_from_elsewhere, instance_id
 from bridge.daemon.journal.journal import Journal
 from bridge.daemon.journal.requests import carry_out
-from bridge.daemon.journal.states import IN_WORK, QUEUED
+from bridge.daemon.journal.states import IN_WORK, QUEUED, State
 from bridge.daemon.uplink.uplink import Uplink
 from bridge.daemon.wakeup import Wakeup
 from bridge.daemon.watch.folder_scans import FolderScans
@@ -144,6 +144,8 @@ class Loop:
         self._troubles: set[str] = set()
 
     def _ended(self, entry: Entry) -> None:
+        if entry.state is State.VANISHED:
+            self._tracker.vanished(entry)
         watched = watched_folder_of(entry.path, self._disposers)
         if watched is not None:
             self._disposers[watched].ended(entry)
@@ -375,7 +377,7 @@ class Loop:
 
     def _answer_requests(self) -> None:
         for request in self._journal.requests():
-            for forgotten in carry_out(self._journal, request):
+            for forgotten in carry_out(self._journal, request, is_there=self._tracker.is_there):
                 self._tracker.forget(forgotten)
                 self._forgotten(forgotten)
                 self._scan_at_s = self._clock.monotonic_s()

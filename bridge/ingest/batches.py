@@ -27,6 +27,9 @@ ALONE = -1
 ALONE_BYTES_MIN = 64 << 10
 """With this much in one block a topic waits by itself: its own Python code no longer shows."""
 
+COMPACTED_BYTES = 8 << 20
+"""About so much of what waits together is copied at once, so that little memory holds it twice."""
+
 Numbers = NDArray[np.int64]
 
 
@@ -206,12 +209,13 @@ class Batcher:
                     self._let_go(block.data)
                 waiting.blocks = [merged]
                 self._hold(merged.data)
-        if self._together:
-            rows = _Rows(self._together, self._rank)
-            for piece in self._together:
+        pieces, self._together = self._together, []
+        for group in _grouped(pieces, COMPACTED_BYTES):
+            together = _Rows(group, self._rank).merged()
+            for piece in group:
                 self._let_go(piece.data)
-            self._together = [rows.merged()]
-            self._hold(self._together[0].data)
+            self._together.append(together)
+            self._hold(together.data)
 
     def _hold(self, data: NDArray[np.uint8]) -> None:
         if not self._holders[id(data)]:
@@ -291,6 +295,20 @@ class _Rows:
         data = gather_payloads(self._buffers, self._owners[bounds], self._starts[bounds], lengths)
         ends = np.cumsum(lengths)
         return data, ends - lengths, ends
+
+
+def _grouped(pieces: list[MixedBlock], bytes_min: int) -> Iterator[list[MixedBlock]]:
+    """Cut a list into runs of at least so many bytes, and the rest; takes them off the list."""
+    group: list[MixedBlock] = []
+    size_bytes = 0
+    for piece in pieces:
+        group.append(piece)
+        size_bytes += int((piece.ends - piece.starts).sum())
+        if size_bytes >= bytes_min:
+            yield group
+            group, size_bytes = [], 0
+    if group:
+        yield group
 
 
 def _part(block: MessageBlock | MixedBlock, topic: int, rows: slice) -> MessageBlock:

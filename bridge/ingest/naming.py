@@ -56,9 +56,14 @@ def terms_of(reader: RecordingReader, options: IngestOptions) -> str:
         16 hexadecimal digits; uploads of equal terms may be continued.
     """
     digest = hashlib.sha256(f"{__version__}\0{options.identity.config_hash}".encode())
+    # Topics of one type share its value, and hundreds may have one.
+    by_kind: dict[int, tuple[str, str]] = {}
     for topic in reader.topics:
         kind = topic.message_type
-        told = (canonical_text(kind), repr(layout_of(kind))) if kind is not None else ("", "")
+        told = ("", "") if kind is None else by_kind.get(id(kind))
+        if kind is not None and told is None:
+            told = by_kind[id(kind)] = (canonical_text(kind), repr(layout_of(kind)))
+        assert told is not None
         fields = (topic.name, topic.msgtype, topic.serialization, *told)
         digest.update("\0".join(fields).encode("utf-8", "surrogateescape") + b"\1")
     return digest.hexdigest()[:TERMS_DIGITS]

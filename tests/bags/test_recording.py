@@ -280,6 +280,17 @@ def test_listed_paths_never_lead_out(drive: Path, entry: str) -> None:
     assert any("is no file name" in note or "leaves the folder" in note for note in recording.notes)
 
 
+@pytest.mark.parametrize("entry", ["metadata.yaml", "drive/metadata.yaml", "drive_0.db3-wal"])
+def test_list_that_names_more_than_recording_files(drive: Path, entry: str) -> None:
+    """What is kept beside a recording's files is not missing from it; a note says so."""
+    text = METADATA.replace("    - drive_0.mcap\n", f"    - {entry}\n    - drive_0.mcap\n", 1)
+    (drive / "metadata.yaml").write_text(text)
+    recording = load_recording(drive)
+    assert [file.path.name for file in recording.files] == ["drive_0.mcap", "drive_1.mcap"]
+    assert recording.missing == {}
+    assert recording.notes == (f"metadata.yaml lists {entry!r}, which is no file of a recording",)
+
+
 def test_symlinked_split_is_not_followed(drive: Path, tmp_path: Path) -> None:
     """A split that is a symlink is not of the recording."""
     outside = write_split(tmp_path / "outside.mcap", 9)

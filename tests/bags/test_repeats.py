@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -236,3 +236,31 @@ def test_messages_of_ros1_that_are_no_repeats(
         count = sum(len(block.starts) for block in reader.blocks())
         assert count == len(ROS1_FIRST) + len(second[1])
         assert not reader.tally.skipped
+
+
+def test_split_before_is_read_once_for_all_passes(tmp_path: Path) -> None:
+    """Passes over a split after the first read nothing of the one before it, and find the same."""
+    padded = [*FIRST, *(("/odom", 10, b"\0" * (1 << 20)) for _ in range(8))]
+    drive = write(tmp_path / "drive", [padded, SECOND], LATCHED["names"])
+    split = load_split(drive / "drive_1.mcap")
+
+    def pass_over() -> tuple[Any, int]:
+        before_bytes = bytes_read()
+        return read(split, "drop"), bytes_read() - before_bytes
+
+    found, first_bytes = pass_over()
+    again, second_bytes = pass_over()
+    assert again == found
+    assert found[1] == {"/map repeated_latched": 2}
+    assert first_bytes > 8 << 20
+    assert second_bytes < 1 << 20
+    # Another file in its place is read.
+    write(tmp_path / "other", [[("/map", 1, b"map b"), ("/odom", 10, b"")]], LATCHED["names"])
+    (tmp_path / "other" / "other_0.mcap").replace(drive / "drive_0.mcap")
+    assert pass_over()[0] != found
+
+
+def bytes_read() -> int:
+    """Count the bytes that this process has read so far, by the kernel's account."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("rchar")).split()[1])

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import Compression, MosaicoClient, OnErrorPolicy
-from bridge.client.options import automatic_codec
+from bridge.client.options import AS_RECORDED, QUICK, Trials, automatic_codec
 from bridge.embedded import EmbeddedServer
 from bridge.errors import ProtocolError
 from bridge.ontology import Integer64
@@ -178,6 +178,19 @@ def test_each_topic_is_tried_by_its_first_batch(tmp_path: Path, codec: str) -> N
         read = found.topic_handler("noise").table()
         assert sorted(read.column(1).to_pylist()) == sorted(rough.column(1).to_pylist())
         assert found.topic_handler("silent").is_locked
+
+
+def test_a_clear_yes_speaks_for_small_topics_of_the_model_but_never_for_big_ones() -> None:
+    """Hundreds of small topics are not tried one by one; a no is found out by each for itself."""
+    trials = Trials()
+    few, rough = SAME.slice(0, 1000), noise()
+    assert not trials.pays("a", rough.slice(0, 1000), QUICK)
+    assert trials.pays("a", few, QUICK)
+    assert trials.pays("a", rough.slice(0, 1000), QUICK)
+    assert rough.nbytes > 256 << 10
+    assert not trials.pays("a", rough, QUICK)
+    assert not trials.pays("b", rough.slice(0, 1000), QUICK)
+    assert not trials.pays("a", rough.slice(0, 1000), AS_RECORDED)
 
 
 def test_an_abort_before_the_first_batch_leaves_no_topic_that_looks_whole(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from bridge.bags import load_seen
 from bridge.daemon.work.main import serve
 from bridge.daemon.work.pipe import Job
 from bridge.errors import (
@@ -23,6 +24,7 @@ from bridge.errors import (
     RejectedError,
     TransientError,
 )
+from bridge.files import HeldFiles
 from bridge.ingest import (
     IngestEvents,
     IngestReport,
@@ -75,6 +77,17 @@ def misbehave(how: str, job: Job) -> None:  # noqa: C901, PLR0912, PLR0915 - one
             raise TransientError("the stream broke")
         case "refused" if not (FOLDER / "let-in").exists():
             raise RefusedError("wrong key")
+        case "moving" if not (FOLDER / "moved").exists():
+            assert job.seen is not None
+            # Taken away in the moment in which it is opened, and put back before anybody looks.
+            place = job.path if job.path.is_dir() else job.path.parent
+            place.rename(FOLDER / "moved")
+            try:
+                with HeldFiles([file.path for file in job.seen.files]):
+                    load_seen(job.seen)
+            finally:
+                (FOLDER / "moved").rename(place)
+                (FOLDER / "moved").touch()
         case "rejected":
             raise RejectedError("that name is taken", hint="choose another")
         case "poison":

@@ -48,17 +48,17 @@ def clean_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("MOSAICO_", "PYTHON", "VIRTUAL_ENV", "COVERAGE"))
+        if not name.startswith(("MOSAICO_", "PYTHON", "VIRTUAL_ENV", "COVERAGE", "PROJECT_URL"))
     }
 
 
-def build(source: Path, target: str, into: Path) -> Path:
+def build(source: Path, target: str, into: Path, **variables: str) -> Path:
     """Run the build backend on a folder and give the file it made."""
     into.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(into)],
         cwd=source,
-        env=clean_environment(),
+        env=clean_environment() | variables,
         capture_output=True,
         text=True,
         timeout=120,

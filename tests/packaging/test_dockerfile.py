@@ -100,7 +100,7 @@ def test_dependencies_come_as_wheels() -> None:
     dependencies, own = re.findall(r"pip install ([^&]*)", run)
     for option in ("--only-binary=:all:", "--require-hashes", "--no-deps"):
         assert option in dependencies
-    assert dependencies.split()[-2:] == ["--requirement", "constraints.txt"]
+    assert dependencies.split()[-2:] == ["--requirement", ".ci/constraints.txt"]
     assert own.split() == ["--no-cache-dir", "--no-deps", "."]
     assert "pip check" in run
     assert not re.search(r"--platform|apt-get|gcc", (ROOT / "Dockerfile").read_text("utf-8"))
@@ -147,7 +147,8 @@ def test_context_holds_no_more_than_is_copied(tmp_path: Path) -> None:
     given = {path.name for path in context(tmp_path / "context").iterdir()}
     used = {name for line in values(stages()[0], "COPY") for name in line.split()[:-1]}
     assert given == {name.partition("/")[0] for name in used}
-    assert [path.name for path in (tmp_path / "context" / ".ci").iterdir()] == ["constraints.txt"]
+    taken = {path.name for path in (tmp_path / "context" / ".ci").iterdir()}
+    assert taken == {"constraints.txt", "metadata.py"}
     given.remove(".ci")
     assert not any(fnmatch(name, pattern) for name in given for pattern in ("test*", ".*", "var"))
 

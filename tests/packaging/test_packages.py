@@ -2,11 +2,13 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 from urllib.parse import urlparse
@@ -14,7 +16,7 @@ from urllib.parse import urlparse
 import pytest
 
 from bridge.version import __version__
-from tests.packaging.conftest import ROOT, Installed, Packages, clean_environment
+from tests.packaging.conftest import ROOT, Installed, Packages, build, clean_environment
 
 DATA_FOLDERS = ("config", "docs", "systemd")
 
@@ -37,29 +39,81 @@ def test_wheel_is_pure_python_of_the_one_version(packages: Packages) -> None:
     """One file fits every machine; its version is that of bridge/version.py."""
     assert packages.wheel.name == f"mosaico_bridge-{__version__}-py3-none-any.whl"
     assert packages.sdist.name == f"mosaico_bridge-{__version__}.tar.gz"
+    about = f"mosaico_bridge-{__version__}.dist-info"
     with zipfile.ZipFile(packages.wheel) as archive:
-        about = f"mosaico_bridge-{__version__}.dist-info"
         wheel = Parser().parsestr(archive.read(f"{about}/WHEEL").decode())
-        metadata = Parser().parsestr(archive.read(f"{about}/METADATA").decode())
+    metadata = metadata_of(packages.wheel)
     assert wheel["Root-Is-Purelib"] == "true"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert f"{about}/licenses/LICENSE" in members(packages.wheel)
 
 
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read(f"mosaico_bridge-{__version__}.dist-info/METADATA").decode()
+    return Parser().parsestr(text)
+
+
 def test_what_an_index_shows_has_no_dead_links(packages: Packages) -> None:
-    """The README is the description; links and pictures that lead into a checkout are left out."""
-    with zipfile.ZipFile(packages.wheel) as archive:
-        about = f"mosaico_bridge-{__version__}.dist-info"
-        metadata = Parser().parsestr(archive.read(f"{about}/METADATA").decode())
+    """The README is the description; without an address of the project nothing leads anywhere."""
+    metadata = metadata_of(packages.wheel)
     shown = str(metadata.get_payload())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata["Project-URL"] is None
     assert re.findall(r"\]\((?!https?://)", readme)
     assert not re.findall(r"\]\((?!https?://)", shown)
     assert [line for line in shown.splitlines() if line.startswith("#")] == [
         line for line in readme.splitlines() if line.startswith("#")
     ]
+
+
+def test_a_project_with_an_address_is_found_by_it(packages: Packages, tmp_path: Path) -> None:
+    """Every link and picture leads to a file of the tree, there; also out of a wheel of the sdist.
+
+    The Debian package takes its homepage from the wheel.
+    """
+    base = "https://code.example/fleet/mosaico-bridge"
+    sdist = build(packages.unpacked, "sdist", tmp_path / "sdist", PROJECT_URL=f"{base}/")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    metadata = metadata_of(wheel := build(unpacked, "wheel", tmp_path / "wheel"))
+    shown = str(metadata.get_payload())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    deb = runpy.run_path(str(ROOT / ".ci" / "deb" / "build.py"))
+
+    urls = dict(line.split(", ", 1) for line in metadata.get_all("Project-URL", []))
+    assert {"Homepage", "Documentation", "Changelog", "Issues"} <= set(urls)
+    assert urls["Homepage"] == base
+    assert "(docs/" not in shown
+    assert shown.replace(f"{base}/blob/HEAD/", "").replace(f"{base}/raw/HEAD/", "") == readme
+    led = [*re.findall(r"\]\((https://code\.example/[^)]+)\)", shown), *urls.values()]
+    places = [url.removeprefix(f"{base}/") for url in led]
+    files = [place for place in places if place.startswith(("blob/HEAD/", "raw/HEAD/"))]
+    assert len(files) == len(places) - 2
+    assert all((ROOT / place.split("/", 2)[2]).is_file() for place in files)
+    assert re.findall(r"!\[[^\]]*\]\((?:(?!/raw/).)*\)", shown) == []
+    assert deb["homepage_of"](wheel) == f"Homepage: {base}\n"
+    assert deb["homepage_of"](packages.wheel) == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "code.example/x",
+        "ftp://code.example",
+        "https://",
+        "https://me:key@code.example",
+        "https://a b",
+    ],
+)
+def test_what_is_no_address_of_a_project_is_refused(wrong: str) -> None:
+    """Nothing is built whose links would lead nowhere, or hold a key."""
+    read = runpy.run_path(str(ROOT / ".ci" / "metadata.py"))["project_url"]
+    with pytest.raises(ValueError, match="PROJECT_URL is no address"):
+        read(wrong)
 
 
 def test_wheel_holds_every_file_of_the_package_and_all_data(packages: Packages) -> None:
@@ -270,7 +324,8 @@ def test_a_release_lists_its_components(packages: Packages, tmp_path: Path) -> N
     source = tmp_path / "source"
     shutil.copytree(packages.unpacked, source)
     done = subprocess.run(
-        ["make", "dist", f"PYTHON={sys.executable}"], cwd=source, env=clean_environment(),
+        ["make", "dist", f"PYTHON={sys.executable}", "PROJECT_URL=https://code.example/x"],
+        cwd=source, env=clean_environment(),
         capture_output=True, text=True, timeout=800, check=False,
     )  # fmt: skip
     if "NewConnectionError" in done.stdout + done.stderr:
@@ -282,6 +337,7 @@ def test_a_release_lists_its_components(packages: Packages, tmp_path: Path) -> N
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     root = bill["metadata"]["component"]
     assert (root["name"], root["version"]) == ("mosaico-bridge", __version__)
+    assert [one["url"] for one in root["externalReferences"]] == ["https://code.example/x"]
     components = {one["name"].lower(): one["version"] for one in bill["components"]}
     lock = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").lower()
     assert {"pyarrow", "numpy", "watchdog"} <= set(components)

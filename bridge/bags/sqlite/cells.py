@@ -36,6 +36,21 @@ class Text(bytes):
 Value = int | float | bytes | None
 
 
+def whole_number(value: object) -> int | None:
+    """Take a value for the integer that it stands for, as SQLite does; None where it is none.
+
+    Columns of other makers are declared as text or as floating point.
+    """
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and -(2.0**63) <= value < 2.0**63 else None
+    if isinstance(value, Text):
+        try:
+            value = int(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
+
+
 def pointers_of(file: PageFile, number: int, data: bytes) -> NDArray[np.int64] | None:
     """Read where the cells of a leaf start; None where there is no room for so many pointers.
 
@@ -51,12 +66,21 @@ def pointers_of(file: PageFile, number: int, data: bytes) -> NDArray[np.int64] |
 
 
 def is_sound(file: PageFile, number: int, data: bytes) -> bool:
-    """Tell whether all cells of a leaf start behind its pointers and within its page."""
+    """Tell whether all cells of a leaf are behind its pointers and within its page.
+
+    The last one ends where the page does, or what extensions reserve of it starts.
+    """
     pointers = pointers_of(file, number, data)
     if pointers is None or not len(pointers):
         return False
     first = _first_cell(number, len(pointers))
-    return bool(pointers.min() >= first and pointers.max() < file.page_bytes)
+    if pointers.min() < first or pointers.max() >= file.usable_bytes:
+        return False
+    try:
+        _extent(file, data, int(pointers.max()), file.usable_bytes)
+    except Damaged:
+        return False
+    return True
 
 
 def _first_cell(number: int, count: int) -> int:
@@ -73,11 +97,11 @@ def cells(file: PageFile, number: int, data: bytes) -> Iterator[tuple[int, list[
     first = _first_cell(number, len(pointers))
     # A cell is pointed at once, and ends where the next one in the page starts, or before.
     taken = np.unique(pointers)
-    stops = dict(zip(taken.tolist(), [*taken[1:].tolist(), file.page_bytes], strict=False))
+    stops = dict(zip(taken.tolist(), [*taken[1:].tolist(), file.usable_bytes], strict=False))
     for pointer in pointers.tolist():
         stop = stops.pop(pointer, 0)
         try:
-            yield _cell(file, data, pointer, min(stop, file.page_bytes), first=first)
+            yield _cell(file, data, pointer, min(stop, file.usable_bytes), first=first)
         except Damaged:
             yield None
 
@@ -88,23 +112,30 @@ def _cell(
     """Read a cell of a table leaf, whose cells start at `first` or behind."""
     if start < first:
         raise Damaged("cell among the pointers")
+    rowid, size, position, local = _extent(file, data, start, stop)
+    own = data[position : position + local]
+    if local == size:
+        return rowid, _values(own)
+    if size > min(file.row_bytes_max, file.pages * file.usable_bytes):
+        raise Damaged("row is too long")
+    chain = int.from_bytes(data[position + local : position + local + 4], "big")
+    return rowid, _values(own + _overflow(file, chain, size - local))
+
+
+def _extent(file: PageFile, data: bytes, start: int, stop: int) -> tuple[int, int, int, int]:
+    """Tell row id and size of a row, where it starts, and how much of it is in its own page."""
     size, position = _varint(data, start, stop)
     rowid, position = _varint(data, position, stop)
-    usable = file.page_bytes  # Recorders reserve nothing at the end of pages.
-    if size <= usable - 35:
-        if position + size > stop:
-            raise Damaged("cell runs into the next one")
-        return _signed(rowid), _values(data[position : position + size])
-    if size > min(file.row_bytes_max, file.pages * usable):
-        raise Damaged("row is too long")
-    least = (usable - 12) * 32 // 255 - 23
-    local = least + (size - least) % (usable - 4)
-    local = local if local <= usable - 35 else least
-    if position + local + 4 > stop:
+    usable = file.usable_bytes
+    local, pointer = size, 0
+    if size > usable - 35:
+        least = (usable - 12) * 32 // 255 - 23
+        local = least + (size - least) % (usable - 4)
+        local = local if local <= usable - 35 else least
+        pointer = 4
+    if position + local + pointer > stop:
         raise Damaged("cell runs into the next one")
-    own = data[position : position + local]
-    chain = int.from_bytes(data[position + local : position + local + 4], "big")
-    return _signed(rowid), _values(own + _overflow(file, chain, size - local))
+    return _signed(rowid), size, position, local
 
 
 def _overflow(file: PageFile, number: int, size: int) -> bytes:
@@ -129,7 +160,7 @@ def _followed(file: PageFile, number: int, size: int, chain: list[int]) -> bytes
         page = file.page(number)
         file.claimed[number] = True
         chain.append(number)
-        pieces.append(page[4 : 4 + min(size, file.page_bytes - 4)])
+        pieces.append(page[4 : 4 + min(size, file.usable_bytes - 4)])
         size -= len(pieces[-1])
         number = int.from_bytes(page[:4], "big")
     if number:

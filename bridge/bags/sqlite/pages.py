@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 TABLE_LEAF = 13
 """First byte of a page that holds rows of a table."""
 
-TREE_PAGES = (2, 5, 10)
-"""First bytes of the other pages of trees: they hold no messages."""
+TREE_PAGES = (5, 2, 10)
+"""First bytes of the other pages of trees: parents of leaves, and the pages of keys.
+
+They hold no messages, except that a table without row ids is a tree of keys.
+"""
 
 MAGIC = b"SQLite format 3\x00"
 
@@ -27,6 +30,12 @@ PAGE_SIZES = (4096, 1024, 512, 2048, 8192, 16384, 32768, 65536)
 
 LOCK_BYTE = 1 << 30
 """The page with this byte is never used."""
+
+USABLE_BYTES_MIN = 480
+"""What SQLite demands of a page beside its reserved bytes."""
+
+# By the number in the header, whose upper bytes are 0.
+_ENCODINGS = {2: "utf-16-le", 3: "utf-16-be"}
 
 # The header holds these bytes at 21 in every file there is.
 _FRACTIONS = b"\x40\x20\x20"
@@ -49,6 +58,8 @@ class FileHeader:
         first_free: The first page of the list of free pages.
         free_pages: How many are free.
         has_parents: Whether some pages name others' parents (in files that shrink by themselves).
+        reserved_bytes: What extensions keep for themselves at the end of each page.
+        encoding: How texts are stored, as Python names it.
     """
 
     page_bytes: int = 0
@@ -56,6 +67,8 @@ class FileHeader:
     first_free: int = 0
     free_pages: int = 0
     has_parents: bool = False
+    reserved_bytes: int = 0
+    encoding: str = "utf-8"
 
 
 def read_header(descriptor: int) -> FileHeader:
@@ -74,6 +87,8 @@ def read_header(descriptor: int) -> FileHeader:
         first_free=int.from_bytes(head[32:36], "big"),
         free_pages=int.from_bytes(head[36:40], "big"),
         has_parents=any(head[52:56]),
+        reserved_bytes=head[20] if page_bytes - head[20] >= USABLE_BYTES_MIN else 0,
+        encoding=_ENCODINGS.get(head[59], "utf-8"),
     )
 
 
@@ -85,6 +100,7 @@ class PageFile:
         descriptor: The open file.
         size_bytes: Its size.
         page_bytes: The size of a page.
+        usable_bytes: How much of each holds content.
         pages: How many whole pages there are; they count from 1.
         told_pages: How many the file's header counts; 0 where it does not say.
         row_bytes_max: The longest row that is read.
@@ -95,6 +111,7 @@ class PageFile:
     descriptor: int
     size_bytes: int
     page_bytes: int
+    usable_bytes: int
     pages: int
     told_pages: int
     row_bytes_max: int
@@ -122,18 +139,20 @@ class PageFile:
             raise Damaged("page is cut")
         return data
 
-    def leaves(self) -> Iterator[tuple[int, bytes]]:
+    def leaves(self, *, keyed: bool = False) -> Iterator[tuple[int, bytes]]:
         """Yield number and content of all pages that look like leaves of tables.
 
-        Claims the other pages of trees on the way.
+        Claims the other pages of trees on the way, but not those in which a table without row ids
+        is kept if there is one (`keyed`).
         """
+        others = TREE_PAGES[:1] if keyed else TREE_PAGES
         for first in range(1, self.pages + 1, _WINDOW_PAGES):
             count = min(_WINDOW_PAGES, self.pages + 1 - first)
             for number, data in self._window(first, count):
                 kind = data[FILE_HEADER_BYTES if number == 1 else 0]
                 if kind == TABLE_LEAF:
                     yield number, data
-                elif kind in TREE_PAGES or (0 < self.told_pages < number and not any(data)):
+                elif kind in others or (0 < self.told_pages < number and not any(data)):
                     # Behind the told end, zeros are room made in advance.
                     self.claimed[number] = True
 
@@ -160,6 +179,7 @@ def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -
         descriptor=descriptor,
         size_bytes=size_bytes,
         page_bytes=page_bytes,
+        usable_bytes=max(page_bytes - header.reserved_bytes, USABLE_BYTES_MIN),
         pages=size_bytes // page_bytes,
         told_pages=header.pages,
         row_bytes_max=row_bytes_max,
@@ -168,7 +188,7 @@ def open_pages(descriptor: int, header: FileHeader, *, row_bytes_max: int = 0) -
     # others' parents.
     file.claimed[LOCK_BYTE // page_bytes + 1 :][:1] = True
     if header.has_parents:
-        file.claimed[2 :: file.page_bytes // 5 + 1] = True
+        file.claimed[2 :: file.usable_bytes // 5 + 1] = True
     return file
 
 
@@ -221,7 +241,7 @@ def claim_free_pages(file: PageFile, header: FileHeader) -> NDArray[np.bool_]:
             page = file.page(trunk)
         except Damaged:
             return none
-        numbers = np.frombuffer(page, dtype=">u4")
+        numbers = np.frombuffer(page[: file.usable_bytes // 4 * 4], dtype=">u4")
         leaves = numbers[2 : 2 + int(numbers[1])]
         if int(numbers[1]) > len(numbers) - 2 or (leaves > file.pages).any():
             return none

@@ -7,6 +7,7 @@ SQLite gives up, the rest is salvaged from the pages themselves.
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -17,19 +18,27 @@ from bridge.bags.sqlite.copy import TROUBLE, Database, open_database
 from bridge.bags.sqlite.pages import MAGIC, has_zero_tail, is_cut, is_outgrown
 from bridge.bags.sqlite.rows import Row, RowBatch, SeenRows, blocks_of, fill
 from bridge.bags.sqlite.salvage import CUT, salvaged_rows, salvaged_schema
-from bridge.bags.sqlite.schema import Schema, read_schema
+from bridge.bags.sqlite.schema import (
+    TABLES_DAMAGED,
+    MessageTable,
+    Schema,
+    leniently,
+    read_message_table,
+    read_schema,
+)
 from bridge.errors import DamagedRecordingError, NotARecordingError, RecordingLimitError
 from bridge.model import RecordingFile
 
 # The length of a blob is in the header of its row: asking for it first keeps a payload over the
 # limit from ever being built; the number that comes instead is what it is counted by.
 ROWS = (
-    "SELECT rowid, topic_id, timestamp,"
+    "SELECT {rowid}, topic_id, timestamp,"
     " CASE WHEN length(data) <= ? THEN data ELSE length(data) END"
-    " FROM messages ORDER BY rowid"
+    " FROM messages{order}"
 )
 
 WRONG_NUMBERS = "an index or a header that counts other rows or pages than there are"
+ONE_ID = "topics with the id of another one"
 ZERO_TAIL = "zeros behind the end of the file's content"
 
 ROWID_MIN = -(2**63)
@@ -46,12 +55,14 @@ class SqliteReader:
         *,
         database: Database,
         schema: Schema,
+        table: MessageTable,
         limits: ReadLimits,
         damage: str = "",
     ) -> None:
         self._path = path
         self._database = database
         self._schema = schema
+        self._table = table
         self._limits = limits
         self._tally = ReadTally()
         self._bytes_read = 0
@@ -59,6 +70,8 @@ class SqliteReader:
         self._outgrown = is_outgrown(database.descriptor)
         if has_zero_tail(database.descriptor):
             self._tally.contradictions[ZERO_TAIL] += 1
+        if schema.doubled:
+            self._tally.contradictions[ONE_ID] += schema.doubled
         self._healthy = not (damage or self._outgrown or database.sidecars or not schema.closed)
         database.connection.text_factory = Text
 
@@ -130,7 +143,7 @@ class SqliteReader:
     def _queried(self) -> Iterator[RowBatch]:
         """Read rows through SQLite, as far as it can."""
         try:
-            rows = self._database.connection.execute(ROWS, (self._limits.message_bytes_max,))
+            rows = self._rows()
         except TROUBLE as error:
             self._damage = str(error)
             return
@@ -144,6 +157,15 @@ class SqliteReader:
                 self._damage = str(error)
                 more = False
             yield batch
+
+    def _rows(self) -> Iterator[Row]:
+        """Ask for the rows by rising id; rows that have none are counted, in order of their key."""
+        rowid = self._table.rowid
+        query = ROWS.format(rowid=rowid or "0", order=f" ORDER BY {rowid}" if rowid else "")
+        rows = self._database.connection.execute(query, (self._limits.message_bytes_max,))
+        if rowid:
+            return rows
+        return ((number, *row[1:]) for number, row in enumerate(rows, start=1))
 
     def _lacks_rows(self, found: int) -> bool:
         """Ask whether there is more in the file than SQLite gave.
@@ -162,6 +184,7 @@ class SqliteReader:
         rows = salvaged_rows(
             self._database.descriptor,
             path=self._path,
+            table=self._table,
             limits=self._limits,
             seen=seen,
             losses=self._tally.losses,
@@ -218,14 +241,19 @@ def open_sqlite3(
     """
     database = open_database(file.path, scratch_dir=scratch_dir)
     try:
-        schema, damage = _read_schema(database, file.path, limits)
+        table = read_message_table(database.connection)
+        schema, damage = _read_schema(database, file.path, table, limits)
     except BaseException:
         database.close()
         raise
-    return SqliteReader(file.path, database=database, schema=schema, limits=limits, damage=damage)
+    return SqliteReader(
+        file.path, database=database, schema=schema, table=table, limits=limits, damage=damage
+    )
 
 
-def _read_schema(database: Database, path: Path, limits: ReadLimits) -> tuple[Schema, str]:
+def _read_schema(
+    database: Database, path: Path, table: MessageTable, limits: ReadLimits
+) -> tuple[Schema, str]:
     """Read the small tables through SQLite or, with the reason, from the pages themselves."""
     head = os.pread(database.descriptor, len(MAGIC), 0)
     if not head:
@@ -233,13 +261,15 @@ def _read_schema(database: Database, path: Path, limits: ReadLimits) -> tuple[Sc
     damage = ""
     try:
         try:
-            if is_cut(database.descriptor):
-                raise sqlite3.DatabaseError(CUT)
-            schema = read_schema(database.connection, limits=limits)
+            schema = _listed_schema(database, limits)
         except TROUBLE as error:
             damage = str(error)
-            schema = salvaged_schema(database.descriptor, limits=limits)
-    except RecordingLimitError as error:
+            schema = salvaged_schema(database.descriptor, table=table, limits=limits)
+            if not schema.channels:
+                # Tables of other makers have other columns, and may be whole.
+                with suppress(*TROUBLE), leniently(database.connection):
+                    schema = read_schema(database.connection, limits=limits) or schema
+    except (RecordingLimitError, NotARecordingError) as error:
         error.path = path
         raise
     if schema is None:
@@ -253,6 +283,20 @@ def _read_schema(database: Database, path: Path, limits: ReadLimits) -> tuple[Sc
     if not damage and not schema.proven:
         damage = _structural_damage(database)
     return schema, damage
+
+
+def _listed_schema(database: Database, limits: ReadLimits) -> Schema | None:
+    """Read the small tables through SQLite; None where the file is another program's.
+
+    Raises:
+        sqlite3.DatabaseError: Bytes are missing, or the list of tables is damaged.
+    """
+    if is_cut(database.descriptor):
+        raise sqlite3.DatabaseError(CUT)
+    schema = read_schema(database.connection, limits=limits)
+    if schema is None and _structural_damage(database):
+        raise sqlite3.DatabaseError(TABLES_DAMAGED)
+    return schema
 
 
 def _structural_damage(database: Database) -> str:

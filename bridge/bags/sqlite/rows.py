@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bridge.bags.container import NOWHERE, ChannelBlock, ReadTally
-from bridge.bags.sqlite.cells import Text
+from bridge.bags.sqlite.cells import Text, whole_number
 from bridge.bags.sqlite.schema import Schema
 
 BLOCK_BYTES = 8 << 20
@@ -24,6 +24,7 @@ NOT_A_BLOB = "payload is not a blob"
 NOT_A_TIME = "timestamp is not an integer"
 TOO_LONG = "payload is over the size limit"
 TEXT_PAYLOADS = "payloads stored as text, read as bytes"
+TEXT_NUMBERS = "times or topic ids stored as text or with a point, read as integers"
 
 Row = tuple[int, object, object, object]
 
@@ -77,11 +78,14 @@ def fill(
     """
     channel_of = schema.channel_of
     size_bytes = 0
-    for rowid, topic_id, time_ns, payload in rows:
+    for rowid, stored_id, stored_ns, payload in rows:
+        topic_id, time_ns = stored_id, stored_ns
         if rising and rowid <= batch.last_rowid:
             raise sqlite3.DatabaseError("row ids do not rise")
         batch.last_rowid = rowid
         batch.rowids.append(rowid)
+        if not (isinstance(topic_id, int) and isinstance(time_ns, int)):
+            topic_id, time_ns = _numbers(topic_id, time_ns, tally)
         if not isinstance(topic_id, int) or topic_id not in channel_of:
             tally.skipped[NOWHERE, NOT_DECLARED] += 1
         elif not isinstance(payload, bytes):
@@ -101,6 +105,14 @@ def fill(
             if size_bytes >= BLOCK_BYTES or len(batch.payloads) >= BLOCK_ROWS:
                 return True
     return False
+
+
+def _numbers(topic_id: object, time_ns: object, tally: ReadTally) -> tuple[object, object]:
+    """Take numbers that are stored as others for what they stand for, and count it."""
+    numbers = whole_number(topic_id), whole_number(time_ns)
+    if None not in numbers:
+        tally.extras[TEXT_NUMBERS] += 1
+    return numbers
 
 
 def blocks_of(batch: RowBatch, *, schema: Schema, tally: ReadTally) -> Iterator[ChannelBlock]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
-from bridge.bags.sqlite.cells import Text, Value, cells, is_sound
+from bridge.bags.sqlite.cells import Text, Value, cells, is_sound, whole_number
 from bridge.bags.sqlite.pages import (
     PAGE_SIZES,
     PageFile,
@@ -22,7 +22,7 @@ from bridge.bags.sqlite.pages import (
     read_header,
 )
 from bridge.bags.sqlite.rows import Row, RowContents, SeenRows
-from bridge.bags.sqlite.schema import Schema, TopicRow, check_topics, schema_of
+from bridge.bags.sqlite.schema import MessageTable, Schema, TopicRow, check_topics, schema_of
 from bridge.definitions import embedded_definition, normal_msgtype
 from bridge.model import Definition, Loss
 
@@ -34,18 +34,24 @@ PROBED_BYTES = 1 << 20
 
 CUT = "the file is cut"
 UNCLAIMED = "pages that belong to no table"
+KEYED = "pages of a table without row ids, which cannot be searched one by one"
 
 
 def probed_pages(descriptor: int, *, row_bytes_max: int) -> tuple[PageFile, NDArray[np.bool_]]:
     """Look at a file as pages of the size that fits most of its leaves.
+
+    What the header says of pages wins a draw, with and then without bytes reserved in each.
 
     Returns:
         The pages, and which of them are free: bool, shape (pages + 1,).
     """
     header = read_header(descriptor)
     sizes = dict.fromkeys(size for size in (header.page_bytes, *PAGE_SIZES) if size)
-    guesses = [replace(header, page_bytes=size) for size in sizes]
-    # The size in the header comes first, and so wins a draw.
+    guesses = [
+        replace(header, page_bytes=size, reserved_bytes=reserved)
+        for size in sizes
+        for reserved in dict.fromkeys((header.reserved_bytes, 0))
+    ]
     best = max(guesses, key=lambda guess: _score(open_pages(descriptor, guess)))
     file = open_pages(descriptor, best, row_bytes_max=row_bytes_max)
     return file, claim_free_pages(file, header)
@@ -62,7 +68,13 @@ def _score(file: PageFile) -> int:
 
 
 def salvaged_rows(
-    descriptor: int, *, path: Path, limits: ReadLimits, seen: SeenRows, losses: list[Loss]
+    descriptor: int,
+    *,
+    path: Path,
+    table: MessageTable,
+    limits: ReadLimits,
+    seen: SeenRows,
+    losses: list[Loss],
 ) -> Iterator[Row]:
     """Yield the rows of `messages` that are intact, page after page.
 
@@ -71,6 +83,7 @@ def salvaged_rows(
     Args:
         descriptor: The database.
         path: The file, for reports.
+        table: How the table of messages is stored.
         limits: The longest payload.
         seen: The rows that were read already; those that are yielded are added.
         losses: Where damaged parts of the file are noted.
@@ -80,30 +93,38 @@ def salvaged_rows(
     """
     file, free = probed_pages(descriptor, row_bytes_max=limits.message_bytes_max + ROW_BYTES_SLACK)
     contents = RowContents(file.size_bytes)
-    for number, data in file.leaves():
+    for number, data in file.leaves(keyed=not table.rowid):
         if free[number]:
             continue
         found = list(cells(file, number, data))
-        rows = [row for cell in found if cell is not None and (row := _message(*cell)) is not None]
+        rows = [
+            row
+            for cell in found
+            if cell is not None and (row := _message(*cell, table)) is not None
+        ]
         yield from (row for row in rows if contents.is_new(row, row[0], first=seen.add(row[0])))
         damaged = found.count(None)
         file.claimed[number] = damaged < len(found) or not found
         if 0 < damaged < len(found):
             reason = f"{damaged} of {len(found)} rows of a page are damaged"
             losses.append(_loss(path, file, number, number + 1, reason))
-    losses += _lost_pages(file, path)
+    losses += _lost_pages(file, path, reason=UNCLAIMED if table.rowid else KEYED)
 
 
-def _message(rowid: int, values: list[Value]) -> Row | None:
+def _message(rowid: int, values: list[Value], table: MessageTable) -> Row | None:
     """Take the values of a row of `messages`; None for rows of other tables."""
-    match values:
-        case [None | int(), int() as topic_id, int() as time_ns, bytes() as payload]:
-            return rowid, topic_id, time_ns, payload
-        case _:
-            return None
+    # Columns that were added later are missing in the rows before.
+    if not max(table.places) < len(values) <= table.columns:
+        return None
+    topic_id, time_ns, payload = (values[place] for place in table.places)
+    if isinstance(topic_id, int) and isinstance(time_ns, int) and isinstance(payload, bytes):
+        return rowid, topic_id, time_ns, payload
+    # Numbers kept as text, by other makers. No other table has values that are no text.
+    numbers = whole_number(topic_id) is not None and whole_number(time_ns) is not None
+    return (rowid, topic_id, time_ns, payload) if numbers and type(payload) is bytes else None
 
 
-def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
+def salvaged_schema(descriptor: int, *, table: MessageTable, limits: ReadLimits) -> Schema:
     """Read what is left of the small tables.
 
     Raises:
@@ -116,7 +137,7 @@ def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
     definitions: dict[str, Definition] = {}
     notes: dict[int, str] = {}
     version, distro = 0, ""
-    for rowid, words in _small_rows(file, free):
+    for rowid, words in _small_rows(file, free, table, read_header(descriptor).encoding):
         match words:
             case [_, str(msgtype), str(encoding), str(text), str()] if (
                 definition := embedded_definition(encoding, text)
@@ -140,7 +161,9 @@ def salvaged_schema(descriptor: int, *, limits: ReadLimits) -> Schema:
     )
 
 
-def _small_rows(file: PageFile, free: NDArray[np.bool_]) -> Iterator[tuple[int, list[Any]]]:
+def _small_rows(
+    file: PageFile, free: NDArray[np.bool_], table: MessageTable, encoding: str
+) -> Iterator[tuple[int, list[Any]]]:
     """Yield row id and values of all rows but messages; a page holds rows of one table."""
     for number, data in file.leaves():
         if free[number]:
@@ -148,22 +171,25 @@ def _small_rows(file: PageFile, free: NDArray[np.bool_]) -> Iterator[tuple[int, 
         for cell in cells(file, number, data):
             if cell is None:
                 continue
-            if _message(*cell) is not None:
+            if _message(*cell, table) is not None:
                 break
-            yield cell[0], [_word(value) for value in cell[1]]
+            yield cell[0], [_word(value, encoding) for value in cell[1]]
 
 
-def _word(value: Value) -> Any:
-    """Decode a text; other values stay as they are."""
-    return value.decode("utf-8", "replace") if isinstance(value, Text) else value
+def _word(value: Value, encoding: str) -> Any:
+    """Decode a text; other values stay as they are.
+
+    Names have a NUL in each letter in UTF-16, whatever a damaged header says of the encoding.
+    """
+    if not isinstance(value, Text):
+        return value
+    return value.decode(encoding if 0 in value else "utf-8", "replace")
 
 
-def _lost_pages(file: PageFile, path: Path) -> list[Loss]:
+def _lost_pages(file: PageFile, path: Path, *, reason: str) -> list[Loss]:
     """List the pages that belong to nothing, and the bytes that are missing at the end."""
     edges = np.flatnonzero(np.diff(file.claimed, prepend=True, append=True))
-    lost = [
-        _loss(path, file, int(start), int(end), UNCLAIMED) for start, end in edges.reshape(-1, 2)
-    ]
+    lost = [_loss(path, file, int(start), int(end), reason) for start, end in edges.reshape(-1, 2)]
     whole_bytes = file.pages * file.page_bytes
     end_bytes = max(file.told_pages * file.page_bytes, file.size_bytes)
     if end_bytes > whole_bytes:

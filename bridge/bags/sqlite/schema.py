@@ -11,13 +11,16 @@ Versions of the layout, recognised by their tables and columns:
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bridge.bags.container import Channel, ReadLimits
+from bridge.bags.sqlite.cells import Text, whole_number
+from bridge.bags.sqlite.copy import TROUBLE
 from bridge.definitions import embedded_definition, interface_of, normal_msgtype
-from bridge.errors import RecordingLimitError
+from bridge.errors import NotARecordingError, RecordingLimitError
 from bridge.model import Definition, Serialization
 
 # The starting time that the recorder writes as long as there is no message.
@@ -28,9 +31,35 @@ NO_TIME_NS = 2**63 - 1
 CLOSING_NOTE = {"rosbags": 1}
 RECORDERS_CLOSING_NOTE = 2
 
+NEEDED_TABLES = ("topics", "messages")
 TABLES = ("schema", "topics", "messages", "message_definitions", "metadata")
 
-MESSAGE_COLUMNS = frozenset({"topic_id", "timestamp", "data"})
+TABLES_DAMAGED = "the list of tables is damaged"
+
+TOPIC_COLUMNS = ("id", "name", "type")
+MESSAGE_COLUMNS = ("topic_id", "timestamp", "data")
+
+ROWID_NAMES = ("rowid", "_rowid_", "oid")
+"""What SQLite calls the number of a row, unless a column has the name."""
+
+VIRTUAL_COLUMN = 2
+"""How SQLite marks a column that is computed when it is read, and not stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageTable:
+    """How the table `messages` is stored.
+
+    Attributes:
+        rowid: What the number of a row is called; empty where rows have none, and are kept in the
+            tree of their key.
+        places: Where topic id, time and payload are among the stored columns.
+        columns: How many are stored.
+    """
+
+    rowid: str = "rowid"
+    places: tuple[int, int, int] = (1, 2, 3)
+    columns: int = 4
 
 
 class TopicRow(NamedTuple):
@@ -56,6 +85,7 @@ class Schema:
         notes: The recorder's own metadata documents (YAML text), oldest first.
         closed: False where the recorder's notes show that it never closed the file.
         proven: Whether its notes show that it did; older recorders leave none.
+        doubled: How many rows of `topics` have the id of an earlier one and another name.
     """
 
     version: int
@@ -65,22 +95,30 @@ class Schema:
     notes: tuple[str, ...]
     closed: bool
     proven: bool
+    doubled: int = 0
 
 
 def read_schema(connection: sqlite3.Connection, *, limits: ReadLimits) -> Schema | None:
     """Read the small tables; None where these are not the tables of a rosbag2 file.
 
     Raises:
+        NotARecordingError: A table of messages or topics is a view.
         RecordingLimitError: More topics than allowed.
         sqlite3.DatabaseError: The database is damaged.
     """
     connection.text_factory = _text
     columns = {table: _columns(connection, table) for table in TABLES}
-    if not ({"id", "name", "type"} <= columns["topics"] and columns["messages"] >= MESSAGE_COLUMNS):
+    right = [
+        columns["topics"].issuperset(TOPIC_COLUMNS),
+        columns["messages"].issuperset(MESSAGE_COLUMNS),
+    ]
+    if not any(right):
         return None
+    if not all(right):
+        raise sqlite3.DatabaseError(TABLES_DAMAGED)
     topics = _topics(connection, columns["topics"], limits)
-    definitions = _definitions(connection, limits) if columns["message_definitions"] else {}
-    notes = _notes(connection) if columns["metadata"] else ()
+    definitions = _definitions(connection, columns["message_definitions"], limits)
+    notes = _notes(connection, columns["metadata"])
     version, distro = _version(connection, columns)
     return schema_of(topics, definitions=definitions, notes=notes, version=version, distro=distro)
 
@@ -94,14 +132,18 @@ def schema_of(
     distro: str,
 ) -> Schema:
     """Put the rows of the small tables together, however they were read."""
+    channel_of: dict[int, int] = {}
+    for index, topic in enumerate(topics):
+        channel_of.setdefault(topic.id, index)
     return Schema(
         version=version,
         distro=distro,
-        channel_of={topic.id: index for index, topic in enumerate(topics)},
+        channel_of=channel_of,
         channels=tuple(_channel(index, topic, definitions) for index, topic in enumerate(topics)),
         notes=notes,
         closed=not (len(notes) == 1 and str(NO_TIME_NS) in notes[0]),
         proven=len(notes) >= CLOSING_NOTE.get(distro, RECORDERS_CLOSING_NOTE),
+        doubled=sum(topic.name != topics[channel_of[topic.id]].name for topic in topics),
     )
 
 
@@ -110,14 +152,57 @@ def _text(value: bytes) -> str:
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
-    """List the columns of a table; views and virtual tables are no tables to us."""
+    """List the columns of a table, in small letters: names of SQLite have no case.
+
+    Raises:
+        NotARecordingError: It is a view or a virtual table. What these give is computed by whatever
+            the file's maker wrote, for however long.
+    """
     row = connection.execute(
-        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+        "SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE",
+        (table,),
     ).fetchone()
-    if row is None or not str(row[0]).upper().startswith("CREATE TABLE"):
+    if row is None:
         return frozenset()
+    if not str(row[0]).upper().startswith("CREATE TABLE"):
+        if table not in NEEDED_TABLES:
+            return frozenset()
+        raise NotARecordingError(
+            f"{table!r} is a view or a virtual table of the database; only tables are read",
+            hint="copy its rows into a table of that name",
+        )
     info = connection.execute(f"PRAGMA table_info({table})")
-    return frozenset(str(column[1]) for column in info)
+    return frozenset(str(column[1]).lower() for column in info)
+
+
+@contextmanager
+def leniently(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let SQLite open a file that has lost its end, for the tables whose own pages are there."""
+    connection.execute("PRAGMA writable_schema = ON")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA writable_schema = RESET")
+
+
+def read_message_table(connection: sqlite3.Connection) -> MessageTable:
+    """Find out how the table of messages is stored; as recorders store it where that fails."""
+    connection.text_factory = _text
+    try:
+        with leniently(connection):
+            info = connection.execute("PRAGMA table_xinfo(messages)").fetchall()
+            kinds = connection.execute("PRAGMA table_list(messages)").fetchall()
+    except TROUBLE:
+        return MessageTable()
+    names = [str(row[1]).lower() for row in info]
+    stored = [name for name, row in zip(names, info, strict=True) if row[6] != VIRTUAL_COLUMN]
+    if not set(stored).issuperset(MESSAGE_COLUMNS):
+        return MessageTable()
+    topic_id, time, data = map(stored.index, MESSAGE_COLUMNS)
+    rowid = next((name for name in ROWID_NAMES if name not in names), "")
+    if any(without_rowid for _, _, _, _, without_rowid, *_ in kinds):
+        rowid = ""
+    return MessageTable(rowid=rowid, places=(topic_id, time, data), columns=len(stored))
 
 
 def _topics(
@@ -145,19 +230,24 @@ def check_topics(count: int, limits: ReadLimits) -> None:
 
 def _topic(row: Mapping[str, Any]) -> TopicRow:
     """Take a row of `topics`; what a recorder cannot have written is damage."""
-    texts = {name: value for name, value in row.items() if isinstance(value, str)}
-    if not isinstance(row["id"], int) or not texts.keys() >= {"name", "type"}:
+    texts = {name: value for name, value in row.items() if isinstance(value, str) and name != "id"}
+    topic_id = whole_number(Text(row["id"].encode()) if isinstance(row["id"], str) else row["id"])
+    if topic_id is None or not texts.keys() >= {"name", "type"}:
         raise sqlite3.DatabaseError("a row of the table topics is damaged")
-    return TopicRow(id=row["id"], **texts)
+    return TopicRow(id=topic_id, **texts)
 
 
-def _definitions(connection: sqlite3.Connection, limits: ReadLimits) -> dict[str, Definition]:
+def _definitions(
+    connection: sqlite3.Connection, columns: frozenset[str], limits: ReadLimits
+) -> dict[str, Definition]:
     """Read the embedded definitions by type name; over-long ones count as missing."""
-    rows = connection.execute(
+    if not {"topic_type", "encoding", "encoded_message_definition"} <= columns:
+        return {}
+    query = (
         "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
-        " WHERE length(encoded_message_definition) BETWEEN 1 AND ? ORDER BY id",
-        (limits.definition_bytes_max,),
+        " WHERE length(encoded_message_definition) BETWEEN 1 AND ?"
     )
+    rows = connection.execute(query + _by_id(columns), (limits.definition_bytes_max,))
     found: dict[str, Definition] = {}
     for topic_type, encoding, text in rows:
         definition = embedded_definition(str(encoding), str(text))
@@ -166,9 +256,17 @@ def _definitions(connection: sqlite3.Connection, limits: ReadLimits) -> dict[str
     return found
 
 
-def _notes(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """Read the recorder's metadata documents."""
-    rows = connection.execute("SELECT metadata FROM metadata ORDER BY id LIMIT 100")
+def _by_id(columns: frozenset[str]) -> str:
+    return " ORDER BY id" if "id" in columns else ""
+
+
+def _notes(connection: sqlite3.Connection, columns: frozenset[str]) -> tuple[str, ...]:
+    """Read the recorder's metadata documents; others have tables of this name too."""
+    if "metadata" not in columns:
+        return ()
+    rows = connection.execute(
+        f"SELECT metadata FROM metadata{_by_id(columns)} LIMIT 100"  # noqa: S608 (our names)
+    )
     return tuple(str(row[0]) for row in rows)
 
 

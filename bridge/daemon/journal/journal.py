@@ -202,7 +202,7 @@ class Journal(JournalView):
         return entry
 
     def move(self, entry_id: int, after: State, reason: str, **changes: Any) -> Entry:
-        """Bring a recording into another state.
+        """Bring a recording into another state. What has vanished is not seen anywhere any more.
 
         Args:
             entry_id: The recording.
@@ -222,6 +222,10 @@ class Journal(JournalView):
             self._connection.execute(
                 "UPDATE entries SET state = ?, changed_ns = ? WHERE id = ?", (after, now, entry_id)
             )
+            if after is State.VANISHED:
+                # A folder that is moved away and back leaves its files as they looked: found
+                # again, they must count as news.
+                self._connection.execute("DELETE FROM sightings WHERE entry_id = ?", (entry_id,))
             self._tell(entry_id, entry.state, after, printable(reason), now)
             moved = self.get(entry_id)
         assert moved is not None
@@ -280,6 +284,12 @@ class Journal(JournalView):
 
     def recover(self) -> list[Entry]:
         """Put everything that was in work when the last owner died back into the queue."""
+        with self.transaction():
+            # Earlier versions kept sight of what had vanished, and so never took it again.
+            self._connection.execute(
+                "DELETE FROM sightings WHERE entry_id IN (SELECT id FROM entries WHERE state = ?)",
+                (State.VANISHED,),
+            )
         reason = "the bridge ended while this was in work"
         return [
             self.move(entry.id, State.READY, reason) for entry in self.recordings(states=IN_WORK)

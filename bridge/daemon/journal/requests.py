@@ -4,6 +4,7 @@ A running daemon finds requests in the journal and answers them there; where non
 process takes the journal and acts directly.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from bridge.daemon.journal.entry import Entry, Request, RequestKind
@@ -12,8 +13,19 @@ from bridge.daemon.journal.states import AT_REST, IN_WORK, State, allowed
 from bridge.errors import UsageError
 
 
-def carry_out(journal: Journal, request: Request) -> list[Entry]:
+def carry_out(
+    journal: Journal,
+    request: Request,
+    *,
+    is_there: Callable[[Entry], bool] | None = None,
+) -> list[Entry]:
     """Do what was asked and answer it.
+
+    Args:
+        journal: The journal, owned.
+        request: What was asked.
+        is_there: Whether a recording's source is where it was seen; None to ask the disk, which
+            the daemon's loop must not.
 
     Returns:
         The entries that were forgotten.
@@ -22,14 +34,18 @@ def carry_out(journal: Journal, request: Request) -> list[Entry]:
     if entry is None:
         journal.answer(request.id, "the journal knows no such recording")
         return []
+    if is_there is None:
+        there = entry.path.exists() and journal.at(entry.path) == entry
+    else:
+        there = is_there(entry)
     with journal.transaction():
         if request.kind is RequestKind.DOUBT:
-            answer, forgotten = _doubt(journal, entry)
+            answer, forgotten = _doubt(journal, entry, is_there=there)
             journal.answer(request.id, answer)
             return forgotten
         if request.kind is not RequestKind.FORGET:
             resend = request.kind is RequestKind.RESEND
-            journal.answer(request.id, _retry(journal, entry, resend=resend))
+            journal.answer(request.id, _retry(journal, entry, resend=resend, is_there=there))
             return []
         if entry.state in IN_WORK:
             journal.answer(request.id, "it is in work; try again when that is over")
@@ -39,12 +55,12 @@ def carry_out(journal: Journal, request: Request) -> list[Entry]:
     return [entry]
 
 
-def _doubt(journal: Journal, entry: Entry) -> tuple[str, list[Entry]]:
+def _doubt(journal: Journal, entry: Entry, *, is_there: bool) -> tuple[str, list[Entry]]:
     """Mark a recording as lost; where its source is gone, its copies count from now on."""
     if not allowed(entry.state, State.LOST):
         return f"it is {entry.state}", []
     found = "`verify` found that the platform does not hold it whole"
-    if entry.path.exists():
+    if is_there:
         journal.move(entry.id, State.LOST, f"{found}; its source stays")
         return "marked as lost: its source stays; `retry --resend` sends it again", []
     journal.move(entry.id, State.LOST, f"{found}; its source is gone")
@@ -57,7 +73,7 @@ def _doubt(journal: Journal, entry: Entry) -> tuple[str, list[Entry]]:
     return "marked as lost, and its source is gone; put it into the folder again", []
 
 
-def _retry(journal: Journal, entry: Entry, *, resend: bool) -> str:
+def _retry(journal: Journal, entry: Entry, *, resend: bool, is_there: bool) -> str:
     if entry.duplicate_of is not None:
         return f"it is a copy of recording {entry.duplicate_of}; retry that one"
     if not entry.fingerprint:
@@ -67,6 +83,9 @@ def _retry(journal: Journal, entry: Entry, *, resend: bool) -> str:
         return "it is in the queue already"
     if entry.state not in AT_REST | {State.WAITING}:
         return f"it is {entry.state}"
+    if not is_there:
+        # In the queue it would wait for ever.
+        return f"it is {entry.state}, and its source is not there; put it into the folder again"
     journal.move(
         entry.id,
         State.READY,

@@ -248,6 +248,14 @@ class JournalView:
         tail = f"INDEXED BY entries_with_upload {where} AND upload IS NOT NULL"
         return self._many(tail, *values)
 
+    def vanished_with_copies(self) -> list[Entry]:
+        """List the recordings that have vanished while the same content was seen elsewhere."""
+        return self._many(
+            "WHERE state = ? AND id IN"
+            " (SELECT duplicate_of FROM entries WHERE duplicate_of IS NOT NULL)",
+            State.VANISHED,
+        )
+
     def duplicates(self, entry_id: int) -> list[Entry]:
         """List other places where the same content was seen."""
         return self._many("WHERE duplicate_of = ? ORDER BY id", entry_id)

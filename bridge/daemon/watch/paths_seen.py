@@ -14,7 +14,7 @@ from bridge.daemon.journal.states import State, allowed
 from bridge.daemon.watch.scan import Found, look_at
 
 # In these states a recording still needs its source.
-NEEDS_SOURCE = frozenset({State.READY, State.WAITING, State.REJECTED})
+NEEDS_SOURCE = frozenset({State.READY, State.WAITING, State.REJECTED, State.VANISHED})
 
 
 class PathsSeen:
@@ -97,7 +97,7 @@ class PathsSeen:
         self._on_forget(entry)
 
     def forget(self, entry: Entry) -> None:
-        """Take note that a recording is not in the journal any more; it may be entered again."""
+        """Take note that a recording is in no place any more; what is found there is news."""
         self._seen = {
             path: sighting for path, sighting in self._seen.items() if sighting.entry_id != entry.id
         }
@@ -116,6 +116,9 @@ class PathsSeen:
                 self.drop(copy)
                 self._journal.note(entry.id, path=copy.path)
                 self.see(copy.path, entry, found)
+                if entry.state is State.VANISHED:
+                    reason = "its file is gone; a copy of it goes in its place"
+                    self._journal.move(entry.id, State.READY, reason)
                 return
         if allowed(entry.state, state):
             self._journal.move(entry.id, state, reason)

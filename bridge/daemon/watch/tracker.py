@@ -93,6 +93,8 @@ class Tracker:
         # What is being moved or deleted: half gone it would look like another recording.
         self._held: dict[object, frozenset[Path]] = {}
         self._aside: Aside[Path, Inspection] = Aside()
+        # What was gone when it was opened, while a copy of it may be there.
+        self._gone_at_opening: set[int] = set()
         # Whether another look at the same files can come to nothing new.
         self._at_rest = False
         # Whether a folder is still being looked at.
@@ -124,6 +126,22 @@ class Tracker:
     def found(self, entry: Entry) -> Found | None:
         """Give what the last scan saw of a recording."""
         return self._paths_seen.found.get(entry.path)
+
+    def is_there(self, entry: Entry) -> bool:
+        """Say whether the last scan saw a recording in its place; what nobody looked for, is."""
+        watched = watched_folder_of(entry.path, self._watched_folders)
+        if watched is not None and not watched.scans:
+            return True
+        return self._paths_seen.in_place(entry)
+
+    def vanished(self, entry: Entry) -> None:
+        """Take note that a recording was gone when it was opened; what is found there is news.
+
+        It may be back already, and look as it did.
+        """
+        self._at_rest = False
+        self._paths_seen.forget(entry)
+        self._gone_at_opening.add(entry.id)
 
     def forget(self, entry: Entry) -> None:
         """Take note that a recording is not in the journal any more; it may be entered again."""
@@ -175,9 +193,13 @@ class Tracker:
                 for path in [*self._paths_seen.missing(), *lost]:
                     if not self._is_held(path):
                         self._miss(path)
+                for entry in filter(None, map(self._journal.get, self._gone_at_opening)):
+                    if entry.state is State.VANISHED:
+                        self._paths_seen.give_up(entry, State.VANISHED, entry.reason)
         except JournalError:
             self._reload()
             raise
+        self._gone_at_opening.clear()
         for path in self._missing.keys() & found.keys():
             del self._missing[path]
         return news
@@ -228,6 +250,7 @@ class Tracker:
             entry.path: Candidate(entry=entry, found=None, changed_s=now_s)
             for entry in self._journal.recordings(states=PROVISIONAL)
         }
+        self._gone_at_opening |= {one.id for one in self._journal.vanished_with_copies()}
         self._unjudged.clear()
         self._at_rest = False
 

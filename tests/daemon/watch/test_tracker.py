@@ -106,6 +106,29 @@ def test_copy_takes_over_when_the_original_goes(desk: Desk) -> None:
     assert desk.states() == {"b.mcap": "ready"}
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_copy_takes_over_when_the_original_is_gone_at_its_opening(
+    desk: Desk, *, restart: bool
+) -> None:
+    """A worker finds it out before any scan does."""
+    path = desk.put("a.mcap")
+    desk.look()
+    shutil.copy(path, desk.folder / "b.mcap")
+    desk.look()
+    path.unlink()
+    first = desk.entry("a.mcap")
+    desk.journal.move(first.id, State.SENDING, "")
+    gone = desk.journal.move(first.id, State.VANISHED, "the file is gone")
+    if restart:
+        desk.restart()
+    else:
+        desk.tracker.vanished(gone)
+    desk.look()
+
+    assert desk.states() == {"b.mcap": "ready"}
+    assert desk.entry("b.mcap").id == first.id
+
+
 @pytest.mark.parametrize("sent", [False, True])
 def test_renamed_recording_keeps_its_story(desk: Desk, *, sent: bool) -> None:
     """A rename is no new recording, whether before or after sending."""
@@ -531,11 +554,11 @@ def test_tens_of_thousands_of_files_are_all_taken(
         desk.look()
         looks += 1
     judged = {entry.state for entry in desk.journal.recordings()}
-    loaded: list[Path] = []
-    monkeypatch.setattr(tracker, "load_recording", loaded.append)
+    opened: list[object] = []
+    monkeypatch.setattr(tracker, "inspect", lambda found, **_: opened.append(found))
     desk.look()
 
     assert looks == 15
     assert judged == {State.READY}
     assert len(desk.journal.recordings()) == 30_000
-    assert not loaded
+    assert not opened

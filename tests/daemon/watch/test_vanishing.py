@@ -14,9 +14,13 @@ from bridge.daemon.watch.watched_folder import MOUNTS_FILE
 from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.small_disks import small_disk
 from tests.daemon.test_parts import Field
+from tests.daemon.test_splits import metadata
 
 if TYPE_CHECKING:
     from tests.daemon.conftest import Bridge
+
+# A folder that comes back before the library has dropped its watch.
+COMES_BACK = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -53,6 +57,33 @@ def _stays(bridge: "Bridge", daemon: object) -> None:
     status = daemon.status.watch  # type: ignore[attr-defined]
     assert not status.readable
     assert "nothing is mounted" in status.problem
+
+
+@COMES_BACK
+@pytest.mark.parametrize(("unit", "restart"), [("recording", True), ("split", False)])
+def test_folder_that_is_away_while_it_is_opened_and_back_at_the_next_look(
+    bridge: "Bridge", unit: str, *, restart: bool
+) -> None:
+    """Moving a folder changes nothing of its files; they are sent although they look as before."""
+    bridge.overrides["ingest.unit"] = unit
+    name = "moving" if unit == "recording" else "moving_0.mcap"
+    draft = bridge.folder / "moving"
+    draft.mkdir()
+    (draft / "moving_0.mcap").write_bytes(bridge.mcap_bytes("x"))
+    (draft / "metadata.yaml").write_text(metadata(["moving_0.mcap"]))
+    draft.rename(bridge.watched / "moving")
+    with bridge.running():
+        if not restart:
+            bridge.await_state(name, State.FINALISED)
+        bridge.wait_for(lambda: State.VANISHED in _states_of(bridge, name))
+    with bridge.running():
+        bridge.await_state(name, State.FINALISED)
+    assert bridge.entries()[name].attempts == 0
+    assert State.VANISHED in bridge.story(name)
+
+
+def _states_of(bridge: "Bridge", name: str) -> list[State]:
+    return bridge.story(name) if name in bridge.entries() else []
 
 
 MINUTES = [pytest.param(60.0, seed, marks=pytest.mark.slow) for seed in (5, 6, 7)]
@@ -99,8 +130,7 @@ def test_files_that_come_and_go_at_any_moment(bridge: "Bridge", seconds: float, 
 
 
 @pytest.mark.slow
-# A folder that comes back before the library has dropped its watch.
-@pytest.mark.filterwarnings("default:Callback with id:RuntimeWarning")
+@COMES_BACK
 @pytest.mark.parametrize("unit", ["recording", "split"])
 @pytest.mark.parametrize(("extension", "seed"), [("mcap", 1), ("db3", 2), ("bag", 3)])
 def test_splits_that_come_and_go_at_any_moment(

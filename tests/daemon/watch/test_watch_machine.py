@@ -143,7 +143,7 @@ class WatchMachine(RuleBasedStateMachine):
 
     def deliver(self, entry: Entry) -> None:
         assert entry.fingerprint not in self.platform, f"{entry.path} is sent twice"
-        assert not self.is_held(entry.path), f"{entry.path} was still being written"
+        assert not self.is_held(entry), f"{entry.path} was still being written"
         self.journal.move(entry.id, State.SENDING, "")
         self.journal.move(entry.id, State.FINALISED, "", sequence=entry.fingerprint)
         self.sent.append(entry.fingerprint)
@@ -153,9 +153,12 @@ class WatchMachine(RuleBasedStateMachine):
             self.platform.discard(older.fingerprint)
             self.journal.move(older.id, State.SUPERSEDED, "")
 
-    def is_held(self, path: Path) -> bool:
-        files = path.glob("*.mcap") if path.is_dir() else [path]
-        return any(self.desk.writers.get(str(file)) is Writer.SOMEBODY for file in files)
+    def is_held(self, entry: Entry) -> bool:
+        # What the worker is told to send: another split may have been begun beside it since.
+        found = self.desk.tracker.found(entry)
+        assert found is not None
+        files = found.recording.files
+        return any(self.desk.writers.get(str(file.path)) is Writer.SOMEBODY for file in files)
 
     @rule()
     def restart(self) -> None:
