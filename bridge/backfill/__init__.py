@@ -7,6 +7,7 @@ from bridge.backfill.machine import Away
 from bridge.backfill.manifest import Manifest
 from bridge.backfill.plan import Choice, Found, Planned, find, rehearsed
 from bridge.backfill.progress import Lines, RunMetrics, brief, told_away
+from bridge.backfill.store import local_folder
 from bridge.backfill.task import Outcome, Result, Task, Watch, perform, scratch_of
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "dask_cluster",
     "find",
     "list_archive",
+    "local_folder",
     "perform",
     "rehearsed",
     "scratch_of",

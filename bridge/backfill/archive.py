@@ -130,7 +130,12 @@ def list_archive(url: str, settings: BackfillSettings, *, by_split: bool = False
     with store.reading(url):
         kind = store.system.get_file_info(store.root).type
     if kind is fs.FileType.NotFound:
-        raise RecordingVanishedError(f"there is no archive at {url}")
+        raise RecordingVanishedError(
+            f"there is no archive at {url}",
+            hint="is the share mounted, and the path right?"
+            if store.is_local
+            else "are bucket and folder right? case matters",
+        )
     # Some clients mark a folder by an empty object of its name.
     is_named = store.is_local or is_storage_name(PurePosixPath(store.root).name)
     is_one = kind is fs.FileType.File and is_named
@@ -304,7 +309,7 @@ class _LocalLook(_Look):
             except BridgeError as error:
                 if inner == self.folder:
                     raise
-                self.unreadable.append((inner, error.message))
+                self.unreadable.append((inner, error.message.removeprefix(f"{inner} ")))
         return self.made([self.content(folder) for folder in self.files], listed_names)
 
     def _noted(self, folder: str) -> list[str]:
@@ -323,6 +328,9 @@ class _LocalLook(_Look):
                         size_bytes=facts.st_size,
                         modified_ns=facts.st_mtime_ns,
                     )
+                else:
+                    # A link, a pipe, a device: not looked into, and not kept quiet about.
+                    self.others.append(entry.path)
         self.files[folder] = inside
         return deeper
 

@@ -72,9 +72,14 @@ class Child:
         Raises:
             StoppedError: The run was stopped.
         """
-        worker = self._ready(stopped)
+        why = "the worker does not start"
+        try:
+            worker = self._ready(stopped)
+        except OSError as error:
+            # No memory, no processes left, or no program: not the fault of recording or scratch.
+            worker, why = None, f"{why}: {error.strerror}"
         if worker is None:
-            failure = failure_of_lost("the worker does not start", code=self._end())
+            failure = failure_of_lost(why, code=self._end())
             return JobEnd(
                 outcome=Failed(failure=failure), began=False, got_on=False, upload=job.upload
             )

@@ -25,6 +25,7 @@ from bridge.config import Settings
 from bridge.daemon import Failure
 from bridge.errors import (
     BridgeError,
+    ConfigError,
     OfflineError,
     RefusedError,
     ServerError,
@@ -232,11 +233,7 @@ class Driver:
         )
 
     def run(self, recordings: Sequence[ArchivedRecording], engine: Engine) -> Summary:
-        """Send what is to be sent.
-
-        Raises:
-            ConfigError: The manifest cannot be written.
-        """
+        """Send what is to be sent; never raises for what is wrong with anything outside."""
         sizes = sum(recording.size_bytes for recording in recordings)
         self._listener.started(recordings=len(recordings), size_bytes=sizes)
         seen: set[str] = set()
@@ -337,14 +334,7 @@ class Driver:
         report = outcome.report or {}
         held = plan.held if outcome.report is None else _held_by(report)
         if keep and outcome.result is not Result.NOT_TRIED:
-            self._manifest.note(
-                recording,
-                outcome,
-                fingerprint=plan.fingerprint,
-                parts=plan.parts,
-                marks=plan.marks,
-                held=held,
-            )
+            self._note(plan, outcome, held)
         entry = Entry(
             outcome=replace(outcome, report=None),
             size_bytes=recording.size_bytes,
@@ -357,6 +347,20 @@ class Driver:
             assert outcome.failure is not None
             if self._fail_fast or outcome.trouble in ENDS_THE_RUN:
                 self.summary.ended_by = Failure.from_json(outcome.failure)
+
+    def _note(self, plan: Planned, outcome: Outcome, held: Mapping[str, Sequence[str]]) -> None:
+        """Write it into the manifest; where that is lost, what is in work is the last."""
+        try:
+            self._manifest.note(
+                plan.recording,
+                outcome,
+                fingerprint=plan.fingerprint,
+                parts=plan.parts,
+                marks=plan.marks,
+                held=held,
+            )
+        except ConfigError as error:
+            self.summary.ended_by = Failure.of(error)
 
     def _is_over(self) -> bool:
         return self.summary.ended_by is not None or self._watch.stopped.is_set()

@@ -23,6 +23,8 @@ FIRST_VARIABLES = {"SLURM_ARRAY_TASK_ID": "SLURM_ARRAY_TASK_MIN"}
 
 CONNECT_TIMEOUT_S = 30
 
+SHARD_HINT = "--shard 0/8 is the first of eight, 7/8 the last"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
@@ -116,13 +118,13 @@ def shard_of(text: str, environment: Mapping[str, str]) -> Shard:
         count = int(last)
         index = int(given) if slash and given else _index_in(environment)
     except ValueError as error:
-        raise CommandLineError(
-            f"{text} is no shard", hint="--shard 0/8 is the first of eight, 7/8 the last"
-        ) from error
+        raise CommandLineError(f"{text} is no shard", hint=SHARD_HINT) from error
     if not 0 <= index < count:
         raise CommandLineError(
             f"there is no shard {index} of {count}",
-            hint=f"the first is 0/{count}, the last {count - 1}/{count}" if count > 0 else "",
+            hint=f"the first is 0/{count}, the last {count - 1}/{count}"
+            if count > 0
+            else SHARD_HINT,
         )
     return Shard(index=index, count=count)
 
@@ -130,8 +132,14 @@ def shard_of(text: str, environment: Mapping[str, str]) -> Shard:
 def _index_in(environment: Mapping[str, str]) -> int:
     for variable in INDEX_VARIABLES:
         if value := environment.get(variable):
-            first = environment.get(FIRST_VARIABLES.get(variable, ""), "0")
-            return int(value) - int(first)
+            first = environment.get(FIRST_VARIABLES.get(variable, "")) or "0"
+            try:
+                return int(value) - int(first)
+            except ValueError as error:
+                raise CommandLineError(
+                    f"{variable} is {value!r}, and a scheduler's index is a number",
+                    hint=f"{SHARD_HINT}; given so, no variable is read",
+                ) from error
     raise CommandLineError(
         "no scheduler says which shard this is",
         hint=f"give it as --shard INDEX/COUNT, or set one of {', '.join(INDEX_VARIABLES)}",

@@ -21,6 +21,9 @@ from bridge.files import sync_folder
 from bridge.version import __version__
 
 FORMAT_VERSION = 1
+START = b'{"format_version":'
+"""What the first line of every manifest starts with."""
+
 OWN_FAULT = frozenset({str(Trouble.POISON), str(Trouble.REJECTED)})
 ARRIVED = frozenset({Result.SENT, Result.HELD, Result.PARTIAL})
 
@@ -79,8 +82,45 @@ class Manifest:
             return
         except OSError as error:
             raise ConfigError(
-                f"the manifest {path} cannot be read: {error.strerror}", key="--manifest"
+                f"the manifest {path} cannot be read: {error.strerror}",
+                key="--manifest",
+                hint="name another file; what arrived is not sent again without one either",
             ) from error
+
+    def require_writable(self) -> None:
+        """Make sure, before anything is sent, that lines can be added; adds none.
+
+        Raises:
+            ConfigError: They cannot be, or the file is something else, which is left as it is.
+        """
+        if self._path is None:
+            return
+        try:
+            with locked(self._lock), self._path.open("ab+") as stream:
+                stream.seek(0)
+                head = stream.read(len(START))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        # The first line may be torn, too.
+        if not START.startswith(head.strip()):
+            raise ConfigError(
+                f"{self._path} is no manifest, and is left as it is",
+                key="--manifest",
+                hint="name a file that does not exist yet, or that of an earlier run",
+            )
+
+    @property
+    def _lock(self) -> Path:
+        assert self._path is not None
+        return self._path.with_name(self._path.name + ".lock")
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"the manifest {self._path} cannot be written: {error.strerror}",
+            key="--manifest",
+            hint="free some space, get permission, or name another file; what arrived is not "
+            "sent again",
+        )
 
     def _take(self, line: str) -> None:
         try:
@@ -93,6 +133,13 @@ class Manifest:
 
     def known(self, recording: ArchivedRecording) -> Known | None:
         """Give what is known of a recording; None for nothing, or where its files have changed."""
+        try:
+            return self._known(recording)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            # Not written by us, or edited: what it said is found out again.
+            return None
+
+    def _known(self, recording: ArchivedRecording) -> Known | None:
         plain = self._lines.get(recording.url)
         if plain is None or not plain["parts"]:
             return None
@@ -175,7 +222,7 @@ class Manifest:
     def _add(self, line: bytes) -> None:
         assert self._path is not None
         try:
-            with locked(self._path.with_name(self._path.name + ".lock")):
+            with locked(self._lock):
                 new = not self._path.exists()
                 descriptor = os.open(
                     self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
@@ -190,6 +237,4 @@ class Manifest:
                 if new:
                     sync_folder(self._path.parent)
         except OSError as error:
-            raise ConfigError(
-                f"the manifest {self._path} cannot be written: {error.strerror}", key="--manifest"
-            ) from error
+            raise self._unwritable(error) from error

@@ -18,7 +18,7 @@ from bridge.backfill.store import open_store
 from bridge.backfill.task import Outcome, Result, failed
 from bridge.config import Settings
 from bridge.daemon import Failure
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, CommandLineError
 from bridge.ingest import FoundParts
 
 PAGE = 250
@@ -56,6 +56,9 @@ class Choice:
         since_ns: Those whose newest file is not older, or None.
         until_ns: Those whose newest file is older, or None.
         shard: Those of one shard; None for all.
+
+    Raises:
+        CommandLineError: No time is in between.
     """
 
     urls: tuple[str, ...]
@@ -63,6 +66,18 @@ class Choice:
     since_ns: int | None = None
     until_ns: int | None = None
     shard: Shard | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no recording can fit."""
+        if (
+            self.since_ns is not None
+            and self.until_ns is not None
+            and self.since_ns >= self.until_ns
+        ):
+            raise CommandLineError(
+                "--since is not before --until, so that no recording can fit",
+                hint="--since 2024-05-01 --until 2024-06-01 takes those of May",
+            )
 
     def has(self, recording: ArchivedRecording) -> bool:
         """Say whether a recording is wanted."""

@@ -56,7 +56,12 @@ class Lines:
         self._started_s = self._said_s = time.monotonic()
 
     def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
-        """Say what became of a recording; a reason like an earlier one is not said again."""
+        """Say what became of a recording; a reason like an earlier one is not said again.
+
+        What was not tried is counted by the summary: of an archive that may be all there is.
+        """
+        if outcome.result is Result.NOT_TRIED:
+            return
         self._done += 1
         self._done_bytes += recording.size_bytes
         first = self._first_of_kind.setdefault(kind_of(outcome), outcome.url)
@@ -148,7 +153,8 @@ class RunMetrics:
     def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
         """Count a recording."""
         self._finished.labels(result=str(outcome.result).replace(" ", "_")).inc()
-        self._finished_bytes.inc(recording.size_bytes)
+        if outcome.result is not Result.NOT_TRIED:
+            self._finished_bytes.inc(recording.size_bytes)
         self._copied_bytes.inc(outcome.copied_bytes)
         if outcome.report is not None and outcome.result in {Result.SENT, Result.PARTIAL}:
             self._rows.inc(outcome.report["messages_sent"])

@@ -62,11 +62,12 @@ class Store:
 
     def __init__(self, url: str, settings: BackfillSettings) -> None:
         self._secrets = forms_of(archive_secrets(settings))
-        self.url = _without_end(url)
+        self.url = url.rstrip("/") or url
         scheme, _, rest = self.url.rpartition("://")
-        self.is_local = scheme in {"", "file"}
+        folder = local_folder(url)
+        self.is_local = folder is not None
         self.prefix = "" if self.is_local else f"{scheme}://"
-        self.root = str(Path(rest).absolute()) if self.is_local else rest
+        self.root = rest if folder is None else str(folder)
         if self.is_local:
             self.system: Any = fs.LocalFileSystem()
             return
@@ -110,9 +111,11 @@ class Store:
             )
         except (OSError, ValueError) as error:
             raise UnreadableStorageError(
-                f"{what} cannot be read: {self.blotted(str(error))}",
+                f"{what} cannot be read: {self.blotted(_told(error))}",
                 path=Path(what),
-                hint="is the store there, and may its key list and read? see [backfill]",
+                hint="may the user who runs this read it and enter its folders?"
+                if self.is_local
+                else "is the store there, and may its key list and read? see [backfill]",
             ) from (None if self._secrets else error)
 
     def blotted(self, text: str) -> str:
@@ -120,6 +123,33 @@ class Store:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def local_folder(url: str) -> Path | None:
+    """Give the folder of this machine that a URL names; None where it names a store.
+
+    Each folder has one name, whatever leads to it from here: shards and manifest go by it.
+
+    Raises:
+        CommandLineError: It names nothing.
+    """
+    scheme, mark, rest = url.rpartition("://")
+    if not rest.strip("/") and not (rest and scheme in {"", "file"}):
+        raise CommandLineError(
+            f"{url!r} names no archive", hint="give a folder, or a URL such as s3://bucket/folder"
+        )
+    if scheme not in {"", "file"}:
+        return None
+    folder = Path(unquote(rest) if mark else rest).absolute()
+    # A link may lead elsewhere; what is above it is not what is written before it.
+    return folder.resolve() if ".." in folder.parts else folder
+
+
+def _told(error: Exception) -> str:
+    """Give what an error says, without the name of a file that is said already."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return error.strerror
+    return str(error)
 
 
 def forms_of(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -317,7 +347,3 @@ def _s3(bucket: str, settings: BackfillSettings, endpoint: dict[str, Any]) -> An
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES_MAX),
         **endpoint,
     )
-
-
-def _without_end(url: str) -> str:
-    return url.rstrip("/") or "/"

@@ -43,6 +43,7 @@ from bridge.backfill import (
     brief,
     dask_cluster,
     find,
+    local_folder,
     rehearsed,
     scratch_of,
     shard_of,
@@ -65,6 +66,7 @@ from bridge.cli.terminal import (
     cell,
     err,
     is_interactive,
+    one_line,
     out,
     print_json,
     printable,
@@ -79,6 +81,7 @@ from bridge.errors import CommandLineError, ConfigError, ServerError, Trouble
 from bridge.units import counted
 
 REFRESHES_PER_S = 4
+BARS_WIDTH = 80
 MANIFEST_FILE = "backfill.jsonl"
 SHOWN_MAX = 20
 """So many reasons why recordings did not arrive, and files without an owner, are listed."""
@@ -211,6 +214,7 @@ def _run(
     settings: Settings, manifest: Manifest, found: Found, *, dask: str | None, fail_fast: bool
 ) -> Summary:
     """Send what is to be sent, by the engine that was chosen."""
+    manifest.require_writable()
     with reached(settings) as at, _stopping() as watch, _listening(settings) as listener:
         driver = Driver(
             settings,
@@ -245,8 +249,8 @@ def _require_sound(settings: Settings, choice: Choice) -> None:
         )
     scratch = scratch_of(settings)
     for url in choice.urls:
-        folder = Path(url.removeprefix("file://")).absolute()
-        if ("://" not in url or url.startswith("file://")) and scratch.is_relative_to(folder):
+        folder = local_folder(url)
+        if folder is not None and scratch.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(
                 f"the scratch folder {scratch} is inside the archive {url}",
                 key="backfill.scratch_folder",
@@ -285,14 +289,16 @@ def _listening(settings: Settings) -> Iterator[Listener]:
 
 def _say(line: str) -> None:
     # A name with a line break in it must not pass for a line of ours.
-    err.print(printable(line).replace("\n", "\\n"), markup=False, soft_wrap=True)
+    err.print(one_line(line), markup=False, soft_wrap=True)
 
 
 class _Bars:
     """A bar of recordings and one of bytes, with rate and time left."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn())
+        # Where everything would not fit, numbers are worth more than bars.
+        bars = (BarColumn(),) if err.width >= BARS_WIDTH else ()
+        columns = (TextColumn("{task.description}"), *bars)
         now = TextColumn("{task.fields[now]}")
         self._recordings = Progress(*columns, MofNCompleteColumn(), now, console=err)
         self._bytes = Progress(
@@ -321,6 +327,8 @@ class _Bars:
         self._live.start()
 
     def finished(self, outcome: Outcome, recording: ArchivedRecording) -> None:
+        if outcome.result is Result.NOT_TRIED:
+            return
         self._recordings.advance(self._count)
         self._done_bytes += recording.size_bytes
         self._bytes.update(self._size, completed=self._done_bytes)
@@ -338,11 +346,7 @@ class _Bars:
 
 def _announce(found: Found, engine: Engine) -> None:
     bytes_ = sum(recording.size_bytes for recording in found.recordings)
-    err.print(
-        f"{counted(len(found.recordings), 'recording')}, {size(bytes_)}, by {engine.name}",
-        markup=False,
-        soft_wrap=True,
-    )
+    _say(f"{counted(len(found.recordings), 'recording')}, {size(bytes_)}, by {engine.name}")
 
 
 def _planned(
@@ -438,9 +442,9 @@ def _print(summary: Summary, found: Found) -> None:
     out.print(f"{counted(len(summary.entries), 'recording')}: {results or 'nothing to do'}")
     _print_rest(found)
     if summary.ended_by is not None:
-        err.print(f"ended early: {printable(summary.ended_by.message)}", markup=False)
+        _say(f"ended early: {summary.ended_by.message}")
         if summary.ended_by.hint:
-            err.print(f"hint: {printable(summary.ended_by.hint)}", markup=False)
+            _say(f"hint: {summary.ended_by.hint}")
     if summary.interrupted:
         err.print("interrupted; run the same again to go on")
 
@@ -478,6 +482,8 @@ def _exit(summary: Summary, found: Found) -> Exit:
     if summary.interrupted:
         return Exit.INTERRUPTED
     if summary.ended_by is not None:
+        if summary.ended_by.error == ConfigError.__name__:
+            return Exit.BAD_CONFIG
         ends = {
             Trouble.OFFLINE: Exit.SERVER_UNAVAILABLE,
             Trouble.TRANSIENT: Exit.SERVER_UNAVAILABLE,

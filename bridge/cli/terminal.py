@@ -132,9 +132,14 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Make text from outside harmless, and a line break in it no line of its own."""
+    return printable(text).replace("\n", "\\n")
+
+
 def cell(text: str) -> str:
-    """Make text from outside harmless inside a Rich table."""
-    return escape(printable(text))
+    """Make text from outside harmless inside a Rich table, and one line."""
+    return escape(one_line(text))
 
 
 def size(count_bytes: float) -> str:

@@ -283,6 +283,7 @@ class _Run:
         lacks = lacking(lanes.values(), receipts_of(handler))
         report.verification = VerificationLevel.NONE if lacks else VerificationLevel.CLOSED
         report.notes += lacks
+        report.already_there = not lacks
         report.notes.append("the platform had these files already; nothing was sent")
         return report
 

@@ -228,6 +228,7 @@ class _Delivery:
     ) -> SequenceContent:
         """Write down what a sequence must hold from now on."""
         handler = self.client.sequence_handler(report.sequence) if not exact else None
+        fingerprint = report.fingerprint if exact else ""
         if handler is None:
             topics = {
                 topic.platform_name: TopicRows(
@@ -238,6 +239,7 @@ class _Delivery:
             }
         else:
             # It holds more than these files: what it had today is what it must have tomorrow.
+            fingerprint = str(marks_of(handler).get("fingerprint", ""))
             topics = {
                 name: TopicRows(
                     rows=receipt.row_count or 0, start_ns=receipt.start_ns, end_ns=receipt.end_ns
@@ -247,7 +249,7 @@ class _Delivery:
             }
         return SequenceContent(
             sequence=report.sequence,
-            fingerprint=report.fingerprint if exact else "",
+            fingerprint=fingerprint,
             parts=tuple(parts),
             topics=topics,
             level=report.verification,

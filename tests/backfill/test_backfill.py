@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
@@ -215,6 +216,18 @@ def test_dry_run_says_and_does_nothing(
     assert not (tmp_path / "state" / "backfill.jsonl").exists()
 
 
+def test_a_line_break_in_a_name_is_no_line(command_line: Run, tmp_path: Path) -> None:
+    """Each recording has one row in a pipe, and no name makes rows of its own."""
+    write_mcap(tmp_path / "archive" / "a\nb.mcap", words("a", 2))
+    make_old(tmp_path / "archive")
+    run = command_line(
+        str(tmp_path / "archive"), 1, tmp_path / "state", "--dry-run", more=SHORT, as_json=False
+    )
+    rows = [line for line in run.output.splitlines() if "would be sent" in line]
+    assert len(rows) == 2
+    assert rows[0].startswith(f"{tmp_path}/archive/a\\nb.mcap ")
+
+
 def test_a_dry_run_needs_no_platform(
     command_line: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +269,30 @@ def test_a_platform_that_is_away_is_said_at_once(command_line: Run, tmp_path: Pa
     assert "next try in" in run.errors
     assert run.told["outages"] == 1
     assert run.told["away_s"] > 0.1
+
+
+def test_what_was_sent_compressed_is_held_plain(
+    command_line: Run, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """The same content in another form is not sent, not called so, and not opened twice."""
+    texts = words("drive", 4)
+    write_mcap(tmp_path / "plain" / "drive.mcap", texts)
+    packed = tmp_path / "packed" / "drive.mcap.zstd"
+    packed.parent.mkdir()
+    plain = (tmp_path / "plain" / "drive.mcap").read_bytes()
+    packed.write_bytes(pa.Codec("zstd").compress(plain, asbytes=True))
+    make_old(tmp_path / "packed")
+    make_old(tmp_path / "plain")
+    state = tmp_path / "state"
+    sent = command_line(str(packed.parent), platform.port, state)
+    first = command_line(str(tmp_path / "plain"), platform.port, state)
+    second = command_line(str(tmp_path / "plain"), platform.port, state)
+    assert [*sent.by_result] == ["sent"]
+    assert [*first.by_result] == [*second.by_result] == ["held"]
+    assert first.told["recordings"][0]["seconds"] > 0
+    assert second.told["recordings"][0]["seconds"] == 0, "by the manifest, without a look"
+    assert second.told["rows"] == len(texts)
+    assert arrived(platform.port) == Counter(texts)
 
 
 def test_a_reason_is_said_once(command_line: Run, platform: EmbeddedServer, tmp_path: Path) -> None:

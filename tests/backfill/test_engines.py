@@ -7,15 +7,18 @@ import re
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from bridge.backfill import Choice, Driver, Result, Task, Watch, find, perform
+from bridge.backfill import Choice, Driver, Result, Task, Watch, child, find, perform
 from bridge.backfill.store import Store
 from bridge.backfill.task import close_children
-from bridge.config import BackfillSettings, load_settings
+from bridge.config import BackfillSettings, Settings, load_settings
+from bridge.daemon import Worker
 from bridge.embedded import EmbeddedServer
 from bridge.errors import CommandLineError, ConfigError, UnreadableStorageError
 from tests.backfill.archives import ROOT, arrived, sequences, write_archive
@@ -66,6 +69,27 @@ def test_a_task_that_is_stopped_leaves_nothing_running(tmp_path: Path) -> None:
         watch.stopped.set()
         assert perform(task, watch).result is Result.NOT_TRIED
         assert sequences(server.port) == {}
+
+
+def test_a_worker_that_cannot_start_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without program, memory or processes for it; neither recording nor scratch is at fault."""
+    write_archive(tmp_path / "archive", 1)
+    with EmbeddedServer(tmp_path / "platform") as server:
+        (task,) = tasks_of(tmp_path / "archive", server.port, tmp_path)
+        absent = partial(Worker, command=(str(tmp_path / "no-python"),))
+        monkeypatch.setattr(child, "Worker", absent)
+        close_children()
+        outcome = perform(replace(task, settings=hurried(task.settings)))
+    assert outcome.result is Result.FAILED
+    assert "the worker does not start: No such file or directory" in outcome.reason
+    assert "scratch" not in outcome.reason
+
+
+def hurried(settings: Settings) -> Settings:
+    retry = settings.retry.model_copy(update={"backoff_initial_s": 0.01, "backoff_max_s": 0.01})
+    return settings.model_copy(update={"retry": retry})
 
 
 def test_the_places_of_stores_are_read_from_their_urls() -> None:

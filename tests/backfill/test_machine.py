@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 
 from bridge.backfill.archive import ArchivedRecording, list_archive
-from bridge.backfill.engines import shard_of
+from bridge.backfill.driver import Driver
+from bridge.backfill.engines import shard_of, this_machine
 from bridge.backfill.machine import SharedGate, upload_slot
 from bridge.backfill.manifest import Manifest
-from bridge.backfill.plan import Shard
+from bridge.backfill.plan import Choice, Shard, find
 from bridge.backfill.scratch import StoppedError, room
-from bridge.backfill.task import Outcome, Result
+from bridge.backfill.store import local_folder
+from bridge.backfill.task import Outcome, Result, Watch
 from bridge.bags import find_recordings
-from bridge.config import BackfillSettings, RetrySettings
+from bridge.config import BackfillSettings, RetrySettings, load_settings
 from bridge.daemon import Failure
 from bridge.errors import (
     CommandLineError,
+    ConfigError,
     OfflineError,
     RefusedError,
     ScratchSpaceError,
@@ -101,11 +104,51 @@ def test_a_shard_is_given_or_told_by_a_scheduler(
     assert (found.index, found.count) == shard
 
 
-@pytest.mark.parametrize("text", ["8/8", "-1/8", "8", "a/b", "1/0", ""])
+@pytest.mark.parametrize("text", ["8/8", "-1/8", "8", "a/b", "1/0", "0/0", ""])
 def test_what_is_no_shard_is_refused(text: str) -> None:
-    """An index beyond the last, or none at all, ends the run before it starts."""
-    with pytest.raises(CommandLineError):
+    """An index beyond the last, or none at all, ends the run early, with what helps."""
+    with pytest.raises(CommandLineError) as refused:
         shard_of(text, {})
+    assert refused.value.hint
+
+
+def test_an_index_that_is_no_number_is_blamed_on_its_variable() -> None:
+    """The option was right; the scheduler's word is not."""
+    with pytest.raises(CommandLineError, match="JOB_COMPLETION_INDEX is 'x'"):
+        shard_of("2", {"JOB_COMPLETION_INDEX": "x"})
+
+
+def test_times_that_no_recording_can_fit_are_refused() -> None:
+    """A run that looks at nothing must not look like one with nothing to do."""
+    with pytest.raises(CommandLineError, match="--since is not before --until"):
+        Choice(urls=("/archive",), since_ns=2, until_ns=2)
+    assert Choice(urls=("/archive",), since_ns=1, until_ns=2).until_ns == 2
+
+
+def test_a_folder_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards and manifest go by it, however the archive is written; nothing is no folder."""
+    write_archive(tmp_path / "an archive", 2)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    ways = ("../an archive", f"{tmp_path}//an archive/", f"file://{tmp_path}/an%20archive")
+    found = find(Choice(urls=ways), load_settings(None, {}))
+    assert [each.url for each in found.recordings] == [
+        each.url for each in recordings_of(tmp_path / "an archive")
+    ]
+    for nothing in ("", "s3://", "gs:///", "file://"):
+        with pytest.raises(CommandLineError, match="names no archive"):
+            local_folder(nothing)
+
+
+def test_what_is_no_plain_file_is_listed(tmp_path: Path) -> None:
+    """Links and pipes are not followed, as in a watched folder, and not kept quiet about."""
+    write_archive(tmp_path / "archive", 1)
+    (tmp_path / "archive" / "latest").symlink_to("mcap")
+    (tmp_path / "archive" / "gone.mcap").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "archive" / "pipe.mcap")
+    listed = list_archive(str(tmp_path / "archive"), SETTINGS)
+    assert len(listed.recordings) == 1
+    assert [Path(each).name for each in listed.others] == ["gone.mcap", "latest", "pipe.mcap"]
 
 
 def test_scratch_space_is_shared_within_its_bound(tmp_path: Path) -> None:
@@ -241,3 +284,48 @@ def test_a_torn_line_of_the_manifest_costs_itself_alone(tmp_path: Path) -> None:
     make_old(tmp_path / "archive")
     os.utime(second.files[0].key, (5, 5))
     assert known.known(recordings_of(tmp_path / "archive")[1]) is None
+
+
+def test_a_manifest_is_never_written_into_something_else(tmp_path: Path) -> None:
+    """A recording that was named by mistake stays as it is; whatever was torn is a manifest."""
+    write_mcap(tmp_path / "drive.mcap", words("drive", 2))
+    before = (tmp_path / "drive.mcap").read_bytes()
+    with pytest.raises(ConfigError, match="is no manifest"):
+        Manifest(tmp_path / "drive.mcap", config_hash="").require_writable()
+    assert (tmp_path / "drive.mcap").read_bytes() == before
+    (tmp_path / "torn").write_bytes(b'{"form')
+    for name in ("torn", "new", "folder/new"):
+        Manifest(tmp_path / name, config_hash="").require_writable()
+    (tmp_path / "file").touch()
+    for name in ("folder", "file/new"):
+        with pytest.raises(ConfigError) as refused:
+            Manifest(tmp_path / name, config_hash="").require_writable()
+        assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "more", ["", ',"parts":[1]', ',"parts":[{}],"state":"sent"', ',"parts":7,"state":"lost"']
+)
+def test_a_line_that_is_not_ours_is_found_out_again(tmp_path: Path, more: str) -> None:
+    """A manifest that somebody edited costs a look, and ends no run."""
+    write_archive(tmp_path / "archive", 1)
+    (recording,) = recordings_of(tmp_path / "archive")
+    line = f'{{"format_version":1,"key":"{recording.url}"{more}}}\n'
+    (tmp_path / "manifest").write_text(f"[]\nnull\n{line}")
+    assert Manifest(tmp_path / "manifest", config_hash="").known(recording) is None
+
+
+def test_a_manifest_that_is_lost_ends_the_run_with_its_summary(tmp_path: Path) -> None:
+    """What was decided is told, and the rest is not tried."""
+    for number in range(3):
+        write_mcap(tmp_path / "archive" / f"young{number}.mcap", words(f"{number}", 2))
+    settings = load_settings(None, {"state.folder": tmp_path / "state"})
+    found = find(Choice(urls=(str(tmp_path / "archive"),)), settings)
+    manifest = Manifest(tmp_path / "manifest", config_hash="")
+    (tmp_path / "manifest").mkdir()
+    driver = Driver(settings, host="127.0.0.1", port=1, manifest=manifest)
+    with this_machine(1, Watch()) as engine:
+        summary = driver.run(found.recordings, engine)
+    assert summary.ended_by is not None
+    assert "the manifest" in summary.ended_by.message
+    assert summary.counts == {Result.WAITS: 1, Result.NOT_TRIED: 2}
