@@ -154,14 +154,15 @@ class PssSampler:
             self.peak_bytes = max(self.peak_bytes, pss_bytes(self._pid))
 
 
-def pss_bytes(pid: int) -> int:
-    """Give the PSS of a process, 0 when it is gone."""
+def pss_bytes(pid: int, part: str = "Pss") -> int:
+    """Give the PSS of a process, or its anonymous `part` (`Pss_Anon`); 0 when it is gone."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return next(
-        (int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0
+        (int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(f"{part}:")),
+        0,
     )
 
 

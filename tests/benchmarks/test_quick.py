@@ -57,7 +57,7 @@ SUITES = [
     ("line", "", {"Topics over a line, IMU": 2}),
     ("topics", "", {"As many IMU messages in more topics": 2}),
     ("backfill", "2", {"Backfill of small recordings": 5}),
-    ("idle", "", {"Daemon at rest over old recordings, 2 s": 1}),
+    ("idle", "", {"At rest over 50 old recordings, 2 s": 2}),
     ("startup", "", {"Start of the command line": 5}),
 ]
 

@@ -164,6 +164,8 @@ def serve(run: Run, probe: Probe, *, parent_pid: int, share: UplinkShare | None 
     reserve_memory()
     send = _take_pipe()
     jobs = _jobs_from_stdin(share or UplinkShare())
+    # It may wait for days; what loading everything has left is free.
+    give_back_freed_memory()
     send(Ready())
     while True:
         job = Job.decoded(jobs.get())
