@@ -39,6 +39,13 @@ np = later("numpy")
 pa = later("pyarrow")
 
 
+CDR_HEADER_BYTES = 4
+"""What each payload of CDR begins with."""
+
+CDR_KIND_MAX = 0x0D
+"""The greatest number of an encapsulation in its second byte; the first is 0."""
+
+
 def pieces_of(stream: Any, size_bytes: int) -> Iterator[bytes]:
     """Yield what a stream holds in pieces of one size; only the last may be shorter.
 
@@ -62,6 +69,7 @@ BLOCK_BYTES = 8 << 20
 """Decompressed payload bytes that end a block."""
 
 NOT_COMPRESSED = "payload is not compressed although the recording says so"
+PLAIN = "payloads that are not compressed, among or instead of compressed ones"
 TOO_LONG = "payload is over the size limit"
 TORN_PAYLOAD = "compressed payload is damaged"
 
@@ -216,38 +224,32 @@ def _stream(descriptor: int) -> Iterator[Any]:
             stream.close()
 
 
-def is_compressed(block: ChannelBlock) -> bool:
-    """Tell whether the first payload of a block is a zstd frame; no CDR begins with those bytes."""
-    if not len(block.starts):
-        return False
-    start = int(block.starts[0])
-    return is_frame(block.data[start : start + 4].tobytes())
-
-
-def has_compressed(mixed: MixedChannels) -> bool:
-    """Tell whether the first payload of some channel is a zstd frame."""
-    last = len(mixed.data) - len(ZSTD_MAGIC)
+def has_compressed(block: ChannelBlock | MixedChannels) -> bool:
+    """Tell whether some payload begins as a zstd frame does, and as none of CDR does."""
+    last = len(block.data) - len(ZSTD_MAGIC)
     if last < 0:
         return False
     # A number at every byte position, so that all are looked at in one go; nothing is copied.
-    heads = np.ndarray(last + 1, dtype="<u4", buffer=mixed.data, strides=(1,))
-    frames = heads[np.minimum(mixed.starts, last)] == int.from_bytes(ZSTD_MAGIC, "little")
-    frames &= mixed.ends - mixed.starts >= len(ZSTD_MAGIC)
-    # Any payload may look like one by chance.
-    return bool(frames.any() and frames[np.diff(mixed.channels, prepend=-1) != 0].any())
+    heads = np.ndarray(last + 1, dtype="<u4", buffer=block.data, strides=(1,))
+    frames = heads[np.minimum(block.starts, last)] == int.from_bytes(ZSTD_MAGIC, "little")
+    frames &= block.ends - block.starts >= len(ZSTD_MAGIC)
+    return bool(frames.any())
 
 
 def decompress_messages(
-    block: ChannelBlock, *, limits: ReadLimits, dropped: Counter[str]
+    block: ChannelBlock, *, limits: ReadLimits, dropped: Counter[str], contradictions: Counter[str]
 ) -> Iterator[ChannelBlock]:
     """Decompress the payloads of a block that was recorded in compression mode MESSAGE.
+
+    A payload that begins as CDR does is no frame, and is kept as it is.
 
     The codec has to be called once per message. Costs one copy of the payloads beside that.
 
     Args:
-        block: Messages whose payloads are one zstd frame each.
+        block: Messages whose payloads are one zstd frame each, or should be.
         limits: The longest payload allowed, which is checked before anything is allocated.
         dropped: Counts payloads that cannot be decompressed, by reason.
+        contradictions: Counts those that were not compressed.
 
     Yields:
         Blocks of about 8 MiB, in the order of the messages; none where nothing is left.
@@ -258,7 +260,9 @@ def decompress_messages(
     data = block.data.data
     bounds = zip(block.starts.tolist(), block.ends.tolist(), strict=True)
     for row, (start, end) in enumerate(bounds):
-        payload = _payload(data[start:end], bytes_max=limits.message_bytes_max)
+        payload = _payload(
+            data[start:end], bytes_max=limits.message_bytes_max, contradictions=contradictions
+        )
         if isinstance(payload, str):
             dropped[payload] += 1
             continue
@@ -272,11 +276,14 @@ def decompress_messages(
         yield _block(block, rows, payloads)
 
 
-def _payload(frame: memoryview, *, bytes_max: int) -> bytes | str:
+def _payload(frame: memoryview, *, bytes_max: int, contradictions: Counter[str]) -> bytes | str:
     """Decompress one payload, or say why that cannot be done."""
     head = frame[:HEADER_BYTES_MAX].tobytes()
     if not is_frame(head):
-        return NOT_COMPRESSED
+        if not _begins_as_cdr(head):
+            return NOT_COMPRESSED
+        contradictions[PLAIN] += 1
+        return frame.tobytes()
     claimed_bytes = content_size(head)
     if claimed_bytes is not None and claimed_bytes > bytes_max:
         return TOO_LONG
@@ -289,6 +296,10 @@ def _payload(frame: memoryview, *, bytes_max: int) -> bytes | str:
     except OSError:
         return TORN_PAYLOAD
     return payload
+
+
+def _begins_as_cdr(head: bytes) -> bool:
+    return len(head) >= CDR_HEADER_BYTES and head[0] == 0 and head[1] <= CDR_KIND_MAX
 
 
 def _unsized(frame: memoryview, *, bytes_max: int) -> bytes | str:

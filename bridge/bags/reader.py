@@ -15,7 +15,6 @@ from bridge.bags.compression import (
     decompress_messages,
     expand_file,
     has_compressed,
-    is_compressed,
 )
 from bridge.bags.container import (
     NOWHERE,
@@ -110,6 +109,7 @@ class RecordingReader:
         self._stack = stack
         self._late_losses: list[Loss] = []
         self._left_out: Counter[tuple[int, str]] = Counter()
+        self._contradictions: Counter[str] = Counter()
         self._limits = limits
         self._scratch_dir = scratch_dir
         mode = str(recording.hints.get("compression_mode") or "")
@@ -148,6 +148,7 @@ class RecordingReader:
         tally = ReadTally(
             losses=[*self._losses, *self._late_losses],
             skipped=self._left_out.copy(),
+            contradictions=self._contradictions.copy(),
         )
         if self._repeats.kept:
             tally.extras[REPEATED_KEPT] += self._repeats.kept
@@ -291,13 +292,16 @@ class RecordingReader:
     def _messages(self, block: ChannelBlock, topic: int) -> Iterator[MessageBlock]:
         """Decompress payloads where each is compressed by itself, which no name shows."""
         plain: Iterable[ChannelBlock] = (block,)
+        dropped: Counter[str] = Counter()
         if self.topics[topic].serialization is Serialization.CDR and (
-            self._compressed_messages or is_compressed(block)
+            self._compressed_messages or has_compressed(block)
         ):
-            dropped: Counter[str] = Counter()
-            plain = decompress_messages(block, limits=self._limits, dropped=dropped)
-        else:
-            dropped = Counter()
+            plain = decompress_messages(
+                block,
+                limits=self._limits,
+                dropped=dropped,
+                contradictions=self._contradictions,
+            )
         for one in plain:
             yield MessageBlock(
                 topic=topic,

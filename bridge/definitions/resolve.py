@@ -140,6 +140,7 @@ class TypeResolver:
         if definition is not None:
             own = _own_types(name, definition).types
             source = definition.source
+            own = _under_its_name(name, own)
         if ros1 and _is_hollow(own.get(name), md5):
             own, source = {}, ""
         search = _Search(self, own, distro=distro, ros1=ros1, used=[source] if source else [])
@@ -262,6 +263,17 @@ def _parse(name: str, encoding: str, text: str) -> ParsedText | str:
 
 
 _kept = lru_cache(maxsize=TEXTS_KEPT)(_parse)
+
+
+def _under_its_name(name: str, own: Mapping[str, Declared]) -> Mapping[str, Declared]:
+    """Take the only type of that name, where the recorder or the text leaves its package out."""
+    if name in own:
+        return own
+    last = name.rpartition("/")[2]
+    same = [key for key in own if key.rpartition("/")[2] == last]
+    if len(same) != 1 or ("/" in name and "/" in same[0]):
+        return own
+    return {**own, name: own[same[0]]}
 
 
 def _undefined(msgtype: str, own: Mapping[str, Declared]) -> DefinitionError:

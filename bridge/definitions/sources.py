@@ -56,8 +56,11 @@ KEPT_CHARS_MAX = 64 << 10
 """Longer sections are not kept."""
 
 _SECTIONS_KEPT = 2048
-_SECTION = re.compile(r"={20,}[ \t]*\n[ \t]*(MSG|IDL|SRV|ACTION):[ \t]*(\S+)[ \t]*(?:\n|\Z)")
-_STARTS_TITLED = re.compile(r"\s*={20,}[ \t]*\r?\n[ \t]*(MSG|IDL|SRV|ACTION):")
+_SECTION = re.compile(r"={3,}[ \t]*\n[ \t]*(MSG|IDL|SRV|ACTION):[ \t]*(\S+)[ \t]*(?:\n|\Z)")
+_STARTS_TITLED = re.compile(r"\s*={3,}[ \t]*\r?\n[ \t]*(MSG|IDL|SRV|ACTION):")
+
+# A NUL ends a text in C, and Ctrl-Z ended files of DOS: neither is part of one.
+_LINE_ENDS = str.maketrans("\r\0\x1a", "\n\n\n")
 
 FILE_BYTES_MAX = 1 << 20
 """A longer definition file is no definition file."""
@@ -301,6 +304,7 @@ def embedded_definition(encoding: str, text: str) -> Definition | None:
     rosbag2 names the encoding of services and actions that use no other type `unknown`, although
     it found their text.
     """
+    encoding = encoding.strip().lower()
     if encoding in MSG_ENCODINGS | IDL_ENCODINGS:
         return Definition(encoding=encoding, text=text)
     titled = _STARTS_TITLED.match(text) if encoding in UNDEFINED_ENCODINGS else None
@@ -389,5 +393,5 @@ _kept_idl = lru_cache(maxsize=_SECTIONS_KEPT)(parse_idl)
 
 
 def _plain(text: str) -> str:
-    """Give the text with bare newlines and without a byte order mark."""
-    return text.rstrip("\0").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    """Give the text with bare newlines, and without a byte order mark and marks of its end."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").translate(_LINE_ENDS)

@@ -1,6 +1,7 @@
 """Whole compressed files and compressed payloads: whole, cut, lying and bombs."""
 
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.bags import scratch
-from bridge.bags.compression import ExpandedFile, decompress_messages, expand_file, is_compressed
+from bridge.bags import load_recording, open_recording, scratch
+from bridge.bags.compression import (
+    PLAIN,
+    ExpandedFile,
+    decompress_messages,
+    expand_file,
+    has_compressed,
+)
 from bridge.bags.container import ChannelBlock, ReadLimits
 from bridge.bags.frames import HEADER_BYTES_MAX, content_size
 from bridge.errors import (
@@ -23,8 +30,11 @@ from bridge.errors import (
     ScratchSpaceError,
 )
 from bridge.model import Container, RecordingFile
+from tests.bags.sqlite.sqlite_files import create, insert
 
 LIMITS = ReadLimits()
+
+CDR = b"\x00\x01\x00\x00rest"
 
 
 def compressed(raw: bytes) -> bytes:
@@ -188,12 +198,14 @@ def test_payloads_are_decompressed_in_order(messages: list[tuple[bytes, bool]]) 
     block = block_of([(compressed if sized else streamed)(raw) for raw, sized in messages])
     dropped: Counter[str] = Counter()
 
-    found = list(decompress_messages(block, limits=LIMITS, dropped=dropped))
+    found = list(
+        decompress_messages(block, limits=LIMITS, dropped=dropped, contradictions=Counter())
+    )
 
     assert payloads_of(found) == [(time, raw) for time, (raw, _) in enumerate(messages)]
     assert {block.channel for block in found} <= {7}
     assert not dropped
-    assert is_compressed(block) == bool(messages)
+    assert has_compressed(block) == bool(messages)
 
 
 def test_bad_payloads_are_dropped_alone() -> None:
@@ -217,7 +229,12 @@ def test_bad_payloads_are_dropped_alone() -> None:
     dropped: Counter[str] = Counter()
 
     found = list(
-        decompress_messages(block, limits=ReadLimits(message_bytes_max=4999), dropped=dropped)
+        decompress_messages(
+            block,
+            limits=ReadLimits(message_bytes_max=4999),
+            dropped=dropped,
+            contradictions=Counter(),
+        )
     )
 
     assert payloads_of(found) == [(0, b"good"), (8, b"late")]
@@ -232,7 +249,9 @@ def test_decompressed_blocks_stay_small() -> None:
     """A small block of well compressed payloads becomes several blocks, not a huge one."""
     block = block_of([compressed(bytes(3 << 20))] * 10)
 
-    found = list(decompress_messages(block, limits=LIMITS, dropped=Counter()))
+    found = list(
+        decompress_messages(block, limits=LIMITS, dropped=Counter(), contradictions=Counter())
+    )
 
     assert max(part.data.nbytes for part in found) <= 11 << 20
     assert len(payloads_of(found)) == 10
@@ -240,8 +259,42 @@ def test_decompressed_blocks_stay_small() -> None:
 
 def test_plain_payloads_are_not_taken_for_compressed() -> None:
     """CDR never begins like a frame; an empty block tells nothing."""
-    assert not is_compressed(block_of([b"\x00\x01\x00\x00rest", compressed(b"x")]))
-    assert not is_compressed(block_of([]))
+    assert not has_compressed(block_of([CDR, CDR]))
+    assert has_compressed(block_of([CDR, compressed(CDR)]))
+    assert not has_compressed(block_of([]))
+
+
+@pytest.mark.parametrize("claim", ["MESSAGE", "message", "FILE", "NONE", ""])
+@pytest.mark.parametrize("packed", ["all", "none", "first", "last", "every other"])
+def test_what_is_compressed_decides_and_no_claim(tmp_path: Path, claim: str, packed: str) -> None:
+    """Each payload is read as what it is, in order; plain ones among frames are reported."""
+    chosen = {"all": range(20), "first": [0], "last": [19], "every other": range(0, 20, 2)}
+    frames = set(chosen.get(packed, ()))
+    connection = sqlite3.connect(tmp_path / "a.db3")
+    create(connection, 3)
+    payloads = [CDR + bytes([n]) for n in range(20)]
+    rows = [(1, n, compressed(raw) if n in frames else raw) for n, raw in enumerate(payloads)]
+    insert(connection, rows)
+    connection.commit()
+    connection.close()
+    (tmp_path / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information:\n  version: 5\n  storage_identifier: sqlite3\n"
+        "  relative_file_paths: [a.db3]\n  compression_format: zstd\n"
+        f"  compression_mode: {claim}\n"
+    )
+
+    with open_recording(load_recording(tmp_path)) as reader:
+        found = [
+            block.data[start:end].tobytes()
+            for block in reader.blocks()
+            for start, end in zip(block.starts, block.ends, strict=True)
+        ]
+        tally = reader.tally
+
+    assert found == payloads
+    assert not tally.skipped
+    told = (frames or claim.upper() == "MESSAGE") and len(frames) < len(payloads)
+    assert tally.contradictions == ({PLAIN: len(payloads) - len(frames)} if told else {})
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 65_791, 65_792, 1 << 20])
@@ -266,7 +319,9 @@ def test_damaged_payloads_cost_no_memory() -> None:
     for _ in range(2):
         before = reserved_bytes()
         dropped: Counter[str] = Counter()
-        assert not list(decompress_messages(block, limits=LIMITS, dropped=dropped))
+        assert not list(
+            decompress_messages(block, limits=LIMITS, dropped=dropped, contradictions=Counter())
+        )
 
     assert dropped == {"compressed payload is damaged": 200}
     assert reserved_bytes() - before < 20 << 20

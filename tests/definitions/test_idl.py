@@ -229,6 +229,10 @@ def test_names_of_dds_are_those_of_ros() -> None:
 def test_types_without_package_and_in_deep_modules_are_found() -> None:
     """DDS knows no packages."""
     assert parse("struct Status { long a; };", name="Status").name == "Status"
+    assert parse("struct T { long a; };").fields == (("a", number("int32")),)
+    assert parse("module p { module msg { struct T { long a; }; }; };", name="T").name == "p/msg/T"
+    with pytest.raises(DefinitionError, match="instead"):
+        parse("module q { struct T { long a; }; };")
     deep = "module a { module b { module c { struct S { long x; }; }; }; };"
     assert parse(deep, name="a::b::c::S").name == "a/b/c/S"
 

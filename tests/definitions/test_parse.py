@@ -46,6 +46,9 @@ CURED = {
     "byte order mark": ("\ufeffuint8 x\n", {"x": "uint8"}),
     "no last newline": ("uint8 x", {"x": "uint8"}),
     "NUL of a C string behind it": ("uint8 x\n\0", {"x": "uint8"}),
+    "NULs and blanks behind it": ("uint8 x\n\0\0 \0", {"x": "uint8"}),
+    "end of a file of DOS": ("uint8 x\r\n\x1a", {"x": "uint8"}),
+    "only carriage returns": ("# why\ruint8 x\r", {"x": "uint8"}),
     "annotation with a text": (
         '@verbatim (language="comment", text="a) b; c")\nuint8 x\n@unit (value="m") uint8 y\n',
         {"x": "uint8", "y": "uint8"},
@@ -140,6 +143,8 @@ GLUED = {
     "with carriage returns": f"P a\r\nfloat64 b{RULE}MSG: pkg/P\nint32 x\n".replace("\n", "\r\n"),
     "to a comment": f"P a\nfloat64 b # last{RULE}MSG: pkg/P\nint32 x\n",
     "with blanks": f"P a\nfloat64 b\n{RULE[:-1]}  \n  MSG:  pkg/P \nint32 x\n",
+    "by a short rule": "P a\nfloat64 b\n===\nMSG: pkg/P\nint32 x\n",
+    "behind a NUL": f"P a\nfloat64 b\n\0{RULE}MSG: pkg/P\nint32 x\n\0",
     "to nothing": f"P a\nfloat64 b\n{RULE}MSG: pkg/P\nint32 x",
     "with lines of equals signs": f"# ==\n====\nP a\nfloat64 b\n{RULE}MSG: pkg/P\n==\nint32 x\n",
 }

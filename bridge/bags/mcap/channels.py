@@ -151,11 +151,15 @@ def _channel(
 
 def _serialization(record: ChannelRecord, schema: Schema | None) -> Serialization | None:
     """Tell how payloads are laid out; None where that is none of ROS."""
-    encoding = record.message_encoding.lower()
-    if not encoding and schema is not None and schema.encoding in DEFINITION_ENCODINGS:
+    encoding = record.message_encoding.strip().lower()
+    if not encoding and schema is not None and _encoding(schema) in DEFINITION_ENCODINGS:
         # Left out by the writer, and there is only one way to lay out what the schema defines.
-        encoding = "ros1" if schema.encoding == "ros1msg" else "cdr"
+        encoding = "ros1" if _encoding(schema) == "ros1msg" else "cdr"
     return SERIALIZATIONS.get(encoding)
+
+
+def _encoding(schema: Schema) -> str:
+    return schema.encoding.strip().lower()
 
 
 def _defines(schema: Schema) -> bool:
@@ -172,6 +176,6 @@ def _obstacle(record: ChannelRecord, schema: Schema | None) -> str:
         return "the channel has no schema"
     if schema is None:
         return f"schema {record.schema_id} is missing in the file"
-    if schema.encoding not in DEFINITION_ENCODINGS | UNDEFINED_ENCODINGS:
+    if _encoding(schema) not in DEFINITION_ENCODINGS | UNDEFINED_ENCODINGS:
         return f"schema encoding {schema.encoding!r} is not of ROS"
     return ""

@@ -285,7 +285,7 @@ def _channel(index: int, topic: TopicRow, definitions: Mapping[str, Definition])
     """Describe a topic; messages derived from a service have its text, under the service's name."""
     msgtype = normal_msgtype(topic.type)
     definition = definitions.get(msgtype) or definitions.get(interface_of(msgtype))
-    foreign = topic.serialization_format not in {"cdr", ""}
+    foreign = topic.serialization_format.strip().lower() not in {"cdr", ""}
     return Channel(
         index=index,
         topic=topic.name,

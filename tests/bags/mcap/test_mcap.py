@@ -129,6 +129,8 @@ def test_channels_are_known_with_counts_before_any_block(tmp_path: Path) -> None
     [
         ("cdr", "ros2msg", Serialization.CDR, ""),
         ("cdr", "ros2idl", Serialization.CDR, ""),
+        (" CDR", "ROS2MSG ", Serialization.CDR, ""),
+        ("", "ROS1msg", Serialization.ROS1, ""),
         ("cdr", "omgidl", Serialization.CDR, ""),
         ("ros1", "ros1msg", Serialization.ROS1, ""),
         ("cdr", "unknown", Serialization.CDR, ""),

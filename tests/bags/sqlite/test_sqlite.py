@@ -266,6 +266,18 @@ def test_service_event_topic_gets_the_service_text(tmp_path: Path) -> None:
     assert definition.text == "int64 a\n---\nint64 sum\n"
 
 
+def test_serialization_has_no_case(db3: Path) -> None:
+    """What other programs write in capital letters is the same."""
+    with sqlite3.connect(db3) as connection:
+        connection.execute("UPDATE topics SET serialization_format = 'CDR'")
+        connection.execute("UPDATE message_definitions SET encoding = ' ROS2MSG'")
+    connection.close()
+
+    with open_sqlite3(sqlite_file(db3), limits=LIMITS) as reader:
+        assert len(messages_of(reader)) == 1000
+        assert all(channel.definition for channel in reader.channels)
+
+
 def test_foreign_serialization_is_an_obstacle(db3: Path) -> None:
     """Messages that are not CDR are counted, and those of other topics arrive."""
     with sqlite3.connect(db3) as connection:
