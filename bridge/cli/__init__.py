@@ -3,11 +3,13 @@
 What is offered here is loaded on first use: most commands need little of it, `--help` nothing.
 """
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 
-from bridge.cli.commands import help_page
+from bridge.cli.commands import UNWRITABLE, help_page
 from bridge.version import __version__
 
 # Type checkers take this name for what it is in `typing`, which takes its time to import.
@@ -34,7 +36,28 @@ def __getattr__(name: str) -> object:
 
 
 def main() -> None:
-    """Run the command line and exit with a code that means something."""
+    """Run the command line and exit with a code that means something, wherever output goes."""
+    _open_closed_streams()
+    try:
+        try:
+            _answer()
+        finally:
+            # Here, and not when Python has ended, where nobody could say anything.
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output may just have gone away, as `head` does.
+        if error.errno != errno.EPIPE:
+            with suppress(OSError):
+                sys.stderr.write(f"error: nothing more can be written: {error.strerror}\n")
+                sys.stderr.write("hint: free some space where output or state folder are\n")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _answer() -> None:
     if sys.argv[1:] in (["--help"], ["-h"]):
         sys.stdout.write(help_page() + "\n")
     elif sys.argv[1:] == ["--version"]:
@@ -44,4 +67,20 @@ def main() -> None:
         # third of the time in which Arrow is loaded. Holds for the processes that we start, too.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         import_module("bridge.cli.program").main()
-    sys.exit(0)
+
+
+def _open_closed_streams() -> None:
+    """Give a process that was started without standard streams (`>&-`) ones that lead nowhere.
+
+    Else the next file or connection that is opened would be taken for one of them.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is the one.
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - likewise

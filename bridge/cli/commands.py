@@ -1,8 +1,13 @@
 """Every command, where its code is, and the help page that lists them.
 
-Nothing is imported here, so that `mosaico-bridge --help` costs little more than Python itself, and
+Nothing of ours is imported here, so that `mosaico-bridge --help` costs little more than Python, and
 a command only what it uses. Tests hold the page against the commands and options that there are.
 """
+
+import errno
+
+UNWRITABLE = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+"""What a reader that went away, a full disk or a broken one answers; never a fault of ours."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": (

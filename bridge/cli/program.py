@@ -1,25 +1,19 @@
 """The commands as one program: each is imported when it is used, and errors become exit codes."""
 
-import errno
-import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from importlib import import_module
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn
 
 import typer
 import typer.core
 import typer.main
 
-from bridge.cli.commands import COMMANDS, help_page
+from bridge.cli.commands import COMMANDS, UNWRITABLE, help_page
 from bridge.cli.terminal import Exit, err, exit_code, print_error, print_json
 from bridge.errors import BridgeError, UsageError
 from bridge.version import __version__
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
-"""What a full disk, or a broken one, answers; never a fault of ours."""
 
 LOOKS: dict[str, Any] = {
     "add_completion": False,
@@ -101,51 +95,6 @@ def _wants_json() -> bool:
 
 
 def main() -> NoReturn:
-    """Run the command that the command line names, wherever its output goes."""
-    _open_closed_streams()
-    try:
-        try:
-            _answer()
-        finally:
-            # Here, and not when Python has ended, where nobody could say anything.
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does; nobody is left to read it.
-        _write_nowhere(sys.stdout)
-        sys.exit(Exit.FAILED)
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        _write_nowhere(sys.stdout)
-        with suppress(OSError):
-            err.print(f"error: nothing more can be written: {error.strerror}", markup=False)
-            err.print("hint: free some space where output or state folder are", markup=False)
-        sys.exit(Exit.FAILED)
-
-
-def _open_closed_streams() -> None:
-    """Give a process that was started without standard streams (`>&-`) ones that lead nowhere.
-
-    Else the next file or connection that is opened would be taken for one of them.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The lowest number that is free is the one.
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - likewise
-
-
-def _write_nowhere(stream: TextIO) -> None:
-    """Let what is still to be written to a stream vanish."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _answer() -> NoReturn:
     """Run the command, and say what went wrong.
 
     Raises:
@@ -174,7 +123,7 @@ def _answer() -> NoReturn:
         err.print("interrupted")
         sys.exit(Exit.INTERRUPTED)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in {errno.EPIPE, *NO_ROOM}:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise
         # A bug, which its code tells from everything that an operator can mend.
         traceback.print_exc()

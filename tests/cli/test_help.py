@@ -223,3 +223,21 @@ assert before.Queue is Queue is asyncio.queues.Queue is asyncio.Queue
 asyncio.run(before.sleep(0))
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("words", ["--version", "config default", "explain nowhere --json"])
+def test_output_that_goes_nowhere_is_no_bug(words: str, tmp_path: Path) -> None:
+    """Closed, full or given up by its reader: one line at most, and no traceback."""
+    program = f"cd {tmp_path}; PYTHONPATH={DOCS.parents[1]} {sys.executable} -m bridge {words}"
+    for output, says in ((">&-", ""), (">&- 2>&- <&-", ""), ("| true", ""), (">/dev/full", FULL)):
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {program} {output}"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.stderr.partition(":")[2].strip().startswith(says)
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") <= 2
+        assert done.returncode in ({1} if says else {0, 1, 65})
+
+
+FULL = "nothing more can be written: No space left on device"
