@@ -17,7 +17,7 @@ NOBODY = 65534
 # The interpreter's own files may be closed to others, too: what it needs is loaded before.
 AS_NOBODY = """
 import os, sys
-import encodings.ascii, encodings.idna
+import encodings.ascii, encodings.idna, http.client
 from bridge.cli import main
 import bridge.cli.program, bridge.cli.{module}
 os.setgid({user}); os.setuid({user}); os.chdir("/")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bridge.daemon.journal.entry import Entry, Sighting
 from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.states import State, allowed
+from bridge.daemon.journal.states import DELIVERED, State, allowed
 from bridge.daemon.watch.scan import Found, look_at
 
 # In these states a recording still needs its source.
@@ -87,6 +87,8 @@ class PathsSeen:
             # It is no copy any more, but the recording itself.
             self.drop(old)
         elif old is not None and old.path == path:
+            if old.state in DELIVERED and self._go_on_with_copy(old):
+                return  # Its content still stands in a folder: newer content replaces none.
             self.give_up(old, State.VANISHED, "other content is in its place now")
 
     def lose(self, path: Path) -> None:
@@ -112,6 +114,15 @@ class PathsSeen:
         """
         if entry.state not in NEEDS_SOURCE:
             return
+        if self._go_on_with_copy(entry):
+            if entry.state is State.VANISHED:
+                reason = "its file is gone; a copy of it goes in its place"
+                self._journal.move(entry.id, State.READY, reason)
+        elif allowed(entry.state, state):
+            self._journal.move(entry.id, state, reason)
+
+    def _go_on_with_copy(self, entry: Entry) -> bool:
+        """Let the first copy that stands in a folder be the recording; False for no copy."""
         for copy in self._journal.duplicates(entry.id):
             if self.in_place(copy):
                 found = self.found[copy.path]
@@ -119,9 +130,5 @@ class PathsSeen:
                 self.drop(copy)
                 self._journal.note(entry.id, path=copy.path)
                 self.see(copy.path, entry, found)
-                if entry.state is State.VANISHED:
-                    reason = "its file is gone; a copy of it goes in its place"
-                    self._journal.move(entry.id, State.READY, reason)
-                return
-        if allowed(entry.state, state):
-            self._journal.move(entry.id, state, reason)
+                return True
+        return False

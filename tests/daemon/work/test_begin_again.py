@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.daemon.events.events import Event, IngestFailed, IngestProgressed, IngestStarted
+from bridge.daemon.events.events import Event, IngestFailed, IngestStarted, WireMoved
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import State
 from bridge.daemon.work.outcome import UNREADABLE_MAX, after_failure
@@ -29,17 +29,16 @@ class Deleter:
     def __init__(self, port: int, *, times: int) -> None:
         self.client = MosaicoClient.connect("127.0.0.1", port)
         self.left = times
-        self.sent = 0
+        self.is_sending = False
         self.failures: list[Failure] = []
 
     def hear(self, event: Event) -> None:
         match event:
             case IngestStarted():
-                self.sent = 0
-            case IngestProgressed(progress=progress):
-                self.sent += sum(progress.messages.values())
-                if self.left and self.sent:
-                    self.delete()
+                self.is_sending = True
+            case WireMoved() if self.is_sending and self.left:
+                # Comes each second while there is something left to send.
+                self.delete()
             case IngestFailed(failure=failure):
                 self.failures.append(failure)
             case _:
@@ -58,7 +57,7 @@ def test_upload_that_is_deleted_begins_again(bridge: "Bridge") -> None:
         "ingest.max_batch_size_records": 50,
         "retry.attempts_max": 1,
         # The upload takes some seconds, of which the first batches are queued at once.
-        "uplink.bytes_per_second_max": 300_000,
+        "uplink.bytes_per_second_max": 150_000,
     }
     with bridge.platform() as server:
         deleter = Deleter(server.port, times=1)
