@@ -298,17 +298,19 @@ class _Rows:
 
 
 def _grouped(pieces: list[MixedBlock], bytes_min: int) -> Iterator[list[MixedBlock]]:
-    """Cut a list into runs of at least so many bytes, and the rest; takes them off the list."""
+    """Take pieces off a list, in its order, in runs of at least so many bytes, and the rest.
+
+    What was taken is held by nobody but the caller, who lets go of a run before the next.
+    """
+    pieces.reverse()
     group: list[MixedBlock] = []
     size_bytes = 0
-    for piece in pieces:
-        group.append(piece)
-        size_bytes += int((piece.ends - piece.starts).sum())
-        if size_bytes >= bytes_min:
+    while pieces:
+        group.append(pieces.pop())
+        size_bytes += int((group[-1].ends - group[-1].starts).sum())
+        if size_bytes >= bytes_min or not pieces:
             yield group
             group, size_bytes = [], 0
-    if group:
-        yield group
 
 
 def _part(block: MessageBlock | MixedBlock, topic: int, rows: slice) -> MessageBlock:

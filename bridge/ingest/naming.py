@@ -57,14 +57,13 @@ def terms_of(reader: RecordingReader, options: IngestOptions) -> str:
     """
     digest = hashlib.sha256(f"{__version__}\0{options.identity.config_hash}".encode())
     # Topics of one type share its value, and hundreds may have one.
-    by_kind: dict[int, tuple[str, str]] = {}
+    kinds = {id(topic.message_type): topic.message_type for topic in reader.topics}
+    told = {
+        key: ("", "") if kind is None else (canonical_text(kind), repr(layout_of(kind)))
+        for key, kind in kinds.items()
+    }
     for topic in reader.topics:
-        kind = topic.message_type
-        told = ("", "") if kind is None else by_kind.get(id(kind))
-        if kind is not None and told is None:
-            told = by_kind[id(kind)] = (canonical_text(kind), repr(layout_of(kind)))
-        assert told is not None
-        fields = (topic.name, topic.msgtype, topic.serialization, *told)
+        fields = (topic.name, topic.msgtype, topic.serialization, *told[id(topic.message_type)])
         digest.update("\0".join(fields).encode("utf-8", "surrogateescape") + b"\1")
     return digest.hexdigest()[:TERMS_DIGITS]
 

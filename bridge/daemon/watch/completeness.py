@@ -268,7 +268,7 @@ class Inspection:
         verdict: Whether it is complete; None where it is no recording.
         content: What it is, where it is complete and did not change while that was computed.
         error: Why it is no recording, or none yet.
-        asked: How it looked to whoever asked.
+        asked: How it looked when the question was asked.
     """
 
     asked: Found
