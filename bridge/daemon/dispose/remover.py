@@ -24,8 +24,10 @@ from bridge.ingest import Holding, SequenceContent, VerificationLevel
 # Some file systems free what was deleted at their next commit; so long it is waited for.
 ROOM_PATIENCE_S = 5.0
 ROOM_LOOK_S = 0.1
-# Where nothing is short, what deleting less frees is not looked for.
+# What deleting less frees is easily hidden by what others write in the same moment: one says
+# nothing then, and so many one after the other do.
 ROOM_SEEN_BYTES = 256 << 10
+SMALL_UNSEEN_MAX = 16
 # Others write meanwhile, so that not all of what a deletion frees is seen.
 ROOM_SHARE = 0.5
 
@@ -125,6 +127,7 @@ class Remover:
         self._background = background
         self._prove = prove
         self._free_bytes = free_bytes
+        self._small_unseen = 0
 
     def carry_out(self, batch: Batch) -> None:
         """Let the recordings of a batch go as far as they may, and report each."""
@@ -196,13 +199,17 @@ class Remover:
         if expected_bytes == 0:
             reason = "other names link to its files, so that deleting it makes no room"
             return _ended(task, batch, Ending.ROOMLESS, reason)
-        if batch.target_bytes is None and expected_bytes < ROOM_SEEN_BYTES:
-            # There is no hurry, and what others write meanwhile hides it.
+        small = expected_bytes < ROOM_SEEN_BYTES
+        if small and batch.target_bytes is None:
+            # There is no hurry either.
             return self._dispose(task, batch, proof)
         before_bytes = self._free_bytes()
         outcome = self._dispose(task, batch, proof)
         waited_s = 0.0
         while (free_bytes := self._free_bytes()) - before_bytes < ROOM_SHARE * expected_bytes:
+            if small and self._small_unseen < SMALL_UNSEEN_MAX:
+                self._small_unseen += 1
+                return outcome
             if waited_s >= ROOM_PATIENCE_S:
                 self._background.put(outcome)
                 reason = (
@@ -216,6 +223,7 @@ class Remover:
                 )  # fmt: skip
             self._background.wait(ROOM_LOOK_S)
             waited_s += ROOM_LOOK_S
+        self._small_unseen = 0
         return outcome
 
 

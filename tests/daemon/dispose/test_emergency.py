@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config import load_settings
-from bridge.daemon.dispose import disposer, emergency, remover
+from bridge.daemon.dispose import disposal, disposer, emergency, remover
 from bridge.daemon.events.events import Disposed, Event, Observers, Troubled
 from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.states import State
@@ -200,6 +200,56 @@ def test_deletion_that_makes_no_room_stops_after_the_first(
         for stream in held:
             stream.close()
         bridge.wait_for(lambda: len(listener.disposals) > 1)
+
+
+def test_room_that_a_recorder_takes_at_once_is_no_reason_to_stop(
+    bridge: "Bridge", disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small recordings go on leaving although what they free is written full in that moment."""
+    for number in range(6):
+        (disk / f"r{number}.mcap").write_bytes(bridge.mcap_bytes(f"text {number}", 5))
+    bridge.daemon().run_once()
+    bridge.overrides |= {
+        "disposal.mode": "delete",
+        "disposal.retain_days": 7,
+        "disposal.free_min_bytes": 3 * MEBIBYTE,
+    }
+    recorder = fill(disk, leave_bytes=MEBIBYTE)
+
+    def delete(source: disposal.Source) -> None:
+        disposal.delete(source)
+        with recorder.open("ab") as stream:
+            stream.write(bytes(64 << 10))
+
+    monkeypatch.setattr(remover, "delete", delete)
+    listener = Listener()
+    with bridge.running(listener):
+        bridge.wait_for(lambda: len(listener.disposals) == 6)
+    assert not listener.troubles
+    assert not list(disk.glob("r*.mcap"))
+
+
+def test_small_recordings_that_make_no_room_stop_after_some(
+    bridge: "Bridge", disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One small recording that frees nothing may be chance; so many one after the other are not."""
+    monkeypatch.setattr(remover, "ROOM_PATIENCE_S", 0.3)
+    monkeypatch.setattr(remover, "SMALL_UNSEEN_MAX", 3)
+    for number in range(6):
+        (disk / f"r{number}.mcap").write_bytes(bridge.mcap_bytes(f"text {number}", 5))
+    (bridge.folder / "offline").touch()
+    bridge.overrides |= {
+        "disposal.emergency": True,
+        "disposal.emergency_free_min_bytes": 3 * MEBIBYTE,
+    }
+    held = [path.open("rb") for path in disk.glob("r*.mcap")]
+    fill(disk, leave_bytes=MEBIBYTE)
+    listener = Listener()
+    with bridge.running(listener):
+        bridge.wait_for(lambda: any("made no room" in one.message for one in listener.troubles))
+    for stream in held:
+        stream.close()
+    assert len(list(disk.glob("r*.mcap"))) == 2
 
 
 def test_retention_stops_where_it_makes_no_room_and_remembers_it(
