@@ -24,10 +24,10 @@ from bridge.ingest import Holding, SequenceContent, VerificationLevel
 # Some file systems free what was deleted at their next commit; so long it is waited for.
 ROOM_PATIENCE_S = 5.0
 ROOM_LOOK_S = 0.1
-# What deleting less frees is easily hidden by what others write in the same moment: one says
-# nothing then, and so many one after the other do.
+# What deleting less frees is easily hidden by what others write in the same moment. Where they
+# are seen to write, one says nothing, and only so many one after the other do.
 ROOM_SEEN_BYTES = 256 << 10
-SMALL_UNSEEN_MAX = 16
+SMALL_HIDDEN_MAX = 16
 # Others write meanwhile, so that not all of what a deletion frees is seen.
 ROOM_SHARE = 0.5
 
@@ -127,7 +127,7 @@ class Remover:
         self._background = background
         self._prove = prove
         self._free_bytes = free_bytes
-        self._small_unseen = 0
+        self._small_hidden = 0
 
     def carry_out(self, batch: Batch) -> None:
         """Let the recordings of a batch go as far as they may, and report each."""
@@ -205,10 +205,14 @@ class Remover:
             return self._dispose(task, batch, proof)
         before_bytes = self._free_bytes()
         outcome = self._dispose(task, batch, proof)
+        seen_bytes = ROOM_SHARE * expected_bytes
+        looks_bytes: list[int] = []
         waited_s = 0.0
-        while (free_bytes := self._free_bytes()) - before_bytes < ROOM_SHARE * expected_bytes:
-            if small and self._small_unseen < SMALL_UNSEEN_MAX:
-                self._small_unseen += 1
+        while (free_bytes := self._free_bytes()) - before_bytes < seen_bytes:
+            looks_bytes.append(free_bytes)
+            others = max(looks_bytes) - min(looks_bytes) >= seen_bytes
+            if small and others and self._small_hidden < SMALL_HIDDEN_MAX:
+                self._small_hidden += 1
                 return outcome
             if waited_s >= ROOM_PATIENCE_S:
                 self._background.put(outcome)
@@ -223,7 +227,7 @@ class Remover:
                 )  # fmt: skip
             self._background.wait(ROOM_LOOK_S)
             waited_s += ROOM_LOOK_S
-        self._small_unseen = 0
+        self._small_hidden = 0
         return outcome
 
 
