@@ -7,6 +7,7 @@ from the other texts embedded in the recording, the configured folders, the fold
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -131,31 +132,49 @@ class TypeResolver:
         return found
 
     def _resolve(
-        self, msgtype: str, definition: Definition | None, distro: str, *, ros1: bool, md5: str
+        self,
+        msgtype: str,
+        definition: Definition | None,
+        distro: str,
+        *,
+        ros1: bool,
+        md5: str,
+        elsewhere: bool = False,
     ) -> Resolved:
+        """Resolve a type; `elsewhere` ignores all that the recording embeds."""
         name = normal_msgtype(msgtype)
         ros1 = ros1 or (definition is not None and definition.encoding == "ros1msg")
-        own: Mapping[str, Declared] = {}
-        source = ""
-        if definition is not None:
-            own = _own_types(name, definition).types
-            source = definition.source
-            own = _under_its_name(name, own)
+        proven = ros1 and md5 not in _UNKNOWN_MD5
+        own, source, broken = _read_own(name, definition)
+        if broken and not proven:
+            raise broken
         if ros1 and _is_hollow(own.get(name), md5):
             own, source = {}, ""
-        search = _Search(self, own, distro=distro, ros1=ros1, used=[source] if source else [])
+        search = _Search(
+            self,
+            own,
+            distro=distro,
+            ros1=ros1,
+            used=[source] if source else [],
+            elsewhere=elsewhere,
+        )
         tree = TypeTree(name, search.find)
         try:
             message_type = tree.build()
+            if proven and (broken or search.completed):
+                _check_md5(name, tree.used, md5, search.used)
         except DefinitionError as error:
+            if broken:
+                raise broken from error
             if tree.missing == name:
                 raise _undefined(msgtype, own) from error
             raise
-        if ros1 and search.completed:
-            if md5 not in _UNKNOWN_MD5:
-                _check_md5(name, tree.used, md5, search.used)
-            elif EVERY_DISTRIBUTION in search.used:
-                raise _undefined(msgtype, own)
+        if ros1 and not proven and search.completed and EVERY_DISTRIBUTION in search.used:
+            raise _undefined(msgtype, own)
+        if proven and source and md5_of(name, tree.used) != md5:
+            # The text may be cut, as some recorders leave it; the hash knows better.
+            with suppress(DefinitionError):
+                return self._resolve(msgtype, None, distro, ros1=True, md5=md5, elsewhere=True)
         return Resolved(message_type=message_type, source=", ".join(dict.fromkeys(search.used)))
 
     def other(self, name: str, *, ros1: bool) -> Declared | None:
@@ -191,6 +210,7 @@ class _Search:
 
     Attributes:
         used: The places that contributed.
+        elsewhere: Whether the texts of other topics are ignored.
         completed: Whether any type came from outside of the topic's own text.
     """
 
@@ -199,6 +219,7 @@ class _Search:
     distro: str
     ros1: bool
     used: list[str]
+    elsewhere: bool = False
     completed: bool = False
     beside: dict[str, Declared] = field(default_factory=dict)
     includes: list[str] = field(default_factory=list)
@@ -209,7 +230,7 @@ class _Search:
         known = self.own.get(name) or own or self.beside.get(name)
         if known is not None:
             return known
-        other = self.resolver.other(name, ros1=self.ros1)
+        other = None if self.elsewhere else self.resolver.other(name, ros1=self.ros1)
         if other is not None:
             self.completed = True
             self.used.append(EMBEDDED)
@@ -239,6 +260,18 @@ class _Search:
         """Keep what a file declares beside the type that was asked for."""
         self.beside |= {key: each for key, each in text.types.items() if key not in self.beside}
         self.includes += text.includes
+
+
+def _read_own(
+    name: str, definition: Definition | None
+) -> tuple[Mapping[str, Declared], str, DefinitionError | None]:
+    """Give what a definition declares, where it is from, and why it cannot be parsed if so."""
+    if definition is None:
+        return {}, "", None
+    try:
+        return _under_its_name(name, _own_types(name, definition).types), definition.source, None
+    except DefinitionError as error:
+        return {}, "", error
 
 
 def _own_types(name: str, definition: Definition) -> ParsedText:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TopicReport,
         TopicRows,
         VerificationLevel,
+        missing_files,
         said_before,
     )
     from bridge.mapping import TopicOptions, custom_mappings
@@ -58,6 +59,7 @@ __all__ = [
     "held_whole",
     "ingest",
     "marks_of",
+    "missing_files",
     "plan_fields",
     "plan_topics",
     "said_before",

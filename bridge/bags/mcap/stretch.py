@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
-from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, load_chunk
+from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, holds_chunks, load_chunk
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
     EXPANSION_MAX,
@@ -156,7 +156,7 @@ def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> 
         # Loading the chunks one by one shows what is lost, and where.
         return None
     slices = slice_by_index(data, np.concatenate(offsets), np.array(bounds))
-    if slices is None or len(verified) > 1:
+    if slices is None or len(verified) > 1 or holds_chunks(data, slices):
         return None
     return Piece(data=data, slices=slices, verified=verified.pop())
 
