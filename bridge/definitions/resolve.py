@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from bridge.definitions.msg_grammar import INTERFACE_PARTS
-from bridge.definitions.names import missing_definition_hint, normal_msgtype
+from bridge.definitions.names import interface_of, missing_definition_hint, normal_msgtype
 from bridge.definitions.sources import (
     EVERY_DISTRIBUTION,
     DefinitionSources,
     built_in,
     parse_text,
-    with_events,
+    with_derived,
 )
 from bridge.definitions.syntax import (
     Declared,
@@ -226,8 +226,9 @@ class _Search:
 
     def find(self, name: str) -> Declared | None:
         """Find what a name stands for."""
-        own = with_events(self.own, name).get(name) if name.endswith("_Event") else None
-        known = self.own.get(name) or own or self.beside.get(name)
+        known = self.own.get(name) or self.beside.get(name)
+        if known is None and interface_of(name):
+            known = with_derived(self.own, name).get(name)
         if known is not None:
             return known
         other = None if self.elsewhere else self.resolver.other(name, ros1=self.ros1)
