@@ -423,7 +423,8 @@ TITLED = {
     "action in IDL": (
         "pkg/action/Fib_FeedbackMessage",
         (
-            f"{RULE}IDL: pkg/action/Fib\nmodule pkg {{ module action {{ struct Fib_Goal {{ long n; }};"
+            f"{RULE}IDL: pkg/action/Fib\nmodule pkg {{ module action {{ struct Fib_Goal"
+            " { long n; };"
             " struct Fib_Result { long s; }; struct Fib_Feedback { long p; }; }; };\n"
         ),
         ["goal_id", "feedback"],
