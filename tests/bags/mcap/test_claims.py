@@ -103,12 +103,17 @@ def put(data: bytes, place: int, value: bytes) -> bytes:
 
 
 def entry(
-    moved: int, longer: int, *, indexes_bytes: int | None = None, twice: bool = False
+    moved: int,
+    longer: int,
+    *,
+    indexes_bytes: int | None = None,
+    longer_indexes: int = 0,
+    twice: bool = False,
 ) -> Callable[[int, int, int], bytes]:
     """Make an entry of the chunk index that is wrong about place and length."""
 
     def made_entry(start: int, length: int, indexes: int) -> bytes:
-        told = indexes if indexes_bytes is None else indexes_bytes
+        told = indexes + longer_indexes if indexes_bytes is None else indexes_bytes
         return made.chunk_index(start + moved, length + longer, {1: 0}, told) * (1 + twice)
 
     return made_entry
@@ -266,6 +271,39 @@ FILES: dict[str, tuple[bytes, str]] = {
             + made.channel(9, 9, "") + b"".join(map(records, range(CHUNKS)))
         ),
         "",
+    ),
+    "padding before a private record": (
+        made.finished(
+            b"".join(
+                padded(made.chunk(records(number)), SPARE) + made.record(0x90, b"ours")
+                for number in range(CHUNKS)
+            )
+        ),
+        "bytes behind their records",
+    ),
+    "padding before a hole": (
+        made.finished(
+            b"".join(
+                padded(made.chunk(records(number)), SPARE) + bytes(49) for number in range(CHUNKS)
+            ),
+            DECLARED + made.statistics({1: len(TIMES)}),
+        ),
+        "holes of zeros",
+    ),
+    "hole before records that are not looked for": (
+        made.finished(
+            made.chunk(b"".join(map(records, range(CHUNKS))))
+            + bytes(30) + made.record(0x0C, made.text("m") + made.text(b"")),
+            made.statistics({}, total=len(TIMES)),
+        ),
+        "holes of zeros",
+    ),
+    "entries that claim too many message indexes": (
+        whole(index=entry(0, 0, longer_indexes=3), behind=made.record(0x90, b"ours")), "",
+    ),
+    "counts too high beside private records": (
+        whole(statistics=made.statistics({1: 99}), behind=made.record(0x90, b"ours" * 9)),
+        "counts 99 messages",
     ),
     "chunk within a chunk": (
         made.finished(
