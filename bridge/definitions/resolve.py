@@ -132,50 +132,33 @@ class TypeResolver:
         return found
 
     def _resolve(
-        self,
-        msgtype: str,
-        definition: Definition | None,
-        distro: str,
-        *,
-        ros1: bool,
-        md5: str,
-        elsewhere: bool = False,
+        self, msgtype: str, definition: Definition | None, distro: str, *, ros1: bool, md5: str
     ) -> Resolved:
-        """Resolve a type; `elsewhere` ignores all that the recording embeds."""
         name = normal_msgtype(msgtype)
         ros1 = ros1 or (definition is not None and definition.encoding == "ros1msg")
-        proven = ros1 and md5 not in _UNKNOWN_MD5
         own, source, broken = _read_own(name, definition)
-        if broken and not proven:
-            raise broken
         if ros1 and _is_hollow(own.get(name), md5):
             own, source = {}, ""
-        search = _Search(
-            self,
-            own,
-            distro=distro,
-            ros1=ros1,
-            used=[source] if source else [],
-            elsewhere=elsewhere,
-        )
-        tree = TypeTree(name, search.find)
-        try:
-            message_type = tree.build()
-            if proven and (broken or search.completed):
-                _check_md5(name, tree.used, md5, search.used)
-        except DefinitionError as error:
+        search = _Search(self, own, distro=distro, ros1=ros1, used=[source] if source else [])
+        if not ros1 or md5 in _UNKNOWN_MD5:
             if broken:
-                raise broken from error
-            if tree.missing == name:
-                raise _undefined(msgtype, own) from error
-            raise
-        if ros1 and not proven and search.completed and EVERY_DISTRIBUTION in search.used:
-            raise _undefined(msgtype, own)
-        if proven and source and md5_of(name, tree.used) != md5:
-            # The text may be cut, as some recorders leave it; the hash knows better.
+                raise broken
+            found = _built(msgtype, search)
+            if ros1 and search.completed and EVERY_DISTRIBUTION in search.used:
+                raise _undefined(msgtype, own)
+            return found
+        # Texts may be cut, as some recorders leave them; the hash knows better.
+        elsewhere = _Search(self, {}, distro=distro, ros1=True, used=[], elsewhere=True)
+        try:
+            found = _built(msgtype, search, md5)
+        except DefinitionError as error:
             with suppress(DefinitionError):
-                return self._resolve(msgtype, None, distro, ros1=True, md5=md5, elsewhere=True)
-        return Resolved(message_type=message_type, source=", ".join(dict.fromkeys(search.used)))
+                return _built(msgtype, elsewhere, md5)
+            raise broken or error from error
+        if not search.completed and md5_of(name, search.found) != md5:
+            with suppress(DefinitionError):
+                return _built(msgtype, elsewhere, md5)
+        return found
 
     def other(self, name: str, *, ros1: bool) -> Declared | None:
         """Find a type in the texts embedded for other topics; None where they disagree."""
@@ -212,6 +195,7 @@ class _Search:
         used: The places that contributed.
         elsewhere: Whether the texts of other topics are ignored.
         completed: Whether any type came from outside of the topic's own text.
+        found: All types of the tree that was built, by name.
     """
 
     resolver: TypeResolver
@@ -221,6 +205,7 @@ class _Search:
     used: list[str]
     elsewhere: bool = False
     completed: bool = False
+    found: Mapping[str, Declared] = field(default_factory=dict)
     beside: dict[str, Declared] = field(default_factory=dict)
     includes: list[str] = field(default_factory=list)
 
@@ -261,6 +246,26 @@ class _Search:
         """Keep what a file declares beside the type that was asked for."""
         self.beside |= {key: each for key, each in text.types.items() if key not in self.beside}
         self.includes += text.includes
+
+
+def _built(msgtype: str, search: _Search, md5: str = "") -> Resolved:
+    """Build the tree of a type; of one that is put together, with the md5 that was recorded.
+
+    Raises:
+        DefinitionError: Something is missing, cannot be decoded, or is not what was recorded.
+    """
+    name = normal_msgtype(msgtype)
+    tree = TypeTree(name, search.find)
+    try:
+        message_type = tree.build()
+    except DefinitionError as error:
+        if tree.missing == name:
+            raise _undefined(msgtype, search.own) from error
+        raise
+    search.found = tree.used
+    if md5 and search.completed:
+        _check_md5(name, tree.used, md5, search.used)
+    return Resolved(message_type=message_type, source=", ".join(dict.fromkeys(search.used)))
 
 
 def _read_own(
