@@ -152,6 +152,8 @@ def read_spans(source: Source, header: BagHeader) -> list[tuple[int, int]]:
         return spans
     for piece in walk(source, header.index_pos, source.size_bytes):
         if isinstance(piece, Gap):
+            if piece.zeros:
+                continue
             break
         if piece.op is Op.CHUNK_INFO and piece.fields.keys() >= {"start_time", "end_time"}:
             start_ns, end_ns = (
@@ -169,8 +171,8 @@ def read_index(source: Source, header: BagHeader, connections: Connections) -> I
     chunks = 0
     for piece in walk(source, header.index_pos, source.size_bytes):
         if isinstance(piece, Gap):
-            if piece.zeros and piece.end == source.size_bytes and connections.channels:
-                # Room that a file system made in advance.
+            if piece.zeros and connections.channels:
+                # Room made in advance, or a hole; whether something was in it shows in the counts.
                 continue
             return Index.MISSING
         data = source.read_at(piece.data_start, piece.end - piece.data_start)

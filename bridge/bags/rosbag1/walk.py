@@ -16,6 +16,8 @@ _BESIDE_CHUNKS = frozenset({Op.INDEX, Op.CHUNK, Op.CHUNK_INFO})
 ZEROS_BYTES = 1 << 20
 """How much is looked at once for bytes that are not zero."""
 
+_LENGTH_BYTES = 4
+
 COUNT_BYTES = 8
 """An entry of a chunk info record: connection, count."""
 
@@ -66,6 +68,8 @@ def walk(
         else:
             ahead = record_at(source, record.end, stop) if record.end < stop else None
             followed = ahead is not None or record.end == stop
+            # A length that the record says twice is believed before a hole, too.
+            followed = followed or (_agrees(record) is True and _is_before_hole(source, record.end))
             piece = _checked(source, record, stop, followed, chunk_bytes_max)
         yield piece
         position = piece.end
@@ -86,6 +90,11 @@ def _is_zeros(source: Source, start: int, end: int) -> bool:
         not any(source.read_at(at, min(ZEROS_BYTES, end - at)))
         for at in range(start, end, ZEROS_BYTES)
     )
+
+
+def _is_before_hole(source: Source, position: int) -> bool:
+    """Tell whether zeros follow, at least as many as the length of a record takes."""
+    return source.read_at(position, _LENGTH_BYTES) == bytes(_LENGTH_BYTES)
 
 
 def _checked(

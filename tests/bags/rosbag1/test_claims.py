@@ -60,6 +60,15 @@ def with_hole(data: bytes, size: int, *, before: int) -> bytes:
     return told[:before] + bytes(size) + told[before:]
 
 
+def hole_in_index(data: bytes, size: int) -> bytes:
+    """Put zeros between the connections and the chunks of the index section."""
+    at = place(data) + len(connection(0, "/t0")) + len(connection(1, "/t1"))
+    return data[:at] + bytes(size) + data[at:]
+
+
+BARE = make(MESSAGES, chunk_index=False)
+
+
 def lacking_connection(data: bytes) -> bytes:
     """Leave the second connection, and its counts, out of the index section."""
     start = place(data)
@@ -93,6 +102,14 @@ BAGS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "hole before the index": (
         lambda: with_hole(bag(), 49, before=place(bag())),
+        "holes of zeros",
+    ),
+    "hole within the index": (
+        lambda: hole_in_index(bag(), 49),
+        "",
+    ),
+    "hole behind a plain chunk without index records": (
+        lambda: with_hole(BARE.data, 49, before=BARE.ranges[9][1]),
         "holes of zeros",
     ),
     "room behind the end": (lambda: bag() + bytes(5000), ""),
