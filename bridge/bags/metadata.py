@@ -96,6 +96,18 @@ def listed_files(hints: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, 
     return tuple(names), tuple(notes)
 
 
+def told_types(hints: Mapping[str, Any]) -> dict[str, str]:
+    """List the types of topics that the hints name, by topic."""
+    topics = hints.get("topics_with_message_count")
+    types: dict[str, str] = {}
+    for topic in topics if isinstance(topics, list) else ():
+        told = topic.get("topic_metadata") if isinstance(topic, dict) else None
+        name, kind = (told.get("name"), told.get("type")) if isinstance(told, dict) else ("", "")
+        if isinstance(name, str) and isinstance(kind, str):
+            types[name] = kind
+    return types
+
+
 def _with_slashes(entry: Any) -> Any:
     """Write a path of Windows as elsewhere; recorders run there, too."""
     return entry.replace("\\", "/") if isinstance(entry, str) else entry

@@ -36,7 +36,7 @@ from bridge.bags.merging import (
     merged_metadata,
     mixed_topics,
 )
-from bridge.bags.metadata import read_hints
+from bridge.bags.metadata import read_hints, told_types
 from bridge.bags.rosbag1.reader import open_rosbag1
 from bridge.bags.source import FileSource, allow_descriptors, is_lack_of_descriptors
 from bridge.bags.splits import file_before, look_of
@@ -352,7 +352,13 @@ def open_recording(
     files: list[StorageFile] = []
     errors: list[RecordingError] = []
     allow_descriptors(len(recording.files))
-    opening = partial(_open, limits=limits, scratch_dir=scratch_dir, thorough=thorough)
+    opening = partial(
+        _open,
+        limits=limits,
+        scratch_dir=scratch_dir,
+        thorough=thorough,
+        types=told_types(recording.hints),
+    )
     with ExitStack() as stack:
         for file in recording.files:
             try:
@@ -364,7 +370,7 @@ def open_recording(
                     error.hint = "raise the limit of open files (LimitNOFILE= of the service)"
                     raise
                 errors.append(error)
-                losses.append(_lost_file(file, error))
+                losses.append(_lost(file, 0, file.size_bytes, error.message))
         if errors and not files:
             raise errors[0]
         return RecordingReader(
@@ -393,6 +399,7 @@ def _open(
     limits: ReadLimits,
     scratch_dir: Path | None,
     thorough: bool,
+    types: Mapping[str, str],
     stack: ExitStack,
 ) -> StorageFile:
     """Open one file by what its bytes show; nothing stays open when that fails."""
@@ -400,41 +407,29 @@ def _open(
     known = replace(file, container=container, compression=compression)
     with ExitStack() as attempt:
         opened = open_storage_file(
-            known, limits=limits, scratch_dir=scratch_dir, thorough=thorough, stack=attempt
+            known,
+            limits=limits,
+            scratch_dir=scratch_dir,
+            thorough=thorough,
+            types=types,
+            stack=attempt,
         )
         stack.push(attempt.pop_all())
     return opened
 
 
-def _lost_file(file: RecordingFile, error: RecordingError) -> Loss:
-    return Loss(
-        path=file.path,
-        start_bytes=0,
-        end_bytes=file.size_bytes,
-        reason=error.message,
-        verifiable=False,
-    )
+def _lost(file: RecordingFile, start: int, end: int, reason: str) -> Loss:
+    return Loss(path=file.path, start_bytes=start, end_bytes=end, reason=reason, verifiable=False)
 
 
 def _lost_end(opened: StorageFile) -> Loss:
-    size = opened.source.size_bytes
-    return Loss(
-        path=opened.file.path,
-        start_bytes=size,
-        end_bytes=size,
-        reason=opened.torn,
-        verifiable=False,
-    )
+    end = opened.source.size_bytes
+    return _lost(opened.file, end, end, opened.torn)
 
 
 def _lost_from(opened: StorageFile, error: RecordingError) -> Loss:
-    return Loss(
-        path=opened.file.path,
-        start_bytes=error.offset_bytes or 0,
-        end_bytes=opened.source.size_bytes,
-        reason=error.message,
-        verifiable=False,
-    )
+    end = opened.source.size_bytes
+    return _lost(opened.file, error.offset_bytes or 0, end, error.message)
 
 
 def open_storage_file(
@@ -444,6 +439,7 @@ def open_storage_file(
     scratch_dir: Path | None,
     thorough: bool,
     stack: ExitStack,
+    types: Mapping[str, str] | None = None,
 ) -> StorageFile:
     """Open a storage file; whatever is opened is closed by the stack.
 
@@ -456,6 +452,7 @@ def open_storage_file(
         scratch_dir: Where a working copy may be made.
         thorough: Whether the file's claims about its channels are not to be believed.
         stack: Takes over what is opened.
+        types: By topic, the type that `metadata.yaml` names, for what names none itself.
 
     Raises:
         RecordingError: The file cannot be read at all; see the readers of the formats.
@@ -470,7 +467,9 @@ def open_storage_file(
             content = ZstdSource(source, limits=limits) if file.compression else source
             torn = content.torn
             spare = isinstance(content, ZstdSource) and content.spare
-            container: ContainerReader = McapReader(content, limits=limits, thorough=thorough)
+            container: ContainerReader = McapReader(
+                content, limits=limits, thorough=thorough, types=types
+            )
         else:
             if file.compression:
                 expanded = stack.enter_context(

@@ -153,6 +153,32 @@ def test_counts_of_a_metadata_file_are_no_claim_that_counts(tmp_path: Path) -> N
     assert not report.contradictions
 
 
+def test_channel_without_schema_has_the_type_that_the_metadata_file_names(tmp_path: Path) -> None:
+    """Early recorders wrote no schema where they did not find a definition; others stay out."""
+    string = b"\x00\x01\x00\x00\x02\x00\x00\x00a\x00"
+    body = channel(1, 0, "/a") + channel(2, 0, "/b") + channel(3, 0, "/c", "protobuf")
+    body += schema(1) + channel(4, 1, "/d")
+    body += b"".join(message(number, number, string) for number in (1, 2, 3, 4))
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    (folder / "drive_0.mcap").write_bytes(finished(body))
+    (folder / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information:\n  version: 4\n  topics_with_message_count:\n"
+        "    - topic_metadata: {name: /a, type: std_msgs/msg/String, serialization_format: cdr}\n"
+        "    - topic_metadata: {name: /c, type: std_msgs/msg/String, serialization_format: cdr}\n"
+        "    - topic_metadata: {name: [7], type: ~}\n    - 7\n"
+        "  relative_file_paths: [drive_0.mcap]\n"
+    )
+    rows, report = arrived(folder, tmp_path / "platform")
+    reasons = {topic.name: topic.reason for topic in report.topics if topic.reason}
+
+    assert rows == {"/a": 1, "/d": 1}
+    assert reasons == {
+        "/b": "the channel has no schema",
+        "/c": "message encoding 'protobuf' is not of ROS",
+    }
+
+
 @pytest.mark.parametrize("spare", [b"garbage", bytes(10_000)], ids=["garbage", "zeros"])
 @pytest.mark.parametrize("name", ["drive.mcap.zstd", "drive.db3.zstd"])
 def test_bytes_behind_a_compressed_file_are_no_damage(

@@ -44,10 +44,12 @@ class ChannelTable:
             the place that was reached, or `UNKNOWN` or `REDECLARED`.
     """
 
-    def __init__(self, *, limits: ReadLimits) -> None:
+    def __init__(self, *, limits: ReadLimits, types: Mapping[str, str] | None = None) -> None:
+        """Start empty; `types` has those of topics whose channels have no schema."""
         self.channels: tuple[Channel, ...] = ()
         self.current: NDArray[np.int32] = np.full(1 << 16, UNKNOWN, dtype=np.int32)
         self._limits = limits
+        self._types = types or {}
         self._schemas: dict[int, Schema] = {}
         self._records: list[ChannelRecord] = []
         self._record_schemas: list[Schema | None] = []
@@ -115,7 +117,8 @@ class ChannelTable:
             count = None
             if counts is not None and times_declared[record.id] == 1:
                 count = counts.get(record.id, 0)
-            channels.append(_channel(index, record, schema, count))
+            told = self._types.get(record.topic, "") if schema is None else schema.name
+            channels.append(_channel(index, record, schema, count, told))
             if self.current[record.id] == UNKNOWN:
                 self.current[record.id] = index
         self.channels = tuple(channels)
@@ -129,7 +132,11 @@ def _key(record: ChannelRecord, schema: Schema | None) -> tuple[object, ...]:
 
 
 def _channel(
-    index: int, record: ChannelRecord, schema: Schema | None, message_count: int | None
+    index: int,
+    record: ChannelRecord,
+    schema: Schema | None,
+    message_count: int | None,
+    msgtype: str,
 ) -> Channel:
     definition = None
     if schema is not None and _defines(schema):
@@ -139,13 +146,13 @@ def _channel(
     return Channel(
         index=index,
         topic=record.topic,
-        msgtype=normal_msgtype(schema.name) if schema is not None else "",
+        msgtype=normal_msgtype(msgtype),
         serialization=_serialization(record, schema) or Serialization.CDR,
         definition=definition,
         message_count=message_count,
         qos=record.metadata.get("offered_qos_profiles", ""),
         type_hash=record.metadata.get("topic_type_hash", record.metadata.get("md5sum", "")),
-        obstacle=_obstacle(record, schema),
+        obstacle=_obstacle(record, schema, msgtype),
     )
 
 
@@ -168,10 +175,12 @@ def _defines(schema: Schema) -> bool:
     return bool(schema.data) or schema.name.endswith("/Empty")
 
 
-def _obstacle(record: ChannelRecord, schema: Schema | None) -> str:
+def _obstacle(record: ChannelRecord, schema: Schema | None, msgtype: str) -> str:
     """Say why a channel cannot be decoded whatever its definition; empty where it can."""
     if _serialization(record, schema) is None:
         return f"message encoding {record.message_encoding!r} is not of ROS"
+    if schema is None and msgtype:
+        return ""
     if record.schema_id == 0:
         return "the channel has no schema"
     if schema is None:

@@ -151,7 +151,14 @@ class McapReader:
 
     repeated_ns = None
 
-    def __init__(self, source: Source, *, limits: ReadLimits, thorough: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        limits: ReadLimits,
+        thorough: bool = False,
+        types: Mapping[str, str] | None = None,
+    ) -> None:
         """Learn the channels of an open file; the reader closes it when it is closed itself.
 
         Args:
@@ -159,6 +166,7 @@ class McapReader:
             limits: What it may claim.
             thorough: Whether to learn the channels by looking into every chunk, and not to believe
                 what summary and message indexes say of them.
+            types: The types of topics whose channels have no schema, where something else has.
 
         Raises:
             NotARecordingError: Nothing in the file is of MCAP.
@@ -170,7 +178,7 @@ class McapReader:
         self._limits = limits
         self._tally = ReadTally()
         self._extras = Extras()
-        self._table = ChannelTable(limits=limits)
+        self._table = ChannelTable(limits=limits, types=types)
         self._scanned: list[Segment] | None = None
         self._begun = source.read_at(0, len(MAGIC)) == MAGIC
         read_header(source, self._extras)
