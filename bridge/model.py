@@ -35,6 +35,13 @@ class Serialization(StrEnum):
     ROS1 = "ros1"
 
 
+ENCAPSULATION_BYTES = 4
+"""What each CDR payload starts with: two bytes of identifier, two of options.
+
+Alignment counts from behind them.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingFile:
     """One storage file of a recording.

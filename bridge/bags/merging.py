@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter, deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -207,9 +207,19 @@ REPEATED_MAX = 128
 """How many of the last messages of a topic are known again, and how many of the first."""
 
 
-_Digests = dict[int, tuple[bytes, ...]]
-_KEPT: dict[Hashable, tuple[int | None, _Digests, _Digests]] = {}
-"""What `Repeats` knew behind the file that was asked about last."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What latched messages the file before a recording holds.
+
+    Attributes:
+        reached_ns: The time of its last message; None where it has none.
+        recent: Digests of the last messages of each latched topic.
+        first: Digests of the first ones.
+    """
+
+    reached_ns: int | None
+    recent: Mapping[int, Sequence[bytes]]
+    first: Mapping[int, Sequence[bytes]]
 
 
 class Repeats:
@@ -236,22 +246,20 @@ class Repeats:
         self._last_ns: int | None = None
         self._reached_ns: int | None = None
 
-    def keep(self, key: Hashable) -> None:
-        """Keep what is known so far for those who read the same again; the last only is kept."""
-        recent = {topic: tuple(known) for topic, known in self._recent.items()}
-        first = {topic: tuple(known) for topic, known in self._first.items()}
-        _KEPT.clear()
-        _KEPT[key, *recent] = (self._reached_ns, recent, first)
+    def known(self) -> Before:
+        """Give what is known so far, for another pass over the recording."""
+        return Before(
+            reached_ns=self._reached_ns,
+            recent={topic: tuple(digests) for topic, digests in self._recent.items()},
+            first={topic: tuple(digests) for topic, digests in self._first.items()},
+        )
 
-    def recall(self, key: Hashable) -> bool:
-        """Know what was kept; False where nothing was."""
-        if (key, *self._recent) not in _KEPT:
-            return False
-        self._reached_ns, recent, first = _KEPT[key, *self._recent]
+    def recall(self, before: Before) -> None:
+        """Know what an earlier pass over the recording learned of the file before it."""
+        self._reached_ns = before.reached_ns
         for topic in self._recent:
-            self._recent[topic].extend(recent[topic])
-            self._first[topic].extend(first[topic])
-        return True
+            self._recent[topic].extend(before.recent.get(topic, ()))
+            self._first[topic].extend(before.first.get(topic, ()))
 
     def start_file(self) -> None:
         """Go on to the next file."""

@@ -30,7 +30,6 @@ from bridge.units import counted
 
 Take = Callable[[TopicLane, Parcel], None]
 Expect = Callable[[TopicLane], None]
-Reopen = Callable[[], RecordingReader]
 
 MESSAGES_INTERVAL_S = 0.25
 """How often the messages read are reported: with many topics a block has some of each."""
@@ -43,7 +42,6 @@ class Passes:
         reader: The recording, opened; what it skips and loses is what counts.
         options: All choices.
         events: Receives what happens.
-        reopen: Opens the recording again, for passes after the first.
 
     Attributes:
         lanes: The topics that are sent, by `Topic.index`.
@@ -60,7 +58,6 @@ class Passes:
         *,
         options: IngestOptions,
         events: IngestEvents,
-        reopen: Reopen,
     ) -> None:
         self.reader = reader
         self.lanes, self.topics = plan_lanes(reader, options, events)
@@ -70,7 +67,6 @@ class Passes:
         self.read_s = 0.0
         self._options = options
         self._events = events
-        self._reopen = reopen
         self._reported_bytes = 0
         self.sizes_bytes: Counter[int] = Counter()
         self._messages: Counter[int] = Counter()
@@ -247,7 +243,7 @@ class Passes:
         lanes = [self.lanes[topic] for topic in group]
         for lane in lanes:
             sending.expect(lane)
-        with self._reopen() as reader:
+        with self.reader.again() as reader:
             share = self._share(group)
             self._run(
                 reader,
@@ -455,7 +451,7 @@ def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestRepo
     Raises:
         RecordingError: The recording cannot be read, or the options say that it fails.
     """
-    passes = Passes(reader, options=options, events=NoEvents(), reopen=lambda: reader)
+    passes = Passes(reader, options=options, events=NoEvents())
     found = passes.convert_all()
     passes.account()
     report = IngestReport(
