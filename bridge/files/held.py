@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from bridge.errors import RecordingChangedError, RecordingError, RecordingVanishedError
@@ -104,12 +103,7 @@ class HeldFiles:
         self._held.clear()
         self._folders.clear()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with _guard:
             for path, held in self._held.items():
                 HELD[path].remove(_entry(held))
