@@ -97,7 +97,6 @@ WIRED_ON_TOP = {"daemon"}
 KINDS: dict[str, str] = {
     "cli/check/command.py": "a command",
     "cli/explain.py": "a command",
-    "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",
     "mapping/api.py": "what plug-ins import; none of ours does",
 }
