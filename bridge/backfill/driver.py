@@ -138,6 +138,18 @@ class Summary:
         """How many came out how."""
         return Counter(entry.outcome.result for entry in self.entries)
 
+    def as_json(self) -> dict[str, Any]:
+        """Give all of it in plain values."""
+        return {
+            "recordings": [entry.as_json() for entry in self.entries],
+            "counts": {str(result): count for result, count in self.counts.items()},
+            "rows": sum(entry.rows for entry in self.entries),
+            "ended_by": None if self.ended_by is None else self.ended_by.as_json(),
+            "interrupted": self.interrupted,
+            "outages": self.outages,
+            "away_s": round(self.away_s, 3),
+        }
+
     def alike(self) -> list[list[Entry]]:
         """Give what did not arrive whole and was tried, together by what is alike in it."""
         well = {Result.SENT, Result.HELD, Result.NOT_TRIED}

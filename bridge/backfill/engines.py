@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bridge.backfill.child import close_children
 from bridge.backfill.plan import Shard
-from bridge.backfill.task import Outcome, Task, Watch, close_children, perform
+from bridge.backfill.task import Outcome, Task, Watch, perform
 from bridge.errors import CommandLineError, OfflineError
 
 INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID")
