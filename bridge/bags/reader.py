@@ -34,12 +34,13 @@ from bridge.bags.merging import (
 )
 from bridge.bags.metadata import read_hints
 from bridge.bags.rosbag1.reader import open_rosbag1
-from bridge.bags.source import FileSource, allow_descriptors, is_lack_of_descriptors
+from bridge.bags.source import DESCRIPTORS_PER_FILE, FileSource, is_lack_of_descriptors
 from bridge.bags.splits import file_before
 from bridge.bags.sqlite.reader import open_sqlite3
 from bridge.bags.zstd_source import ZstdSource
 from bridge.definitions import DefinitionSources
 from bridge.errors import RecordingChangedError, RecordingError, ScratchSpaceError
+from bridge.files import allow_open_files
 from bridge.model import (
     REPEATED,
     Container,
@@ -384,7 +385,7 @@ def _opened(opening: _Opening) -> RecordingReader:
     losses: list[Loss] = []
     files: list[StorageFile] = []
     errors: list[RecordingError] = []
-    allow_descriptors(len(opening.recording.files))
+    allow_open_files(len(opening.recording.files) * DESCRIPTORS_PER_FILE)
     with ExitStack() as stack:
         for file in opening.recording.files:
             try:
