@@ -23,7 +23,6 @@ from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
 from bridge.ingest.sending import Sending
 from bridge.ingest.topic_lanes import Parcel, TopicLane, enter_skipped, kinds_of, plan_lanes
-from bridge.mapping import Fates, field_fates
 from bridge.model import MessageBlock, MixedBlock
 from bridge.quality import Meter, TopicFigures, judge, reports_losses
 from bridge.units import counted
@@ -465,31 +464,3 @@ def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestRepo
     )
     passes.enter_rest(report)
     return report, found
-
-
-def plan_fields(reader: RecordingReader, options: IngestOptions) -> dict[str, Fates | None]:
-    """Return, for every topic that would be sent, which columns each field of its messages goes to.
-
-    The topics go by the platform's names.
-
-    Raises:
-        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
-    """
-    lanes, _ = plan_lanes(reader, options, NoEvents())
-    return {
-        lane.report.shown_name: field_fates(lane.plan, lane.decoder.arrow_type)
-        for lane in lanes.values()
-    }
-
-
-def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
-    """Return what would become of every topic as far as its definition tells; reads no message.
-
-    Raises:
-        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
-    """
-    _, reports = plan_lanes(reader, options, NoEvents())
-    for report in reports:
-        if report.messages_recorded == 0:
-            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
-    return reports
