@@ -20,8 +20,6 @@ from bridge.errors import Trouble
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-# Made elsewhere, or about what used to be.
-HISTORY = {"changelog.md"}
 START_NS = 1_700_000_000_000_000_000
 SECONDS_OF_DRIVE = 1.0
 
