@@ -92,7 +92,9 @@ def dask_cluster(address: str, *, in_flight_max: int) -> Iterator[Engine]:
         )
     except (OSError, TimeoutError, ValueError) as error:
         raise OfflineError(
-            f"the Dask scheduler at {address} does not answer: {error}", address=address
+            f"the Dask scheduler at {address} does not answer: {error}",
+            address=address,
+            hint="--dask takes the address that the scheduler logs when it starts, as tcp://host:8786",
         ) from error
     with client, client.get_executor(pure=False) as executor:
         yield Engine(
