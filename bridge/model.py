@@ -223,6 +223,10 @@ class Loss:
     verifiable: bool = True
 
 
+DUMMY_MEMBER = "structure_needs_at_least_one_member"
+"""What ROS 2 puts into a message that declares no field, because IDL forbids empty structs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrimitiveType:
     """A number, bool, string or wide string of the ROS interface languages.

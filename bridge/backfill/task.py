@@ -39,6 +39,7 @@ from bridge.daemon import (
     dated,
 )
 from bridge.errors import (
+    SHUT_OUT,
     BridgeError,
     RefusedError,
     ScratchSpaceError,
@@ -341,7 +342,7 @@ class _Attempts:
 
     def _clear(self, failure: Failure) -> None:
         """Do to what was left on the platform what the policy says; not where nobody answers."""
-        if self.upload is None or failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+        if self.upload is None or failure.trouble in SHUT_OUT:
             return
         job = self._job(JobKind.CLEAR, self.scratch, reason=failure.message)
         self._done(job, share=None)

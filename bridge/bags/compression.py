@@ -15,7 +15,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bridge.bags.container import ChannelBlock, MixedChannels, ReadLimits
+from bridge.bags.container import (
+    BLOCK_BYTES,
+    TOO_LONG,
+    ChannelBlock,
+    MixedChannels,
+    ReadLimits,
+)
 from bridge.bags.frames import (
     HEADER_BYTES_MAX,
     ZSTD_MAGIC,
@@ -58,12 +64,8 @@ def pieces_of(stream: Any, size_bytes: int) -> Iterator[bytes]:
 EXPANSION_MAX = 1000
 """A file that expands by more is a bomb, unless a single chunk could be as large."""
 
-BLOCK_BYTES = 8 << 20
-"""Decompressed payload bytes that end a block."""
-
 NOT_COMPRESSED = "payload is not compressed although the recording says so"
 PLAIN = "payloads that are not compressed, among or instead of compressed ones"
-TOO_LONG = "payload is over the size limit"
 TORN_PAYLOAD = "compressed payload is damaged"
 
 CDR_KIND_MAX = 0x0D

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from bridge.client import Notified
+from bridge.daemon.journal.schema import BUSY_TIMEOUT_S, STATE_HINT
 from bridge.errors import JournalError
 
 STORE_FILE = "notifications.db"
-BUSY_TIMEOUT_S = 10.0
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS seen (
@@ -97,7 +97,9 @@ class NotificationStore:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise JournalError(f"state folder {folder}: {error.strerror}") from error
+                raise JournalError(
+                    f"state folder {folder}: {error.strerror}", hint=STATE_HINT
+                ) from error
             self._connection = sqlite3.connect(
                 folder / STORE_FILE,
                 timeout=BUSY_TIMEOUT_S,
