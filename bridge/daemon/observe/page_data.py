@@ -20,7 +20,7 @@ from bridge.daemon.events.status import (
 )
 from bridge.daemon.journal.entry import Entry, Failure, Transition
 from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.states import AT_REST, NEEDS_ATTENTION, PROVISIONAL, QUEUED, State
+from bridge.daemon.journal.states import AT_REST, NEEDS_ATTENTION, PROVISIONAL, QUEUED
 from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.health import Check, Disk, Verdict, next_try, since_and_next
 from bridge.units import SECOND_NS
@@ -32,7 +32,7 @@ LIST_LENGTH = 20
 # The parts of the status page and the states of the recordings they list.
 PARTS = {
     "needs_attention": frozenset(NEEDS_ATTENTION),
-    "waiting": QUEUED | {State.DISCOVERED, State.SETTLING},
+    "waiting": QUEUED | PROVISIONAL,
     "recent": AT_REST - frozenset(NEEDS_ATTENTION),
 }
 
