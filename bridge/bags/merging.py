@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -235,7 +235,7 @@ class Repeats:
     """
 
     def __init__(self, topics: Iterable[Topic], *, keep: bool) -> None:
-        """Take the topics of all files, and whether repeats are only counted."""
+        """Take the topics of all files, and whether repeats are kept, and only counted."""
         self.kept = 0
         self.left_out: Counter[int] = Counter()
         self._keep = keep
@@ -280,20 +280,9 @@ class Repeats:
             block: Messages of that file.
         """
         topics = topic_of[block.topics]
-        rows = np.flatnonzero(np.isin(topics, list(self._recent)))
+        latched = np.isin(topics, list(self._recent))
         self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max(initial=0)))
-        for part in by_topic(
-            mixed_topics(
-                topics[rows],
-                replace(
-                    block,
-                    topics=block.topics[rows],
-                    log_times_ns=block.log_times_ns[rows],
-                    starts=block.starts[rows],
-                    ends=block.ends[rows],
-                ),
-            )
-        ):
+        for part in by_topic(mixed_topics(topics[latched], chosen_messages(block, latched))):
             self._count_leading(part, None)
 
     def left(self, block: MixedBlock, repeated_ns: int | None) -> Iterator[MixedBlock]:
@@ -303,11 +292,6 @@ class Repeats:
             block: Messages of the file.
             repeated_ns: The time that its repeats have, where its reader found one.
         """
-        yield from self._without(block, repeated_ns, keep=self._keep)
-
-    def _without(
-        self, block: MixedBlock, repeated_ns: int | None, *, keep: bool
-    ) -> Iterator[MixedBlock]:
         if not len(block.topics):
             return
         self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
@@ -316,26 +300,18 @@ class Repeats:
             first, behind = map(int, np.searchsorted(block.topics, [topic, topic + 1]))
             if first == behind:
                 continue
-            part = _part(block, topic, slice(first, behind))
+            part = part_of(block, topic, slice(first, behind))
             if self._last_ns is None and repeated_ns is not None:
                 # Of what earlier file they are copies is not known.
                 self.kept += int(np.count_nonzero(part.log_times_ns == repeated_ns))
             repeats = self._count_leading(part, repeated_ns)
-            if keep:
+            if self._keep:
                 self.kept += repeats
             elif repeats:
                 self.left_out[topic] += repeats
                 left[first : first + repeats] = False
-        if left.all():
-            yield block
-        elif left.any():
-            yield replace(
-                block,
-                topics=block.topics[left],
-                log_times_ns=block.log_times_ns[left],
-                starts=block.starts[left],
-                ends=block.ends[left],
-            )
+        if left.any():
+            yield chosen_messages(block, left)
 
     def _count_leading(self, block: MessageBlock, repeated_ns: int | None) -> int:
         """Count the repeats at the start of a block, and remember the rest of it.
@@ -389,10 +365,29 @@ def by_topic(block: MixedBlock) -> Iterator[MessageBlock]:
     """Yield a block for each topic, in order; nothing is copied."""
     edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
     for first, last in pairwise(edges.tolist()):
-        yield _part(block, int(block.topics[first]), slice(first, last))
+        yield part_of(block, int(block.topics[first]), slice(first, last))
 
 
-def _part(block: MixedBlock, topic: int, rows: slice) -> MessageBlock:
+def chosen_messages(block: MixedBlock, chosen: NDArray[np.bool_]) -> MixedBlock:
+    """Keep some messages of a block; no payload is copied.
+
+    Args:
+        block: The messages.
+        chosen: bool, shape (messages,): which of them.
+    """
+    if chosen.all():
+        return block
+    return MixedBlock(
+        topics=block.topics[chosen],
+        log_times_ns=block.log_times_ns[chosen],
+        data=block.data,
+        starts=block.starts[chosen],
+        ends=block.ends[chosen],
+    )
+
+
+def part_of(block: MessageBlock | MixedBlock, topic: int, rows: slice) -> MessageBlock:
+    """Give messages side by side of a block as those of one topic; nothing is copied."""
     return MessageBlock(
         topic=topic,
         log_times_ns=block.log_times_ns[rows],

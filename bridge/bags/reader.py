@@ -172,7 +172,10 @@ class RecordingReader:
             if opened.spare:
                 tally.contradictions[SPARE] += 1
             if opened.torn:
-                tally.losses.append(_lost_end(opened))
+                end_bytes = opened.source.size_bytes
+                tally.losses.append(
+                    _lost(opened.file, opened.torn, start_bytes=end_bytes, end_bytes=end_bytes)
+                )
             for (channel, reason), count in opened.container.tally.skipped.items():
                 topic = NOWHERE if channel == NOWHERE else topic_of[channel]
                 tally.skipped[topic, reason] += count
@@ -260,7 +263,14 @@ class RecordingReader:
             except RecordingChangedError:
                 raise
             except RecordingError as error:
-                self._late_losses.append(_lost_from(opened, error))
+                self._late_losses.append(
+                    _lost(
+                        opened.file,
+                        error.message,
+                        start_bytes=error.offset_bytes or 0,
+                        end_bytes=opened.source.size_bytes,
+                    )
+                )
             opened.source.check_unchanged()
             self._current = None
             self._done_bytes += opened.source.size_bytes
@@ -397,7 +407,8 @@ def _opened(opening: _Opening) -> RecordingReader:
                     error.hint = "raise the limit of open files (LimitNOFILE= of the service)"
                     raise
                 errors.append(error)
-                losses.append(_lost_file(file, error))
+                size_bytes = file.size_bytes
+                losses.append(_lost(file, error.message, start_bytes=0, end_bytes=size_bytes))
         if errors and not files:
             raise errors[0]
         return RecordingReader(opening, files=files, losses=losses, stack=stack.pop_all())
@@ -422,33 +433,12 @@ def _open(file: RecordingFile, opening: _Opening, stack: ExitStack) -> StorageFi
     return opened
 
 
-def _lost_file(file: RecordingFile, error: RecordingError) -> Loss:
+def _lost(file: RecordingFile, reason: str, *, start_bytes: int, end_bytes: int) -> Loss:
     return Loss(
         path=file.path,
-        start_bytes=0,
-        end_bytes=file.size_bytes,
-        reason=error.message,
-        verifiable=False,
-    )
-
-
-def _lost_end(opened: StorageFile) -> Loss:
-    size = opened.source.size_bytes
-    return Loss(
-        path=opened.file.path,
-        start_bytes=size,
-        end_bytes=size,
-        reason=opened.torn,
-        verifiable=False,
-    )
-
-
-def _lost_from(opened: StorageFile, error: RecordingError) -> Loss:
-    return Loss(
-        path=opened.file.path,
-        start_bytes=error.offset_bytes or 0,
-        end_bytes=opened.source.size_bytes,
-        reason=error.message,
+        start_bytes=start_bytes,
+        end_bytes=end_bytes,
+        reason=reason,
         verifiable=False,
     )
 

@@ -13,11 +13,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.bags import NOWHERE, RecordingReader
+from bridge.bags import NOWHERE, RecordingReader, chosen_messages
 from bridge.client import MosaicoClient, holds_nul
 from bridge.errors import DecodeError, RecordingChangedError
 from bridge.ingest.attachments import notes_on
-from bridge.ingest.batches import Batcher, Portion, chosen_messages
+from bridge.ingest.batches import Batcher, Portion
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
