@@ -151,7 +151,11 @@ def sniff(path: Path, named: StorageName | None) -> tuple[Container, str]:
     if head.startswith(COMPRESSION_MAGIC):
         if named is not None:
             return named.container, COMPRESSION
-        raise NotARecordingError("a compressed file whose name does not say of what", path=path)
+        raise NotARecordingError(
+            "a compressed file whose name does not say of what",
+            path=path,
+            hint="compressed recordings are named .mcap.zstd, .db3.zstd or .bag.zstd",
+        )
     refuse_text(head, path)
     if named is None:
         raise NotARecordingError(

@@ -14,7 +14,6 @@ from bridge.cdr.layout import (
     CDR1_RULES,
     CDR2_RULES,
     EIGHT_BYTES,
-    ENCAPSULATION_BYTES,
     PRIMITIVES,
     ROS1_RULES,
     SLACK_BYTES_MAX,
@@ -30,6 +29,7 @@ from bridge.cdr.steps import Repairs
 from bridge.definitions import WIDE
 from bridge.errors import DecodeError
 from bridge.model import (
+    ENCAPSULATION_BYTES,
     DecodedBlock,
     FieldType,
     MessageBlock,

@@ -18,9 +18,16 @@ from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
 from bridge.cdr.steps import Shape, Step
 from bridge.cdr.text import TextStep, WideTextStep
-from bridge.definitions import DUMMY_MEMBER, STRINGS
+from bridge.definitions import STRINGS
 from bridge.errors import DefinitionError
-from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
+from bridge.model import (
+    DUMMY_MEMBER,
+    ArrayType,
+    FieldType,
+    MessageType,
+    PrimitiveType,
+    SequenceType,
+)
 
 ABSENT_VALUES_MAX = 256
 """The most values a message may have that are not on the wire (empty messages of ROS 1)."""

@@ -16,9 +16,6 @@ WIDE = frozenset({"wstring", "wchar"})
 
 PRIMITIVES = NUMBERS | STRINGS | WIDE
 
-DUMMY_MEMBER = "structure_needs_at_least_one_member"
-"""What ROS 2 puts into a message that declares no field, because IDL forbids empty structs."""
-
 _KINDS = frozenset({"msg", "srv", "action"})
 _NAME_PARTS = 3  # pkg/kind/Name
 

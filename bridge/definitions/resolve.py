@@ -30,7 +30,7 @@ from bridge.definitions.syntax import (
     RawType,
     Reference,
 )
-from bridge.definitions.tree import TypeTree
+from bridge.definitions.tree import ROS1_BUILT_IN, TypeTree
 from bridge.errors import DefinitionError
 from bridge.model import Definition, MessageType
 
@@ -43,10 +43,6 @@ TEXTS_KEPT = 512
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 """That of a message of ROS 1 without fields and constants."""
 
-_MD5_PRIMITIVES = {
-    "builtin_interfaces/msg/Time": "time",
-    "builtin_interfaces/msg/Duration": "duration",
-}
 _KEPT_CHARS_MAX = 256 << 10
 _UNKNOWN_MD5 = frozenset({"", "*"})
 _NAMES_SHOWN = 5
@@ -391,9 +387,9 @@ def _md5_text(kind: RawType, types: Mapping[str, Declared]) -> str:
         element, suffix = kind.element, "[]"
     if not isinstance(element, Reference):
         return f"{getattr(element, 'name', '')}{suffix}"
-    name = next(each for each in element.candidates if each in types or each in _MD5_PRIMITIVES)
-    if name in _MD5_PRIMITIVES:
-        return f"{_MD5_PRIMITIVES[name]}{suffix}"
+    name = next(each for each in element.candidates if each in types or each in ROS1_BUILT_IN)
+    if name in ROS1_BUILT_IN:
+        return f"{ROS1_BUILT_IN[name]}{suffix}"
     return md5_of(name, types)
 
 

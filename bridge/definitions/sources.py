@@ -25,7 +25,7 @@ from bridge.definitions.msg_grammar import (
     is_interface_text,
     parse_msg,
 )
-from bridge.definitions.names import DUMMY_MEMBER, interface_of, kind_of, normal_msgtype
+from bridge.definitions.names import interface_of, kind_of, normal_msgtype
 from bridge.definitions.syntax import (
     Declared,
     GrammarError,
@@ -38,7 +38,7 @@ from bridge.definitions.syntax import (
 )
 from bridge.errors import DefinitionError
 from bridge.facade import later
-from bridge.model import Constant, Definition, PrimitiveType
+from bridge.model import DUMMY_MEMBER, Constant, Definition, PrimitiveType
 
 # Needed only where a recording does not carry its definitions.
 interfaces = later("rosbags.interfaces")

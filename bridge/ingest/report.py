@@ -67,6 +67,18 @@ class VerificationLevel(StrEnum):
             "gives out",
         }[self]
 
+    def includes(self, other: "VerificationLevel") -> bool:
+        """Whether all that the other compares is compared at this level."""
+        return _STRENGTH[self] >= _STRENGTH[other]
+
+    @staticmethod
+    def weakest(levels: Iterable["VerificationLevel"]) -> "VerificationLevel":
+        """Give the level that all of some levels include; there has to be one at least."""
+        return min(levels, key=_STRENGTH.__getitem__)
+
+
+_STRENGTH = {level: place for place, level in enumerate(VerificationLevel)}
+
 
 @dataclass(slots=True, kw_only=True)
 class TopicReport:

@@ -22,18 +22,20 @@ from bridge.errors import (
     RejectedError,
 )
 from bridge.ingest.batches import ALONE
-from bridge.ingest.events import IngestEvents
+from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
 from bridge.mapping import (
     ChosenMapping,
     Downsampler,
+    Fates,
     MappedBlock,
     Note,
     TopicFilter,
     TopicOptions,
     TopicPlan,
     choose_mapping,
+    field_fates,
     plan_topic,
     topic_names,
 )
@@ -274,6 +276,34 @@ class _Types:
                 decoder.message_type, decoder.arrow_type, options=choices, custom=self._custom
             )
         return self._mappings[key]
+
+
+def plan_fields(reader: RecordingReader, options: IngestOptions) -> dict[str, Fates | None]:
+    """Return, for every topic that would be sent, which columns each field of its messages goes to.
+
+    The topics go by the platform's names.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    lanes, _ = plan_lanes(reader, options, NoEvents())
+    return {
+        lane.report.shown_name: field_fates(lane.plan, lane.decoder.arrow_type)
+        for lane in lanes.values()
+    }
+
+
+def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
+    """Return what would become of every topic as far as its definition tells; reads no message.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    _, reports = plan_lanes(reader, options, NoEvents())
+    for report in reports:
+        if report.messages_recorded == 0:
+            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
+    return reports
 
 
 def kinds_of(lanes: Mapping[int, TopicLane], topics: int) -> NDArray[np.int64]:

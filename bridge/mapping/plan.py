@@ -22,14 +22,19 @@ from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
 from bridge.mapping.plugins import CustomMapping
 from bridge.mapping.source import Ledger, Note, Notes, Source, fields_left
-from bridge.model import ArrayType, DecodedBlock, FieldType, MessageType, SequenceType, Topic
+from bridge.model import (
+    DUMMY_MEMBER,
+    ArrayType,
+    DecodedBlock,
+    FieldType,
+    MessageType,
+    SequenceType,
+    Topic,
+)
 from bridge.ontology import ENVELOPE, TIMESTAMP_COLUMN, Model
 
 ROS_BLOCK = "_ros_"
 """The platform's reserved key for what the ROS side knew; readers rebuild messages from it."""
-
-EMPTY_MEMBER = "structure_needs_at_least_one_member"
-"""What rosidl puts into a message that has no fields."""
 
 NOTED_MAX = 100
 """More texts of one kind would be a flood, as of a driver that counts in its format."""
@@ -361,11 +366,11 @@ def _generic(ros_type: str, arrow_type: pa.StructType) -> tuple[table.Mapping, d
     columns = _column_names(names)
     fields = [
         pa.field(column, arrow_type.field(index).type) for index, column in enumerate(columns)
-    ] or [pa.field(EMPTY_MEMBER, pa.uint8())]
+    ] or [pa.field(DUMMY_MEMBER, pa.uint8())]
 
     def build(source: Source) -> Columns:
         if not columns:
-            return {EMPTY_MEMBER: zeros(pa.uint8(), source.rows)}
+            return {DUMMY_MEMBER: zeros(pa.uint8(), source.rows)}
         return {column: source.array.field(index) for index, column in enumerate(columns)}
 
     model = Model(tag=ros_type.rsplit("/", maxsplit=1)[-1], fields=tuple(fields))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
-from bridge.bags.container import ReadLimits
+from bridge.bags.container import WRONG_CODEC, ReadLimits
 from bridge.bags.frames import HEADER_BYTES_MAX, codec_of, content_size, decode_frames
 from bridge.bags.mcap.channels import ChannelTable
 from bridge.bags.mcap.records import (
@@ -45,7 +45,6 @@ DOUBTFUL = f"{CHECKSUM_WRONG}: what could be read of it is kept, and something o
 SPARE = "chunks with bytes behind their records"
 WRONG_SIZE = "chunks whose uncompressed size is not what they say"
 WRONG_LENGTH = "chunks whose records are longer or shorter than they say"
-WRONG_CODEC = "chunks whose compression is not what they say"
 WITHIN = "chunks within a chunk, which the format forbids, read like any other"
 REPAIRED = "chunks whose opcode or length is wrong, placed by other evidence"
 

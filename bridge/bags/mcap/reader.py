@@ -14,7 +14,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.bags.container import Channel, ChannelBlock, MixedChannels, ReadLimits, ReadTally
+from bridge.bags.container import (
+    HOLES,
+    ZERO_TAIL,
+    Channel,
+    ChannelBlock,
+    MixedChannels,
+    ReadLimits,
+    ReadTally,
+)
 from bridge.bags.mcap.blocks import (
     REDECLARED_CHANNEL,
     UNKNOWN_CHANNEL,
@@ -125,8 +133,6 @@ def keep_record(source: Source, start: int, extras: Extras) -> None:
 
 DATA_ALTERED = "the data section's checksum is wrong: something is altered, and nothing shows what"
 
-ZERO_TAIL = "zeros behind the end of the file's content"
-HOLES = "holes of zeros between records, and no message is missing"
 MISPLACED = "entries of the chunk index that point at no chunk"
 MISMEASURED = "entries of the chunk index that give another length than the chunk"
 NO_INDEXES = "bytes that the chunk index takes for message indexes and are none"

@@ -12,7 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from bridge.bags.container import Channel, ChannelBlock, MixedChannels, ReadLimits, ReadTally
+from bridge.bags.container import (
+    ZERO_TAIL,
+    Channel,
+    ChannelBlock,
+    MixedChannels,
+    ReadLimits,
+    ReadTally,
+)
 from bridge.bags.sqlite.cells import Text
 from bridge.bags.sqlite.copy import TROUBLE, Database, open_database
 from bridge.bags.sqlite.pages import MAGIC, has_zero_tail, is_cut, is_outgrown
@@ -39,7 +46,6 @@ ROWS = (
 
 WRONG_NUMBERS = "an index or a header that counts other rows or pages than there are"
 ONE_ID = "topics with the id of another one"
-ZERO_TAIL = "zeros behind the end of the file's content"
 
 OUTGROWN = "the file has pages behind those that its header counts"
 KEYED = "reading a table without row ids broke off; what is behind that cannot be told apart"
