@@ -313,12 +313,8 @@ class _Run:
     def _send(self, place: Place, blocks: Iterator[MixedBlock]) -> IngestReport:
         report = self._report(place.sequence)
         hashes = self.reader.hash_files() if self.options.hash_files else None
-        race = Race(
-            self.client,
-            self.content,
-            sequence=place.sequence,
-            instance=self.options.identity.instance,
-        )
+        instance = self.options.identity.instance
+        race = Race(self.client, self.content, sequence=place.sequence, instance=instance)
         sending = Sending(
             client=self.client,
             sequence=place.sequence,
@@ -340,9 +336,8 @@ class _Run:
         )
         with closing(race), sending:
             if self.upload is None:
-                whole = self.passes.send_all(
-                    sending, blocks, check=partial(self._check_sound, sending)
-                )
+                check = partial(self._check_sound, sending)
+                whole = self.passes.send_all(sending, blocks, check=check)
             else:
                 whole = self._send_rest(sending, blocks, resumes=place.resumes)
             self._check_sound(sending)
