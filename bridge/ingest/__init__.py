@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TopicReport,
         TopicRows,
         VerificationLevel,
+        missing_files,
         said_before,
     )
     from bridge.ingest.topic_lanes import plan_fields, plan_topics
@@ -59,6 +60,7 @@ __all__ = [
     "held_whole",
     "ingest",
     "marks_of",
+    "missing_files",
     "plan_fields",
     "plan_topics",
     "said_before",

@@ -33,7 +33,7 @@ from bridge.ingest.on_platform import Place, find_place
 from bridge.ingest.open_upload import OpenUpload, groups_of, is_whole
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes
-from bridge.ingest.report import IngestReport, VerificationLevel, not_sent
+from bridge.ingest.report import IngestReport, VerificationLevel, missing_files, not_sent
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import QUALITY_TOPIC, Sending
 from bridge.ingest.topic_lanes import TopicLane
@@ -199,6 +199,8 @@ class _Run:
         for topic in self.topics:
             self.events.topic_planned(topic=topic)
         if first is None or not self.passes.lanes:
+            if self.reader.misled:
+                raise _MisledError
             raise self._nothing_to_send()
         if holder is not None:
             blocks = chain([first], blocks)
@@ -430,7 +432,7 @@ class _Run:
             healthy=self.reader.healthy,
             verification=VerificationLevel.NONE,
             recorded_bytes=self.reader.recorded_bytes,
-            missing=[f"{name}: {why}" for name, why in self.reader.recording.missing.items()],
+            missing=missing_files(self.reader.recording),
             notes=[*self.reader.recording.notes, *self._idle_patterns()],
         )
 

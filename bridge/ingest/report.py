@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from bridge.ingest.earlier import Replacement
-from bridge.model import REPEATED, Loss
+from bridge.model import REPEATED, Loss, Recording
 from bridge.quality import Finding, RecordingQuality, TopicFigures
 from bridge.units import counted
 
@@ -401,6 +401,11 @@ def not_sent(topics: Iterable[TopicReport]) -> list[NotSent]:
         )
         for found in together.values()
     ]
+
+
+def missing_files(recording: Recording) -> list[str]:
+    """Name the files that belong to a recording and cannot be read, each with the reason."""
+    return [f"{name}: {why}" for name, why in recording.missing.items()]
 
 
 def _missing_of(topic: TopicReport) -> str:

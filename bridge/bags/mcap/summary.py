@@ -183,7 +183,8 @@ def _parse(data: bytes, *, data_end: int) -> Summary:
     summary.chunks = [chunks[start] for start in sorted(chunks)]
     reached = len(MAGIC)
     for chunk in summary.chunks:
-        end = chunk.start + chunk.length + chunk.index_bytes
+        # How long its message indexes are shows when they are read.
+        end = chunk.start + chunk.length
         if chunk.start < reached or end > data_end:
             raise DamagedRecordingError("its chunks overlap or lie outside the file")
         reached = end
