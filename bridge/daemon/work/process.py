@@ -55,7 +55,6 @@ class Assignment:
     Attributes:
         job: The job it was given.
         entry: The recording as the journal had it then; None for a probe.
-        started_s: When, monotonic.
         started_ns: When, wall clock.
         progress_s: Its last sign of progress, monotonic.
         progress_cpu_s: The processor time it had used then.
@@ -73,7 +72,6 @@ class Assignment:
 
     job: Job
     entry: Entry | None
-    started_s: float
     started_ns: int
     progress_s: float
     progress_cpu_s: float = 0.0
@@ -188,7 +186,6 @@ class Worker:
             job=job,
             entry=entry,
             remains_of=remains_of,
-            started_s=now_s,
             started_ns=self._clock.wall_ns(),
             progress_s=now_s,
         )
