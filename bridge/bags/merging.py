@@ -5,6 +5,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -36,7 +37,7 @@ class TopicTable:
     by_file: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Outcome:
     """What is known of a channel's type: the type, or why there is none."""
 
@@ -44,7 +45,7 @@ class _Outcome:
     obstacle: str = ""
     hint: str = ""
 
-    @property
+    @cached_property
     def identity(self) -> object:
         """What channels of one topic have in common besides name, type and serialisation."""
         if self.resolved is None:
@@ -75,11 +76,15 @@ def merge_channels(
     )
     groups: dict[tuple[object, ...], list[Channel]] = {}
     outcomes: dict[tuple[object, ...], _Outcome] = {}
+    known: dict[int, _Outcome] = {}
     keys_by_file: list[list[tuple[object, ...]]] = []
     for channels, distro in files:
         keys: list[tuple[object, ...]] = []
         for channel in channels:
             outcome = _outcome(resolver, channel, distro)
+            if outcome.resolved is not None:
+                # Channels of one definition share what is found, and its layout is taken once.
+                outcome = known.setdefault(id(outcome.resolved), outcome)
             key = (channel.topic, channel.msgtype, outcome.identity, channel.serialization)
             groups.setdefault(key, []).append(channel)
             outcomes.setdefault(key, outcome)

@@ -1,5 +1,7 @@
 """Names of types: primitives, the one spelling of message types, what ROS derives types from."""
 
+from functools import lru_cache
+
 # fmt: off
 NUMBERS = frozenset({
     "bool", "byte", "char", "octet", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
@@ -24,6 +26,7 @@ _SERVICE_PARTS = ("_Event", "_Request", "_Response")
 _ACTION_PARTS = ("_SendGoal", "_GetResult", "_FeedbackMessage", "_Goal", "_Result", "_Feedback")
 
 
+@lru_cache(maxsize=1024)
 def normal_msgtype(name: str) -> str:
     """Spell a type name as `pkg/msg/Name`.
 

@@ -8,7 +8,7 @@ The decisions are here; reading and converting are in `passes`, the platform's s
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -25,7 +25,7 @@ from bridge.errors import (
     RefusedError,
     RejectedError,
 )
-from bridge.ingest.delivered import Holder
+from bridge.ingest.delivered import Holder, Race
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.holding import receipts_of
 from bridge.ingest.naming import describe, name_of, terms_of
@@ -299,6 +299,8 @@ class _Run:
     def _send(self, place: Place, blocks: Iterator[MixedBlock]) -> IngestReport:
         report = self._report(place.sequence)
         hashes = self.reader.hash_files() if self.options.hash_files else None
+        instance = self.options.identity.instance
+        race = Race(self.client, self.content, sequence=place.sequence, instance=instance)
         sending = Sending(
             client=self.client,
             sequence=place.sequence,
@@ -316,12 +318,12 @@ class _Run:
             options=self.options,
             events=self.events,
             upload=self.upload,
+            shows=race.ask,
         )
-        with sending:
+        with closing(race), sending:
             if self.upload is None:
-                whole = self.passes.send_all(
-                    sending, blocks, check=partial(self._check_sound, sending)
-                )
+                check = partial(self._check_sound, sending)
+                whole = self.passes.send_all(sending, blocks, check=check)
             else:
                 whole = self._send_rest(sending, blocks, resumes=place.resumes)
             self._check_sound(sending)
@@ -334,6 +336,7 @@ class _Run:
             if sending.writer is None or not whole:
                 raise self._nothing_to_send()
             self.options.confirm_source()
+            race.settle()
             verifying = time.perf_counter()
             report.verification = verify(
                 self.client,

@@ -7,7 +7,7 @@ to find out message by message.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -76,6 +76,11 @@ class TopicPlan:
     user_metadata: dict[str, Any] = field(repr=False)
     mapping: table.Mapping = field(repr=False)
     left_out: tuple[str, ...] = ()
+
+    def of(self, topic: Topic) -> "TopicPlan":
+        """Give the same plan for another topic of the same type and serialisation."""
+        block = {**self.user_metadata[ROS_BLOCK], **_told_by(topic)}
+        return replace(self, user_metadata={**self.user_metadata, ROS_BLOCK: block})
 
     def metadata(self, noted: Mapping[str, Iterable[str]]) -> dict[str, Any]:
         """Give the topic's metadata with what was noted about its first messages, by kind."""
@@ -214,11 +219,7 @@ def _topic_metadata(
         "enums": {constant.name: constant.value for constant in message_type.constants},
         "msgdef": msgdef,
         "source_file": source_file,
-        "topic": topic.name,
-        "message_encoding": topic.serialization.value,
-        "definition_source": topic.definition_source,
-        "type_hash": topic.type_hash,
-        "qos": topic.qos,
+        **_told_by(topic),
         "mapping": dict(mapping),
     }
     enumerations = [
@@ -231,6 +232,17 @@ def _topic_metadata(
     if renamed:
         cleaned[ROS_BLOCK]["renamed_keys"] = renamed
     return cleaned
+
+
+def _told_by(topic: Topic) -> dict[str, str]:
+    """Give what a topic's metadata say of the topic itself, not of its type."""
+    return {
+        "topic": topic.name,
+        "message_encoding": topic.serialization.value,
+        "definition_source": topic.definition_source,
+        "type_hash": topic.type_hash,
+        "qos": topic.qos,
+    }
 
 
 def _enumerations(kind: FieldType, path: str) -> Iterator[tuple[str, Mapping[str, int]]]:

@@ -91,7 +91,7 @@ class Summary:
             self.damage
             or len(ids) != len(self.channels)
             or any(channel.schema_id not in schema_ids for channel in self.channels)
-            or any(not chunk.channel_ids <= ids for chunk in self.chunks)
+            or any(not each <= ids for each in {chunk.channel_ids for chunk in self.chunks})
         ):
             return False
         counted = self.statistics.channel_message_counts if self.statistics is not None else {}
