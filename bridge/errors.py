@@ -56,6 +56,10 @@ class Trouble(StrEnum):
     INTERNAL = "internal"
 
 
+SHUT_OUT = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
+"""Trouble that meets every recording alike: nobody answers, or we are not let in."""
+
+
 class BridgeError(Exception):
     """Root of the tree.
 

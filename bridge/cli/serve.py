@@ -128,7 +128,10 @@ def read_pem(file: Path | None) -> bytes:
     try:
         return file.read_bytes() if file is not None else b""
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot read {file}: {error.strerror}",
+            hint="is the path right, and may this user read the file?",
+        ) from error
 
 
 def read_api_keys(file: Path) -> dict[str, ApiKey]:
@@ -140,7 +143,9 @@ def read_api_keys(file: Path) -> dict[str, ApiKey]:
     try:
         entries = tomllib.loads(read_pem(file).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+        raise ConfigError(
+            f"{file} is not valid TOML: {error}", hint='an entry is: "token" = "write"'
+        ) from error
     return {
         token: _api_key(entry, f"{file}, entry {number}")
         for number, (token, entry) in enumerate(entries.items(), start=1)

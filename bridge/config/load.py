@@ -31,6 +31,7 @@ TLS_VARIABLE = "MOSAICO_TLS"
 CERTIFICATE_VARIABLE = "MOSAICO_CERT_PATH"
 CREDENTIAL = "api_key"
 TRUE = frozenset({"1", "true", "yes", "on"})
+READABLE_HINT = "is the path right, and may this user read the file?"
 
 
 def find_settings_file(folder: Path | None = None) -> Path | None:
@@ -119,7 +120,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             return tomllib.load(stream)
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}", key="--config") from error
+        raise ConfigError(
+            f"cannot read {file}: {error.strerror}", key="--config", hint=READABLE_HINT
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{file} is not valid TOML: {error}", hint="fix the line named above"
@@ -226,7 +229,9 @@ def _secret_in(file: Path, key: str, what: str) -> str:
     try:
         return file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(f"cannot read {what} {file}: {error.strerror}", key=key) from error
+        raise ConfigError(
+            f"cannot read {what} {file}: {error.strerror}", key=key, hint=READABLE_HINT
+        ) from error
 
 
 def secrets(settings: Settings) -> tuple[str, ...]:

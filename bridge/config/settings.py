@@ -22,10 +22,10 @@ from bridge.config.sections import (
     ServerSettings,
     StateSettings,
     TopicSettings,
-    UplinkSettings,
     WatchSettings,
     WorkerSettings,
 )
+from bridge.config.uplink import UplinkSettings
 from bridge.units import MEBIBYTE
 
 OVERRIDABLE = ("watch", "ingest", "topics", "expect", "metadata", "disposal")

@@ -40,8 +40,6 @@ from bridge.ingest.report import (
 )
 from bridge.model import Recording
 
-_STRENGTH = list(VerificationLevel)
-
 
 def ingest(
     recording: Recording,
@@ -315,7 +313,8 @@ def _take_over(report: IngestReport, held: IngestReport, *, whole: bool = False)
     """Enter into a report what is in another sequence; what was found there was not sent now."""
     report.contents += held.contents
     report.healthy = report.healthy and held.healthy
-    report.verification = min(report.verification, held.verification, key=_STRENGTH.index)
+    levels = report.verification, held.verification
+    report.verification = VerificationLevel.weakest(levels)
     report.recorded_bytes += held.recorded_bytes
     if not held.complete and not whole:
         why = "; ".join(held.notes) or "not all of it could be sent"

@@ -23,6 +23,7 @@ from bridge.client import (
     TopicWriter,
 )
 from bridge.errors import (
+    SHUT_OUT,
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
@@ -430,7 +431,7 @@ class Sending:
             return False
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
-        passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
+        passing = error.trouble in SHUT_OUT
         passing = passing or isinstance(error, PlatformBusyError)
         return identity.final and not passing and not got_on(self._before, self._upload)
 

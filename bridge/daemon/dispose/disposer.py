@@ -17,7 +17,7 @@ from bridge.config import DisposalSettings
 from bridge.daemon.dispose.background import Background
 from bridge.daemon.dispose.disposal import Source, finish_folder
 from bridge.daemon.dispose.emergency import Emergency
-from bridge.daemon.dispose.proof import LEVELS, PlatformProof, Proof, Prove
+from bridge.daemon.dispose.proof import PlatformProof, Proof, Prove
 from bridge.daemon.dispose.remover import Batch, Ending, Outcome, Remover, Task
 from bridge.daemon.dispose.retention import ROOM_FILE, Retained, Room, due
 from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
@@ -170,11 +170,12 @@ class Disposer:
         return bool(self._settings.retain_days or self._settings.retain_count)
 
     def _dispose_of_what_is_due(self) -> None:
-        needed = LEVELS.index(VerificationLevel(self._settings.verification))
+        needed = VerificationLevel(self._settings.verification)
+        levels = [level for level in VerificationLevel if level.includes(needed)]
         sources = [
             Retained(entry_id=entry_id, sent_ns=sent_ns, size_bytes=size_bytes)
             for entry_id, sent_ns, size_bytes in self._journal.arrived_in(
-                self._watched.folder, levels=LEVELS[needed:]
+                self._watched.folder, levels=levels
             )
         ]
         settings = self._settings
@@ -236,10 +237,10 @@ class Disposer:
 
     def _is_enough(self, verification: str) -> bool:
         """Return whether a level of proof lets a source go."""
-        if verification not in LEVELS:
+        if verification not in tuple(VerificationLevel):
             return False
         needed = VerificationLevel(self._settings.verification)
-        return LEVELS.index(VerificationLevel(verification)) >= LEVELS.index(needed)
+        return VerificationLevel(verification).includes(needed)
 
     def _quarantine(self, entries: Iterable[Entry]) -> None:
         """Have recordings moved away that cannot be read."""

@@ -129,6 +129,9 @@ FIRST_EDITION = """
 """
 
 BUSY_TIMEOUT_S = 10.0
+
+STATE_HINT = "the bridge's user needs to read and write state.folder, and its disk to work"
+
 # A quarter of SQLite's default: about 1 MiB, since state folders may be small.
 WAL_PAGES = 250
 
@@ -209,7 +212,7 @@ def connect(folder: Path, *, create: bool) -> tuple[sqlite3.Connection, Path | N
     try:
         return _owned(path) if create else (_opened(path, migrate=False), None)
     except (sqlite3.DatabaseError, OSError) as error:
-        raise JournalError(f"journal {path} cannot be opened: {error}") from error
+        raise JournalError(f"journal {path} cannot be opened: {error}", hint=STATE_HINT) from error
 
 
 def _owned(path: Path) -> tuple[sqlite3.Connection, Path | None]:

@@ -10,14 +10,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from bridge.client import Notified
+from bridge.daemon.journal.schema import BUSY_TIMEOUT_S, STATE_HINT
 from bridge.errors import JournalError
 
 STORE_FILE = "notifications.db"
-BUSY_TIMEOUT_S = 10.0
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS seen (
@@ -98,7 +97,9 @@ class NotificationStore:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise JournalError(f"state folder {folder}: {error.strerror}") from error
+                raise JournalError(
+                    f"state folder {folder}: {error.strerror}", hint=STATE_HINT
+                ) from error
             self._connection = sqlite3.connect(
                 folder / STORE_FILE,
                 timeout=BUSY_TIMEOUT_S,
@@ -122,12 +123,7 @@ class NotificationStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def remember(self, listed: Iterable[Notified], *, now_s: float) -> list[Notice]:

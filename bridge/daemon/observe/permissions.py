@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.config import Settings
+from bridge.daemon.journal.schema import STATE_HINT
 from bridge.errors import JournalError
 from bridge.files import is_there
 
@@ -36,7 +37,7 @@ def check_permissions(settings: Settings, *, file: Path | None = None) -> list[s
     try:
         folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
-        raise JournalError(f"state folder {folder}: {error.strerror}") from error
+        raise JournalError(f"state folder {folder}: {error.strerror}", hint=STATE_HINT) from error
     findings = too_open(settings, file=file)
     for finding in findings:
         log.warning(finding)
