@@ -399,8 +399,8 @@ class Sending:
         if self._goes_on(error):
             writer.abandon()
             return
-        # Where another bridge sends it nothing of it is kept here. The upload stays known: should it
-        # not be removed now, the next try does it, and the other does not wait for it in vain.
+        # Where another bridge sends it nothing of it is kept here. The upload stays known: where it
+        # cannot be removed now the next try does it, and the other does not wait in vain.
         busy = isinstance(error, BusyElsewhereError)
         given_up = isinstance(error, BridgeError) and self._gives_up(error) and not busy
         if isinstance(error, VerificationError) and not given_up:
