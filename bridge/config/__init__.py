@@ -31,19 +31,14 @@ from bridge.config.sections import (
     DefinitionSettings,
     DisposalSettings,
     EmbeddedSettings,
-    HttpSettings,
     IngestSettings,
-    LogSettings,
-    NotificationSettings,
     ReadingSettings,
-    RetrySettings,
     ServerSettings,
     StateSettings,
     TopicSettings,
     UplinkSettings,
     UplinkSpan,
     WatchSettings,
-    WorkerSettings,
     minute_of_day,
     weekdays,
 )
@@ -52,8 +47,13 @@ from bridge.config.settings import (
     BackfillSettings,
     ExpectSettings,
     FolderSettings,
+    HttpSettings,
     LiveSettings,
+    LogSettings,
+    NotificationSettings,
+    RetrySettings,
     Settings,
+    WorkerSettings,
 )
 
 __all__ = [

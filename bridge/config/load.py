@@ -12,9 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
 
-from bridge.config.faults import explained, unknown_variables
+from bridge.config.faults import explained, undecodable_variables, unknown_variables
 from bridge.config.settings import ENVIRONMENT_PREFIX, BackfillSettings, Settings
 from bridge.errors import ConfigError
 
@@ -96,6 +101,9 @@ def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None 
         return Sources(**given)
     except ValidationError as error:
         raise explained(error, file) from error
+    except SettingsError:
+        # Without its cause, which quotes the value: that may be a secret.
+        raise undecodable_variables() from None
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,8 +127,17 @@ def _read_toml(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             return tomllib.load(stream)
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}", key="--config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read {file.absolute()}: {error.strerror}",
+            key="--config",
+            hint="name a settings file with --config; `mosaico-bridge config default` prints one",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file.absolute()} is no settings file: it is not text in UTF-8",
+            hint="`mosaico-bridge config default` prints one",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"{file} is not valid TOML: {error}", hint="fix the line named above"
         ) from error
