@@ -7,6 +7,7 @@ from bridge.backfill.machine import Away
 from bridge.backfill.manifest import Manifest
 from bridge.backfill.plan import Choice, Found, Planned, find, rehearsed
 from bridge.backfill.progress import Lines, RunMetrics, brief, told_away
+from bridge.backfill.scratch import require_scratch
 from bridge.backfill.store import local_folder
 from bridge.backfill.task import Outcome, Result, Task, Watch, perform, scratch_of
 
@@ -36,6 +37,7 @@ __all__ = [
     "local_folder",
     "perform",
     "rehearsed",
+    "require_scratch",
     "scratch_of",
     "shard_of",
     "this_machine",

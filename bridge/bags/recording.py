@@ -102,7 +102,9 @@ def look_into(folder: Path, *, prefix: str = "") -> FolderContent:
         raise RecordingError(
             f"the folder cannot be read: {error.strerror}",
             path=folder,
-            hint="the bridge's user needs permission to read and enter the folder",
+            hint="name the folder that it is in"
+            if isinstance(error, NotADirectoryError)
+            else "the bridge's user needs permission to read and enter the folder",
         ) from error
     return FolderContent(
         path=folder,
@@ -124,7 +126,10 @@ def load_recording(path: Path) -> Recording:
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError as error:
-        raise RecordingVanishedError("there is nothing at this path", path=path) from error
+        hint = "is the path right, and its disk mounted?"
+        raise RecordingVanishedError(
+            "there is nothing at this path", path=path, hint=hint
+        ) from error
     except OSError as error:
         raise RecordingError(
             f"the path cannot be read: {error.strerror}",

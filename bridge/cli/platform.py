@@ -89,7 +89,8 @@ def require_folders(settings: Settings) -> None:
         if not is_folder(inside.watch.folder):
             key = f"folders.{name}.path" if name else "watch.folder"
             raise ConfigError(
-                f"the folder {inside.watch.folder} is not there, or may not be read by this user",
+                f"the folder {inside.watch.folder.absolute()} is not there, is no folder, or may"
+                " not be read by this user",
                 key=key,
                 hint=f"is it mounted? name another one with --folder, or in the settings ({key})",
             )

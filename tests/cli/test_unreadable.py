@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ os.setgid({user}); os.setuid({user}); os.chdir("/")
 sys.argv = ["mosaico-bridge", *sys.argv[1:]]
 main()
 """
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 
 
 @pytest.fixture
@@ -46,6 +47,7 @@ def as_nobody(module: str, *words: str | Path) -> "subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
+@AS_ROOT
 @pytest.mark.parametrize("inner", ["", "drive"])
 def test_check_makes_a_finding_of_a_folder_that_cannot_be_read(closed: Path, inner: str) -> None:
     """Not an error of the command line: the other findings are there as well."""
@@ -73,6 +75,7 @@ def test_check_makes_a_finding_of_a_folder_that_cannot_be_read(closed: Path, inn
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
+@AS_ROOT
 def test_every_command_says_what_may_not_be_read(
     closed: Path, module: str, words: tuple[str, ...], code: int
 ) -> None:
@@ -83,3 +86,68 @@ def test_every_command_says_what_may_not_be_read(
     assert str(closed) in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("/tmp/not-there").exists()
+
+
+PLACES = {"absent": "nowhere", "empty": "empty", "file": "a file"}
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where nothing, an empty folder and a file are, as the working folder."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").write_text("text\n", encoding="ascii")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("retry", "--all"),
+        ("forget", "x"),
+        ("verify", "--all", "--host", "127.0.0.1"),
+        ("notifications", "list"),
+        ("notifications", "clear", "--all", "--host", "127.0.0.1"),
+    ],
+    ids=lambda words: "-".join(words[:2]),
+)
+def test_a_state_folder_without_a_journal_is_named_whole(
+    places: Path, command: Any, words: tuple[str, ...], place: str
+) -> None:
+    """With what is wrong with it and what to do; before anybody else is asked; nothing is made."""
+    done = command(*words, "--state", place)
+
+    assert done.code == 1
+    assert f"{places / place}/journal.db" in done.err
+    assert "hint: " in done.err
+    assert (": there is no such folder" in done.err) == (place == "nowhere")
+    assert ("is a file" in done.err) == (place == "a file")
+    assert not (places / "nowhere").exists()
+    assert not any((places / "empty").iterdir())
+
+
+@pytest.mark.parametrize("words", [("run",), ("once", "--embedded"), ("demo",)])
+def test_a_folder_that_cannot_be_made_is_named_whole(
+    places: Path, command: Any, words: tuple[str, ...]
+) -> None:
+    """By every command that makes one, and with what to do about it."""
+    folder = ("--folder", "empty", "--state") if words != ("demo",) else ("--folder",)
+    done = command(*words, *folder, "a file")
+
+    assert done.code == 1
+    assert f"{places / 'a file'} cannot be made or written: a file is in its place" in done.err
+    assert "hint: " in done.err
+
+
+@pytest.mark.parametrize("words", [("inspect",), ("ingest", "--embedded")])
+def test_a_path_without_anything_is_named_whole(
+    places: Path, command: Any, words: tuple[str, ...]
+) -> None:
+    """A relative path starts where the command runs, which is not always where one thinks."""
+    done = command(*words, "nowhere")
+
+    assert done.code == 65
+    assert f"{places / 'nowhere'}: there is nothing at this path" in done.err
+    assert "hint: " in done.err

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bridge.client import Notified
+from bridge.daemon.journal.schema import unusable_state
 from bridge.errors import JournalError
 
 STORE_FILE = "notifications.db"
@@ -98,7 +99,7 @@ class NotificationStore:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise JournalError(f"state folder {folder}: {error.strerror}") from error
+                raise unusable_state(folder, error) from error
             self._connection = sqlite3.connect(
                 folder / STORE_FILE,
                 timeout=BUSY_TIMEOUT_S,

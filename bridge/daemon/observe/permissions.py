@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.config import Settings
-from bridge.errors import JournalError
+from bridge.daemon.journal.schema import unusable_state
 from bridge.files import is_there
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def check_permissions(settings: Settings, *, file: Path | None = None) -> list[s
     try:
         folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
-        raise JournalError(f"state folder {folder}: {error.strerror}") from error
+        raise unusable_state(folder, error) from error
     findings = too_open(settings, file=file)
     for finding in findings:
         log.warning(finding)
