@@ -241,9 +241,17 @@ def api_key(settings: Settings) -> str | None:
 
 def _secret_in(file: Path, key: str, what: str) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read {what} {file}: {error.strerror}", key=key) from error
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(
+            f"cannot read {what} {file.absolute()}: {why}",
+            key=key,
+            hint=f"{key} names a file with nothing but the key, which the bridge's user may read",
+        ) from error
+    if not text:
+        raise ConfigError(f"{what} {file.absolute()} is empty", key=key)
+    return text
 
 
 def secrets(settings: Settings) -> tuple[str, ...]:

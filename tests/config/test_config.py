@@ -188,3 +188,12 @@ def test_an_empty_path_or_secret_is_none(monkeypatch: pytest.MonkeyPatch) -> Non
     assert settings.server.tls_ca_file is None
     assert settings.server.api_key is None
     assert settings.disposal.archive_folder is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
+def test_a_key_file_without_a_key_is_named(tmp_path: Path, content: bytes) -> None:
+    """Instead of asking the platform without one."""
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=str(file)):
+        api_key(load_settings(overrides={"server.api_key_file": file}))
