@@ -48,17 +48,29 @@ def on_first_use(part: str, file: str) -> Callable[[str], object]:
 
 
 class _Later(ModuleType):
-    """Stands in for a module until something of it is used."""
+    """Stands in for a module until something of it is used; of a function, until it is called."""
+
+    def __init__(self, name: str, *functions: str) -> None:
+        super().__init__(name)
+        # To import functions by name asks for the path of submodules, too; let there be none.
+        self.__dict__.update({"__path__": []} if functions else {})
+        for function in functions:
+            self.__dict__[function] = lambda *given, _function=function, **named: getattr(
+                self._loaded(), _function
+            )(*given, **named)
 
     def __getattr__(self, name: str) -> object:
         # What the import system and debuggers ask all modules for is no use, but for these two.
         if name.startswith("__") and name not in {"__path__", "__all__"}:
             raise AttributeError(f"module {self.__name__!r} is not loaded yet")
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        module = import_module(self.__name__)
+        module = self._loaded()
         self.__dict__.update(vars(module))
         return getattr(module, name)
+
+    def _loaded(self) -> ModuleType:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return import_module(self.__name__)
 
 
 def later(module: str) -> Any:
@@ -67,15 +79,19 @@ def later(module: str) -> Any:
 
 
 @contextmanager
-def spared(module: str) -> Iterator[None]:
+def spared(module: str, *functions: str) -> Iterator[None]:
     """Have what is imported in the block get a module only once something of it is used.
 
     For what a library imports and we do not use. Imports behind the block are as ever.
+
+    Args:
+        module: Its name.
+        functions: What may be imported from it by name without loading it; a call loads it.
     """
     if module in sys.modules:
         yield
         return
-    sys.modules[module] = _Later(module)
+    sys.modules[module] = _Later(module, *functions)
     try:
         yield
     finally:

@@ -95,7 +95,6 @@ WIRED_ON_TOP = {"daemon"}
 
 # Small files with one importer or none that are files all the same, and why.
 KINDS: dict[str, str] = {
-    "cli/check/command.py": "a command",
     "cli/explain.py": "a command",
     "daemon/uplink/timetable.py": "a language of the settings",
     "daemon/work/job.py": "an entry: what the process of one recording runs",

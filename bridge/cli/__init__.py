@@ -66,6 +66,9 @@ def _answer() -> None:
         # numpy's linear algebra, of which we need none, otherwise starts a thread for each core: a
         # third of the time in which Arrow is loaded. Holds for the processes that we start, too.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        # Nor does our reading of settings need what others add to pydantic: it would look through
+        # every installed package for it.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         # gRPC writes to standard error what it raises, too, past the log and its format.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import_module("bridge.cli.program").main()

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
+# First: it spares what pydantic would load, which typer uses, too.
+import bridge.config  # isort: skip # noqa: F401
+
 import typer
 import typer.core
 import typer.main

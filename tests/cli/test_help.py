@@ -179,6 +179,15 @@ def test_the_version_is_that_of_the_package() -> None:
     assert said("--version", "status") == f"{__version__}\n"
 
 
+STATUS = """
+import contextlib, sys
+import bridge.cli
+sys.argv[1:] = ["status", "--state", "/nowhere"]
+with contextlib.suppress(SystemExit):
+    bridge.cli.main()
+"""
+
+
 @pytest.mark.parametrize(
     ("program", "needed", "spared"),
     [
@@ -188,8 +197,13 @@ def test_the_version_is_that_of_the_package() -> None:
             {"bridge.ingest.pipeline", "bridge.cdr", "pyarrow.compute", "markdown_it"},
         ),
         ("import bridge.daemon.work.job", {"bridge.ingest.pipeline", "pyarrow.compute"}, {"ssl"}),
+        (
+            STATUS,
+            {"bridge.config.settings", "bridge.cli.status"},
+            {"importlib.metadata", "pyarrow", "numpy"},
+        ),
     ],
-    ids=["daemon", "worker"],
+    ids=["daemon", "worker", "status"],
 )
 def test_processes_that_wait_for_days_load_no_more_than_they_use(
     program: str, needed: set[str], spared: set[str]
@@ -221,6 +235,12 @@ import asyncio.queues
 from asyncio import Queue
 assert before.Queue is Queue is asyncio.queues.Queue is asyncio.Queue
 asyncio.run(before.sleep(0))
+with spared("csv", "reader"):
+    from csv import reader
+assert "csv" not in sys.modules
+assert list(reader(["1,2"])) == [["1", "2"]]
+import csv
+assert csv.reader.__module__ == "_csv"
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 

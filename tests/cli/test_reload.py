@@ -131,7 +131,9 @@ def test_a_bridge_on_a_terminal_ends_with_it(tmp_path: Path) -> None:
     """A person who closes the window wants no daemon that goes on unseen."""
     bridge = RunningBridge(tmp_path)
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "bridge", "run", "--config", str(bridge.config)]
+    # Whoever runs the tests may have told all that they start to ignore it, as `nohup` does.
+    command = ["env", "--default-signal=HUP", sys.executable, "-m", "bridge", "run"]
+    command += ["--config", str(bridge.config)]
     with subprocess.Popen(command, stderr=follower, stdout=subprocess.DEVNULL) as process:
         os.close(follower)
         said = b""

@@ -1,5 +1,6 @@
 """`mosaico-bridge check`: would the bridge work here, with these settings? Changes nothing."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,9 @@ from bridge.facade import later
 # Needs Arrow Flight, half of what `check` takes to start.
 server = later("bridge.cli.check.server")
 
+# So that both groups of findings stand in the same columns.
+GRADE_WIDTH = len(Grade.FAIL)
+NAME_WIDTH = len("message compression")
 STYLES = {Grade.OK: "green", Grade.WARN: "yellow", Grade.FAIL: "bold red"}
 
 
@@ -52,39 +56,47 @@ def check(
         "server.port": port,
         "http.port": http_port,
     }
-    findings = list(_findings(config, overrides))
+    findings: list[Finding] = []
+    for group in _groups(config, overrides):
+        if not json:
+            # At once: a platform that does not answer is waited for.
+            _print(group, header=not findings)
+            sys.stdout.flush()
+        findings += group
     if json:
         print_json({"findings": [asdict(finding) for finding in findings]})
-    else:
-        _print(findings)
     return worst(findings)
 
 
-def _findings(config: Path | None, overrides: dict[str, object]) -> Iterator[Finding]:
+def _groups(config: Path | None, overrides: dict[str, object]) -> Iterator[list[Finding]]:
+    """Give what is found on this machine, then what the platform says."""
     try:
         settings: Settings = load_settings(config, overrides)
     except ConfigError as error:
-        yield fail("configuration", error.message, hint=error.hint, code=Exit.BAD_CONFIG)
+        yield [fail("configuration", error.message, hint=error.hint, code=Exit.BAD_CONFIG)]
         return
-    yield ok("configuration", source(config, settings))
-    yield from check_machine(settings, file=config)
+    here = [ok("configuration", source(config, settings)), *check_machine(settings, file=config)]
     if settings.uses_embedded_server:
-        yield warn(
-            "server",
-            "no platform is configured: recordings stay on this machine",
-            hint="set server.host",
+        here.append(
+            warn(
+                "server",
+                "no platform is configured: recordings stay on this machine",
+                hint="set server.host",
+            )
         )
-    else:
-        yield from server.check_server(settings)
+    yield here
+    if not settings.uses_embedded_server:
+        yield list(server.check_server(settings))
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[Finding], *, header: bool) -> None:
     made = table([("", "left"), ("what", "left"), ("found", "fold")])
+    made.show_header = header
     for finding in findings:
         hint = f"{line_break()}[bold]hint:[/] {cell(finding.hint)}" if finding.hint else ""
         made.add_row(
-            f"[{STYLES[finding.grade]}]{finding.grade}[/]",
-            cell(finding.name),
+            f"[{STYLES[finding.grade]}]{finding.grade:{GRADE_WIDTH}}[/]",
+            cell(f"{finding.name:{NAME_WIDTH}}"),
             cell(finding.detail) + hint,
         )
     show(made)

@@ -1,6 +1,9 @@
 """`check`: one line for each thing, and an exit code for the worst of them."""
 
 import os
+import socket
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ import pytest
 
 from bridge.cli.check import folders
 from bridge.cli.check import machine as check_machine
+from bridge.cli.terminal import Exit
 from bridge.embedded import EmbeddedServer
 from bridge.files import disk, file_system
 from tests.servers.old.keyed import KeyedServer
@@ -295,3 +299,24 @@ def test_check_knows_the_running_bridge(arrived: Any, command: Any) -> None:
     assert "the running bridge answers" in details["http"]
     assert "recordings in it: 2" in details["watch.folder"]
     assert "recordings known: 2" in details["journal"]
+
+
+def test_what_is_found_here_does_not_wait_for_the_platform(config: Path) -> None:
+    """A platform that is slow to answer holds up its own lines only."""
+    config.write_text(config.read_text().replace("timeout_s = 1.0", "timeout_s = 30.0"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = ["check", "-c", config, "--host", "127.0.0.1", "--port", silent.getsockname()[1]]
+        with subprocess.Popen(
+            [sys.executable, "-m", "bridge", *map(str, words)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            first = [process.stdout.readline() for _ in range(3)]
+            waits = process.poll() is None
+            silent.accept()[0].close()
+            silent.close()
+            rest = process.stdout.read()
+
+    assert ["configuration" in line for line in first] == [False, True, False]
+    assert waits
+    assert rest.splitlines()[-1].startswith("fail  server ")
+    assert process.returncode == Exit.SERVER_UNAVAILABLE
