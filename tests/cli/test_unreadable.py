@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bridge.cli import write_drive
-from bridge.daemon import Journal
+from bridge.daemon import Journal, NotificationStore
 
 NOBODY = 65534
 # The interpreter's own files may be closed to others, too: what it needs is loaded before.
@@ -151,3 +151,49 @@ def test_a_path_without_anything_is_named_whole(
     assert done.code == 65
     assert f"{places / 'nowhere'}: there is nothing at this path" in done.err
     assert "hint: " in done.err
+
+
+@AS_ROOT
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("status", ("status",)),
+        ("retry", ("retry", "--all")),
+        ("notifications", ("notifications", "list")),
+        ("run", ("once", "--host", "127.0.0.1")),
+    ],
+)
+def test_a_state_folder_of_another_user_is_named_with_what_to_do(
+    closed: Path, module: str, words: tuple[str, ...], mode: int
+) -> None:
+    """Whether it may be read, or not even that: nothing is said of full disks, or of defects."""
+    state = closed / "state"
+    with NotificationStore(state):
+        pass
+    closed.chmod(0o755)
+    state.chmod(mode)
+    for file in state.iterdir():
+        file.chmod(0o644)
+    folder = ("--folder", closed / "drive") if module == "run" else ()
+    done = as_nobody(module, *words, *folder, "--state", state)
+
+    assert done.returncode == 1, done.stderr
+    assert str(state) in done.stderr
+    said = "this user may write" if module == "run" else "the bridge's user"
+    assert said in done.stderr.partition("hint: ")[2]
+
+
+@AS_ROOT
+def test_explain_says_that_it_may_not_ask_the_journal(closed: Path) -> None:
+    """Not that the journal did not know the recording."""
+    closed.chmod(0o755)
+    (closed / "state").chmod(0o700)
+    drive = shutil.copytree(closed / "drive", closed / "watched" / "drive")
+    places = ("--folder", drive.parent, "--state", closed / "state")
+    done = as_nobody("explain", "explain", drive, *places)
+
+    assert done.returncode == 3, done.stderr
+    assert "note: what a bridge knows of it is not shown" in done.stdout
+    assert f"{closed / 'state'} cannot be read" in done.stdout
+    assert "does not know" not in done.stdout

@@ -16,6 +16,7 @@ from bridge.errors import JournalError
 from bridge.files import sync_folder
 
 JOURNAL_FILE = "journal.db"
+AS_ITS_USER = "run the command as the bridge's user: sudo -u mosaico-bridge mosaico-bridge ..."
 LOCK_FILE = "journal.lock"
 
 # Each step brings the file from one version (its position) to the next; never edit, only append.
@@ -222,14 +223,15 @@ def connect(folder: Path, *, create: bool) -> tuple[sqlite3.Connection, Path | N
     except OSError as error:
         raise JournalError(
             f"the state folder {folder} cannot be read: {error.strerror}",
-            hint="run the command as the bridge's user: sudo -u mosaico-bridge mosaico-bridge ...",
+            hint=AS_ITS_USER,
         ) from error
     if not there:
         raise no_journal(folder)
     try:
         return _owned(path) if create else (_opened(path, migrate=False), None)
     except (sqlite3.DatabaseError, OSError) as error:
-        raise JournalError(f"journal {path} cannot be opened: {error}") from error
+        hint = "" if os.access(path, os.W_OK) and os.access(folder, os.W_OK) else AS_ITS_USER
+        raise JournalError(f"journal {path} cannot be opened: {error}", hint=hint) from error
 
 
 def _owned(path: Path) -> tuple[sqlite3.Connection, Path | None]:
