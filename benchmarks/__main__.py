@@ -48,7 +48,10 @@ SUITES: dict[str, Callable[[Scope], list[Table]]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run suites and print their tables as Markdown."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if unknown := set(arguments.suites) - set(SUITES):
+        parser.error(f"no such suite: {', '.join(unknown)}")
     # Ours, the vendor and the limit are given the allocator of a worker alike.
     os.environ.update(ENVIRONMENT)
     print(f"{machine()}\n", flush=True)
@@ -73,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suites", nargs="*", help="all by default")
+    parser.add_argument("suites", nargs="*", help=f"all by default: {', '.join(SUITES)}")
     parser.add_argument("--cases", help="names within a suite, separated by commas")
     parser.add_argument("--runs", type=int, default=3, help="repetitions of each measurement")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the recordings")

@@ -56,6 +56,10 @@ class Trouble(StrEnum):
     INTERNAL = "internal"
 
 
+SHUT_OUT = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
+"""Trouble that meets every recording alike: nobody answers, or we are not let in."""
+
+
 class BridgeError(Exception):
     """Root of the tree.
 
@@ -265,10 +269,26 @@ class AlreadyExistsError(RejectedError):
 
 
 class BusyElsewhereError(AlreadyExistsError):
-    """Another bridge is sending this very content; when it is done there is nothing to do."""
+    """Another bridge is sending this very content; when it is done there is nothing to do.
+
+    Attributes:
+        gives_way: Whether what was sent of it here has to go, so that the other one is finished.
+    """
 
     trouble = Trouble.TRANSIENT
     retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        address: str = "",
+        resource: str = "",
+        hint: str = "",
+        gives_way: bool = False,
+    ) -> None:
+        super().__init__(message, address=address, resource=resource, hint=hint)
+        self.gives_way = gives_way
 
 
 class NotFoundError(RejectedError):

@@ -35,6 +35,13 @@ class Serialization(StrEnum):
     ROS1 = "ros1"
 
 
+ENCAPSULATION_BYTES = 4
+"""What each CDR payload starts with: two bytes of identifier, two of options.
+
+Alignment counts from behind them.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingFile:
     """One storage file of a recording.
@@ -214,6 +221,10 @@ class Loss:
     end_bytes: int
     reason: str
     verifiable: bool = True
+
+
+DUMMY_MEMBER = "structure_needs_at_least_one_member"
+"""What ROS 2 puts into a message that declares no field, because IDL forbids empty structs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,6 @@ from bridge.errors import Trouble
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-# Made elsewhere, or about what used to be.
-HISTORY = {"changelog.md"}
 START_NS = 1_700_000_000_000_000_000
 SECONDS_OF_DRIVE = 1.0
 
@@ -189,6 +188,14 @@ def test_parts_and_rooms_are_drawn() -> None:
     assert parts | rooms <= set(re.findall(r"[a-z]\w+", picture))
     listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     assert listed == parts - {"version"}
+
+
+def test_every_dependency_is_accounted_for() -> None:
+    """The architecture says of each library that is installed what it is for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.split(r"[<>=;]", each)[0].strip() for each in project["dependencies"]}
+    cells = re.findall(r"^\| ([^|`]+) \|", text(DOCS / "architecture.md"), re.MULTILINE)
+    assert needed <= {name for cell in cells for name in cell.split(", ")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

@@ -5,10 +5,9 @@ from bridge.backfill.driver import Driver, Entry, Listener, Listeners, Summary
 from bridge.backfill.engines import Engine, dask_cluster, shard_of, this_machine
 from bridge.backfill.machine import Away
 from bridge.backfill.manifest import Manifest
-from bridge.backfill.plan import Choice, Found, Planned, find, rehearsed
+from bridge.backfill.plan import Choice, Found, Planned, find, rehearsed, require_sound
 from bridge.backfill.progress import Lines, RunMetrics, brief, told_away
 from bridge.backfill.scratch import require_scratch
-from bridge.backfill.store import local_folder
 from bridge.backfill.task import Outcome, Result, Task, Watch, perform, scratch_of
 
 __all__ = [
@@ -34,10 +33,10 @@ __all__ = [
     "dask_cluster",
     "find",
     "list_archive",
-    "local_folder",
     "perform",
     "rehearsed",
     "require_scratch",
+    "require_sound",
     "scratch_of",
     "shard_of",
     "this_machine",

@@ -5,6 +5,7 @@ engines may use where `multiprocessing` is forbidden to them, and it dies with t
 started it.
 """
 
+import atexit
 import select
 import threading
 from collections.abc import Callable
@@ -154,3 +155,26 @@ class Child:
     def _end(self) -> int:
         worker, self._worker = self._worker, None
         return 0 if worker is None else worker.kill()
+
+
+_here = threading.local()
+_all: list[Child] = []
+
+
+def child_of_this_thread() -> Child:
+    """Give the worker process of the thread that asks, from its first job on."""
+    if not hasattr(_here, "child"):
+        _here.child = Child()
+    if _here.child not in _all:
+        _all.append(_here.child)
+    child: Child = _here.child
+    return child
+
+
+def close_children() -> None:
+    """End the worker processes of all threads; for when no thread performs any more."""
+    while _all:
+        _all.pop().close()
+
+
+atexit.register(close_children)

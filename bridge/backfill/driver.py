@@ -24,21 +24,19 @@ from bridge.compose import connect
 from bridge.config import Settings
 from bridge.daemon import Failure
 from bridge.errors import (
+    SHUT_OUT,
     BridgeError,
     ConfigError,
     OfflineError,
     RefusedError,
     ServerError,
     TransientError,
-    Trouble,
 )
 from bridge.ingest import FoundParts, find_parts
 
 LOOK_S = 0.5
 ASK_S = 5.0
 """So often the driver asks for the platform where its jobs are on other machines."""
-
-ENDS_THE_RUN = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
 
 
 class Listener(Protocol):
@@ -137,6 +135,18 @@ class Summary:
     def counts(self) -> Counter[Result]:
         """How many came out how."""
         return Counter(entry.outcome.result for entry in self.entries)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give all of it in plain values."""
+        return {
+            "recordings": [entry.as_json() for entry in self.entries],
+            "counts": {str(result): count for result, count in self.counts.items()},
+            "rows": sum(entry.rows for entry in self.entries),
+            "ended_by": None if self.ended_by is None else self.ended_by.as_json(),
+            "interrupted": self.interrupted,
+            "outages": self.outages,
+            "away_s": round(self.away_s, 3),
+        }
 
     def alike(self) -> list[list[Entry]]:
         """Give what did not arrive whole and was tried, together by what is alike in it."""
@@ -316,7 +326,7 @@ class Driver:
     def _let_go(self, running: dict[Future[Outcome], Planned]) -> None:
         """End what is in work: at once where nothing can come of it, else when it is done."""
         ended_by = self.summary.ended_by
-        away = ended_by is not None and ended_by.trouble in ENDS_THE_RUN
+        away = ended_by is not None and ended_by.trouble in SHUT_OUT
         if self.summary.interrupted or away:
             self._watch.stopped.set()
         for future in list(running):
@@ -345,7 +355,7 @@ class Driver:
         self._listener.finished(outcome, recording)
         if outcome.result is Result.FAILED:
             assert outcome.failure is not None
-            if self._fail_fast or outcome.trouble in ENDS_THE_RUN:
+            if self._fail_fast or outcome.trouble in SHUT_OUT:
                 self.summary.ended_by = Failure.from_json(outcome.failure)
 
     def _note(self, plan: Planned, outcome: Outcome, held: Mapping[str, Sequence[str]]) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bridge.backfill.child import close_children
 from bridge.backfill.plan import Shard
-from bridge.backfill.task import Outcome, Task, Watch, close_children, perform
+from bridge.backfill.task import Outcome, Task, Watch, perform
 from bridge.errors import CommandLineError, OfflineError
 
 INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID")
@@ -102,7 +103,7 @@ def dask_cluster(address: str, *, in_flight_max: int) -> Iterator[Engine]:
         raise OfflineError(
             f"the Dask scheduler at {address} does not answer: {error}",
             address=address,
-            hint="does it run there, and can this machine reach it?",
+            hint="--dask takes the address that the scheduler logs when it starts, as tcp://host:8786",
         ) from error
     with client, client.get_executor(pure=False) as executor:
         yield Engine(

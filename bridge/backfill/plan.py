@@ -14,11 +14,12 @@ from fnmatch import fnmatchcase
 from bridge.backfill.archive import ASKED_AT_ONCE, ArchivedRecording, is_young, list_archive
 from bridge.backfill.manifest import ARRIVED, Known, Manifest
 from bridge.backfill.scratch import identity_of
-from bridge.backfill.store import open_store
-from bridge.backfill.task import Outcome, Result, failed
+from bridge.backfill.store import local_folder, open_store
+from bridge.backfill.task import Outcome, Result, failed, scratch_of
+from bridge.compose import ingest_options
 from bridge.config import Settings
 from bridge.daemon import Failure
-from bridge.errors import BridgeError, CommandLineError
+from bridge.errors import BridgeError, CommandLineError, ConfigError
 from bridge.ingest import FoundParts
 
 PAGE = 250
@@ -105,6 +106,37 @@ class Found:
     passed_over: int
     others: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
+
+    def rest_as_json(self) -> dict[str, object]:
+        """Give what was found beside the recordings that are wanted, for JSON."""
+        return {
+            "passed_over": self.passed_over,
+            "without_owner": list(self.others),
+            "unreadable": [{"place": place, "reason": reason} for place, reason in self.unreadable],
+        }
+
+
+def require_sound(choice: Choice, settings: Settings) -> None:
+    """Refuse what would fail for every recording, before the first.
+
+    Raises:
+        ConfigError: A setting cannot be meant.
+    """
+    # Custom mappings and placeholders are looked at here.
+    ingest_options(settings)
+    if settings.uplink.bytes_per_second_max == "pause":
+        raise ConfigError(
+            "the settings let nothing be sent", key="uplink.bytes_per_second_max", hint="set a rate"
+        )
+    scratch = scratch_of(settings)
+    for url in choice.urls:
+        folder = local_folder(url)
+        if folder is not None and scratch.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"the scratch folder {scratch} is inside the archive {url}",
+                key="backfill.scratch_folder",
+                hint="choose another with --scratch",
+            )
 
 
 def find(choice: Choice, settings: Settings) -> Found:

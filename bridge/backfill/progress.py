@@ -187,6 +187,7 @@ class RunMetrics:
             raise ConfigError(
                 f"cannot listen on {address_text(host, port)}: {error.strerror}",
                 key="backfill.metrics_port",
+                hint="choose another port, or 0 for no metrics",
             ) from error
         try:
             yield server.server_port

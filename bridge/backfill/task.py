@@ -5,7 +5,6 @@ the platform, so that one sequence is there at the end. It needs nothing but its
 engine can carry it.
 """
 
-import atexit
 import itertools
 import threading
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.backfill.archive import ArchivedRecording
-from bridge.backfill.child import Child, JobEnd
+from bridge.backfill.child import JobEnd, child_of_this_thread
 from bridge.backfill.machine import SharedGate, upload_slot
 from bridge.backfill.scratch import (
     COPIES_FOLDER,
@@ -48,6 +47,7 @@ from bridge.daemon import (
     dated,
 )
 from bridge.errors import (
+    SHUT_OUT,
     BridgeError,
     RefusedError,
     ScratchSpaceError,
@@ -64,9 +64,6 @@ SCRATCH_FOLDER = "backfill"
 BUSY_LOOK_S = 5.0
 TOGETHER = frozenset({"TransientError", "PlatformBusyError", "DatabaseAwayError"})
 """Names of failures after which everybody waits, beside those that say that nobody answers."""
-
-_here = threading.local()
-_children: list[Child] = []
 
 
 class Result(StrEnum):
@@ -183,15 +180,6 @@ def perform(task: Task, watch: Watch | None = None) -> Outcome:
         outcome = failed(task.recording.url, Failure.of(unusable(attempts.scratch, error)))
     seconds = time.monotonic() - started_s
     return replace(outcome, seconds=seconds, copied_bytes=attempts.copied_bytes)
-
-
-def close_children() -> None:
-    """End the worker processes of all threads; for when no thread performs any more."""
-    while _children:
-        _children.pop().close()
-
-
-atexit.register(close_children)
 
 
 def failed(url: str, failure: Failure) -> Outcome:
@@ -355,16 +343,18 @@ class _Attempts:
             attempt=tries,
             final=entry.attempts + 1 >= self.settings.retry.attempts_max,
         )
-        return self._child().run(
-            job, share=self._share(), stopped=self.watch.stopped, read=self.watch.read
-        )
+        return self._done(job, share=self._share())
 
     def _clear(self, failure: Failure) -> None:
         """Do to what was left on the platform what the policy says; not where nobody answers."""
-        if self.upload is None or failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+        if self.upload is None or failure.trouble in SHUT_OUT:
             return
         job = self._job(JobKind.CLEAR, self.scratch, reason=failure.message)
-        self._child().run(job, share=None, stopped=self.watch.stopped, read=self.watch.read)
+        self._done(job, share=None)
+
+    def _done(self, job: Job, *, share: int | None) -> JobEnd:
+        child = child_of_this_thread()
+        return child.run(job, share=share, stopped=self.watch.stopped, read=self.watch.read)
 
     def _job(self, kind: JobKind, folder: Path, **more: Any) -> Job:
         recording = self.task.recording
@@ -391,14 +381,6 @@ class _Attempts:
             upload=self.upload,
             **more,
         )
-
-    def _child(self) -> Child:
-        if not hasattr(_here, "child"):
-            _here.child = Child()
-        if _here.child not in _children:
-            _children.append(_here.child)
-        child: Child = _here.child
-        return child
 
     def _share(self) -> int | None:
         most = self.settings.uplink.bytes_per_second_max

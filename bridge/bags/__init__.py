@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         fingerprint,
         with_plain,
     )
+    from bridge.bags.merging import ROSBAG2_RECORD, chosen_messages, part_of
     from bridge.bags.metadata import METADATA_FILE, listed_files, read_hints
     from bridge.bags.reader import RecordingReader, open_recording
     from bridge.bags.recording import (
@@ -53,6 +54,7 @@ __all__ = [
     "EDGE_BYTES",
     "METADATA_FILE",
     "NOWHERE",
+    "ROSBAG2_RECORD",
     "SCRATCH_PREFIX",
     "SIDECAR_SUFFIXES",
     "STORAGE_SUFFIXES",
@@ -65,6 +67,7 @@ __all__ = [
     "Span",
     "StorageName",
     "Survey",
+    "chosen_messages",
     "content_of",
     "content_of_edges",
     "end_of",
@@ -83,6 +86,7 @@ __all__ = [
     "look_into",
     "open_recording",
     "others_of",
+    "part_of",
     "read_hints",
     "read_spans",
     "recordings_in",

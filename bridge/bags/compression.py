@@ -15,7 +15,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bridge.bags.container import ChannelBlock, MixedChannels, ReadLimits
+from bridge.bags.container import (
+    BLOCK_BYTES,
+    TOO_LONG,
+    ChannelBlock,
+    MixedChannels,
+    ReadLimits,
+)
 from bridge.bags.frames import (
     HEADER_BYTES_MAX,
     ZSTD_MAGIC,
@@ -33,17 +39,10 @@ from bridge.errors import (
 )
 from bridge.facade import later
 from bridge.files import open_regular, version_of
-from bridge.model import RecordingFile
+from bridge.model import ENCAPSULATION_BYTES, RecordingFile
 
 np = later("numpy")
 pa = later("pyarrow")
-
-
-CDR_HEADER_BYTES = 4
-"""What each payload of CDR begins with."""
-
-CDR_KIND_MAX = 0x0D
-"""The greatest number of an encapsulation in its second byte; the first is 0."""
 
 
 def pieces_of(stream: Any, size_bytes: int) -> Iterator[bytes]:
@@ -62,19 +61,23 @@ def pieces_of(stream: Any, size_bytes: int) -> Iterator[bytes]:
         yield bytes(view[:got])
 
 
-RATIO_MAX = 1000
-"""A file that claims to expand by more is a bomb, unless a single chunk could be as big."""
-
-BLOCK_BYTES = 8 << 20
-"""Decompressed payload bytes that end a block."""
+EXPANSION_MAX = 1000
+"""A file that expands by more is a bomb, unless a single chunk could be as large."""
 
 NOT_COMPRESSED = "payload is not compressed although the recording says so"
 PLAIN = "payloads that are not compressed, among or instead of compressed ones"
-TOO_LONG = "payload is over the size limit"
 TORN_PAYLOAD = "compressed payload is damaged"
+
+CDR_KIND_MAX = 0x0D
+"""The greatest number of an encapsulation in its second byte; the first is 0."""
 
 _READ_BYTES = 1 << 18
 _CHECK_BYTES = 64 << 20
+
+
+def expanded_bytes_max(size_bytes: int, limits: ReadLimits) -> int:
+    """Give how much a compressed file of a size may expand to."""
+    return max(limits.chunk_bytes_max, EXPANSION_MAX * size_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ def expand_file(
 
     Args:
         file: The file; its `compression` is `zstd`.
-        limits: A file may expand to `chunk_bytes_max`, or to `RATIO_MAX` times its size.
+        limits: See `expanded_bytes_max`.
         scratch_dir: Where to make the scratch folder; None for the system's temporary one.
 
     Raises:
@@ -118,7 +121,7 @@ def expand_file(
         before = version_of(descriptor)
         file_bytes, _ = before
         claimed_bytes = _claimed(os.pread(descriptor, HEADER_BYTES_MAX, 0), file)
-        bytes_max = max(limits.chunk_bytes_max, RATIO_MAX * file_bytes)
+        bytes_max = expanded_bytes_max(file_bytes, limits)
         if claimed_bytes > bytes_max:
             raise RecordingLimitError(
                 f"{file_bytes} compressed bytes claim to become {claimed_bytes}",
@@ -299,7 +302,7 @@ def _payload(frame: memoryview, *, bytes_max: int, contradictions: Counter[str])
 
 
 def _begins_as_cdr(head: bytes) -> bool:
-    return len(head) >= CDR_HEADER_BYTES and head[0] == 0 and head[1] <= CDR_KIND_MAX
+    return len(head) >= ENCAPSULATION_BYTES and head[0] == 0 and head[1] <= CDR_KIND_MAX
 
 
 def _unsized(frame: memoryview, *, bytes_max: int) -> bytes | str:

@@ -26,6 +26,15 @@ else:
 NOWHERE = -1
 """The index that messages of no declared channel are counted under."""
 
+BLOCK_BYTES = 8 << 20
+"""Payload bytes that end a block whose payloads the reader puts together itself."""
+
+# What readers of several formats count, each under the same words.
+TOO_LONG = "payload is over the size limit"
+HOLES = "holes of zeros between records, and no message is missing"
+ZERO_TAIL = "zeros behind the end of the file's content"
+WRONG_CODEC = "chunks whose compression is not what they say"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:

@@ -21,6 +21,7 @@ from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.mcap.summary import read_summary
 from bridge.bags.rosbag1.index import read_header, read_spans
 from bridge.bags.rosbag1.records import HEADER_BYTES_MAX, fields_of
+from bridge.bags.rosbag1.records import MAGIC as ROSBAG1_MAGIC
 from bridge.bags.source import FileSource, Source
 from bridge.errors import (
     BridgeError,
@@ -48,7 +49,6 @@ MCAP_FOOTER_OPCODE = 0x02
 MCAP_FOOTER_HEAD = struct.Struct("<BQ")
 MCAP_FOOTER_BODY = struct.Struct("<QQI")
 
-ROSBAG1_MAGIC = b"#ROSBAG V2.0\n"
 ROSBAG1_HEAD_BYTES = 4096
 ROSBAG1_INDEX_POSITION = b"index_pos="
 # What the first record says of how many records the index section has.

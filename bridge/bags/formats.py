@@ -45,6 +45,9 @@ STORAGE_SUFFIXES = tuple(form.suffix for form in FORMATS)
 SIDECAR_SUFFIXES = tuple(suffix for form in FORMATS for suffix in form.sidecars)
 CONTAINERS = {form.suffix: form.container for form in FORMATS}
 
+OLD_BAG_MAGIC = b"#ROSRECORD V"
+"""What bags of ROS 1 began with before format 2.0, which is the only one that is read."""
+
 COMPRESSION_SUFFIX = ".zstd"
 COMPRESSION = "zstd"
 COMPRESSION_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -143,10 +146,16 @@ def sniff(path: Path, named: StorageName | None) -> tuple[Container, str]:
     for form in FORMATS:
         if head.startswith(form.magic):
             return form.container, ""
+    if head.startswith(OLD_BAG_MAGIC):
+        return Container.ROSBAG1, ""
     if head.startswith(COMPRESSION_MAGIC):
         if named is not None:
             return named.container, COMPRESSION
-        raise NotARecordingError("a compressed file whose name does not say of what", path=path)
+        raise NotARecordingError(
+            "a compressed file whose name does not say of what",
+            path=path,
+            hint="compressed recordings are named .mcap.zstd, .db3.zstd or .bag.zstd",
+        )
     refuse_text(head, path)
     if named is None:
         raise NotARecordingError(

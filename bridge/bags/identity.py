@@ -12,11 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bridge.bags.compression import pieces_of
+from bridge.bags.compression import expanded_bytes_max, pieces_of
 from bridge.bags.container import ReadLimits
 from bridge.bags.frames import HEADER_BYTES_MAX, content_size
 from bridge.bags.source import FileSource
-from bridge.bags.zstd_source import expanded_bytes_max, plain_stream
+from bridge.bags.zstd_source import plain_stream
 from bridge.errors import BridgeError, RecordingError, UsageError
 from bridge.facade import later
 from bridge.model import Part, Recording

@@ -3,8 +3,9 @@
 import hashlib
 import re
 from collections import Counter, deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -36,7 +37,7 @@ class TopicTable:
     by_file: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Outcome:
     """What is known of a channel's type: the type, or why there is none."""
 
@@ -44,7 +45,7 @@ class _Outcome:
     obstacle: str = ""
     hint: str = ""
 
-    @property
+    @cached_property
     def identity(self) -> object:
         """What channels of one topic have in common besides name, type and serialisation."""
         if self.resolved is None:
@@ -75,11 +76,15 @@ def merge_channels(
     )
     groups: dict[tuple[object, ...], list[Channel]] = {}
     outcomes: dict[tuple[object, ...], _Outcome] = {}
+    known: dict[int, _Outcome] = {}
     keys_by_file: list[list[tuple[object, ...]]] = []
     for channels, distro in files:
         keys: list[tuple[object, ...]] = []
         for channel in channels:
             outcome = _outcome(resolver, channel, distro)
+            if outcome.resolved is not None:
+                # Channels of one definition share what is found, and its layout is taken once.
+                outcome = known.setdefault(id(outcome.resolved), outcome)
             key = (channel.topic, channel.msgtype, outcome.identity, channel.serialization)
             groups.setdefault(key, []).append(channel)
             outcomes.setdefault(key, outcome)
@@ -207,9 +212,19 @@ REPEATED_MAX = 128
 """How many of the last messages of a topic are known again, and how many of the first."""
 
 
-_Digests = dict[int, tuple[bytes, ...]]
-_KEPT: dict[Hashable, tuple[int | None, _Digests, _Digests]] = {}
-"""What `Repeats` knew behind the file that was asked about last."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What latched messages the file before a recording holds.
+
+    Attributes:
+        reached_ns: The time of its last message; None where it has none.
+        recent: Digests of the last messages of each latched topic.
+        first: Digests of the first ones.
+    """
+
+    reached_ns: int | None
+    recent: Mapping[int, Sequence[bytes]]
+    first: Mapping[int, Sequence[bytes]]
 
 
 class Repeats:
@@ -225,7 +240,7 @@ class Repeats:
     """
 
     def __init__(self, topics: Iterable[Topic], *, keep: bool) -> None:
-        """Take the topics of all files, and whether repeats are only counted."""
+        """Take the topics of all files, and whether repeats are kept, and only counted."""
         self.kept = 0
         self.left_out: Counter[int] = Counter()
         self._keep = keep
@@ -236,22 +251,20 @@ class Repeats:
         self._last_ns: int | None = None
         self._reached_ns: int | None = None
 
-    def keep(self, key: Hashable) -> None:
-        """Keep what is known so far for those who read the same again; the last only is kept."""
-        recent = {topic: tuple(known) for topic, known in self._recent.items()}
-        first = {topic: tuple(known) for topic, known in self._first.items()}
-        _KEPT.clear()
-        _KEPT[key, *recent] = (self._reached_ns, recent, first)
+    def known(self) -> Before:
+        """Give what is known so far, for another pass over the recording."""
+        return Before(
+            reached_ns=self._reached_ns,
+            recent={topic: tuple(digests) for topic, digests in self._recent.items()},
+            first={topic: tuple(digests) for topic, digests in self._first.items()},
+        )
 
-    def recall(self, key: Hashable) -> bool:
-        """Know what was kept; False where nothing was."""
-        if (key, *self._recent) not in _KEPT:
-            return False
-        self._reached_ns, recent, first = _KEPT[key, *self._recent]
+    def recall(self, before: Before) -> None:
+        """Know what an earlier pass over the recording learned of the file before it."""
+        self._reached_ns = before.reached_ns
         for topic in self._recent:
-            self._recent[topic].extend(recent[topic])
-            self._first[topic].extend(first[topic])
-        return True
+            self._recent[topic].extend(before.recent.get(topic, ()))
+            self._first[topic].extend(before.first.get(topic, ()))
 
     def start_file(self) -> None:
         """Go on to the next file."""
@@ -272,20 +285,9 @@ class Repeats:
             block: Messages of that file.
         """
         topics = topic_of[block.topics]
-        rows = np.flatnonzero(np.isin(topics, list(self._recent)))
+        latched = np.isin(topics, list(self._recent))
         self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max(initial=0)))
-        for part in by_topic(
-            mixed_topics(
-                topics[rows],
-                replace(
-                    block,
-                    topics=block.topics[rows],
-                    log_times_ns=block.log_times_ns[rows],
-                    starts=block.starts[rows],
-                    ends=block.ends[rows],
-                ),
-            )
-        ):
+        for part in by_topic(mixed_topics(topics[latched], chosen_messages(block, latched))):
             self._count_leading(part, None)
 
     def left(self, block: MixedBlock, repeated_ns: int | None) -> Iterator[MixedBlock]:
@@ -295,11 +297,6 @@ class Repeats:
             block: Messages of the file.
             repeated_ns: The time that its repeats have, where its reader found one.
         """
-        yield from self._without(block, repeated_ns, keep=self._keep)
-
-    def _without(
-        self, block: MixedBlock, repeated_ns: int | None, *, keep: bool
-    ) -> Iterator[MixedBlock]:
         if not len(block.topics):
             return
         self._reached_ns = max(self._reached_ns or 0, int(block.log_times_ns.max()))
@@ -308,26 +305,18 @@ class Repeats:
             first, behind = map(int, np.searchsorted(block.topics, [topic, topic + 1]))
             if first == behind:
                 continue
-            part = _part(block, topic, slice(first, behind))
+            part = part_of(block, topic, slice(first, behind))
             if self._last_ns is None and repeated_ns is not None:
                 # Of what earlier file they are copies is not known.
                 self.kept += int(np.count_nonzero(part.log_times_ns == repeated_ns))
             repeats = self._count_leading(part, repeated_ns)
-            if keep:
+            if self._keep:
                 self.kept += repeats
             elif repeats:
                 self.left_out[topic] += repeats
                 left[first : first + repeats] = False
-        if left.all():
-            yield block
-        elif left.any():
-            yield replace(
-                block,
-                topics=block.topics[left],
-                log_times_ns=block.log_times_ns[left],
-                starts=block.starts[left],
-                ends=block.ends[left],
-            )
+        if left.any():
+            yield chosen_messages(block, left)
 
     def _count_leading(self, block: MessageBlock, repeated_ns: int | None) -> int:
         """Count the repeats at the start of a block, and remember the rest of it.
@@ -381,10 +370,29 @@ def by_topic(block: MixedBlock) -> Iterator[MessageBlock]:
     """Yield a block for each topic, in order; nothing is copied."""
     edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
     for first, last in pairwise(edges.tolist()):
-        yield _part(block, int(block.topics[first]), slice(first, last))
+        yield part_of(block, int(block.topics[first]), slice(first, last))
 
 
-def _part(block: MixedBlock, topic: int, rows: slice) -> MessageBlock:
+def chosen_messages(block: MixedBlock, chosen: NDArray[np.bool_]) -> MixedBlock:
+    """Keep some messages of a block; no payload is copied.
+
+    Args:
+        block: The messages.
+        chosen: bool, shape (messages,): which of them.
+    """
+    if chosen.all():
+        return block
+    return MixedBlock(
+        topics=block.topics[chosen],
+        log_times_ns=block.log_times_ns[chosen],
+        data=block.data,
+        starts=block.starts[chosen],
+        ends=block.ends[chosen],
+    )
+
+
+def part_of(block: MessageBlock | MixedBlock, topic: int, rows: slice) -> MessageBlock:
+    """Give messages side by side of a block as those of one topic; nothing is copied."""
     return MessageBlock(
         topic=topic,
         log_times_ns=block.log_times_ns[rows],

@@ -80,7 +80,8 @@ def listed_files(hints: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, 
     listed = hints.get("relative_file_paths")
     names: list[str] = []
     notes: list[str] = []
-    for entry in listed if isinstance(listed, list) else ():
+    for written in listed if isinstance(listed, list) else ():
+        entry = _with_slashes(written)
         if not isinstance(entry, str) or entry in {"", ".", ".."} or "\0" in entry:
             notes.append(f"{METADATA_FILE} lists {entry!r}, which is no file name")
         elif ".." in Path(entry).parts or Path(entry).is_absolute():
@@ -93,6 +94,11 @@ def listed_files(hints: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, 
             # Before version 4 names carried the folder in front.
             names.append(Path(entry).name)
     return tuple(names), tuple(notes)
+
+
+def _with_slashes(entry: Any) -> Any:
+    """Write a path of Windows as elsewhere; recorders run there, too."""
+    return entry.replace("\\", "/") if isinstance(entry, str) else entry
 
 
 def _is_companion(name: str) -> bool:
@@ -210,7 +216,7 @@ def _flaws(hints: Mapping[str, Any], *, ends_in_whole_line: bool) -> tuple[str, 
         return (f"{METADATA_FILE} is torn: {', '.join(missing)} missing",)
     paths, files = hints.get("relative_file_paths"), hints.get("files")
     if isinstance(paths, list):
-        paths = [path for path in paths if not _is_companion(Path(str(path)).name)]
+        paths = [path for path in paths if not _is_companion(Path(_with_slashes(str(path))).name)]
     if isinstance(paths, list) and isinstance(files, list) and len(paths) != len(files):
         return (f"{METADATA_FILE} is torn: {len(paths)} file names, {len(files)} descriptions",)
     return ()

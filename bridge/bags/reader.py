@@ -3,19 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
 import numpy as np
 
-from bridge.bags.compression import (
-    decompress_messages,
-    expand_file,
-    has_compressed,
-)
+from bridge.bags.compression import decompress_messages, expand_file, has_compressed
 from bridge.bags.container import (
     NOWHERE,
     ChannelBlock,
@@ -29,6 +24,7 @@ from bridge.bags.identity import FileHashes
 from bridge.bags.mcap.reader import McapReader
 from bridge.bags.merging import (
     REPEATED_KEPT,
+    Before,
     Repeats,
     by_topic,
     distro_of,
@@ -38,12 +34,13 @@ from bridge.bags.merging import (
 )
 from bridge.bags.metadata import read_hints
 from bridge.bags.rosbag1.reader import open_rosbag1
-from bridge.bags.source import FileSource, allow_descriptors, is_lack_of_descriptors
-from bridge.bags.splits import file_before, look_of
+from bridge.bags.source import DESCRIPTORS_PER_FILE, FileSource, is_lack_of_descriptors
+from bridge.bags.splits import file_before
 from bridge.bags.sqlite.reader import open_sqlite3
 from bridge.bags.zstd_source import ZstdSource
 from bridge.definitions import DefinitionSources
 from bridge.errors import RecordingChangedError, RecordingError, ScratchSpaceError
+from bridge.files import allow_open_files
 from bridge.model import (
     REPEATED,
     Container,
@@ -78,6 +75,22 @@ class StorageFile:
     spare: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opening:
+    """What a recording is opened with; see `open_recording`.
+
+    Attributes:
+        before: What the file before it holds, once a pass has learned it; shared by all passes.
+    """
+
+    recording: Recording
+    limits: ReadLimits
+    definitions: DefinitionSources | None
+    scratch_dir: Path | None
+    thorough: bool
+    before: list[Before] = field(default_factory=list)
+
+
 class RecordingReader:
     """One open recording; a context manager.
 
@@ -93,25 +106,22 @@ class RecordingReader:
 
     def __init__(
         self,
-        recording: Recording,
+        opening: _Opening,
         *,
         files: Sequence[StorageFile],
         losses: Sequence[Loss],
-        definitions: DefinitionSources | None,
-        limits: ReadLimits,
-        scratch_dir: Path | None,
         stack: ExitStack,
     ) -> None:
         """Take over open files, and with the stack the duty to close them."""
+        recording = replace(opening.recording, files=tuple(opened.file for opened in files))
         self.recording = recording
+        self._opening = opening
         self._files = files
         self._losses = losses
         self._stack = stack
         self._late_losses: list[Loss] = []
         self._left_out: Counter[tuple[int, str]] = Counter()
         self._contradictions: Counter[str] = Counter()
-        self._limits = limits
-        self._scratch_dir = scratch_dir
         mode = str(recording.hints.get("compression_mode") or "")
         self._compressed_messages = mode.upper() == "MESSAGE"
         self._is_compressed = self._compressed_messages
@@ -132,13 +142,13 @@ class RecordingReader:
                 )
                 for opened in files
             ],
-            definitions,
+            opening.definitions,
         )
         self.topics: tuple[Topic, ...] = table.topics
         splits = len(files) > 1 or recording.split is not None
         self._repeats = Repeats(
             (each for each in table.topics if splits or each.serialization is Serialization.ROS1),
-            keep=limits.repeated_latched == "keep",
+            keep=opening.limits.repeated_latched == "keep",
         )
         self._topic_of = table.by_file
 
@@ -162,7 +172,10 @@ class RecordingReader:
             if opened.spare:
                 tally.contradictions[SPARE] += 1
             if opened.torn:
-                tally.losses.append(_lost_end(opened))
+                end_bytes = opened.source.size_bytes
+                tally.losses.append(
+                    _lost(opened.file, opened.torn, start_bytes=end_bytes, end_bytes=end_bytes)
+                )
             for (channel, reason), count in opened.container.tally.skipped.items():
                 topic = NOWHERE if channel == NOWHERE else topic_of[channel]
                 tally.skipped[topic, reason] += count
@@ -250,24 +263,32 @@ class RecordingReader:
             except RecordingChangedError:
                 raise
             except RecordingError as error:
-                self._late_losses.append(_lost_from(opened, error))
+                self._late_losses.append(
+                    _lost(
+                        opened.file,
+                        error.message,
+                        start_bytes=error.offset_bytes or 0,
+                        end_bytes=opened.source.size_bytes,
+                    )
+                )
             opened.source.check_unchanged()
             self._current = None
             self._done_bytes += opened.source.size_bytes
 
     def _remember_split_before(self) -> None:
         """Learn, once for all passes, which latched messages the split before this one holds."""
-        if (before := file_before(self.recording)) is None:
-            return
-        key = (before.path, look_of(before), self._limits, *(topic.name for topic in self.topics))
-        if not self._repeats.recall(key) and self._read_split_before(before):
-            self._repeats.keep(key)
+        known = self._opening.before
+        if known:
+            self._repeats.recall(known[0])
+        elif (file := file_before(self.recording)) and self._read_split_before(file):
+            known.append(self._repeats.known())
         self._repeats.start_file()
 
-    def _read_split_before(self, before: RecordingFile) -> bool:
-        alone = Recording(path=before.path, name=before.path.stem, files=(before,))
+    def _read_split_before(self, file: RecordingFile) -> bool:
+        alone = Recording(path=file.path, name=file.path.stem, files=(file,))
+        how = self._opening
         try:
-            with open_recording(alone, limits=self._limits, scratch_dir=self._scratch_dir) as one:
+            with open_recording(alone, limits=how.limits, scratch_dir=how.scratch_dir) as one:
                 ours = {topic.name: topic.index for topic in self.topics}
                 of = np.array([ours.get(topic.name, NOWHERE) for topic in one.topics])
                 for block in one.mixed_blocks():
@@ -293,7 +314,9 @@ class RecordingReader:
             self._compressed_messages or has_compressed(block)
         ):
             told = self._contradictions
-            plain = decompress_messages(block, self._limits, dropped=dropped, contradictions=told)
+            plain = decompress_messages(
+                block, self._opening.limits, dropped=dropped, contradictions=told
+            )
         for one in plain:
             yield MessageBlock(
                 topic=topic,
@@ -304,6 +327,17 @@ class RecordingReader:
             )
         for reason, count in dropped.items():
             self._left_out[topic, reason] += count
+
+    def again(self) -> "RecordingReader":
+        """Open the recording once more, for another pass over it.
+
+        What this pass learned of the split before is known to that one.
+
+        Raises:
+            RecordingError: As `open_recording`.
+            ScratchSpaceError: Likewise.
+        """
+        return _opened(self._opening)
 
     def hash_files(self) -> FileHashes:
         """Start taking the SHA-256 of every file in the background; closing gives it up."""
@@ -346,17 +380,26 @@ def open_recording(
         RecordingError: No file can be read (the error of the first), or too many are open.
         ScratchSpaceError: A working copy is needed and does not fit.
     """
-    limits = limits or ReadLimits()
-    recording = _with_hints(recording)
+    return _opened(
+        _Opening(
+            recording=_with_hints(recording),
+            limits=limits or ReadLimits(),
+            definitions=definitions,
+            scratch_dir=scratch_dir,
+            thorough=thorough,
+        )
+    )
+
+
+def _opened(opening: _Opening) -> RecordingReader:
     losses: list[Loss] = []
     files: list[StorageFile] = []
     errors: list[RecordingError] = []
-    allow_descriptors(len(recording.files))
-    opening = partial(_open, limits=limits, scratch_dir=scratch_dir, thorough=thorough)
+    allow_open_files(len(opening.recording.files) * DESCRIPTORS_PER_FILE)
     with ExitStack() as stack:
-        for file in recording.files:
+        for file in opening.recording.files:
             try:
-                files.append(opening(file, stack=stack))
+                files.append(_open(file, opening, stack))
             except RecordingChangedError:
                 raise
             except RecordingError as error:
@@ -364,18 +407,11 @@ def open_recording(
                     error.hint = "raise the limit of open files (LimitNOFILE= of the service)"
                     raise
                 errors.append(error)
-                losses.append(_lost_file(file, error))
+                size_bytes = file.size_bytes
+                losses.append(_lost(file, error.message, start_bytes=0, end_bytes=size_bytes))
         if errors and not files:
             raise errors[0]
-        return RecordingReader(
-            replace(recording, files=tuple(opened.file for opened in files)),
-            files=files,
-            losses=losses,
-            definitions=definitions,
-            limits=limits,
-            scratch_dir=scratch_dir,
-            stack=stack.pop_all(),
-        )
+        return RecordingReader(opening, files=files, losses=losses, stack=stack.pop_all())
 
 
 def _with_hints(recording: Recording) -> Recording:
@@ -387,110 +423,57 @@ def _with_hints(recording: Recording) -> Recording:
     return replace(recording, hints=hints, notes=tuple(notes))
 
 
-def _open(
-    file: RecordingFile,
-    *,
-    limits: ReadLimits,
-    scratch_dir: Path | None,
-    thorough: bool,
-    stack: ExitStack,
-) -> StorageFile:
+def _open(file: RecordingFile, opening: _Opening, stack: ExitStack) -> StorageFile:
     """Open one file by what its bytes show; nothing stays open when that fails."""
     container, compression = sniff(file.path, storage_name(file.path.name))
     known = replace(file, container=container, compression=compression)
     with ExitStack() as attempt:
-        opened = open_storage_file(
-            known, limits=limits, scratch_dir=scratch_dir, thorough=thorough, stack=attempt
-        )
+        opened = _open_storage_file(known, opening, attempt)
         stack.push(attempt.pop_all())
     return opened
 
 
-def _lost_file(file: RecordingFile, error: RecordingError) -> Loss:
+def _lost(file: RecordingFile, reason: str, *, start_bytes: int, end_bytes: int) -> Loss:
     return Loss(
         path=file.path,
-        start_bytes=0,
-        end_bytes=file.size_bytes,
-        reason=error.message,
+        start_bytes=start_bytes,
+        end_bytes=end_bytes,
+        reason=reason,
         verifiable=False,
     )
 
 
-def _lost_end(opened: StorageFile) -> Loss:
-    size = opened.source.size_bytes
-    return Loss(
-        path=opened.file.path,
-        start_bytes=size,
-        end_bytes=size,
-        reason=opened.torn,
-        verifiable=False,
-    )
-
-
-def _lost_from(opened: StorageFile, error: RecordingError) -> Loss:
-    return Loss(
-        path=opened.file.path,
-        start_bytes=error.offset_bytes or 0,
-        end_bytes=opened.source.size_bytes,
-        reason=error.message,
-        verifiable=False,
-    )
-
-
-def open_storage_file(
-    file: RecordingFile,
-    *,
-    limits: ReadLimits,
-    scratch_dir: Path | None,
-    thorough: bool,
-    stack: ExitStack,
-) -> StorageFile:
-    """Open a storage file; whatever is opened is closed by the stack.
+def _open_storage_file(file: RecordingFile, opening: _Opening, stack: ExitStack) -> StorageFile:
+    """Open a storage file in the format that its bytes show; the stack closes what is opened.
 
     A compressed MCAP file is read as a stream, twice: once to find its end. The other formats need
     to be read here and there and are expanded into scratch space.
-
-    Args:
-        file: The file, with the format that its bytes show.
-        limits: What it may claim.
-        scratch_dir: Where a working copy may be made.
-        thorough: Whether the file's claims about its channels are not to be believed.
-        stack: Takes over what is opened.
-
-    Raises:
-        RecordingError: The file cannot be read at all; see the readers of the formats.
-        ScratchSpaceError: A working copy is needed and does not fit.
     """
+    limits, scratch_dir = opening.limits, opening.scratch_dir
     source = FileSource(file.path)
     stack.callback(source.close)
     torn, spare = "", False
     plain = file
+    container: ContainerReader
     try:
-        if file.container is Container.MCAP:
-            content = ZstdSource(source, limits=limits) if file.compression else source
-            torn = content.torn
-            spare = isinstance(content, ZstdSource) and content.spare
-            container: ContainerReader = McapReader(content, limits=limits, thorough=thorough)
-        else:
-            if file.compression:
-                expanded = stack.enter_context(
-                    expand_file(file, limits=limits, scratch_dir=scratch_dir)
-                )
-                plain, torn, spare = expanded.file, expanded.torn, expanded.spare
-            container = _open_plain(
-                plain, limits=limits, scratch_dir=scratch_dir, thorough=thorough
+        if file.compression and file.container is not Container.MCAP:
+            expanded = stack.enter_context(
+                expand_file(file, limits=limits, scratch_dir=scratch_dir)
             )
+            plain, torn, spare = expanded.file, expanded.torn, expanded.spare
+        if file.container is Container.SQLITE3:
+            container = open_sqlite3(plain, limits=limits, scratch_dir=scratch_dir)
+        elif file.container is Container.ROSBAG1:
+            container = open_rosbag1(plain, limits=limits, thorough=opening.thorough)
+        elif file.compression:
+            content = ZstdSource(source, limits=limits)
+            torn, spare = content.torn, content.spare
+            container = McapReader(content, limits=limits, thorough=opening.thorough)
+        else:
+            container = McapReader(source, limits=limits, thorough=opening.thorough)
     except RecordingError as error:
         # A working copy means nothing to a user.
         error.path = file.path
         raise
     stack.callback(container.close)
     return StorageFile(file=file, source=source, container=container, torn=torn, spare=spare)
-
-
-def _open_plain(
-    file: RecordingFile, *, limits: ReadLimits, scratch_dir: Path | None, thorough: bool
-) -> ContainerReader:
-    if file.container is Container.SQLITE3:
-        return open_sqlite3(file, limits=limits, scratch_dir=scratch_dir)
-    return open_rosbag1(file, limits=limits, thorough=thorough)

@@ -28,6 +28,7 @@ from bridge.errors import (
     RecordingError,
     RecordingVanishedError,
 )
+from bridge.files import entries_in
 from bridge.model import Recording, RecordingFile
 
 
@@ -83,29 +84,18 @@ def look_into(folder: Path, *, prefix: str = "") -> FolderContent:
     storage: list[File] = []
     folders: list[str] = []
     has_metadata = False
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(prefix) and entry.name != METADATA_FILE:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    if is_searched(entry.name):
-                        folders.append(entry.name)
-                elif entry.is_file(follow_symlinks=False):
-                    has_metadata |= entry.name == METADATA_FILE
-                    named = storage_name(entry.name)
-                    if named is not None:
-                        storage.append((named, _size(entry)))
-    except FileNotFoundError as error:
-        raise RecordingVanishedError("there is no such folder", path=folder) from error
-    except OSError as error:
-        raise RecordingError(
-            f"the folder cannot be read: {error.strerror}",
-            path=folder,
-            hint="name the folder that it is in"
-            if isinstance(error, NotADirectoryError)
-            else "the bridge's user needs permission to read and enter the folder",
-        ) from error
+    with entries_in(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(prefix) and entry.name != METADATA_FILE:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if is_searched(entry.name):
+                    folders.append(entry.name)
+            elif entry.is_file(follow_symlinks=False):
+                has_metadata |= entry.name == METADATA_FILE
+                named = storage_name(entry.name)
+                if named is not None:
+                    storage.append((named, _size(entry)))
     return FolderContent(
         path=folder,
         storage=tuple(sorted(storage, key=lambda item: item[0].name)),

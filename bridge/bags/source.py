@@ -8,7 +8,6 @@ still read to its end.
 
 import errno
 import os
-import resource
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +16,6 @@ from bridge.files import open_regular, require_readable, version_of
 
 DESCRIPTORS_PER_FILE = 4
 """The file itself, and what SQLite or a working copy add to it."""
-
-DESCRIPTORS_SPARE = 256
-"""What the rest of the process may have open."""
 
 
 class Source(Protocol):
@@ -152,19 +148,6 @@ class BytesSource:
 
     def close(self) -> None:
         """There is nothing to release."""
-
-
-def allow_descriptors(files: int) -> None:
-    """Raise the process's soft limit of open files, within the hard one, to what reading needs.
-
-    All files of a recording are open at once; a day of short splits is more than the usual 1024.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = files * DESCRIPTORS_PER_FILE + DESCRIPTORS_SPARE
-    if hard != resource.RLIM_INFINITY:
-        needed = min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def is_lack_of_descriptors(error: BaseException) -> bool:

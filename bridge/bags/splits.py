@@ -98,15 +98,6 @@ def file_before(recording: Recording) -> RecordingFile | None:
     return None
 
 
-def look_of(file: RecordingFile) -> tuple[int, ...]:
-    """Give numbers that change when a file is written or replaced; none where it is gone."""
-    try:
-        facts = file.path.lstat()
-    except OSError:
-        return ()
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-
-
 def _without_twins(files: Iterable[RecordingFile]) -> list[RecordingFile]:
     """Keep one file of each stem: the plain one, or the only one."""
     kept: dict[str, RecordingFile] = {}

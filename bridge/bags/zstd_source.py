@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from bridge.bags.compression import pieces_of
+from bridge.bags.compression import expanded_bytes_max, pieces_of
 from bridge.bags.container import ReadLimits
 from bridge.bags.frames import frames_end, has_spare_bytes
 from bridge.bags.source import FileSource
@@ -29,16 +29,8 @@ BLOCKS_KEPT = 16
 BLOCKS_KEPT_OF_END = 4
 """How many of the last blocks are kept permanently: the summary is there."""
 
-EXPANSION_MAX = 1000
-"""A file that expands by more is a bomb, unless a single chunk could be as large."""
-
 FINE_BYTES = 256
 """How much is read at once where the stream breaks off, to get at all that is before the break."""
-
-
-def expanded_bytes_max(size_bytes: int, limits: ReadLimits) -> int:
-    """Give how much a compressed file of a size may expand to."""
-    return max(limits.chunk_bytes_max, EXPANSION_MAX * size_bytes)
 
 
 class ZstdSource:

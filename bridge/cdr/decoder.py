@@ -14,7 +14,6 @@ from bridge.cdr.layout import (
     CDR1_RULES,
     CDR2_RULES,
     EIGHT_BYTES,
-    ENCAPSULATION_BYTES,
     PRIMITIVES,
     ROS1_RULES,
     SLACK_BYTES_MAX,
@@ -24,12 +23,13 @@ from bridge.cdr.layout import (
     Rules,
     Wide,
 )
-from bridge.cdr.plan import Plan, compile_plan
+from bridge.cdr.plan import Plan, compile_plan, is_empty
 from bridge.cdr.source import Source
 from bridge.cdr.steps import Repairs
 from bridge.definitions import WIDE
 from bridge.errors import DecodeError
 from bridge.model import (
+    ENCAPSULATION_BYTES,
     DecodedBlock,
     FieldType,
     MessageBlock,
@@ -218,6 +218,9 @@ class Decoder:
         batches = []
         for identifier, rows in _by_encapsulation(block, dropped):
             swap = _is_swapped(big=identifier in _BIG_ENDIAN)
+            if is_empty(self.message_type):
+                batches += _by_dummy(block, rows, _RULES[identifier], swap=swap)
+                continue
             candidates = self._candidates(_RULES[identifier])
             batch = _Batch(rows=rows, rules=candidates[0], swap=swap)
             batches.append(batch if len(candidates) == 1 else self._best(block, batch, candidates))
@@ -324,6 +327,19 @@ def _has_silent(kind: FieldType) -> bool:
 
 def _is_swapped(*, big: bool) -> bool:
     return big != (sys.byteorder == "big")
+
+
+def _by_dummy(
+    block: MessageBlock, rows: NDArray[np.int64], rules: Rules, *, swap: bool
+) -> list[_Batch]:
+    """Sort the rows of a message without fields by whether its dummy byte was written.
+
+    Writers that are none of ROS 2 leave it out, as the definition shows none.
+    """
+    bare = (block.ends - block.starts)[rows] == rules.header_bytes
+    without = replace(rules, dummy_member=False, delimited_root=False)
+    found = [(rows[~bare], rules), (rows[bare], without)]
+    return [_Batch(rows=part, rules=each, swap=swap) for part, each in found if len(part)]
 
 
 def _by_encapsulation(

@@ -10,8 +10,7 @@ from enum import Enum, IntEnum
 
 import pyarrow as pa
 
-ENCAPSULATION_BYTES = 4
-"""Two bytes of identifier, two of options; alignment counts from behind them."""
+from bridge.model import ENCAPSULATION_BYTES
 
 LENGTH_BYTES = 4
 """The unsigned length before strings and sequences, in every serialisation."""

@@ -18,9 +18,16 @@ from bridge.cdr.sequences import Count, Packed, Strided
 from bridge.cdr.source import Source
 from bridge.cdr.steps import Shape, Step
 from bridge.cdr.text import TextStep, WideTextStep
-from bridge.definitions import DUMMY_MEMBER, STRINGS
+from bridge.definitions import STRINGS
 from bridge.errors import DefinitionError
-from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
+from bridge.model import (
+    DUMMY_MEMBER,
+    ArrayType,
+    FieldType,
+    MessageType,
+    PrimitiveType,
+    SequenceType,
+)
 
 ABSENT_VALUES_MAX = 256
 """The most values a message may have that are not on the wire (empty messages of ROS 1)."""
@@ -160,7 +167,7 @@ class _Builder:
         return shape
 
     def _add_members(self, message: MessageType) -> Shape:
-        if _is_empty(message) and not self.rules.dummy_member:
+        if is_empty(message) and not self.rules.dummy_member:
             return self._add_zeros()
         members = [(name, self.add(kind, name=name)) for name, kind in message.fields]
         return Shape(
@@ -333,7 +340,8 @@ def _is_of_numbers(kind: FieldType) -> bool:
     return isinstance(kind, PrimitiveType) and kind.name not in STRINGS and not kind.enumerators
 
 
-def _is_empty(message: MessageType) -> bool:
+def is_empty(message: MessageType) -> bool:
+    """Tell whether a message has no fields but the dummy that ROS 2 puts into it."""
     return len(message.fields) == 1 and message.fields[0][0] == DUMMY_MEMBER
 
 

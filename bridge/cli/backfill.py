@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import typer
 from rich.console import Group
@@ -43,9 +43,9 @@ from bridge.backfill import (
     brief,
     dask_cluster,
     find,
-    local_folder,
     rehearsed,
     require_scratch,
+    require_sound,
     scratch_of,
     shard_of,
     this_machine,
@@ -75,7 +75,7 @@ from bridge.cli.terminal import (
     size,
     table,
 )
-from bridge.compose import config_hash, ingest_options
+from bridge.compose import config_hash
 from bridge.config import Settings, load_settings, secrets
 from bridge.daemon import check_permissions, configure_logging
 from bridge.errors import CommandLineError, ConfigError, ServerError, Trouble
@@ -200,14 +200,14 @@ def backfill(
     )
     if not dry_run:
         require_destination(settings, embedded=embedded)
-    _require_sound(settings, choice)
+    require_sound(choice, settings)
     manifest = manifest or settings.state.folder / MANIFEST_FILE
     known = Manifest(manifest, config_hash=config_hash(settings))
     found = find(choice, settings)
     if dry_run:
         return _rehearse(settings, known, found, embedded=embedded, json=json)
     summary = _run(settings, known, found, dask=dask, fail_fast=fail_fast)
-    print_json(_as_json(summary, found)) if json else _print(summary, found)
+    print_json(summary.as_json() | found.rest_as_json()) if json else _print(summary, found)
     return _exit(summary, found)
 
 
@@ -236,29 +236,6 @@ def _run(
         with engine as running:
             _announce(found, running)
             return driver.run(found.recordings, running)
-
-
-def _require_sound(settings: Settings, choice: Choice) -> None:
-    """Refuse what would fail for every recording, before the first.
-
-    Raises:
-        ConfigError: A setting cannot be meant.
-    """
-    # Custom mappings and placeholders are looked at here.
-    ingest_options(settings)
-    if settings.uplink.bytes_per_second_max == "pause":
-        raise ConfigError(
-            "the settings let nothing be sent", key="uplink.bytes_per_second_max", hint="set a rate"
-        )
-    scratch = scratch_of(settings)
-    for url in choice.urls:
-        folder = local_folder(url)
-        if folder is not None and scratch.resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(
-                f"the scratch folder {scratch} is inside the archive {url}",
-                key="backfill.scratch_folder",
-                hint="choose another with --scratch",
-            )
 
 
 @contextmanager
@@ -389,7 +366,7 @@ def _rehearse(
             for recording, result, reason in rows
         ]
         asked = {"platform_asked": not unasked, "why_not_asked": unasked}
-        print_json({"recordings": recordings, **asked, **_rest_as_json(found)})
+        print_json({"recordings": recordings, **asked, **found.rest_as_json()})
         return Exit.OK
     made = table([
         ("recording", "fold"), ("files", "right"), ("size", "right"), ("result", "fold"),
@@ -410,27 +387,6 @@ def _rehearse(
         )
     _print_rest(found)
     return Exit.OK
-
-
-def _rest_as_json(found: Found) -> dict[str, Any]:
-    return {
-        "passed_over": found.passed_over,
-        "without_owner": list(found.others),
-        "unreadable": [{"place": place, "reason": reason} for place, reason in found.unreadable],
-    }
-
-
-def _as_json(summary: Summary, found: Found) -> dict[str, Any]:
-    return {
-        "recordings": [entry.as_json() for entry in summary.entries],
-        "counts": {str(result): count for result, count in summary.counts.items()},
-        "rows": sum(entry.rows for entry in summary.entries),
-        "ended_by": None if summary.ended_by is None else summary.ended_by.as_json(),
-        "interrupted": summary.interrupted,
-        "outages": summary.outages,
-        "away_s": round(summary.away_s, 3),
-        **_rest_as_json(found),
-    }
 
 
 def _print(summary: Summary, found: Found) -> None:

@@ -40,6 +40,7 @@ from bridge.ingest import (
     TopicOutcome,
     TopicReport,
     dry_run,
+    missing_files,
     plan_fields,
     plan_topics,
 )
@@ -198,6 +199,7 @@ def _looked_at(
     fields = plan_fields(reader, options) if mapping else None
     if not quick:
         report, found = dry_run(reader, options)
+        report.missing = missing_files(reader.recording)
         return _Seen(reader=reader, report=report, found=found, closed=closed, fields=fields)
     tally = reader.tally
     report = IngestReport(
@@ -208,6 +210,7 @@ def _looked_at(
         healthy=closed,
         losses=tally.losses,
         contradictions=dict(tally.contradictions),
+        missing=missing_files(reader.recording),
         notes=list(reader.recording.notes),
     )
     return _Seen(reader=reader, report=report, found=None, closed=closed, fields=fields)
@@ -355,6 +358,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "healthy": seen.closed,
         "message_count": reader.message_count,
         "notes": report.notes,
+        "missing": report.missing,
         "contradictions": report.contradictions,
         "quality": None if report.quality is None else asdict(report.quality),
         "losses": [_loss_as_json(loss) for loss in report.losses],

@@ -159,7 +159,7 @@ def read_pem(file: Path | None) -> bytes:
     except OSError as error:
         raise ConfigError(
             f"cannot read {file}: {error.strerror}",
-            hint="name a file that this user may read",
+            hint="is the path right, and may this user read the file?",
         ) from error
 
 
@@ -172,7 +172,9 @@ def read_api_keys(file: Path) -> dict[str, ApiKey]:
     try:
         entries = tomllib.loads(read_pem(file).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+        raise ConfigError(
+            f"{file} is not valid TOML: {error}", hint='an entry is: "token" = "write"'
+        ) from error
     return {
         token: _api_key(entry, f"{file}, entry {number}")
         for number, (token, entry) in enumerate(entries.items(), start=1)

@@ -40,6 +40,7 @@ from bridge.daemon import (
     recording_view,
 )
 from bridge.errors import CommandLineError
+from bridge.units import counted
 from bridge.version import __version__
 
 LIST_LENGTH = 20
@@ -96,9 +97,8 @@ def status(
 
     Asks the running bridge on its HTTP port; where none answers, reads the journal. With --name,
     --only or --page it lists recordings, page by page, instead of the start of each list. Exits
-    with 0
-    when a bridge runs and gets on, 3 when something needs attention or the platform is away, 1 when
-    the bridge is down or does not run.
+    with 0 when a bridge runs and gets on, 3 when something needs attention or the platform is away,
+    1 when the bridge is down or does not run.
     """
     settings = load_settings(config, {"state.folder": state, "http.port": http_port})
     if verbose:
@@ -148,7 +148,7 @@ def _list(settings: Settings, *, text: str, only: list[str], page: int, json: bo
         return Exit.OK
     pages = max(1, -(-found["total"] // PAGE_SIZE))
     show(_recordings(found["recordings"]))
-    out.print(f"page {page:,} of {pages:,}, {_count(found['total'])}")
+    out.print(f"page {page:,} of {pages:,}, {counted(found['total'], 'recording')}")
     return Exit.OK
 
 
@@ -197,10 +197,6 @@ def _why(one: dict[str, Any]) -> str:
     return f"{why} ({hint})" if hint and one["state"] in PARTS["needs_attention"] else why
 
 
-def _count(number: int) -> str:
-    return f"{number:,} recording" + ("" if number == 1 else "s")
-
-
 def look(settings: Settings) -> dict[str, Any]:
     """Gather how things stand, in the shape that `--json` prints.
 
@@ -213,21 +209,10 @@ def look(settings: Settings) -> dict[str, Any]:
         return {
             "running": True,
             "source": "daemon",
-            "version": answer["version"],
-            "now": answer["now"],
-            "verdict": answer["verdict"],
-            "counts": daemon["counts"],
-            "server": daemon["server"],
-            "embedded": daemon["embedded"],
-            "platform": answer["platform"],
-            "gate": daemon["gate"],
-            "watch": daemon["watch"],
-            "folders": daemon["folders"],
-            "uplink": daemon["uplink"],
-            "checks": answer["checks"],
-            "workers": answer["workers"],
-            "others": answer["others"],
-            "recordings": answer["recordings"],
+            **{key: answer[key] for key in ("version", "now", "verdict", "platform")},
+            **{key: daemon[key] for key in ("counts", "server", "embedded", "gate")},
+            **{key: daemon[key] for key in ("watch", "folders", "uplink")},
+            **{key: answer[key] for key in ("checks", "workers", "others", "recordings")},
         }
     with Journal.read(settings.state.folder) as journal:
         counts = journal.counts()
@@ -251,7 +236,7 @@ def _verdict(settings: Settings, running: bool | None, counts: dict[str, int]) -
     """Say how things are where only the journal can be asked."""
     left = sum(counts.get(state, 0) for state in PARTS["waiting"])
     left += sum(counts.get(state, 0) for state in IN_WORK)
-    recordings = _count(left)
+    recordings = counted(left, "recording")
     if running:
         port = settings.http.port or "a port of its own choice"
         return {

@@ -140,8 +140,9 @@ def compare(client: MosaicoClient, entry: Entry, report: Report | None) -> Compa
 def _compared(answers: Iterable[Holding]) -> VerificationLevel:
     """Say how far the platform was compared just now, of all that was asked about."""
     # What was read back when it was sent is asked for by its counts now.
-    levels = [VerificationLevel.COUNTS, *(answer.level for answer in answers)]
-    return min(levels, key=list(VerificationLevel).index)
+    return VerificationLevel.weakest(
+        [VerificationLevel.COUNTS, *(answer.level for answer in answers)]
+    )
 
 
 def _chosen(journal: Journal, targets: list[str], *, everything: bool) -> list[Entry]:

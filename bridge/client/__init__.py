@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 from bridge.facade import on_first_use
 
 if TYPE_CHECKING:
-    from bridge.client.catalog import SessionFacts
+    from bridge.client.catalog import Notified, NotifyType, SessionFacts
     from bridge.client.cleanup import ABANDONED, OnErrorPolicy
     from bridge.client.client import DEFAULT_PORT, MosaicoClient, ServerLimits
     from bridge.client.handlers import SequenceHandler, TopicHandler
-    from bridge.client.notifications import Notified, NotifyType
     from bridge.client.options import Compression, ConnectOptions
     from bridge.client.pacing import Pacer, UplinkShare, Wire
     from bridge.client.query.query import (

@@ -1,16 +1,21 @@
 """What a server reports about its resources, in one form for all protocol revisions."""
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 import pyarrow as pa
 from pyarrow import flight
 
 from bridge.client.connection import Connection
+from bridge.client.encoding import json_object
 from bridge.client.revisions import Revision
-from bridge.errors import NotFoundError
+from bridge.client.text import split_locator
+from bridge.errors import NotFoundError, ProtocolError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,18 +241,83 @@ def schema_facts(schema: pa.Schema | None) -> tuple[dict[str, Any], dict[str, An
     """
     metadata = (schema.metadata if schema is not None else None) or {}
     properties, user_metadata = (
-        _json_object(metadata.get(key, b""))
+        _object_or_none(metadata.get(key, b""))
         for key in (b"mosaico:properties", b"mosaico:user_metadata")
     )
     return properties, user_metadata
 
 
-def _json_object(text: bytes) -> dict[str, Any]:
+def _object_or_none(text: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        return json_object(text)
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+
+
+class NotifyType(StrEnum):
+    """The kinds of notification; the platform has only one."""
+
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notified:
+    """One notification.
+
+    Attributes:
+        sequence_name: The sequence concerned.
+        topic_name: The topic concerned, with its leading slash, or None.
+        notify_type: Its kind.
+        message: What happened.
+        created_datetime: When it was created, in UTC; some revisions only give the minute.
+    """
+
+    sequence_name: str
+    topic_name: str | None
+    notify_type: NotifyType
+    message: str
+    created_datetime: datetime
+
+
+def parse_notification(answer: Mapping[str, Any]) -> Notified:
+    """Read one entry of a notification list.
+
+    Args:
+        answer: `name` (a locator), `type`, `msg` and `created_datetime` as the server gave them.
+
+    Raises:
+        ProtocolError: The entry is no notification.
+    """
+    sequence, topic = split_locator(str(answer.get("name", "")))
+    try:
+        return Notified(
+            sequence_name=sequence,
+            topic_name=topic or None,
+            notify_type=NotifyType(str(answer.get("type"))),
+            message=str(answer.get("msg", "")),
+            created_datetime=parse_datetime(str(answer.get("created_datetime", ""))),
+        )
+    except ValueError as error:
+        raise ProtocolError(
+            f"{sequence}{topic}: not a notification: {error}", resource=f"{sequence}{topic}"
+        ) from error
+
+
+def parse_datetime(text: str) -> datetime:
+    """Read `YYYY-MM-DD HH:MM[:SS[.fraction]] UTC` of any precision; finer than 1 us is cut.
+
+    The forms of RFC 3339 and RFC 2822 are read, too, for how G3 writes dates is not known.
+
+    Raises:
+        ValueError: The text is something else.
+    """
+    if re.match(r"[A-Z][a-z]{2}, ", text):
+        return parsedate_to_datetime(text).astimezone(UTC)
+    bare = text.removesuffix(" UTC").strip()
+    bare = re.sub(r" (?=[+-]\d\d:?\d\d$)", "", bare)
+    bare = re.sub(r"(\.\d{6})\d+", r"\1", bare)
+    parsed = datetime.fromisoformat(bare)
+    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

@@ -3,14 +3,19 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self, Unpack
 
-from bridge.client.catalog import WHOLE, Dialect, Upload, Window
+from bridge.client.catalog import (
+    WHOLE,
+    Dialect,
+    Notified,
+    Upload,
+    Window,
+    parse_notification,
+)
 from bridge.client.cleanup import OnErrorPolicy
 from bridge.client.connection import Connection
 from bridge.client.handlers import SequenceHandler, TopicHandler
-from bridge.client.notifications import Notified, parse_notification
 from bridge.client.opening import open_connection
 from bridge.client.options import Compression, ConnectOptions, connection_options
 from bridge.client.query.query import Query, QueryPart, encode_query
@@ -35,9 +40,6 @@ DEFAULT_PORT = 6726
 
 _log = logging.getLogger(__name__)
 
-_BATCH_SHARE = 0.9
-_BATCH_OVERHEAD_BYTES = 65_536
-_BATCH_RECORDS_MAX = 1_000_000
 _BUILT_BY_CONNECT = object()
 
 
@@ -170,7 +172,7 @@ class MosaicoClient:
             checked_sequence(sequence_name),
             metadata=metadata,
             on_error=on_error,
-            limits=self._batch_limits(max_batch_size_bytes, max_batch_size_records),
+            limits=self._send_limits(max_batch_size_bytes, max_batch_size_records),
         )
 
     def sequence_resume(
@@ -206,7 +208,7 @@ class MosaicoClient:
             name,
             metadata={},
             on_error=on_error,
-            limits=self._batch_limits(max_batch_size_bytes, max_batch_size_records),
+            limits=self._send_limits(max_batch_size_bytes, max_batch_size_records),
             resumed=Upload(sequence=name, uuid=session_uuid, locator=session),
         )
 
@@ -223,7 +225,7 @@ class MosaicoClient:
         return TopicWriter(
             name=topic_name,
             model=ontology_type,
-            limits=self._batch_limits(None, None),
+            limits=self._send_limits(),
             stream=Nowhere(),
             report=lambda _message: None,
         )
@@ -248,14 +250,11 @@ class MosaicoClient:
         for locator in [key for key in self._topics if key.startswith(f"{name}/")]:
             self._topics.pop(locator, None)
 
-    def _batch_limits(self, bytes_max: int | None, records_max: int | None) -> SendLimits:
-        accepted = self.limits.message_bytes_max
-        target = int(_BATCH_SHARE * accepted)
-        return SendLimits(
-            bytes_target=min(bytes_max or target, target),
-            bytes_max=max(accepted - _BATCH_OVERHEAD_BYTES, target),
-            records_max=records_max or _BATCH_RECORDS_MAX,
-        )
+    def _send_limits(
+        self, bytes_max: int | None = None, records_max: int | None = None
+    ) -> SendLimits:
+        accepted_bytes = self.limits.message_bytes_max
+        return SendLimits.within(accepted_bytes, bytes_max=bytes_max, records_max=records_max)
 
     def sequence_delete(self, sequence_name: str) -> None:
         """Delete a sequence with everything in it.
@@ -476,12 +475,7 @@ class MosaicoClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

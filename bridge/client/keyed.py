@@ -21,11 +21,12 @@ from bridge.client.catalog import (
     Upload,
     Window,
     is_another,
+    parse_datetime,
     schema_facts,
     window_command,
 )
-from bridge.client.connection import Connection, to_json
-from bridge.client.notifications import parse_datetime
+from bridge.client.connection import Connection
+from bridge.client.encoding import to_json
 from bridge.client.revisions import Revision
 from bridge.client.text import clean_value, holds_texts_of, kind_of
 from bridge.errors import (

@@ -33,7 +33,6 @@ from bridge.facade import later
 ssl = later("ssl")
 
 _TLS_STEP_S = 2.0
-_OWN_DESCRIPTORS = Path("/proc/self/fd")
 _log = logging.getLogger(__name__)
 
 _DIALECTS: dict[Generation, type[KeyedDialect] | type[SessionDialect]] = {
@@ -200,7 +199,7 @@ def _in_memory(content: bytes, opened: ExitStack) -> Path:
     descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
     opened.callback(os.close, descriptor)
     os.write(descriptor, content)
-    return _OWN_DESCRIPTORS / str(descriptor)
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def _takes(connection: Connection, dialect: Dialect, codec: str) -> bool:

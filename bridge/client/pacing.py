@@ -19,10 +19,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
-from bridge.client.stall import Peer, resolve
+from bridge.client.stall import TCP_INFO_ACKED_AND_RECEIVED, Peer, resolve
 
 SAMPLE_INTERVAL_S = 0.25
 REPORT_INTERVAL_S = 1.0
@@ -35,8 +34,7 @@ UNSENT_BYTES_MIN, UNSENT_BYTES_MAX = 16 << 10, 1 << 30
 _SO_MAX_PACING_RATE = 47
 _NO_PACING = struct.pack("@L", 2 ** (8 * struct.calcsize("@L")) - 1)
 _TCP_INFO_BYTES = 216
-# `tcpi_bytes_acked` and `_received` since Linux 4.1, `tcpi_bytes_sent` and `_retrans` since 4.19.
-_ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
+# `tcpi_bytes_sent` and `tcpi_bytes_retrans` of `struct tcp_info`, since Linux 4.19.
 _TRANSMITTED_AND_AGAIN = struct.Struct("=200xQQ")
 
 
@@ -103,12 +101,7 @@ class Pacer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
         self._look()
@@ -221,9 +214,9 @@ def _counters(connection: socket.socket) -> tuple[int, int, int]:
         raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
         return 0, 0, 0
-    if len(raw) < _ACKED_AND_RECEIVED.size:
+    if len(raw) < TCP_INFO_ACKED_AND_RECEIVED.size:
         return 0, 0, 0
-    acked, received = _ACKED_AND_RECEIVED.unpack_from(raw)
+    acked, received = TCP_INFO_ACKED_AND_RECEIVED.unpack_from(raw)
     if len(raw) < _TRANSMITTED_AND_AGAIN.size:
         return acked, 0, received
     transmitted, again = _TRANSMITTED_AND_AGAIN.unpack_from(raw)

@@ -10,7 +10,8 @@ from typing import Any
 
 from pyarrow import flight
 
-from bridge.client.connection import Connection, JsonEncoding, json_object, to_json
+from bridge.client.connection import Connection
+from bridge.client.encoding import JsonEncoding, json_object, to_json
 from bridge.errors import (
     BridgeError,
     DatabaseAwayError,

@@ -30,12 +30,12 @@ from bridge.client.connection import Connection
 from bridge.client.revisions import G3A, Counts, Revision
 from bridge.client.text import clean_value, holds_texts_of, kind_of
 from bridge.errors import (
+    SHUT_OUT,
     NotFoundError,
     PreconditionError,
     RejectedError,
     ServerError,
     TransientError,
-    Trouble,
     UnreadableRequestError,
 )
 from bridge.protobuf import ProtobufEncoding
@@ -347,7 +347,7 @@ class SessionDialect:
             schema = stream.schema
             stream.close()
         except ServerError as error:
-            if error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+            if error.trouble in SHUT_OUT:
                 raise
             return None
         return schema

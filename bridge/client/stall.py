@@ -39,7 +39,7 @@ GREETINGS_MAX = 3
 
 _OWN_DESCRIPTORS = Path("/proc/self/fd")
 _TCP_INFO_BYTES = 136
-_TCP_INFO_ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
+TCP_INFO_ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
 """`tcpi_bytes_acked` and `tcpi_bytes_received` of Linux' `struct tcp_info` (since 4.1)."""
 
 
@@ -96,7 +96,7 @@ class Peer:
         for connection in self.connections():
             raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
             if len(raw) == _TCP_INFO_BYTES:
-                total += sum(_TCP_INFO_ACKED_AND_RECEIVED.unpack(raw))
+                total += sum(TCP_INFO_ACKED_AND_RECEIVED.unpack(raw))
         return total
 
     def cut(self) -> int:

@@ -14,6 +14,11 @@ from bridge.client.text import clean_batch
 from bridge.errors import ServerError, UsageError
 from bridge.ontology import TIMESTAMP_COLUMN, Model
 
+# Batches are split so that they are well below what the server takes; a single row may come closer.
+_TARGET_SHARE = 0.9
+_OVERHEAD_BYTES = 65_536
+_RECORDS_MAX = 1_000_000
+
 _PUSH_BYTES_PER_VALUE = 8
 
 # Parts of a batch are planned a little smaller than allowed: each has a header of its own, and one
@@ -39,6 +44,16 @@ class SendLimits:
     bytes_target: int
     bytes_max: int
     records_max: int
+
+    @classmethod
+    def within(cls, accepted_bytes: int, *, bytes_max: int | None, records_max: int | None) -> Self:
+        """Give the limits for a server that accepts messages of a size, and a caller's wishes."""
+        target = int(_TARGET_SHARE * accepted_bytes)
+        return cls(
+            bytes_target=min(bytes_max or target, target),
+            bytes_max=max(accepted_bytes - _OVERHEAD_BYTES, target),
+            records_max=records_max or _RECORDS_MAX,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

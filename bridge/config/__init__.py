@@ -28,7 +28,6 @@ from bridge.config.load import (
     vendor_server,
 )
 from bridge.config.sections import (
-    MINUTES_PER_DAY,
     DefinitionSettings,
     DisposalSettings,
     EmbeddedSettings,
@@ -37,11 +36,7 @@ from bridge.config.sections import (
     ServerSettings,
     StateSettings,
     TopicSettings,
-    UplinkSettings,
-    UplinkSpan,
     WatchSettings,
-    minute_of_day,
-    weekdays,
 )
 from bridge.config.settings import (
     ENVIRONMENT_PREFIX,
@@ -56,11 +51,12 @@ from bridge.config.settings import (
     Settings,
     WorkerSettings,
 )
+from bridge.config.uplink import PAUSED, UplinkSettings, day_of
 
 __all__ = [
     "CONFIG_FILE_VARIABLE",
     "ENVIRONMENT_PREFIX",
-    "MINUTES_PER_DAY",
+    "PAUSED",
     "PLATFORM_VARIABLE",
     "SERVICE_FOLDER",
     "BackfillSettings",
@@ -81,17 +77,15 @@ __all__ = [
     "StateSettings",
     "TopicSettings",
     "UplinkSettings",
-    "UplinkSpan",
     "WatchSettings",
     "WorkerSettings",
     "api_key",
     "archive_secrets",
+    "day_of",
     "find_settings_file",
     "load_settings",
-    "minute_of_day",
     "secret_key",
     "secrets",
     "service_is_closed_to_us",
     "vendor_server",
-    "weekdays",
 ]

@@ -22,9 +22,9 @@ from bridge.config.sections import (
     ServerSettings,
     StateSettings,
     TopicSettings,
-    UplinkSettings,
     WatchSettings,
 )
+from bridge.config.uplink import UplinkSettings
 from bridge.units import MEBIBYTE
 
 OVERRIDABLE = ("watch", "ingest", "topics", "expect", "metadata", "disposal")

@@ -6,7 +6,6 @@ Nothing in a turn blocks for long, so that a stuck turn is a defect that a watch
 import contextlib
 import selectors
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 from bridge.bags import sweep_scratch
@@ -211,12 +210,7 @@ class Loop:
             self._trouble(Failure(error="CopiedInstance", message=told, hint=hint))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._folder_scans.close()
         for disposer in self._disposers.values():
             with contextlib.suppress(JournalError):

@@ -6,7 +6,6 @@ from bridge.facade import on_first_use
 
 if TYPE_CHECKING:
     from bridge.definitions.names import (
-        DUMMY_MEMBER,
         STRINGS,
         WIDE,
         interface_of,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from bridge.definitions.tree import canonical_text, layout_of
 
 __all__ = [
-    "DUMMY_MEMBER",
     "IDL_ENCODINGS",
     "MSG_ENCODINGS",
     "STRINGS",

@@ -82,7 +82,7 @@ def parse_msg(name: str, text: str, *, ros1: bool) -> ParsedMessage:
     Raises:
         GrammarError: A line is neither a field nor a constant.
     """
-    package = name.split("/", maxsplit=1)[0]
+    package = name.split("/", maxsplit=1)[0] if "/" in name else ""
     fields: list[tuple[str, RawType]] = []
     constants: list[Constant] = []
     written: list[str] = []
@@ -133,8 +133,9 @@ def _candidates(name: str, package: str, *, ros1: bool) -> tuple[str, ...]:
     if name in _RENAMED:
         return (_RENAMED[name],)
     short = name.rsplit("/", 1)[-1]
-    full = normal_msgtype(name if "/" in name else f"{package}/{name}")
-    return tuple(dict.fromkeys((full, f"{package}/msg/{short}")))
+    full = normal_msgtype(name if "/" in name or not package else f"{package}/{name}")
+    # Other recorders leave packages out, in titles or everywhere.
+    return tuple(dict.fromkeys((full, f"{package}/msg/{short}" if package else short, short)))
 
 
 def _written(type_name: str, value: str) -> str:

@@ -1,5 +1,7 @@
 """Names of types: primitives, the one spelling of message types, what ROS derives types from."""
 
+from functools import lru_cache
+
 # fmt: off
 NUMBERS = frozenset({
     "bool", "byte", "char", "octet", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
@@ -16,9 +18,6 @@ WIDE = frozenset({"wstring", "wchar"})
 
 PRIMITIVES = NUMBERS | STRINGS | WIDE
 
-DUMMY_MEMBER = "structure_needs_at_least_one_member"
-"""What ROS 2 puts into a message that declares no field, because IDL forbids empty structs."""
-
 _KINDS = frozenset({"msg", "srv", "action"})
 _NAME_PARTS = 3  # pkg/kind/Name
 
@@ -27,6 +26,7 @@ _SERVICE_PARTS = ("_Event", "_Request", "_Response")
 _ACTION_PARTS = ("_SendGoal", "_GetResult", "_FeedbackMessage", "_Goal", "_Result", "_Feedback")
 
 
+@lru_cache(maxsize=1024)
 def normal_msgtype(name: str) -> str:
     """Spell a type name as `pkg/msg/Name`.
 

@@ -7,17 +7,18 @@ from the other texts embedded in the recording, the configured folders, the fold
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from bridge.definitions.msg_grammar import INTERFACE_PARTS
-from bridge.definitions.names import missing_definition_hint, normal_msgtype
+from bridge.definitions.names import interface_of, missing_definition_hint, normal_msgtype
 from bridge.definitions.sources import (
     EVERY_DISTRIBUTION,
     DefinitionSources,
     built_in,
     parse_text,
-    with_events,
+    with_derived,
 )
 from bridge.definitions.syntax import (
     Declared,
@@ -29,7 +30,7 @@ from bridge.definitions.syntax import (
     RawType,
     Reference,
 )
-from bridge.definitions.tree import TypeTree
+from bridge.definitions.tree import ROS1_BUILT_IN, TypeTree
 from bridge.errors import DefinitionError
 from bridge.model import Definition, MessageType
 
@@ -42,10 +43,6 @@ TEXTS_KEPT = 512
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 """That of a message of ROS 1 without fields and constants."""
 
-_MD5_PRIMITIVES = {
-    "builtin_interfaces/msg/Time": "time",
-    "builtin_interfaces/msg/Duration": "duration",
-}
 _KEPT_CHARS_MAX = 256 << 10
 _UNKNOWN_MD5 = frozenset({"", "*"})
 _NAMES_SHOWN = 5
@@ -135,28 +132,29 @@ class TypeResolver:
     ) -> Resolved:
         name = normal_msgtype(msgtype)
         ros1 = ros1 or (definition is not None and definition.encoding == "ros1msg")
-        own: Mapping[str, Declared] = {}
-        source = ""
-        if definition is not None:
-            own = _own_types(name, definition).types
-            source = definition.source
-            own = _under_its_name(name, own)
+        own, source, broken = _read_own(name, definition)
         if ros1 and _is_hollow(own.get(name), md5):
             own, source = {}, ""
         search = _Search(self, own, distro=distro, ros1=ros1, used=[source] if source else [])
-        tree = TypeTree(name, search.find)
-        try:
-            message_type = tree.build()
-        except DefinitionError as error:
-            if tree.missing == name:
-                raise _undefined(msgtype, own) from error
-            raise
-        if ros1 and search.completed:
-            if md5 not in _UNKNOWN_MD5:
-                _check_md5(name, tree.used, md5, search.used)
-            elif EVERY_DISTRIBUTION in search.used:
+        if not ros1 or md5 in _UNKNOWN_MD5:
+            if broken:
+                raise broken
+            found = _built(msgtype, search)
+            if ros1 and search.completed and EVERY_DISTRIBUTION in search.used:
                 raise _undefined(msgtype, own)
-        return Resolved(message_type=message_type, source=", ".join(dict.fromkeys(search.used)))
+            return found
+        # Texts may be cut, as some recorders leave them; the hash knows better.
+        elsewhere = _Search(self, {}, distro=distro, ros1=True, used=[], elsewhere=True)
+        try:
+            found = _built(msgtype, search, md5)
+        except DefinitionError as error:
+            with suppress(DefinitionError):
+                return _built(msgtype, elsewhere, md5)
+            raise broken or error from error
+        if not search.completed and md5_of(name, search.found) != md5:
+            with suppress(DefinitionError):
+                return _built(msgtype, elsewhere, md5)
+        return found
 
     def other(self, name: str, *, ros1: bool) -> Declared | None:
         """Find a type in the texts embedded for other topics; None where they disagree."""
@@ -191,7 +189,9 @@ class _Search:
 
     Attributes:
         used: The places that contributed.
+        elsewhere: Whether the texts of other topics are ignored.
         completed: Whether any type came from outside of the topic's own text.
+        found: All types of the tree that was built, by name.
     """
 
     resolver: TypeResolver
@@ -199,17 +199,20 @@ class _Search:
     distro: str
     ros1: bool
     used: list[str]
+    elsewhere: bool = False
     completed: bool = False
+    found: Mapping[str, Declared] = field(default_factory=dict)
     beside: dict[str, Declared] = field(default_factory=dict)
     includes: list[str] = field(default_factory=list)
 
     def find(self, name: str) -> Declared | None:
         """Find what a name stands for."""
-        own = with_events(self.own, name).get(name) if name.endswith("_Event") else None
-        known = self.own.get(name) or own or self.beside.get(name)
+        known = self.own.get(name) or self.beside.get(name)
+        if known is None and interface_of(name):
+            known = with_derived(self.own, name).get(name)
         if known is not None:
             return known
-        other = self.resolver.other(name, ros1=self.ros1)
+        other = None if self.elsewhere else self.resolver.other(name, ros1=self.ros1)
         if other is not None:
             self.completed = True
             self.used.append(EMBEDDED)
@@ -239,6 +242,38 @@ class _Search:
         """Keep what a file declares beside the type that was asked for."""
         self.beside |= {key: each for key, each in text.types.items() if key not in self.beside}
         self.includes += text.includes
+
+
+def _built(msgtype: str, search: _Search, md5: str = "") -> Resolved:
+    """Build the tree of a type; of one that is put together, with the md5 that was recorded.
+
+    Raises:
+        DefinitionError: Something is missing, cannot be decoded, or is not what was recorded.
+    """
+    name = normal_msgtype(msgtype)
+    tree = TypeTree(name, search.find)
+    try:
+        message_type = tree.build()
+    except DefinitionError as error:
+        if tree.missing == name:
+            raise _undefined(msgtype, search.own) from error
+        raise
+    search.found = tree.used
+    if md5 and search.completed:
+        _check_md5(name, tree.used, md5, search.used)
+    return Resolved(message_type=message_type, source=", ".join(dict.fromkeys(search.used)))
+
+
+def _read_own(
+    name: str, definition: Definition | None
+) -> tuple[Mapping[str, Declared], str, DefinitionError | None]:
+    """Give what a definition declares, where it is from, and why it cannot be parsed if so."""
+    if definition is None:
+        return {}, "", None
+    try:
+        return _under_its_name(name, _own_types(name, definition).types), definition.source, None
+    except DefinitionError as error:
+        return {}, "", error
 
 
 def _own_types(name: str, definition: Definition) -> ParsedText:
@@ -352,9 +387,9 @@ def _md5_text(kind: RawType, types: Mapping[str, Declared]) -> str:
         element, suffix = kind.element, "[]"
     if not isinstance(element, Reference):
         return f"{getattr(element, 'name', '')}{suffix}"
-    name = next(each for each in element.candidates if each in types or each in _MD5_PRIMITIVES)
-    if name in _MD5_PRIMITIVES:
-        return f"{_MD5_PRIMITIVES[name]}{suffix}"
+    name = next(each for each in element.candidates if each in types or each in ROS1_BUILT_IN)
+    if name in ROS1_BUILT_IN:
+        return f"{ROS1_BUILT_IN[name]}{suffix}"
     return md5_of(name, types)
 
 

@@ -25,7 +25,7 @@ from bridge.definitions.msg_grammar import (
     is_interface_text,
     parse_msg,
 )
-from bridge.definitions.names import DUMMY_MEMBER, interface_of, kind_of, normal_msgtype
+from bridge.definitions.names import interface_of, kind_of, normal_msgtype
 from bridge.definitions.syntax import (
     Declared,
     GrammarError,
@@ -38,7 +38,7 @@ from bridge.definitions.syntax import (
 )
 from bridge.errors import DefinitionError
 from bridge.facade import later
-from bridge.model import Constant, Definition, PrimitiveType
+from bridge.model import DUMMY_MEMBER, Constant, Definition, PrimitiveType
 
 # Needed only where a recording does not carry its definitions.
 interfaces = later("rosbags.interfaces")
@@ -56,8 +56,12 @@ KEPT_CHARS_MAX = 64 << 10
 """Longer sections are not kept."""
 
 _SECTIONS_KEPT = 2048
-_SECTION = re.compile(r"={3,}[ \t]*\n[ \t]*(MSG|IDL|SRV|ACTION):[ \t]*(\S+)[ \t]*(?:\n|\Z)")
-_STARTS_TITLED = re.compile(r"\s*={3,}[ \t]*\r?\n[ \t]*(MSG|IDL|SRV|ACTION):")
+# The rule may be glued to what is around it, or missing: nothing else looks like a title.
+_SECTION = re.compile(
+    r"(?:(?<!=)={3,}\s*|^[ \t]*)(MSG|IDL|SRV|ACTION)[ \t]*:[ \t]*(\S+)[ \t]*(?:\n|\Z)",
+    re.MULTILINE,
+)
+_STARTS_TITLED = re.compile(r"\s*(?:={3,}\s*)?(MSG|IDL|SRV|ACTION)[ \t]*:")
 
 # A NUL ends a text in C, and Ctrl-Z ended files of DOS: neither is part of one.
 _LINE_ENDS = str.maketrans("\r\0\x1a", "\n\n\n")
@@ -160,7 +164,7 @@ class DefinitionSources:
             found = self._file(interface, "idl", ros1=ros1)
         if found is None:
             return None
-        types = with_events(found.text.types, msgtype)
+        types = with_derived(found.text.types, msgtype)
         return Found(ParsedText(types=types), found.source) if msgtype in types else None
 
     def _in_stock(self, msgtype: str, distro: str, *, ros1: bool) -> Found | None:
@@ -211,12 +215,19 @@ class DefinitionSources:
             yield Path(prefix), Path(prefix) / "share" / package
 
 
-def with_events(types: Mapping[str, Declared], msgtype: str) -> dict[str, Declared]:
-    """Add a service's event to types that hold its request and response."""
+def with_derived(types: Mapping[str, Declared], msgtype: str) -> dict[str, Declared]:
+    """Add what ROS derives from a service or action to types that hold its parts.
+
+    That is a service's event, and of an action everything but its goal, result and feedback.
+    """
     service = msgtype.removesuffix("_Event")
-    if service == msgtype or not {f"{service}_Request", f"{service}_Response"} <= types.keys():
-        return dict(types)
-    return {**event_of(service), **types}
+    if service != msgtype and {f"{service}_Request", f"{service}_Response"} <= types.keys():
+        return {**event_of(service), **types}
+    action = interface_of(msgtype)
+    parts = {f"{action}{part}" for part in ("_Goal", "_Result", "_Feedback")}
+    if kind_of(action) == "action" and parts <= types.keys():
+        return {**interface_messages(action, "---\n---\n"), **types}
+    return dict(types)
 
 
 def built_in(msgtype: str, *, ros1: bool) -> ParsedMessage | None:

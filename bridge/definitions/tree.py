@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bridge.definitions.names import (
-    DUMMY_MEMBER,
     PRIMITIVES,
     kind_of,
     missing_definition_hint,
@@ -19,7 +18,14 @@ from bridge.definitions.syntax import (
     Unreadable,
 )
 from bridge.errors import DefinitionError
-from bridge.model import ArrayType, FieldType, MessageType, PrimitiveType, SequenceType
+from bridge.model import (
+    DUMMY_MEMBER,
+    ArrayType,
+    FieldType,
+    MessageType,
+    PrimitiveType,
+    SequenceType,
+)
 
 DEPTH_MAX = 64
 """The deepest nesting of messages; deeper ones come from nobody's robot."""
@@ -31,7 +37,7 @@ FIXED_BYTES_MAX = 64 << 20
 """The most bytes that the fixed arrays of a message may claim together."""
 
 _RULE = "=" * 80
-_ROS1_BUILT_IN = {
+ROS1_BUILT_IN = {
     "builtin_interfaces/msg/Time": "time",
     "builtin_interfaces/msg/Duration": "duration",
 }
@@ -204,7 +210,7 @@ def _collect(message: MessageType, used: dict[str, MessageType], *, ros1: bool) 
         element = kind.element if isinstance(kind, ArrayType | SequenceType) else kind
         if not isinstance(element, MessageType) or element.name in used:
             continue
-        if not (ros1 and element.name in _ROS1_BUILT_IN):
+        if not (ros1 and element.name in ROS1_BUILT_IN):
             used[element.name] = element
             _collect(element, used, ros1=ros1)
 
@@ -227,8 +233,8 @@ def _written(kind: FieldType, *, ros1: bool) -> str:
     if isinstance(kind, SequenceType):
         bound = f"<={kind.bound}" if kind.bound else ""
         return f"{_written(kind.element, ros1=ros1)}[{bound}]"
-    if ros1 and kind.name in _ROS1_BUILT_IN:
-        return _ROS1_BUILT_IN[kind.name]
+    if ros1 and kind.name in ROS1_BUILT_IN:
+        return ROS1_BUILT_IN[kind.name]
     return _short(kind.name)
 
 

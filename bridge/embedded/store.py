@@ -13,7 +13,6 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bridge.embedded.catalogue import SegmentRecord, TopicRecord
+from bridge.ontology import TIMESTAMP_COLUMN, is_list
 
 # The platform judges a batch when it decodes it: a null in a required field breaks the stream,
 # unless the struct around it is null itself, for then nobody can see it (the platform asks nothing
@@ -53,19 +53,13 @@ def _fault(path: str, field: pa.Field, values: pa.Array, seen: pa.Array | None) 
             inner = field.type.field(index)
             if fault := _fault(f"{path}.{inner.name}", inner, values.field(index), seen):
                 return fault
-    elif _is_list(field.type) and _may_fault(field.type.value_field):
+    elif is_list(field.type) and _may_fault(field.type.value_field):
         return _fault(f"{path}[]", field.type.value_field, values.flatten(), None)
     return ""
 
 
 def _may_fault(field: pa.Field) -> bool:
     return not field.nullable or pa.types.is_nested(field.type)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
 
 
 def storable(schema: pa.Schema) -> pa.Schema:
@@ -123,8 +117,6 @@ def _declared(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 SEGMENT_BYTES_MAX = 256 * 2**20
 """A segment is sealed once this much Arrow data went into it; a chunk is never split."""
-
-TIMESTAMP = "timestamp_ns"
 
 
 class Store:
@@ -185,12 +177,7 @@ class TopicData:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._segment is not None:
             self._segment.discard()
             self._segment = None
@@ -244,7 +231,7 @@ class _Segment:
 
     def append(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch, row_group_size=batch.num_rows)
-        bounds = pc.min_max(batch.column(TIMESTAMP))
+        bounds = pc.min_max(batch.column(TIMESTAMP_COLUMN))
         if (first_ns := bounds["min"].as_py()) is not None:
             last_ns = bounds["max"].as_py()
             self._first_ns = first_ns if self._first_ns is None else min(self._first_ns, first_ns)

@@ -11,11 +11,21 @@ from bridge.files.disk import (
 )
 from bridge.files.folders import OpenFolder
 from bridge.files.held import HeldFiles
-from bridge.files.opening import is_folder, is_there, open_regular, require_readable, version_of
+from bridge.files.opening import (
+    allow_open_files,
+    entries_in,
+    is_folder,
+    is_there,
+    open_regular,
+    require_readable,
+    version_of,
+)
 
 __all__ = [
     "HeldFiles",
     "OpenFolder",
+    "allow_open_files",
+    "entries_in",
     "file_system",
     "is_folder",
     "is_network_kind",

@@ -5,20 +5,15 @@ folder that was swapped for a link. While files are held, `open_regular` opens w
 """
 
 import os
-import resource
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from bridge.errors import RecordingChangedError, RecordingError, RecordingVanishedError
 from bridge.files.folders import OpenFolder
-from bridge.files.opening import HELD, open_regular
-
-# Open files that everything else needs, besides those held.
-SPARE_FILES = 256
+from bridge.files.opening import HELD, allow_open_files, open_regular
 
 _guard = threading.Lock()
 
@@ -50,7 +45,7 @@ class HeldFiles:
         self._folders: dict[Path, OpenFolder] = {}
 
     def __enter__(self) -> Self:
-        _allow_files(len(self._files) + SPARE_FILES)
+        allow_open_files(len(self._files))
         try:
             for path in self._files:
                 try:
@@ -104,12 +99,7 @@ class HeldFiles:
         self._held.clear()
         self._folders.clear()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with _guard:
             for path, held in self._held.items():
                 HELD[path].remove(_entry(held))
@@ -125,13 +115,3 @@ def _entry(held: _Held | RecordingError) -> int | RecordingError:
 def _looks(descriptor: int) -> tuple[int, int, int, int]:
     facts = os.fstat(descriptor)
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-
-def _allow_files(wanted: int) -> None:
-    """Raise the number of files that this process may have open, as far as it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if allowed > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

@@ -7,7 +7,10 @@ of the folder. Opening first and looking at the open file afterwards leaves no s
 
 import errno
 import os
+import resource
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bridge.errors import (
@@ -23,6 +26,8 @@ PASSING = frozenset(
     {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ENOTCONN, errno.EHOSTDOWN}
 )
 
+# What a process needs open besides the files of a recording.
+_OPEN_FILES_SPARE = 256
 
 # Files that are held open while several passes read them, by path: the open file, or why it could
 # not be opened. See `HeldFiles`, which alone changes it.
@@ -99,6 +104,42 @@ def version_of(descriptor: int) -> tuple[int, int]:
     """Return values of an open file that change whenever it is written: size and time in ns."""
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
+
+
+def allow_open_files(count: int) -> None:
+    """Raise the process's soft limit of open files, within the hard one, so that so many fit.
+
+    All files of a recording are open at once; a day of short splits is more than the usual 1024.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + _OPEN_FILES_SPARE
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+@contextmanager
+def entries_in(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Yield the entries of a folder, for a `with` block that looks at them.
+
+    Raises:
+        RecordingVanishedError: There is no such folder any more.
+        RecordingError: The folder may not be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            yield entries
+    except FileNotFoundError as error:
+        raise RecordingVanishedError("there is no such folder", path=folder) from error
+    except OSError as error:
+        raise RecordingError(
+            f"the folder cannot be read: {error.strerror}",
+            path=folder,
+            hint="name the folder that it is in"
+            if isinstance(error, NotADirectoryError)
+            else "the bridge's user needs permission to read and enter the folder",
+        ) from error
 
 
 def is_there(path: Path) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bridge.ingest.on_platform import clear_remains
     from bridge.ingest.open_upload import OpenUpload, got_on
     from bridge.ingest.options import BatchTargets, Identity, IngestOptions
-    from bridge.ingest.passes import dry_run, plan_fields, plan_topics
+    from bridge.ingest.passes import dry_run
     from bridge.ingest.portions import ingest
     from bridge.ingest.report import (
         CHOSEN_REASONS,
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
         TopicReport,
         TopicRows,
         VerificationLevel,
+        missing_files,
         said_before,
     )
+    from bridge.ingest.topic_lanes import plan_fields, plan_topics
     from bridge.mapping import TopicOptions, custom_mappings
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "held_whole",
     "ingest",
     "marks_of",
+    "missing_files",
     "plan_fields",
     "plan_topics",
     "said_before",

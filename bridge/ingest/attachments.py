@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bridge.bags import ROSBAG2_RECORD
 from bridge.units import counted
 
 RECORD_BYTES_MAX = 8 << 10
@@ -18,9 +19,6 @@ RECORDS_BYTES_MAX = 64 << 10
 
 ATTACHMENTS_MAX = 64
 """Attachments beyond this number are counted, not named."""
-
-BOOKKEEPING_RECORD = "rosbag2"
-"""The record in which rosbag2 repeats `metadata.yaml`; what of it matters is known otherwise."""
 
 CARRIED_KINDS = frozenset({"attachments", "metadata records"})
 
@@ -43,7 +41,7 @@ def carried_metadata(metadata: Mapping[str, object]) -> dict[str, Any]:
     found = metadata.get("metadata")
     for name, entries in found.items() if isinstance(found, Mapping) else ():
         size_bytes = len(json.dumps(entries))
-        if name == BOOKKEEPING_RECORD:
+        if name == ROSBAG2_RECORD:
             continue
         if size_bytes <= RECORD_BYTES_MAX and total_bytes + size_bytes <= RECORDS_BYTES_MAX:
             records[name] = entries

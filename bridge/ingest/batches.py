@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.bags import chosen_messages, part_of
 from bridge.cdr import gather_payloads, join_blocks, lie_together, merge_blocks
 from bridge.ingest.options import BatchTargets
 from bridge.model import MessageBlock, MixedBlock
@@ -51,7 +52,7 @@ class Portion:
         """Yield the messages of each topic as a block of its own; nothing is copied."""
         first = 0
         for topic, rows in zip(self.topics, self.rows, strict=True):
-            yield _part(self.block, topic, slice(first, first + rows))
+            yield part_of(self.block, topic, slice(first, first + rows))
             first += rows
 
 
@@ -101,7 +102,7 @@ class Batcher:
         alone &= (rows > 0) & (self._rows_together == 0)
         for topic in map(int, np.flatnonzero(alone)):
             first, behind = np.searchsorted(block.topics, [topic, topic + 1])
-            yield from self._add_alone(_part(block, topic, slice(int(first), int(behind))))
+            yield from self._add_alone(part_of(block, topic, slice(int(first), int(behind))))
         yield from self._add_together(block, ~alone[block.topics], rows, sizes_bytes)
         if self.buffer_bytes > self._targets.memory_budget_bytes:
             yield from self._send_biggest_early()
@@ -311,29 +312,6 @@ def _grouped(pieces: list[MixedBlock], bytes_min: int) -> Iterator[list[MixedBlo
         if size_bytes >= bytes_min or not pieces:
             yield group
             group, size_bytes = [], 0
-
-
-def _part(block: MessageBlock | MixedBlock, topic: int, rows: slice) -> MessageBlock:
-    return MessageBlock(
-        topic=topic,
-        log_times_ns=block.log_times_ns[rows],
-        data=block.data,
-        starts=block.starts[rows],
-        ends=block.ends[rows],
-    )
-
-
-def chosen_messages(block: MixedBlock, mask: NDArray[np.bool_]) -> MixedBlock:
-    """Keep some messages of a block."""
-    if mask.all():
-        return block
-    return MixedBlock(
-        topics=block.topics[mask],
-        log_times_ns=block.log_times_ns[mask],
-        data=block.data,
-        starts=block.starts[mask],
-        ends=block.ends[mask],
-    )
 
 
 def _single(block: MessageBlock) -> Portion:

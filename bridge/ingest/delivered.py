@@ -5,7 +5,7 @@ ingest, which is tried again.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from bridge.ingest.report import SequenceContent
 from bridge.mapping import BRIDGE_KEY
 from bridge.model import Recording
 from bridge.ontology import QueryError
+from bridge.parallel import ParallelCalls, settle
 
 FINGERPRINT = Sequences.Q.user_metadata[f"{BRIDGE_KEY}.fingerprint"]
 
@@ -56,6 +57,7 @@ def find_delivered(
     *,
     instance: str,
     remembered: Iterable[SequenceContent] = (),
+    under_way: str = "",
 ) -> list[Holder]:
     """Find the finished sequences that hold parts of a recording.
 
@@ -65,17 +67,19 @@ def find_delivered(
         instance: This bridge's own name.
         remembered: Where parts are by the journal; looked at first, and believed only as far as the
             platform confirms it.
+        under_way: The sequence that an earlier try has left unfinished; empty for none.
 
     Returns:
         The sequences, in the order of their first parts; each part is in one of them at most.
 
     Raises:
-        BusyElsewhereError: Another bridge is sending one of the parts.
+        BusyElsewhereError: Another bridge is sending one of the parts; where it `gives_way`, the
+            sequence under way has to go.
         ServerError: The platform cannot be asked.
     """
     # A cached handler would answer from the past.
     client.clear_sequence_handlers_cache()
-    search = _Search(client=client, content=content, instance=instance)
+    search = _Search(client=client, content=content, instance=instance, under_way=under_way)
     for expected in remembered:
         search.look_at(expected.sequence, expected)
     if open_forms := search.open_forms:
@@ -89,6 +93,83 @@ def find_delivered(
         page *= PAGE_GROWTH
     order = {part.identity: place for place, part in enumerate(content.parts)}
     return sorted(search.holders, key=lambda holder: min(order[part] for part in holder.parts))
+
+
+class Race:
+    """Whether another bridge sends parts of what is being sent here, as something else.
+
+    Both may have asked before either had created anything, and where they group the parts in
+    different ways the names do not collide. So each asks again once its own sequence can be found,
+    while it sends: at least one of them finds the other.
+
+    Args:
+        client: The platform.
+        content: What is sent.
+        sequence: Its sequence.
+        instance: This bridge's own name.
+    """
+
+    def __init__(
+        self, client: MosaicoClient, content: Content, *, sequence: str, instance: str
+    ) -> None:
+        self._client = client
+        self._forms = [form for part in content.parts for form in content.forms(part.identity)]
+        self._sequence = sequence
+        self._instance = instance
+        self._answers: list[Future[list[str]]] = []
+
+    def ask(self) -> None:
+        """Ask about all parts, in other threads; the sequence can be found from now on."""
+        calls = ParallelCalls()
+        self._answers = [
+            calls.submit(question, repeatable=True)
+            for question in _part_questions(self._client, self._forms)
+        ]
+
+    def settle(self) -> None:
+        """See that no other bridge has sent, or is sending, a part of it.
+
+        Where both find each other the one whose sequence's name sorts first waits for the other,
+        which gives way.
+
+        Raises:
+            BusyElsewhereError: One has, or is. Where it `gives_way`, nothing of what was sent here
+                may stay.
+            ServerError: The platform cannot be asked.
+        """
+        found = {name for answer in self._answers for name in answer.result()} - {self._sequence}
+        self._answers = []
+        if found:
+            # A cached handler would answer from the past.
+            self._client.clear_sequence_handlers_cache()
+        for name in sorted(found):
+            handler = self._client.sequence_handler(name)
+            marks = {} if handler is None else marks_of(handler)
+            # Servers differ in how exactly they look.
+            if handler is None or parts_in(marks).keys().isdisjoint(self._forms):
+                continue
+            if handler.is_locked:
+                raise BusyElsewhereError(
+                    f"bridge {marks.get('instance')} has sent parts of it as {name} meanwhile",
+                    resource=name,
+                    hint="the next attempt finds them there",
+                    gives_way=True,
+                )
+            if marks.get("instance") != self._instance:
+                raise _busy(name, marks, gives_way=name < self._sequence)
+
+    def close(self) -> None:
+        """Ask no more, and leave no call under way."""
+        settle(self._answers)
+
+
+def _busy(name: str, marks: Mapping[str, Any], *, gives_way: bool) -> BusyElsewhereError:
+    return BusyElsewhereError(
+        f"sequence {name} is being written by bridge {marks.get('instance')}",
+        resource=name,
+        hint="wait for the other bridge; if it is gone, delete the sequence and retry",
+        gives_way=gives_way,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +243,7 @@ class _Search:
     client: MosaicoClient
     content: Content
     instance: str
+    under_way: str
     holders: list[Holder] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
@@ -208,11 +290,7 @@ class _Search:
                 )
             )
         elif marks.get("instance") != self.instance:
-            raise BusyElsewhereError(
-                f"sequence {name} is being written by bridge {marks.get('instance')}",
-                resource=name,
-                hint="wait for the other bridge; if it is gone, delete the sequence and retry",
-            )
+            raise _busy(name, marks, gives_way=name < self.under_way)
 
     def _held(self, marks: Mapping[str, Any], expected: SequenceContent | None) -> dict[str, str]:
         """Name the parts of ours that a sequence holds and no other sequence was found for.

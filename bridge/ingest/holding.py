@@ -19,8 +19,6 @@ from bridge.units import counted
 ASKED_AT_ONCE = 8
 """So many questions are on their way together; each is one call on 0.7, one a topic before."""
 
-_STRENGTH = list(VerificationLevel)
-
 
 def contents_of(report: Mapping[str, Any]) -> list[SequenceContent]:
     """Say what must be on the platform of a recording, by the report of its ingest.
@@ -80,7 +78,7 @@ class Holding:
 
     def proves(self, level: VerificationLevel) -> bool:
         """Say whether this is proof, at a level or above, that the sequence is whole."""
-        return self.held is Held.WHOLE and _STRENGTH.index(self.level) >= _STRENGTH.index(level)
+        return self.held is Held.WHOLE and self.level.includes(level)
 
 
 def held_whole(client: MosaicoClient, contents: Iterable[SequenceContent]) -> dict[str, Holding]:
@@ -131,11 +129,11 @@ def _ask(client: MosaicoClient, contents: list[SequenceContent]) -> Holding:
         for topic, rows in content.topics.items():
             found = _compare(topic, rows, receipts.get(topic))
             if isinstance(found, VerificationLevel):
-                proven = min(proven, found, key=_STRENGTH.index)
+                proven = VerificationLevel.weakest((proven, found))
             else:
                 differences.append(found.what)
         if content.level is not VerificationLevel.READBACK:
-            level = min(level, content.level, proven, key=_STRENGTH.index)
+            level = VerificationLevel.weakest((level, content.level, proven))
     if differences:
         return Holding(
             sequence=name, held=Held.DIFFERENT, level=level, differences=tuple(differences)

@@ -13,24 +13,22 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.bags import NOWHERE, RecordingReader
+from bridge.bags import NOWHERE, RecordingReader, chosen_messages
 from bridge.client import MosaicoClient, holds_nul
 from bridge.errors import DecodeError, RecordingChangedError
 from bridge.ingest.attachments import notes_on
-from bridge.ingest.batches import Batcher, Portion, chosen_messages
+from bridge.ingest.batches import Batcher, Portion
 from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
 from bridge.ingest.sending import Sending
 from bridge.ingest.topic_lanes import Parcel, TopicLane, enter_skipped, kinds_of, plan_lanes
-from bridge.mapping import Fates, field_fates
 from bridge.model import MessageBlock, MixedBlock
 from bridge.quality import Meter, TopicFigures, judge, reports_losses
 from bridge.units import counted
 
 Take = Callable[[TopicLane, Parcel], None]
 Expect = Callable[[TopicLane], None]
-Reopen = Callable[[], RecordingReader]
 
 MESSAGES_INTERVAL_S = 0.25
 """How often the messages read are reported: with many topics a block has some of each."""
@@ -43,7 +41,6 @@ class Passes:
         reader: The recording, opened; what it skips and loses is what counts.
         options: All choices.
         events: Receives what happens.
-        reopen: Opens the recording again, for passes after the first.
 
     Attributes:
         lanes: The topics that are sent, by `Topic.index`.
@@ -60,7 +57,6 @@ class Passes:
         *,
         options: IngestOptions,
         events: IngestEvents,
-        reopen: Reopen,
     ) -> None:
         self.reader = reader
         self.lanes, self.topics = plan_lanes(reader, options, events)
@@ -70,7 +66,6 @@ class Passes:
         self.read_s = 0.0
         self._options = options
         self._events = events
-        self._reopen = reopen
         self._reported_bytes = 0
         self.sizes_bytes: Counter[int] = Counter()
         self._messages: Counter[int] = Counter()
@@ -247,7 +242,7 @@ class Passes:
         lanes = [self.lanes[topic] for topic in group]
         for lane in lanes:
             sending.expect(lane)
-        with self._reopen() as reader:
+        with self.reader.again() as reader:
             share = self._share(group)
             self._run(
                 reader,
@@ -455,7 +450,7 @@ def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestRepo
     Raises:
         RecordingError: The recording cannot be read, or the options say that it fails.
     """
-    passes = Passes(reader, options=options, events=NoEvents(), reopen=lambda: reader)
+    passes = Passes(reader, options=options, events=NoEvents())
     found = passes.convert_all()
     passes.account()
     report = IngestReport(
@@ -469,31 +464,3 @@ def dry_run(reader: RecordingReader, options: IngestOptions) -> tuple[IngestRepo
     )
     passes.enter_rest(report)
     return report, found
-
-
-def plan_fields(reader: RecordingReader, options: IngestOptions) -> dict[str, Fates | None]:
-    """Return, for every topic that would be sent, which columns each field of its messages goes to.
-
-    The topics go by the platform's names.
-
-    Raises:
-        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
-    """
-    lanes, _ = plan_lanes(reader, options, NoEvents())
-    return {
-        lane.report.shown_name: field_fates(lane.plan, lane.decoder.arrow_type)
-        for lane in lanes.values()
-    }
-
-
-def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
-    """Return what would become of every topic as far as its definition tells; reads no message.
-
-    Raises:
-        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
-    """
-    _, reports = plan_lanes(reader, options, NoEvents())
-    for report in reports:
-        if report.messages_recorded == 0:
-            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
-    return reports

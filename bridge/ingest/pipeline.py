@@ -8,7 +8,7 @@ The decisions are here; reading and converting are in `passes`, the platform's s
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -25,7 +25,7 @@ from bridge.errors import (
     RefusedError,
     RejectedError,
 )
-from bridge.ingest.delivered import Holder
+from bridge.ingest.delivered import Holder, Race
 from bridge.ingest.events import IngestEvents
 from bridge.ingest.holding import receipts_of
 from bridge.ingest.naming import describe, name_of, terms_of
@@ -33,7 +33,7 @@ from bridge.ingest.on_platform import Place, find_place
 from bridge.ingest.open_upload import OpenUpload, groups_of, is_whole
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.passes import Passes
-from bridge.ingest.report import IngestReport, VerificationLevel, not_sent
+from bridge.ingest.report import IngestReport, VerificationLevel, missing_files, not_sent
 from bridge.ingest.salvage import UnannouncedDamageError, may_delete, taken_survey
 from bridge.ingest.sending import QUALITY_TOPIC, Sending
 from bridge.ingest.topic_lanes import TopicLane
@@ -84,67 +84,51 @@ def ingest_portion(
         ServerError: The platform is away, refuses or rejects; `trouble` says which.
         VerificationError: The platform holds something else than was sent.
     """
-    reopen = partial(
+    opened = partial(
         open_recording,
         recording,
         limits=options.reading,
         definitions=options.definitions,
         scratch_dir=options.scratch_dir,
     )
-    return _until_told_whole(
-        reopen,
+    attempt = partial(
+        _Run,
         client=client,
         options=options,
         events=events,
         upload=upload,
-        resend=resend,
-        holder=holder,
         follows=follows,
         plain=plain or {},
     )
+    return _until_told_whole(opened, attempt, events=events, resend=resend, holder=holder)
 
 
 def _until_told_whole(
-    reopen: Callable[..., RecordingReader],
+    opened: Callable[..., RecordingReader],
+    attempt: "Callable[..., _Run]",
     *,
-    client: MosaicoClient,
-    options: IngestOptions,
     events: IngestEvents,
-    upload: OpenUpload | None,
     resend: bool,
     holder: Holder | None,
-    follows: Sequence[str],
-    plain: Mapping[str, str],
 ) -> IngestReport:
     """Start again as often as what is on the platform cannot be built on.
 
     That is at most three times: what was left there is removed once, damage is announced once, and
     a file that lied about its channels is not believed a second time.
     """
-    takes_up = upload is not None
+    takes_up = True
     found: Survey | None = None
     thorough = False
     while True:
         started = time.perf_counter()
-        opened = partial(reopen, thorough=thorough)
-        with opened() as reader:
+        with opened(thorough=thorough) as reader:
             events.stage_finished(stage="open", seconds=time.perf_counter() - started)
             if found is None and not reader.healthy:
-                found = taken_survey(opened, events)
+                found = taken_survey(reader, events)
                 if found.misled:
                     found, thorough = None, True
                     continue
-            passes = Passes(reader, options=options, events=events, reopen=opened)
-            run = _Run(
-                passes,
-                client=client,
-                options=options,
-                events=events,
-                upload=upload,
-                survey=found,
-                follows=follows,
-                plain=plain,
-            )
+            run = attempt(reader, survey=found)
             try:
                 return run.execute(takes_up=takes_up, resend=resend, holder=holder)
             except _StartOverError:
@@ -153,7 +137,7 @@ def _until_told_whole(
             except _MisledError:
                 found, thorough = None, True
             except UnannouncedDamageError:
-                found = taken_survey(opened, events)
+                found = taken_survey(reader, events)
 
 
 class _StartOverError(Exception):
@@ -169,7 +153,7 @@ class _Run:
 
     def __init__(
         self,
-        passes: Passes,
+        reader: RecordingReader,
         *,
         client: MosaicoClient,
         options: IngestOptions,
@@ -183,14 +167,14 @@ class _Run:
         self.follows = follows
         self.goes_on = survey is not None
         self.trusts_again = False
-        self.passes = passes
-        self.reader = passes.reader
-        self.topics = passes.topics
+        self.passes = Passes(reader, options=options, events=events)
+        self.reader = reader
+        self.topics = self.passes.topics
         self.client = client
         self.options = options
         self.events = events
         self.upload = upload
-        self.content = replace(content_of(passes.reader.recording), plain=plain)
+        self.content = replace(content_of(reader.recording), plain=plain)
 
     def execute(self, *, takes_up: bool, resend: bool, holder: Holder | None) -> IngestReport:
         """Send everything, or find that it is there already.
@@ -215,6 +199,8 @@ class _Run:
         for topic in self.topics:
             self.events.topic_planned(topic=topic)
         if first is None or not self.passes.lanes:
+            if self.reader.misled:
+                raise _MisledError
             raise self._nothing_to_send()
         if holder is not None:
             blocks = chain([first], blocks)
@@ -313,6 +299,8 @@ class _Run:
     def _send(self, place: Place, blocks: Iterator[MixedBlock]) -> IngestReport:
         report = self._report(place.sequence)
         hashes = self.reader.hash_files() if self.options.hash_files else None
+        instance = self.options.identity.instance
+        race = Race(self.client, self.content, sequence=place.sequence, instance=instance)
         sending = Sending(
             client=self.client,
             sequence=place.sequence,
@@ -330,12 +318,12 @@ class _Run:
             options=self.options,
             events=self.events,
             upload=self.upload,
+            shows=race.ask,
         )
-        with sending:
+        with closing(race), sending:
             if self.upload is None:
-                whole = self.passes.send_all(
-                    sending, blocks, check=partial(self._check_sound, sending)
-                )
+                check = partial(self._check_sound, sending)
+                whole = self.passes.send_all(sending, blocks, check=check)
             else:
                 whole = self._send_rest(sending, blocks, resumes=place.resumes)
             self._check_sound(sending)
@@ -348,6 +336,7 @@ class _Run:
             if sending.writer is None or not whole:
                 raise self._nothing_to_send()
             self.options.confirm_source()
+            race.settle()
             verifying = time.perf_counter()
             report.verification = verify(
                 self.client,
@@ -446,7 +435,7 @@ class _Run:
             healthy=self.reader.healthy,
             verification=VerificationLevel.NONE,
             recorded_bytes=self.reader.recorded_bytes,
-            missing=[f"{name}: {why}" for name, why in self.reader.recording.missing.items()],
+            missing=missing_files(self.reader.recording),
             notes=[*self.reader.recording.notes, *self._idle_patterns()],
         )
 

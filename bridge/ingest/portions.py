@@ -7,6 +7,7 @@ the ones before it.
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from bridge.bags import (
@@ -17,7 +18,7 @@ from bridge.bags import (
     with_plain,
 )
 from bridge.client import MosaicoClient, OnErrorPolicy
-from bridge.errors import EmptyRecordingError
+from bridge.errors import BusyElsewhereError, EmptyRecordingError
 from bridge.files import HeldFiles
 from bridge.ingest.delivered import Holder, find_delivered, portion
 from bridge.ingest.earlier import remove_superseded
@@ -38,8 +39,6 @@ from bridge.ingest.report import (
     said_before,
 )
 from bridge.model import Recording
-
-_STRENGTH = list(VerificationLevel)
 
 
 def ingest(
@@ -81,11 +80,9 @@ def ingest(
     # Opened once, so that all passes read the same, whatever becomes of the names meanwhile.
     with HeldFiles(files_of(recording)) as held:
         content = with_plain(content_of(recording), recording, limits=options.reading)
-        holders = find_delivered(
-            client, content, instance=options.identity.instance, remembered=remembered
-        )
         confirmed = replace(options, confirm_source=held.check)
         delivery = _Delivery(recording, content, client=client, options=confirmed, events=listener)
+        holders = delivery.find(remembered, upload)
         report = delivery.run(holders, upload=upload, resend=resend)
     if options.supersedes is not None and options.supersedes.remove:
         report.replaced = remove_superseded(
@@ -125,6 +122,26 @@ class _Delivery:
         self.options = options
         self.events = events
 
+    def find(
+        self, remembered: Sequence[SequenceContent], upload: OpenUpload | None
+    ) -> list[Holder]:
+        """Find what is there; what an earlier try left gives way to another bridge's work."""
+        started = upload is not None and upload.started
+        try:
+            return find_delivered(
+                self.client,
+                self.content,
+                instance=self.options.identity.instance,
+                remembered=remembered,
+                under_way=upload.sequence if upload is not None and started else "",
+            )
+        except BusyElsewhereError as error:
+            if error.gives_way and upload is not None:
+                self._clear(upload, str(error))
+                left = OpenUpload(sequence=upload.sequence, fingerprint=upload.fingerprint)
+                self.events.upload_changed(upload=left)
+            raise
+
     def run(
         self, holders: list[Holder], *, upload: OpenUpload | None, resend: bool
     ) -> IngestReport:
@@ -139,6 +156,9 @@ class _Delivery:
         if rest:
             report = self._sent(rest, found, missing, upload=upload, resend=resend)
         else:
+            if upload is not None and upload.sequence not in {one.handler.name for one in holders}:
+                with suppress(BusyElsewhereError):
+                    self._clear(upload, "others have sent the recording")
             report = _merged(found, self.recording, self.content)
             report.missing += [f"{name}: {why}" for name, why in missing.items()]
         report.parts = len(self.content.parts)
@@ -212,16 +232,20 @@ class _Delivery:
             return None
         fingerprint = content_of(recording).fingerprint
         if upload.fingerprint not in {"", fingerprint}:
-            clear_remains(
-                self.client,
-                upload,
-                fingerprint=upload.fingerprint,
-                instance=self.options.identity.instance,
-                policy=OnErrorPolicy.Delete,
-                reason="other parts of the recording are sent now",
-            )
+            self._clear(upload, "other parts of the recording are sent now")
             return None
         return upload if upload.started else None
+
+    def _clear(self, upload: OpenUpload, reason: str) -> None:
+        """Remove what an earlier try has left unfinished."""
+        clear_remains(
+            self.client,
+            upload,
+            fingerprint=upload.fingerprint or self.content.fingerprint,
+            instance=self.options.identity.instance,
+            policy=OnErrorPolicy.Delete,
+            reason=reason,
+        )
 
     def _content(
         self, report: IngestReport, parts: Iterable[str], *, exact: bool
@@ -289,7 +313,8 @@ def _take_over(report: IngestReport, held: IngestReport, *, whole: bool = False)
     """Enter into a report what is in another sequence; what was found there was not sent now."""
     report.contents += held.contents
     report.healthy = report.healthy and held.healthy
-    report.verification = min(report.verification, held.verification, key=_STRENGTH.index)
+    levels = report.verification, held.verification
+    report.verification = VerificationLevel.weakest(levels)
     report.recorded_bytes += held.recorded_bytes
     if not held.complete and not whole:
         why = "; ".join(held.notes) or "not all of it could be sent"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from bridge.ingest.earlier import Replacement
-from bridge.model import REPEATED, Loss
+from bridge.model import REPEATED, Loss, Recording
 from bridge.quality import Finding, RecordingQuality, TopicFigures
 from bridge.units import counted
 
@@ -66,6 +66,18 @@ class VerificationLevel(StrEnum):
             VerificationLevel.READBACK: "compared: times and number of the rows that the platform "
             "gives out",
         }[self]
+
+    def includes(self, other: "VerificationLevel") -> bool:
+        """Whether all that the other compares is compared at this level."""
+        return _STRENGTH[self] >= _STRENGTH[other]
+
+    @staticmethod
+    def weakest(levels: Iterable["VerificationLevel"]) -> "VerificationLevel":
+        """Give the level that all of some levels include; there has to be one at least."""
+        return min(levels, key=_STRENGTH.__getitem__)
+
+
+_STRENGTH = {level: place for place, level in enumerate(VerificationLevel)}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -389,6 +401,11 @@ def not_sent(topics: Iterable[TopicReport]) -> list[NotSent]:
         )
         for found in together.values()
     ]
+
+
+def missing_files(recording: Recording) -> list[str]:
+    """Name the files that belong to a recording and cannot be read, each with the reason."""
+    return [f"{name}: {why}" for name, why in recording.missing.items()]
 
 
 def _missing_of(topic: TopicReport) -> str:

@@ -9,7 +9,6 @@ read once.
 
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 from bridge.bags import RecordingReader, Survey, survey
@@ -31,14 +30,14 @@ class UnannouncedDamageError(Exception):
     """
 
 
-def taken_survey(reopen: Callable[[], RecordingReader], events: IngestEvents) -> Survey:
-    """Read a whole recording to learn what can be had of it.
+def taken_survey(opened: RecordingReader, events: IngestEvents) -> Survey:
+    """Read a whole recording once more to learn what can be had of it.
 
     Raises:
         RecordingError: It cannot be opened, or changed meanwhile.
     """
     started = time.perf_counter()
-    with reopen() as reader:
+    with opened.again() as reader:
         found = survey(reader, progress=lambda size_bytes: events.read(recorded_bytes=size_bytes))
     events.stage_finished(stage="survey", seconds=time.perf_counter() - started)
     return found

@@ -23,6 +23,7 @@ from bridge.client import (
     TopicWriter,
 )
 from bridge.errors import (
+    SHUT_OUT,
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
@@ -69,6 +70,7 @@ class Sending:
         options: All choices.
         events: Receives batches, and what is needed to resume the upload.
         upload: What is known of earlier tries: resumed where it is of this sequence.
+        shows: Called once a topic was created, without which no question finds the sequence.
 
     Attributes:
         writer: The sequence, once something was sent.
@@ -87,11 +89,13 @@ class Sending:
         options: IngestOptions,
         events: IngestEvents,
         upload: OpenUpload | None = None,
+        shows: Callable[[], None] = lambda: None,
     ) -> None:
         self.writer: SequenceWriter | None = None
         self.has_quality = False
         self._upload = upload
         self._before = upload
+        self._shows: Callable[[], None] | None = shows
         self._client = client
         self._sequence = sequence
         self._fingerprint = fingerprint
@@ -395,8 +399,10 @@ class Sending:
         if self._goes_on(error):
             writer.abandon()
             return
-        given_up = isinstance(error, BridgeError) and self._gives_up(error)
-        if isinstance(error, VerificationError) and not given_up:
+        # Where another bridge sends it, nothing of it is kept here.
+        busy = isinstance(error, BusyElsewhereError)
+        given_up = isinstance(error, BridgeError) and self._gives_up(error) and not busy
+        if busy or (isinstance(error, VerificationError) and not given_up):
             # Also where it cannot be removed: the next try must not take it up.
             self._upload = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
             self._events.upload_changed(upload=self._upload)
@@ -411,6 +417,7 @@ class Sending:
             # Where the recording is the trouble, the next try is about other content. Where the
             # platform holds something else than was sent, nothing of it can be built on.
             and not isinstance(error, RecordingError | VerificationError)
+            and not (isinstance(error, BusyElsewhereError) and error.gives_way)
             and not self._gives_up(error)
         )
 
@@ -423,7 +430,7 @@ class Sending:
             return False
         if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
             return True
-        passing = error.trouble in {Trouble.OFFLINE, Trouble.REFUSED}
+        passing = error.trouble in SHUT_OUT
         passing = passing or isinstance(error, PlatformBusyError)
         return identity.final and not passing and not got_on(self._before, self._upload)
 
@@ -451,6 +458,9 @@ class Sending:
     def _write(self, lane: TopicLane, parcel: Parcel) -> None:
         writer = self._opened(lane)
         if writer is not None:
+            shows, self._shows = self._shows, None
+            if shows is not None:
+                shows()
             self._attempt(lane, partial(writer.write_batch, parcel.batch, clean=parcel.clean))
 
     def _end(self, writer: SequenceWriter, lane: TopicLane) -> None:

@@ -22,18 +22,20 @@ from bridge.errors import (
     RejectedError,
 )
 from bridge.ingest.batches import ALONE
-from bridge.ingest.events import IngestEvents
+from bridge.ingest.events import IngestEvents, NoEvents
 from bridge.ingest.options import IngestOptions
 from bridge.ingest.report import DOWNSAMPLED_REASON, TopicOutcome, TopicReport
 from bridge.mapping import (
     ChosenMapping,
     Downsampler,
+    Fates,
     MappedBlock,
     Note,
     TopicFilter,
     TopicOptions,
     TopicPlan,
     choose_mapping,
+    field_fates,
     plan_topic,
     topic_names,
 )
@@ -161,7 +163,7 @@ def plan_lanes(
         DefinitionError: A topic cannot be decoded and the options say that this is fatal.
     """
     wanted = TopicFilter(options.topics)
-    types = _Types(options)
+    types = _Types(options, source_file=reader.recording.path.name)
     lanes: dict[int, TopicLane] = {}
     reports = [
         TopicReport(
@@ -179,7 +181,7 @@ def plan_lanes(
             report.outcome, report.reason = TopicOutcome.FILTERED, "not selected by ingest.topics"
             continue
         try:
-            lane = _lane(topic, report, reader, options, events, types)
+            lane = _lane(topic, report, options, events, types)
         except DefinitionError as error:
             # Of a topic that is said to be empty nothing is missing, unless messages come up.
             if options.topic_errors == "fail" and topic.message_count != 0:
@@ -194,7 +196,6 @@ def plan_lanes(
 def _lane(
     topic: Topic,
     report: TopicReport,
-    reader: RecordingReader,
     options: IngestOptions,
     events: IngestEvents,
     types: "_Types",
@@ -205,16 +206,7 @@ def _lane(
             topic.obstacle, msgtype=topic.msgtype, topic=topic.name, hint=topic.hint
         )
     choices = _choices(topic, options)
-    decoder, msgdef = types.decoder(message_type, topic.serialization)
-    plan = plan_topic(
-        topic,
-        message_type,
-        decoder.arrow_type,
-        options=choices,
-        msgdef=msgdef,
-        source_file=reader.recording.path.name,
-        chosen=types.mapping(decoder, choices),
-    )
+    decoder, plan = types.plan(topic, message_type, choices)
     report.outcome = TopicOutcome(plan.kind)
     report.ontology_tag = plan.model.tag
     return TopicLane(
@@ -242,19 +234,44 @@ def _name_topics(lanes: list[TopicLane], options: IngestOptions) -> None:
 class _Types:
     """Makes what depends on a type alone once, however many topics of a recording share it."""
 
-    def __init__(self, options: IngestOptions) -> None:
+    def __init__(self, options: IngestOptions, *, source_file: str) -> None:
         self._custom = options.custom_mappings
+        self._source_file = source_file
         self._decoders: dict[tuple[object, ...], tuple[Decoder, str]] = {}
         self._mappings: dict[tuple[int, str, str], ChosenMapping] = {}
+        # By objects, which all topics that carry the same text, and have the same choices, share.
+        self._plans: dict[tuple[int, Serialization, int], tuple[Decoder, TopicPlan]] = {}
 
-    def decoder(
-        self, message_type: MessageType, serialization: Serialization
-    ) -> tuple[Decoder, str]:
-        """Return the decoder of a type and the canonical text of its definition.
+    def plan(
+        self, topic: Topic, message_type: MessageType, choices: TopicOptions
+    ) -> tuple[Decoder, TopicPlan]:
+        """Return the decoder and the plan of a topic.
 
         Raises:
             DefinitionError: The type has too many values that are not on the wire.
+            ConfigError: The choices ask for a model that its messages cannot become.
         """
+        key = (id(message_type), topic.serialization, id(choices))
+        if key in self._plans:
+            decoder, alike = self._plans[key]
+            return decoder, alike.of(topic)
+        decoder, msgdef = self._decoder(message_type, topic.serialization)
+        plan = plan_topic(
+            topic,
+            message_type,
+            decoder.arrow_type,
+            options=choices,
+            msgdef=msgdef,
+            source_file=self._source_file,
+            chosen=self._mapping(decoder, choices),
+        )
+        self._plans[key] = decoder, plan
+        return decoder, plan
+
+    def _decoder(
+        self, message_type: MessageType, serialization: Serialization
+    ) -> tuple[Decoder, str]:
+        """Return the decoder of a type and the canonical text of its definition."""
         text = canonical_text(message_type, ros1=serialization is Serialization.ROS1)
         # The text holds constants and comes with the topic; the name chooses the mapping.
         key = (message_type.name, text, layout_of(message_type), serialization)
@@ -262,18 +279,42 @@ class _Types:
             self._decoders[key] = Decoder(message_type, serialization=serialization), text
         return self._decoders[key]
 
-    def mapping(self, decoder: Decoder, choices: TopicOptions) -> ChosenMapping:
-        """Return what becomes of the messages of a decoder, by the choices that decide it.
-
-        Raises:
-            ConfigError: They ask for a model that messages of this type cannot become.
-        """
+    def _mapping(self, decoder: Decoder, choices: TopicOptions) -> ChosenMapping:
+        """Return what becomes of the messages of a decoder, by the choices that decide it."""
         key = (id(decoder), choices.ontology, str(choices.image_format))
         if key not in self._mappings:
             self._mappings[key] = choose_mapping(
                 decoder.message_type, decoder.arrow_type, options=choices, custom=self._custom
             )
         return self._mappings[key]
+
+
+def plan_fields(reader: RecordingReader, options: IngestOptions) -> dict[str, Fates | None]:
+    """Return, for every topic that would be sent, which columns each field of its messages goes to.
+
+    The topics go by the platform's names.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    lanes, _ = plan_lanes(reader, options, NoEvents())
+    return {
+        lane.report.shown_name: field_fates(lane.plan, lane.decoder.arrow_type)
+        for lane in lanes.values()
+    }
+
+
+def plan_topics(reader: RecordingReader, options: IngestOptions) -> list[TopicReport]:
+    """Return what would become of every topic as far as its definition tells; reads no message.
+
+    Raises:
+        DefinitionError: A topic cannot be decoded and the options say that this is fatal.
+    """
+    _, reports = plan_lanes(reader, options, NoEvents())
+    for report in reports:
+        if report.messages_recorded == 0:
+            report.outcome, report.reason = TopicOutcome.EMPTY, "no messages"
+    return reports
 
 
 def kinds_of(lanes: Mapping[int, TopicLane], topics: int) -> NDArray[np.int64]:

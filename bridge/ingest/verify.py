@@ -11,8 +11,6 @@ from bridge.ontology import TIMESTAMP_COLUMN
 
 NOT_ON_PLATFORM_REASON = "not_on_platform"
 
-_STRENGTH = list(VerificationLevel)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -75,7 +73,7 @@ def verify(
                 actual=str(found.actual),
                 hint="the recording stays where it is; it is sent again",
             )
-        proven = min(proven, found, key=_STRENGTH.index)
+        proven = VerificationLevel.weakest((proven, found))
     return proven
 
 
@@ -98,11 +96,11 @@ def compare(
     rows, times = topic.messages_sent, (topic.start_ns, topic.end_ns)
     if rows and receipt.is_hollow:
         return Difference(what="rows", expected=rows, actual="nothing stored")
-    counted = _includes(level, VerificationLevel.COUNTS) and receipt.row_count is not None
+    counted = level.includes(VerificationLevel.COUNTS) and receipt.row_count is not None
     if counted and receipt.row_count != rows:
         return Difference(what="rows", expected=rows, actual=receipt.row_count)
     reported = (receipt.start_ns, receipt.end_ns)
-    ranged = _includes(level, VerificationLevel.RANGE) and (rows == 0 or None not in reported)
+    ranged = level.includes(VerificationLevel.RANGE) and (rows == 0 or None not in reported)
     if ranged and reported != times:
         return Difference(what="time range in ns", expected=times, actual=reported)
     if counted and ranged:
@@ -159,7 +157,7 @@ def compare_existing(
         receipt = receipts.get(topic.platform_name)
         found = compare(topic, receipt, VerificationLevel.COUNTS)
         if isinstance(found, VerificationLevel):
-            proven = min(proven, found, key=_STRENGTH.index)
+            proven = VerificationLevel.weakest((proven, found))
             continue
         proven = VerificationLevel.NONE
         differences.append(
@@ -199,10 +197,6 @@ def lacking(lanes: Iterable[TopicLane], receipts: Mapping[str, TopicReceipt]) ->
             lane.skip(NOT_ON_PLATFORM_REASON, topic.messages_sent - held)
             topic.messages_sent = held
     return lacks
-
-
-def _includes(level: VerificationLevel, lower: VerificationLevel) -> bool:
-    return _STRENGTH.index(level) >= _STRENGTH.index(lower)
 
 
 def _is_vague(receipt: TopicReceipt) -> bool:

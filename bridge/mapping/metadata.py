@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def clean_keys(metadata: Mapping[Any, Any]) -> tuple[dict[str, Any], Renamed]:
     return _clean_table(metadata, "", renamed), renamed
 
 
+@lru_cache(maxsize=1024)
 def clean_key(key: str) -> str:
     """Make one key acceptable: what is forbidden becomes `_`, several dashes become one."""
     return _DASHES.sub("-", _FORBIDDEN.sub("_", key)) or "_"

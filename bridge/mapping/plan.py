@@ -7,7 +7,7 @@ to find out message by message.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,14 +22,19 @@ from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
 from bridge.mapping.plugins import CustomMapping
 from bridge.mapping.source import Ledger, Note, Notes, Source, fields_left
-from bridge.model import ArrayType, DecodedBlock, FieldType, MessageType, SequenceType, Topic
+from bridge.model import (
+    DUMMY_MEMBER,
+    ArrayType,
+    DecodedBlock,
+    FieldType,
+    MessageType,
+    SequenceType,
+    Topic,
+)
 from bridge.ontology import ENVELOPE, TIMESTAMP_COLUMN, Model
 
 ROS_BLOCK = "_ros_"
 """The platform's reserved key for what the ROS side knew; readers rebuild messages from it."""
-
-EMPTY_MEMBER = "structure_needs_at_least_one_member"
-"""What rosidl puts into a message that has no fields."""
 
 NOTED_MAX = 100
 """More texts of one kind would be a flood, as of a driver that counts in its format."""
@@ -73,6 +78,11 @@ class TopicPlan:
     user_metadata: dict[str, Any] = field(repr=False)
     mapping: table.Mapping = field(repr=False)
     left_out: tuple[str, ...] = ()
+
+    def of(self, topic: Topic) -> "TopicPlan":
+        """Give the same plan for another topic of the same type and serialisation."""
+        block = {**self.user_metadata[ROS_BLOCK], **_told_by(topic)}
+        return replace(self, user_metadata={**self.user_metadata, ROS_BLOCK: block})
 
     def metadata(self, noted: Mapping[str, Iterable[str]]) -> dict[str, Any]:
         """Give the topic's metadata with what was noted about its first messages, by kind."""
@@ -222,11 +232,7 @@ def _topic_metadata(
         "enums": {constant.name: constant.value for constant in message_type.constants},
         "msgdef": msgdef,
         "source_file": source_file,
-        "topic": topic.name,
-        "message_encoding": topic.serialization.value,
-        "definition_source": topic.definition_source,
-        "type_hash": topic.type_hash,
-        "qos": topic.qos,
+        **_told_by(topic),
         "mapping": dict(mapping),
     }
     enumerations = [
@@ -239,6 +245,17 @@ def _topic_metadata(
     if renamed:
         cleaned[ROS_BLOCK]["renamed_keys"] = renamed
     return cleaned
+
+
+def _told_by(topic: Topic) -> dict[str, str]:
+    """Give what a topic's metadata say of the topic itself, not of its type."""
+    return {
+        "topic": topic.name,
+        "message_encoding": topic.serialization.value,
+        "definition_source": topic.definition_source,
+        "type_hash": topic.type_hash,
+        "qos": topic.qos,
+    }
 
 
 def _enumerations(kind: FieldType, path: str) -> Iterator[tuple[str, Mapping[str, int]]]:
@@ -361,11 +378,11 @@ def _generic(ros_type: str, arrow_type: pa.StructType) -> tuple[table.Mapping, d
     columns = _column_names(names)
     fields = [
         pa.field(column, arrow_type.field(index).type) for index, column in enumerate(columns)
-    ] or [pa.field(EMPTY_MEMBER, pa.uint8())]
+    ] or [pa.field(DUMMY_MEMBER, pa.uint8())]
 
     def build(source: Source) -> Columns:
         if not columns:
-            return {EMPTY_MEMBER: zeros(pa.uint8(), source.rows)}
+            return {DUMMY_MEMBER: zeros(pa.uint8(), source.rows)}
         return {column: source.array.field(index) for index, column in enumerate(columns)}
 
     model = Model(tag=ros_type.rsplit("/", maxsplit=1)[-1], fields=tuple(fields))

@@ -77,6 +77,7 @@ from bridge.ontology.query import (
     Operator,
     QueryError,
     Subject,
+    is_list,
 )
 
 __all__ = [
@@ -151,5 +152,6 @@ __all__ = [
     "Vector4d",
     "Velocity",
     "has_text",
+    "is_list",
     "is_text",
 ]

@@ -200,7 +200,7 @@ class FieldProxy(Comparable):
         return self._element("!")
 
     def _element(self, which: str) -> "FieldProxy":
-        if not _is_list(self._type):
+        if not is_list(self._type):
             raise QueryError(f"{self._path} is not a list")
         return FieldProxy(f"{self._path}[{which}]", self._type.value_type)
 
@@ -256,7 +256,8 @@ def _spread(values: tuple[object, ...]) -> Iterable[object]:
     return values
 
 
-def _is_list(data_type: pa.DataType) -> bool:
+def is_list(data_type: pa.DataType) -> bool:
+    """Whether values of a type are lists, of any or of one length."""
     return bool(
         pa.types.is_list(data_type)
         or pa.types.is_large_list(data_type)
@@ -271,6 +272,6 @@ def _operators_of(data_type: pa.DataType) -> frozenset[Operator]:
         return TEXT_OPERATORS
     if pa.types.is_struct(data_type):
         return frozenset({Operator.EX, Operator.NEX})
-    if _is_list(data_type) or pa.types.is_binary(data_type):
+    if is_list(data_type) or pa.types.is_binary(data_type):
         return _EQUALITY
     return NUMBER_OPERATORS

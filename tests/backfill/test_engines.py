@@ -15,8 +15,8 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.backfill import Choice, Driver, Result, Task, Watch, child, dask_cluster, find, perform
+from bridge.backfill.child import close_children
 from bridge.backfill.store import Store
-from bridge.backfill.task import close_children
 from bridge.config import BackfillSettings, Settings, load_settings
 from bridge.daemon import Worker
 from bridge.embedded import EmbeddedServer

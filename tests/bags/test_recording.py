@@ -124,6 +124,17 @@ def test_key_that_a_writer_leaves_out_is_no_tear(drive: Path, missing: str) -> N
     assert load_recording(drive).notes == ()
 
 
+def test_paths_of_windows_are_read(drive: Path) -> None:
+    """Recorders run there, too; what they list is there, and so is what is not."""
+    text = METADATA.replace("- drive_0", "- bags\\drive\\drive_0").replace(
+        "- drive_1", "- C:\\drive_1"
+    )
+    (drive / "metadata.yaml").write_text(text)
+    assert load_recording(drive).notes == ()
+    (drive / "drive_1.mcap").unlink()
+    assert list(load_recording(drive).missing) == ["drive_1.mcap"]
+
+
 def yaml_of(text: str) -> dict[str, object]:
     """Parse the test's own document with another parser than ours."""
     document: dict[str, object] = YAML(typ="safe", pure=True).load(text)[

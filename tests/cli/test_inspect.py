@@ -196,3 +196,20 @@ def test_topics_without_a_definition_have_one_remedy(tmp_path: Path, command: Co
         assert "not sent: 9 topics" in done.out
         for number in range(9):
             assert f"no definition of mine/msg/T{number} was found" in done.out
+
+
+def test_listed_file_that_is_missing_makes_it_a_part(closed: Path, command: Command) -> None:
+    """As an ingest says it, with and without a look at the messages."""
+    folder = closed.parent / "lacking"
+    folder.mkdir()
+    closed.rename(folder / "lacking_0.mcap")
+    (folder / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information:\n  version: 4\n"
+        "  relative_file_paths: [lacking_0.mcap, lacking_1.mcap]\n"
+    )
+    for options in ([], ["--quick"]):
+        code, seen = looked_at(command, folder, *options)
+        assert code == 3
+        assert seen["missing"] == [
+            "lacking_1.mcap: metadata.yaml lists it, and it is not there",
+        ]

@@ -184,16 +184,13 @@ def test_a_state_folder_of_another_user_is_named_with_what_to_do(
     assert said in done.stderr.partition("hint: ")[2]
 
 
-@AS_ROOT
-def test_explain_says_that_it_may_not_ask_the_journal(closed: Path) -> None:
+def test_explain_says_that_it_could_not_ask_the_journal(places: Path, command: Any) -> None:
     """Not that the journal did not know the recording."""
-    closed.chmod(0o755)
-    (closed / "state").chmod(0o700)
-    drive = shutil.copytree(closed / "drive", closed / "watched" / "drive")
-    places = ("--folder", drive.parent, "--state", closed / "state")
-    done = as_nobody("explain", "explain", drive, *places)
+    watched = places / "watched"
+    drive = write_drive(watched, name="drive", start_ns=1_760_000_000_000_000_000, duration_s=1.0)
+    done = command("explain", drive, "--folder", watched, "--state", "nowhere")
 
-    assert done.returncode == 3, done.stderr
-    assert "note: what a bridge knows of it is not shown" in done.stdout
-    assert f"{closed / 'state'} cannot be read" in done.stdout
-    assert "does not know" not in done.stdout
+    assert done.code == 3
+    assert "note: what a bridge knows of it is not shown" in done.out
+    assert f"no journal at {places / 'nowhere'}/journal.db" in done.out
+    assert "does not know" not in done.out

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bridge.client.notifications import NotifyType, parse_datetime, parse_notification
+from bridge.client.catalog import NotifyType, parse_datetime, parse_notification
 from bridge.errors import ProtocolError
 
 

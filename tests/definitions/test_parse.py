@@ -146,6 +146,10 @@ GLUED = {
     "by a short rule": "P a\nfloat64 b\n===\nMSG: pkg/P\nint32 x\n",
     "behind a NUL": f"P a\nfloat64 b\n\0{RULE}MSG: pkg/P\nint32 x\n\0",
     "to nothing": f"P a\nfloat64 b\n{RULE}MSG: pkg/P\nint32 x",
+    "to its title": f"P a\nfloat64 b\n{RULE[:-1]}MSG: pkg/P\nint32 x\n",
+    "with a blank line behind it": f"P a\nfloat64 b\n{RULE}\n\nMSG: pkg/P\nint32 x\n",
+    "and there is none": "P a\nfloat64 b\nMSG : pkg/P\nint32 x\n",
+    "before a title without package": f"P a\nfloat64 b\n{RULE}MSG: P\nint32 x\n",
     "with lines of equals signs": f"# ==\n====\nP a\nfloat64 b\n{RULE}MSG: pkg/P\n==\nint32 x\n",
 }
 
@@ -416,6 +420,16 @@ TITLED = {
         ),
         ["info", "request", "response"],
     ),
+    "action in IDL": (
+        "pkg/action/Fib_FeedbackMessage",
+        (
+            f"{RULE}IDL: pkg/action/Fib\nmodule pkg {{ module action {{ struct Fib_Goal"
+            " { long n; };"
+            " struct Fib_Result { long s; }; struct Fib_Feedback { long p; }; }; };\n"
+        ),
+        ["goal_id", "feedback"],
+    ),
+    "types without package": ("T", f"{RULE}MSG: T\nP x\n{RULE}MSG: P\nint8 y\n", ["x"]),
     "message": ("pkg/msg/T", f"{RULE}MSG: pkg/msg/T\nint8 x\n", ["x"]),
 }
 

@@ -443,6 +443,7 @@ def test_the_hint_helps_when_it_is_followed(client: MosaicoClient, tmp_path: Pat
 HEADER = struct.pack("<IIII3s", 7, 100, 200, 3, b"map")
 POINT = struct.pack("<3d", 1, 2, 3)
 POINT_MD5 = "4a842b65f413084dc2b10fb484ea7f17"
+VECTOR_MD5 = "4a842b65f413084dc2b10fb484ea7f17"
 POINT_STAMPED_MD5 = "c63aecb41bfdfd6b7e1fac37c7cbe7bf"
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
@@ -454,6 +455,19 @@ CONNECTIONS: list[tuple[str, str, str, str, bytes, Any]] = [
     ("/lacks", "geometry_msgs/PointStamped", POINT_STAMPED_MD5,
      "Header header\ngeometry_msgs/Point point\n", HEADER + POINT, {"x": 1, "y": 2, "z": 3}),
     ("/comment", "geometry_msgs/Point", POINT_MD5, "# x, y, z\n", POINT,
+     {"x": 1, "y": 2, "z": 3}),
+    ("/cut", "geometry_msgs/Point", POINT_MD5, "float64 x\nfloat64 y\n", POINT,
+     {"x": 1, "y": 2, "z": 3}),
+    ("/cut_in_a_word", "geometry_msgs/Point", POINT_MD5, "float64 x\nfloat6", POINT,
+     {"x": 1, "y": 2, "z": 3}),
+    ("/cut_below", "geometry_msgs/PointStamped", POINT_STAMPED_MD5,
+     f"Header header\ngeometry_msgs/Point point\n{RULE}MSG: geometry_msgs/Point\nfloat64 x\n",
+     HEADER + POINT, {"x": 1, "y": 2, "z": 3}),
+    ("/vector", "geometry_msgs/Vector3", VECTOR_MD5, "", POINT, {"x": 1, "y": 2, "z": 3}),
+    ("/cut_vector", "geometry_msgs/Vector3", VECTOR_MD5, "float64 x\nfloat64 y", POINT,
+     {"x": 1, "y": 2, "z": 3}),
+    ("/cut_unknown", "f/Cut", "2" * 32, "float64 x\nfloat6", POINT, "not understood: 'float6'"),
+    ("/kept", "f/Kept", "2" * 32, "float64 x\nfloat64 y\nfloat64 z\n", POINT,
      {"x": 1, "y": 2, "z": 3}),
     ("/empty", "std_msgs/Empty", EMPTY_MD5, "", b"", None),
     ("/nothing", "f/Nothing", EMPTY_MD5, "", b"", None),

@@ -85,6 +85,17 @@ def test_channel_that_a_summary_lacks_arrives(tmp_path: Path) -> None:
     assert report.complete
 
 
+def test_channel_that_a_summary_calls_otherwise_arrives(tmp_path: Path) -> None:
+    """Nothing would arrive by the summary's word, and the data have another."""
+    data, _ = mcap_claims.FILES["channel that the summary calls otherwise"]
+    path = tmp_path / "drive.mcap"
+    path.write_bytes(data)
+    rows, report = arrived(path, tmp_path / "platform")
+
+    assert rows == {"/a": len(mcap_claims.TIMES)}
+    assert report.complete
+
+
 def test_foreign_channels_are_named_and_counted_one_by_one(tmp_path: Path) -> None:
     """Protobuf and JSON beside ROS: the report says of each what it is and what was left out."""
     body = (

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +22,8 @@ from bridge.ingest import (
     Identity,
     IngestOptions,
     IngestReport,
+    NoEvents,
+    OpenUpload,
     SequenceContent,
     TopicRows,
     VerificationLevel,
@@ -166,6 +169,91 @@ def test_another_bridge_that_sends_the_same_part_is_waited_for(
         ingest_topic(writer)
         with pytest.raises(BusyElsewhereError, match="theirs"):
             ingest(group(*splits[:2]), client=client, options=OPTIONS)
+
+
+class Meanwhile(NoEvents):
+    """Does something between the questions and the creation of the sequence; keeps the upload."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act: Callable[[], object] | None = act
+        self.upload: OpenUpload | None = None
+
+    def upload_changed(self, *, upload: OpenUpload) -> None:
+        self.upload = upload
+        act, self.act = self.act, None
+        if act is not None:
+            act()
+
+
+class Bridge:
+    """One of two bridges that group the same files in ways of their own."""
+
+    def __init__(self, name: str, address: str, prefix: str, *recordings: Recording) -> None:
+        self.options = IngestOptions(
+            identity=Identity(instance=name, final=False, resumes=True),
+            sequence_name=f"{prefix}_{{stem}}_{{id}}",
+        )
+        self.address = address
+        self.recordings = recordings
+        self.uploads: list[OpenUpload | None] = [None] * len(recordings)
+        self.done = False
+
+    def try_all(self, first: Callable[[], object] = lambda: None) -> None:
+        """Try each recording once, as a daemon does."""
+        host, port = self.address.rsplit(":", 1)
+        whole = True
+        with MosaicoClient.connect(host, int(port)) as client:
+            for place, recording in enumerate(self.recordings):
+                events = Meanwhile(first)
+                events.upload = self.uploads[place]
+                try:
+                    ingest(
+                        recording,
+                        client=client,
+                        options=self.options,
+                        events=events,
+                        upload=events.upload,
+                    )
+                    self.uploads[place] = None
+                except (BusyElsewhereError, TransientError):
+                    # Transient is what old platforms say of what is being deleted.
+                    left = events.upload
+                    self.uploads[place] = left if left is not None and left.started else None
+                    whole = False
+                first = lambda: None  # noqa: E731
+        self.done = whole
+
+
+@pytest.mark.parametrize("revision", EVERY_REVISION)
+@pytest.mark.parametrize("prefixes", [("a", "b"), pytest.param(("b", "a"), marks=pytest.mark.slow)])
+def test_two_bridges_that_group_the_same_parts_differently_at_the_same_moment(
+    revision: str, prefixes: tuple[str, str], splits: list[Path], tmp_path: Path
+) -> None:
+    """Both ask before either has created anything: one gives way, and each part is sent once."""
+    with platform(revision, tmp_path) as client:
+        whole = Bridge("one", client._connection.options.address, prefixes[0], group(*splits))
+        alone = Bridge(
+            "two",
+            client._connection.options.address,
+            prefixes[1],
+            *(group(path) for path in splits),
+        )
+        met = threading.Barrier(2)
+        threads = [
+            threading.Thread(target=one.try_all, args=(lambda: met.wait(20),))
+            for one in (whole, alone)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for _ in range(4):
+            for one in (whole, alone):
+                one.try_all()
+
+        assert whole.done
+        assert alone.done
+        assert times_on(client) == once(*range(SPLITS))
 
 
 def ingest_topic(writer: object) -> None:

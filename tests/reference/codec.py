@@ -271,6 +271,7 @@ def decode(kind: MessageType, payload: bytes, wire: Wire) -> Any:
     if wire.header and payload[:2] != wire.header[:2]:
         raise MalformedError("unsupported_encapsulation")
     reader = Reader(wire, payload[len(wire.header) :])
-    if is_empty(kind) and wire.version == 0:
+    # Writers that are none of ROS 2 leave the dummy byte of an empty message out.
+    if is_empty(kind) and (wire.version == 0 or len(payload) == len(wire.header)):
         return {EMPTY_MEMBER: 0}
     return reader.message(kind, delimited=wire.delimited)

@@ -9,6 +9,8 @@ from bridge.bags.container import NOWHERE, MixedChannels, ReadLimits, ReadTally
 from bridge.bags.mcap.channels import UNKNOWN, ChannelTable
 from bridge.bags.mcap.records import (
     HEAD_BYTES,
+    MESSAGE_CONTENT_BYTES_MIN,
+    OPCODE_PRIVATE_MIN,
     Opcode,
     parse_channel,
     parse_head,
@@ -30,6 +32,7 @@ TOO_LARGE = "message_too_large"
 """The payload is beyond the limits."""
 
 UNKNOWN_RECORDS = "unknown records"
+PRIVATE_RECORDS = "private records"
 UNREADABLE = "unreadable declarations"
 """What is counted of records that cannot be used."""
 
@@ -93,7 +96,7 @@ class BlockCutter:
             elif opcode == Opcode.CHANNEL:
                 self._table.declare_channel(parse_channel(content))
             else:
-                self._tally.extras[UNKNOWN_RECORDS] += 1
+                self._tally.extras[kind_of_unknown(opcode, content, self._table.known)] += 1
         except DamagedRecordingError:
             self._tally.extras[UNREADABLE] += 1
 
@@ -156,6 +159,21 @@ class BlockCutter:
     def _skip(self, channel: int, reason: str, count: int) -> None:
         if count:
             self._tally.skipped[channel, reason] += count
+
+
+def kind_of_unknown(opcode: int, content: memoryview, known: NDArray[np.bool_]) -> str:
+    """Tell private records, which the format provides for, from what may have been a message.
+
+    Args:
+        opcode: That of a record which is neither message nor declaration.
+        content: At least the start of its content, as long as a message without payload.
+        known: bool, shape (65536,): which channel ids were declared so far.
+    """
+    is_message = len(content) >= MESSAGE_CONTENT_BYTES_MIN and bool(
+        known[int.from_bytes(content[:2], "little")]
+    )
+    private = opcode >= OPCODE_PRIVATE_MIN and not is_message
+    return PRIVATE_RECORDS if private else UNKNOWN_RECORDS
 
 
 def _record(data: Bytes, offset: int) -> tuple[int, memoryview]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
-from bridge.bags.container import ReadLimits
+from bridge.bags.container import WRONG_CODEC, ReadLimits
 from bridge.bags.frames import HEADER_BYTES_MAX, codec_of, content_size, decode_frames
 from bridge.bags.mcap.channels import ChannelTable
 from bridge.bags.mcap.records import (
@@ -45,7 +45,7 @@ DOUBTFUL = f"{CHECKSUM_WRONG}: what could be read of it is kept, and something o
 SPARE = "chunks with bytes behind their records"
 WRONG_SIZE = "chunks whose uncompressed size is not what they say"
 WRONG_LENGTH = "chunks whose records are longer or shorter than they say"
-WRONG_CODEC = "chunks whose compression is not what they say"
+WITHIN = "chunks within a chunk, which the format forbids, read like any other"
 REPAIRED = "chunks whose opcode or length is wrong, placed by other evidence"
 
 
@@ -292,6 +292,7 @@ def load_chunk(
         return Piece(data=None, slices=None, losses=(lost,), checked=True)
     offsets, index_end = index_offsets(raw, record_bytes)
     piece = _piece_of(source, chunk, head, content, expanded, offsets, known=known)
+    piece = _unpacked(chunk, piece, limits=limits)
     contradictions = (*piece.contradictions, *([REPAIRED] if chunk.repaired else []))
     unread = (chunk.start + index_end, chunk.index_end) if index_end < len(raw) else None
     return replace(piece, contradictions=contradictions, unread=unread)
@@ -339,6 +340,67 @@ def _piece_of(
         contradictions=contradictions,
         compressed=not expanded.plain,
     )
+
+
+def holds_chunks(data: Bytes, slices: Slices) -> bool:
+    """Tell whether some of the records of a chunk are chunks."""
+    return any(data[offset] == Opcode.CHUNK for offset in slices.others)
+
+
+def _unpacked(chunk: ChunkAt, piece: Piece, *, limits: ReadLimits) -> Piece:
+    """Put the records of chunks within a chunk in their place; what cannot be read is lost.
+
+    One level: a chunk that is within one of these is lost, too.
+    """
+    if piece.data is None or piece.slices is None or not holds_chunks(piece.data, piece.slices):
+        return piece
+    view = piece.data.data
+    parts: list[Bytes] = []
+    reasons: list[str] = []
+    done, room = 0, limits.chunk_bytes_max - len(view)
+    count = 0
+    for offset in piece.slices.others:
+        opcode, length = parse_head(view, offset)
+        if opcode != Opcode.CHUNK:
+            continue
+        count += 1
+        end = offset + HEAD_BYTES + length
+        records, told = _records_within(view[offset:end], replace(limits, chunk_bytes_max=room))
+        room -= len(records)
+        parts += [piece.data[done:offset], records]
+        reasons += [f"a chunk of {end - offset} bytes within a chunk: {reason}" for reason in told]
+        done = end
+    data = np.concatenate([*parts, piece.data[done:]])
+    lost = [LostAt(start=chunk.start, end=chunk.end, reason=reason) for reason in reasons]
+    return replace(
+        piece,
+        data=data,
+        slices=slice_by_walk(data, 0, len(data)),
+        losses=(*piece.losses, *lost),
+        contradictions=(*piece.contradictions, *[WITHIN] * count),
+    )
+
+
+def _records_within(record: memoryview, limits: ReadLimits) -> tuple[Bytes, list[str]]:
+    """Read the records of a chunk that is in memory, up to the first that is none.
+
+    Returns:
+        uint8, shape (m,): whole records; and why not all of them are good.
+    """
+    nothing: Bytes = np.empty(0, dtype=np.uint8)
+    try:
+        head = parse_chunk_head(record[:CHUNK_HEAD_BYTES_MAX], record_bytes=len(record))
+        check_stored_size(head, limits=limits)
+        expanded = expand(head, record[head.records_start :], limits=limits)
+    except (DamagedRecordingError, RecordingLimitError) as error:
+        return nothing, [error.message]
+    slices = slice_by_walk(expanded.data, 0, len(expanded.data))
+    if holds_chunks(expanded.data, slices):
+        return nothing, ["another chunk is within it"]
+    reasons = [reason for reason in (expanded.broken, expanded.doubt) if reason]
+    if slices.end < len(expanded.data):
+        reasons.append(f"{len(expanded.data) - slices.end} of its bytes are no record")
+    return expanded.data[: slices.end], reasons
 
 
 def scan_declarations(

@@ -14,13 +14,22 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.bags.container import Channel, ChannelBlock, MixedChannels, ReadLimits, ReadTally
+from bridge.bags.container import (
+    HOLES,
+    ZERO_TAIL,
+    Channel,
+    ChannelBlock,
+    MixedChannels,
+    ReadLimits,
+    ReadTally,
+)
 from bridge.bags.mcap.blocks import (
     REDECLARED_CHANNEL,
     UNKNOWN_CHANNEL,
     UNKNOWN_RECORDS,
     UNREADABLE,
     BlockCutter,
+    kind_of_unknown,
 )
 from bridge.bags.mcap.channels import ChannelTable
 from bridge.bags.mcap.chunk import Piece, load_run, scan_declarations
@@ -28,6 +37,7 @@ from bridge.bags.mcap.records import (
     HEAD_BYTES,
     LAYOUTS,
     MAGIC,
+    MESSAGE_CONTENT_BYTES_MIN,
     MESSAGE_HEAD_BYTES,
     Fields,
     Opcode,
@@ -36,7 +46,14 @@ from bridge.bags.mcap.records import (
     parse_metadata,
 )
 from bridge.bags.mcap.scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
-from bridge.bags.mcap.stretch import StretchAt, chunk_at, load_ahead, load_stretch, stretches
+from bridge.bags.mcap.stretch import (
+    StretchAt,
+    chunk_at,
+    load_ahead,
+    load_stretch,
+    stretches,
+    with_own_indexes,
+)
 from bridge.bags.mcap.summary import Summary, check_data_section, content_end, read_summary
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError, NotARecordingError
@@ -116,8 +133,6 @@ def keep_record(source: Source, start: int, extras: Extras) -> None:
 
 DATA_ALTERED = "the data section's checksum is wrong: something is altered, and nothing shows what"
 
-ZERO_TAIL = "zeros behind the end of the file's content"
-HOLES = "holes of zeros between records, and no message is missing"
 MISPLACED = "entries of the chunk index that point at no chunk"
 MISMEASURED = "entries of the chunk index that give another length than the chunk"
 NO_INDEXES = "bytes that the chunk index takes for message indexes and are none"
@@ -306,6 +321,8 @@ class McapReader:
                 continue
             if found.end - found.start != chunk.length:
                 self._tally.contradictions[MISMEASURED] += 1
+            if found.index_end != next_start:
+                found = with_own_indexes(self._source, found, end=next_start)
             if position < chunk.start:
                 yield from scan(self._source, position, chunk.start, known=self._known)
             yield found
@@ -322,7 +339,10 @@ class McapReader:
                 if segment.opcode in COUNTED_OPCODES:
                     self._tally.extras[COUNTED_OPCODES[segment.opcode]] += 1
                 elif segment.opcode not in LAYOUTS:
-                    self._tally.extras[UNKNOWN_RECORDS] += 1
+                    size = min(segment.end - segment.start - HEAD_BYTES, MESSAGE_CONTENT_BYTES_MIN)
+                    content = memoryview(self._source.read_at(segment.start + HEAD_BYTES, size))
+                    kind = kind_of_unknown(segment.opcode, content, self._known())
+                    self._tally.extras[kind] += 1
             case LostAt(zeros=True) if self._counts_messages:
                 self._holes.append(segment)
             case LostAt():

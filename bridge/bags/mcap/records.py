@@ -208,15 +208,26 @@ class Fields:
 
     def numbers_by_id(self) -> dict[int, int]:
         """Take a map of 2-byte ids to 8-byte numbers."""
-        content = self.blob()
-        if len(content) % _ID_AND_NUMBER.size:
-            raise DamagedRecordingError("a field reaches past the end of its record")
+        return dict(_ID_AND_NUMBER.iter_unpack(self._pairs()))
+
+    def ids(self) -> frozenset[int]:
+        """Take the ids of a map of 2-byte ids to 8-byte numbers."""
         # Every chunk of a summary has one, with an entry for each of its channels.
-        return dict(_ID_AND_NUMBER.iter_unpack(content))
+        content, step = bytes(self._pairs()), _ID_AND_NUMBER.size
+        count = len(content) // step
+        ids = bytearray(2 * count)
+        ids[::2], ids[1::2] = content[::step], content[1::step]
+        return frozenset(struct.unpack(f"<{count}H", ids))
 
     def at_end(self) -> bool:
         """Tell whether every byte was taken."""
         return self.position == self._end
+
+    def _pairs(self) -> memoryview:
+        content = self.blob()
+        if len(content) % _ID_AND_NUMBER.size:
+            raise DamagedRecordingError("a field reaches past the end of its record")
+        return content
 
     def _take(self, size: int) -> memoryview:
         start = self.position
@@ -306,7 +317,7 @@ def parse_chunk_index(content: bytes | memoryview) -> ChunkIndex:
     return ChunkIndex(
         start=fields.number(8),
         length=fields.number(8),
-        channel_ids=frozenset(fields.numbers_by_id()),
+        channel_ids=fields.ids(),
         index_bytes=fields.number(8),
     )
 

@@ -14,6 +14,7 @@ from bridge.bags.mcap.records import (
     EXPANSION_MAX,
     HEAD_BYTES,
     LAYOUTS,
+    MAGIC,
     MESSAGE_CONTENT_BYTES_MIN,
     OPCODE_PRIVATE_MIN,
     Opcode,
@@ -100,8 +101,16 @@ def is_sound(
     return (
         spare >= 0
         and (opcode != Opcode.CHUNK or _has_meaning(source, opcode, start, length))
-        and (record_end == end or _could_follow(source, record_end, end))
+        and _goes_on(source, record_end, end)
     )
+
+
+def _goes_on(source: Source, position: int, end: int) -> bool:
+    """Tell whether a range ends here, or a record could start, maybe behind a hole of zeros."""
+    if position == end or _could_follow(source, position, end):
+        return True
+    behind = zeros_end(source, position, end)
+    return behind > position and (behind == end or _could_follow(source, behind, end))
 
 
 def chunk_end(source: Source, start: int, end: int) -> int | None:
@@ -182,7 +191,33 @@ def _could_follow(source: Source, position: int, end: int) -> bool:
     if len(head) < HEAD_BYTES:
         return False
     opcode, length = parse_head(head)
-    return 0 < opcode <= Opcode.DATA_END and position + HEAD_BYTES + length <= end
+    known = 0 < opcode <= Opcode.DATA_END or opcode >= OPCODE_PRIVATE_MIN
+    return known and position + HEAD_BYTES + length <= end
+
+
+def zeros_end(source: Source, start: int, end: int) -> int:
+    """Find the first byte that is not zero, or the end of the range. Reads no more than that."""
+    for at in range(start, end, WINDOW_BYTES):
+        raw = source.read_at(at, min(WINDOW_BYTES, end - at))
+        rest = raw.lstrip(b"\0")
+        if rest:
+            return at + len(raw) - len(rest)
+    return end
+
+
+def leads_to(source: Source, start: int, stop: int) -> bool:
+    """Tell whether sound records of any kind, one behind the other, end where a range does."""
+    position = start
+    if source.read_at(stop - len(MAGIC), len(MAGIC)) == MAGIC:
+        # The closing one.
+        stop -= len(MAGIC)
+    while position < stop and _could_follow(source, position, stop):
+        opcode, length = parse_head(source.read_at(position, HEAD_BYTES))
+        following = position + HEAD_BYTES + length
+        if not is_sound(source, opcode, position, following, end=stop, reached=True):
+            return False
+        position = following
+    return position == stop
 
 
 def _length_inside(source: Source, opcode: int, start: int, length: int) -> int:

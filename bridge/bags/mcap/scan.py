@@ -25,7 +25,7 @@ from bridge.bags.mcap.records import (
     parse_chunk_head,
     parse_head,
 )
-from bridge.bags.mcap.resync import chunk_end, find_record, is_sound
+from bridge.bags.mcap.resync import chunk_end, find_record, is_sound, leads_to, zeros_end
 from bridge.bags.mcap.slicing import Bytes, slice_by_walk
 from bridge.bags.mcap.summary import content_end
 from bridge.bags.source import Source
@@ -280,19 +280,15 @@ def _recover(
     if resume is None and _is_torn_record(source, position, end):
         reason = "the file ends inside a record"
     stop = end if resume is None else resume
-    if _is_zeros(source, lost_from, stop):
+    behind_zeros = zeros_end(source, lost_from, stop)
+    if lost_from == position < behind_zeros < stop and leads_to(source, behind_zeros, stop):
+        # Records that are not looked for, such as metadata, follow a hole.
+        stop = behind_zeros
+    if behind_zeros >= stop:
         lost = LostAt(start=lost_from, end=stop, reason=ZEROS, zeros=True)
     else:
         lost = LostAt(start=lost_from, end=stop, reason=reason)
     return stop, pending, [lost]
-
-
-def _is_zeros(source: Source, start: int, end: int) -> bool:
-    """Tell whether a range holds nothing but zeros; reads up to the first byte that is none."""
-    return all(
-        not any(source.read_at(at, min(RUN_BYTES_MAX, end - at)))
-        for at in range(start, end, RUN_BYTES_MAX)
-    )
 
 
 def _suspect(pending: Segment | None, position: int) -> int:

@@ -9,13 +9,13 @@ buffers of megabytes would merely be kept longer.
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
-from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, load_chunk
+from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, holds_chunks, load_chunk
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
     EXPANSION_MAX,
@@ -32,6 +32,9 @@ from bridge.errors import DamagedRecordingError, RecordingLimitError
 STRETCH_BYTES_MAX = 8 << 20
 """How long a stretch becomes at the most, unless a single chunk is longer: about a batch."""
 
+
+INDEX_BYTES_MAX = 64 << 20
+"""The message indexes of a chunk of four million messages; of more, a scan finds what there is."""
 
 JOINABLE_CHANNELS_MAX = 4
 """Where more channels share a chunk, none of them fills most of a batch with its neighbours."""
@@ -103,6 +106,21 @@ def chunk_at(source: Source, index: ChunkIndex, *, end: int) -> ChunkAt | None:
     )
 
 
+def with_own_indexes(source: Source, chunk: ChunkAt, *, end: int) -> ChunkAt:
+    """Let a chunk end with its last message index, where its entry claims more behind it.
+
+    Args:
+        source: The file.
+        chunk: As its entry says.
+        end: Where the next listed chunk starts, or the data section ends.
+    """
+    claimed_bytes = min(chunk.index_end, end) - chunk.end
+    if not 0 < claimed_bytes <= INDEX_BYTES_MAX:
+        return replace(chunk, index_end=chunk.end)
+    raw = source.read_at(chunk.end, claimed_bytes)
+    return replace(chunk, index_end=chunk.end + index_offsets(memoryview(raw), 0)[1])
+
+
 def stretches(segments: Iterable[Segment]) -> Iterator[Segment | StretchAt]:
     """Put the chunks among segments into stretches; all else stays where it is."""
     together: list[ChunkAt] = []
@@ -156,7 +174,7 @@ def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> 
         # Loading the chunks one by one shows what is lost, and where.
         return None
     slices = slice_by_index(data, np.concatenate(offsets), np.array(bounds))
-    if slices is None or len(verified) > 1:
+    if slices is None or len(verified) > 1 or holds_chunks(data, slices):
         return None
     return Piece(data=data, slices=slices, verified=verified.pop())
 

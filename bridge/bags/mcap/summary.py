@@ -91,7 +91,7 @@ class Summary:
             self.damage
             or len(ids) != len(self.channels)
             or any(channel.schema_id not in schema_ids for channel in self.channels)
-            or any(not chunk.channel_ids <= ids for chunk in self.chunks)
+            or any(not each <= ids for each in {chunk.channel_ids for chunk in self.chunks})
         ):
             return False
         counted = self.statistics.channel_message_counts if self.statistics is not None else {}
@@ -183,7 +183,8 @@ def _parse(data: bytes, *, data_end: int) -> Summary:
     summary.chunks = [chunks[start] for start in sorted(chunks)]
     reached = len(MAGIC)
     for chunk in summary.chunks:
-        end = chunk.start + chunk.length + chunk.index_bytes
+        # How long its message indexes are shows when they are read.
+        end = chunk.start + chunk.length
         if chunk.start < reached or end > data_end:
             raise DamagedRecordingError("its chunks overlap or lie outside the file")
         reached = end

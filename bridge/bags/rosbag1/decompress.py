@@ -4,6 +4,7 @@ import bz2
 from dataclasses import dataclass
 
 from bridge.bags.compression import pieces_of
+from bridge.bags.container import WRONG_CODEC
 from bridge.bags.frames import LZ4_MAGIC, decode_frames
 from bridge.facade import later
 
@@ -17,7 +18,6 @@ MORE = "the chunk holds more than the limit allows"
 
 SPARE = "chunks with bytes behind their compressed stream"
 WRONG_SIZE = "chunks whose size is not what they say"
-WRONG_CODEC = "chunks whose compression is not what they say"
 
 _PIECE_BYTES = 1 << 12
 _READ_BYTES = 1 << 16

@@ -14,7 +14,9 @@ from typing import Self
 import numpy as np
 
 from bridge.bags.container import (
+    HOLES,
     NOWHERE,
+    TOO_LONG,
     Channel,
     ChannelBlock,
     MixedChannels,
@@ -42,9 +44,6 @@ from bridge.model import Loss, RecordingFile
 from bridge.units import counted
 
 UNDECLARED = "connection is not declared in the file"
-TOO_LONG = "payload is over the size limit"
-
-HOLES = "holes of zeros between records, and no message is missing"
 WRONG_INDEX = "an index section whose place or numbers are wrong"
 
 OPENING_BYTES_MAX = 64 << 20

@@ -1,4 +1,7 @@
-"""The cells of a sqlite3 page that holds rows of a table: row ids and values.
+"""The cells of a sqlite3 page that holds rows: row ids and values.
+
+A table without row ids is a tree of keys. Its rows are in all pages of the tree, with the columns
+of the key first, and the row id that is given here is made of their content.
 
 Nothing is believed that does not fit: sizes, pointers, chains of overflow pages.
 https://www.sqlite.org/fileformat2.html
@@ -9,9 +12,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.bags.sqlite.pages import FILE_HEADER_BYTES, Damaged, PageFile
+from bridge.bags.sqlite.pages import (
+    FILE_HEADER_BYTES,
+    KEY_PAGES,
+    KEY_PARENT,
+    Damaged,
+    PageFile,
+)
 
 _LEAF_HEADER_BYTES = 8
+_CHILD_BYTES = 4
 
 HEADER_BYTES_MAX = 256
 """The longest header of a record: rosbag2's tables have a handful of columns."""
@@ -52,13 +62,13 @@ def whole_number(value: object) -> int | None:
 
 
 def pointers_of(file: PageFile, number: int, data: bytes) -> NDArray[np.int64] | None:
-    """Read where the cells of a leaf start; None where there is no room for so many pointers.
+    """Read where the cells of a page start; None where there is no room for so many pointers.
 
     Returns:
         int64, shape (cells,): positions in the page, not checked.
     """
     start = FILE_HEADER_BYTES if number == 1 else 0
-    first = start + _LEAF_HEADER_BYTES
+    first = start + _header_bytes(data[start])
     end = first + 2 * int.from_bytes(data[start + 3 : start + 5], "big")
     if end > file.page_bytes:
         return None
@@ -73,7 +83,7 @@ def is_sound(file: PageFile, number: int, data: bytes) -> bool:
     pointers = pointers_of(file, number, data)
     if pointers is None or not len(pointers):
         return False
-    first = _first_cell(number, len(pointers))
+    first = _first_cell(number, data, len(pointers))
     if pointers.min() < first or pointers.max() >= file.usable_bytes:
         return False
     try:
@@ -83,18 +93,24 @@ def is_sound(file: PageFile, number: int, data: bytes) -> bool:
     return True
 
 
-def _first_cell(number: int, count: int) -> int:
-    """Tell where the first cell of a leaf can start at the earliest."""
-    return (FILE_HEADER_BYTES if number == 1 else 0) + _LEAF_HEADER_BYTES + 2 * count
+def _header_bytes(kind: int) -> int:
+    """Tell how long the header of a page of a tree is; a parent's names one more child."""
+    return _LEAF_HEADER_BYTES + (_CHILD_BYTES if kind == KEY_PARENT else 0)
+
+
+def _first_cell(number: int, data: bytes, count: int) -> int:
+    """Tell where the first cell of a page can start at the earliest."""
+    start = FILE_HEADER_BYTES if number == 1 else 0
+    return start + _header_bytes(data[start]) + 2 * count
 
 
 def cells(file: PageFile, number: int, data: bytes) -> Iterator[tuple[int, list[Value]] | None]:
-    """Yield row id and values of each cell of a leaf, and None for each that is damaged."""
+    """Yield row id and values of each cell of a page, and None for each that is damaged."""
     pointers = pointers_of(file, number, data)
     if pointers is None:
         yield None
         return
-    first = _first_cell(number, len(pointers))
+    first = _first_cell(number, data, len(pointers))
     # A cell is pointed at once, and ends where the next one in the page starts, or before.
     taken = np.unique(pointers)
     stops = dict(zip(taken.tolist(), [*taken[1:].tolist(), file.usable_bytes], strict=False))
@@ -109,33 +125,47 @@ def cells(file: PageFile, number: int, data: bytes) -> Iterator[tuple[int, list[
 def _cell(
     file: PageFile, data: bytes, start: int, stop: int, *, first: int
 ) -> tuple[int, list[Value]]:
-    """Read a cell of a table leaf, whose cells start at `first` or behind."""
+    """Read a cell of a page whose cells start at `first` or behind."""
     if start < first:
         raise Damaged("cell among the pointers")
     rowid, size, position, local = _extent(file, data, start, stop)
-    own = data[position : position + local]
-    if local == size:
-        return rowid, _values(own)
-    if size > min(file.row_bytes_max, file.pages * file.usable_bytes):
-        raise Damaged("row is too long")
-    chain = int.from_bytes(data[position + local : position + local + 4], "big")
-    return rowid, _values(own + _overflow(file, chain, size - local))
+    record = data[position : position + local]
+    if local < size:
+        if size > min(file.row_bytes_max, file.pages * file.usable_bytes):
+            raise Damaged("row is too long")
+        chain = int.from_bytes(data[position + local : position + local + 4], "big")
+        record += _overflow(file, chain, size - local)
+    values = _values(record)
+    if rowid is None:
+        rowid = (hash(record) >> 32) % file.size_bytes
+    return rowid, values
 
 
-def _extent(file: PageFile, data: bytes, start: int, stop: int) -> tuple[int, int, int, int]:
-    """Tell row id and size of a row, where it starts, and how much of it is in its own page."""
+def _extent(file: PageFile, data: bytes, start: int, stop: int) -> tuple[int | None, int, int, int]:
+    """Tell row id and size of a row, where it starts, and how much of it is in its own page.
+
+    The row id is None in a page of keys.
+    """
+    # Page 1 is a page of the list of tables, which has row ids; its file header is no such byte.
+    keyed = data[0] in KEY_PAGES
+    if keyed and data[0] == KEY_PARENT:
+        start += _CHILD_BYTES
     size, position = _varint(data, start, stop)
-    rowid, position = _varint(data, position, stop)
+    rowid = None
     usable = file.usable_bytes
+    most = (usable - 12) * 64 // 255 - 23 if keyed else usable - 35
+    if not keyed:
+        number, position = _varint(data, position, stop)
+        rowid = _signed(number)
     local, pointer = size, 0
-    if size > usable - 35:
+    if size > most:
         least = (usable - 12) * 32 // 255 - 23
         local = least + (size - least) % (usable - 4)
-        local = local if local <= usable - 35 else least
+        local = local if local <= most else least
         pointer = 4
     if position + local + pointer > stop:
         raise Damaged("cell runs into the next one")
-    return _signed(rowid), size, position, local
+    return rowid, size, position, local
 
 
 def _overflow(file: PageFile, number: int, size: int) -> bytes:

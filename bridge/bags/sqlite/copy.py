@@ -4,6 +4,9 @@ A recorder that was killed leaves a write-ahead log or a rollback journal beside
 are part of the database: rows committed to the log exist nowhere else, and a hot journal says what
 has to be undone. SQLite can only honour them by writing, so with such a sidecar the files are
 copied into a private folder and opened there; without one the source itself is read, as immutable.
+
+SQLite follows the link of a descriptor to a name before it opens it. So a file that has lost its
+name since it was opened is copied, too: its name is nobody's, or another file's.
 """
 
 import os
@@ -62,17 +65,13 @@ def open_database(path: Path, *, scratch_dir: Path | None) -> Database:
         source = open_regular(path)
         cleanup.callback(os.close, source)
         sidecars = _open_sidecars(path, cleanup)
-        if sidecars:
+        connection = None if sidecars else _connected(source)
+        if connection is None:
             copy = _copy(path, source, sidecars, scratch_dir=scratch_dir, cleanup=cleanup)
             _recover(copy)
             source = open_regular(copy)
             cleanup.callback(os.close, source)
-        connection = sqlite3.connect(
-            f"file:/proc/self/fd/{source}?mode=ro&immutable=1",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+            connection = _connect(source)
         cleanup.callback(connection.close)
         connection.execute("PRAGMA query_only = ON")
         # A hostile schema must not run functions by being looked at.
@@ -83,6 +82,41 @@ def open_database(path: Path, *, scratch_dir: Path | None) -> Database:
             sidecars=tuple(sidecars),
             _cleanup=cleanup.pop_all(),
         )
+
+
+def _connect(descriptor: int) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:/proc/self/fd/{descriptor}?mode=ro&immutable=1",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _connected(descriptor: int) -> sqlite3.Connection | None:
+    """Connect to an open file; None where it has no name by which SQLite would find it."""
+    if not _has_its_name(descriptor):
+        return None
+    try:
+        connection = _connect(descriptor)
+    except sqlite3.OperationalError:
+        if _has_its_name(descriptor):
+            raise
+        return None
+    if _has_its_name(descriptor):
+        return connection
+    # Perhaps another file had the name in that moment.
+    connection.close()
+    return None
+
+
+def _has_its_name(descriptor: int) -> bool:
+    """Whether the name that the kernel gives for an open file is that of this very file."""
+    link = Path(f"/proc/self/fd/{descriptor}")
+    try:
+        return os.path.samestat(link.readlink().lstat(), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def _open_sidecars(path: Path, cleanup: ExitStack) -> dict[str, int]:

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 TABLE_LEAF = 13
 """First byte of a page that holds rows of a table."""
 
-TREE_PAGES = (5, 2, 10)
-"""First bytes of the other pages of trees: parents of leaves, and the pages of keys.
+KEY_PARENT = 2
+"""First byte of a page that holds keys, each behind the number of a page with smaller ones."""
 
-They hold no messages, except that a table without row ids is a tree of keys.
-"""
+KEY_PAGES = (KEY_PARENT, 10)
+"""First bytes of the pages of keys: of indexes, and of tables without row ids, rows and all."""
+
+TREE_PAGES = (5, *KEY_PAGES)
+"""First bytes of all pages of trees that are no leaves of tables with row ids."""
 
 MAGIC = b"SQLite format 3\x00"
 
@@ -140,19 +143,21 @@ class PageFile:
         return data
 
     def leaves(self, *, keyed: bool = False) -> Iterator[tuple[int, bytes]]:
-        """Yield number and content of all pages that look like leaves of tables.
+        """Yield number and content of all pages that look as if they held rows.
 
-        Claims the other pages of trees on the way, but not those in which a table without row ids
-        is kept if there is one (`keyed`).
+        Claims the other pages of trees on the way.
+
+        Args:
+            keyed: Whether there is a table without row ids, whose rows are in pages of keys.
         """
-        others = TREE_PAGES[:1] if keyed else TREE_PAGES
+        holders = (TABLE_LEAF, *KEY_PAGES) if keyed else (TABLE_LEAF,)
         for first in range(1, self.pages + 1, _WINDOW_PAGES):
             count = min(_WINDOW_PAGES, self.pages + 1 - first)
             for number, data in self._window(first, count):
                 kind = data[FILE_HEADER_BYTES if number == 1 else 0]
-                if kind == TABLE_LEAF:
+                if kind in holders:
                     yield number, data
-                elif kind in others or (0 < self.told_pages < number and not any(data)):
+                elif kind in TREE_PAGES or (0 < self.told_pages < number and not any(data)):
                     # Behind the told end, zeros are room made in advance.
                     self.claimed[number] = True
 

@@ -12,7 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from bridge.bags.container import Channel, ChannelBlock, MixedChannels, ReadLimits, ReadTally
+from bridge.bags.container import (
+    ZERO_TAIL,
+    Channel,
+    ChannelBlock,
+    MixedChannels,
+    ReadLimits,
+    ReadTally,
+)
 from bridge.bags.sqlite.cells import Text
 from bridge.bags.sqlite.copy import TROUBLE, Database, open_database
 from bridge.bags.sqlite.pages import MAGIC, has_zero_tail, is_cut, is_outgrown
@@ -27,7 +34,7 @@ from bridge.bags.sqlite.schema import (
     read_schema,
 )
 from bridge.errors import DamagedRecordingError, NotARecordingError, RecordingLimitError
-from bridge.model import RecordingFile
+from bridge.model import Loss, RecordingFile
 
 # The length of a blob is in the header of its row: asking for it first keeps a payload over the
 # limit from ever being built; the number that comes instead is what it is counted by.
@@ -39,7 +46,9 @@ ROWS = (
 
 WRONG_NUMBERS = "an index or a header that counts other rows or pages than there are"
 ONE_ID = "topics with the id of another one"
-ZERO_TAIL = "zeros behind the end of the file's content"
+
+OUTGROWN = "the file has pages behind those that its header counts"
+KEYED = "reading a table without row ids broke off; what is behind that cannot be told apart"
 
 ROWID_MIN = -(2**63)
 
@@ -125,7 +134,11 @@ class SqliteReader:
             for batch in self._queried():
                 seen.add_new(batch.rowids)
                 yield from self._blocks_of(batch)
-        if self._damage or self._lacks_rows(len(seen)):
+        if len(seen) and not self._table.rowid:
+            # What was read has no ids by which salvage would know it. But the file was found sound.
+            if self._damage or self._lacks_rows(len(seen)):
+                self._lose_rest()
+        elif self._damage or self._lacks_rows(len(seen)):
             read = len(seen)
             for batch in self._salvaged(seen):
                 yield from self._blocks_of(batch)
@@ -133,6 +146,19 @@ class SqliteReader:
                 self._healthy = False
             else:
                 self._tally.contradictions[WRONG_NUMBERS] += 1
+
+    def _lose_rest(self) -> None:
+        size_bytes = os.fstat(self._database.descriptor).st_size
+        self._healthy = False
+        self._tally.losses.append(
+            Loss(
+                path=self._path,
+                start_bytes=0,
+                end_bytes=size_bytes,
+                reason=KEYED,
+                verifiable=False,
+            )
+        )
 
     def _blocks_of(self, batch: RowBatch) -> Iterator[ChannelBlock]:
         for block in blocks_of(batch, schema=self._schema, tally=self._tally):
@@ -280,7 +306,9 @@ def _read_schema(
         raise DamagedRecordingError(
             f"no topic can be found in the damaged database: {damage}", path=path
         )
-    if not damage and not schema.proven:
+    if not damage and not table.rowid and is_outgrown(database.descriptor):
+        damage = OUTGROWN
+    if not damage and not (schema.proven and table.rowid):
         damage = _structural_damage(database)
     return schema, damage
 

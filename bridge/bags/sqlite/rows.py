@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bridge.bags.container import NOWHERE, ChannelBlock, ReadTally
+from bridge.bags.container import BLOCK_BYTES, NOWHERE, TOO_LONG, ChannelBlock, ReadTally
 from bridge.bags.sqlite.cells import Text, whole_number
 from bridge.bags.sqlite.schema import Schema
-
-BLOCK_BYTES = 8 << 20
-"""Payload bytes that end a batch of rows: several batches fit the budget of a reader."""
 
 BLOCK_ROWS = 32_768
 """Rows that end a batch, where payloads are small."""
@@ -22,7 +19,6 @@ BLOCK_ROWS = 32_768
 NOT_DECLARED = "topic is not declared in the file"
 NOT_A_BLOB = "payload is not a blob"
 NOT_A_TIME = "timestamp is not an integer"
-TOO_LONG = "payload is over the size limit"
 TEXT_PAYLOADS = "payloads stored as text, read as bytes"
 TEXT_NUMBERS = "times or topic ids stored as text or with a point, read as integers"
 

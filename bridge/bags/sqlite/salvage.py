@@ -34,7 +34,6 @@ PROBED_BYTES = 1 << 20
 
 CUT = "the file is cut"
 UNCLAIMED = "pages that belong to no table"
-KEYED = "pages of a table without row ids, which cannot be searched one by one"
 
 
 def probed_pages(descriptor: int, *, row_bytes_max: int) -> tuple[PageFile, NDArray[np.bool_]]:
@@ -108,7 +107,7 @@ def salvaged_rows(
         if 0 < damaged < len(found):
             reason = f"{damaged} of {len(found)} rows of a page are damaged"
             losses.append(_loss(path, file, number, number + 1, reason))
-    losses += _lost_pages(file, path, reason=UNCLAIMED if table.rowid else KEYED)
+    losses += _lost_pages(file, path, reason=UNCLAIMED)
 
 
 def _message(rowid: int, values: list[Value], table: MessageTable) -> Row | None:

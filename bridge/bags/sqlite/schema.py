@@ -198,10 +198,13 @@ def read_message_table(connection: sqlite3.Connection) -> MessageTable:
     stored = [name for name, row in zip(names, info, strict=True) if row[6] != VIRTUAL_COLUMN]
     if not set(stored).issuperset(MESSAGE_COLUMNS):
         return MessageTable()
-    topic_id, time, data = map(stored.index, MESSAGE_COLUMNS)
     rowid = next((name for name in ROWID_NAMES if name not in names), "")
     if any(without_rowid for _, _, _, _, without_rowid, *_ in kinds):
         rowid = ""
+        # The columns of the key come first, in its order.
+        key = {str(row[1]).lower(): int(row[5]) for row in info if row[5]}
+        stored.sort(key=lambda name: key.get(name, len(names)))
+    topic_id, time, data = map(stored.index, MESSAGE_COLUMNS)
     return MessageTable(rowid=rowid, places=(topic_id, time, data), columns=len(stored))
 
 

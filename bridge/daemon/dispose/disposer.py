@@ -17,7 +17,7 @@ from bridge.config import DisposalSettings
 from bridge.daemon.dispose.background import Background
 from bridge.daemon.dispose.disposal import Source, finish_folder
 from bridge.daemon.dispose.emergency import Emergency
-from bridge.daemon.dispose.proof import LEVELS, PlatformProof, Proof, Prove
+from bridge.daemon.dispose.proof import PlatformProof, Proof, Prove
 from bridge.daemon.dispose.remover import Batch, Ending, Outcome, Remover, Task
 from bridge.daemon.dispose.retention import ROOM_FILE, Retained, Room, due
 from bridge.daemon.events.events import DaemonObserver, Disposed, Troubled
@@ -74,12 +74,21 @@ class Disposer:
         self._clock = clock
         self._complaints: set[tuple[int, str]] = set()
         self._emptied = EmptiedFolders(journal, watched=watched.folder)
-        self._room = Room(watched.folder, watched.settings.state.folder / ROOM_FILE)
+        self._room = Room(
+            watched.folder,
+            watched.settings.state.folder / ROOM_FILE,
+            clock_s=clock.monotonic_s,
+        )
         # What could not be moved or deleted, to be tried after all others.
         self._stuck: set[int] = set()
         self._hand: Background[Outcome] = Background("disposal", wake=wake)
         self._prove = prove
-        self._remover = Remover(self._hand, prove=prove, free_bytes=self._free_bytes)
+        self._remover = Remover(
+            self._hand,
+            prove=prove,
+            free_bytes=self._free_bytes,
+            room_bytes=self._room.free_bytes,
+        )
         self._emergency = Emergency(
             journal,
             tracker=tracker,
@@ -160,17 +169,18 @@ class Disposer:
         return bool(self._settings.retain_days or self._settings.retain_count)
 
     def _dispose_of_what_is_due(self) -> None:
-        needed = LEVELS.index(VerificationLevel(self._settings.verification))
+        needed = VerificationLevel(self._settings.verification)
+        levels = [level for level in VerificationLevel if level.includes(needed)]
         sources = [
             Retained(entry_id=entry_id, sent_ns=sent_ns, size_bytes=size_bytes)
             for entry_id, sent_ns, size_bytes in self._journal.arrived_in(
-                self._watched.folder, levels=LEVELS[needed:]
+                self._watched.folder, levels=levels
             )
         ]
         settings = self._settings
         now, spare = due(sources, settings, now_ns=self._clock.wall_ns())
         free_bytes = self._free_bytes()
-        makes_room = self._room.may_delete(free_bytes=free_bytes)
+        makes_room = self._room.may_delete()
         # Sources that are kept for a while go in the end so that the disk does not fill up.
         for_room = self._retains and settings.mode == "delete"
         if (makes_room or not for_room) and self._dispose(now, for_room=for_room):
@@ -226,10 +236,10 @@ class Disposer:
 
     def _is_enough(self, verification: str) -> bool:
         """Return whether a level of proof lets a source go."""
-        if verification not in LEVELS:
+        if verification not in tuple(VerificationLevel):
             return False
         needed = VerificationLevel(self._settings.verification)
-        return LEVELS.index(VerificationLevel(verification)) >= LEVELS.index(needed)
+        return VerificationLevel(verification).includes(needed)
 
     def _quarantine(self, entries: Iterable[Entry]) -> None:
         """Have recordings moved away that cannot be read."""
@@ -324,6 +334,8 @@ class Disposer:
 
     def _gone(self, entry: Entry, outcome: Outcome) -> None:
         self._stuck.discard(entry.id)
+        if outcome.made_room:
+            self._room.made()
         if outcome.mode == "quarantine":
             reason = f"{entry.reason}; moved to {outcome.target}"
             self._journal.note(entry.id, reason=reason)
@@ -350,7 +362,11 @@ class Disposer:
             self._stuck.add(entry.id)
             self._complain(entry, f"{entry.path} stays: {outcome.reason}", hint=NO_ROOM_HINT)
             return
-        self._room.failed(free_bytes=outcome.free_bytes, expected_bytes=outcome.task.size_bytes)
+        self._room.failed(
+            free_bytes=outcome.free_bytes,
+            expected_bytes=outcome.task.size_bytes,
+            crowded=outcome.crowded,
+        )
         self._complain(
             entry,
             f"deleting {entry.path} made no room: {outcome.reason}; "

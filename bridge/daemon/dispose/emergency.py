@@ -72,7 +72,12 @@ class Emergency:
         self._observer = observer
         self._complain = complain
         self._hand: Background[Outcome] = Background("emergency", wake=wake)
-        self._remover = Remover(self._hand, prove=lambda _contents: {}, free_bytes=free_bytes)
+        self._remover = Remover(
+            self._hand,
+            prove=lambda _contents: {},
+            free_bytes=free_bytes,
+            room_bytes=room.free_bytes,
+        )
         self._outcomes: list[Outcome] = []
         self._began_bytes = 0
         self._stuck: set[int] = set()
@@ -88,7 +93,7 @@ class Emergency:
         if not settings.emergency or self._hand.busy:
             return
         free_bytes, target_bytes = self._free_bytes(), settings.emergency_free_min_bytes
-        if free_bytes >= target_bytes or not self._room.may_delete(free_bytes=free_bytes):
+        if free_bytes >= target_bytes or not self._room.may_delete():
             return
         self._began_bytes = free_bytes
         # What could not be deleted is tried after all others.
@@ -146,7 +151,9 @@ class Emergency:
                 self._gone(entry, outcome)
             case Ending.ROOMLESS if outcome.free_bytes:
                 self._room.failed(
-                    free_bytes=outcome.free_bytes, expected_bytes=outcome.task.size_bytes
+                    free_bytes=outcome.free_bytes,
+                    expected_bytes=outcome.task.size_bytes,
+                    crowded=outcome.crowded,
                 )
                 self._complain(
                     entry,
@@ -163,6 +170,8 @@ class Emergency:
                 pass
 
     def _gone(self, entry: Entry, outcome: Outcome) -> None:
+        if outcome.made_room:
+            self._room.made()
         arrived = entry.state is State.FINALISED
         free_bytes = self._began_bytes
         reason = f"deleted in an emergency: {free_bytes} bytes were free; it was {entry.state}"

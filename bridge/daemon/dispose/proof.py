@@ -17,8 +17,6 @@ from bridge.ingest import Held, Holding, SequenceContent, VerificationLevel, hel
 Address = Callable[[], tuple[str, int]]
 Prove = Callable[[Sequence[SequenceContent]], Mapping[str, Holding]]
 
-LEVELS = tuple(VerificationLevel)
-
 
 class Proof(StrEnum):
     """What lets a source go."""
@@ -95,7 +93,7 @@ def judge(
             reading it back again would take as long as sending it did.
     """
     # What can be asked for without reading everything back.
-    needed = min(needed, VerificationLevel.COUNTS, key=LEVELS.index)
+    needed = VerificationLevel.weakest((needed, VerificationLevel.COUNTS))
     for content in contents:
         found = holdings.get(content.sequence)
         if found is not None and found.proves(needed):

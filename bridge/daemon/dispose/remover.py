@@ -4,7 +4,7 @@ Every recording ends in an outcome, which the disposer brings into the journal i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,6 +28,8 @@ ROOM_LOOK_S = 0.1
 # are seen to write, one says nothing, and only so many one after the other do.
 ROOM_SEEN_BYTES = 256 << 10
 SMALL_HIDDEN_MAX = 16
+# A disk with less is full.
+FULL_BYTES = 64 << 10
 # Others write meanwhile, so that not all of what a deletion frees is seen.
 ROOM_SHARE = 0.5
 
@@ -80,6 +82,8 @@ class Outcome:
         target: Where it is now, if it was moved.
         proof: What let it go.
         free_bytes: Free space after a deletion that made no room.
+        crowded: Whether others wrote so much meanwhile that they may have taken that room.
+        made_room: Whether it was seen to make room.
     """
 
     task: Task
@@ -89,6 +93,8 @@ class Outcome:
     target: Path | None = None
     proof: Proof = Proof.NONE
     free_bytes: int = 0
+    crowded: bool = False
+    made_room: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,15 +124,22 @@ class Remover:
     Args:
         background: The thread, which takes the outcomes.
         prove: Asks the platform.
-        free_bytes: Measures the free space of the watched folder's disk.
+        free_bytes: Measures the space of the watched folder's disk that recorders may use.
+        room_bytes: Measures the space that deleting adds to.
     """
 
     def __init__(
-        self, background: Background[Outcome], *, prove: Prove, free_bytes: Callable[[], int]
+        self,
+        background: Background[Outcome],
+        *,
+        prove: Prove,
+        free_bytes: Callable[[], int],
+        room_bytes: Callable[[], int],
     ) -> None:
         self._background = background
         self._prove = prove
         self._free_bytes = free_bytes
+        self._room_bytes = room_bytes
         self._small_hidden = 0
 
     def carry_out(self, batch: Batch) -> None:
@@ -203,12 +216,12 @@ class Remover:
         if small and batch.target_bytes is None:
             # There is no hurry either.
             return self._dispose(task, batch, proof)
-        before_bytes = self._free_bytes()
+        before_bytes = self._room_bytes()
         outcome = self._dispose(task, batch, proof)
         seen_bytes = ROOM_SHARE * expected_bytes
         looks_bytes: list[int] = []
         waited_s = 0.0
-        while (free_bytes := self._free_bytes()) - before_bytes < seen_bytes:
+        while (free_bytes := self._room_bytes()) - before_bytes < seen_bytes:
             looks_bytes.append(free_bytes)
             others = max(looks_bytes) - min(looks_bytes) >= seen_bytes
             if small and others and self._small_hidden < SMALL_HIDDEN_MAX:
@@ -220,15 +233,16 @@ class Remover:
                     f"{expected_bytes} bytes should have become free and "
                     f"{max(0, free_bytes - before_bytes)} did"
                 )
-                stuck = _ended(task, batch, Ending.ROOMLESS, reason)
                 return Outcome(
-                    task=task, ending=stuck.ending, mode=batch.mode, reason=reason,
+                    task=task, ending=Ending.ROOMLESS, mode=batch.mode, reason=reason,
                     free_bytes=max(1, free_bytes),
+                    # On a full disk whoever writes stands still, and takes what comes at once.
+                    crowded=others or free_bytes < FULL_BYTES,
                 )  # fmt: skip
             self._background.wait(ROOM_LOOK_S)
             waited_s += ROOM_LOOK_S
         self._small_hidden = 0
-        return outcome
+        return replace(outcome, made_room=True)
 
 
 def _ended(task: Task, batch: Batch, ending: Ending, reason: str) -> Outcome:

@@ -130,6 +130,9 @@ FIRST_EDITION = """
 """
 
 BUSY_TIMEOUT_S = 10.0
+
+STATE_HINT = "the bridge's user needs to read and write state.folder, and its disk to work"
+
 # A quarter of SQLite's default: about 1 MiB, since state folders may be small.
 WAL_PAGES = 250
 
@@ -230,7 +233,8 @@ def connect(folder: Path, *, create: bool) -> tuple[sqlite3.Connection, Path | N
     try:
         return _owned(path) if create else (_opened(path, migrate=False), None)
     except (sqlite3.DatabaseError, OSError) as error:
-        hint = "" if os.access(path, os.W_OK) and os.access(folder, os.W_OK) else AS_ITS_USER
+        ours = os.access(path, os.W_OK) and os.access(folder, os.W_OK)
+        hint = STATE_HINT if ours else AS_ITS_USER
         raise JournalError(f"journal {path} cannot be opened: {error}", hint=hint) from error
 
 

@@ -105,7 +105,10 @@ WHOLE_ON_PLATFORM = frozenset({State.FINALISED, State.DISPOSED})
 NEEDS_ATTENTION = (State.QUARANTINED, State.REJECTED, State.LOST)
 
 # Nothing more happens to a recording in one of these unless somebody asks or it changes.
-AT_REST = frozenset(State) - IN_WORK - QUEUED - {State.DISCOVERED, State.SETTLING}
+PROVISIONAL = frozenset({State.DISCOVERED, State.SETTLING})
+"""Recordings that may still be written."""
+
+AT_REST = frozenset(State) - IN_WORK - QUEUED - PROVISIONAL
 
 
 def allowed(before: State, after: State) -> bool:

@@ -31,7 +31,7 @@ from bridge.daemon.events.status import DaemonStatus, Gate, GateStatus, WatchSta
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.states import QUEUED, State
 from bridge.daemon.observe.page_data import folder_name, several_folders
-from bridge.errors import Trouble
+from bridge.errors import SHUT_OUT
 from bridge.ingest import IngestReport, Removal, Replacement
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 OFFLINE_REMINDER_S = 60.0
 TOPICS_NAMED_MAX = 5
 # Trouble with the platform as a whole, for which recordings wait in the queue.
-GATE_TROUBLES = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
 
 # How loud the arrival in a state is; those left out are steps on the way, at debug level.
 LOUDNESS = {
@@ -204,7 +203,7 @@ class EventLog:
 
     def _log_failure(self, event: IngestFailed) -> None:
         entry, failure = event.entry, event.failure
-        if failure.trouble in GATE_TROUBLES and entry.state in QUEUED:
+        if failure.trouble in SHUT_OUT and entry.state in QUEUED:
             # The gate is logged; each recording repeating it would only be noise.
             log.debug("broken off: %s", failure.message, extra=self._facts(entry))
             return

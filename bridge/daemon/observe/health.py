@@ -11,7 +11,7 @@ from typing import Any
 from bridge.daemon.events.status import Board, DaemonStatus, Gate, GateStatus
 from bridge.daemon.journal.states import IN_WORK, NEEDS_ATTENTION, ON_PLATFORM, QUEUED
 from bridge.daemon.journal.view import printable
-from bridge.units import MEBIBYTE, SECOND_NS
+from bridge.units import MEBIBYTE, SECOND_NS, counted
 
 # The loop makes a turn at least once a second; one that has not for so long is stuck.
 STUCK_AFTER_S = 30.0
@@ -223,7 +223,7 @@ def verdict(board: Board, checks: Sequence[Check]) -> Verdict:
         return Verdict(
             level=Level.WAITING,
             headline="Stopping",
-            detail=f"{_count(len(status.workers), 'recording')} in work may still finish.",
+            detail=f"{counted(len(status.workers), 'recording')} in work may still finish.",
         )
     waiting = sum(status.counts.get(state, 0) for state in QUEUED | IN_WORK)
     return (
@@ -254,7 +254,7 @@ def _without_platform(
     failed: list[Check], status: DaemonStatus, waiting: int, now_ns: int
 ) -> Verdict:
     offline, known = status.gate.gate is Gate.OFFLINE, bool(status.gate.since_ns)
-    promise = f"Nothing is lost: {_count(waiting, 'recording')} will be sent when it is back."
+    promise = f"Nothing is lost: {counted(waiting, 'recording')} will be sent when it is back."
     return Verdict(
         level=Level.ATTENTION if offline else Level.WAITING,
         headline="Offline" if offline else "Connecting",
@@ -272,7 +272,7 @@ def _content(status: DaemonStatus, waiting: int) -> Verdict:
         verb = "needs" if stuck == 1 else "need"
         return Verdict(
             level=Level.ATTENTION,
-            headline=f"{_count(stuck, 'recording')} {verb} attention",
+            headline=f"{counted(stuck, 'recording')} {verb} attention",
             detail="Everything else goes on. See below what to do.",
         )
     if status.uplink.held and waiting:
@@ -281,28 +281,28 @@ def _content(status: DaemonStatus, waiting: int) -> Verdict:
             level=Level.WAITING,
             headline="Uplink budget used up" if used_up else "Uplink paused",
             detail=_sentence(status.uplink.reason)
-            + f" {_count(waiting, 'recording')} will be sent then.",
+            + f" {counted(waiting, 'recording')} will be sent then.",
             hint="change [uplink] in the settings and reload them to send before",
         )
     if status.workers:
         left = waiting - len(status.workers)
-        queue = f", {_count(left, 'more')} in the queue" if left > 0 else ""
+        queue = f", {left:,} more in the queue" if left > 0 else ""
         return Verdict(
             level=Level.BUSY,
-            headline=f"Sending {_count(len(status.workers), 'recording')}",
-            detail=f"{_count(arrived, 'recording')} on the platform{queue}.",
+            headline=f"Sending {counted(len(status.workers), 'recording')}",
+            detail=f"{counted(arrived, 'recording')} on the platform{queue}.",
         )
     if waiting:
         return Verdict(
             level=Level.WAITING,
-            headline=f"{_count(waiting, 'recording')} waiting",
-            detail=f"{_count(arrived, 'recording')} on the platform.",
+            headline=f"{counted(waiting, 'recording')} waiting",
+            detail=f"{counted(arrived, 'recording')} on the platform.",
         )
     where = "in the embedded server" if status.embedded else "on the platform"
     return Verdict(
         level=Level.FINE,
         headline="All is well",
-        detail=f"{_count(arrived, 'recording')} {where}, none waiting."
+        detail=f"{counted(arrived, 'recording')} {where}, none waiting."
         if arrived
         else "Nothing to do yet: put a recording into the folder.",
     )
@@ -310,7 +310,3 @@ def _content(status: DaemonStatus, waiting: int) -> Verdict:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".") + "."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 or noun == "more" else "s")

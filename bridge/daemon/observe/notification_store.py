@@ -11,15 +11,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from bridge.client import Notified
-from bridge.daemon.journal.schema import AS_ITS_USER, unusable_state
+from bridge.daemon.journal.schema import AS_ITS_USER, BUSY_TIMEOUT_S, unusable_state
 from bridge.errors import JournalError
 
 STORE_FILE = "notifications.db"
-BUSY_TIMEOUT_S = 10.0
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS seen (
@@ -125,12 +123,7 @@ class NotificationStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def remember(self, listed: Iterable[Notified], *, now_s: float) -> list[Notice]:

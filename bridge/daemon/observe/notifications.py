@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from bridge.client import ABANDONED, Notified
@@ -21,7 +20,7 @@ from bridge.daemon.journal.journal import Journal, JournalReader
 from bridge.daemon.journal.states import ON_PLATFORM
 from bridge.daemon.observe.metrics import Metrics
 from bridge.daemon.observe.notification_store import Notice, NotificationStore, Target
-from bridge.errors import BridgeError, NotFoundError, Trouble
+from bridge.errors import SHUT_OUT, BridgeError, NotFoundError, Trouble
 from bridge.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,6 @@ SHOWN_MAX = 20
 # Round trips under way together.
 ASKED_AT_ONCE = 8
 # Kinds of trouble that concern every call, so that a round ends with the first of them.
-HOPELESS = frozenset({Trouble.OFFLINE, Trouble.REFUSED})
 
 
 # What ingests of this program attach to a sequence that is not whole, or not as it is expected to
@@ -134,12 +132,7 @@ class NotificationPoller:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def view(self) -> dict[str, Any]:
@@ -206,7 +199,7 @@ class NotificationPoller:
         """
         if isinstance(told, BridgeError):
             self._metrics.notifications_asked(succeeded=False)
-            if told.trouble in HOPELESS:
+            if told.trouble in SHUT_OUT:
                 raise told
             facts = {"sequence": target.sequence, "topic": target.topic}
             log.warning("asking for notifications: %s", told, extra=facts)

@@ -20,7 +20,7 @@ from bridge.daemon.events.status import (
 )
 from bridge.daemon.journal.entry import Entry, Failure, Transition
 from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.states import AT_REST, NEEDS_ATTENTION, QUEUED, State
+from bridge.daemon.journal.states import AT_REST, NEEDS_ATTENTION, PROVISIONAL, QUEUED
 from bridge.daemon.journal.view import printable
 from bridge.daemon.observe.health import Check, Disk, Verdict, next_try, since_and_next
 from bridge.units import SECOND_NS
@@ -28,14 +28,11 @@ from bridge.units import SECOND_NS
 # So many files that are no recordings are named; the rest is counted.
 OTHERS_NAMED_MAX = 20
 
-# Found, and not complete yet.
-UNFINISHED = frozenset({State.DISCOVERED, State.SETTLING})
-
 LIST_LENGTH = 20
 # The parts of the status page and the states of the recordings they list.
 PARTS = {
     "needs_attention": frozenset(NEEDS_ATTENTION),
-    "waiting": QUEUED | {State.DISCOVERED, State.SETTLING},
+    "waiting": QUEUED | PROVISIONAL,
     "recent": AT_REST - frozenset(NEEDS_ATTENTION),
 }
 
@@ -58,7 +55,7 @@ def why_waiting(entry: Entry, board: Board, *, position: int | None = None) -> s
         board: What the daemon last reported.
         position: Its place in the queue, from 1, where that is known.
     """
-    if entry.state in UNFINISHED:
+    if entry.state in PROVISIONAL:
         return entry.reason
     status = board.status
     if entry.state not in QUEUED or status is None:

@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self
 
 from bridge.daemon.events.events import Event, Stopped, Ticked
@@ -72,12 +71,7 @@ class ServiceNotifier:
         """Give itself; leaving closes the socket."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the socket."""
         self.close()
 

@@ -11,18 +11,10 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 
-from bridge.config import LiveSettings, UplinkSettings
+from bridge.config import PAUSED, LiveSettings, UplinkSettings, day_of
 from bridge.daemon.events.events import Event, WireMoved
 from bridge.daemon.events.status import BudgetStatus, UplinkStatus
 from bridge.daemon.journal.clock import Clock
-from bridge.daemon.uplink.timetable import (
-    PAUSED,
-    day_of,
-    limit_at,
-    limit_ends,
-    local_time,
-    month_of,
-)
 from bridge.files import replace_file
 from bridge.units import SECOND_NS
 
@@ -110,13 +102,13 @@ class Uplink:
         self._dirty = False
 
     def _now(self) -> datetime:
-        return local_time(self._settings, self._clock.wall_ns())
+        return self._settings.local_time(self._clock.wall_ns())
 
     def _keys(self, now: datetime) -> tuple[str, str]:
-        return _key("day", day_of(now)[0]), _key("month", month_of(self._settings, now)[0])
+        return _key("day", day_of(now)[0]), _key("month", self._settings.month_of(now)[0])
 
     def _look(self, now: datetime) -> UplinkStatus:
-        limit, ends = limit_at(self._settings, now), limit_ends(self._settings, now)
+        limit, ends = self._settings.limit_at(now), self._settings.limit_ends(now)
         reason = ""
         if limit == PAUSED:
             reason = "the uplink is paused" + (f" until {_shown(ends)}" if ends is not None else "")
@@ -138,7 +130,7 @@ class Uplink:
         settings = self._settings
         for period, most_bytes, (start, end) in (
             ("day", settings.bytes_per_day_max, day_of(now)),
-            ("month", settings.bytes_per_month_max, month_of(settings, now)),
+            ("month", settings.bytes_per_month_max, settings.month_of(now)),
         ):
             if most_bytes:
                 used_bytes = self._moved_bytes.get(_key(period, start), 0)

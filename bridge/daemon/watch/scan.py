@@ -28,7 +28,8 @@ from bridge.bags import (
     split_up,
 )
 from bridge.daemon.watch.aside import Aside
-from bridge.errors import RecordingError, RecordingVanishedError
+from bridge.errors import RecordingError
+from bridge.files import entries_in
 from bridge.model import Container, Recording
 
 
@@ -283,24 +284,15 @@ def _listing(folder: Path) -> int:
     The sum of 64-bit hashes does not depend on the order in which the entries come.
     """
     total = 0
-    try:
-        with os.scandir(folder) as found:
-            for entry in found:
-                try:
-                    facts = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                # A folder's own times change with what is in it; that is seen when it is listed.
-                times = (0, 0) if stat.S_ISDIR(facts.st_mode) else _times(facts)
-                total += hash((entry.name, facts.st_size, *times, facts.st_ino, facts.st_mode))
-    except FileNotFoundError as error:
-        raise RecordingVanishedError("there is no such folder", path=folder) from error
-    except OSError as error:
-        raise RecordingError(
-            f"the folder cannot be read: {error.strerror}",
-            path=folder,
-            hint="the bridge's user needs permission to read and enter the folder",
-        ) from error
+    with entries_in(folder) as entries:
+        for entry in entries:
+            try:
+                facts = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            # A folder's own times change with what is in it; that is seen when it is listed.
+            times = (0, 0) if stat.S_ISDIR(facts.st_mode) else _times(facts)
+            total += hash((entry.name, facts.st_size, *times, facts.st_ino, facts.st_mode))
     return total
 
 

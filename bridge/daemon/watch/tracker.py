@@ -15,7 +15,7 @@ from bridge.config import Settings
 from bridge.daemon.journal.clock import Clock
 from bridge.daemon.journal.entry import Entry, Failure
 from bridge.daemon.journal.journal import Journal
-from bridge.daemon.journal.states import IN_WORK, State
+from bridge.daemon.journal.states import IN_WORK, PROVISIONAL, State
 from bridge.daemon.watch.aside import Aside
 from bridge.daemon.watch.completeness import Inspection, inspect
 from bridge.daemon.watch.identify import Identifier
@@ -40,8 +40,6 @@ MISSING_SCANS = 2
 
 # So long after a disk gave no bytes it is asked again.
 UNREADABLE_AGAIN_S = 5.0
-
-PROVISIONAL = frozenset({State.DISCOVERED, State.SETTLING})
 
 
 @dataclass(slots=True, kw_only=True)

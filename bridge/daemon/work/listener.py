@@ -40,7 +40,7 @@ from bridge.daemon.work.pipe import (
 from bridge.daemon.work.pool import Pool
 from bridge.daemon.work.process import Assignment, Worker
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting
-from bridge.errors import JournalError, OfflineError, Trouble, UnreadableStorageError
+from bridge.errors import SHUT_OUT, JournalError, OfflineError, Trouble, UnreadableStorageError
 from bridge.ingest import IngestReport, Removal
 
 Ended = Callable[[Entry], None]
@@ -285,13 +285,13 @@ class Listener:
 
     def _not_cleared(self, entry_id: int, failure: Failure) -> None:
         """Clear what a recording left when the platform is back, or a few times more."""
-        if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+        if failure.trouble in SHUT_OUT:
             self._gate.closed_by(failure)
         else:
             self._abandoned.failed(entry_id, failure)
 
     def _probe_failed(self, failure: Failure) -> None:
-        if failure.trouble in {Trouble.OFFLINE, Trouble.REFUSED}:
+        if failure.trouble in SHUT_OUT:
             self._gate.closed_by(failure)
         else:
             # Whatever else goes wrong on connecting is the platform's or the network's business.

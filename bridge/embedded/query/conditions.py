@@ -3,33 +3,16 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeAlias
 
 from bridge.embedded.refusals import Refusal, Status
+from bridge.ontology import Operator
 
 PATTERN_BYTES_MAX = 256
 LIST_OPERAND_MAX = 1024
 INTEGER_MAX = 2**64 - 1
 
 Scalar: TypeAlias = str | bool | int | float
-
-
-class Operator(StrEnum):
-    """The operators, as they are spelled on the wire."""
-
-    EQ = "$eq"
-    NEQ = "$neq"
-    LT = "$lt"
-    LEQ = "$leq"
-    GT = "$gt"
-    GEQ = "$geq"
-    BETWEEN = "$between"
-    OUTSIDE = "$outside"
-    IN = "$in"
-    MATCH = "$match"
-    EX = "$ex"
-    NEX = "$nex"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bridge.embedded.query.conditions import Condition, Operator, Scalar, comparable_operands
+from bridge.embedded.query.conditions import Condition, Scalar, comparable_operands
 from bridge.embedded.wire import INT64_MAX, INT64_MIN
+from bridge.ontology import Operator, is_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def truth(values: pa.Array, steps: Sequence[Step], condition: Condition) -> pa.A
         if not pa.types.is_struct(values.type) or values.type.get_field_index(step.name) < 0:
             return _nowhere(values)
         return truth(pc.struct_field(values, step.name), rest, condition)
-    if not _is_list(values.type):
+    if not is_list(values.type):
         return _nowhere(values)
     if pa.types.is_fixed_size_list(values.type):
         values = values.cast(pa.list_(values.type.value_type))
@@ -108,12 +109,6 @@ def truth(values: pa.Array, steps: Sequence[Step], condition: Condition) -> pa.A
 
 def _nowhere(values: pa.Array) -> pa.Array:
     return pa.repeat(pa.scalar(value=False), len(values))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
 
 
 def _compare(values: pa.Array, condition: Condition) -> pa.Array:
@@ -189,7 +184,7 @@ def _fits(kind: pa.DataType, operand: object) -> bool:
 
 def _compare_lists(values: pa.Array, condition: Condition) -> pa.Array:
     """Compare whole lists with one list, element by element."""
-    if not _is_list(values.type):
+    if not is_list(values.type):
         return _nowhere(values)
     if pa.types.is_fixed_size_list(values.type):
         values = values.cast(pa.list_(values.type.value_type))

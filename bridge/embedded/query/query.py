@@ -26,7 +26,6 @@ from bridge.embedded.query.conditions import (
     VALUE,
     Condition,
     FieldKind,
-    Operator,
     Scalar,
     are_alike,
     holds,
@@ -35,8 +34,8 @@ from bridge.embedded.query.conditions import (
 from bridge.embedded.query.paths import Field, Step, parse_path, plain_prefix, truth
 from bridge.embedded.query.reading import Chunk, TopicReader, Window
 from bridge.embedded.refusals import Refusal, Status
-from bridge.embedded.store import TIMESTAMP
 from bridge.embedded.wire import Json
+from bridge.ontology import TIMESTAMP_COLUMN, Operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +221,7 @@ def _has_match(archive: Archive, topic: TopicRecord, content: Content) -> bool:
 
 def matching_times(reader: TopicReader, content: Content, window: Window) -> Iterator[pa.Array]:
     """Give, chunk by chunk, the times of the rows in a window that meet all conditions."""
-    wanted = {TIMESTAMP} | {plain_prefix(steps) for steps, _ in content}
+    wanted = {TIMESTAMP_COLUMN} | {plain_prefix(steps) for steps, _ in content}
     for chunk in reader.chunks:
         if not window.touches(chunk.first_ns, chunk.last_ns) or not _may_match(
             reader.footer(chunk), content
@@ -236,7 +235,7 @@ def _matches(
 ) -> pa.Array:
     table = reader.columns(chunk, wanted).combine_chunks()
     (rows,) = table.to_struct_array().chunks or [pa.array([], pa.struct(table.schema))]
-    times = pc.struct_field(rows, TIMESTAMP)
+    times = pc.struct_field(rows, TIMESTAMP_COLUMN)
     mask = times.is_valid()
     if window.start_ns is not None:
         mask = pc.and_(mask, pc.greater_equal(times, window.start_ns))

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bridge.embedded.store import TIMESTAMP
 from bridge.embedded.wire import INT64_MAX
+from bridge.ontology import TIMESTAMP_COLUMN
 
 ROWS_MAX = 8192
 """Rows of one batch of a read."""
@@ -109,12 +108,7 @@ class TopicReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -159,7 +153,7 @@ class TopicReader:
                 rows += chunk.rows
                 bounds += [chunk.first_ns, chunk.last_ns]
             elif window.touches(chunk.first_ns, chunk.last_ns):
-                times = self.columns(chunk, [TIMESTAMP]).column(0)
+                times = self.columns(chunk, [TIMESTAMP_COLUMN]).column(0)
                 times = times.filter(_inside(times, window))
                 if len(times):
                     extremes = pc.min_max(times)
@@ -209,7 +203,7 @@ class _Cursor:
     def __init__(self, reader: TopicReader, chunk: Chunk, window: Window) -> None:
         self._reader = reader
         self.chunk = chunk
-        times = reader.table(chunk).column(TIMESTAMP).combine_chunks()
+        times = reader.table(chunk).column(TIMESTAMP_COLUMN).combine_chunks()
         nulls = times.null_count
         times = times.fill_null(INT64_MAX)
         self._order = None if _ascends(times) else pc.sort_indices(times)
@@ -263,7 +257,7 @@ def _merged(
         piece = pa.concat_tables(
             cursor.take(share[index]) for index, (cursor, _) in enumerate(spans) if index in share
         )
-        yield piece.take(pc.sort_indices(piece.column(TIMESTAMP)))
+        yield piece.take(pc.sort_indices(piece.column(TIMESTAMP_COLUMN)))
 
 
 def regular_batches(
@@ -342,7 +336,7 @@ def _joined(chunks: Sequence[Chunk]) -> list[Chunk]:
 def _chunks(segment: int, footer: pq.FileMetaData) -> Iterator[Chunk]:
     """Read the bounds of the chunks of a segment from its footer."""
     names = [footer.schema.column(index).path for index in range(footer.num_columns)]
-    column = names.index(TIMESTAMP)
+    column = names.index(TIMESTAMP_COLUMN)
     for group in range(footer.num_row_groups):
         row_group = footer.row_group(group)
         statistics = row_group.column(column).statistics

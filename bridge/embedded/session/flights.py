@@ -23,7 +23,7 @@ from bridge.embedded.names import (
 from bridge.embedded.query.reading import Window
 from bridge.embedded.refusals import Refusal, Status, never_put, still_uploading, too_large
 from bridge.embedded.session.actions import ENCODE_BYTES_TARGET
-from bridge.embedded.store import TIMESTAMP, TopicData, as_declared, null_fault
+from bridge.embedded.store import TopicData, as_declared, null_fault
 from bridge.embedded.wire import (
     Encoding,
     Json,
@@ -36,6 +36,7 @@ from bridge.embedded.wire import (
     interval,
     optional_int64,
 )
+from bridge.ontology import TIMESTAMP_COLUMN
 from bridge.protobuf import (
     NotProtobufError,
     decode_put,
@@ -55,7 +56,7 @@ class NoDataError(Exception):
 
 def timestamp_fault(schema: pa.Schema) -> str:
     """Say what is wrong with the one column that every topic must have; empty if nothing is."""
-    index = schema.get_field_index(TIMESTAMP)
+    index = schema.get_field_index(TIMESTAMP_COLUMN)
     if index < 0:
         return "missing timestamp field in schema"
     if schema.field(index).type != pa.int64():

@@ -5,7 +5,6 @@ reads a file from front to back, one record at a time, and remembers which bytes
 on, so that tests can tell what damage may take away.
 """
 
-import io
 import struct
 import zlib
 from collections import Counter
@@ -328,17 +327,3 @@ def finished(body: bytes, summary: bytes = b"") -> bytes:
     data = MAGIC + header() + body + record(0x0F, bytes(4))
     summary_start = len(data) if summary else 0
     return data + summary + record(0x02, struct.pack("<QQI", summary_start, 0, 0)) + MAGIC
-
-
-def multiset(messages: Iterable[Seen]) -> Counter[Seen]:
-    """Count messages, to see what is missing and what is there twice."""
-    return Counter(messages)
-
-
-def library_accepts(data: bytes) -> bool:
-    """Tell whether the `mcap` library reads a file without complaint."""
-    try:
-        list(make_reader(io.BytesIO(data)).iter_messages())
-    except Exception:  # noqa: BLE001 (the library raises many kinds)
-        return False
-    return True

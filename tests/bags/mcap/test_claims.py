@@ -103,12 +103,17 @@ def put(data: bytes, place: int, value: bytes) -> bytes:
 
 
 def entry(
-    moved: int, longer: int, *, indexes_bytes: int | None = None, twice: bool = False
+    moved: int,
+    longer: int,
+    *,
+    indexes_bytes: int | None = None,
+    longer_indexes: int = 0,
+    twice: bool = False,
 ) -> Callable[[int, int, int], bytes]:
     """Make an entry of the chunk index that is wrong about place and length."""
 
     def made_entry(start: int, length: int, indexes: int) -> bytes:
-        told = indexes if indexes_bytes is None else indexes_bytes
+        told = indexes + longer_indexes if indexes_bytes is None else indexes_bytes
         return made.chunk_index(start + moved, length + longer, {1: 0}, told) * (1 + twice)
 
     return made_entry
@@ -267,6 +272,60 @@ FILES: dict[str, tuple[bytes, str]] = {
         ),
         "",
     ),
+    "padding before a private record": (
+        made.finished(
+            b"".join(
+                padded(made.chunk(records(number)), SPARE) + made.record(0x90, b"ours")
+                for number in range(CHUNKS)
+            )
+        ),
+        "bytes behind their records",
+    ),
+    "padding before a hole": (
+        made.finished(
+            b"".join(
+                padded(made.chunk(records(number)), SPARE) + bytes(49) for number in range(CHUNKS)
+            ),
+            DECLARED + made.statistics({1: len(TIMES)}),
+        ),
+        "holes of zeros",
+    ),
+    "hole before records that are not looked for": (
+        made.finished(
+            made.chunk(b"".join(map(records, range(CHUNKS))))
+            + bytes(30) + made.record(0x0C, made.text("m") + made.text(b"")),
+            made.statistics({}, total=len(TIMES)),
+        ),
+        "holes of zeros",
+    ),
+    "entries that claim too many message indexes": (
+        whole(index=entry(0, 0, longer_indexes=3), behind=made.record(0x90, b"ours")), "",
+    ),
+    "counts too high beside private records": (
+        whole(statistics=made.statistics({1: 99}), behind=made.record(0x90, b"ours" * 9)),
+        "counts 99 messages",
+    ),
+    "chunk within a chunk": (
+        made.finished(
+            made.chunk(records(0))
+            + made.chunk(
+                records(1) + made.chunk(records(2), compression="lz4") + records(3),
+                compression="zstd",
+                crc=None,
+            ),
+        ),
+        "within a chunk",
+    ),
+    "plain chunks within listed ones": (
+        whole(altered=lambda _: made.chunk(made.chunk(records(2)), crc=None)), "within a chunk",
+    ),
+    "channel that the summary calls otherwise": (
+        made.finished(
+            b"".join(map(records, range(CHUNKS))),
+            made.schema(1) + made.channel(1, 1, "/wrong") + made.statistics({1: len(TIMES)}),
+        ),
+        "",
+    ),
     "channel that the summary lacks": (
         whole(
             behind=made.chunk(OTHER + made.message(2, 77, payload(77))),
@@ -307,3 +366,20 @@ def test_everything_arrives_and_nothing_is_damage(name: str, tmp_path: Path) -> 
     assert not tally.skipped
     assert claim in "; ".join(tally.contradictions)
     assert bool(claim) <= bool(tally.contradictions)
+
+
+def test_chunk_within_a_chunk_that_cannot_be_read_is_a_loss_of_its_size(tmp_path: Path) -> None:
+    """What is around it arrives; of a chunk two levels down the size is named, too."""
+    bad = made.chunk(records(1), compression="lz4", packed=b"none of lz4")
+    deep = made.chunk(made.chunk(records(2)))
+    path = tmp_path / "a.mcap"
+    path.write_bytes(made.finished(made.chunk(records(0) + bad + deep + records(3))))
+    with open_recording(load_recording(path)) as reader:
+        times = [time for block in reader.blocks() for time in block.log_times_ns.tolist()]
+        reasons = [loss.reason for loss in reader.tally.losses]
+
+    assert times == [1, 2, 3, 10, 11, 12]
+    assert reasons[0].startswith(f"a chunk of {len(bad)} bytes within a chunk: ")
+    assert reasons[1:] == [
+        f"a chunk of {len(deep)} bytes within a chunk: another chunk is within it"
+    ]

@@ -228,6 +228,7 @@ def test_what_is_no_readable_bag_is_refused(tmp_path: Path) -> None:
         MAGIC: DamagedRecordingError,
         b"SQLite format 3\0": NotARecordingError,
         b"#ROSBAG V1.2\n" + bytes(100): NotARecordingError,
+        b"#ROSRECORD V1.2\n" + bytes(100): NotARecordingError,
         MAGIC + record(empty, b""): DamagedRecordingError,
         MAGIC + record(empty | {"encryptor": b"rosbag/AesCbcEncryptor"}, b""): RecordingError,
     }

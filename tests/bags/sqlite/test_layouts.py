@@ -23,15 +23,17 @@ COLUMNS = "id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLO
 MESSAGES = f"CREATE TABLE messages({COLUMNS})"
 
 
-def made(path: Path, *statements: str, size_bytes: int = 400) -> Path:
+def made(path: Path, *statements: str, size_bytes: int = 400, page_bytes: int = 4096) -> Path:
     """Make a file of 300 messages.
 
     Args:
         path: Where.
         statements: What makes the table of messages, and what is to follow once it is full.
         size_bytes: The size of a payload.
+        page_bytes: The size of a page.
     """
     connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA page_size = {page_bytes}")
     create(connection, 4, ["/a", "/b"])
     connection.execute("DROP TABLE messages")
     table, *others = statements or (MESSAGES,)
@@ -73,6 +75,9 @@ LAYOUTS = {
     "no row ids": (f"{MESSAGES} WITHOUT ROWID",),
     "key of two columns": (
         f"{MESSAGES[:-1].replace(' PRIMARY KEY', '')}, PRIMARY KEY(timestamp, id)) WITHOUT ROWID",
+    ),
+    "key with the payload in it": (
+        f"{MESSAGES[:-1].replace(' PRIMARY KEY', '')}, PRIMARY KEY(data, id)) WITHOUT ROWID",
     ),
     "other order": (
         "CREATE TABLE messages(data BLOB, timestamp INTEGER, id INTEGER PRIMARY KEY, topic_id)",
@@ -131,7 +136,7 @@ def test_rows_arrive_whatever_the_layout(tmp_path: Path, layout: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_damage_costs_no_intact_row_whatever_the_layout(tmp_path: Path, layout: str) -> None:
-    """A file that lost its end gives what is left, or names the pages that it cannot search."""
+    """A file that lost its end gives what is left of every kind of table."""
     path = made(tmp_path / "a.db3", *LAYOUTS[layout])
     whole = joined(path)
 
@@ -141,8 +146,29 @@ def test_damage_costs_no_intact_row_whatever_the_layout(tmp_path: Path, layout: 
         assert found <= whole
         assert not reader.healthy
         assert reader.tally.losses
-        keyed = "WITHOUT ROWID" in LAYOUTS[layout][0]
-        assert (found.total() > 100) is not keyed
+        assert found.total() > 100
+
+
+def test_damaged_page_costs_the_rows_in_it_where_rows_have_no_ids(tmp_path: Path) -> None:
+    """Rows are in leaves and parents of the tree; of one page, nothing but its own rows is lost."""
+    key = f"{MESSAGES[:-1].replace(' PRIMARY KEY', '')}, PRIMARY KEY(topic_id, timestamp, id))"
+    path = made(tmp_path / "a.db3", f"{key} WITHOUT ROWID", page_bytes=512)
+    whole, content = joined(path), path.read_bytes()
+    starts = [at for at in range(512, len(content), 512) if content[at] in {2, 10}]
+    parents = [at for at in starts if content[at] == 2]
+    assert parents
+
+    for start in starts[::3] + parents:
+        damaged = bytearray(content)
+        damaged[start : start + 512] = b"\xff" * 512
+        path.write_bytes(damaged)
+        with opened(path) as reader:
+            found = Counter(messages_of(reader))
+            losses = [(loss.start_bytes, loss.end_bytes) for loss in reader.tally.losses]
+        cells = int.from_bytes(content[start + 3 : start + 5], "big")
+        assert found <= whole
+        assert found.total() >= whole.total() - cells
+        assert any(first <= start < end for first, end in losses)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from bridge.errors import (
     RecordingLimitError,
     RecordingVanishedError,
 )
+from bridge.files import HeldFiles
 from bridge.model import Serialization
 from tests.bags.mcap.mcap_files import by_topic
 from tests.bags.sqlite.sqlite_files import (
@@ -135,6 +136,29 @@ def test_any_name_is_opened_and_no_other(db3: Path, name: bytes) -> None:
 
     with open_sqlite3(sqlite_file(path), limits=LIMITS) as reader:
         assert len(messages_of(reader)) == 1000
+
+
+@pytest.mark.parametrize("becomes", ["deleted", "replaced", "moved"])
+def test_held_file_is_read_whatever_becomes_of_its_name(
+    db3: Path, tmp_path: Path, becomes: str
+) -> None:
+    """SQLite opens by name: neither an error nor another file's messages."""
+    file, rows = sqlite_file(db3), sorted(judged(db3))
+    other = tmp_path / "other.db3"
+    with sqlite3.connect(other) as connection:
+        create(connection, 4, ["/c"])
+        insert(connection, payloads(10))
+    connection.close()
+    with HeldFiles([db3]):
+        if becomes == "moved":
+            db3.rename(db3.with_name("elsewhere.db3"))
+        if becomes == "deleted":
+            db3.unlink()
+        else:
+            other.rename(db3)
+        for _ in range(2):
+            with open_sqlite3(file, limits=LIMITS, scratch_dir=tmp_path) as reader:
+                assert sorted(messages_of(reader)) == rows
 
 
 def test_source_is_never_touched(db3: Path) -> None:

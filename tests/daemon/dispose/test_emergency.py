@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config import load_settings
-from bridge.daemon.dispose import disposal, disposer, emergency, remover
+from bridge.daemon.dispose import disposal, disposer, emergency, remover, retention
 from bridge.daemon.events.events import Disposed, Event, Observers, Troubled
 from bridge.daemon.journal.entry import Failure
 from bridge.daemon.journal.states import State
@@ -284,6 +284,43 @@ def test_small_recordings_that_make_no_room_stop(
     for stream in held:
         stream.close()
     assert len(list(disk.glob("r*.mcap"))) == left
+
+
+@pytest.mark.parametrize("taken", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_disk_that_stays_full_is_tried_again_where_a_recorder_may_have_taken_the_room(
+    bridge: "Bridge", disk: Path, monkeypatch: pytest.MonkeyPatch, *, taken: bool
+) -> None:
+    """A recorder takes the room of the first at once and stands still; the next is seen to help.
+
+    Where deleting really makes none on a full disk, a third shows it, and the others stay.
+    """
+    monkeypatch.setattr(remover, "ROOM_PATIENCE_S", 0.3)
+    monkeypatch.setattr(retention, "STILL_S", 0.3)
+    paths = [record(bridge, f"r{number}.mcap") for number in range(5)]
+    (bridge.folder / "offline").touch()
+    bridge.overrides |= {
+        "disposal.emergency": True,
+        "disposal.emergency_free_min_bytes": MEBIBYTE,
+    }
+    held = [path.open("rb") for path in paths if not taken]
+    fill(disk)
+
+    def delete(source: disposal.Source) -> None:
+        disposal.delete(source)
+        if taken and source.recording.path == paths[0]:
+            fill(disk)
+
+    monkeypatch.setattr(remover, "delete", delete)
+    listener = Listener()
+    left = 3 if taken else 2
+    with bridge.running(listener) as daemon:
+        bridge.wait_for(lambda: len(listener.disposals) == 5 - left)
+        bridge.turns(daemon, 20)
+        assert len(list(disk.glob("r*.mcap"))) == left
+    for stream in held:
+        stream.close()
+    told = [one.message for one in listener.troubles if "made no room" in one.message]
+    assert len(told) == (1 if taken else 3)
 
 
 def test_retention_stops_where_it_makes_no_room_and_remembers_it(

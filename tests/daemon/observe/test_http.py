@@ -134,11 +134,13 @@ def test_close_releases_the_port(tmp_path: Path) -> None:
     bridge = Bridge(tmp_path)
     with bridge.journal, bridge.reader:
         bridge.server.start()
+        port = bridge.server.port
+        assert port
         bridge.server.close()
         bridge.server.close()
         with socket.socket() as again:
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            again.bind(("127.0.0.1", bridge.server.port or 0))
+            again.bind(("127.0.0.1", port))
 
 
 def test_metrics_are_served(bridge: Bridge) -> None:

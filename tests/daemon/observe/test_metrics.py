@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.daemon.events.events import (
-    DaemonObserver,
     Disposed,
     GateChanged,
     IngestFailed,
@@ -23,7 +22,6 @@ from bridge.daemon.events.events import (
     Scanned,
     StageFinished,
     Started,
-    Stopped,
     Ticked,
     TopicPlanned,
     Troubled,
@@ -81,12 +79,6 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 def moved(state: State, *, before: State | None = None, at_ns: int = NOW_NS) -> Transition:
     return Transition(entry_id=1, before=before, after=state, at_ns=at_ns, reason="a test")
-
-
-def test_metrics_is_an_observer(metrics: Metrics) -> None:
-    """The metrics can be handed to a daemon as they are."""
-    observer: DaemonObserver = metrics
-    observer.hear(Stopped(status=status()))
 
 
 @pytest.fixture

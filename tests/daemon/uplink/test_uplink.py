@@ -11,12 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bridge.client import MosaicoClient
-from bridge.config import LiveSettings, Settings, UplinkSettings, load_settings
+from bridge.config import LiveSettings, Settings, UplinkSettings, day_of, load_settings
 from bridge.daemon.daemon import Daemon
 from bridge.daemon.events.events import Event, WireMoved
 from bridge.daemon.journal.states import State
 from bridge.daemon.observe.explain import explain
-from bridge.daemon.uplink.timetable import day_of, limit_at, limit_ends, local_time, month_of
 from bridge.daemon.uplink.uplink import UPLINK_FILE, Uplink
 from bridge.embedded import EmbeddedServer
 from bridge.errors import ConfigError
@@ -85,10 +84,10 @@ def test_timetable_decides_by_day_and_time(moment: str, limit: int | None, ends:
     early = {"days": "fri", "start": "06:00", "end": "08:00", "bytes_per_second_max": "pause"}
     uplink = settings(timetable=[OFFICE, NIGHT, early])
     if moment.startswith("2026-11-20T07"):
-        assert limit_at(uplink, berlin("2026-11-20T05:59:59")) is None
+        assert uplink.limit_at(berlin("2026-11-20T05:59:59")) is None
 
-    assert limit_at(uplink, berlin(moment)) == limit
-    assert limit_ends(uplink, berlin(moment)) == berlin(ends)
+    assert uplink.limit_at(berlin(moment)) == limit
+    assert uplink.limit_ends(berlin(moment)) == berlin(ends)
 
 
 def test_first_span_that_fits_decides_and_the_rest_of_the_week_is_as_set() -> None:
@@ -96,10 +95,10 @@ def test_first_span_that_fits_decides_and_the_rest_of_the_week_is_as_set() -> No
     wide = {"bytes_per_second_max": 7}
     uplink = settings(timetable=[OFFICE, wide], bytes_per_second_max="pause")
 
-    assert limit_at(uplink, berlin("2026-11-20T10:00")) == 500
-    assert limit_at(uplink, berlin("2026-11-21T10:00")) == 7
-    assert limit_at(settings(bytes_per_second_max="pause"), berlin("2026-11-21T10:00")) == 0
-    assert limit_ends(settings(bytes_per_second_max=3), berlin("2026-11-21T10:00")) is None
+    assert uplink.limit_at(berlin("2026-11-20T10:00")) == 500
+    assert uplink.limit_at(berlin("2026-11-21T10:00")) == 7
+    assert settings(bytes_per_second_max="pause").limit_at(berlin("2026-11-21T10:00")) == 0
+    assert settings(bytes_per_second_max=3).limit_ends(berlin("2026-11-21T10:00")) is None
 
 
 def test_timetable_goes_by_the_clocks_of_its_zone() -> None:
@@ -108,8 +107,8 @@ def test_timetable_goes_by_the_clocks_of_its_zone() -> None:
     wall_ns = int(instant.timestamp()) * 10**9
     here, there = settings(timetable=[OFFICE]), settings(timetable=[OFFICE], timezone="UTC")
 
-    assert limit_at(here, local_time(here, wall_ns)) == 500
-    assert limit_at(there, local_time(there, wall_ns)) is None
+    assert here.limit_at(here.local_time(wall_ns)) == 500
+    assert there.limit_at(there.local_time(wall_ns)) is None
     # The night of 2026-10-25 has 25 hours.
     _, ends = day_of(berlin("2026-10-25T00:00"))
     assert ends.timestamp() - berlin("2026-10-25T00:00").timestamp() == 25 * 3600
@@ -126,7 +125,7 @@ def test_timetable_goes_by_the_clocks_of_its_zone() -> None:
 )
 def test_month_begins_when_it_is_billed(moment: str, first: str, end: str) -> None:
     """A budget's month runs from the configured day to the same day of the next month."""
-    start, ends = month_of(settings(month_starts_on=5), berlin(moment))
+    start, ends = settings(month_starts_on=5).month_of(berlin(moment))
 
     assert (start.isoformat(), ends) == (first, berlin(end))
 
@@ -135,10 +134,10 @@ def test_month_begins_when_it_is_billed(moment: str, first: str, end: str) -> No
 def test_absurd_clock_stops_nothing(wall_ns: int) -> None:
     """Whatever the clock shows there is a limit and a budget's period."""
     uplink = settings(timetable=[OFFICE], bytes_per_month_max=5)
-    moment = local_time(uplink, wall_ns)
+    moment = uplink.local_time(wall_ns)
 
-    assert limit_at(uplink, moment) in {None, 500}
-    assert month_of(uplink, moment)[0].day == 1
+    assert uplink.limit_at(moment) in {None, 500}
+    assert uplink.month_of(moment)[0].day == 1
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import pyarrow.compute as pc
 
 from bridge.embedded.archive import Archive, TopicGoneError
 from bridge.embedded.catalogue import TopicRecord
-from bridge.embedded.query.conditions import FieldKind, Operator
+from bridge.embedded.query.conditions import FieldKind
 from bridge.embedded.query.query import Content, Rules, find, matching_times, parse_contents
 from bridge.embedded.query.reading import Window
 from bridge.embedded.refusals import Refusal
 from bridge.embedded.wire import Json
+from bridge.ontology import Operator
 from tests.servers.keyed.refusals import undecodable
 
 _EXISTENCE = frozenset({Operator.EX, Operator.NEX})
