@@ -131,14 +131,20 @@ class Worker:
         self._clock = clock
         self._started_s = clock.monotonic_s()
         self._pending = bytearray()
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [*command, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=() if lock is None else (lock,),
-            close_fds=True,
-            env={**ENVIRONMENT, **os.environ},
-        )
+        # Ctrl-C reaches the whole group. A worker ignores it, but until Python is as far as that it
+        # would end with a traceback on the terminal.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [*command, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=() if lock is None else (lock,),
+                close_fds=True,
+                env={**ENVIRONMENT, **os.environ},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._down = self._process.stdin
