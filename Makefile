@@ -34,7 +34,7 @@ $(VENV)/docs.stamp: $(VENV)/run.stamp
 	@touch $@
 
 run: $(VENV)/run.stamp ## Set up, start the bridge with its embedded server, ingest a sample drive; PORT=, FOLDER=
-	$(BIN)/mosaico-bridge demo --folder $(or $(FOLDER),var) $(if $(PORT),--http-port $(PORT))
+	$(BIN)/mosaico-bridge demo --folder "$(or $(FOLDER),var)" $(if $(PORT),--http-port $(PORT))
 
 check: $(VENV)/dev.stamp $(VENV)/audit.json ## Lint, format check, types, dependencies: contradictions and known vulnerabilities
 	$(BIN)/ruff check .

@@ -7,7 +7,8 @@ from bridge.backfill.machine import Away
 from bridge.backfill.manifest import Manifest
 from bridge.backfill.plan import Choice, Found, Planned, find, rehearsed, require_sound
 from bridge.backfill.progress import Lines, RunMetrics, brief, told_away
-from bridge.backfill.task import Outcome, Result, Task, Watch, perform
+from bridge.backfill.scratch import require_scratch
+from bridge.backfill.task import Outcome, Result, Task, Watch, perform, scratch_of
 
 __all__ = [
     "ArchivedRecording",
@@ -34,7 +35,9 @@ __all__ = [
     "list_archive",
     "perform",
     "rehearsed",
+    "require_scratch",
     "require_sound",
+    "scratch_of",
     "shard_of",
     "this_machine",
     "told_away",

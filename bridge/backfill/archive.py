@@ -197,8 +197,8 @@ class _Look:
         owned = {self.store.url_of(file.key) for each in found for file in each.beside}
         self.others = [url for url in self.others if url not in owned]
         if self.only:
-            self.others.clear()
             found = [each for each in found if str(each.recording.path) == self.only]
+            self.others = [] if found else [self.store.url_of(self.only)]
         return found
 
     def spans_in(self, folder: Path, files: Sequence[StorageName]) -> list[Span | None]:

@@ -81,10 +81,19 @@ def dask_cluster(address: str, *, in_flight_max: int) -> Iterator[Engine]:
     """
     try:
         from distributed import Client  # noqa: PLC0415 - an extra, and slow to import
+        from distributed.comm.addressing import get_address_host_port  # noqa: PLC0415
     except ImportError as error:
         raise CommandLineError(
             "--dask needs the package distributed",
             hint="pip install 'mosaico-bridge[dask]', here and on the workers",
+        ) from error
+    try:
+        # Its client takes a minute to give up an address that is none.
+        get_address_host_port(address)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise CommandLineError(
+            f"{address} is no address of a Dask scheduler: {error}",
+            hint="it is like tcp://scheduler:8786",
         ) from error
     try:
         client: Any = Client(  # type: ignore[no-untyped-call] # it has no types

@@ -7,6 +7,7 @@ What a killed job leaves behind is removed by the next that needs room.
 
 import fcntl
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from bridge.bags import (
     scratch_folder,
     sweep_scratch,
 )
-from bridge.errors import RecordingChangedError, ScratchSpaceError
+from bridge.errors import ConfigError, RecordingChangedError, ScratchSpaceError
 from bridge.model import Container, Recording
 
 RANGE_BYTES = 8 << 20
@@ -127,11 +128,36 @@ def _reserve(folder: Path, wanted_bytes: int, bytes_max: int, kept: ExitStack) -
             (own / SIZE_FILE).write_text(str(wanted_bytes), encoding="ascii")
             return own
     except OSError as error:
-        raise ScratchSpaceError(
-            f"the scratch space cannot be used: {error.strerror}",
-            folder=folder,
-            needed_bytes=wanted_bytes,
-        ) from error
+        raise unusable(folder, error, needed_bytes=wanted_bytes) from error
+
+
+def require_scratch(folder: Path) -> None:
+    """Refuse scratch space that cannot be made or written, which every recording would fail by.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        with (
+            locked(folder / LEDGER_FILE, wait=False),
+            tempfile.NamedTemporaryFile(prefix=SCRATCH_PREFIX, dir=folder),
+        ):
+            pass
+    except OSError as error:
+        told = unusable(folder, error)
+        raise ConfigError(told.message, key="backfill.scratch_folder", hint=told.hint) from error
+
+
+def unusable(folder: Path, error: OSError, *, needed_bytes: int = 0) -> ScratchSpaceError:
+    """Give the error for scratch space that cannot be made or written."""
+    taken = isinstance(error, FileExistsError | NotADirectoryError)
+    why = "a file is in its place" if taken else error.strerror
+    return ScratchSpaceError(
+        f"the scratch folder {folder.absolute()} cannot be made or written: {why}",
+        folder=folder,
+        needed_bytes=needed_bytes,
+        hint="point --scratch (backfill.scratch_folder) at a folder that this user may write",
+    )
 
 
 def _size_in(folder: Path) -> int:

@@ -18,7 +18,15 @@ from typing import Any
 from bridge.backfill.archive import ArchivedRecording
 from bridge.backfill.child import JobEnd, child_of_this_thread
 from bridge.backfill.machine import SharedGate, upload_slot
-from bridge.backfill.scratch import COPIES_FOLDER, StoppedError, copy, needed_bytes, pause, room
+from bridge.backfill.scratch import (
+    COPIES_FOLDER,
+    StoppedError,
+    copy,
+    needed_bytes,
+    pause,
+    room,
+    unusable,
+)
 from bridge.backfill.store import open_store
 from bridge.client import MosaicoClient
 from bridge.compose import connect
@@ -169,10 +177,7 @@ def perform(task: Task, watch: Watch | None = None) -> Outcome:
     except BridgeError as error:
         outcome = failed(task.recording.url, Failure.of(error))
     except OSError as error:
-        lost = ScratchSpaceError(
-            f"the scratch space cannot be used: {error}", folder=attempts.scratch, needed_bytes=0
-        )
-        outcome = failed(task.recording.url, Failure.of(lost))
+        outcome = failed(task.recording.url, Failure.of(unusable(attempts.scratch, error)))
     seconds = time.monotonic() - started_s
     return replace(outcome, seconds=seconds, copied_bytes=attempts.copied_bytes)
 

@@ -22,9 +22,9 @@ from bridge.bags.container import (
     MixedChannels,
     ReadLimits,
 )
+from bridge.bags.formats import ZSTD_MAGIC
 from bridge.bags.frames import (
     HEADER_BYTES_MAX,
-    ZSTD_MAGIC,
     content_size,
     has_spare_bytes,
     is_frame,

@@ -17,6 +17,14 @@ from pathlib import Path
 
 from bridge.bags.formats import FORMATS
 from bridge.bags.frames import frames_end
+from bridge.bags.mcap.records import (
+    FOOTER_CONTENT_BYTES,
+    HEAD,
+    HEAD_BYTES,
+    TRAILER_BYTES,
+    Opcode,
+    parse_footer,
+)
 from bridge.bags.mcap.records import MAGIC as MCAP_MAGIC
 from bridge.bags.mcap.summary import read_summary
 from bridge.bags.rosbag1.index import read_header, read_spans
@@ -43,11 +51,6 @@ class End(StrEnum):
     UNREADABLE = "unreadable"
     GONE = "gone"
 
-
-MCAP_FOOTER_OPCODE = 0x02
-# Opcode, length; then summary start, summary offset start, summary CRC.
-MCAP_FOOTER_HEAD = struct.Struct("<BQ")
-MCAP_FOOTER_BODY = struct.Struct("<QQI")
 
 ROSBAG1_HEAD_BYTES = 4096
 ROSBAG1_INDEX_POSITION = b"index_pos="
@@ -97,16 +100,17 @@ def _end_of_open(handle: int, file: RecordingFile) -> End:
 
 
 def _mcap_ends(handle: int, size_bytes: int) -> bool:
-    tail_bytes = MCAP_FOOTER_HEAD.size + MCAP_FOOTER_BODY.size + len(MCAP_MAGIC)
     size_bytes = _end_before_zeros(handle, size_bytes)
-    if size_bytes < len(MCAP_MAGIC) + tail_bytes or os.pread(handle, 8, 0) != MCAP_MAGIC:
+    tail_start = size_bytes - TRAILER_BYTES
+    if tail_start < len(MCAP_MAGIC) or os.pread(handle, len(MCAP_MAGIC), 0) != MCAP_MAGIC:
         return False
-    tail_start = size_bytes - tail_bytes
-    tail = os.pread(handle, tail_bytes, tail_start)
-    opcode, length = MCAP_FOOTER_HEAD.unpack_from(tail)
-    summary_start, _, _ = MCAP_FOOTER_BODY.unpack_from(tail, MCAP_FOOTER_HEAD.size)
-    footer = opcode == MCAP_FOOTER_OPCODE and length == MCAP_FOOTER_BODY.size
-    return footer and tail.endswith(MCAP_MAGIC) and bool(summary_start <= tail_start)
+    tail = os.pread(handle, TRAILER_BYTES, tail_start)
+    # It may have become shorter just now.
+    if len(tail) < TRAILER_BYTES or not tail.endswith(MCAP_MAGIC):
+        return False
+    if HEAD.unpack_from(tail) != (Opcode.FOOTER, FOOTER_CONTENT_BYTES):
+        return False
+    return parse_footer(tail[HEAD_BYTES:]).summary_start <= tail_start
 
 
 def _rosbag1_ends(handle: int, size_bytes: int) -> bool:

@@ -50,7 +50,7 @@ OLD_BAG_MAGIC = b"#ROSRECORD V"
 
 COMPRESSION_SUFFIX = ".zstd"
 COMPRESSION = "zstd"
-COMPRESSION_MAGIC = b"\x28\xb5\x2f\xfd"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 PRINTABLE = frozenset(b"\t\n\r\f" + bytes(range(0x20, 0x7F)))
 """What texts consist of; every storage format has other bytes near its start."""
@@ -148,7 +148,7 @@ def sniff(path: Path, named: StorageName | None) -> tuple[Container, str]:
             return form.container, ""
     if head.startswith(OLD_BAG_MAGIC):
         return Container.ROSBAG1, ""
-    if head.startswith(COMPRESSION_MAGIC):
+    if head.startswith(ZSTD_MAGIC):
         if named is not None:
             return named.container, COMPRESSION
         raise NotARecordingError(

@@ -11,12 +11,13 @@ from typing import Any
 
 import lz4.frame
 
+from bridge.bags.formats import ZSTD_MAGIC
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LZ4_MAGIC = b"\x04\x22\x4d\x18"
 
 CODECS = {ZSTD_MAGIC: "zstd", LZ4_MAGIC: "lz4"}

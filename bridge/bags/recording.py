@@ -116,7 +116,10 @@ def load_recording(path: Path) -> Recording:
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError as error:
-        raise RecordingVanishedError("there is nothing at this path", path=path) from error
+        hint = "is the path right, and its disk mounted?"
+        raise RecordingVanishedError(
+            "there is nothing at this path", path=path, hint=hint
+        ) from error
     except OSError as error:
         raise RecordingError(
             f"the path cannot be read: {error.strerror}",

@@ -69,6 +69,8 @@ def _answer() -> None:
         # Nor does our reading of settings need what others add to pydantic: it would look through
         # every installed package for it.
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+        # gRPC writes to standard error what it raises, too, past the log and its format.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import_module("bridge.cli.program").main()
 
 

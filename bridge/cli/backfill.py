@@ -44,7 +44,9 @@ from bridge.backfill import (
     dask_cluster,
     find,
     rehearsed,
+    require_scratch,
     require_sound,
+    scratch_of,
     shard_of,
     this_machine,
     told_away,
@@ -214,6 +216,8 @@ def _run(
 ) -> Summary:
     """Send what is to be sent, by the engine that was chosen."""
     manifest.require_writable()
+    if not dask:
+        require_scratch(scratch_of(settings))
     with reached(settings) as at, _stopping() as watch, _listening(settings) as listener:
         driver = Driver(
             settings,

@@ -11,7 +11,7 @@ from bridge.cli.platform import reach
 from bridge.cli.terminal import Exit, cell, clock_time, out, print_json, show, table
 from bridge.client import MosaicoClient
 from bridge.config import load_settings
-from bridge.daemon import STORE_FILE, Notice, NotificationStore, Target
+from bridge.daemon import STORE_FILE, Journal, Notice, NotificationStore, Target
 from bridge.errors import JournalError, NotFoundError, UsageError
 
 SHOWN_MAX = 100_000
@@ -41,7 +41,7 @@ def list_(
     folder = load_settings(config, {"state.folder": state}).state.folder
     notices: list[Notice] = []
     # Opening would make it, possibly as a user whose files the bridge may not write.
-    if _is_kept(folder):
+    if _is_kept(folder, needed=True):
         with NotificationStore(folder) as store:
             notices = [
                 notice
@@ -88,7 +88,7 @@ def clear(
     )
     folder = settings.state.folder
     # Opening would make it, possibly as a user whose files the bridge may not write.
-    known = NotificationStore(folder) if _is_kept(folder) else nullcontext()
+    known = NotificationStore(folder) if _is_kept(folder, needed=everything) else nullcontext()
     with known as store, reach(settings) as client:
         seen = [notice.target for notice in store.latest(SHOWN_MAX)] if store is not None else []
         targets = {one: None for one in seen if sequence in {None, one.sequence}}
@@ -141,16 +141,19 @@ def _print(notices: list[Notice]) -> None:
     show(made)
 
 
-def _is_kept(folder: Path) -> bool:
+def _is_kept(folder: Path, *, needed: bool) -> bool:
     """Tell whether the state folder has a store of notifications.
 
     Raises:
-        JournalError: The folder may not be read by this user.
+        JournalError: The folder may not be read by this user, or needs a bridge and has had none.
     """
     try:
-        return (folder / STORE_FILE).exists()
+        there = (folder / STORE_FILE).exists()
     except OSError as error:
         raise JournalError(
             f"the state folder {folder} cannot be read: {error.strerror}",
             hint="run the command as the bridge's user: sudo -u mosaico-bridge mosaico-bridge ...",
         ) from error
+    if needed and not there:
+        Journal.read(folder).close()
+    return there

@@ -4,6 +4,7 @@ The child listens on loopback and ends when its standard input closes, so that i
 the process that started it, however that one ends.
 """
 
+import signal
 import subprocess
 import sys
 import threading
@@ -89,7 +90,8 @@ def require_folders(settings: Settings) -> None:
         if not is_folder(inside.watch.folder):
             key = f"folders.{name}.path" if name else "watch.folder"
             raise ConfigError(
-                f"the folder {inside.watch.folder} is not there, or may not be read by this user",
+                f"the folder {inside.watch.folder.absolute()} is not there, is no folder, or may"
+                " not be read by this user",
                 key=key,
                 hint=f"is it mounted? name another one with --folder, or in the settings ({key})",
             )
@@ -134,9 +136,15 @@ class _Child:
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "bridge", "serve", "--until-stdin-closes"]
         command += ["--folder", str(self._folder), "--port", str(self.port)]
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        # Ctrl-C reaches the whole group. The server ignores it, but until Python is as far as that
+        # it would end with a traceback on the terminal.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         assert process.stdout is not None
         # The only line the server writes there is where it listens.
         line = process.stdout.readline()

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -147,13 +148,6 @@ class ProgressLines(NoEvents):
         self._messages = 0
         self._last_line_s = 0.0
 
-    def __enter__(self) -> Self:
-        """Nothing to set up."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing to tear down."""
-
     def started(
         self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
     ) -> None:
@@ -196,13 +190,13 @@ class ProgressLines(NoEvents):
         err.print(line, markup=False, soft_wrap=True)
 
 
-def progress(files: int) -> ProgressBars | ProgressLines:
+def progress(files: int) -> AbstractContextManager[ProgressBars | ProgressLines]:
     """Pick bars for a terminal and lines for a pipe or a log.
 
     Args:
         files: How many recordings there are.
     """
-    return ProgressBars(files) if is_interactive() else ProgressLines()
+    return ProgressBars(files) if is_interactive() else nullcontext(ProgressLines())
 
 
 REPAIRS = {

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import sys
 import threading
 import tomllib
@@ -86,7 +87,7 @@ def serve(
         host=host,
         port=port,
         tls_certificates=certificates(tls_certificate, tls_key),
-        tls_client_roots=read_pem(tls_client_ca),
+        tls_client_roots=client_roots(tls_client_ca),
         api_keys=read_api_keys(api_keys) if api_keys is not None else None,
     )
     with server:
@@ -112,11 +113,39 @@ def certificates(certificate: Path | None, key: Path | None) -> list[tuple[bytes
     """Give the server's certificate with its key; empty without both.
 
     Raises:
-        ConfigError: One comes without the other, or cannot be read.
+        ConfigError: One comes without the other, cannot be read, or they are no pair.
     """
     if (certificate is None) is not (key is None):
         raise ConfigError("--tls-certificate and --tls-key only work together")
-    return [(read_pem(certificate), read_pem(key))] if certificate is not None else []
+    if certificate is None:
+        return []
+    pair = read_pem(certificate), read_pem(key)
+    try:
+        # An empty password, so that an encrypted key is an error, and not a question.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"{certificate.absolute()} and {key} are no certificate with its key:"
+            f" {(error.reason or 'no PEM').lower().replace('_', ' ')}",
+            key="--tls-certificate",
+            hint="both are PEM files; the key is the certificate's own, without a password",
+        ) from error
+    return [pair]
+
+
+def client_roots(file: Path | None) -> bytes:
+    """Read the certificates that clients' own must be signed by; empty where no file is given.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds none.
+    """
+    roots = read_pem(file)
+    try:
+        if file is not None:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{file} holds no certificate in PEM", key="--tls-client-ca") from error
+    return roots
 
 
 def read_pem(file: Path | None) -> bytes:

@@ -97,7 +97,7 @@ def print_error(error: BridgeError) -> None:
 def _error_line(error: BridgeError) -> Text:
     path = getattr(error, "path", None)
     known = path is None or str(path) in error.message or path.name in error.message
-    where = "" if known else f"{path}: "
+    where = f"{path.absolute()}: " if path is not None and not known else ""
     return Text.assemble(("error: ", "bold red"), printable(where + error.message))
 
 

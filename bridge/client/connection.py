@@ -85,6 +85,7 @@ class Connection:
         body_compression: How the bodies of puts are compressed.
         encoding: How requests and answers are written; the probe finds out.
         shortest_call_s: The least that an action took: a round trip, and what the server did.
+        closed: Whether `close` was called.
     """
 
     options: ConnectionOptions

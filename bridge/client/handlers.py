@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -14,14 +14,40 @@ from bridge.client.text import split_locator, topic_locator
 from bridge.client.topics import TopicReceipt
 from bridge.units import SECOND_NS
 
+Facts = TypeVar("Facts", bound=TopicFacts | SequenceFacts)
 
-class TopicHandler:
-    """One topic: its facts as they were when the handler was made, and readers for its rows."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, facts: TopicFacts) -> None:
+class _Handler(Generic[Facts]):
+    """What is known alike of topics and of sequences."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, facts: Facts) -> None:
         self._connection = connection
         self._dialect = dialect
         self._facts = facts
+
+    @property
+    def user_metadata(self) -> Mapping[str, Any]:
+        """What its writer attached."""
+        return self._facts.user_metadata
+
+    @property
+    def created_timestamp(self) -> int | None:
+        """When it was created, nanoseconds since the epoch."""
+        return self._facts.created_ns
+
+    @property
+    def created_datetime(self) -> datetime | None:
+        """When it was created, in UTC; finer than 1 us is cut."""
+        return utc(self._facts.created_ns)
+
+    @property
+    def total_size_bytes(self) -> int | None:
+        """Stored bytes, of a sequence those of all its topics."""
+        return self._facts.size_bytes
+
+
+class TopicHandler(_Handler[TopicFacts]):
+    """One topic: its facts as they were when the handler was made, and readers for its rows."""
 
     @property
     def locator(self) -> str:
@@ -39,11 +65,6 @@ class TopicHandler:
         return split_locator(self.locator)[1]
 
     @property
-    def user_metadata(self) -> Mapping[str, Any]:
-        """What its writer attached."""
-        return self._facts.user_metadata
-
-    @property
     def ontology_tag(self) -> str:
         """What each row is, by the tag of its model."""
         return self._facts.ontology_tag
@@ -59,16 +80,6 @@ class TopicHandler:
         return self._facts.schema if self._facts.schema is not None else pa.schema([])
 
     @property
-    def created_timestamp(self) -> int | None:
-        """When it was created, nanoseconds since the epoch."""
-        return self._facts.created_ns
-
-    @property
-    def created_datetime(self) -> datetime | None:
-        """When it was created, in UTC; finer than 1 us is cut."""
-        return utc(self._facts.created_ns)
-
-    @property
     def is_locked(self) -> bool:
         """Whether its upload ended cleanly, so that it cannot change any more."""
         return self._facts.locked
@@ -77,11 +88,6 @@ class TopicHandler:
     def chunks_number(self) -> int | None:
         """Stored chunks."""
         return self._facts.chunks
-
-    @property
-    def total_size_bytes(self) -> int | None:
-        """Stored bytes."""
-        return self._facts.size_bytes
 
     @property
     def receipt(self) -> TopicReceipt:
@@ -128,13 +134,8 @@ class TopicHandler:
         return f"TopicHandler({self.locator}, {self.ontology_tag})"
 
 
-class SequenceHandler:
+class SequenceHandler(_Handler[SequenceFacts]):
     """One sequence: its facts as they were when the handler was made or last reloaded."""
-
-    def __init__(self, connection: Connection, dialect: Dialect, facts: SequenceFacts) -> None:
-        self._connection = connection
-        self._dialect = dialect
-        self._facts = facts
 
     def reload(self) -> None:
         """Ask the server again.
@@ -155,29 +156,9 @@ class SequenceHandler:
         return [split_locator(topic.locator)[1] for topic in self._facts.topics]
 
     @property
-    def user_metadata(self) -> Mapping[str, Any]:
-        """What its writer attached."""
-        return self._facts.user_metadata
-
-    @property
-    def created_timestamp(self) -> int | None:
-        """When it was created, nanoseconds since the epoch."""
-        return self._facts.created_ns
-
-    @property
-    def created_datetime(self) -> datetime | None:
-        """When it was created, in UTC; finer than 1 us is cut."""
-        return utc(self._facts.created_ns)
-
-    @property
     def is_locked(self) -> bool:
         """Whether it is finalised; on G2: whether it has sessions and all of them are."""
         return self._facts.locked
-
-    @property
-    def total_size_bytes(self) -> int | None:
-        """Stored bytes of all topics."""
-        return self._facts.size_bytes
 
     @property
     def timestamp_ns_min(self) -> int | None:

@@ -26,6 +26,7 @@ from bridge.errors import (
     RefusedError,
     ServerError,
     TransientError,
+    UsageError,
 )
 from bridge.facade import later
 
@@ -55,7 +56,9 @@ def open_connection(
 
     Raises:
         ServerError: As `probe`.
+        UsageError: Certificates or keys are none, or do not fit.
     """
+    _require_usable_pem(options)
     try:
         connection, probed = _probed(options, timeout_s=timeout_s)
     except ProtocolError as error:
@@ -81,6 +84,10 @@ def _probed(options: ConnectionOptions, *, timeout_s: float) -> tuple[Connection
     except DatabaseAwayError:
         connection.close()
         raise
+    except RefusedError as error:
+        connection.close()
+        told = f"{options.address} lets nobody in like this: {error.message}"
+        raise type(error)(told, address=options.address, hint=error.hint) from error
     except (OfflineError, TransientError) as error:
         connection.close()
         raise _unreachable(options, error) from error
@@ -96,6 +103,12 @@ def _unreachable(options: ConnectionOptions, error: ServerError) -> OfflineError
             f"no TLS connection to {options.address}: {fault}",
             address=options.address,
             hint="check the TLS settings of both sides; a proxy without its server looks alike",
+        )
+    if not options.tls and _speaks_tls(options):
+        return RefusedError(
+            f"{options.address} speaks TLS, and was asked without",
+            address=options.address,
+            hint="set server.tls, and server.tls_ca_file where its certificate is your own",
         )
     return OfflineError(
         f"no Mosaico server answers at {options.address}: {error.message}",
@@ -135,6 +148,38 @@ def tls_fault(options: ConnectionOptions, *, timeout_s: float) -> str:
     if options.tls_client_cert:
         return "the server hangs up on our certificate"
     return "the server hangs up: it wants a client certificate"
+
+
+def _speaks_tls(options: ConnectionOptions) -> bool:
+    """Tell whether a server that hung up on us takes TLS; nothing is sent to it."""
+    try:
+        with socket.create_connection((options.host, options.port), timeout=_TLS_STEP_S) as plain:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.wrap_socket(plain, server_hostname=options.host).close()
+    except OSError:
+        return False
+    return True
+
+
+def _require_usable_pem(options: ConnectionOptions) -> None:
+    """Refuse certificates that gRPC would take, only to fail at each try until time is up.
+
+    Raises:
+        UsageError: They are no PEM, or the key is another's.
+    """
+    if not options.tls_root_certs and not options.tls_client_cert:
+        return
+    try:
+        _context(options)
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        why = getattr(error, "reason", None) or "no certificate in PEM"
+        raise UsageError(
+            f"the certificates for {options.address} cannot be used:"
+            f" {why.lower().replace('_', ' ')}",
+            hint="server.tls_ca_file holds certificates, server.tls_certificate_file and"
+            " server.tls_key_file one with its own key, all in PEM",
+        ) from error
 
 
 def _context(options: ConnectionOptions) -> Any:

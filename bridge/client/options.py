@@ -1,6 +1,7 @@
 """How to reach a server, checked: the options of `MosaicoClient.connect`, and compression."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -121,6 +122,13 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
     tls = given.get("tls")
     if certificate and not (roots or tls):
         raise UsageError("a client certificate needs TLS", hint="set tls, or give tls_root_certs")
+    api_key = Secret.of(given.get("api_key", NO_SECRET))
+    if not re.fullmatch(r"[!-~]*", api_key.value):
+        # gRPC would hold the header back, or the call.
+        raise UsageError(
+            "the API key holds a blank, a line break or another character that no key has",
+            hint="is it the right file, with the key alone in it?",
+        )
     return ConnectionOptions(
         host=plain_host(host),
         port=port,
@@ -128,7 +136,7 @@ def connection_options(host: str, port: int, **given: Unpack[ConnectOptions]) ->
         tls_root_certs=roots,
         tls_client_cert=certificate,
         tls_client_key=Secret(key.decode()),
-        api_key=Secret.of(given.get("api_key", NO_SECRET)),
+        api_key=api_key,
         compression=compression,
         grpc_compression=grpc_compression,
         keepalive_s=given.get("keepalive_s", 300.0),

@@ -1,19 +1,37 @@
 """Turns what is wrong with settings into one error: every fault with its place and a suggestion."""
 
 import difflib
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from bridge.config.settings import ENVIRONMENT_PREFIX, Settings
+from bridge.config.sections import mentions
+from bridge.config.settings import ENVIRONMENT_PREFIX, FolderSettingsError, Settings
 from bridge.errors import ConfigError
 
 SHOWN_MAX = 10
 VALUE_CHARACTERS_MAX = 200
+# What pydantic calls things, by the kind of its message, and what a reader of TOML calls them.
+WORDS = {
+    "int": "should be a whole number",
+    "float": "should be a number",
+    "finite": "should be a number",
+    "bool": "should be true or false",
+    "string": "should be text in quotes",
+    "path": "should be a path, as text in quotes",
+    "tuple": 'should be a list, as in ["a", "b"]',
+    "dict": "should be a table",
+    "model": "should be a table",
+    "missing": "is missing",
+}
+UNITS = {"_s": "seconds", "_bytes": "bytes", "_days": "days", "_hz": "Hz", "_ms": "ms"}
+REFERENCE = "`mosaico-bridge config reference` lists all settings"
 _TABLE = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"\s*([^=#\s][^=#]*?)\s*=")
 
@@ -25,9 +43,16 @@ def explained(error: ValidationError, file: Path | None) -> ConfigError:
         error: What the check of the settings found.
         file: The settings file, or None.
     """
-    found = error.errors(include_url=False)
-    texts = [_fault(one, file) for one in found]
-    key = ".".join(str(step) for step in found[0]["loc"])
+    found: dict[tuple[str, ...], tuple[str, str]] = {}
+    for loc, one, known in _each(error):
+        # Of a value that may be several things each is reported by itself.
+        if loc not in found:
+            found[loc] = _fault(loc, one, file, known)
+        elif one["type"] == "literal_error":
+            text, hint = found[loc]
+            found[loc] = text.replace(" (it is", f", or {one['ctx']['expected']} (it is", 1), hint
+    texts = list(found.values())
+    key = ".".join(next(iter(found)))
     if len(texts) == 1:
         return ConfigError(texts[0][0], key=key, hint=texts[0][1])
     shown = [f"{text}; {hint}" if hint else text for text, hint in texts[:SHOWN_MAX]]
@@ -37,13 +62,67 @@ def explained(error: ValidationError, file: Path | None) -> ConfigError:
     return ConfigError(f"{len(texts)} settings are wrong:\n{lines}", key=key)
 
 
+def _each(
+    error: ValidationError, folder: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any, "_Key"]]:
+    """Give each fault with the key it is about; those of a folder's own tables, too."""
+    for one in error.errors(include_url=False):
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, FolderSettingsError):
+            yield from _each(cause.error, ("folders", cause.name))
+            continue
+        key = _Key.of(tuple(str(step) for step in one["loc"]))
+        yield folder + key.loc, one, key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key:
+    """A place in the tree of settings.
+
+    Attributes:
+        loc: The key's steps, without what pydantic adds for alternatives.
+        siblings: The keys that its table may have.
+        kind: What its value may be; None where there is no such key.
+    """
+
+    loc: tuple[str, ...]
+    siblings: tuple[str, ...]
+    kind: Any
+
+    @classmethod
+    def of(cls, loc: tuple[str, ...]) -> "_Key":
+        """Walk down the tree of settings."""
+        kind: Any = Settings
+        siblings: tuple[str, ...] = ()
+        for depth, step in enumerate(loc):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                siblings = tuple(kind.model_fields)
+                field = kind.model_fields.get(step)
+                kind = field.annotation if field else None
+            elif get_origin(kind) in {dict, tuple}:
+                siblings = ()
+                kind = get_args(kind)[1 if get_origin(kind) is dict else 0]
+            elif kind is not None:
+                return cls(loc=loc[:depth], siblings=siblings, kind=kind)
+        return cls(loc=loc, siblings=siblings, kind=kind)
+
+    @property
+    def secret(self) -> bool:
+        """Whether its value must not be shown."""
+        return mentions(self.kind, SecretStr)
+
+
 def unknown_variables(names: Sequence[str]) -> ConfigError:
     """Give the error for environment variables that look like settings and are none."""
     sections = list(Settings.model_fields)
+    known = [name.upper() for name in sections] + [
+        f"{section}__{key}".upper()
+        for section, field in Settings.model_fields.items()
+        for key in getattr(field.annotation, "model_fields", {})
+    ]
     first = names[0]
-    word = first.upper().removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
-    meant = _nearest(word, sections)
-    suggestion = f"did you mean {ENVIRONMENT_PREFIX}{meant.upper()}? " if meant else ""
+    meant = _nearest(first.upper().removeprefix(ENVIRONMENT_PREFIX), known)
+    suggestion = f"did you mean {ENVIRONMENT_PREFIX}{meant}? " if meant else ""
     many = "variables name no settings" if len(names) > 1 else "variable names no setting"
     return ConfigError(
         f"environment {many}: {', '.join(names)}",
@@ -52,24 +131,69 @@ def unknown_variables(names: Sequence[str]) -> ConfigError:
     )
 
 
-def _fault(one: Any, file: Path | None) -> tuple[str, str]:
+def undecodable_variables() -> ConfigError:
+    """Give the error for environment variables of lists and tables that are not JSON.
+
+    Their values are not shown: one of a whole section may hold secrets.
+    """
+    wrong = []
+    for name, value in os.environ.items():
+        if not name.upper().startswith(ENVIRONMENT_PREFIX):
+            continue
+        loc = tuple(name.upper().removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+        if mentions(_Key.of(loc).kind, tuple, dict, BaseModel) and not _is_json(value):
+            wrong.append(name)
+    return ConfigError(
+        f"environment variable {', '.join(sorted(wrong))}: should be JSON",
+        key=wrong[0] if wrong else "",
+        hint="""a list is written as '["a", "b"]', a table as '{"key": "value"}'""",
+    )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _fault(loc: tuple[str, ...], one: Any, file: Path | None, key: _Key) -> tuple[str, str]:
     """Give a sentence and a hint for one fault."""
-    loc = tuple(str(step) for step in one["loc"])
-    key = ".".join(loc)
+    name = ".".join(loc)
     where = _place(loc, file)
     if one["type"] == "extra_forbidden":
-        meant = _nearest(loc[-1], _siblings(loc))
-        table = ".".join(loc[:-1])
-        nearest = f"{table}.{meant}" if table else meant
-        hint = "`mosaico-bridge config reference` lists all settings"
-        return f"unknown setting {key}{where}", f"did you mean {nearest}?" if meant else hint
-    message = one["msg"].removeprefix("Value error, ")
-    if not key:
-        return f"settings{where} contradict each other: {message}", ""
+        return f"unknown setting {name}{where}", _meant(loc, key)
+    message = one["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not key.loc:
+        inside = f"{name}: " if name else ""
+        return f"settings{where} contradict each other: {inside}{message}", ""
+    if one["type"].startswith(("int_", "float_", "finite")):
+        unit = next((word for end, word in UNITS.items() if loc[-1].endswith(end)), "")
+        unit = "bytes" if "bytes" in loc[-1] else unit
+        message = WORDS[one["type"].split("_")[0]] + (
+            f" of {unit}, without the unit" if unit else ""
+        )
+    else:
+        message = WORDS.get(one["type"].split("_")[0], message)
     # A wrong secret must not be repeated in a message.
-    secret = "key" in loc[-1]
-    shown = "" if secret else f" (it is {one['input']!r:.{VALUE_CHARACTERS_MAX}})"
-    return f"setting {key}{where}: {message}{shown}", ""
+    hidden = key.secret or one["type"] == "missing" or "key" in loc[-1]
+    shown = "" if hidden else f" (it is {one['input']!r:.{VALUE_CHARACTERS_MAX}})"
+    return f"setting {name}{where}: {message}{shown}", ""
+
+
+def _meant(loc: tuple[str, ...], key: _Key) -> str:
+    """Say what an unknown key was probably meant to be."""
+    table, word = loc[:-1], loc[-1]
+    # A key that was written above the first table.
+    homes = [
+        f"{name}.{word}"
+        for name, field in Settings.model_fields.items()
+        if word in getattr(field.annotation, "model_fields", {}) and not table
+    ]
+    if nearest := _nearest(word, key.siblings):
+        homes.append(".".join((*table, nearest)))
+    return f"did you mean {' or '.join(homes)}?" if homes else REFERENCE
 
 
 def _place(loc: tuple[str, ...], file: Path | None) -> str:
@@ -110,18 +234,6 @@ def _line(loc: tuple[str, ...], file: Path) -> int:
 
 def _steps(dotted: str) -> list[str]:
     return [step.strip().strip("\"'") for step in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", dotted)]
-
-
-def _siblings(loc: tuple[str, ...]) -> list[str]:
-    """List the keys that the table of a key may have."""
-    model: Any = Settings
-    for step in loc[:-1]:
-        field = model.model_fields.get(step)
-        inner = getattr(field, "annotation", None)
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:

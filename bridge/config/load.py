@@ -12,9 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
 
-from bridge.config.faults import explained, unknown_variables
+from bridge.config.faults import explained, undecodable_variables, unknown_variables
 from bridge.config.settings import ENVIRONMENT_PREFIX, BackfillSettings, Settings
 from bridge.errors import ConfigError
 
@@ -31,7 +36,6 @@ TLS_VARIABLE = "MOSAICO_TLS"
 CERTIFICATE_VARIABLE = "MOSAICO_CERT_PATH"
 CREDENTIAL = "api_key"
 TRUE = frozenset({"1", "true", "yes", "on"})
-READABLE_HINT = "is the path right, and may this user read the file?"
 
 
 def find_settings_file(folder: Path | None = None) -> Path | None:
@@ -97,6 +101,9 @@ def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None 
         return Sources(**given)
     except ValidationError as error:
         raise explained(error, file) from error
+    except SettingsError:
+        # Without its cause, which quotes the value: that may be a secret.
+        raise undecodable_variables() from None
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,9 +128,16 @@ def _read_toml(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except OSError as error:
         raise ConfigError(
-            f"cannot read {file}: {error.strerror}", key="--config", hint=READABLE_HINT
+            f"cannot read {file.absolute()}: {error.strerror}",
+            key="--config",
+            hint="name a settings file with --config; `mosaico-bridge config default` prints one",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file.absolute()} is no settings file: it is not text in UTF-8",
+            hint="`mosaico-bridge config default` prints one",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"{file} is not valid TOML: {error}", hint="fix the line named above"
         ) from error
@@ -227,11 +241,17 @@ def api_key(settings: Settings) -> str | None:
 
 def _secret_in(file: Path, key: str, what: str) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigError(
-            f"cannot read {what} {file}: {error.strerror}", key=key, hint=READABLE_HINT
+            f"cannot read {what} {file.absolute()}: {why}",
+            key=key,
+            hint=f"{key} names a file with nothing but the key, which the bridge's user may read",
         ) from error
+    if not text:
+        raise ConfigError(f"{what} {file.absolute()} is empty", key=key)
+    return text
 
 
 def secrets(settings: Settings) -> tuple[str, ...]:

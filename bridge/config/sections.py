@@ -1,22 +1,82 @@
-"""The tables of the settings file: every key with its default, bounds and description."""
+"""Most tables of the settings file: every key with its default, bounds and description."""
 
+import re
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 from bridge.units import MEBIBYTE, plain_host
 
 Seconds = Annotated[float, Field(ge=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Host = Annotated[str, AfterValidator(plain_host)]
+# 2**63: what SQLite, clocks and the kernel count with. Seconds and days that no clock can add.
+INTEGER_MAX, NUMBER_MAX, DAYS_MAX = 2**63 - 1, 1e9, 1e5
+
+
+def _host_alone(text: str) -> str:
+    """Refuse what looks like a URL or has a port, which would be looked up as a name."""
+    host = plain_host(text)
+    if re.search(r"[\s/@\0]", host):
+        raise ValueError("should be a host name or an address alone")
+    if ":" in host:
+        try:
+            ip_address(host)
+        except ValueError as error:
+            raise ValueError("should be a host alone; its port is a setting beside it") from error
+    return host
+
+
+Host = Annotated[str, AfterValidator(_host_alone)]
+
+
+def mentions(annotation: Any, *kinds: type) -> bool:
+    """Tell whether a value of this annotation may be of one of these types, or hold one."""
+    if isinstance(annotation, type) and annotation is not bool and issubclass(annotation, kinds):
+        return True
+    return get_origin(annotation) in kinds or any(
+        mentions(one, *kinds) for one in get_args(annotation)
+    )
 
 
 class Section(BaseModel):
     """A table of the settings file; frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what would silently become something else; an empty path or secret is none."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and mentions(kind, int, float):
+            raise ValueError("should be a number")
+        if isinstance(value, str) and mentions(kind, Path, SecretStr):
+            if not value.strip() and mentions(kind, type(None)):
+                return None
+            if not value.strip() or "\0" in value:
+                raise ValueError("should be a path")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_counted(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse numbers that clocks and databases cannot take."""
+        days = (info.field_name or "").endswith("_days")
+        most = DAYS_MAX if days else INTEGER_MAX if isinstance(value, int) else NUMBER_MAX
+        if isinstance(value, int | float) and value > most:
+            raise ValueError(f"should be at most {most:,.0f}")
+        return value
 
 
 class WatchSettings(Section):
@@ -277,38 +337,6 @@ class StateSettings(Section):
     )
 
 
-class RetrySettings(Section):
-    """How often and when to try again."""
-
-    attempts_max: int = Field(
-        5, ge=1, description="Attempts before giving up; time offline consumes none."
-    )
-    backoff_initial_s: PositiveSeconds = Field(2.0, description="Wait after the first failure.")
-    backoff_max_s: PositiveSeconds = Field(300.0, description="Longest wait between attempts.")
-    database_s: Seconds = Field(
-        3600.0,
-        description="How long trouble of the platform's database (a deadlock, no free connection) "
-        "costs a recording no attempt.",
-    )
-
-
-class WorkerSettings(Section):
-    """The child processes that parse and send recordings."""
-
-    count: int = Field(1, ge=1, le=64, description="Recordings in work at the same time.")
-    memory_limit_bytes: int = Field(
-        2048 * MEBIBYTE,
-        ge=256 * MEBIBYTE,
-        description="Memory at which a worker is stopped and its recording blamed.",
-    )
-    stall_timeout_s: PositiveSeconds = Field(
-        300.0, description="A worker without any progress for this long is replaced."
-    )
-    drain_timeout_s: Seconds = Field(
-        20.0, description="Time to finish the recordings in work when the bridge is stopped."
-    )
-
-
 class DisposalSettings(Section):
     """What happens to a recording that is on the platform, whole and verified."""
 
@@ -362,32 +390,4 @@ class DisposalSettings(Section):
         gt=0,
         description="Free space below which that happens, and up to which room is made; lower than "
         "free_min_bytes, so that what arrived goes first.",
-    )
-
-
-class HttpSettings(Section):
-    """The port for metrics, health and status."""
-
-    host: Host = Field("127.0.0.1", description="Address to listen on.")
-    port: Port = Field(9477, description="Port to listen on; 0 takes a free one.")
-
-
-class NotificationSettings(Section):
-    """Polling of the platform's notifications about what this bridge ingested."""
-
-    interval_s: PositiveSeconds = Field(60.0, description="Time between polls.")
-    calls_per_interval: int = Field(20, ge=1, description="The most calls of one poll.")
-    window_days: float = Field(7.0, gt=0, description="Age up to which sequences are asked about.")
-
-
-class LogSettings(Section):
-    """What is logged, and how."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe lines to log."
-    )
-    format: Literal["auto", "console", "json", "journald"] = Field(
-        "auto",
-        description="console for people, json for collectors, journald for priorities under "
-        "systemd; auto picks console or journald.",
     )

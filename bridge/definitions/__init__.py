@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UNDEFINED_ENCODINGS,
         DefinitionSources,
         embedded_definition,
+        stock_type,
     )
     from bridge.definitions.tree import canonical_text, layout_of
 
@@ -38,6 +39,7 @@ __all__ = [
     "missing_definition_hint",
     "normal_msgtype",
     "parse_definition",
+    "stock_type",
 ]
 
 __getattr__ = on_first_use(__name__, __file__)

@@ -136,7 +136,9 @@ def entries_in(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
         raise RecordingError(
             f"the folder cannot be read: {error.strerror}",
             path=folder,
-            hint="the bridge's user needs permission to read and enter the folder",
+            hint="name the folder that it is in"
+            if isinstance(error, NotADirectoryError)
+            else "the bridge's user needs permission to read and enter the folder",
         ) from error
 
 

@@ -1,17 +1,15 @@
-"""What an ingest reports while it runs, and to whom: one small Protocol, no metrics, no logs.
+"""What an ingest reports while it runs, and to whom; no metrics, no logs.
 
 The daemon turns these calls into metrics and progress, the command line into progress bars, and
 tests into lists. All calls come from the thread that runs the ingest.
 """
 
-from typing import Protocol
-
 from bridge.ingest.open_upload import OpenUpload
 from bridge.ingest.report import IngestReport, TopicReport
 
 
-class IngestEvents(Protocol):
-    """Receives what happens; must return quickly and never raise.
+class IngestEvents:
+    """Receives what happens, and ignores it here; must return quickly and never raise.
 
     A `topic` is named as reports show it: as on the platform, or as recorded where it is not there.
     """
@@ -49,34 +47,5 @@ class IngestEvents(Protocol):
         """The ingest ended well; how well is in the report."""
 
 
-class NoEvents:
+class NoEvents(IngestEvents):
     """Ignores everything."""
-
-    def started(
-        self, *, recording: str, sequence: str, size_bytes: int, message_count: int | None
-    ) -> None:
-        """Do nothing."""
-
-    def topic_planned(self, *, topic: TopicReport) -> None:
-        """Do nothing."""
-
-    def read(self, *, recorded_bytes: int) -> None:
-        """Do nothing."""
-
-    def messages_read(self, *, topic: str, messages: int) -> None:
-        """Do nothing."""
-
-    def batch_sent(self, *, topic: str, messages: int, arrow_bytes: int) -> None:
-        """Do nothing."""
-
-    def skipped(self, *, topic: str, reason: str, messages: int) -> None:
-        """Do nothing."""
-
-    def upload_changed(self, *, upload: OpenUpload) -> None:
-        """Do nothing."""
-
-    def stage_finished(self, *, stage: str, seconds: float) -> None:
-        """Do nothing."""
-
-    def finished(self, *, report: IngestReport) -> None:
-        """Do nothing."""

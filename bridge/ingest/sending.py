@@ -399,10 +399,11 @@ class Sending:
         if self._goes_on(error):
             writer.abandon()
             return
-        # Where another bridge sends it, nothing of it is kept here.
+        # Where another bridge sends it nothing of it is kept here. The upload stays known: where it
+        # cannot be removed now the next try does it, and the other does not wait in vain.
         busy = isinstance(error, BusyElsewhereError)
         given_up = isinstance(error, BridgeError) and self._gives_up(error) and not busy
-        if busy or (isinstance(error, VerificationError) and not given_up):
+        if isinstance(error, VerificationError) and not given_up:
             # Also where it cannot be removed: the next try must not take it up.
             self._upload = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
             self._events.upload_changed(upload=self._upload)

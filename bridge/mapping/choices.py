@@ -83,12 +83,9 @@ class Downsampler:
 
     With both choices set, `max_hz` looks only at what `every_nth` has left. Owned by the thread
     that reads the topic.
-
-    Attributes:
-        filtered: Messages left out so far.
     """
 
-    __slots__ = ("_every_nth", "_period", "_period_ns", "_position", "filtered")
+    __slots__ = ("_every_nth", "_period", "_period_ns", "_position")
 
     def __init__(self, options: TopicOptions) -> None:
         self._every_nth = options.every_nth
@@ -97,7 +94,6 @@ class Downsampler:
             self._period_ns = max(1, round(SECOND_NS / options.max_hz))
         self._position = 0
         self._period: int | None = None
-        self.filtered = 0
 
     @property
     def idle(self) -> bool:
@@ -119,7 +115,6 @@ class Downsampler:
         self._position += rows
         if self._period_ns is not None:
             keep[keep] = self._first_of_period(log_times_ns[keep] // self._period_ns)
-        self.filtered += rows - int(np.count_nonzero(keep))
         return keep
 
     def _first_of_period(self, periods: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import ConfigError, DefinitionError
 from bridge.mapping import table
-from bridge.mapping.choices import GENERIC, Downsampler, ImageFormat, TopicOptions
+from bridge.mapping.choices import GENERIC, ImageFormat, TopicOptions
 from bridge.mapping.columns import absent, zeros
 from bridge.mapping.metadata import Renamed, clean_keys
 from bridge.mapping.pieces import Columns
@@ -49,13 +49,11 @@ class MappedBlock:
     Attributes:
         batch: Rows with exactly the model's schema.
         dropped: Messages that could not be decoded or mapped, by reason.
-        filtered: Messages left out because the user asked for it.
         notes: What the rows cannot show of the messages.
     """
 
     batch: pa.RecordBatch
     dropped: Mapping[str, int]
-    filtered: int = 0
     notes: Notes = field(default_factory=dict)
 
 
@@ -93,29 +91,18 @@ class TopicPlan:
         block["mapping"] = {**block["mapping"], **texts}
         return {**self.user_metadata, ROS_BLOCK: block}
 
-    def apply(self, decoded: DecodedBlock, *, sampler: Downsampler | None = None) -> MappedBlock:
-        """Map a block.
-
-        Args:
-            decoded: Messages of the type that was planned for.
-            sampler: Leaves messages out before they are mapped; None where nothing is to be left
-                out, or already was.
+    def apply(self, decoded: DecodedBlock) -> MappedBlock:
+        """Map messages of the type that was planned for.
 
         Cost: linear in the rows; big payloads are not copied unless messages are dropped.
         """
-        log_times_ns, messages = decoded.log_times_ns, decoded.messages
-        filtered = 0
-        if sampler is not None and not sampler.idle:
-            keep = sampler.select(log_times_ns)
-            filtered = len(keep) - int(np.count_nonzero(keep))
-            log_times_ns, messages = log_times_ns[keep], messages.filter(pa.array(keep))
-        batch, ledger = _map(self.mapping, messages, log_times_ns)
+        batch, ledger = _map(self.mapping, decoded.messages, decoded.log_times_ns)
         dropped = dict(decoded.dropped)
         for reason, count in ledger.reasons.items():
             dropped[reason] = dropped.get(reason, 0) + count
         for name in self.left_out:
             ledger.note(Note.LEFT_OUT, name, batch.num_rows)
-        return MappedBlock(batch=batch, dropped=dropped, filtered=filtered, notes=ledger.notes)
+        return MappedBlock(batch=batch, dropped=dropped, notes=ledger.notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -271,6 +271,33 @@ def test_a_platform_that_is_away_is_said_at_once(command_line: Run, tmp_path: Pa
     assert run.told["away_s"] > 0.1
 
 
+@pytest.mark.parametrize("place", ["a file", "/proc/none/at/all"])
+def test_scratch_that_cannot_be_used_is_said_before_the_first(
+    command_line: Run, platform: EmbeddedServer, tmp_path: Path, place: str
+) -> None:
+    """Whole and once, with what to do, instead of a failure of each recording."""
+    write_archive(tmp_path / "archive", 2)
+    (tmp_path / "a file").touch()
+    where = (str(tmp_path / "archive"), platform.port, tmp_path / "state")
+    scratch = tmp_path / place
+    run = command_line(*where, "--scratch", str(scratch), as_json=False)
+    assert run.code == 78
+    assert f"the scratch folder {scratch} cannot be made or written" in run.errors
+    assert "hint: point --scratch" in run.errors
+    assert arrived(platform.port) == Counter()
+
+
+def test_a_file_that_is_no_recording_is_not_nothing(
+    command_line: Run, platform: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Named as an archive it is listed among the files that belong to no recording."""
+    text = tmp_path / "notes.txt"
+    text.write_text("no recording\n", encoding="ascii")
+    where = (str(text), platform.port, tmp_path / "state")
+    assert command_line(*where).told["without_owner"] == [str(text)]
+    assert command_line(*where, "--dry-run").told["without_owner"] == [str(text)]
+
+
 def test_what_was_sent_compressed_is_held_plain(
     command_line: Run, platform: EmbeddedServer, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bridge.backfill import Choice, Driver, Result, Task, Watch, child, find, perform
+from bridge.backfill import Choice, Driver, Result, Task, Watch, child, dask_cluster, find, perform
 from bridge.backfill.child import close_children
 from bridge.backfill.store import Store
 from bridge.config import BackfillSettings, Settings, load_settings
@@ -162,6 +162,17 @@ def test_what_cannot_be_opened_is_refused(
     with pytest.raises(error) as raised:
         Store(url, settings)
     assert "secret@" not in str(raised.value)
+
+
+@pytest.mark.parametrize("address", ["scheduler", "foo://scheduler:8786", "tcp://"])
+def test_what_is_no_address_of_a_scheduler_is_refused(address: str) -> None:
+    """At once: the client of Dask takes a minute to give such an address up."""
+    pytest.importorskip("distributed", reason="Dask is not installed")
+    with (
+        pytest.raises(CommandLineError, match=f"{address} is no address of a Dask scheduler"),
+        dask_cluster(address, in_flight_max=1),
+    ):
+        raise AssertionError("there is no such cluster")
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bridge.cli.platform import _Child
 from bridge.cli.terminal import Exit
+from bridge.daemon import SystemClock, Worker
 
 TIMEOUT_S = 60.0
 
@@ -68,3 +70,20 @@ def test_the_demonstration_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     assert code == Exit.OK, said
     assert "Fatal" not in said
     assert "Traceback" not in said
+
+
+def test_ctrl_c_waits_in_processes_that_have_just_been_started(tmp_path: Path) -> None:
+    """Before Python can ignore it, it would end them with a traceback on the terminal."""
+
+    def blocked(pid: int) -> bool:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+        (mask,) = [line.split()[1] for line in lines if line.startswith("SigBlk:")]
+        return bool(int(mask, 16) >> signal.SIGINT - 1 & 1)
+
+    with Worker(1, clock=SystemClock(), lock=None) as worker:
+        assert blocked(worker.pid)
+    child = _Child(tmp_path / "embedded", 0)
+    with child:
+        assert child._process is not None
+        assert blocked(child._process.pid)
+    assert not blocked(os.getpid())

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bridge.daemon import NotificationStore
+from bridge.daemon import Journal, NotificationStore
 
 
 def test_notifications_are_listed_and_cleared_here_and_there(arrived: Any, command: Any) -> None:
@@ -37,11 +37,13 @@ def test_notifications_are_listed_and_cleared_here_and_there(arrived: Any, comma
 
 def test_listing_makes_no_database_where_there_is_none(tmp_path: Path, command: Any) -> None:
     """An operator who looks as root must not leave files that the bridge cannot write."""
+    Journal.own(tmp_path).close()
+    before = sorted(tmp_path.iterdir())
     done = command("notifications", "list", "--state", tmp_path)
 
     assert done.code == 0
     assert "no notifications" in done.out
-    assert not list(tmp_path.iterdir())
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_clearing_reaches_what_was_never_seen(arrived: Any, command: Any) -> None:

@@ -99,6 +99,23 @@ def test_certificate_needs_its_key(tmp_path: Path, command: Any) -> None:
     assert command("serve", "--folder", tmp_path, *both).code == 78
 
 
+def test_certificates_that_fit_nothing_are_named(tmp_path: Path, command: Any) -> None:
+    """Another's key, and files that are no PEM; gRPC would only say that it did not start."""
+    ours, other = authority(tmp_path, "ours"), authority(tmp_path, "other")
+    text = tmp_path / "text.pem"
+    text.write_text("no PEM\n", encoding="ascii")
+    for certificate, key in ((ours.file, other.key_file), (text, text)):
+        pair = ("--tls-certificate", certificate, "--tls-key", key)
+        done = command("serve", "--folder", tmp_path / "data", *pair)
+        assert done.code == 78
+        assert f"{certificate} and {key} are no certificate with its key" in done.err
+    ours_pair = ("--tls-certificate", ours.file, "--tls-key", ours.key_file)
+    done = command("serve", "--folder", tmp_path / "data", *ours_pair, "--tls-client-ca", text)
+
+    assert done.code == 78
+    assert f"{text} holds no certificate" in done.err
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     file = tmp_path / "bridge.toml"

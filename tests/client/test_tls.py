@@ -105,7 +105,7 @@ def test_wrong_certificate_of_ours_is_refused(company: Company, mutual: Embedded
 
 def test_key_of_another_certificate_is_refused(company: Company, mutual: EmbeddedServer) -> None:
     """A key that does not belong to its certificate is found out."""
-    with pytest.raises(RefusedError, match="key values mismatch"):
+    with pytest.raises(UsageError, match="key values mismatch"):
         MosaicoClient.connect(
             "localhost",
             mutual.port,
@@ -187,3 +187,44 @@ def test_server_without_tls_is_told_from_one_that_is_off(company: Company) -> No
         options = connection_options("127.0.0.1", port, tls_root_certs=company.server.file)
         assert tls_fault(options, timeout_s=2) == "TLS: wrong version number"
         answering.join()
+
+
+def test_what_is_no_certificate_is_refused_before_anybody_is_asked(company: Company) -> None:
+    """GRPC would take it, and fail at each try until time is up."""
+    ours = company.client
+    for files in (
+        {"tls_root_certs": ours.key_file},
+        {"tls_root_certs": b"no PEM"},
+        {"tls_root_certs": "\u00e9".encode("latin-1")},
+        {"tls": True, "tls_client_cert": ours.file, "tls_client_key": company.server.key_file},
+    ):
+        with pytest.raises(UsageError, match="for nobody:1 cannot be used: ") as caught:
+            MosaicoClient.connect("nobody", 1, 600, **files)
+        assert "server.tls_ca_file" in caught.value.hint
+
+
+@pytest.mark.parametrize("key", ["two words", "a\nb", "schl\u00fcssel", "a\x00b"])
+def test_a_key_that_no_header_takes_is_refused(key: str) -> None:
+    """It would be held back, and the platform say that there is none; the key is not shown."""
+    with pytest.raises(UsageError, match="another character that no key has") as caught:
+        connection_options("nobody", 1, api_key=key)
+    assert key not in f"{caught.value.facts()}"
+
+
+def test_a_plain_client_of_a_tls_server_is_told_of_tls(company: Company, tmp_path: Path) -> None:
+    """All that gRPC sees is a link that closes; no waiting helps."""
+    with (
+        EmbeddedServer(tmp_path, tls_certificates=[company.server.pair]) as server,
+        pytest.raises(RefusedError, match="speaks TLS") as caught,
+    ):
+        MosaicoClient.connect("localhost", server.port, 0.5)
+    assert "server.tls" in caught.value.hint
+
+
+def test_who_refuses_is_named(company: Company, tmp_path: Path) -> None:
+    """As where nobody answers: the address may be another one than was meant."""
+    with (
+        EmbeddedServer(tmp_path, tls_certificates=[company.server.pair]) as server,
+        pytest.raises(RefusedError, match=f"localhost:{server.port} lets nobody in"),
+    ):
+        MosaicoClient.connect("localhost", server.port, 5, tls_root_certs=company.stranger.pem)

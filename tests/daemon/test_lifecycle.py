@@ -169,7 +169,7 @@ def test_missing_folder_is_told_once_and_healed(bridge: "Bridge") -> None:
     assert len(troubles) == 1
 
 
-def test_folder_made_anew_is_watched_again(bridge: "Bridge") -> None:
+def test_folder_made_again_is_watched_again(bridge: "Bridge") -> None:
     """A root that is deleted and recreated, or replaced by another, is noticed."""
     with bridge.running():
         bridge.drop("a.mcap")

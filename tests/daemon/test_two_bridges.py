@@ -22,6 +22,7 @@ from bridge.errors import JournalError
 from tests.daemon.conftest import ROOT, Bridge
 from tests.daemon.platforms import chatter, rows_on
 from tests.daemon.processes import children
+from tests.daemon.test_parts import Field
 
 HERE = Path(__file__).parent
 
@@ -38,21 +39,26 @@ class Site:
         self.messages[name] = messages
         return self.bridge.drop(f"{name}.mcap", self.bridge.mcap_bytes(name * 30, messages))
 
-    def config(self, state: Path) -> Path:
+    def config(self, state: Path, **choices: str) -> Path:
         path = state.with_suffix(".toml")
-        given: dict[str, Any] = self.bridge.overrides | {
-            "state.folder": str(state),
-            "server.host": "127.0.0.1",
-            "server.port": self.server.port,
-            "ingest.max_batch_size_records": 500,
-            "retry.attempts_max": 200,
-        }
+        given: dict[str, Any] = (
+            self.bridge.overrides
+            | {f"ingest.{name}": choice for name, choice in choices.items()}
+            | {
+                "state.folder": str(state),
+                "server.host": "127.0.0.1",
+                "server.port": self.server.port,
+                "ingest.max_batch_size_records": 500,
+                "retry.attempts_max": 200,
+            }
+        )
         path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items()))
         return path
 
     @contextlib.contextmanager
-    def daemon(self, state: Path) -> Iterator["subprocess.Popen[bytes]"]:
-        command = [sys.executable, str(HERE / "daemon_process.py"), str(self.config(state))]
+    def daemon(self, state: Path, **choices: str) -> Iterator["subprocess.Popen[bytes]"]:
+        config = self.config(state, **choices)
+        command = [sys.executable, str(HERE / "daemon_process.py"), str(config)]
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
         try:
             yield process
@@ -112,6 +118,38 @@ def test_bridges_and_an_ingest_share_the_work(site: Site, removed: list[str]) ->
 
     assert site.all_arrived()
     assert removed == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extension", ["mcap", "db3", "bag"])
+def test_bridges_with_different_units_send_no_part_twice(site: Site, extension: str) -> None:
+    """On one folder, started at one moment over what is there, and while more comes."""
+    field = Field(site.bridge, site.server.port, extension)
+    one, two = site.bridge.folder / "one", site.bridge.folder / "two"
+
+    def record(turn: int) -> None:
+        for number in range(4):
+            # Of ROS 1 splits need no folder of their own.
+            folder = "" if extension == "bag" else f"drive{turn}/"
+            field.put(4 * turn + number, f"{folder}drive{turn}_{number}")
+        if extension != "bag":
+            field.describe(f"drive{turn}", *(f"drive{turn}_{number}" for number in range(4)))
+
+    def sent(state: Path, number: int) -> bool:
+        states = site.states(state).values()
+        return len(states) == number and set(states) == {State.FINALISED}
+
+    for turn in range(3):
+        record(turn)
+    with site.daemon(one, unit="recording"), site.daemon(two, unit="split"):
+        for turn in range(3, 6):
+            record(turn)
+        # What is given way to is deleted meanwhile, so nothing is counted before all is at rest.
+        site.bridge.wait_for(lambda: sent(one, 6) and sent(two, 24), patience_s=180)
+        assert field.arrived(*range(24))
+    with MosaicoClient.connect("127.0.0.1", site.server.port) as client:
+        handlers = [client.sequence_handler(name) for name in client.list_sequences()]
+    assert all(handler is not None and handler.is_locked for handler in handlers)
 
 
 @pytest.mark.parametrize("cloned", [False, pytest.param(True, marks=pytest.mark.slow)])

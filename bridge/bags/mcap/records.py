@@ -180,9 +180,9 @@ class Fields:
 
     __slots__ = ("_data", "_end", "position")
 
-    def __init__(self, data: bytes | memoryview, start: int = 0, end: int | None = None) -> None:
+    def __init__(self, data: bytes | memoryview, start: int = 0) -> None:
         self._data = memoryview(data)
-        self._end = len(data) if end is None else end
+        self._end = len(data)
         self.position = start
 
     def number(self, width: int) -> int:
@@ -193,9 +193,9 @@ class Fields:
         """Take a text; bytes that are no UTF-8 become replacement characters."""
         return str(self._take(self.number(4)), "utf-8", "replace")
 
-    def blob(self, length_width: int = 4) -> memoryview:
+    def blob(self) -> memoryview:
         """Take bytes that carry their length in front, as a view."""
-        return self._take(self.number(length_width))
+        return self._take(self.number(4))
 
     def texts_by_text(self) -> dict[str, str]:
         """Take a map of text to text."""

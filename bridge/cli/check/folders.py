@@ -10,7 +10,7 @@ from bridge.cli.check import Finding, fail, ok, warn
 from bridge.config import Settings
 from bridge.daemon import Writer, writer_of
 from bridge.errors import RecordingError
-from bridge.files import is_folder, is_there
+from bridge.files import file_system, is_folder, is_there
 from bridge.model import Recording
 from bridge.units import counted
 
@@ -21,6 +21,7 @@ FUTURE_S = 24 * 3600.0
 WATCHES_MAX = Path("/proc/sys/fs/inotify/max_user_watches")
 PROCESS_STATUS = Path("/proc/self/status")
 CAP_LEASE = 28
+KERNELS_OWN = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "securityfs"})
 
 
 def check_folders(settings: Settings) -> Iterator[Finding]:
@@ -32,7 +33,7 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
 
 
 def _watched(name: str, settings: Settings) -> Iterator[Finding]:
-    folder = settings.watch.folder
+    folder = settings.watch.folder.absolute()
     try:
         there = folder.is_dir()
     except OSError as error:
@@ -40,7 +41,7 @@ def _watched(name: str, settings: Settings) -> Iterator[Finding]:
         yield fail(name, f"{folder} cannot be read: {error.strerror}", hint=hint)
         return
     if not there:
-        yield fail(name, f"{folder.absolute()} is not there", hint="is it mounted? create it")
+        yield fail(name, f"{folder} is not there, or no folder", hint="is it mounted? create it")
         return
     if not os.access(folder, os.R_OK | os.X_OK):
         hint = "give the bridge's user read and search permission"
@@ -161,7 +162,9 @@ def nearest(folder: Path) -> Path:
 def can_be_made(folder: Path) -> bool:
     """Tell whether a folder can be written, or made where there is none."""
     found = nearest(folder)
-    return is_folder(found) and os.access(found, os.W_OK | os.X_OK)
+    # In those of the kernel root has every permission, and nothing can be made.
+    writable = os.access(found, os.W_OK | os.X_OK) and file_system(found) not in KERNELS_OWN
+    return is_folder(found) and writable
 
 
 def user() -> str:

@@ -13,8 +13,9 @@ from bridge.cli.check.folders import can_be_made, check_folders, nearest, user
 from bridge.cli.options import disk_folders
 from bridge.cli.running import ask_daemon, daemon_runs
 from bridge.cli.terminal import Exit, size
-from bridge.config import Settings, api_key
+from bridge.config import Settings, api_key, archive_secrets
 from bridge.daemon import Journal, measure_disks, too_open
+from bridge.definitions import stock_type
 from bridge.errors import BridgeError, ConfigError, JournalError
 from bridge.files import file_system, is_folder, is_network_kind
 from bridge.mapping import custom_mappings, fill_placeholders, sequence_name
@@ -22,6 +23,7 @@ from bridge.units import address_text
 
 # A clock before this was never set; one after will be wrong for long after we are gone.
 YEARS = range(2025, 2100)
+EVERYWHERE = "std_msgs/msg/String"
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
@@ -39,6 +41,7 @@ def check_machine(settings: Settings, *, file: Path | None) -> Iterator[Finding]
         yield warn("permissions", what, hint=remedy)
     yield from check_folders(settings)
     yield from _state(settings)
+    yield from _scratch(settings)
     yield _journal(settings)
     yield from _disks(settings)
     yield _clock()
@@ -73,6 +76,8 @@ def _ingest(settings: Settings) -> Iterator[Finding]:
 def _key_file(settings: Settings) -> Finding:
     try:
         key = api_key(settings)
+        # Every command hides these, too, and ends where their file cannot be read.
+        archive_secrets(settings.backfill)
     except ConfigError as error:
         return fail("key file", error.message, hint=error.hint, code=Exit.BAD_CONFIG)
     if key is None:
@@ -103,6 +108,14 @@ def _state(settings: Settings) -> Iterator[Finding]:
             "cannot be relied upon",
             hint="put state.folder on a disk of this machine",
         )
+
+
+def _scratch(settings: Settings) -> Iterator[Finding]:
+    """Look at the folder of `backfill`, where the settings name one."""
+    folder = settings.backfill.scratch_folder
+    if folder is not None and not can_be_made(folder):
+        detail = f"{folder.absolute()} cannot be written by {user()}"
+        yield fail("backfill.scratch_folder", detail, hint="`backfill` needs one that it may write")
 
 
 def _journal(settings: Settings) -> Finding:
@@ -146,6 +159,10 @@ def _clock() -> Finding:
 
 
 def _definitions(settings: Settings) -> Iterator[Finding]:
+    distro = settings.definitions.distro
+    if distro and stock_type(EVERYWHERE, distro=distro) is None:
+        hint = "it is the name of a ROS distribution in small letters, as in humble"
+        yield warn("definitions", f"no stock types of {distro!r} are known", hint=hint)
     for folder in settings.definitions.folders:
         if not is_folder(folder) or not os.access(folder, os.R_OK | os.X_OK):
             hint = "it must hold <package>/msg/<Name>.msg"
@@ -171,7 +188,12 @@ def _http(settings: Settings) -> Finding:
             probe.bind(address)
     except OSError as error:
         detail = f"{address_text(host, port)} cannot be listened on: {error.strerror}"
-        return fail("http", detail, hint="choose another http.port", code=Exit.BAD_CONFIG)
+        return fail(
+            "http",
+            detail,
+            hint="choose another http.port, and an http.host of this machine",
+            code=Exit.BAD_CONFIG,
+        )
     return ok(
         "http", f"{address_text(host, port)} is free" if port else "a free port will be taken"
     )

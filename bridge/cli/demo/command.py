@@ -72,7 +72,6 @@ def demo(
         start_ns = time.time_ns() - round(duration_s * SECOND_NS)
         name = time.strftime("drive_%Y%m%dT%H%M%SZ", time.gmtime(start_ns / SECOND_NS))
         watched = folder / "recordings"
-        watched.mkdir(exist_ok=True)
         outcome = _Outcome(watched / name)
         with _composed(folder, watched, http_port, outcome) as parts:
             # Nothing goes before the port is ours, too.
@@ -178,16 +177,23 @@ def _held(folder: Path) -> Iterator[_Drives]:
     """Hold the demonstration's folder, made where it is not there, for as long as it runs.
 
     Raises:
-        BridgeError: Somebody else's folder, or a demonstration runs in it.
+        BridgeError: Somebody else's folder, or one that cannot be written, or is in use.
     """
     marker = folder / MARKER
-    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+    hint = "choose another folder: make run FOLDER=..., or --folder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not marker.exists():
+            raise BridgeError(
+                f"{folder.absolute()} is not empty and was not made by the demonstration", hint=hint
+            )
+        descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        (folder / "recordings").mkdir(exist_ok=True)
+    except OSError as error:
+        why = "a file is in its place" if isinstance(error, FileExistsError) else error.strerror
         raise BridgeError(
-            f"{folder} is not empty and was not made by the demonstration",
-            hint="choose another folder with --folder",
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            f"the folder {folder.absolute()} cannot be made or written: {why}", hint=hint
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -35,6 +35,7 @@ DISPOSED_PER_BATCH_MAX = 50
 # After no answer the platform is left in peace for as long as between two probes, at most this.
 ASK_AGAIN_S = 30.0
 PERMISSION_HINT = "the bridge needs write permission to both folders"
+FULL_HINT = "make room on the disk that it goes to; it is tried again at every look"
 NO_ROOM_HINT = "look for hard links, snapshots, and programs that hold deleted files open"
 
 
@@ -327,7 +328,11 @@ class Disposer:
                 self._stuck.add(entry.id)
                 action = "move" if outcome.mode == "quarantine" else outcome.mode
                 where = " to quarantine" if outcome.mode == "quarantine" else ""
-                self._complain(entry, f"cannot {action} {entry.path}{where}: {outcome.reason}")
+                self._complain(
+                    entry,
+                    f"cannot {action} {entry.path}{where}: {outcome.reason}",
+                    hint=FULL_HINT if outcome.disk_full else PERMISSION_HINT,
+                )
             case _:
                 # It is not what was meant any more; scans see what it is now.
                 pass

@@ -3,6 +3,7 @@
 Every recording ends in an outcome, which the disposer brings into the journal in the loop's thread.
 """
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -84,6 +85,7 @@ class Outcome:
         free_bytes: Free space after a deletion that made no room.
         crowded: Whether others wrote so much meanwhile that they may have taken that room.
         made_room: Whether it was seen to make room.
+        disk_full: Whether it did not go since a disk is full.
     """
 
     task: Task
@@ -95,6 +97,7 @@ class Outcome:
     free_bytes: int = 0
     crowded: bool = False
     made_room: bool = False
+    disk_full: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +161,10 @@ class Remover:
             except FileNotFoundError as error:
                 ended = _ended(task, batch, Ending.CHANGED, f"{error.filename} is not there")
             except OSError as error:
-                ended = _ended(task, batch, Ending.FAILED, error.strerror or str(error))
+                ended = replace(
+                    _ended(task, batch, Ending.FAILED, error.strerror or str(error)),
+                    disk_full=error.errno in {errno.ENOSPC, errno.EDQUOT},
+                )
             except Exception as error:  # noqa: BLE001 - a defect costs one recording's disposal
                 ended = _ended(task, batch, Ending.FAILED, f"unexpected error: {error!r}")
             self._background.put(ended)

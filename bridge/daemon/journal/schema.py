@@ -16,6 +16,7 @@ from bridge.errors import JournalError
 from bridge.files import sync_folder
 
 JOURNAL_FILE = "journal.db"
+AS_ITS_USER = "run the command as the bridge's user: sudo -u mosaico-bridge mosaico-bridge ..."
 LOCK_FILE = "journal.lock"
 
 # Each step brings the file from one version (its position) to the next; never edit, only append.
@@ -162,10 +163,7 @@ def take_lock(folder: Path, *, patience_s: float) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise JournalError(
-            f"state folder {folder} cannot be written: {error.strerror}",
-            hint="give the bridge a state.folder it may write to",
-        ) from error
+        raise unusable_state(folder, error) from error
     give_up_at = time.monotonic() + patience_s
     while True:
         try:
@@ -180,6 +178,31 @@ def take_lock(folder: Path, *, patience_s: float) -> int:
                 hint="one bridge per state.folder; stop the other one or choose another folder",
             ) from error
         return lock
+
+
+def unusable_state(folder: Path, error: OSError) -> JournalError:
+    """Give the error for a state folder that cannot be made or written."""
+    taken = isinstance(error, FileExistsError | NotADirectoryError)
+    why = "a file is in its place" if taken else error.strerror
+    return JournalError(
+        f"the state folder {folder.absolute()} cannot be made or written: {why}",
+        hint="name one that this user may write: --state, or state.folder in the settings",
+    )
+
+
+def no_journal(folder: Path) -> JournalError:
+    """Give the error for a state folder that no bridge has used."""
+    if folder.is_dir():
+        why = ""
+    elif os.path.lexists(folder):
+        why = ": the state folder is a file"
+    else:
+        why = ": there is no such folder"
+    return JournalError(
+        f"no journal at {folder.absolute() / JOURNAL_FILE}{why}",
+        hint="has a bridge ever run with this state folder? name the one it uses with --state, "
+        "or its settings with --config",
+    )
 
 
 def connect(folder: Path, *, create: bool) -> tuple[sqlite3.Connection, Path | None]:
@@ -203,16 +226,16 @@ def connect(folder: Path, *, create: bool) -> tuple[sqlite3.Connection, Path | N
     except OSError as error:
         raise JournalError(
             f"the state folder {folder} cannot be read: {error.strerror}",
-            hint="run the command as the bridge's user: sudo -u mosaico-bridge mosaico-bridge ...",
+            hint=AS_ITS_USER,
         ) from error
     if not there:
-        raise JournalError(
-            f"no journal in {folder}", hint="is state.folder right, and has the bridge ever run?"
-        )
+        raise no_journal(folder)
     try:
         return _owned(path) if create else (_opened(path, migrate=False), None)
     except (sqlite3.DatabaseError, OSError) as error:
-        raise JournalError(f"journal {path} cannot be opened: {error}", hint=STATE_HINT) from error
+        ours = os.access(path, os.W_OK) and os.access(folder, os.W_OK)
+        hint = STATE_HINT if ours else AS_ITS_USER
+        raise JournalError(f"journal {path} cannot be opened: {error}", hint=hint) from error
 
 
 def _owned(path: Path) -> tuple[sqlite3.Connection, Path | None]:

@@ -55,22 +55,16 @@ class JournalView:
         *,
         states: Collection[State] | None = None,
         limit: int | None = None,
-        offset: int = 0,
     ) -> list[Entry]:
         """List recordings, the last changed first.
 
         Args:
             states: Only those in one of these states.
             limit: At most so many.
-            offset: Leave out so many at the start.
         """
         where, values = _state_filter(states)
-        return self._many(
-            f"{where} ORDER BY changed_ns DESC, id DESC LIMIT ? OFFSET ?",
-            *values,
-            -1 if limit is None else limit,
-            offset,
-        )
+        most = -1 if limit is None else limit
+        return self._many(f"{where} ORDER BY changed_ns DESC, id DESC LIMIT ?", *values, most)
 
     def browse(
         self,

@@ -92,7 +92,7 @@ def explain(
     """
     path = path.absolute()
     clock = clock or SystemClock()
-    entry, story = _from_journal(path, settings.state.folder)
+    entry, story, unread = _from_journal(path, settings.state.folder)
     watched = watched_folder_of(path, watched_folders_of(LiveSettings(settings)))
     seen = None if watched is None else _seen(path, watched)
     is_watched = seen is not None
@@ -106,6 +106,7 @@ def explain(
             path=path,
             summary="; ".join(filter(None, (f"no recording: {error.message}", known))),
             watched=is_watched,
+            notes=unread,
             entry=entry,
             story=story,
         )
@@ -122,12 +123,12 @@ def explain(
     return Explanation(
         path=path,
         summary=_split_named(recording)
-        + _summary(verdict, entry, watched=is_watched)
+        + _summary(verdict, entry, watched=is_watched, read=not unread)
         + _uplink_reason(entry, settings, clock),
         watched=is_watched,
         verdict=verdict,
         files=tuple(facts.files),
-        notes=recording.notes,
+        notes=(*recording.notes, *unread),
         entry=entry,
         story=story,
     )
@@ -142,7 +143,7 @@ def _split_named(recording: Recording) -> str:
     return f"{number} of {split.recording}, a sequence of its own; "
 
 
-def _summary(verdict: Verdict, entry: Entry | None, *, watched: bool) -> str:
+def _summary(verdict: Verdict, entry: Entry | None, *, watched: bool, read: bool) -> str:
     complete = "complete" if verdict.complete else "not complete"
     parts = [f"{complete} ({verdict.rule}): {verdict.reason}"]
     if verdict.rule is not Rule.OPEN_FOR_WRITING and verdict.wait_s is not None:
@@ -150,7 +151,7 @@ def _summary(verdict: Verdict, entry: Entry | None, *, watched: bool) -> str:
     if not watched:
         parts.append("the bridge does not look here")
     elif entry is None:
-        parts.append("the journal does not know it yet")
+        parts += ["the journal does not know it yet"] if read else []
     else:
         parts.append(f"the journal says {entry.state} ({MEANING[entry.state]}): {entry.reason}")
     return "; ".join(parts)
@@ -165,13 +166,16 @@ def _uplink_reason(entry: Entry | None, settings: Settings, clock: Clock) -> str
     return f"; {reason}" if reason else ""
 
 
-def _from_journal(path: Path, folder: Path) -> tuple[Entry | None, tuple[Transition, ...]]:
+def _from_journal(
+    path: Path, folder: Path
+) -> tuple[Entry | None, tuple[Transition, ...], tuple[str, ...]]:
+    """Give what the journal knows of a path, and a note where there is none to be read."""
     try:
         with Journal.read(folder) as journal:
             entry = journal.at(path)
-            return entry, () if entry is None else tuple(journal.transitions(entry.id))
-    except JournalError:
-        return None, ()
+            return entry, () if entry is None else tuple(journal.transitions(entry.id)), ()
+    except JournalError as error:
+        return None, (), (f"what a bridge knows of it is not shown: {error.message}",)
 
 
 def _seen(path: Path, watched: WatchedFolder) -> Recording | None:

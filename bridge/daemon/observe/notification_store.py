@@ -5,6 +5,7 @@ Kept beside the journal, not in it: losing it costs nothing but hearing old news
 
 import contextlib
 import hashlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bridge.client import Notified
-from bridge.daemon.journal.schema import BUSY_TIMEOUT_S, STATE_HINT
+from bridge.daemon.journal.schema import AS_ITS_USER, BUSY_TIMEOUT_S, unusable_state
 from bridge.errors import JournalError
 
 STORE_FILE = "notifications.db"
@@ -93,15 +94,14 @@ class NotificationStore:
             JournalError: It cannot be opened.
         """
         self._lock = threading.Lock()
-        with _translated():
+        self._file = folder / STORE_FILE
+        with _translated(self._file):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise JournalError(
-                    f"state folder {folder}: {error.strerror}", hint=STATE_HINT
-                ) from error
+                raise unusable_state(folder, error) from error
             self._connection = sqlite3.connect(
-                folder / STORE_FILE,
+                self._file,
                 timeout=BUSY_TIMEOUT_S,
                 isolation_level=None,
                 check_same_thread=False,
@@ -133,7 +133,7 @@ class NotificationStore:
             JournalError: The database cannot be written.
         """
         notices = [_notice(one, now_s) for one in listed]
-        with self._lock, _translated():
+        with self._lock, _translated(self._file):
             fresh = []
             for notice in notices:
                 cursor = self._connection.execute(
@@ -153,7 +153,7 @@ class NotificationStore:
         Raises:
             JournalError: The database cannot be read.
         """
-        with self._lock, _translated():
+        with self._lock, _translated(self._file):
             rows = self._connection.execute(
                 "SELECT id, sequence, topic, kind, message, created_s, seen_s FROM seen"
                 " ORDER BY created_s DESC, id LIMIT ?",
@@ -173,7 +173,7 @@ class NotificationStore:
         Raises:
             JournalError: The database cannot be written.
         """
-        with self._lock, _translated():
+        with self._lock, _translated(self._file):
             cursor = self._connection.execute(
                 "DELETE FROM seen WHERE sequence = ? AND topic = ?",
                 (target.sequence, target.topic),
@@ -186,7 +186,7 @@ class NotificationStore:
         Raises:
             JournalError: The database cannot be read.
         """
-        with self._lock, _translated():
+        with self._lock, _translated(self._file):
             rows = self._connection.execute("SELECT sequence, topic, at_s FROM asked").fetchall()
         return {Target(sequence=row[0], topic=row[1]): row[2] for row in rows}
 
@@ -196,7 +196,7 @@ class NotificationStore:
         Raises:
             JournalError: The database cannot be written.
         """
-        with self._lock, _translated():
+        with self._lock, _translated(self._file):
             self._connection.execute(
                 "INSERT OR REPLACE INTO asked VALUES (?, ?, ?)",
                 (target.sequence, target.topic, now_s),
@@ -213,7 +213,7 @@ class NotificationStore:
             JournalError: The database cannot be written.
         """
         kept = set(keep)
-        with self._lock, _translated():
+        with self._lock, _translated(self._file):
             known = self._connection.execute(
                 "SELECT sequence FROM asked UNION SELECT sequence FROM seen"
             ).fetchall()
@@ -241,11 +241,15 @@ def _notice(listed: Notified, now_s: float) -> Notice:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        hint = "is the disk of state.folder full? the file may be deleted while nothing runs"
+        closed = file.exists() and not (
+            os.access(file, os.R_OK | os.W_OK) and os.access(file.parent, os.W_OK)
+        )
         raise JournalError(
-            f"the notifications' database cannot be used: {error}",
-            hint="is the disk of state.folder full? the file may be deleted while nothing runs",
+            f"the notifications' database {file.absolute()} cannot be used: {error}",
+            hint=AS_ITS_USER if closed else hint,
         ) from error

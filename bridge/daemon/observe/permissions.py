@@ -4,6 +4,7 @@ Nothing is refused for it: a bridge that does not start loses more than one that
 found goes to the log and to `check`.
 """
 
+import errno
 import logging
 import os
 import stat
@@ -11,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.config import Settings
-from bridge.daemon.journal.schema import STATE_HINT
-from bridge.errors import JournalError
+from bridge.daemon.journal.schema import unusable_state
 from bridge.files import is_there
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,15 @@ def check_permissions(settings: Settings, *, file: Path | None = None) -> list[s
         A sentence for each finding, as logged.
 
     Raises:
-        JournalError: The state folder cannot be made.
+        JournalError: The state folder cannot be made or written.
     """
     folder = settings.state.folder
     try:
         folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise JournalError(f"state folder {folder}: {error.strerror}", hint=STATE_HINT) from error
+        raise unusable_state(folder, error) from error
     findings = too_open(settings, file=file)
     for finding in findings:
         log.warning(finding)

@@ -48,7 +48,7 @@ from bridge.daemon.work.pipe import (
 )
 from bridge.errors import BridgeError, Trouble, UnreadableStorageError
 from bridge.files import require_readable
-from bridge.ingest import IngestReport, OpenUpload, TopicReport
+from bridge.ingest import IngestEvents, IngestReport, OpenUpload, TopicReport
 
 Probe = Callable[[Job], None]
 
@@ -57,7 +57,7 @@ REPORT_INTERVAL_S = 0.1
 NICENESS = 5
 
 
-class PipeEvents:
+class PipeEvents(IngestEvents):
     """Sends what an ingest reports up the pipe, numbers at most ten times a second."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:

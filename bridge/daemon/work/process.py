@@ -55,7 +55,6 @@ class Assignment:
     Attributes:
         job: The job it was given.
         entry: The recording as the journal had it then; None for a probe.
-        started_s: When, monotonic.
         started_ns: When, wall clock.
         progress_s: Its last sign of progress, monotonic.
         progress_cpu_s: The processor time it had used then.
@@ -73,7 +72,6 @@ class Assignment:
 
     job: Job
     entry: Entry | None
-    started_s: float
     started_ns: int
     progress_s: float
     progress_cpu_s: float = 0.0
@@ -133,14 +131,20 @@ class Worker:
         self._clock = clock
         self._started_s = clock.monotonic_s()
         self._pending = bytearray()
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [*command, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=() if lock is None else (lock,),
-            close_fds=True,
-            env={**ENVIRONMENT, **os.environ},
-        )
+        # Ctrl-C reaches the whole group. A worker ignores it, but until Python is as far as that it
+        # would end with a traceback on the terminal.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [*command, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=() if lock is None else (lock,),
+                close_fds=True,
+                env={**ENVIRONMENT, **os.environ},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._down = self._process.stdin
@@ -188,7 +192,6 @@ class Worker:
             job=job,
             entry=entry,
             remains_of=remains_of,
-            started_s=now_s,
             started_ns=self._clock.wall_ns(),
             progress_s=now_s,
         )

@@ -79,7 +79,7 @@ def test_chunks_side_by_side_share_a_buffer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels_max", [0, 4], ids=["alone", "together"])
-def test_a_channel_declared_anew_within_a_stretch_cuts_it(
+def test_a_channel_declared_again_within_a_stretch_cuts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels_max: int
 ) -> None:
     """What comes before the declaration is of the channel announced, what comes after is not."""

@@ -158,6 +158,24 @@ def test_check_looks_at_folders_and_disks(config: Path, command: Any) -> None:
     assert failed == {"watch.folder", "definitions", "disk state", "disk watch"}
 
 
+def test_check_finds_what_fails_later(config: Path, command: Any) -> None:
+    """Files that are read, folders that are made and names that are looked up at work only."""
+    (config.parent / "a file").touch()
+    with config.open("a", encoding="utf-8") as more:
+        more.write(
+            "[disposal]\nquarantine_folder = '/proc/none'\n[definitions]\ndistro = 'humbel'\n"
+            f"[backfill]\nscratch_folder = '{config.parent / 'a file'}'\n"
+            "secret_key_file = '/none/at/all'\n"
+        )
+    done = command("check", "-c", config, "--json")
+
+    assert done.code == 78
+    assert "/none/at/all" in found(done, "key file")[0]
+    assert found(done, "disposal.quarantine_folder")[0].startswith("fail: /proc/none cannot be")
+    assert found(done, "backfill.scratch_folder")[0].startswith(f"fail: {config.parent}/a file")
+    assert "'humbel'" in found(done, "definitions")[0]
+
+
 def found(done: Any, name: str) -> list[str]:
     """Give grade and text of every finding of a name."""
     findings = [one for one in done.json["findings"] if one["name"] == name]

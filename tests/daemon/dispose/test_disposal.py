@@ -280,3 +280,4 @@ def test_archive_without_room_keeps_the_source(bridge: "Bridge", tmp_path: Path)
     assert not path.exists()
     assert [failure.error for failure in listener.troubles] == ["DisposalFailed"]
     assert "No space left" in listener.troubles[0].message
+    assert "make room" in listener.troubles[0].hint

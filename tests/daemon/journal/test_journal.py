@@ -233,7 +233,7 @@ def test_looking_while_it_is_made_hinders_nobody(tmp_path: Path) -> None:
             (tmp_path / "stop").touch()
         seen = {line.strip() for line in (*one.stdout, *other.stdout)}
 
-    assert seen - {"no journal in FOLDER"} == {"whole"}
+    assert seen - {"no journal at FOLDER/journal.db"} == {"whole"}
     assert (one.returncode, other.returncode) == (0, 0)
 
 

@@ -504,15 +504,31 @@ def test_every_text_can_be_read(page: Page, *, dark: bool) -> None:
 
 
 def test_controls_have_names(page: Page) -> None:
-    """A person who cannot see the page hears landmarks, headings and named progress bars."""
+    """A person who cannot see the page hears landmarks, headings and what each control is."""
+    page.arrived("drive")
     page.board.hear(Ticked(status=status(workers=(worker(),), counts={"sending": 1})))
     browser = page.open()
+    browser.wait("document.querySelector('#recent-list details')")
+    browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    browser.wait("document.querySelector('#recent-list .story')")
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
     roles = [node.get("role", {}).get("value") for node in nodes if not node.get("ignored")]
     assert {"banner", "main", "contentinfo", "navigation", "heading", "progressbar"} <= set(roles)
+    named = {"progressbar", "link", "image", "table", "button", "searchbox", "combobox"}
+    assert {"table", "button", "searchbox", "combobox"} <= set(roles)
     for node in nodes:
-        if node.get("role", {}).get("value") in {"progressbar", "link", "image"}:
+        if not node.get("ignored") and node.get("role", {}).get("value") in named:
             assert node.get("name", {}).get("value"), node
+
+
+def test_a_name_from_right_to_left_turns_nothing_else_round(page: Page) -> None:
+    """What an override turns round ends with the name, also beside other text in one line."""
+    page.arrived("\u202egnp.drive")
+    browser = page.open()
+    browser.wait("document.querySelector('#recent-list .name')")
+    style = "getComputedStyle(document.querySelector('#recent-list .name')).unicodeBidi"
+    assert browser.run(style) == "isolate"
+    assert browser.complaints() == []
 
 
 def test_scripts_never_build_markup_from_text() -> None:

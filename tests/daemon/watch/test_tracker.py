@@ -339,7 +339,7 @@ def test_nothing_recordings_end_with_a_reason(desk: Desk) -> None:
     assert desk.entry("page.mcap").failure is not None
 
 
-def test_waiting_begins_anew_after_a_restart(desk: Desk) -> None:
+def test_waiting_begins_again_after_a_restart(desk: Desk) -> None:
     """What settles is in the journal; its quiet time is measured from the restart."""
     desk.put("a.mcap", whole("a")[:-3])
     desk.look()

@@ -127,7 +127,7 @@ def test_recording_that_the_platform_cannot_decode_does_not_stop_the_others() ->
     assert again.retry_in_s is not None
 
 
-def test_attempt_that_got_on_begins_the_count_anew() -> None:
+def test_attempt_that_got_on_begins_the_count_again() -> None:
     """Giving up is for attempts in a row that achieve nothing."""
     failure = Failure(error="TransientError", message="m", trouble=Trouble.TRANSIENT)
     last = entry(attempts=RETRY.attempts_max - 1)

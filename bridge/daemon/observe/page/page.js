@@ -192,7 +192,7 @@ function makeWorker() {
     el("span", { class: "aside" }), el("span", { class: "more" }));
   const track = el("div", { class: "track", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, el("div", { class: "fill" }));
   const head = ["topic", "type", "becomes", "messages", "size"].map((name, i) => el("th", { scope: "col", class: i > 2 ? "n" : "" }, name));
-  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody"));
+  const table = el("table", { "aria-label": "topics" }, el("thead", {}, el("tr", {}, ...head)), el("tbody"));
   return el("div", { class: "worker" }, row, track,
     el("details", {}, el("summary"), el("div", { class: "inside scroll" }, table)));
 }
@@ -326,7 +326,7 @@ function topicTable(topics) {
     el("td", { class: "n" }, whole.format(topic.messages_sent)),
     el("td", {}, Object.entries(topic.messages_skipped).map(([reason, number]) => `${whole.format(number)} ${reason}`).join(", ")),
     el("td", { class: "n" }, bytes(topic.arrow_bytes))));
-  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)));
+  return el("div", { class: "scroll" }, el("table", { "aria-label": "topics" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)));
 }
 
 // ---- quality ----------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ function quality(topics, findings) {
       el("td", { class: "n" }, q.compared && q.repeated ? `${precise(100 * q.repeated / q.compared)} %` : ""),
       el("td", { class: "n" }, q.times_back ? whole.format(q.times_back) : ""), el("td", { class: "n" }, lost));
   });
-  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name, i) => el("th", { scope: "col", class: i > 1 ? "n" : "" }, name)))), el("tbody", {}, ...rows));
+  const table = el("table", { "aria-label": "quality of topics" }, el("thead", {}, el("tr", {}, ...head.map((name, i) => el("th", { scope: "col", class: i > 1 ? "n" : "" }, name)))), el("tbody", {}, ...rows));
   return [...(said.length ? [el("ul", { class: "findings" }, ...said)] : []), el("div", { class: "scroll" }, table)];
 }
 
