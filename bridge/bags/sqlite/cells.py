@@ -10,6 +10,7 @@ https://www.sqlite.org/fileformat2.html
 from collections.abc import Iterator
 
 import numpy as np
+from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
 from bridge.bags.sqlite.pages import (
@@ -137,7 +138,7 @@ def _cell(
         record += _overflow(file, chain, size - local)
     values = _values(record)
     if rowid is None:
-        rowid = (hash(record) >> 32) % file.size_bytes
+        rowid = crc32(record) % file.size_bytes
     return rowid, values
 
 
