@@ -51,6 +51,7 @@ from bridge.bags.mcap.stretch import (
     chunk_at,
     load_ahead,
     load_stretch,
+    loaders,
     stretches,
     with_own_indexes,
 )
@@ -186,6 +187,7 @@ class McapReader:
         self._extras = Extras()
         self._table = ChannelTable(limits=limits, types=types)
         self._scanned: list[Segment] | None = None
+        self._loaders = loaders()
         self._begun = source.read_at(0, len(MAGIC)) == MAGIC
         read_header(source, self._extras)
         self._end = content_end(source)
@@ -253,7 +255,7 @@ class McapReader:
         self, segments: Iterable[Segment], cutter: BlockCutter
     ) -> Iterator[MixedChannels]:
         load = partial(load_stretch, self._source, known=self._known(), limits=self._limits)
-        for segment, pieces in load_ahead(stretches(segments), load):
+        for segment, pieces in load_ahead(stretches(segments), load, self._loaders):
             if isinstance(segment, StretchAt):
                 for piece in pieces:
                     yield from self._piece_blocks(piece, cutter)
@@ -263,6 +265,7 @@ class McapReader:
 
     def close(self) -> None:
         """Release the file; idempotent."""
+        self._loaders.shutdown(cancel_futures=True)
         self._source.close()
 
     def __enter__(self) -> Self:

@@ -202,8 +202,15 @@ AHEAD_BYTES_MAX = 4 << 20
 Pieces = tuple[Piece, ...]
 
 
+def loaders() -> ThreadPoolExecutor:
+    """Make the threads that load ahead; whoever makes them shuts them down."""
+    return ThreadPoolExecutor(LOADERS, thread_name_prefix="load-chunks")
+
+
 def load_ahead(
-    segments: Iterable[Segment | StretchAt], load: Callable[[StretchAt], Pieces]
+    segments: Iterable[Segment | StretchAt],
+    load: Callable[[StretchAt], Pieces],
+    threads: ThreadPoolExecutor,
 ) -> Generator[tuple[Segment | StretchAt, Pieces], None, None]:
     """Yield the segments in order, stretches of chunks with their content.
 
@@ -211,31 +218,34 @@ def load_ahead(
     stays that of the file. Big chunks, and stretches of many, are loaded one at a time, so that no
     more of a file is in memory than some megabytes beyond what is being cut.
 
+    It waits for no thread when it is given up half way: the garbage collector does that in any
+    thread at any moment, even in one that holds what the end of a thread needs.
+
     Args:
         segments: In file order.
         load: Loads a stretch; called by several threads at once.
+        threads: What calls it.
     """
-    with ThreadPoolExecutor(LOADERS, thread_name_prefix="load-chunks") as loaders:
-        waiting: deque[tuple[Segment | StretchAt, Future[Pieces] | None]] = deque()
-        depth = 0
-        for segment in segments:
-            room = depth if segment.end - segment.start <= AHEAD_BYTES_MAX else 0
-            while len(waiting) > room:
-                first, loading = waiting.popleft()
-                pieces = () if loading is None else loading.result()
-                depth = _depth_after(pieces) if pieces else depth
-                yield first, pieces
-            if not isinstance(segment, StretchAt):
-                waiting.append((segment, None))
-            elif room:
-                waiting.append((segment, loaders.submit(load, segment)))
-            else:
-                # Another thread would only be waited for.
-                pieces = load(segment)
-                depth = _depth_after(pieces)
-                yield segment, pieces
-        for first, loading in waiting:
-            yield first, () if loading is None else loading.result()
+    waiting: deque[tuple[Segment | StretchAt, Future[Pieces] | None]] = deque()
+    depth = 0
+    for segment in segments:
+        room = depth if segment.end - segment.start <= AHEAD_BYTES_MAX else 0
+        while len(waiting) > room:
+            first, loading = waiting.popleft()
+            pieces = () if loading is None else loading.result()
+            depth = _depth_after(pieces) if pieces else depth
+            yield first, pieces
+        if not isinstance(segment, StretchAt):
+            waiting.append((segment, None))
+        elif room:
+            waiting.append((segment, threads.submit(load, segment)))
+        else:
+            # Another thread would only be waited for.
+            pieces = load(segment)
+            depth = _depth_after(pieces)
+            yield segment, pieces
+    for first, loading in waiting:
+        yield first, () if loading is None else loading.result()
 
 
 def _depth_after(pieces: Pieces) -> int:

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from bridge.bags.mcap.chunk import Piece
 from bridge.bags.mcap.scan import ChunkAt, OtherAt, Segment
-from bridge.bags.mcap.stretch import AHEAD, AHEAD_BYTES_MAX, StretchAt, load_ahead
+from bridge.bags.mcap.stretch import AHEAD, AHEAD_BYTES_MAX, StretchAt, load_ahead, loaders
 from bridge.errors import RecordingChangedError
 
 
@@ -43,9 +44,15 @@ def segments_of(count: int, size_bytes: int) -> Iterator[Segment | StretchAt]:
             yield StretchAt(chunks=(ChunkAt(start=start, end=end, index_end=end),))
 
 
-def test_chunks_come_in_the_order_of_the_file() -> None:
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with loaders() as pool:
+        yield pool
+
+
+def test_chunks_come_in_the_order_of_the_file(threads: ThreadPoolExecutor) -> None:
     """However long each takes to load, and with other records between them."""
-    seen = list(load_ahead(segments_of(40, 100), Loads(300)))
+    seen = list(load_ahead(segments_of(40, 100), Loads(300), threads))
 
     assert [segment for segment, _ in seen] == list(segments_of(40, 100))
     for segment, pieces in seen:
@@ -57,10 +64,12 @@ def test_chunks_come_in_the_order_of_the_file() -> None:
             assert pieces == ()
 
 
-def test_only_a_few_chunks_are_loaded_before_they_are_asked_for() -> None:
+def test_only_a_few_chunks_are_loaded_before_they_are_asked_for(
+    threads: ThreadPoolExecutor,
+) -> None:
     """A caller that stops asking stops the loading, too."""
     load = Loads(300)
-    ahead = load_ahead(segments_of(40, 100), load)
+    ahead = load_ahead(segments_of(40, 100), load, threads)
     for _ in range(3):
         next(ahead)
     time.sleep(0.1)
@@ -74,20 +83,42 @@ def test_only_a_few_chunks_are_loaded_before_they_are_asked_for() -> None:
     [(AHEAD_BYTES_MAX + 1, 300), (100, AHEAD_BYTES_MAX + 1)],
     ids=["plain", "compressed"],
 )
-def test_big_chunks_are_loaded_one_at_a_time(in_file_bytes: int, in_memory_bytes: int) -> None:
+def test_big_chunks_are_loaded_one_at_a_time(
+    threads: ThreadPoolExecutor, in_file_bytes: int, in_memory_bytes: int
+) -> None:
     """No second one is begun before the first was handed over."""
     load = Loads(in_memory_bytes)
-    for number, (segment, _) in enumerate(load_ahead(segments_of(8, in_file_bytes), load)):
+    ahead = load_ahead(segments_of(8, in_file_bytes), load, threads)
+    for number, (segment, _) in enumerate(ahead):
         if isinstance(segment, StretchAt) and number:
             assert load.begun[-1] == segment.start
 
 
-def test_an_error_comes_in_its_place() -> None:
+def test_an_error_comes_in_its_place(threads: ThreadPoolExecutor) -> None:
     """What stands before the chunk that cannot be read is still handed over."""
     seen = []
     with pytest.raises(RecordingChangedError):
-        for segment, _ in load_ahead(segments_of(20, 100), Loads(300, fails_at=700)):
+        for segment, _ in load_ahead(segments_of(20, 100), Loads(300, fails_at=700), threads):
             seen.append(segment)
 
     assert seen == list(segments_of(7, 100))
-    assert not [each for each in threading.enumerate() if each.name.startswith("load-chunks")]
+
+
+def test_who_gives_up_half_way_waits_for_no_thread(threads: ThreadPoolExecutor) -> None:
+    """The garbage collector closes generators in any thread, also in one that is being born."""
+    goes_on = threading.Event()
+
+    def load(stretch: StretchAt) -> tuple[Piece, ...]:
+        assert stretch.start <= 100 or goes_on.wait(60)
+        return (Piece(data=np.zeros(300, np.uint8), slices=None),)
+
+    ahead = load_ahead(segments_of(40, 100), load, threads)
+    next(ahead)
+    next(ahead)
+    giving_up = threading.Thread(target=ahead.close)
+    giving_up.start()
+    giving_up.join(10)
+    waits = giving_up.is_alive()
+    goes_on.set()
+
+    assert not waits
