@@ -137,6 +137,27 @@ def test_topic_metadata_is_complete() -> None:
     }
 
 
+def test_plan_of_another_topic_says_what_a_plan_of_its_own_would() -> None:
+    """Hundreds of topics share a type and its plan; what is told of each is its own."""
+    msgtype = "sensor_msgs/msg/Range"
+    definition = message_type(typestore(), msgtype)
+    front = topic(msgtype, "/front", qos="a: 1", type_hash="RIHS01_a", definition_source="jazzy")
+    rear = topic(msgtype, "/rear", qos="b: 2", type_hash="RIHS01_b", definition_source="embedded")
+    first, alone = (
+        plan_topic(
+            each,
+            definition,
+            arrow_type(definition),
+            options=TopicOptions(metadata={"mount.point": "roof"}),
+            msgdef="text",
+            source_file="drive.mcap",
+        )
+        for each in (front, rear)
+    )
+    assert first.of(rear).user_metadata == alone.user_metadata
+    assert first.user_metadata["_ros_"]["topic"] == "/front"
+
+
 def test_sequence_metadata_puts_sources_in_order() -> None:
     """Sidecar over constants, custom data in a table of its own, our block untouchable."""
     metadata = sequence_metadata(
