@@ -49,8 +49,10 @@ SINCE_NS = "since_ns"
 # connection meets the same with the same recording, the others need not wait for it.
 UPGRADED = frozenset({"UnreadableRequestError"})
 
-# A failure that another bridge's work explains: looked at again when that may be over.
+# A failure that another bridge's work explains: looked at again when that may be over. Over a thin
+# line it lasts for hours; after a day it counts as attempts, for the other may never come back.
 BUSY_ELSEWHERE = "BusyElsewhereError"
+BUSY_ELSEWHERE_S = 86_400.0
 
 # A file that is gone when it is opened is no attempt: it may come back.
 VANISHED = "RecordingVanishedError"
@@ -159,6 +161,8 @@ def after_failure(
     elif failure.error in DATABASE and _trouble_s(failure, now_ns) < retry.database_s:
         interruptions += 1
         state, retry_in_s = State.WAITING, wait_s(interruptions)
+    elif failure.error == BUSY_ELSEWHERE and _trouble_s(failure, now_ns) < BUSY_ELSEWHERE_S:
+        state, retry_in_s = State.WAITING, wait_s(DOUBLINGS_MAX)
     elif failure.trouble in {Trouble.REJECTED, Trouble.POISON}:
         attempts += failure.error != VANISHED
         state = _parked(failure)
@@ -205,8 +209,8 @@ def _given_up(attempts: int, failure: Failure) -> tuple[State, str]:
 
 
 def dated(entry: Entry, failure: Failure, now_ns: int) -> Failure:
-    """Note in a failure of the platform's database since when there has been nothing else."""
-    if failure.error not in DATABASE:
+    """Note in a failure that is waited out since when there has been nothing else."""
+    if failure.error not in {*DATABASE, BUSY_ELSEWHERE}:
         return failure
     before = entry.failure
     goes_on = before is not None and before.error == failure.error

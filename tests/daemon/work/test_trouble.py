@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ from bridge.daemon.work.outcome import (
 )
 from bridge.daemon.work.scheduler import Gatekeeper, Waiting, choose
 from bridge.errors import Trouble
+from bridge.units import SECOND_NS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,12 +141,18 @@ def test_attempt_that_got_on_begins_the_count_again() -> None:
 
 
 def test_work_of_another_bridge_is_waited_for_longest() -> None:
-    """It is looked at again when the other may have finished, not every other second."""
+    """It is looked at again when the other may have finished; a day of that costs no attempt."""
     failure = Failure(error="BusyElsewhereError", message="m", trouble=Trouble.TRANSIENT)
-    decision = after_failure(entry(), failure, RETRY, began=True, noise=0.0)
-
-    assert decision.state is State.WAITING
-    assert decision.retry_in_s == RETRY.backoff_max_s
+    first_ns, later = 1_700_000_000 * SECOND_NS, entry(attempts=2, failure=None)
+    for hours in (0, 5, 23, 25):
+        now_ns = first_ns + hours * 3600 * SECOND_NS
+        failure = dated(later, failure, now_ns)
+        decision = after_failure(later, failure, RETRY, began=True, now_ns=now_ns, noise=0.0)
+        later = replace(later, failure=failure)
+        if hours < 24:
+            assert (decision.state, decision.attempts) == (State.WAITING, later.attempts)
+            assert decision.retry_in_s == RETRY.backoff_max_s
+    assert decision.state is State.REJECTED
 
 
 @pytest.mark.parametrize("error", [WORKER_DIED, OUT_OF_MEMORY])
