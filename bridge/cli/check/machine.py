@@ -15,11 +15,14 @@ from bridge.cli.running import ask_daemon, daemon_runs
 from bridge.cli.terminal import Exit, size
 from bridge.config import Settings, api_key, archive_secrets
 from bridge.daemon import Journal, measure_disks, too_open
-from bridge.definitions import stock_type
 from bridge.errors import BridgeError, ConfigError, JournalError
+from bridge.facade import later
 from bridge.files import file_system, is_folder, is_network_kind
 from bridge.mapping import custom_mappings, fill_placeholders, sequence_name
 from bridge.units import address_text
+
+# Needed only where a distribution is named.
+definitions = later("bridge.definitions")
 
 # A clock before this was never set; one after will be wrong for long after we are gone.
 YEARS = range(2025, 2100)
@@ -160,7 +163,7 @@ def _clock() -> Finding:
 
 def _definitions(settings: Settings) -> Iterator[Finding]:
     distro = settings.definitions.distro
-    if distro and stock_type(EVERYWHERE, distro=distro) is None:
+    if distro and definitions.stock_type(EVERYWHERE, distro=distro) is None:
         hint = "it is the name of a ROS distribution in small letters, as in humble"
         yield warn("definitions", f"no stock types of {distro!r} are known", hint=hint)
     for folder in settings.definitions.folders:

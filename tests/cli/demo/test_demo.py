@@ -99,4 +99,4 @@ def test_make_run_hands_on_port_and_folder() -> None:
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
 
-    assert "demo --folder other --http-port 9555" in done.stdout
+    assert 'demo --folder "other" --http-port 9555' in done.stdout
