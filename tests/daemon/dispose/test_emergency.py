@@ -262,7 +262,8 @@ def test_small_recordings_that_make_no_room_stop(
     bridge: "Bridge", disk: Path, monkeypatch: pytest.MonkeyPatch, *, busy: bool, left: int
 ) -> None:
     """On a quiet disk the first says it; beside a recorder that may be chance, but not often."""
-    monkeypatch.setattr(remover, "ROOM_PATIENCE_S", 1.0)
+    # Long enough for a recorder that has to wait for a processor.
+    monkeypatch.setattr(remover, "ROOM_PATIENCE_S", 4.0 if busy else 0.3)
     monkeypatch.setattr(remover, "SMALL_HIDDEN_MAX", 3)
     held = [path.open("rb") for path in small_recordings(bridge, disk)]
     (bridge.folder / "offline").touch()
