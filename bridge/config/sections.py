@@ -374,7 +374,8 @@ class DisposalSettings(Section):
         0,
         ge=0,
         description="With less free space than this, sent recordings go before their time, oldest "
-        "first; 0 never.",
+        "first; 0 never. It is measured after each look at the folder: allow for what the recorder "
+        "writes in a minute.",
     )
     free_target_bytes: int = Field(
         0, ge=0, description="How much free space to make then; at least free_min_bytes is made."
@@ -389,5 +390,6 @@ class DisposalSettings(Section):
         64 * MEBIBYTE,
         gt=0,
         description="Free space below which that happens, and up to which room is made; lower than "
-        "free_min_bytes, so that what arrived goes first.",
+        "free_min_bytes, so that what arrived goes first. Allow for what the recorder writes in a "
+        "minute.",
     )
