@@ -8,7 +8,7 @@ import ast
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -54,10 +54,7 @@ class _Later(ModuleType):
         super().__init__(name)
         # To import functions by name asks for the path of submodules, too; let there be none.
         self.__dict__.update({"__path__": []} if functions else {})
-        for function in functions:
-            self.__dict__[function] = lambda *given, _function=function, **named: getattr(
-                self._loaded(), _function
-            )(*given, **named)
+        self.__dict__.update({each: partial(self._call, each) for each in functions})
 
     def __getattr__(self, name: str) -> object:
         # What the import system and debuggers ask all modules for is no use, but for these two.
@@ -66,6 +63,9 @@ class _Later(ModuleType):
         module = self._loaded()
         self.__dict__.update(vars(module))
         return getattr(module, name)
+
+    def _call(self, function: str, *given: Any, **named: Any) -> Any:
+        return getattr(self._loaded(), function)(*given, **named)
 
     def _loaded(self) -> ModuleType:
         if sys.modules.get(self.__name__) is self:

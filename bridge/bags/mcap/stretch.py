@@ -203,7 +203,7 @@ Pieces = tuple[Piece, ...]
 
 
 def loaders() -> ThreadPoolExecutor:
-    """Make the threads that load ahead; whoever makes them shuts them down."""
+    """Make the threads that load ahead; the caller shuts them down."""
     return ThreadPoolExecutor(LOADERS, thread_name_prefix="load-chunks")
 
 

@@ -242,7 +242,7 @@ class Remover:
                 return Outcome(
                     task=task, ending=Ending.ROOMLESS, mode=batch.mode, reason=reason,
                     free_bytes=max(1, free_bytes),
-                    # On a full disk whoever writes stands still, and takes what comes at once.
+                    # On a full disk a recorder cannot write, and takes new room at once.
                     crowded=others or free_bytes < FULL_BYTES,
                 )  # fmt: skip
             self._background.wait(ROOM_LOOK_S)

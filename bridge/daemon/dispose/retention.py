@@ -147,7 +147,7 @@ class Room:
         self._write()
 
     def made(self) -> None:
-        """Take note of a deletion that made room, whoever has taken it since."""
+        """Take note of a deletion that made room, even if others have taken it since."""
         if self._failure is not None:
             self._failure = None
             self._write()
