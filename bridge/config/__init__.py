@@ -31,25 +31,25 @@ from bridge.config.sections import (
     DefinitionSettings,
     DisposalSettings,
     EmbeddedSettings,
+    HttpSettings,
     IngestSettings,
+    LogSettings,
+    NotificationSettings,
     ReadingSettings,
+    RetrySettings,
     ServerSettings,
     StateSettings,
     TopicSettings,
     WatchSettings,
+    WorkerSettings,
 )
 from bridge.config.settings import (
     ENVIRONMENT_PREFIX,
     BackfillSettings,
     ExpectSettings,
     FolderSettings,
-    HttpSettings,
     LiveSettings,
-    LogSettings,
-    NotificationSettings,
-    RetrySettings,
     Settings,
-    WorkerSettings,
 )
 from bridge.config.uplink import PAUSED, UplinkSettings, day_of
 

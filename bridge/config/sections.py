@@ -1,4 +1,4 @@
-"""Most tables of the settings file: every key with its default, bounds and description."""
+"""The tables of the settings file: every key with its default, bounds and description."""
 
 import re
 from ipaddress import ip_address
@@ -392,4 +392,64 @@ class DisposalSettings(Section):
         description="Free space below which that happens, and up to which room is made; lower than "
         "free_min_bytes, so that what arrived goes first. Allow for what the recorder writes in a "
         "minute.",
+    )
+
+
+class RetrySettings(Section):
+    """How often and when to try again."""
+
+    attempts_max: int = Field(
+        5, ge=1, description="Attempts before giving up; time offline consumes none."
+    )
+    backoff_initial_s: PositiveSeconds = Field(2.0, description="Wait after the first failure.")
+    backoff_max_s: PositiveSeconds = Field(300.0, description="Longest wait between attempts.")
+    database_s: Seconds = Field(
+        3600.0,
+        description="How long trouble of the platform's database (a deadlock, no free connection) "
+        "costs a recording no attempt.",
+    )
+
+
+class WorkerSettings(Section):
+    """The child processes that parse and send recordings."""
+
+    count: int = Field(1, ge=1, le=64, description="Recordings in work at the same time.")
+    memory_limit_bytes: int = Field(
+        2048 * MEBIBYTE,
+        ge=256 * MEBIBYTE,
+        description="Memory at which a worker is stopped and its recording blamed.",
+    )
+    stall_timeout_s: PositiveSeconds = Field(
+        300.0, description="A worker without any progress for this long is replaced."
+    )
+    drain_timeout_s: Seconds = Field(
+        20.0, description="Time to finish the recordings in work when the bridge is stopped."
+    )
+
+
+class HttpSettings(Section):
+    """The port for metrics, health and status."""
+
+    host: Host = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(9477, description="Port to listen on; 0 takes a free one.")
+
+
+class NotificationSettings(Section):
+    """Polling of the platform's notifications about what this bridge ingested."""
+
+    interval_s: PositiveSeconds = Field(60.0, description="Time between polls.")
+    calls_per_interval: int = Field(20, ge=1, description="The most calls of one poll.")
+    window_days: float = Field(7.0, gt=0, description="Age up to which sequences are asked about.")
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe lines to log."
+    )
+    format: Literal["auto", "console", "json", "journald"] = Field(
+        "auto",
+        description="console for people, json for collectors, journald for priorities under "
+        "systemd; auto picks console or journald.",
     )

@@ -1,9 +1,9 @@
-"""The rest of the tables, the whole tree of settings with folders in it, and those in force."""
+"""The whole tree of settings with folders in it, those in force, and tables that need the tree."""
 
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,17 +12,18 @@ from bridge.config.sections import (
     DefinitionSettings,
     DisposalSettings,
     EmbeddedSettings,
-    Host,
+    HttpSettings,
     IngestSettings,
-    Port,
-    PositiveSeconds,
+    LogSettings,
+    NotificationSettings,
     ReadingSettings,
-    Seconds,
+    RetrySettings,
     Section,
     ServerSettings,
     StateSettings,
     TopicSettings,
     WatchSettings,
+    WorkerSettings,
 )
 from bridge.config.uplink import UplinkSettings
 from bridge.units import MEBIBYTE
@@ -137,66 +138,6 @@ def overlap(folders: Mapping[str, Path]) -> str:
             if name != other and inner.is_relative_to(outer):
                 return f"folders.{name} = {inner} lies in folders.{other} = {outer}"
     return ""
-
-
-class RetrySettings(Section):
-    """How often and when to try again."""
-
-    attempts_max: int = Field(
-        5, ge=1, description="Attempts before giving up; time offline consumes none."
-    )
-    backoff_initial_s: PositiveSeconds = Field(2.0, description="Wait after the first failure.")
-    backoff_max_s: PositiveSeconds = Field(300.0, description="Longest wait between attempts.")
-    database_s: Seconds = Field(
-        3600.0,
-        description="How long trouble of the platform's database (a deadlock, no free connection) "
-        "costs a recording no attempt.",
-    )
-
-
-class WorkerSettings(Section):
-    """The child processes that parse and send recordings."""
-
-    count: int = Field(1, ge=1, le=64, description="Recordings in work at the same time.")
-    memory_limit_bytes: int = Field(
-        2048 * MEBIBYTE,
-        ge=256 * MEBIBYTE,
-        description="Memory at which a worker is stopped and its recording blamed.",
-    )
-    stall_timeout_s: PositiveSeconds = Field(
-        300.0, description="A worker without any progress for this long is replaced."
-    )
-    drain_timeout_s: Seconds = Field(
-        20.0, description="Time to finish the recordings in work when the bridge is stopped."
-    )
-
-
-class HttpSettings(Section):
-    """The port for metrics, health and status."""
-
-    host: Host = Field("127.0.0.1", description="Address to listen on.")
-    port: Port = Field(9477, description="Port to listen on; 0 takes a free one.")
-
-
-class NotificationSettings(Section):
-    """Polling of the platform's notifications about what this bridge ingested."""
-
-    interval_s: PositiveSeconds = Field(60.0, description="Time between polls.")
-    calls_per_interval: int = Field(20, ge=1, description="The most calls of one poll.")
-    window_days: float = Field(7.0, gt=0, description="Age up to which sequences are asked about.")
-
-
-class LogSettings(Section):
-    """What is logged, and how."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe lines to log."
-    )
-    format: Literal["auto", "console", "json", "journald"] = Field(
-        "auto",
-        description="console for people, json for collectors, journald for priorities under "
-        "systemd; auto picks console or journald.",
-    )
 
 
 class BackfillSettings(Section):
