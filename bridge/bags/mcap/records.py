@@ -142,13 +142,13 @@ class ChunkIndex:
     Attributes:
         start: First byte of the chunk record.
         length: Bytes of the chunk record, head included.
-        channel_ids: The channels it has message indexes for.
+        channels: How many channels it has message indexes for.
         index_bytes: Bytes of all its message index records.
     """
 
     start: int
     length: int
-    channel_ids: frozenset[int]
+    channels: int
     index_bytes: int
 
 
@@ -307,19 +307,21 @@ def parse_chunk_head(record: bytes | memoryview, *, record_bytes: int | None = N
     )
 
 
-def parse_chunk_index(content: bytes | memoryview) -> ChunkIndex:
+def parse_chunk_index(content: bytes | memoryview, indexed: set[int]) -> ChunkIndex:
     """Parse a chunk index record's content.
+
+    Args:
+        content: The record's content.
+        indexed: Gets the channels that the chunk has message indexes for. A long recording has a
+            hundred thousand chunks, of which none can keep them all.
 
     Raises:
         DamagedRecordingError: The content is too short.
     """
     fields = Fields(content, 16)
-    return ChunkIndex(
-        start=fields.number(8),
-        length=fields.number(8),
-        channel_ids=fields.ids(),
-        index_bytes=fields.number(8),
-    )
+    start, length, ids = fields.number(8), fields.number(8), fields.ids()
+    indexed |= ids
+    return ChunkIndex(start=start, length=length, channels=len(ids), index_bytes=fields.number(8))
 
 
 def parse_statistics(content: bytes | memoryview) -> Statistics:

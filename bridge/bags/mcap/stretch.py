@@ -101,7 +101,7 @@ def chunk_at(source: Source, index: ChunkIndex, *, end: int) -> ChunkAt | None:
             and own_end == indexed_end
             and not head.compression
             and not head.spare_bytes
-            and 0 < len(index.channel_ids) <= JOINABLE_CHANNELS_MAX
+            and 0 < index.channels <= JOINABLE_CHANNELS_MAX
         ),
     )
 

@@ -64,6 +64,7 @@ class Summary:
         schemas: In order.
         channels: In order.
         chunks: One entry per distinct chunk, in file order.
+        indexed: The channels that chunks have message indexes for.
         statistics: What the writer counted, where it says so.
         metadata_offsets: Where metadata records are.
         attachment_offsets: Where attachments are.
@@ -74,6 +75,7 @@ class Summary:
     schemas: list[Schema] = field(default_factory=list)
     channels: list[ChannelRecord] = field(default_factory=list)
     chunks: list[ChunkIndex] = field(default_factory=list)
+    indexed: set[int] = field(default_factory=set)
     statistics: Statistics | None = None
     metadata_offsets: list[int] = field(default_factory=list)
     attachment_offsets: list[int] = field(default_factory=list)
@@ -91,7 +93,7 @@ class Summary:
             self.damage
             or len(ids) != len(self.channels)
             or any(channel.schema_id not in schema_ids for channel in self.channels)
-            or any(not each <= ids for each in {chunk.channel_ids for chunk in self.chunks})
+            or not self.indexed <= ids
         ):
             return False
         counted = self.statistics.channel_message_counts if self.statistics is not None else {}
@@ -100,7 +102,7 @@ class Summary:
             return set(counted) <= ids and sum(counted.values()) == self.statistics.message_count
         # Without counts (an empty map means that there are none) only the message indexes of every
         # chunk can vouch for its channels.
-        return bool(self.chunks) and all(chunk.channel_ids for chunk in self.chunks)
+        return bool(self.chunks) and all(chunk.channels for chunk in self.chunks)
 
 
 def content_end(source: Source) -> int:
@@ -172,7 +174,7 @@ def _parse(data: bytes, *, data_end: int) -> Summary:
                 summary.channels.append(parse_channel(content))
             case Opcode.CHUNK_INDEX:
                 # A chunk that is listed twice is still one chunk.
-                chunk = parse_chunk_index(content)
+                chunk = parse_chunk_index(content, summary.indexed)
                 chunks[chunk.start] = chunk
             case Opcode.STATISTICS:
                 summary.statistics = parse_statistics(content)

@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -441,3 +442,28 @@ def test_judge_and_library_agree(tmp_path: Path) -> None:
         made.write_with_library(path, made.sample(), compression=compression, use_chunking=chunking)
         placed = [placed.seen for placed in made.place_messages(path.read_bytes())]
         assert placed == made.read_with_library(path)
+
+
+def test_a_long_recording_of_many_channels_opens_in_little_memory(tmp_path: Path) -> None:
+    """Its summary says of each chunk which channels are in it, which nobody needs by chunk."""
+    chunks, channels, chunk_bytes = 4_000, 200, 1 << 16
+    ids = range(1, channels + 1)
+    path, first = tmp_path / "long.mcap", len(made.MAGIC)
+    with path.open("wb") as file:
+        file.write(made.MAGIC)
+        file.seek(start := first + chunks * chunk_bytes)
+        file.write(made.schema(1) + b"".join(made.channel(each, 1, f"/{each}") for each in ids))
+        for number in range(chunks):
+            at = first + number * chunk_bytes
+            file.write(made.chunk_index(at, chunk_bytes, dict.fromkeys(ids, at), 0))
+        file.write(made.statistics(dict.fromkeys(ids, chunks)))
+        file.write(made.record(0x02, struct.pack("<QQI", start, 0, 0)) + made.MAGIC)
+    tracemalloc.start()
+    try:
+        with McapReader(FileSource(path), limits=ReadLimits()) as reader:
+            kept_bytes, _ = tracemalloc.get_traced_memory()
+            counts = {channel.message_count for channel in reader.channels}
+    finally:
+        tracemalloc.stop()
+    assert (len(reader.channels), counts) == (channels, {chunks})
+    assert kept_bytes < 500 * chunks
