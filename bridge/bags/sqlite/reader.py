@@ -128,7 +128,7 @@ class SqliteReader:
         return self._healthy
 
     def blocks(self) -> Iterator[ChannelBlock]:
-        """Yield all messages in blocks of about 8 MiB: by row id, and salvaged ones by page."""
+        """Yield all messages in blocks of about 4 MiB: by row id, and salvaged ones by page."""
         seen = SeenRows(os.fstat(self._database.descriptor).st_size)
         if not self._damage:
             for batch in self._queried():

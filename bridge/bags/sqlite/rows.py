@@ -6,12 +6,21 @@ SQLite hands over one row at a time; this is the only place that touches them on
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from bridge.bags.container import BLOCK_BYTES, NOWHERE, TOO_LONG, ChannelBlock, ReadTally
+from bridge.bags.container import NOWHERE, TOO_LONG, ChannelBlock, ReadTally
 from bridge.bags.sqlite.cells import Text, whole_number
 from bridge.bags.sqlite.schema import Schema
+
+LARGE_BYTES = 16 << 10
+"""The mean length from which payloads may be copied one by one."""
+
+BLOCK_BYTES = 4 << 20
+"""Payload bytes that end a batch: rows and their joined copy are there at the same time."""
 
 BLOCK_ROWS = 32_768
 """Rows that end a batch, where payloads are small."""
@@ -114,12 +123,14 @@ def _numbers(topic_id: object, time_ns: object, tally: ReadTally) -> tuple[objec
 def blocks_of(batch: RowBatch, *, schema: Schema, tally: ReadTally) -> Iterator[ChannelBlock]:
     """Cut a batch into one block per topic; all of them point into the same joined bytes.
 
-    Costs one copy of the payloads, and per topic one pass over the batch's topic ids.
+    Costs one copy of the payloads, and per topic one pass over the batch's topic ids. The batch has
+    none of them any more when the first block is there, so that memory does not hold them twice.
     """
     ids = np.array(batch.topic_ids, dtype=np.int64)
     times_ns = np.array(batch.times_ns, dtype=np.int64)
     lengths = np.fromiter(map(len, batch.payloads), dtype=np.int64, count=len(batch.payloads))
-    data = np.frombuffer(b"".join(batch.payloads), dtype=np.uint8)
+    data = _joined(batch.payloads, int(lengths.sum()))
+    batch.payloads.clear()
     ends = np.cumsum(lengths)
     starts = ends - lengths
     for topic_id in np.unique(ids):
@@ -137,6 +148,18 @@ def blocks_of(batch: RowBatch, *, schema: Schema, tally: ReadTally) -> Iterator[
         )
 
 
+def _joined(payloads: Sequence[bytes], size_bytes: int) -> NDArray[np.uint8]:
+    if len(payloads) * LARGE_BYTES > size_bytes:
+        return np.frombuffer(b"".join(payloads), dtype=np.uint8)
+    # From Arrow's pool, which keeps freed pieces of some MiB better together than the heap.
+    data = np.frombuffer(pa.allocate_buffer(size_bytes), dtype=np.uint8)
+    first = 0
+    for payload in payloads:
+        data[first : first + len(payload)] = np.frombuffer(payload, dtype=np.uint8)
+        first += len(payload)
+    return data
+
+
 CELL_BYTES_MIN = 12
 """The least that a row of `messages` takes, which bounds how many ids a recorder can give."""
 
@@ -148,13 +171,13 @@ CONTENTS_MAX = 1 << 26
 class SeenRows:
     """A set of row ids that is small for ids as recorders give them, from 1 on without gaps.
 
-    Takes a bit for each id that a file of its size has room for; other ids, which come from damage
-    or from other tools, are kept one by one.
+    Takes a bit for each id up to the highest, as far as a file of its size has room for them; other
+    ids, which come from damage or from other tools, are kept one by one.
     """
 
     def __init__(self, file_bytes: int) -> None:
         self._bound = file_bytes // CELL_BYTES_MIN + 1
-        self._bits = bytearray(self._bound // 8 + 1)
+        self._bits = bytearray()
         self._others: set[int] = set()
         self._count = 0
 
@@ -165,6 +188,7 @@ class SeenRows:
         """Add an id; False where it was in already."""
         if 0 <= rowid < self._bound:
             byte, bit = rowid >> 3, 1 << (rowid & 7)
+            self._reach(byte)
             if self._bits[byte] & bit:
                 return False
             self._bits[byte] |= bit
@@ -179,10 +203,17 @@ class SeenRows:
         """Add ids that are not in yet. Costs 50 nanoseconds an id."""
         ids = np.array(rowids, dtype=np.int64)
         usual = (ids >= 0) & (ids < self._bound)
+        self._reach(int(ids.max(where=usual, initial=0)) >> 3)
         bits = np.frombuffer(self._bits, dtype=np.uint8)
         np.bitwise_or.at(bits, ids[usual] >> 3, (1 << (ids[usual] & 7)).astype(np.uint8))
         self._others.update(ids[~usual].tolist())
         self._count += len(ids)
+
+    def _reach(self, byte: int) -> None:
+        """Make the bits long enough, twice as long at least so that this is rare."""
+        if (have := len(self._bits)) <= byte:
+            wanted = min(max(byte + 1, 2 * have), self._bound // 8 + 1)
+            self._bits.extend(bytes(wanted - have))
 
 
 class RowContents:
@@ -194,8 +225,9 @@ class RowContents:
 
     def __init__(self, file_bytes: int) -> None:
         self._bound = min(file_bytes // CELL_BYTES_MIN + 1, CONTENTS_MAX)
-        # Memory is taken only where something is written.
-        self._first = memoryview(bytearray(4 * self._bound)).cast("I")
+        # Memory is taken only where something is written, unlike that of a `bytearray`.
+        zeros: Any = np.zeros(self._bound, dtype=np.uint32)
+        self._first = memoryview(zeros)
         self._others: dict[int, int] = {}
         self._more: set[tuple[int, int]] = set()
 

@@ -4,12 +4,14 @@ import os
 import sqlite3
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped] # ships no types
 import pytest
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from bridge.bags.container import ReadLimits
 from bridge.bags.sqlite.reader import open_sqlite3
+from bridge.bags.sqlite.rows import RowContents, SeenRows
 from bridge.bags.sqlite.schema import read_schema
 from bridge.errors import (
     DamagedRecordingError,
@@ -371,3 +373,15 @@ def test_what_is_no_rosbag2_database_is_refused(tmp_path: Path) -> None:
     foreign.unlink()
     with pytest.raises(RecordingVanishedError):
         open_sqlite3(file, limits=LIMITS)
+
+
+def test_memory_goes_by_the_rows_of_a_file_and_not_by_its_size() -> None:
+    """A file of 100 GB may hold a few thousand large messages."""
+    before_bytes = psutil.Process().memory_info().rss
+    seen, contents = SeenRows(100 << 30), RowContents(100 << 30)
+    seen.add_new(range(1, 5_000))
+    assert not seen.add(4_999)
+    assert seen.add(5_000)
+    assert contents.is_new((5_000, "other"), 5_000, first=True)
+    assert len(seen) == 5_000
+    assert psutil.Process().memory_info().rss - before_bytes < 32 << 20
