@@ -3,7 +3,7 @@
 `Spreads` answers for medians and percentiles. A bucket keeps how many durations fell into it and
 their sum, and stands for their mean. Buckets are a 32nd of a power of two wide, so a percentile is
 off by at most 3 % of itself, and exact where all durations of its bucket are equal. Below 16 us the
-error is at most 0.5 us.
+error is at most 0.5 us. A topic uses few of its buckets, so they are taken page by page.
 
 `Bars` counts messages over time, on one grid for all topics. It starts fine and gets twice as
 coarse whenever the recording outgrows it, so one pass does, without knowing the end.
@@ -30,8 +30,11 @@ ROUNDING = 1e-12
 WAITING_MAX = 8192
 """After so many durations they are sorted into buckets."""
 
-TOPICS_MAX = 2048
-"""Of so many topics percentiles are kept, at most 16 or 32 KiB each; of others they are unknown."""
+_PAGE_BITS = 6
+_PAGE_BUCKETS = 1 << _PAGE_BITS
+
+PAGES_MAX = 1 << 15
+"""Pages of all topics together, a KiB each; of topics that get none percentiles are unknown."""
 
 BARS_MAX = 64
 """A recording has more than half as many bars, unless it is shorter than so many ms."""
@@ -50,15 +53,16 @@ class Spreads:
 
     def __init__(self, topics: int, *, signed: bool) -> None:
         self._signed = signed
-        self._buckets = 2 * _BUCKETS if signed else _BUCKETS
-        self._row_of = np.full(topics, -1, dtype=np.int64)
-        self._rows = 0
+        self._topic_pages = (2 * _BUCKETS if signed else _BUCKETS) // _PAGE_BUCKETS
+        # Which page, by topic and place in it.
+        self._page_of = np.full(topics * self._topic_pages, -1, dtype=np.int32)
+        self._pages = 0
+        self._incomplete = np.zeros(topics, dtype=np.bool_)
         # Durations with topics, rows and weight as they were added: many at a time cost less.
         self._waiting: list[tuple[Numbers, Numbers, Numbers, float]] = []
         self._waiting_rows = 0
-        # Memory that is never written is never taken: a topic uses the pages of its few buckets.
-        self._counts = np.zeros((min(topics, TOPICS_MAX), self._buckets))
-        self._sums = np.zeros((min(topics, TOPICS_MAX), self._buckets))
+        # One page behind the other.
+        self._counts, self._sums = np.zeros(0), np.zeros(0)
 
     def add(
         self, durations_ns: Numbers, topics: Numbers, rows: Numbers, *, weight: float = 1.0
@@ -89,43 +93,60 @@ class Spreads:
         counts = [len(durations_ns) for durations_ns, _, _, _ in self._waiting]
         weights = np.repeat([weight for _, _, _, weight in self._waiting], counts)
         self._waiting, self._waiting_rows = [], 0
-        self._give_rows(topics)
-        row_of = np.repeat(self._row_of[topics], rows)
-        if (row_of < 0).any():
-            known = row_of >= 0
-            row_of, durations_ns, weights = row_of[known], durations_ns[known], weights[known]
-        places = row_of * self._buckets + self._bucket_of(durations_ns)
-        np.add.at(self._counts.reshape(-1), places, weights)
-        np.add.at(self._sums.reshape(-1), places, durations_ns * weights)
+        buckets = self._bucket_of(durations_ns)
+        wanted = np.repeat(topics * self._topic_pages, rows) + (buckets >> _PAGE_BITS)
+        self._give_pages(wanted)
+        pages = self._page_of[wanted].astype(np.int64)
+        places = (pages << _PAGE_BITS) + (buckets & (_PAGE_BUCKETS - 1))
+        if (pages < 0).any():
+            kept = pages >= 0
+            places, durations_ns, weights = places[kept], durations_ns[kept], weights[kept]
+        np.add.at(self._counts, places, weights)
+        np.add.at(self._sums, places, durations_ns * weights)
 
     def forget(self, topic: int) -> None:
         """Start a topic over."""
         self._flush()
-        if (row := self._row_of[topic]) >= 0:
-            self._counts[row] = 0
-            self._sums[row] = 0
+        places = self._places_of(topic)
+        self._counts[places] = 0
+        self._sums[places] = 0
+        self._incomplete[topic] = False
 
     def quantiles_ns(self, topic: int, *shares: float) -> tuple[int | None, ...]:
         """Give the durations that these shares of them do not exceed; None where there is none."""
         self._flush()
-        row = self._row_of[topic]
-        used = np.flatnonzero(self._counts[row]) if row >= 0 else np.empty(0, dtype=np.int64)
-        if not len(used):
+        places = self._places_of(topic)
+        used = places[self._counts[places] > 0]
+        if not len(used) or self._incomplete[topic]:
             return (None,) * len(shares)
-        counts, sums = self._counts[row, used], self._sums[row, used]
+        counts, sums = self._counts[used], self._sums[used]
         reached = np.cumsum(counts)
         # The first bucket that covers the share: the lower one of two in the middle.
         wanted = [share * float(reached[-1]) * (1 - ROUNDING) for share in shares]
         buckets = map(int, np.searchsorted(reached, wanted))
         return tuple(round(float(sums[bucket] / counts[bucket])) for bucket in buckets)
 
-    def _give_rows(self, topics: Numbers) -> None:
-        """Give topics that have no row yet one, as long as there are some."""
-        fresh = topics[self._row_of[topics] < 0]
-        if len(fresh) and self._rows < len(self._counts):
-            fresh = np.unique(fresh)[: len(self._counts) - self._rows]
-            self._row_of[fresh] = self._rows + np.arange(len(fresh))
-            self._rows += len(fresh)
+    def _places_of(self, topic: int) -> Numbers:
+        """Give where the buckets of a topic are, by rising duration."""
+        first = topic * self._topic_pages
+        pages = self._page_of[first : first + self._topic_pages].astype(np.int64)
+        starts = pages[pages >= 0] << _PAGE_BITS
+        return (starts[:, np.newaxis] + np.arange(_PAGE_BUCKETS)).reshape(-1)
+
+    def _give_pages(self, wanted: Numbers) -> None:
+        """Take pages for what has none yet, as long as there are some."""
+        fresh = np.unique(wanted[self._page_of[wanted] < 0])
+        if not len(fresh):
+            return
+        fresh, beyond = np.split(fresh, [PAGES_MAX - self._pages])
+        self._incomplete[beyond // self._topic_pages] = True
+        self._page_of[fresh] = self._pages + np.arange(len(fresh))
+        self._pages += len(fresh)
+        if (missing := self._pages * _PAGE_BUCKETS - len(self._counts)) > 0:
+            # Half as many again, so that few of them are copied often.
+            more = np.zeros(missing + len(self._counts) // 2)
+            self._counts = np.concatenate([self._counts, more])
+            self._sums = np.concatenate([self._sums, more])
 
     def _bucket_of(self, durations_ns: Numbers) -> Numbers:
         """Number the buckets: the exponent and the first bits of the fraction of a double."""

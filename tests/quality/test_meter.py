@@ -13,6 +13,7 @@ from bridge.bags import load_recording, open_recording
 from bridge.ingest import Identity, IngestOptions, dry_run
 from bridge.model import MessageBlock, MessageType, MixedBlock, Serialization, Topic
 from bridge.quality import Meter
+from bridge.quality.histograms import Spreads
 from tests.quality.reference import SECOND_NS, Recorded, check, recorded
 from tests.recordings import real_bag
 
@@ -264,3 +265,20 @@ def test_of_many_messages_a_part_is_looked_into() -> None:
     assert figures.delay_drift_s == pytest.approx(1.0, rel=0.05)
     assert figures.repeated_share == pytest.approx(0.25, abs=0.03)
     assert figures.compared < rows
+
+
+def test_percentiles_are_unknown_rather_than_wrong_where_room_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Durations of all lengths need more than one page; the topic that came first has its own."""
+    monkeypatch.setattr("bridge.quality.histograms.PAGES_MAX", 2)
+    spreads = Spreads(3, signed=False)
+    spreads.add(np.full(5, 7_000_000), np.array([1]), np.array([5]))
+    assert spreads.quantiles_ns(1, 0.5) == (7_000_000,)
+    scattered = np.geomspace(1e5, 1e12, 100).astype(np.int64)
+    spreads.add(scattered, np.array([0, 2]), np.array([50, 50]))
+    assert spreads.quantiles_ns(0, 0.5, 0.99) == (None, None)
+    assert spreads.quantiles_ns(2, 0.5) == (None,)
+    assert spreads.quantiles_ns(1, 0.5, 0.99) == (7_000_000, 7_000_000)
+    spreads.forget(1)
+    assert spreads.quantiles_ns(1, 0.5) == (None,)
