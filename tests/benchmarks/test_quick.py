@@ -58,7 +58,7 @@ SUITES = [
     ("topics", "", {"As many IMU messages in more topics": 2}),
     ("backfill", "2", {"Backfill of small recordings": 5}),
     ("idle", "", {"At rest over 50 old recordings, 2 s": 2}),
-    ("startup", "", {"Start of the command line": 5}),
+    ("startup", "", {"Start of the command line": 7}),
 ]
 
 
