@@ -236,34 +236,54 @@ def settle(futures: "Iterable[Future[Result]]") -> None:
         future.exception()
 
 
+@dataclass(slots=True, kw_only=True)
+class _Handed:
+    call: Callable[[], None]
+    turn: Hashable
+    size_bytes: int
+
+
 class OrderedCalls:
-    """Runs calls in order in a thread, at most so many bytes waiting.
+    """Runs calls in threads of its own, those of one turn in order, at most so many bytes waiting.
 
     Args:
         bytes_max: Bytes that may wait in calls; at the bound `submit` waits. A call that waits
-            alone may have more.
+            alone may have more, and the largest that is under way does not count.
+        at_once: Calls that may be under way at once.
         wait_turn: Called before each, to wait for as long as it must; None for no waiting. It
             gets an event that is set when nothing is to be sent any more.
 
     Attributes:
-        busy_s: Seconds the thread spent in calls; final after `drain`.
+        busy_s: Seconds that threads spent in calls; final after `drain`.
     """
 
-    def __init__(self, *, bytes_max: int, wait_turn: WaitTurn | None = None) -> None:
+    def __init__(
+        self, *, bytes_max: int, at_once: int = 1, wait_turn: WaitTurn | None = None
+    ) -> None:
         self.busy_s = 0.0
         self._wait_turn = wait_turn
-        self._calls: queue.Queue[tuple[Callable[[], None], int] | None] = queue.Queue()
         self._bytes_max = bytes_max
-        self._bytes_waiting = 0  # guarded by _room
-        self._room = threading.Condition()
-        # Written by the thread before `_failed` is set, read by others after.
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._work = threading.Condition(self._lock)
+        self._rest = threading.Condition(self._lock)
+        # All below is guarded by the lock.
+        self._waiting: deque[_Handed] = deque()
+        self._bytes_waiting = 0
+        self._under_way: dict[Hashable, int] = {}
+        self._leaving = False
         self._error: BaseException | None = None
+        # Set after `_error`, and then nothing is called any more.
         self._failed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="send-behind", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name="send-behind", daemon=True)
+            for _ in range(at_once)
+        ]
 
     def __enter__(self) -> Self:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -272,45 +292,84 @@ class OrderedCalls:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let waiting calls go after an error, then wait for the thread."""
+        """Let waiting calls go after an error, then wait for the threads."""
         if error is not None:
             self._failed.set()
-        self._calls.put(None)
-        self._thread.join()
+        with self._lock:
+            self._leaving = True
+            self._work.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def submit(self, call: Callable[[], None], *, size_bytes: int = 0) -> None:
-        """Hand over a call that keeps so many bytes; raises what an earlier call raised."""
-        with self._room:
-            while self._bytes_waiting and self._bytes_waiting + size_bytes > self._bytes_max:
+    def submit(
+        self, call: Callable[[], None], *, turn: Hashable = None, size_bytes: int = 0
+    ) -> None:
+        """Hand over a call that keeps so many bytes; raises what an earlier call raised.
+
+        Args:
+            call: The call.
+            turn: Calls of one turn are made one after the other, in this order.
+            size_bytes: What it keeps in memory until it is done.
+        """
+        with self._lock:
+            while (kept := self._kept_bytes()) and kept + size_bytes > self._bytes_max:
                 self._room.wait()
             self._raise_failure()
+            self._waiting.append(_Handed(call=call, turn=turn, size_bytes=size_bytes))
             self._bytes_waiting += size_bytes
-        self._calls.put((call, size_bytes))
+            self._work.notify()
 
     def drain(self) -> None:
         """Wait until all calls are done; raises what one of them raised."""
-        self._calls.join()
-        self._raise_failure()
+        with self._lock:
+            while self._waiting or self._under_way:
+                self._rest.wait()
+            self._raise_failure()
 
     def _raise_failure(self) -> None:
         if self._failed.is_set() and self._error is not None:
             raise self._error
 
+    def _kept_bytes(self) -> int:
+        under_way = self._under_way.values()
+        return self._bytes_waiting + sum(under_way) - max(under_way, default=0)
+
     def _run(self) -> None:
-        while (waiting := self._calls.get()) is not None:
-            call, size_bytes = waiting
-            with self._room:
-                self._bytes_waiting -= size_bytes
-                self._room.notify()
+        while (handed := self._next()) is not None:
             if self._wait_turn is not None:
                 self._wait_turn(self._failed)
+            started_s, error = time.perf_counter(), None
             if not self._failed.is_set():
-                started = time.perf_counter()
                 try:
-                    call()
+                    handed.call()
                 except BaseException as raised:  # noqa: BLE001 - handed over by submit or drain
-                    self._error = raised
-                    self._failed.set()
-                self.busy_s += time.perf_counter() - started
-            self._calls.task_done()
-        self._calls.task_done()
+                    error = raised
+            self._done(handed, error, time.perf_counter() - started_s)
+
+    def _next(self) -> _Handed | None:
+        """Wait for a call whose turn is free; None when no more come."""
+        with self._lock:
+            while True:
+                for place, handed in enumerate(self._waiting):
+                    if handed.turn not in self._under_way:
+                        del self._waiting[place]
+                        self._bytes_waiting -= handed.size_bytes
+                        self._under_way[handed.turn] = handed.size_bytes
+                        self._room.notify()
+                        return handed
+                if self._leaving and not self._waiting:
+                    return None
+                self._work.wait()
+
+    def _done(self, handed: _Handed, error: BaseException | None, seconds: float) -> None:
+        with self._lock:
+            self.busy_s += seconds
+            del self._under_way[handed.turn]
+            if error is not None and self._error is None:
+                self._error = error
+                self._failed.set()
+            self._room.notify()
+            # What waited for this turn may go, and those that leave look whether they can.
+            self._work.notify_all() if self._leaving else self._work.notify()
+            if not self._waiting and not self._under_way:
+                self._rest.notify_all()

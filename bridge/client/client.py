@@ -175,6 +175,10 @@ class MosaicoClient:
             limits=self._send_limits(max_batch_size_bytes, max_batch_size_records),
         )
 
+    def puts_at_once(self, topics: int) -> int:
+        """Give how many of so many topics should be written to at once: several far away."""
+        return self._connection.puts_at_once(topics)
+
     def sequence_resume(
         self,
         sequence_name: str,

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,9 @@ API_KEY_HEADER = "mosaico-api-key-token"
 # enough for control calls and the beginning of a put, whose schema may have 6 KiB. By default it is
 # 256 KiB, of every stream for as long as it is open.
 _RETRY_BUFFER_BYTES = 16 << 10
+# From so far away, in seconds to an answer, one window of a MiB carries less than 100 MiB/s.
+FAR_S = 0.01
+PUTS_OF_A_FAR_SERVER = 8
 _CHANNEL_TRIES, _CHANNEL_PAUSE_S, _GREETING_S = 4, 0.05, 10.0
 _COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
 
@@ -96,6 +100,7 @@ class Connection:
     shortest_call_s: float = field(default=float("inf"), init=False)
     closed: bool = field(default=False, init=False)
     _data_channels: list[_DataChannel] = field(default_factory=list, init=False)
+    _preparing: list[Future[None]] = field(default_factory=list, init=False)
     _open_puts: "set[PutStream]" = field(default_factory=set, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _opening: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -322,6 +327,8 @@ class Connection:
         )
 
     def _claim_channel(self) -> _DataChannel:
+        # Else all streams that come meanwhile would share the first that is there.
+        wait(self._preparing)
         if (channel := self._free_channel()) is not None:
             return channel
         with self._opening:  # one at a time, for it may be free for several
@@ -370,6 +377,14 @@ class Connection:
         action = flight.Action("version", to_json({}))
         self.translator.call("connection", lambda: list(client.do_action(action, options)))
 
+    def puts_at_once(self, streams: int) -> int:
+        """Give how many of so many put streams should be written to at once.
+
+        The streams of one connection share the server's window, about a MiB for each round trip:
+        far away that is less than the line carries, so several connections are used.
+        """
+        return min(streams, PUTS_OF_A_FAR_SERVER) if self.shortest_call_s >= FAR_S else 1
+
     def prepare_streams(self, count: int) -> None:
         """Connect in the background what so many streams will need; does not wait.
 
@@ -377,9 +392,13 @@ class Connection:
         """
         with self._lock:
             spare = sum(self.options.streams_max - one.streams for one in self._data_channels)
-            missing = -(-max(count - spare, 0) // self.options.streams_max)
-        for _ in range(missing):
-            self.parallel("connect").submit(self._add_data_channel)
+            missing = max(
+                -(-max(count - spare, 0) // self.options.streams_max),
+                self.puts_at_once(count) - len(self._data_channels),
+            )
+            connect = self.parallel("connect").submit
+            under_way = [one for one in self._preparing if not one.done()]
+            self._preparing = under_way + [connect(self._add_data_channel) for _ in range(missing)]
 
     def _add_data_channel(self) -> None:
         # Whoever needs one and finds none opens it, and hears why that fails.

@@ -4,6 +4,7 @@ Nothing is created on the platform before there is a message to send, because th
 finalise an empty session and a topic without rows means nothing.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, as_completed
@@ -95,7 +96,8 @@ class Sending:
         self.has_quality = False
         self._upload = upload
         self._before = upload
-        self._shows: Callable[[], None] | None = shows
+        self._shows: Callable[[], None] | None = shows  # taken under the lock, by one thread
+        self._showing = threading.Lock()
         self._client = client
         self._sequence = sequence
         self._fingerprint = fingerprint
@@ -108,7 +110,9 @@ class Sending:
         self._expected: dict[int, TopicLane] = {}
         self._under_way: list[Future[Any]] = []
         self._behind = OrderedCalls(
-            bytes_max=options.batches.send_queue_bytes, wait_turn=options.wait_turn
+            bytes_max=options.batches.send_queue_bytes,
+            at_once=client.puts_at_once(topics),
+            wait_turn=options.wait_turn,
         )
 
     def __enter__(self) -> Self:
@@ -183,7 +187,8 @@ class Sending:
             self._begin(sequence)
         assert self.writer is not None
         self._open_expected(self.writer)
-        self._behind.submit(partial(self._write, lane, parcel), size_bytes=parcel.size_bytes)
+        write = partial(self._write, lane, parcel)
+        self._behind.submit(write, turn=lane.topic.index, size_bytes=parcel.size_bytes)
         lane.report.batches += 1
         lane.report.arrow_bytes += parcel.size_bytes
         self._events.batch_sent(
@@ -200,7 +205,7 @@ class Sending:
         """
         if self.writer is not None and lane.report.batches and not lane.ending:
             lane.ending = True
-            self._behind.submit(partial(self._end, self.writer, lane))
+            self._behind.submit(partial(self._end, self.writer, lane), turn=lane.topic.index)
 
     def finish(self, lanes: list[TopicLane]) -> list[TopicLane]:
         """Write what waits, and hear of every topic whether it is whole.
@@ -459,7 +464,8 @@ class Sending:
     def _write(self, lane: TopicLane, parcel: Parcel) -> None:
         writer = self._opened(lane)
         if writer is not None:
-            shows, self._shows = self._shows, None
+            with self._showing:
+                shows, self._shows = self._shows, None
             if shows is not None:
                 shows()
             self._attempt(lane, partial(writer.write_batch, parcel.batch, clean=parcel.clean))
