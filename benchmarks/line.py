@@ -1,14 +1,15 @@
 """What many topics cost: over lines of different round trips, and at full rate.
 
 All go to the null sink, which adds up what arrives; over a line, through a relay that holds every
-byte back for half a round trip. Only ratios to the recording of ten topics count.
+byte back for half a round trip. Only ratios count: to the recording of ten topics, and for a drive
+of big messages to what the window of one connection carries.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import messages as of
-from benchmarks.cases import Stream, stream
+from benchmarks.cases import DRIVE, Stream, stream
 from benchmarks.messages import START_NS
 from benchmarks.recordings import size_of, write_mcap
 from benchmarks.relay import Relay
@@ -25,6 +26,9 @@ VENDOR_TOPICS = 300
 RUNS_MAX = 2
 """Each waits for the line most of the time, so that they differ little."""
 ROUND_TRIPS_S, QUICK_ROUND_TRIPS_S = (0.0, 0.05, 0.2), (0.0, 0.01)
+WINDOW_BYTES = 1 << 20
+"""What the platform takes of a connection before it has answered."""
+WINDOW_DRIVE_S, QUICK_WINDOW_DRIVE_S = 3.0, 0.1
 RATE_TOPICS, QUICK_RATE_TOPICS = (10, 100, 500, 1_000), (10, 20)
 RATE_MESSAGES, QUICK_RATE_MESSAGES = 1_000_000, 5_000
 
@@ -59,6 +63,7 @@ def line(scope: Scope) -> list[Table]:
             times_vendor = vendor_s / taken_s[-1] if vendor_s else None
             rows.append((str(topics), size_of(path) / MEBIBYTE, *figures, times_vendor))
             path.unlink()
+        windows = _through_windows(sink, scope) if scope.wants("window") else []
     names = [f"{1000 * each:.0f} ms" for each in round_trips_s]
     titles = [title for name in names for title in (f"s at {name}", f"x first at {name}")]
     table = Table(
@@ -66,7 +71,25 @@ def line(scope: Scope) -> list[Table]:
         ("topics", "recorded MiB", *titles, f"x vendor at {names[-1]}"),
         rows,
     )
-    return [table]
+    return [*([table] if rows else []), *windows]
+
+
+def _through_windows(sink: RunningSink, scope: Scope) -> list[Table]:
+    """Send the mixed drive where each connection has one window, and compare with what fits one."""
+    seconds = QUICK_WINDOW_DRIVE_S if scope.quick else WINDOW_DRIVE_S
+    path = scope.folder / "drive.mcap"
+    write_mcap(path, DRIVE, seconds)
+    rows: list[tuple[object, ...]] = []
+    for round_trip_s in (QUICK_ROUND_TRIPS_S if scope.quick else ROUND_TRIPS_S)[1:]:
+        scope.say(f"line: window, {1000 * round_trip_s:.0f} ms")
+        runs = _sent(sink, scope.runs, path, DRIVE, round_trip_s, window_bytes=WINDOW_BYTES)
+        sent_s = median_s(runs)
+        one_s = size_of(path) / WINDOW_BYTES * round_trip_s
+        rate = size_of(path) / MEBIBYTE / sent_s
+        rows.append((f"{1000 * round_trip_s:.0f} ms", sent_s, rate, one_s / sent_s))
+    path.unlink()
+    columns = ("round trip", "s", "recorded MiB/s", "x what one window carries")
+    return [Table("Mixed drive, a window of a MiB for each connection", columns, rows)]
 
 
 def topics(scope: Scope) -> list[Table]:
@@ -128,11 +151,17 @@ def _written(scope: Scope, topics: int, messages: int) -> tuple[list[Stream], Pa
 
 
 def _sent(
-    sink: RunningSink, turns: int, path: Path, streams: Sequence[Stream], round_trip_s: float
+    sink: RunningSink,
+    turns: int,
+    path: Path,
+    streams: Sequence[Stream],
+    round_trip_s: float,
+    *,
+    window_bytes: int | None = None,
 ) -> list[Timing]:
     runs = []
     for number in range(turns):
-        with Relay(sink.port, delay_s=round_trip_s / 2) as relay:
+        with Relay(sink.port, delay_s=round_trip_s / 2, window_bytes=window_bytes) as relay:
             port = relay.port if round_trip_s else sink.port
             runs.append(timed(ours, path, port, f"run_{number}"))
         _verify(sink, streams, path)

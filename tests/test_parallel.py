@@ -86,6 +86,47 @@ def test_an_error_elsewhere_drops_what_waits() -> None:
     assert done == []
 
 
+def test_turns_do_not_wait_for_each_other_and_each_keeps_its_order() -> None:
+    """Topics are written to at once, but no batch of one overtakes another."""
+    release = threading.Event()
+    done: list[str] = []
+    with OrderedCalls(bytes_max=9, at_once=3) as behind:
+        behind.submit(lambda: wait_for(release), turn="slow", size_bytes=1)
+        for name in ("slow", "quick", "slow", "other"):
+            behind.submit(lambda name=name: done.append(name), turn=name, size_bytes=1)  # type: ignore[misc]
+        while len(done) < 2:
+            time.sleep(0.01)
+        assert sorted(done) == ["other", "quick"]
+        for number in range(50):
+            behind.submit(lambda number=number: done.append(f"slow {number}"), turn="slow")  # type: ignore[misc]
+        release.set()
+        behind.drain()
+    assert done[2:] == ["slow", "slow", *(f"slow {number}" for number in range(50))]
+
+
+def test_what_is_under_way_at_once_counts_but_for_the_largest() -> None:
+    """More threads keep no more memory than one does."""
+    release = threading.Event()
+    submitted: list[int] = []
+
+    def submit_all(behind: OrderedCalls) -> None:
+        for number in range(10):
+            behind.submit(lambda: wait_for(release), turn=number, size_bytes=1)
+            submitted.append(number)
+
+    with OrderedCalls(bytes_max=2, at_once=8) as behind:
+        reading = threading.Thread(target=submit_all, args=(behind,))
+        reading.start()
+        while len(submitted) < 3:
+            time.sleep(0.01)
+        reading.join(0.3)
+        assert len(submitted) == 3
+        release.set()
+        reading.join(5)
+        behind.drain()
+    assert len(submitted) == 10
+
+
 def test_quick_answers_double_the_calls_at_once_up_to_a_bound() -> None:
     """A round of answers doubles the number, which never exceeds the streams of a connection."""
     at_once = AtOnce()

@@ -85,7 +85,7 @@ class IngestOptions:
         reading: What a file may claim.
         definitions: Where to look for definitions that the recording does not carry.
         scratch_dir: Where private copies may be made; None for the system's choice.
-        wait_turn: Called by the sending thread before each batch, to wait as long as it must;
+        wait_turn: Called by a sending thread before each batch, to wait as long as it must;
             see `bridge.client.Pacer`. None for no waiting.
         confirm_source: Called before the sequence is verified and finalised; raises where the files
             are not what they were any more.

@@ -1,7 +1,8 @@
 """Reading a recording once or several times, each time for some of its topics, into batches.
 
-One thread reads, decodes and maps, another sends behind. A third that reads ahead would mostly
-contend for the interpreter lock. Nothing here runs once per message.
+One thread reads, decodes and maps, another sends behind, or several to a platform far away. One
+more that reads ahead would mostly contend for the interpreter lock. Nothing here runs once per
+message.
 """
 
 import time

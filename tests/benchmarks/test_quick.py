@@ -54,7 +54,11 @@ SUITES = [
         {"Reading and decoding, by other readers": 6, "What they do": 4},
     ),
     ("wire", "none", {"Bytes on the wire, mixed drive": 4}),
-    ("line", "", {"Topics over a line, IMU": 2}),
+    (
+        "line",
+        "",
+        {"Topics over a line, IMU": 2, "Mixed drive, a window of a MiB for each connection": 1},
+    ),
     ("topics", "", {"As many IMU messages in more topics": 2}),
     ("backfill", "2", {"Backfill of small recordings": 5}),
     ("idle", "", {"At rest over 50 old recordings, 2 s": 2}),
