@@ -224,7 +224,7 @@ class IngestSettings(Section):
         100_000, gt=0, description="Rows a topic's batch grows to before it is sent."
     )
     memory_budget_bytes: int = Field(
-        56 * MEBIBYTE,
+        48 * MEBIBYTE,
         ge=MEBIBYTE,
         description="Bytes that wait in batches of all topics together before the biggest are "
         "sent early; an eighth of workers.memory_limit_bytes at most.",

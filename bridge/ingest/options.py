@@ -52,7 +52,7 @@ class BatchTargets:
 
     max_batch_size_bytes: int = 8 << 20
     max_batch_size_records: int = 100_000
-    memory_budget_bytes: int = 56 << 20
+    memory_budget_bytes: int = 48 << 20
     send_queue_bytes: int = 16 << 20
 
 
