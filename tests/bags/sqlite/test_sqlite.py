@@ -112,14 +112,16 @@ def test_blocks_stay_small_whatever_the_messages(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     create(connection, 4, ["/a", "/b"])
     insert(connection, payloads(40_000, size_bytes=4))
-    insert(connection, payloads(40, size_bytes=1 << 20))
+    insert(connection, payloads(20, size_bytes=1 << 20))
+    insert(connection, payloads(2, size_bytes=0))
+    insert(connection, payloads(20, size_bytes=1 << 20))
     connection.commit()
     connection.close()
 
     with open_sqlite3(sqlite_file(path), limits=LIMITS) as reader:
         blocks = list(reader.blocks())
 
-    assert max(block.data.nbytes for block in blocks) <= 9 << 20
+    assert max(block.data.nbytes for block in blocks) <= 5 << 20
     assert max(len(block.starts) for block in blocks) <= 40_000
     assert len(blocks) > 2
     with open_sqlite3(sqlite_file(path), limits=LIMITS) as reader:
