@@ -175,9 +175,14 @@ class MosaicoClient:
             limits=self._send_limits(max_batch_size_bytes, max_batch_size_records),
         )
 
-    def puts_at_once(self, topics: int) -> int:
-        """Give how many of so many topics should be written to at once: several far away."""
-        return self._connection.puts_at_once(topics)
+    def puts_at_once(self, topics: int, size_bytes: int) -> int:
+        """Give how many topics should be written to at once: of much data far away several.
+
+        Args:
+            topics: How many there are.
+            size_bytes: About how much data they have in all.
+        """
+        return self._connection.puts_at_once(topics, size_bytes)
 
     def sequence_resume(
         self,

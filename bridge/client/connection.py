@@ -40,6 +40,7 @@ _RETRY_BUFFER_BYTES = 16 << 10
 # From so far away, in seconds to an answer, one window of a MiB carries less than 100 MiB/s.
 FAR_S = 0.01
 PUTS_OF_A_FAR_SERVER = 8
+PUT_BYTES_MIN = 4 << 20
 _CHANNEL_TRIES, _CHANNEL_PAUSE_S, _GREETING_S = 4, 0.05, 10.0
 _COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
 
@@ -377,24 +378,31 @@ class Connection:
         action = flight.Action("version", to_json({}))
         self.translator.call("connection", lambda: list(client.do_action(action, options)))
 
-    def puts_at_once(self, streams: int) -> int:
-        """Give how many of so many put streams should be written to at once.
+    def puts_at_once(self, streams: int, size_bytes: int) -> int:
+        """Give how many of so many put streams should be written to at once, by a thread each.
 
         The streams of one connection share the server's window, about a MiB for each round trip:
-        far away that is less than the line carries, so several connections are used.
+        far away that is less than the line carries, so several connections are used. To make one
+        takes round trips and some KiB, which little data is not worth.
         """
-        return min(streams, PUTS_OF_A_FAR_SERVER) if self.shortest_call_s >= FAR_S else 1
+        if self.shortest_call_s < FAR_S:
+            return 1
+        return min(streams, 1 + size_bytes // PUT_BYTES_MIN, PUTS_OF_A_FAR_SERVER)
 
-    def prepare_streams(self, count: int) -> None:
+    def prepare_streams(self, count: int, *, connections: int) -> None:
         """Connect in the background what so many streams will need; does not wait.
 
         A connection takes a round trip or more, which the first streams on it would wait for.
+
+        Args:
+            count: How many streams will be opened.
+            connections: How many connections they are to be spread over at least.
         """
         with self._lock:
             spare = sum(self.options.streams_max - one.streams for one in self._data_channels)
             missing = max(
                 -(-max(count - spare, 0) // self.options.streams_max),
-                self.puts_at_once(count) - len(self._data_channels),
+                connections - len(self._data_channels),
             )
             connect = self.parallel("connect").submit
             under_way = [one for one in self._preparing if not one.done()]

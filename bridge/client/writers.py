@@ -192,9 +192,14 @@ class SequenceWriter:
             if facts.locator == locator
         )
 
-    def prepare_topics(self, count: int) -> None:
-        """Connect in the background what so many more topics will need; does not wait."""
-        self.connection.prepare_streams(count)
+    def prepare_topics(self, count: int, *, connections: int = 1) -> None:
+        """Connect in the background what so many more topics will need; does not wait.
+
+        Args:
+            count: How many topics will be created.
+            connections: How many connections they are to be spread over at least.
+        """
+        self.connection.prepare_streams(count, connections=connections)
 
     def topic_create_ahead(
         self, topic_name: str, metadata: Mapping[str, Any], ontology_type: Model

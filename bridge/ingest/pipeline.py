@@ -306,6 +306,7 @@ class _Run:
             sequence=place.sequence,
             fingerprint=self.content.fingerprint,
             topics=len(self.passes.lanes),
+            size_bytes=self.reader.recorded_bytes,
             metadata=lambda: describe(
                 self.reader,
                 self.content,

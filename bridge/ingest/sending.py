@@ -66,6 +66,7 @@ class Sending:
         sequence: Name of the sequence.
         fingerprint: Identity of what is sent.
         topics: How many topics may come, to be connected for.
+        size_bytes: About how much is sent.
         metadata: Makes the sequence's metadata when it is created.
         was_compressed: Whether the recording is compressed, as far as it was read.
         options: All choices.
@@ -85,6 +86,7 @@ class Sending:
         sequence: str,
         fingerprint: str,
         topics: int,
+        size_bytes: int,
         metadata: Callable[[], dict[str, Any]],
         was_compressed: Callable[[], bool],
         options: IngestOptions,
@@ -109,9 +111,10 @@ class Sending:
         self._topics = topics
         self._expected: dict[int, TopicLane] = {}
         self._under_way: list[Future[Any]] = []
+        self._at_once = client.puts_at_once(topics, size_bytes)
         self._behind = OrderedCalls(
             bytes_max=options.batches.send_queue_bytes,
-            at_once=client.puts_at_once(topics),
+            at_once=self._at_once,
             wait_turn=options.wait_turn,
         )
 
@@ -182,9 +185,7 @@ class Sending:
             # Reported before it exists: if the process dies right after creating it, it is known.
             about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
             self._events.upload_changed(upload=about)
-            sequence = self._client.sequence_create(self._sequence, self._metadata())
-            sequence.prepare_topics(self._topics)
-            self._begin(sequence)
+            self._begin(self._client.sequence_create(self._sequence, self._metadata()))
         assert self.writer is not None
         self._open_expected(self.writer)
         write = partial(self._write, lane, parcel)
@@ -323,6 +324,7 @@ class Sending:
 
     def _begin(self, writer: SequenceWriter) -> None:
         writer.was_compressed = self._was_compressed
+        writer.prepare_topics(self._topics, connections=self._at_once)
         try:
             self.writer = writer.__enter__()
         except AlreadyExistsError as error:

@@ -244,6 +244,7 @@ def test_a_far_platform_is_written_to_over_several_connections(
                 line.cut()
 
         monkeypatch.setattr(TopicWriter, "write_batch", write_and_cut)
+        monkeypatch.setattr("bridge.client.connection.PUT_BYTES_MIN", 100)
         with MosaicoClient.connect("127.0.0.1", line.port) as client:
             small = replace(OPTIONS.batches, max_batch_size_records=2)
             report, failures = until_done(client, path, Kept(), batches=small)
@@ -261,6 +262,20 @@ def test_a_far_platform_is_written_to_over_several_connections(
                 for topic in handler.topics
             }
     assert found == numbers
+
+
+def test_little_data_takes_one_connection_also_far_away(bag: Path, tmp_path: Path) -> None:
+    """Each costs round trips, and with TLS more than a small recording has."""
+    with (
+        crowded_server(tmp_path, "G2d", Troubles()) as server,
+        ChaosProxy(server.port) as line,
+    ):
+        line.latency_s = 0.01
+        with MosaicoClient.connect("127.0.0.1", line.port) as client:
+            report = send(client, bag, Kept())
+            # One for calls, one for data.
+            assert line.connections == 2
+            assert rows(client, report.sequence) == whole()
 
 
 @REVISIONS
