@@ -21,6 +21,7 @@ from benchmarks.timing import pss_bytes
 from bridge.client import MosaicoClient
 
 RECORDINGS, QUICK_RECORDINGS = 5, 2
+WARM_UP_S = 3.0
 RATE_HZ, SECONDS_OF_1_MB = 200.0, 14.5
 OLD, QUICK_OLD = 10_000, 50
 IDLE_S, QUICK_IDLE_S = 60.0, 2.0
@@ -83,8 +84,9 @@ def latency(scope: Scope) -> Table:
         MosaicoClient.connect("127.0.0.1", port) as client,
     ):
         draft = folder / "draft.mcap"
+        # As on a vehicle, where the first recording ends long after the start.
+        time.sleep(WARM_UP_S)
         # Names that end in a number would be taken for splits of one recording.
-        # The first one warms the daemon up and is not counted.
         for number in range(1 + (QUICK_RECORDINGS if scope.quick else RECORDINGS)):
             # Of different lengths, because the same content again would be recognised.
             seconds = SECONDS_OF_1_MB + number / RATE_HZ
@@ -95,16 +97,16 @@ def latency(scope: Scope) -> Table:
                 file.write(content)
             closed = time.perf_counter()
             _await_rows(client, f"drive_{number}_of_today", each.count(seconds))
-            if number:
-                found_s.append(time.perf_counter() - closed)
+            found_s.append(time.perf_counter() - closed)
             time.sleep(1.0)  # so that a spare worker is warm again, as between recordings
-    row = (
-        f"{recorded / MEBIBYTE:.2f} MiB", len(found_s), statistics.median(found_s), max(found_s),
-    )  # fmt: skip
+    size = f"{recorded / MEBIBYTE:.2f} MiB"
     return Table(
-        "From close to finalised sequence, warm daemon, embedded server",
-        ("recording", "times", "median s", "worst s"),
-        [row],
+        "From close to finalised sequence, daemon at rest, embedded server",
+        ("recording", "size", "times", "median s", "worst s"),
+        [
+            (which, size, len(taken_s), statistics.median(taken_s), max(taken_s))
+            for which, taken_s in (("the first", found_s[:1]), ("later ones", found_s[1:]))
+        ],
     )
 
 

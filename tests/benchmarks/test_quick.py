@@ -45,7 +45,7 @@ SUITES = [
         "size,latency",
         {
             "Peak PSS by size: mixed drive, zstd": 3,
-            "From close to finalised sequence, warm daemon, embedded server": 1,
+            "From close to finalised sequence, daemon at rest, embedded server": 2,
         },
     ),
     (
