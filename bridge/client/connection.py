@@ -41,6 +41,7 @@ _RETRY_BUFFER_BYTES = 16 << 10
 FAR_S = 0.01
 PUTS_OF_A_FAR_SERVER = 8
 PUT_BYTES_MIN = 4 << 20
+_PREPARING_S = 3.0
 _CHANNEL_TRIES, _CHANNEL_PAUSE_S, _GREETING_S = 4, 0.05, 10.0
 _COMPRESSION_LEVELS = {"": 0, "deflate": 1, "gzip": 2}
 
@@ -328,8 +329,11 @@ class Connection:
         )
 
     def _claim_channel(self) -> _DataChannel:
-        # Else all streams that come meanwhile would share the first that is there.
-        wait(self._preparing)
+        if self._preparing:
+            # Else all streams that come meanwhile would share the first that is there. But what
+            # limits connections may leave some without an answer, and those are not needed.
+            wait(self._preparing, timeout=_PREPARING_S)
+            self._preparing = []
         if (channel := self._free_channel()) is not None:
             return channel
         with self._opening:  # one at a time, for it may be free for several
@@ -405,8 +409,7 @@ class Connection:
                 connections - len(self._data_channels),
             )
             connect = self.parallel("connect").submit
-            under_way = [one for one in self._preparing if not one.done()]
-            self._preparing = under_way + [connect(self._add_data_channel) for _ in range(missing)]
+            self._preparing = [connect(self._add_data_channel) for _ in range(missing)]
 
     def _add_data_channel(self) -> None:
         # Whoever needs one and finds none opens it, and hears why that fails.
