@@ -275,15 +275,20 @@ class OrderedCalls:
         self._error: BaseException | None = None
         # Set after `_error`, and then nothing is called any more.
         self._failed = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, name="send-behind", daemon=True)
-            for _ in range(at_once)
-        ]
+        self._at_once = at_once
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+        """Start the threads; where there is no memory for all, those that there are do the work."""
+        for _ in range(self._at_once):
+            thread = threading.Thread(target=self._run, name="send-behind", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                if not self._threads:
+                    raise
+                break
+            self._threads.append(thread)
         return self
 
     def __exit__(
@@ -369,7 +374,8 @@ class OrderedCalls:
                 self._error = error
                 self._failed.set()
             self._room.notify()
-            # What waited for this turn may go, and those that leave look whether they can.
-            self._work.notify_all() if self._leaving else self._work.notify()
+            # This thread takes what waited for the turn. Those that leave look whether they can.
+            if self._leaving:
+                self._work.notify_all()
             if not self._waiting and not self._under_way:
                 self._rest.notify_all()

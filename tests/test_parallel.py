@@ -32,20 +32,21 @@ def test_calls_run_in_order_and_drain_waits_for_them() -> None:
         assert done == list(range(20))
 
 
-def test_submitting_waits_at_the_bound() -> None:
-    """However slow the network, only so many batches wait in memory."""
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_submitting_waits_at_the_bound(at_once: int) -> None:
+    """However slow the network, only so many batches wait in memory, with any number of threads."""
     release = threading.Event()
     submitted: list[int] = []
 
     def submit_all(behind: OrderedCalls) -> None:
         for number in range(10):
-            behind.submit(lambda: wait_for(release), size_bytes=1)
+            behind.submit(lambda: wait_for(release), turn=number, size_bytes=1)
             submitted.append(number)
 
-    with OrderedCalls(bytes_max=2) as behind:
+    with OrderedCalls(bytes_max=2, at_once=at_once) as behind:
         reading = threading.Thread(target=submit_all, args=(behind,))
         reading.start()
-        # One in the thread's hand, two that wait; what would come after them gets its chance.
+        # One in a thread's hand, and two more; what would come after them gets its chance.
         while len(submitted) < 3:
             time.sleep(0.01)
         reading.join(0.3)
@@ -104,27 +105,30 @@ def test_turns_do_not_wait_for_each_other_and_each_keeps_its_order() -> None:
     assert done[2:] == ["slow", "slow", *(f"slow {number}" for number in range(50))]
 
 
-def test_what_is_under_way_at_once_counts_but_for_the_largest() -> None:
-    """More threads keep no more memory than one does."""
-    release = threading.Event()
-    submitted: list[int] = []
+def test_a_thread_for_which_there_is_no_memory_is_done_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker's memory is limited; the first thread is needed, the others are faster."""
+    start = threading.Thread.start
+    left = 2
 
-    def submit_all(behind: OrderedCalls) -> None:
-        for number in range(10):
-            behind.submit(lambda: wait_for(release), turn=number, size_bytes=1)
-            submitted.append(number)
+    def start_some(thread: threading.Thread) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
 
-    with OrderedCalls(bytes_max=2, at_once=8) as behind:
-        reading = threading.Thread(target=submit_all, args=(behind,))
-        reading.start()
-        while len(submitted) < 3:
-            time.sleep(0.01)
-        reading.join(0.3)
-        assert len(submitted) == 3
-        release.set()
-        reading.join(5)
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    done: list[int] = []
+    with OrderedCalls(bytes_max=9, at_once=8) as behind:
+        for number in range(20):
+            behind.submit(lambda number=number: done.append(number), turn=number)  # type: ignore[misc]
         behind.drain()
-    assert len(submitted) == 10
+    assert sorted(done) == list(range(20))
+    left = 0
+    with pytest.raises(RuntimeError, match="new thread"), OrderedCalls(bytes_max=9):
+        pass
 
 
 def test_quick_answers_double_the_calls_at_once_up_to_a_bound() -> None:

@@ -391,7 +391,7 @@ class Connection:
         """
         if self.shortest_call_s < FAR_S:
             return 1
-        return min(streams, 1 + size_bytes // PUT_BYTES_MIN, PUTS_OF_A_FAR_SERVER)
+        return max(1, min(streams, 1 + size_bytes // PUT_BYTES_MIN, PUTS_OF_A_FAR_SERVER))
 
     def prepare_streams(self, count: int, *, connections: int) -> None:
         """Connect in the background what so many streams will need; does not wait.

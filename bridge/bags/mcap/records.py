@@ -312,8 +312,8 @@ def parse_chunk_index(content: bytes | memoryview, indexed: set[int]) -> ChunkIn
 
     Args:
         content: The record's content.
-        indexed: Gets the channels that the chunk has message indexes for. A long recording has a
-            hundred thousand chunks, of which none can keep them all.
+        indexed: Gets the channels that the chunk has message indexes for. A chunk does not keep
+            them: a long recording has a hundred thousand.
 
     Raises:
         DamagedRecordingError: The content is too short.
