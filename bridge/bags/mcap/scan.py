@@ -57,8 +57,8 @@ class ChunkAt:
         torn: Whether the chunk breaks off before its own length.
         repaired: Whether its opcode or its own length is wrong, so that other evidence says where
             it is.
-        joinable: Whether reading it together with its neighbours saves a copy: its records are
-            known to lie there uncompressed and to be of few channels.
+        joined_bytes_max: How much may be read at once of it and its neighbours: its records are
+            known to lie there uncompressed. 0 where that is not known.
     """
 
     start: int
@@ -66,7 +66,7 @@ class ChunkAt:
     index_end: int
     torn: bool = False
     repaired: bool = False
-    joinable: bool = False
+    joined_bytes_max: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,27 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from bridge.bags.mcap.chunk import Piece
+from bridge.bags.mcap.chunk import Expanded, LoadedChunk
+from bridge.bags.mcap.records import ChunkHead
 from bridge.bags.mcap.scan import ChunkAt, OtherAt, Segment
-from bridge.bags.mcap.stretch import AHEAD, AHEAD_BYTES_MAX, StretchAt, load_ahead, loaders
+from bridge.bags.mcap.stretch import (
+    AHEAD,
+    AHEAD_BYTES_MAX,
+    STRETCHES_AHEAD,
+    StretchAt,
+    load_ahead,
+    loaders,
+)
 from bridge.errors import RecordingChangedError
+
+
+def chunk_of(size_bytes: int, value: int = 0) -> LoadedChunk:
+    data = np.full(size_bytes, value, np.uint8)
+    head = ChunkHead(
+        compression="", crc=0, records_start=0, records_bytes=size_bytes,
+        uncompressed_bytes=size_bytes, spare_bytes=0,
+    )  # fmt: skip
+    return LoadedChunk(head=head, raw=data.data, expanded=Expanded(data=data, plain=True))
 
 
 @dataclass(slots=True)
@@ -25,23 +42,24 @@ class Loads:
     begun: list[int] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, stretch: StretchAt) -> tuple[Piece, ...]:
+    def __call__(self, chunk: Segment | StretchAt) -> LoadedChunk:
         with self.guard:
-            self.begun.append(stretch.start)
+            self.begun.append(chunk.start)
         time.sleep(random.random() / 200)
-        if stretch.start == self.fails_at:
+        if chunk.start == self.fails_at:
             raise RecordingChangedError("shorter")
-        return (Piece(data=np.full(self.size_bytes, stretch.start % 251, np.uint8), slices=None),)
+        return chunk_of(self.size_bytes, chunk.start % 251)
 
 
 def segments_of(count: int, size_bytes: int) -> Iterator[Segment | StretchAt]:
     for number in range(count):
         start = number * size_bytes
+        end = start + size_bytes
+        chunk = ChunkAt(start=start, end=end, index_end=end)
         if number % 5 == 4:
             yield OtherAt(start=start, end=start + 10, opcode=0x0C)
         else:
-            end = start + size_bytes
-            yield StretchAt(chunks=(ChunkAt(start=start, end=end, index_end=end),))
+            yield StretchAt(chunks=(chunk,)) if number % 7 == 6 else chunk
 
 
 @pytest.fixture
@@ -55,13 +73,12 @@ def test_chunks_come_in_the_order_of_the_file(threads: ThreadPoolExecutor) -> No
     seen = list(load_ahead(segments_of(40, 100), Loads(300), threads))
 
     assert [segment for segment, _ in seen] == list(segments_of(40, 100))
-    for segment, pieces in seen:
-        if isinstance(segment, StretchAt):
-            (piece,) = pieces
-            assert piece.data is not None
-            assert piece.data[0] == segment.start % 251
+    for segment, loaded in seen:
+        if isinstance(segment, OtherAt):
+            assert loaded is None
         else:
-            assert pieces == ()
+            assert isinstance(loaded, LoadedChunk)
+            assert loaded.expanded.data[0] == segment.start % 251
 
 
 def test_only_a_few_chunks_are_loaded_before_they_are_asked_for(
@@ -90,8 +107,22 @@ def test_big_chunks_are_loaded_one_at_a_time(
     load = Loads(in_memory_bytes)
     ahead = load_ahead(segments_of(8, in_file_bytes), load, threads)
     for number, (segment, _) in enumerate(ahead):
-        if isinstance(segment, StretchAt) and number:
+        if isinstance(segment, ChunkAt) and number:
             assert load.begun[-1] == segment.start
+
+
+def test_one_stretch_is_loaded_ahead(threads: ThreadPoolExecutor) -> None:
+    """So that the disk does not wait while another is cut; each may be as long as a batch."""
+    ends = [(start, start + 8 * AHEAD_BYTES_MAX) for start in range(0, 10**9, 8 * AHEAD_BYTES_MAX)]
+    chunks = [ChunkAt(start=start, end=end, index_end=end) for start, end in ends]
+    load = Loads(300)
+    ahead = load_ahead((StretchAt(chunks=(chunk,)) for chunk in chunks), load, threads)
+    for number, (segment, _) in enumerate(ahead):
+        time.sleep(0.02)
+        last = min(number + STRETCHES_AHEAD, len(chunks) - 1)
+
+        assert segment.start == chunks[number].start
+        assert max(load.begun) == chunks[last].start
 
 
 def test_an_error_comes_in_its_place(threads: ThreadPoolExecutor) -> None:
@@ -108,9 +139,9 @@ def test_who_gives_up_half_way_waits_for_no_thread(threads: ThreadPoolExecutor) 
     """The garbage collector closes generators in any thread, also in one that is being born."""
     goes_on = threading.Event()
 
-    def load(stretch: StretchAt) -> tuple[Piece, ...]:
-        assert stretch.start <= 100 or goes_on.wait(60)
-        return (Piece(data=np.zeros(300, np.uint8), slices=None),)
+    def load(chunk: Segment | StretchAt) -> LoadedChunk:
+        assert chunk.start <= 100 or goes_on.wait(60)
+        return chunk_of(300)
 
     ahead = load_ahead(segments_of(40, 100), load, threads)
     next(ahead)

@@ -78,12 +78,12 @@ def test_chunks_side_by_side_share_a_buffer(tmp_path: Path) -> None:
         assert len(list(reader.blocks())) == 1
 
 
-@pytest.mark.parametrize("channels_max", [0, 4], ids=["alone", "together"])
+@pytest.mark.parametrize("bytes_max", [0, 1 << 20], ids=["alone", "together"])
 def test_a_channel_declared_again_within_a_stretch_cuts_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels_max: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_max: int
 ) -> None:
     """What comes before the declaration is of the channel announced, what comes after is not."""
-    monkeypatch.setattr(mcap_stretch, "JOINABLE_CHANNELS_MAX", channels_max)
+    monkeypatch.setattr(mcap_stretch, "STRETCH_BYTES_MAX", bytes_max)
     announced = made.schema(1) + made.channel(1, 1, "/a")
     again = made.channel(1, 1, "/b")
     body, indexes = announced, b""
@@ -114,18 +114,24 @@ def test_a_stretch_ends_before_it_is_too_long(
     assert buffers(source) == (list(range(CHUNKS)), [4, 4, 2])
 
 
-def test_chunks_of_many_topics_are_read_alone(tmp_path: Path) -> None:
-    """No topic would fill most of a batch, and all would wait in buffers that are kept longer."""
+def test_stretches_of_many_topics_are_shorter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each topic has only a little in a buffer that all of them keep."""
+    monkeypatch.setattr(mcap_stretch, "MIXED_STRETCH_BYTES_MAX", 4000)
     few, many = tmp_path / "few.mcap", tmp_path / "many.mcap"
+    counts = []
     for path, topics in ((few, 4), (many, 5)):
         made.write_with_library(path, made.sample(300, topics), chunk_size=1000)
-    with McapReader(FileSource(few), limits=ReadLimits()) as reader:
-        together = {id(block.data) for block in list(reader.blocks())}
-    with McapReader(FileSource(many), limits=ReadLimits()) as reader:
-        alone = {id(block.data) for block in list(reader.blocks())}
+        with McapReader(FileSource(path), limits=ReadLimits()) as reader:
+            blocks = list(reader.blocks())
+        assert sum(len(block.starts) for block in blocks) == 300
+        sizes_bytes = {id(block.data): block.data.nbytes for block in blocks}.values()
+        counts.append(len(sizes_bytes))
 
-    assert len(together) == 1
-    assert len(alone) > 10
+    assert counts[0] == 1
+    assert counts[1] > 3
+    assert 2000 < max(sizes_bytes) <= 4000
 
 
 def test_what_is_compressed_or_set_apart_is_read_alone(tmp_path: Path) -> None:
