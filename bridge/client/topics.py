@@ -31,6 +31,10 @@ _FEW_ROWS = 16
 _SMALL_BYTES = 16 << 20
 
 
+Span = tuple[int, int]
+"""First and last record time of some rows, nanoseconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendLimits:
     """How large what we send may be.
@@ -246,7 +250,9 @@ class TopicWriter:
         """How bodies are compressed, as far as that is settled; empty for not at all."""
         return self.stream.compression
 
-    def write_batch(self, batch: pa.RecordBatch, *, clean: bool = False) -> None:
+    def write_batch(
+        self, batch: pa.RecordBatch, *, clean: bool = False, span_ns: Span | None = None
+    ) -> None:
         """Send a batch; blocks while the server or the link is slow.
 
         A batch above the limits is split by rows. A single row above the server's message limit is
@@ -255,6 +261,7 @@ class TopicWriter:
         Args:
             batch: Rows in terms of `model.schema`; schema metadata does not matter.
             clean: Whether it is known that no text in it holds U+0000, so that nobody has to look.
+            span_ns: Its first and last record time, likewise.
 
         Raises:
             UsageError: The schema is another one, or the writer is closed.
@@ -267,10 +274,9 @@ class TopicWriter:
                 hint=f"expected {self.model.schema}, got {batch.schema}",
             )
         self._flush()
-        if clean:
-            self._send(batch)
-        else:
-            self._send_clean(batch)
+        if not clean:
+            batch = self._cleaned(batch)
+        self._send(batch, span_ns)
 
     def push(self, message: Mapping[str, Any]) -> None:
         """Add one row, to be sent with others once they fill a batch.
@@ -386,14 +392,14 @@ class TopicWriter:
             raise UsageError(
                 f"{self.name}: {len(rows)} rows do not fit {self.model.tag}: {error}"
             ) from error
-        self._send_clean(batch)
+        self._send(self._cleaned(batch))
 
-    def _send_clean(self, batch: pa.RecordBatch) -> None:
+    def _cleaned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         batch, changed = clean_batch(batch, self.model.text_columns)
         self.texts_changed += changed
-        self._send(batch)
+        return batch
 
-    def _send(self, batch: pa.RecordBatch) -> None:
+    def _send(self, batch: pa.RecordBatch, span_ns: Span | None = None) -> None:
         """Send a batch whole if it fits, else in even parts, down to single rows.
 
         Costs two looks at the batch's buffers; nothing is copied, parts are slices.
@@ -415,19 +421,9 @@ class TopicWriter:
             self.bytes_written += size_bytes
             self.batches_written += 1
             self.row_bytes_max = max(self.row_bytes_max, _largest_row_bytes(batch, size_bytes))
-            self._widen(batch)
-
-    def _widen(self, batch: pa.RecordBatch) -> None:
-        """Take the times of a batch into the range; numpy's start-up costs more than a few rows."""
-        times = batch.column(0)  # the envelope comes first in every model
-        if batch.num_rows <= _FEW_ROWS:
-            few_ns = times.to_pylist()
-            first_ns, last_ns = min(few_ns), max(few_ns)
-        else:
-            times_ns = times.to_numpy()
-            first_ns, last_ns = int(times_ns.min()), int(times_ns.max())
-        self.start_ns = first_ns if self.start_ns is None else min(self.start_ns, first_ns)
-        self.end_ns = last_ns if self.end_ns is None else max(self.end_ns, last_ns)
+            first_ns, last_ns = span_ns or _span_of(batch)
+            self.start_ns = first_ns if self.start_ns is None else min(self.start_ns, first_ns)
+            self.end_ns = last_ns if self.end_ns is None else max(self.end_ns, last_ns)
 
     def _drop(self, size_bytes: int) -> None:
         self.oversize += 1
@@ -436,6 +432,16 @@ class TopicWriter:
                 f"a row of {size_bytes} bytes is larger than the {self.limits.bytes_max} bytes the "
                 "server accepts and was dropped"
             )
+
+
+def _span_of(batch: pa.RecordBatch) -> Span:
+    """Give the first and last time of a batch; numpy's start-up costs more than a few rows."""
+    times = batch.column(0)  # the envelope comes first in every model
+    if batch.num_rows <= _FEW_ROWS:
+        few_ns = times.to_pylist()
+        return min(few_ns), max(few_ns)
+    times_ns = times.to_numpy()
+    return int(times_ns.min()), int(times_ns.max())
 
 
 def _largest_row_bytes(batch: pa.RecordBatch, size_bytes: int) -> int:

@@ -124,7 +124,7 @@ class Passes:
 
         def take(lane: TopicLane, parcel: Parcel) -> None:
             assert lane.writer is not None
-            lane.writer.write_batch(parcel.batch, clean=parcel.clean)
+            lane.writer.write_batch(parcel.batch, clean=parcel.clean, span_ns=parcel.span_ns)
 
         def leave(topic: int, messages: int) -> None:
             if topic not in self.lanes:
@@ -400,11 +400,23 @@ class Passes:
             expect(lane)
         batch, columns = mapped.batch, lanes[0].plan.model.text_columns
         clean = not any(holds_nul(batch.column(column)) for column in columns)
+        times_ns = batch.column(0).to_numpy()  # the envelope comes first in every model
+        firsts = np.cumsum([0, *due.rows[:-1]])
+        spans_ns = zip(
+            np.minimum.reduceat(times_ns, firsts).tolist(),
+            np.maximum.reduceat(times_ns, firsts).tolist(),
+            strict=True,
+        )
         row_bytes, first = batch.nbytes / total, 0
-        for lane, rows in zip(lanes, due.rows, strict=True):
+        for lane, rows, span_ns in zip(lanes, due.rows, spans_ns, strict=True):
             if lane.failure is None:
-                part, size_bytes = batch.slice(first, rows), round(rows * row_bytes)
-                take(lane, Parcel(batch=part, size_bytes=size_bytes, clean=clean))
+                parcel = Parcel(
+                    batch=batch.slice(first, rows),
+                    size_bytes=round(rows * row_bytes),
+                    clean=clean,
+                    span_ns=span_ns,
+                )
+                take(lane, parcel)
             first += rows
         return True
 

@@ -470,7 +470,8 @@ class Sending:
                 shows, self._shows = self._shows, None
             if shows is not None:
                 shows()
-            self._attempt(lane, partial(writer.write_batch, parcel.batch, clean=parcel.clean))
+            write = partial(writer.write_batch, clean=parcel.clean, span_ns=parcel.span_ns)
+            self._attempt(lane, partial(write, parcel.batch))
 
     def _end(self, writer: SequenceWriter, lane: TopicLane) -> None:
         topic = self._opened(lane)

@@ -54,11 +54,13 @@ class Parcel:
         batch: The rows, in terms of the topic's model.
         size_bytes: Their size; a topic's part of what many share, by its rows.
         clean: Whether it is known that no text in them holds U+0000.
+        span_ns: Their first and last record time, where they are known.
     """
 
     batch: pa.RecordBatch
     size_bytes: int
     clean: bool = False
+    span_ns: tuple[int, int] | None = None
 
 
 @dataclass(slots=True, kw_only=True)

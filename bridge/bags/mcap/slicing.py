@@ -47,7 +47,8 @@ INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
 """One entry of a message index record."""
 
 WALKED_INDEXES_MAX = 16
-"""So many message index records are walked one by one; of more channels all are found at once."""
+"""So many message index records are walked one by one; where more are likely, they are found at
+once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +81,16 @@ def index_offsets(data: memoryview, start: int) -> tuple[Offsets | None, int]:
     """
     found: list[Offsets] = []
     position = start
+    only_by_walk = False
     while position + HEAD_BYTES <= len(data):
-        if len(found) == WALKED_INDEXES_MAX and (rest := _many_index_offsets(data, position)):
-            found.append(rest[0])
-            return np.concatenate(found), rest[1]
+        # How many there are if all are as long as those so far.
+        likely = len(found) * (len(data) - start) // max(position - start, 1)
+        if likely > WALKED_INDEXES_MAX and not only_by_walk:
+            rest = _many_index_offsets(data, position)
+            if rest is not None:
+                found.append(rest[0])
+                return np.concatenate(found), rest[1]
+            only_by_walk = True
         opcode, length = parse_head(data, position)
         content = position + HEAD_BYTES
         # Channel id (2), bytes of the array (4), then the entries.
