@@ -10,18 +10,13 @@ from typing import Any
 
 def ours(path: Path, port: int, sequence: str) -> Callable[[], None]:
     """Ingest with this project, as a worker does."""
-    import numpy as np
-    import pyarrow as pa
-
     from bridge.bags import load_recording
     from bridge.client import MosaicoClient
-    from bridge.daemon.work.memory import keep_freed_memory
+    from bridge.daemon.work.memory import keep_freed_memory, leave_pandas_out
     from bridge.ingest import Identity, IngestOptions, ingest
 
     keep_freed_memory()
-    # Where pandas is installed, as the vendor's SDK has it, pyarrow imports it at the first array
-    # from numpy; the bridge itself does not need it.
-    pa.array(np.zeros(1))
+    leave_pandas_out()
     options = IngestOptions(identity=Identity(instance="benchmark"), sequence_name=sequence)
 
     def call() -> None:

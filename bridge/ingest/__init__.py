@@ -27,10 +27,11 @@ if TYPE_CHECKING:
         said_before,
     )
     from bridge.ingest.topic_lanes import plan_fields, plan_topics
-    from bridge.mapping import TopicOptions, custom_mappings
+    from bridge.mapping import ENTRY_POINT_GROUP, TopicOptions, custom_mappings
 
 __all__ = [
     "CHOSEN_REASONS",
+    "ENTRY_POINT_GROUP",
     "BatchTargets",
     "FoundParts",
     "Held",

@@ -403,8 +403,8 @@ class Passes:
         times_ns = batch.column(0).to_numpy()  # the envelope comes first in every model
         firsts = np.cumsum([0, *due.rows[:-1]])
         spans_ns = zip(
-            np.minimum.reduceat(times_ns, firsts).tolist(),
-            np.maximum.reduceat(times_ns, firsts).tolist(),
+            map(int, np.minimum.reduceat(times_ns, firsts)),
+            map(int, np.maximum.reduceat(times_ns, firsts)),
             strict=True,
         )
         row_bytes, first = batch.nbytes / total, 0

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,7 @@ from bridge.daemon.journal.entry import Failure
 from bridge.daemon.work.memory import (
     give_back_freed_memory,
     keep_freed_memory,
+    leave_pandas_out,
     reserve_memory,
     use_small_stacks,
 )
@@ -48,7 +50,13 @@ from bridge.daemon.work.pipe import (
 )
 from bridge.errors import BridgeError, Trouble, UnreadableStorageError
 from bridge.files import require_readable
-from bridge.ingest import IngestEvents, IngestReport, OpenUpload, TopicReport
+from bridge.ingest import (
+    ENTRY_POINT_GROUP,
+    IngestEvents,
+    IngestReport,
+    OpenUpload,
+    TopicReport,
+)
 
 Probe = Callable[[Job], None]
 
@@ -162,6 +170,9 @@ def serve(run: Run, probe: Probe, *, parent_pid: int, share: UplinkShare | None 
     use_small_stacks()
     keep_freed_memory()
     reserve_memory()
+    if not entry_points(group=ENTRY_POINT_GROUP):
+        # Plug-ins may give pyarrow what is of pandas.
+        leave_pandas_out()
     send = _take_pipe()
     jobs = _jobs_from_stdin(share or UplinkShare())
     # It may wait for days; what loading everything has left is free.

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
+
+import pytest
 
 from bridge.daemon.work.memory import ENVIRONMENT
 
@@ -55,3 +58,23 @@ def test_batches_reuse_memory_until_it_is_given_back() -> None:
 
     assert faults < 200 < usual
     assert given_back > 8 << 20
+
+
+PANDAS_SCRIPT = """
+import sys
+import numpy as np, pyarrow as pa
+from bridge.daemon.work.memory import leave_pandas_out
+
+leave_pandas_out()
+numbers = pa.array(np.arange(3))
+bits = pa.array([True, False]).to_numpy(zero_copy_only=False)
+assert "pandas" not in sys.modules
+assert numbers.to_pandas().sum() == 3
+assert pa.array(sys.modules["pandas"].Series([1.0, None])).null_count == 1
+"""
+
+
+@pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
+def test_pandas_is_left_out_until_somebody_wants_it() -> None:
+    """Arrays to and from numpy do not load it; `to_pandas` does, and all is as ever from then."""
+    subprocess.run([sys.executable, "-c", PANDAS_SCRIPT], check=True)
