@@ -227,14 +227,14 @@ def find_pieces(
         limits: As for `load`.
     """
     find = partial(find_records, source, known=known, limits=limits)
-    if isinstance(loaded, LoadedStretch) and isinstance(segment, StretchAt):
-        if piece := _find_at_once(segment, loaded):
-            yield piece
-            return
-    elif isinstance(segment, ChunkAt) and isinstance(loaded, LoadedChunk | LostAt):
+    if isinstance(segment, ChunkAt):
+        assert isinstance(loaded, LoadedChunk | LostAt), "a chunk comes with its content"
         yield find(segment, loaded)
         return
-    assert isinstance(segment, StretchAt), "a chunk comes with its content"
+    piece = _find_at_once(segment, loaded) if isinstance(loaded, LoadedStretch) else None
+    if piece is not None:
+        yield piece
+        return
     for chunk in segment.chunks:
         yield find(chunk, load_chunk(source, chunk, limits=limits))
 
@@ -277,7 +277,7 @@ AHEAD_BYTES_MAX = 4 << 20
 """A chunk of more bytes than this, compressed or not, is not loaded ahead."""
 
 STRETCHES_AHEAD = 1
-"""How many stretches may wait."""
+"""How many stretches may wait; a chunk that is longer than a stretch does not."""
 
 
 def loaders() -> ThreadPoolExecutor:
@@ -308,11 +308,11 @@ def load_ahead(
     # How many bytes the last chunk took in memory; those of a file are much alike.
     taken_bytes = AHEAD_BYTES_MAX + 1
     for segment in segments:
+        size_bytes = segment.end - segment.start
         if isinstance(segment, StretchAt):
-            room = STRETCHES_AHEAD
+            room = STRETCHES_AHEAD if size_bytes <= STRETCH_BYTES_MAX else 0
         else:
-            small = max(segment.end - segment.start, taken_bytes) <= AHEAD_BYTES_MAX
-            room = AHEAD if small else 0
+            room = AHEAD if max(size_bytes, taken_bytes) <= AHEAD_BYTES_MAX else 0
         while len(waiting) > room:
             first, loading = waiting.popleft()
             loaded = None if loading is None else loading.result()

@@ -16,6 +16,7 @@ from bridge.bags.mcap.scan import ChunkAt, OtherAt, Segment
 from bridge.bags.mcap.stretch import (
     AHEAD,
     AHEAD_BYTES_MAX,
+    STRETCH_BYTES_MAX,
     STRETCHES_AHEAD,
     StretchAt,
     load_ahead,
@@ -111,18 +112,24 @@ def test_big_chunks_are_loaded_one_at_a_time(
             assert load.begun[-1] == segment.start
 
 
-def test_one_stretch_is_loaded_ahead(threads: ThreadPoolExecutor) -> None:
-    """So that the disk does not wait while another is cut; each may be as long as a batch."""
-    ends = [(start, start + 8 * AHEAD_BYTES_MAX) for start in range(0, 10**9, 8 * AHEAD_BYTES_MAX)]
-    chunks = [ChunkAt(start=start, end=end, index_end=end) for start, end in ends]
+@pytest.mark.parametrize(
+    ("size_bytes", "ahead"),
+    [(STRETCH_BYTES_MAX, STRETCHES_AHEAD), (STRETCH_BYTES_MAX + 1, 0)],
+    ids=["a stretch", "a longer chunk"],
+)
+def test_one_stretch_is_loaded_ahead(
+    threads: ThreadPoolExecutor, size_bytes: int, ahead: int
+) -> None:
+    """So that the disk does not wait while another is cut; no two long chunks are in memory."""
+    starts = range(0, 20 * size_bytes, size_bytes)
+    chunks = [ChunkAt(start=at, end=at + size_bytes, index_end=at + size_bytes) for at in starts]
     load = Loads(300)
-    ahead = load_ahead((StretchAt(chunks=(chunk,)) for chunk in chunks), load, threads)
-    for number, (segment, _) in enumerate(ahead):
+    loaded = load_ahead((StretchAt(chunks=(chunk,)) for chunk in chunks), load, threads)
+    for number, (segment, _) in enumerate(loaded):
         time.sleep(0.02)
-        last = min(number + STRETCHES_AHEAD, len(chunks) - 1)
 
-        assert segment.start == chunks[number].start
-        assert max(load.begun) == chunks[last].start
+        assert segment.start == starts[number]
+        assert max(load.begun) == starts[min(number + ahead, len(starts) - 1)]
 
 
 def test_an_error_comes_in_its_place(threads: ThreadPoolExecutor) -> None:
