@@ -16,7 +16,7 @@ from bridge.bags.mcap.scan import ChunkAt, OtherAt, Segment
 from bridge.bags.mcap.stretch import (
     AHEAD,
     AHEAD_BYTES_MAX,
-    STRETCH_BYTES_MAX,
+    MIXED_STRETCH_BYTES_MAX,
     STRETCHES_AHEAD,
     StretchAt,
     load_ahead,
@@ -114,8 +114,8 @@ def test_big_chunks_are_loaded_one_at_a_time(
 
 @pytest.mark.parametrize(
     ("size_bytes", "ahead"),
-    [(STRETCH_BYTES_MAX, STRETCHES_AHEAD), (STRETCH_BYTES_MAX + 1, 0)],
-    ids=["a stretch", "a longer chunk"],
+    [(MIXED_STRETCH_BYTES_MAX, STRETCHES_AHEAD), (AHEAD_BYTES_MAX + 1, 0)],
+    ids=["many channels", "few channels"],
 )
 def test_one_stretch_is_loaded_ahead(
     threads: ThreadPoolExecutor, size_bytes: int, ahead: int
