@@ -218,9 +218,10 @@ def decoded(path: Path, warm: Path) -> Callable[[], tuple[int, int]]:
     import numpy as np
 
     from benchmarks.formats import decoded_blocks
-    from bridge.daemon.work.memory import keep_freed_memory
+    from bridge.daemon.work.memory import keep_freed_memory, leave_pandas_out
 
     keep_freed_memory()
+    leave_pandas_out()
 
     def call(path: Path = path) -> tuple[int, int]:
         messages = times = 0
@@ -238,9 +239,10 @@ def mapped(path: Path, warm: Path) -> Callable[[], tuple[int, int]]:
     import numpy as np
 
     from benchmarks.ready_made import mapped_batches
-    from bridge.daemon.work.memory import keep_freed_memory
+    from bridge.daemon.work.memory import keep_freed_memory, leave_pandas_out
 
     keep_freed_memory()
+    leave_pandas_out()
 
     def call(path: Path = path) -> tuple[int, int]:
         rows = times = 0

@@ -123,10 +123,11 @@ def sent(path: Path, port: int, compression: str, bytes_per_month_max: int) -> C
     from bridge.client import Pacer, UplinkShare
     from bridge.compose import connect
     from bridge.config import load_settings
-    from bridge.daemon.work.memory import keep_freed_memory
+    from bridge.daemon.work.memory import keep_freed_memory, leave_pandas_out
     from bridge.ingest import Identity, IngestOptions, ingest
 
     keep_freed_memory()
+    leave_pandas_out()
     settings = load_settings(
         None,
         overrides={

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from bridge.bags.container import WRONG_CODEC, ReadLimits
 from bridge.bags.frames import HEADER_BYTES_MAX, codec_of, content_size, decode_frames
+from bridge.bags.mcap.channels import ChannelTable
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
     EXPANSION_MAX,
     HEAD_BYTES,
     ChunkHead,
     Opcode,
+    parse_channel,
     parse_chunk_head,
     parse_head,
+    parse_schema,
 )
 from bridge.bags.mcap.scan import ChunkAt, LostAt, RunAt, scan
 from bridge.bags.mcap.slicing import Bytes, Slices, index_offsets, slice_by_index, slice_by_walk
@@ -34,6 +37,7 @@ HEAD_SLACK_BYTES = 16
 
 BROKEN = "the chunk cannot be decompressed"
 TORN = "the file ends inside a chunk"
+
 
 CHECKSUM_WRONG = "the chunk's checksum is wrong"
 DOUBTFUL = f"{CHECKSUM_WRONG}: what could be read of it is kept, and something of it is altered"
@@ -167,6 +171,11 @@ def is_dubious(head: ChunkHead) -> bool:
     )
 
 
+def _goes_on(head: ChunkHead, slices: Slices, size_bytes: int) -> bool:
+    """Tell whether plain records seem to go on behind the length that their chunk says."""
+    return is_dubious(head) or (slices.end < size_bytes and head.spare_bytes > 0)
+
+
 def _over_limit(size_bytes: int, limits: ReadLimits) -> RecordingLimitError:
     return RecordingLimitError(
         f"the chunk claims {size_bytes} bytes, the limit is {limits.chunk_bytes_max} "
@@ -256,29 +265,15 @@ def load_run(source: Source, run: RunAt) -> Piece:
     return Piece(data=data, slices=slice_by_walk(data, 0, len(data)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedChunk:
-    """A chunk in memory, in which nobody has looked for records yet.
-
-    Attributes:
-        head: What it says of itself.
-        raw: The whole record, and what follows it up to the end of its message indexes.
-        expanded: Its records.
-    """
-
-    head: ChunkHead
-    raw: memoryview
-    expanded: Expanded
-
-
-def load_chunk(source: Source, chunk: ChunkAt, *, limits: ReadLimits) -> LoadedChunk | LostAt:
-    """Load a chunk; what cannot be had of it is lost.
-
-    Almost all of it runs without the interpreter lock, so that other threads can do it.
+def load_chunk(
+    source: Source, chunk: ChunkAt, *, known: NDArray[np.bool_], limits: ReadLimits
+) -> Piece:
+    """Load a chunk and find its records.
 
     Args:
         source: The file.
         chunk: Where the chunk is in it.
+        known: Which channel ids were declared so far.
         limits: What it may become, and whether it is kept when its checksum is wrong.
     """
     record_bytes = chunk.end - chunk.start
@@ -293,38 +288,13 @@ def load_chunk(source: Source, chunk: ChunkAt, *, limits: ReadLimits) -> LoadedC
         content = raw[head.records_start : record_bytes]
         expanded = expand(head, content, limits=limits, torn=chunk.torn)
     except (DamagedRecordingError, RecordingLimitError) as error:
-        return LostAt(start=chunk.start, end=chunk.index_end, reason=error.message)
-    return LoadedChunk(head=head, raw=raw, expanded=expanded)
-
-
-def find_records(
-    source: Source,
-    chunk: ChunkAt,
-    loaded: LoadedChunk | LostAt,
-    *,
-    known: NDArray[np.bool_],
-    limits: ReadLimits,
-) -> Piece:
-    """Find the records of a chunk that `load_chunk` has loaded.
-
-    Args:
-        source: The file.
-        chunk: Where the chunk is in it.
-        loaded: The chunk.
-        known: Which channel ids were declared so far.
-        limits: What chunks within it may become.
-    """
-    if isinstance(loaded, LostAt):
-        return Piece(data=None, slices=None, losses=(loaded,), checked=True)
-    record_bytes = chunk.end - chunk.start
-    offsets, index_end = index_offsets(loaded.raw, record_bytes)
-    content = loaded.raw[loaded.head.records_start : record_bytes]
-    piece = _piece_of(source, chunk, loaded.head, content, loaded.expanded, offsets, known=known)
+        lost = LostAt(start=chunk.start, end=chunk.index_end, reason=error.message)
+        return Piece(data=None, slices=None, losses=(lost,), checked=True)
+    offsets, index_end = index_offsets(raw, record_bytes)
+    piece = _piece_of(source, chunk, head, content, expanded, offsets, known=known)
     piece = _unpacked(chunk, piece, limits=limits)
     contradictions = (*piece.contradictions, *([REPAIRED] if chunk.repaired else []))
-    unread = None
-    if index_end < len(loaded.raw):
-        unread = (chunk.start + index_end, chunk.index_end)
+    unread = (chunk.start + index_end, chunk.index_end) if index_end < len(raw) else None
     return replace(piece, contradictions=contradictions, unread=unread)
 
 
@@ -370,11 +340,6 @@ def _piece_of(
         contradictions=contradictions,
         compressed=not expanded.plain,
     )
-
-
-def _goes_on(head: ChunkHead, slices: Slices, size_bytes: int) -> bool:
-    """Tell whether plain records seem to go on behind the length that their chunk says."""
-    return is_dubious(head) or (slices.end < size_bytes and head.spare_bytes > 0)
 
 
 def holds_chunks(data: Bytes, slices: Slices) -> bool:
@@ -438,6 +403,40 @@ def _records_within(record: memoryview, limits: ReadLimits) -> tuple[Bytes, list
     return expanded.data[: slices.end], reasons
 
 
+def scan_declarations(
+    source: Source,
+    segment: ChunkAt | RunAt,
+    table: ChannelTable,
+    *,
+    limits: ReadLimits,
+    thorough: bool,
+) -> None:
+    """Take note of the channels that a segment declares.
+
+    A chunk is decompressed only where its message indexes do not say that every channel in it is
+    known already, unless this is to be thorough.
+    """
+    if isinstance(segment, RunAt):
+        piece = load_run(source, segment)
+    else:
+        if not thorough and _all_known(source, segment, table):
+            return
+        piece = load_chunk(source, segment, known=table.current >= 0, limits=limits)
+    if piece.data is None or piece.slices is None:
+        return
+    view = piece.data.data
+    for offset in piece.slices.others:
+        opcode, length = parse_head(view, offset)
+        content = view[offset + HEAD_BYTES : offset + HEAD_BYTES + length]
+        try:
+            if opcode == Opcode.SCHEMA:
+                table.declare_schema(parse_schema(content))
+            elif opcode == Opcode.CHANNEL:
+                table.declare_channel(parse_channel(content))
+        except DamagedRecordingError:
+            continue
+
+
 def _salvage(
     source: Source, data: Bytes, *, known: NDArray[np.bool_]
 ) -> tuple[Slices, list[LostAt]]:
@@ -472,3 +471,17 @@ def _broken_off(chunk: ChunkAt, head: ChunkHead, recovered_bytes: int, reason: s
     start = chunk.start if head.compression else chunk.start + head.records_start + recovered_bytes
     told = f"{reason}; {recovered_bytes} of {head.uncompressed_bytes} bytes"
     return LostAt(start=start, end=chunk.end, reason=told)
+
+
+def _all_known(source: Source, chunk: ChunkAt, table: ChannelTable) -> bool:
+    """Tell from a chunk's message indexes whether all of its channels were declared before."""
+    raw = source.read_at(chunk.end, chunk.index_end - chunk.end)
+    position = 0
+    ids: set[int] = set()
+    while position + HEAD_BYTES < len(raw):
+        opcode, length = parse_head(raw, position)
+        if opcode != Opcode.MESSAGE_INDEX:
+            return False
+        ids.add(int.from_bytes(raw[position + HEAD_BYTES : position + HEAD_BYTES + 2], "little"))
+        position += HEAD_BYTES + length
+    return bool(ids) and all(table.current[channel_id] >= 0 for channel_id in ids)

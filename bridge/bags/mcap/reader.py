@@ -32,7 +32,7 @@ from bridge.bags.mcap.blocks import (
     kind_of_unknown,
 )
 from bridge.bags.mcap.channels import ChannelTable
-from bridge.bags.mcap.chunk import Piece, find_records, load_chunk, load_run
+from bridge.bags.mcap.chunk import Piece, load_run, scan_declarations
 from bridge.bags.mcap.records import (
     HEAD_BYTES,
     LAYOUTS,
@@ -42,18 +42,15 @@ from bridge.bags.mcap.records import (
     Fields,
     Opcode,
     parse_attachment_head,
-    parse_channel,
     parse_head,
     parse_metadata,
-    parse_schema,
 )
 from bridge.bags.mcap.scan import ChunkAt, LostAt, OtherAt, RunAt, Segment, scan
 from bridge.bags.mcap.stretch import (
     StretchAt,
     chunk_at,
-    find_pieces,
-    load,
     load_ahead,
+    load_stretch,
     loaders,
     stretches,
     with_own_indexes,
@@ -257,12 +254,10 @@ class McapReader:
     def _segments_blocks(
         self, segments: Iterable[Segment], cutter: BlockCutter
     ) -> Iterator[MixedChannels]:
-        load_one = partial(load, self._source, limits=self._limits)
-        for segment, loaded in load_ahead(stretches(segments), load_one, self._loaders):
-            if isinstance(segment, ChunkAt | StretchAt):
-                for piece in find_pieces(
-                    self._source, segment, loaded, known=self._known(), limits=self._limits
-                ):
+        load = partial(load_stretch, self._source, known=self._known(), limits=self._limits)
+        for segment, pieces in load_ahead(stretches(segments), load, self._loaders):
+            if isinstance(segment, StretchAt):
+                for piece in pieces:
                     yield from self._piece_blocks(piece, cutter)
             else:
                 yield from self._segment_blocks(segment, cutter)
@@ -294,7 +289,7 @@ class McapReader:
         for segment in self._walked(len(MAGIC) if self._begun else 0, self._end):
             self._scanned.append(segment)
             if isinstance(segment, ChunkAt | RunAt):
-                _scan_declarations(
+                scan_declarations(
                     self._source,
                     segment,
                     self._table,
@@ -446,52 +441,3 @@ def _counts(summary: Summary | None) -> Mapping[int, int] | None:
         return None
     # An empty map means that the writer did not count.
     return summary.statistics.channel_message_counts or None
-
-
-def _scan_declarations(
-    source: Source,
-    segment: ChunkAt | RunAt,
-    table: ChannelTable,
-    *,
-    limits: ReadLimits,
-    thorough: bool,
-) -> None:
-    """Take note of the channels that a segment declares.
-
-    A chunk is decompressed only where its message indexes do not say that every channel in it is
-    known already, unless this is to be thorough.
-    """
-    if isinstance(segment, RunAt):
-        piece = load_run(source, segment)
-    else:
-        if not thorough and _all_known(source, segment, table):
-            return
-        loaded = load_chunk(source, segment, limits=limits)
-        piece = find_records(source, segment, loaded, known=table.current >= 0, limits=limits)
-    if piece.data is None or piece.slices is None:
-        return
-    view = piece.data.data
-    for offset in piece.slices.others:
-        opcode, length = parse_head(view, offset)
-        content = view[offset + HEAD_BYTES : offset + HEAD_BYTES + length]
-        try:
-            if opcode == Opcode.SCHEMA:
-                table.declare_schema(parse_schema(content))
-            elif opcode == Opcode.CHANNEL:
-                table.declare_channel(parse_channel(content))
-        except DamagedRecordingError:
-            continue
-
-
-def _all_known(source: Source, chunk: ChunkAt, table: ChannelTable) -> bool:
-    """Tell from a chunk's message indexes whether all of its channels were declared before."""
-    raw = source.read_at(chunk.end, chunk.index_end - chunk.end)
-    position = 0
-    ids: set[int] = set()
-    while position + HEAD_BYTES < len(raw):
-        opcode, length = parse_head(raw, position)
-        if opcode != Opcode.MESSAGE_INDEX:
-            return False
-        ids.add(int.from_bytes(raw[position + HEAD_BYTES : position + HEAD_BYTES + 2], "little"))
-        position += HEAD_BYTES + length
-    return bool(ids) and all(table.current[channel_id] >= 0 for channel_id in ids)

@@ -1,44 +1,31 @@
-"""Loading chunks of MCAP: plain neighbours in one read, others a few ahead of what is being cut.
+"""Loading chunks of MCAP: plain neighbours in one read, and a few ahead of what is being cut.
 
 Uncompressed chunks that are side by side go into one buffer in one read, and the records of all are
 found at once: one search through some megabytes costs less than many small ones. Messages of one
 topic that share a buffer also become one batch without another copy. So where few topics share the
 chunks a stretch is as long as a batch. Where many do, it is shorter: each topic has only a little
 in it, and the whole of it is kept until the last has been copied.
-
-Threads read, decompress and check ahead, which takes no interpreter lock. Records are found by the
-thread that asks for them: many short calls of numpy in two threads would wait for each other.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags.container import ReadLimits
-from bridge.bags.mcap.chunk import (
-    LoadedChunk,
-    Piece,
-    check_stored_size,
-    expand,
-    find_records,
-    holds_chunks,
-    load_chunk,
-)
+from bridge.bags.mcap.chunk import Piece, check_stored_size, expand, holds_chunks, load_chunk
 from bridge.bags.mcap.records import (
     CHUNK_HEAD_BYTES_MAX,
     EXPANSION_MAX,
     HEAD_BYTES,
-    ChunkHead,
     ChunkIndex,
     parse_chunk_head,
     parse_head,
 )
-from bridge.bags.mcap.scan import ChunkAt, LostAt, Segment
+from bridge.bags.mcap.scan import ChunkAt, Segment
 from bridge.bags.mcap.slicing import Bytes, Offsets, index_offsets, slice_by_index
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError, RecordingLimitError
@@ -58,7 +45,7 @@ INDEX_BYTES_MAX = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StretchAt:
-    """Plain chunks, each behind the message indexes of the last; at least one."""
+    """One chunk of any kind, or several joinable ones, each behind the indexes of the last."""
 
     chunks: tuple[ChunkAt, ...]
 
@@ -144,13 +131,13 @@ def with_own_indexes(source: Source, chunk: ChunkAt, *, end: int) -> ChunkAt:
 
 
 def stretches(segments: Iterable[Segment]) -> Iterator[Segment | StretchAt]:
-    """Put the plain chunks among segments into stretches; all else stays as it is."""
+    """Put the chunks among segments into stretches; all else stays where it is."""
     together: list[ChunkAt] = []
     for segment in segments:
         if together and not _continues(together, segment):
             yield StretchAt(chunks=tuple(together))
             together = []
-        if isinstance(segment, ChunkAt) and segment.joined_bytes_max:
+        if isinstance(segment, ChunkAt):
             together.append(segment)
         else:
             yield segment
@@ -158,105 +145,47 @@ def stretches(segments: Iterable[Segment]) -> Iterator[Segment | StretchAt]:
         yield StretchAt(chunks=tuple(together))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedStretch:
-    """Plain chunks in memory, in which nobody has looked for records yet.
-
-    Attributes:
-        data: uint8, shape (m,): all bytes of the stretch.
-        heads: What each chunk says of itself.
-    """
-
-    data: Bytes
-    heads: tuple[ChunkHead, ...]
+def load_stretch(
+    source: Source, stretch: StretchAt, *, known: NDArray[np.bool_], limits: ReadLimits
+) -> tuple[Piece, ...]:
+    """Load all chunks of a stretch: as one piece where all are intact, else each by itself."""
+    if len(stretch.chunks) > 1 and (piece := _load_at_once(source, stretch, limits=limits)):
+        return (piece,)
+    return tuple(load_chunk(source, chunk, known=known, limits=limits) for chunk in stretch.chunks)
 
 
-Loaded = LoadedStretch | LoadedChunk | LostAt | None
-
-
-def load(source: Source, segment: Segment | StretchAt, *, limits: ReadLimits) -> Loaded:
-    """Load chunks; None for what is no chunk, and for a stretch that has to be loaded one by one.
-
-    Args:
-        source: The file.
-        segment: Where the chunks are in it.
-        limits: What each may become, and whether it is kept when its checksum is wrong.
-    """
-    if isinstance(segment, ChunkAt):
-        return load_chunk(source, segment, limits=limits)
-    return _load_stretch(source, segment, limits=limits) if isinstance(segment, StretchAt) else None
-
-
-def _load_stretch(
-    source: Source, stretch: StretchAt, *, limits: ReadLimits
-) -> LoadedStretch | None:
-    heads: list[ChunkHead] = []
+def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> Piece | None:
+    """Find the records of all chunks together; None where one of them needs a closer look."""
+    bounds: list[tuple[int, int]] = []
+    offsets: list[Offsets] = []
+    verified: set[bool] = set()
     try:
         data: Bytes = np.frombuffer(
             source.read_at(stretch.start, stretch.end - stretch.start), dtype=np.uint8
         )
         for chunk in stretch.chunks:
-            record = data.data[chunk.start - stretch.start : chunk.end - stretch.start]
-            head = parse_chunk_head(record)
+            start = chunk.start - stretch.start
+            raw = data.data[start : chunk.index_end - stretch.start]
+            head = parse_chunk_head(raw)
             check_stored_size(head, limits=limits)
-            # Plain records are where they are; this holds them against their checksum.
-            if head.compression or expand(head, record[head.records_start :], limits=limits).doubt:
+            found, index_end = index_offsets(raw, chunk.end - chunk.start)
+            if head.compression or found is None or index_end < len(raw):
                 return None
-            heads.append(head)
+            # Plain records are where they are; this holds them against their checksum.
+            content = raw[head.records_start : chunk.end - chunk.start]
+            if expand(head, content, limits=limits).doubt:
+                return None
+            base = start + head.records_start
+            bounds.append((base, base + head.records_bytes))
+            offsets.append(found + base)
+            verified.add(bool(head.crc))
     except (DamagedRecordingError, RecordingLimitError):
         # Loading the chunks one by one shows what is lost, and where.
         return None
-    return LoadedStretch(data=data, heads=tuple(heads))
-
-
-def find_pieces(
-    source: Source,
-    segment: ChunkAt | StretchAt,
-    loaded: Loaded,
-    *,
-    known: NDArray[np.bool_],
-    limits: ReadLimits,
-) -> Iterator[Piece]:
-    """Find the records of chunks: as one piece where a stretch is intact, else one by one.
-
-    Args:
-        source: The file.
-        segment: Where the chunks are in it.
-        loaded: What `load` gave for them.
-        known: Which channel ids were declared so far.
-        limits: As for `load`.
-    """
-    find = partial(find_records, source, known=known, limits=limits)
-    if isinstance(segment, ChunkAt):
-        assert isinstance(loaded, LoadedChunk | LostAt), "a chunk comes with its content"
-        yield find(segment, loaded)
-        return
-    piece = _find_at_once(segment, loaded) if isinstance(loaded, LoadedStretch) else None
-    if piece is not None:
-        yield piece
-        return
-    for chunk in segment.chunks:
-        yield find(chunk, load_chunk(source, chunk, limits=limits))
-
-
-def _find_at_once(stretch: StretchAt, loaded: LoadedStretch) -> Piece | None:
-    """Find the records of all chunks together; None where one of them needs a closer look."""
-    bounds: list[tuple[int, int]] = []
-    offsets: list[Offsets] = []
-    for chunk, head in zip(stretch.chunks, loaded.heads, strict=True):
-        start = chunk.start - stretch.start
-        raw = loaded.data.data[start : chunk.index_end - stretch.start]
-        found, index_end = index_offsets(raw, chunk.end - chunk.start)
-        if found is None or index_end < len(raw):
-            return None
-        base = start + head.records_start
-        bounds.append((base, base + head.records_bytes))
-        offsets.append(found + base)
-    slices = slice_by_index(loaded.data, np.concatenate(offsets), np.array(bounds))
-    verified = {bool(head.crc) for head in loaded.heads}
-    if slices is None or len(verified) > 1 or holds_chunks(loaded.data, slices):
+    slices = slice_by_index(data, np.concatenate(offsets), np.array(bounds))
+    if slices is None or len(verified) > 1 or holds_chunks(data, slices):
         return None
-    return Piece(data=loaded.data, slices=slices, verified=verified.pop())
+    return Piece(data=data, slices=slices, verified=verified.pop())
 
 
 def _continues(together: list[ChunkAt], segment: Segment) -> bool:
@@ -268,17 +197,19 @@ def _continues(together: list[ChunkAt], segment: Segment) -> bool:
 
 
 LOADERS = 2
-"""Threads that load."""
+"""Threads that load; the codecs and checksums release the interpreter lock."""
 
 AHEAD = 3
 """How many segments may wait behind the one that is asked for."""
 
-STRETCHES_AHEAD = 1
-"""How many stretches may wait."""
+JOINED_AHEAD = 1
+"""How many may wait if they are several chunks each."""
 
 AHEAD_BYTES_MAX = 4 << 20
-"""A chunk of more bytes than this, compressed or not, is not loaded ahead. Nor is a stretch of few
-channels: that took a tenth more processor time."""
+"""A segment of more bytes than this, compressed or not, is not loaded ahead: a stretch of few
+channels took a tenth more processor time that way."""
+
+Pieces = tuple[Piece, ...]
 
 
 def loaders() -> ThreadPoolExecutor:
@@ -288,49 +219,50 @@ def loaders() -> ThreadPoolExecutor:
 
 def load_ahead(
     segments: Iterable[Segment | StretchAt],
-    load: Callable[[Segment | StretchAt], Loaded],
+    load: Callable[[StretchAt], Pieces],
     threads: ThreadPoolExecutor,
-) -> Generator[tuple[Segment | StretchAt, Loaded], None, None]:
-    """Yield the segments in order, chunks with their content.
+) -> Generator[tuple[Segment | StretchAt, Pieces], None, None]:
+    """Yield the segments in order, stretches of chunks with their content.
 
-    Threads load a few ahead, so that the disk, codecs and checksums work beside the cutting. Order
-    stays that of the file. Big chunks are loaded one at a time, so that no more of a file is in
-    memory than some megabytes beyond what is being cut.
+    Threads load a few stretches ahead, so that codecs and checksums run beside the cutting. Order
+    stays that of the file. Big chunks, and stretches of many, are loaded one at a time, so that no
+    more of a file is in memory than some megabytes beyond what is being cut.
 
     It waits for no thread when it is given up half way: the garbage collector does that in any
     thread at any moment, even in one that holds what the end of a thread needs.
 
     Args:
         segments: In file order.
-        load: Loads chunks; called by several threads at once.
+        load: Loads a stretch; called by several threads at once.
         threads: What calls it.
     """
-    waiting: deque[tuple[Segment | StretchAt, Future[Loaded] | None]] = deque()
-    # How many bytes the last chunk took in memory; those of a file are much alike.
-    taken_bytes = AHEAD_BYTES_MAX + 1
+    waiting: deque[tuple[Segment | StretchAt, Future[Pieces] | None]] = deque()
+    depth = 0
     for segment in segments:
-        size_bytes = segment.end - segment.start
-        if not isinstance(segment, StretchAt):
-            size_bytes = max(size_bytes, taken_bytes)
-        most = STRETCHES_AHEAD if isinstance(segment, StretchAt) else AHEAD
-        room = most if size_bytes <= AHEAD_BYTES_MAX else 0
+        most = JOINED_AHEAD if isinstance(segment, StretchAt) and segment.chunks[1:] else AHEAD
+        room = min(depth, most) if segment.end - segment.start <= AHEAD_BYTES_MAX else 0
         while len(waiting) > room:
             first, loading = waiting.popleft()
-            loaded = None if loading is None else loading.result()
-            taken_bytes = _bytes_of(loaded) or taken_bytes
-            yield first, loaded
-        if not isinstance(segment, ChunkAt | StretchAt):
+            pieces = () if loading is None else loading.result()
+            depth = _depth_after(pieces) if pieces else depth
+            yield first, pieces
+        if not isinstance(segment, StretchAt):
             waiting.append((segment, None))
         elif room:
             waiting.append((segment, threads.submit(load, segment)))
         else:
             # Another thread would only be waited for.
-            loaded = load(segment)
-            taken_bytes = _bytes_of(loaded) or taken_bytes
-            yield segment, loaded
+            pieces = load(segment)
+            depth = _depth_after(pieces)
+            yield segment, pieces
     for first, loading in waiting:
-        yield first, None if loading is None else loading.result()
+        yield first, () if loading is None else loading.result()
 
 
-def _bytes_of(loaded: Loaded) -> int:
-    return len(loaded.expanded.data) if isinstance(loaded, LoadedChunk) else 0
+def _depth_after(pieces: Pieces) -> int:
+    """Tell how many more may wait, by how much memory a stretch takes; a shared buffer counts once.
+
+    How much chunks hold is known when the first is loaded; those of a file are much alike.
+    """
+    sizes = {id(piece.data): len(piece.data) for piece in pieces if piece.data is not None}
+    return AHEAD if sum(sizes.values()) <= AHEAD_BYTES_MAX else 0

@@ -10,28 +10,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from bridge.bags.mcap.chunk import Expanded, LoadedChunk
-from bridge.bags.mcap.records import ChunkHead
+from bridge.bags.mcap.chunk import Piece
 from bridge.bags.mcap.scan import ChunkAt, OtherAt, Segment
 from bridge.bags.mcap.stretch import (
     AHEAD,
     AHEAD_BYTES_MAX,
-    MIXED_STRETCH_BYTES_MAX,
-    STRETCHES_AHEAD,
+    JOINED_AHEAD,
     StretchAt,
     load_ahead,
     loaders,
 )
 from bridge.errors import RecordingChangedError
-
-
-def chunk_of(size_bytes: int, value: int = 0) -> LoadedChunk:
-    data = np.full(size_bytes, value, np.uint8)
-    head = ChunkHead(
-        compression="", crc=0, records_start=0, records_bytes=size_bytes,
-        uncompressed_bytes=size_bytes, spare_bytes=0,
-    )  # fmt: skip
-    return LoadedChunk(head=head, raw=data.data, expanded=Expanded(data=data, plain=True))
 
 
 @dataclass(slots=True)
@@ -43,24 +32,23 @@ class Loads:
     begun: list[int] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, chunk: Segment | StretchAt) -> LoadedChunk:
+    def __call__(self, stretch: StretchAt) -> tuple[Piece, ...]:
         with self.guard:
-            self.begun.append(chunk.start)
+            self.begun.append(stretch.start)
         time.sleep(random.random() / 200)
-        if chunk.start == self.fails_at:
+        if stretch.start == self.fails_at:
             raise RecordingChangedError("shorter")
-        return chunk_of(self.size_bytes, chunk.start % 251)
+        return (Piece(data=np.full(self.size_bytes, stretch.start % 251, np.uint8), slices=None),)
 
 
 def segments_of(count: int, size_bytes: int) -> Iterator[Segment | StretchAt]:
     for number in range(count):
         start = number * size_bytes
-        end = start + size_bytes
-        chunk = ChunkAt(start=start, end=end, index_end=end)
         if number % 5 == 4:
             yield OtherAt(start=start, end=start + 10, opcode=0x0C)
         else:
-            yield StretchAt(chunks=(chunk,)) if number % 7 == 6 else chunk
+            end = start + size_bytes
+            yield StretchAt(chunks=(ChunkAt(start=start, end=end, index_end=end),))
 
 
 @pytest.fixture
@@ -74,12 +62,13 @@ def test_chunks_come_in_the_order_of_the_file(threads: ThreadPoolExecutor) -> No
     seen = list(load_ahead(segments_of(40, 100), Loads(300), threads))
 
     assert [segment for segment, _ in seen] == list(segments_of(40, 100))
-    for segment, loaded in seen:
-        if isinstance(segment, OtherAt):
-            assert loaded is None
+    for segment, pieces in seen:
+        if isinstance(segment, StretchAt):
+            (piece,) = pieces
+            assert piece.data is not None
+            assert piece.data[0] == segment.start % 251
         else:
-            assert isinstance(loaded, LoadedChunk)
-            assert loaded.expanded.data[0] == segment.start % 251
+            assert pieces == ()
 
 
 def test_only_a_few_chunks_are_loaded_before_they_are_asked_for(
@@ -108,28 +97,22 @@ def test_big_chunks_are_loaded_one_at_a_time(
     load = Loads(in_memory_bytes)
     ahead = load_ahead(segments_of(8, in_file_bytes), load, threads)
     for number, (segment, _) in enumerate(ahead):
-        if isinstance(segment, ChunkAt) and number:
+        if isinstance(segment, StretchAt) and number:
             assert load.begun[-1] == segment.start
 
 
-@pytest.mark.parametrize(
-    ("size_bytes", "ahead"),
-    [(MIXED_STRETCH_BYTES_MAX, STRETCHES_AHEAD), (AHEAD_BYTES_MAX + 1, 0)],
-    ids=["many channels", "few channels"],
-)
-def test_one_stretch_is_loaded_ahead(
-    threads: ThreadPoolExecutor, size_bytes: int, ahead: int
-) -> None:
-    """So that the disk does not wait while another is cut; no two long chunks are in memory."""
-    starts = range(0, 20 * size_bytes, size_bytes)
-    chunks = [ChunkAt(start=at, end=at + size_bytes, index_end=at + size_bytes) for at in starts]
+def test_one_stretch_of_several_chunks_is_loaded_ahead(threads: ThreadPoolExecutor) -> None:
+    """So that the disk does not wait while another is cut, and memory holds few of them."""
+    chunks = [ChunkAt(start=at, end=at + 100, index_end=at + 100) for at in range(0, 4000, 100)]
+    joined = [StretchAt(chunks=pair) for pair in zip(chunks[::2], chunks[1::2], strict=True)]
     load = Loads(300)
-    loaded = load_ahead((StretchAt(chunks=(chunk,)) for chunk in chunks), load, threads)
-    for number, (segment, _) in enumerate(loaded):
+    for number, (segment, _) in enumerate(load_ahead(joined, load, threads)):
         time.sleep(0.02)
+        # How much they hold is known with the first.
+        ahead = min(number + JOINED_AHEAD, len(joined) - 1) if number else 0
 
-        assert segment.start == starts[number]
-        assert max(load.begun) == starts[min(number + ahead, len(starts) - 1)]
+        assert segment == joined[number]
+        assert max(load.begun) == joined[ahead].start
 
 
 def test_an_error_comes_in_its_place(threads: ThreadPoolExecutor) -> None:
@@ -146,9 +129,9 @@ def test_who_gives_up_half_way_waits_for_no_thread(threads: ThreadPoolExecutor) 
     """The garbage collector closes generators in any thread, also in one that is being born."""
     goes_on = threading.Event()
 
-    def load(chunk: Segment | StretchAt) -> LoadedChunk:
-        assert chunk.start <= 100 or goes_on.wait(60)
-        return chunk_of(300)
+    def load(stretch: StretchAt) -> tuple[Piece, ...]:
+        assert stretch.start <= 100 or goes_on.wait(60)
+        return (Piece(data=np.zeros(300, np.uint8), slices=None),)
 
     ahead = load_ahead(segments_of(40, 100), load, threads)
     next(ahead)
