@@ -371,6 +371,7 @@ def _unpacked(chunk: ChunkAt, piece: Piece, *, limits: ReadLimits) -> Piece:
         reasons += [f"a chunk of {end - offset} bytes within a chunk: {reason}" for reason in told]
         done = end
     data = np.concatenate([*parts, piece.data[done:]])
+    data.flags.writeable = False
     lost = [LostAt(start=chunk.start, end=chunk.end, reason=reason) for reason in reasons]
     return replace(
         piece,

@@ -338,7 +338,7 @@ FILES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_everything_arrives_and_nothing_is_damage(name: str, tmp_path: Path) -> None:
-    """What is there is read, each message once; the wrong claim is named, if there is one."""
+    """What is there is read, each message once, for reading only; the wrong claim is named."""
     data, claim = FILES[name]
     path = tmp_path / "a.mcap"
     path.write_bytes(data)
@@ -353,6 +353,7 @@ def test_everything_arrives_and_nothing_is_damage(name: str, tmp_path: Path) -> 
         with open_recording(load_recording(path), thorough=thorough) as reader:
             found.clear()
             for block in reader.blocks():
+                assert not block.data.flags.writeable
                 found.update(block.log_times_ns.tolist())
                 topics.add(reader.topics[block.topic].name)
             tally, healthy, thorough = reader.tally, reader.healthy, reader.misled
