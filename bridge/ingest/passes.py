@@ -124,7 +124,7 @@ class Passes:
 
         def take(lane: TopicLane, parcel: Parcel) -> None:
             assert lane.writer is not None
-            lane.writer.write_batch(parcel.batch, clean=parcel.clean, span_ns=parcel.span_ns)
+            parcel.write_to(lane.writer)
 
         def leave(topic: int, messages: int) -> None:
             if topic not in self.lanes:

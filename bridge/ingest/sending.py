@@ -470,8 +470,7 @@ class Sending:
                 shows, self._shows = self._shows, None
             if shows is not None:
                 shows()
-            write = partial(writer.write_batch, clean=parcel.clean, span_ns=parcel.span_ns)
-            self._attempt(lane, partial(write, parcel.batch))
+            self._attempt(lane, partial(parcel.write_to, writer))
 
     def _end(self, writer: SequenceWriter, lane: TopicLane) -> None:
         topic = self._opened(lane)

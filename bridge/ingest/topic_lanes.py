@@ -62,6 +62,14 @@ class Parcel:
     clean: bool = False
     span_ns: tuple[int, int] | None = None
 
+    def write_to(self, writer: TopicWriter) -> None:
+        """Write the rows, and spare the writer what is known of them.
+
+        Raises:
+            ServerError: As for `TopicWriter.write_batch`.
+        """
+        writer.write_batch(self.batch, clean=self.clean, span_ns=self.span_ns)
+
 
 @dataclass(slots=True, kw_only=True)
 class TopicLane:

@@ -45,7 +45,7 @@ INDEX_BYTES_MAX = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StretchAt:
-    """One chunk of any kind, or several joinable ones, each behind the indexes of the last."""
+    """One chunk of any kind, or several plain ones, each behind the indexes of the last."""
 
     chunks: tuple[ChunkAt, ...]
 
@@ -239,7 +239,8 @@ def load_ahead(
     waiting: deque[tuple[Segment | StretchAt, Future[Pieces] | None]] = deque()
     depth = 0
     for segment in segments:
-        most = JOINED_AHEAD if isinstance(segment, StretchAt) and segment.chunks[1:] else AHEAD
+        joined = isinstance(segment, StretchAt) and len(segment.chunks) > 1
+        most = JOINED_AHEAD if joined else AHEAD
         room = min(depth, most) if segment.end - segment.start <= AHEAD_BYTES_MAX else 0
         while len(waiting) > room:
             first, loading = waiting.popleft()

@@ -5,7 +5,7 @@ is reserved against the worker's limit, and many topics are sent by many threads
 
 Batches of some megabytes come and go many times a second. By default such pieces are mapped and
 unmapped each time, and the kernel fills every page with zeros again. So a worker keeps what it
-frees until its recording is done, and then gives it back.
+frees until its recording is done, and then gives it back. It loads nothing that only others need.
 """
 
 import ctypes
