@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
+Weights = NDArray[np.float64]
 
 # A double has 52 bits of fraction; the first five of them number the buckets within an octave.
 _FRACTION_BITS = 52
@@ -58,14 +59,19 @@ class Spreads:
         self._page_of = np.full(topics * self._topic_pages, -1, dtype=np.int32)
         self._pages = 0
         self._incomplete = np.zeros(topics, dtype=np.bool_)
-        # Durations with topics, rows and weight as they were added: many at a time cost less.
-        self._waiting: list[tuple[Numbers, Numbers, Numbers, float]] = []
+        # Durations with topics, rows and weights as they were added: many at a time cost less.
+        self._waiting: list[tuple[Numbers, Numbers, Numbers, Weights]] = []
         self._waiting_rows = 0
         # One page behind the other.
         self._counts, self._sums = np.zeros(0), np.zeros(0)
 
     def add(
-        self, durations_ns: Numbers, topics: Numbers, rows: Numbers, *, weight: float = 1.0
+        self,
+        durations_ns: Numbers,
+        topics: Numbers,
+        rows: Numbers,
+        *,
+        weights: Weights | None = None,
     ) -> None:
         """Take in durations, those of a topic side by side.
 
@@ -76,9 +82,11 @@ class Spreads:
             durations_ns: int64, shape (n,).
             topics: int64, shape (k,): which topics they are of, each once.
             rows: int64, shape (k,): how many each has; n in total.
-            weight: How many durations each one stands for.
+            weights: float64, shape (k,): how many durations each one of a topic stands for; None
+                for itself.
         """
-        self._waiting.append((durations_ns, topics, rows, weight))
+        weights = np.ones(len(topics)) if weights is None else weights
+        self._waiting.append((durations_ns, topics, rows, weights))
         self._waiting_rows += len(durations_ns)
         if self._waiting_rows > WAITING_MAX:
             self._flush()
@@ -87,11 +95,10 @@ class Spreads:
         """Sort what waits into buckets."""
         if not self._waiting:
             return
-        durations_ns, topics, rows = (
-            np.concatenate([waiting[part] for waiting in self._waiting]) for part in range(3)
+        durations_ns, topics, rows, of_topics = map(
+            np.concatenate, zip(*self._waiting, strict=True)
         )
-        counts = [len(durations_ns) for durations_ns, _, _, _ in self._waiting]
-        weights = np.repeat([weight for _, _, _, weight in self._waiting], counts)
+        weights = np.repeat(of_topics, rows)
         self._waiting, self._waiting_rows = [], 0
         buckets = self._bucket_of(durations_ns)
         wanted = np.repeat(topics * self._topic_pages, rows) + (buckets >> _PAGE_BITS)

@@ -6,6 +6,7 @@ message, and little per topic of a block.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -33,24 +34,84 @@ SEQ_BYTES = 4
 # The second byte of the encapsulation is odd where numbers have their lowest byte first.
 BYTE_ORDER_AT = 1
 
-WHOLE_MAX = 4096
-STEPS = 1024
-RUNS, RUN = 32, 8
-"""Of more messages of a topic in one block than `WHOLE_MAX` so many steps in time, and so many runs
-of so many messages, are looked into: enough for percentiles and shares. Each message costs a read
-from memory that no cache holds, and of the 26,000 small ones of a batch that would show; those side
-by side cost less."""
+WHOLE_MAX, RUNS, RUN = 4096, 32, 8
+"""Of a block of more than `WHOLE_MAX` messages of one topic so many runs of so many messages are
+looked into: enough for percentiles and shares. Each message costs a read from memory that no cache
+holds, and of the 26,000 small ones of a batch that would show; those side by side cost less."""
 
-# Where in its even share of the rows each one is: at random, so that no pattern is met or missed
-# every time, and the same every time.
-_random = Random(0).random  # noqa: S311 - no secret
-_STEP_PLACES = np.array([(place + _random()) / STEPS for place in range(STEPS)])
-_RUN_PLACES = np.array([(place + _random()) / RUNS for place in range(RUNS)])
+WHOLE_OF_MANY_MAX, RUNS_OF_MANY = 256, 16
+"""In a block of as many messages of several topics: so many runs of a topic that has more."""
+
+
+def _places(runs: int) -> NDArray[np.float64]:
+    """Where runs start, as shares of the rows: one in each even part of them.
+
+    At random, so that no pattern is met or missed every time, and the same every time.
+    """
+    random = Random(0).random  # noqa: S311 - no secret
+    return np.array([(place + random()) / runs for place in range(runs)])
+
+
+_PLACES, _PLACES_OF_MANY = _places(RUNS), _places(RUNS_OF_MANY)
 # With the message before the first, which that is compared with.
 _IN_RUN = np.arange(1 + RUN)
 
 SEQ_BACK_SHARE_MAX = 0.01
 """Where `seq` goes back more often than that, several publishers count, each by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
+    """Which messages of a block are looked into, n of them; of k topics.
+
+    Attributes:
+        at: int64, shape (n,): their rows, ascending; None for all.
+        rows: int64, shape (k,): how many each topic has of them, at least its first and last.
+        weights: float64, shape (k,): how many messages each one stands for.
+        follows: bool, shape (n,): whether the message before it in its topic is the one before it
+            here.
+    """
+
+    at: Numbers | None
+    rows: Numbers
+    weights: NDArray[np.float64]
+    follows: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Numbers) -> "_Sample":
+        """Choose, of a block in which each topic has so many messages side by side."""
+        firsts, total = np.cumsum(rows) - rows, int(rows.sum())
+        whole_max, places = WHOLE_OF_MANY_MAX, _PLACES_OF_MANY
+        if len(rows) == 1:
+            whole_max, places = WHOLE_MAX, _PLACES
+        large = rows > whole_max
+        if total <= WHOLE_MAX or not large.any():
+            follows = np.ones(total, dtype=np.bool_)
+            follows[firsts] = False
+            return cls(at=None, rows=rows, weights=np.ones(len(rows)), follows=follows)
+        within = np.outer(rows[large] - len(_IN_RUN), places).astype(np.int64)
+        runs = (firsts[large][:, np.newaxis] + within)[:, :, np.newaxis] + _IN_RUN
+        chosen = np.repeat(~large, rows)
+        chosen[runs.reshape(-1)] = True
+        # The first and the last join a block to others.
+        chosen[firsts] = chosen[firsts + rows - 1] = True
+        at = np.flatnonzero(chosen)
+        behind = np.searchsorted(at, firsts + rows)
+        kept = np.diff(behind, prepend=0)
+        follows = np.diff(at, prepend=-2) == 1
+        follows[behind - kept] = False
+        return cls(at=at, rows=kept, weights=rows / kept, follows=follows)
+
+    def of_block(self, block: MessageBlock) -> MessageBlock:
+        """Give these messages of the block; no payload is copied."""
+        if self.at is None:
+            return block
+        return replace(
+            block,
+            log_times_ns=block.log_times_ns[self.at],
+            starts=block.starts[self.at],
+            ends=block.ends[self.at],
+        )
 
 
 class Meter:
@@ -96,31 +157,21 @@ class Meter:
             topics: The topics, in that order, each once.
             rows: How many messages each has, at least one.
         """
-        if len(topics) == 1:
-            self._add_one(block, topics[0])
-            return
         segments = np.asarray(topics, dtype=np.int64), np.asarray(rows, dtype=np.int64)
-        self._add_times(block.log_times_ns, *segments)
-        self._add_stamps(block, *segments)
-        self._repeats.add(block, *segments)
-
-    def _add_one(self, block: MessageBlock, topic: int) -> None:
-        """Take in messages of one topic; of thousands look into some."""
-        count, runs = len(block.starts), None
-        self._add_times_of_one(block.log_times_ns, topic)
-        if count > WHOLE_MAX:
-            firsts = (_RUN_PLACES * (count - 1 - RUN)).astype(np.int64)
-            runs = firsts[:, np.newaxis] + _IN_RUN
-        chosen = None if runs is None else runs[:, 1:].reshape(-1)
-        if not self._add_stamps_of_one(block, topic, chosen):
-            self._add_stamps(block, np.array([topic]), np.array([count]))
-        self._repeats.add_one(block, topic, runs)
+        sample = _Sample.of(segments[1])
+        self._add_times(block.log_times_ns, *segments, sample)
+        if self._has_seq[segments[0]].any():
+            self._add_seq(block, *segments)
+        looked_into = sample.of_block(block)
+        self._add_stamps(looked_into, segments[0], sample)
+        self._repeats.add(looked_into, segments[0], sample.rows, sample.follows)
 
     def add_times(self, block: MixedBlock) -> None:
         """Take in only when messages were recorded, of topics whose content nobody looks at."""
         if len(block.topics):
             edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
-            self._add_times(block.log_times_ns, block.topics[edges[:-1]], np.diff(edges))
+            rows = np.diff(edges)
+            self._add_times(block.log_times_ns, block.topics[edges[:-1]], rows, _Sample.of(rows))
 
     def expect_reports(self, topic: int) -> None:
         """Take note of a topic that `reports_losses`: without a report nothing is lost."""
@@ -212,48 +263,9 @@ class Meter:
             end_ns=int(self._end_ns[known].max()),
         )
 
-    def _add_times_of_one(self, times_ns: Numbers, topic: int) -> None:
-        """Do what `_add_times` does for one topic, in a few passes and with few calls."""
-        numbers = self._numbers
-        first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
-        low_ns, high_ns, ordered = first_ns, last_ns, True
-        sample_ns, weight = np.empty(0, dtype=np.int64), 1.0
-        if len(times_ns) > 1:
-            steps_ns = np.diff(times_ns)
-            shortest_ns, at = int(steps_ns.min()), int(steps_ns.argmax())
-            ordered = shortest_ns >= 0
-            if shortest_ns <= 0:
-                numbers["back"][topic] += np.count_nonzero(steps_ns < 0)
-                numbers["repeated"][topic] += np.count_nonzero(steps_ns == 0)
-            if not ordered:
-                low_ns, high_ns = int(times_ns.min()), int(times_ns.max())
-            sample_ns = steps_ns
-            if len(steps_ns) >= WHOLE_MAX:
-                sample_ns = steps_ns[(_STEP_PLACES * len(steps_ns)).astype(np.int64)]
-                weight = len(steps_ns) / STEPS
-            if not ordered:
-                sample_ns = sample_ns[sample_ns >= 0]
-        if numbers["messages"][topic]:
-            before_ns = int(numbers["last_ns"][topic])
-            step_ns = first_ns - before_ns
-            numbers["back"][topic] += step_ns < 0
-            numbers["repeated"][topic] += step_ns == 0
-            self._note_gap(topic, before_ns, step_ns)
-            if step_ns >= 0:
-                self._periods.add(np.array([step_ns]), np.array([topic]), np.array([1]))
-        if len(times_ns) > 1:
-            self._note_gap(topic, int(times_ns[at]), int(steps_ns[at]))
-        self._start_ns[topic] = min(int(self._start_ns[topic]), low_ns)
-        self._end_ns[topic] = max(int(self._end_ns[topic]), high_ns)
-        self._bars.make_room(low_ns, high_ns)
-        one = np.array([topic])
-        self._bars.add(times_ns, one, np.array([len(times_ns)]), ordered=ordered)
-        numbers["messages"][topic] += len(times_ns)
-        numbers["last_ns"][topic] = last_ns
-        if len(sample_ns):
-            self._periods.add(sample_ns, one, np.array([len(sample_ns)]), weight=weight)
-
-    def _add_times(self, times_ns: Numbers, topics: Numbers, rows: Numbers) -> None:
+    def _add_times(
+        self, times_ns: Numbers, topics: Numbers, rows: Numbers, sample: _Sample
+    ) -> None:
         firsts = np.cumsum(rows) - rows
         numbers = self._numbers
         fresh = numbers["messages"][topics] == 0
@@ -266,21 +278,29 @@ class Meter:
             numbers["repeated"][topics] += np.add.reduceat(steps_ns == 0, firsts, dtype=np.int64)
             numbers["repeated"][topics] -= fresh
         self._note_gaps(times_ns, steps_ns, topics, firsts, fresh, rows)
-        lowest_ns = np.minimum.reduceat(times_ns, firsts, dtype=np.int64)
-        highest_ns = np.maximum.reduceat(times_ns, firsts, dtype=np.int64)
+        last_ns = times_ns[firsts + rows - 1]
+        lowest_ns, highest_ns = times_ns[firsts], last_ns
+        if shortest_ns < 0:
+            lowest_ns = np.minimum.reduceat(times_ns, firsts, dtype=np.int64)
+            highest_ns = np.maximum.reduceat(times_ns, firsts, dtype=np.int64)
         self._start_ns[topics] = np.minimum(self._start_ns[topics], lowest_ns)
         self._end_ns[topics] = np.maximum(self._end_ns[topics], highest_ns)
         self._bars.make_room(int(lowest_ns.min()), int(highest_ns.max()))
-        self._bars.add(times_ns, topics, rows)
+        self._bars.add(times_ns, topics, rows, ordered=len(rows) == 1 and shortest_ns >= 0)
         numbers["messages"][topics] += rows
-        numbers["last_ns"][topics] = times_ns[firsts + rows - 1]
+        numbers["last_ns"][topics] = last_ns
+        if sample.at is not None:
+            steps_ns = steps_ns[sample.at]
+        rows, weights = sample.rows, sample.weights
         if shortest_ns < 0 or fresh.any():
+            firsts = np.cumsum(rows) - rows
             kept = steps_ns >= 0
             kept[firsts[fresh]] = False
             rows = np.add.reduceat(kept, firsts, dtype=np.int64)
             steps_ns = steps_ns[kept]
+            topics, weights, rows = topics[rows > 0], weights[rows > 0], rows[rows > 0]
         if len(steps_ns):
-            self._periods.add(steps_ns, topics[rows > 0], rows[rows > 0])
+            self._periods.add(steps_ns, topics, rows, weights=weights)
 
     def _note_gap(self, topic: int, start_ns: int, gap_ns: int) -> None:
         if gap_ns > self._gap_ns[topic]:
@@ -307,69 +327,38 @@ class Meter:
             gap_ns = int(steps_ns[at])
             self._note_gap(int(topic), int(times_ns[at]) - gap_ns, gap_ns)
 
-    def _add_stamps_of_one(self, block: MessageBlock, topic: int, chosen: Numbers | None) -> bool:
-        """Do what `_add_stamps` does for some messages of one topic, as long as nothing is odd.
-
-        Returns:
-            Whether it was done; otherwise nothing was.
-        """
-        at, data = int(self._stamp_at[topic]), block.data
-        if at < 0:
-            return True
-        if self._has_seq[topic]:
-            self._add_seq(block, np.array([topic]), np.array([len(block.starts)]))
-        starts, ends, times_ns = block.starts, block.ends, block.log_times_ns
-        if chosen is not None:
-            starts, ends, times_ns = starts[chosen], ends[chosen], times_ns[chosen]
-        if int((ends - starts).min()) < at + STAMP_BYTES:
-            return False
-        if not self._ros1[topic] and not (data[starts + BYTE_ORDER_AT] & 1).all():
-            return False
-        pairs = words_of(data, "<u8")[starts + at].view("<u4").reshape(-1, 2)
-        seconds, nanoseconds = pairs[:, 0], pairs[:, 1]
-        if int(seconds.min()) == 0 or int(nanoseconds.max()) >= NANOSECONDS_MAX:
-            return False
-        delays_ns = times_ns - seconds * np.int64(SECOND_NS) - nanoseconds
-        count = len(starts)
-        numbers, weight = self._numbers, len(block.starts) / count
-        if not numbers["stamped"][topic]:
-            numbers["base_ns"][topic], numbers["base_delay_ns"][topic] = times_ns[0], delays_ns[0]
-        numbers["stamped"][topic] += count
-        self._delays.add(delays_ns, np.array([topic]), np.array([count]), weight=weight)
-        x = (times_ns - numbers["base_ns"][topic]) / SECOND_NS
-        y = (delays_ns - numbers["base_delay_ns"][topic]) / SECOND_NS
-        sums = (count, x.sum(), y.sum(), (x * x).sum(), (x * y).sum())
-        self._line[:, topic] += np.array(sums) * weight
-        return True
-
-    def _add_stamps(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
+    def _add_stamps(self, block: MessageBlock, topics: Numbers, sample: _Sample) -> None:
         """Take in the stamps that messages start with, in their header or by themselves."""
+        rows, weights = sample.rows, sample.weights
         has = self._stamp_at[topics] >= 0
         if not has.any():
             return
-        if len(topics) > 1 and self._has_seq[topics].any():
-            self._add_seq(block, topics, rows)
         times_ns, starts, ends = block.log_times_ns, block.starts, block.ends
-        long = ends - starts >= np.repeat(self._stamp_at[topics] + STAMP_BYTES, rows)
-        long &= np.repeat(has, rows)
-        if not long.all():
-            rows = np.add.reduceat(long, np.cumsum(rows) - rows, dtype=np.int64)
-            times_ns, starts = times_ns[long], starts[long]
-            topics, rows = topics[rows > 0], rows[rows > 0]
+        usable = ends - starts >= np.repeat(self._stamp_at[topics] + STAMP_BYTES, rows)
+        usable &= np.repeat(has, rows)
+        if not usable.all():
+            rows = np.add.reduceat(usable, np.cumsum(rows) - rows, dtype=np.int64)
+            times_ns, starts = times_ns[usable], starts[usable]
+            topics, weights, rows = topics[rows > 0], weights[rows > 0], rows[rows > 0]
             if not len(topics):
                 return
         where = starts + np.repeat(self._stamp_at[topics], rows)
         stamps_ns = _stamps(block.data, starts, where, np.repeat(self._ros1[topics], rows))
-        set_ = stamps_ns > 0
-        if not set_.all():
-            rows = np.add.reduceat(set_, np.cumsum(rows) - rows, dtype=np.int64)
-            times_ns, stamps_ns = times_ns[set_], stamps_ns[set_]
-            topics, rows = topics[rows > 0], rows[rows > 0]
+        usable = stamps_ns > 0
+        if not usable.all():
+            rows = np.add.reduceat(usable, np.cumsum(rows) - rows, dtype=np.int64)
+            times_ns, stamps_ns = times_ns[usable], stamps_ns[usable]
+            topics, weights, rows = topics[rows > 0], weights[rows > 0], rows[rows > 0]
         if len(topics):
-            self._add_delays(times_ns - stamps_ns, times_ns, topics, rows)
+            self._add_delays(times_ns - stamps_ns, times_ns, topics, rows, weights)
 
     def _add_delays(
-        self, delays_ns: Numbers, times_ns: Numbers, topics: Numbers, rows: Numbers
+        self,
+        delays_ns: Numbers,
+        times_ns: Numbers,
+        topics: Numbers,
+        rows: Numbers,
+        weights: NDArray[np.float64],
     ) -> None:
         numbers = self._numbers
         firsts = np.cumsum(rows) - rows
@@ -378,12 +367,12 @@ class Meter:
         numbers["base_ns"][topics[fresh]] = times_ns[firsts[fresh]]
         numbers["base_delay_ns"][topics[fresh]] = delays_ns[firsts[fresh]]
         numbers["stamped"][topics] += rows
-        self._delays.add(delays_ns, topics, rows)
+        self._delays.add(delays_ns, topics, rows, weights=weights)
         x = (times_ns - np.repeat(numbers["base_ns"][topics], rows)) / SECOND_NS
         y = (delays_ns - np.repeat(numbers["base_delay_ns"][topics], rows)) / SECOND_NS
-        self._line[0, topics] += rows
+        self._line[0, topics] += rows * weights
         for sums, values in zip(self._line[1:], (x, y, x * x, x * y), strict=True):
-            sums[topics] += np.add.reduceat(values, firsts)
+            sums[topics] += np.add.reduceat(values, firsts) * weights
 
     def _add_seq(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
         """Count what is missing by the counter that ROS 1 puts into each header."""

@@ -47,8 +47,10 @@ class Repeats:
         self._probes = np.zeros(topics, dtype=np.int64)
         self._last: dict[int, tuple[int, bytes]] = {}
 
-    def add(self, block: MessageBlock, topics: Numbers, rows: Numbers) -> None:
-        """Compare the messages of several topics with those before them.
+    def add(
+        self, block: MessageBlock, topics: Numbers, rows: Numbers, follows: NDArray[np.bool_]
+    ) -> None:
+        """Compare messages with those before them.
 
         Cost: one read per message, and one of everything that is equal; one copy of 64 KiB at most
         per topic.
@@ -56,7 +58,10 @@ class Repeats:
         Args:
             block: The messages, those of a topic side by side and in file order.
             topics: int64, shape (k,): which topics they are of, each once.
-            rows: int64, shape (k,): how many each has, at least one; n in total.
+            rows: int64, shape (k,): how many each has, at least one; n in total. The first and the
+                last of each are those of the topic since the last call.
+            follows: bool, shape (n,): whether the one before in the block is the one before it in
+                its topic.
         """
         firsts = np.cumsum(rows) - rows
         lasts = firsts + rows - 1
@@ -68,36 +73,9 @@ class Repeats:
         room = np.minimum.reduceat(lengths, firsts) - PROBE_BYTES
         probes = np.repeat(np.minimum(self._probes[topics], room), rows)
         suspects = _suspects(block.data, starts, lengths, probes, int(room.min()))
-        suspects[firsts] = False
-        self.compared[topics] += rows - 1
+        suspects &= follows
+        self.compared[topics] += np.add.reduceat(follows, firsts, dtype=np.int64)
         self._settle(block.data, starts, block.ends, suspects, topics, firsts)
-
-    def add_one(self, block: MessageBlock, topic: int, runs: Numbers | None) -> None:
-        """Compare the messages of one topic with those before them, or some of them.
-
-        Args:
-            block: The messages, in file order.
-            topic: Which topic they are of.
-            runs: The rows to look at, int64, shape (m, r), each line side by side; all but its
-                first are compared. None for all rows.
-        """
-        body_at = int(self._bodies_at[topic])
-        starts, ends = block.starts, block.ends
-        first, last = (min(int(starts[row]) + body_at, int(ends[row])) for row in (0, -1))
-        self._join(block.data.data, topic, first, int(ends[0]), last, int(ends[-1]))
-        if runs is not None:
-            starts, ends = starts[runs.reshape(-1)], ends[runs.reshape(-1)]
-        starts = starts + body_at
-        lengths = ends - starts
-        shortest = int(lengths.min())
-        if shortest < 0:
-            starts = np.minimum(starts, ends)
-            lengths = ends - starts
-        room = shortest - PROBE_BYTES
-        suspects = _suspects(block.data, starts, lengths, min(int(self._probes[topic]), room), room)
-        suspects[:: 1 << 62 if runs is None else runs.shape[1]] = False
-        self.compared[topic] += len(starts) - (1 if runs is None else len(runs))
-        self._settle(block.data, starts, ends, suspects, np.array([topic]), np.zeros(1, np.int64))
 
     def _settle(
         self,
@@ -136,7 +114,7 @@ class Repeats:
 
 
 def _suspects(
-    data: NDArray[np.uint8], starts: Numbers, lengths: Numbers, probes: Numbers | int, room: int
+    data: NDArray[np.uint8], starts: Numbers, lengths: Numbers, probes: Numbers, room: int
 ) -> NDArray[np.bool_]:
     """Tell which messages may be equal to the one before them in the block, but for the first.
 

@@ -2,20 +2,24 @@
 
 import struct
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from bridge.bags import load_recording, open_recording
 from bridge.ingest import Identity, IngestOptions, dry_run
 from bridge.model import MessageBlock, MessageType, MixedBlock, Serialization, Topic
-from bridge.quality import Meter
+from bridge.quality import Meter, TopicFigures
 from bridge.quality.histograms import Spreads
 from tests.quality.reference import SECOND_NS, Recorded, check, recorded
 from tests.recordings import real_bag
+
+Numbers = NDArray[np.int64]
 
 START_NS = 1_760_000_000 * SECOND_NS
 HEADER = MessageType(name="std_msgs/msg/Header", fields=())
@@ -213,8 +217,9 @@ def test_times_alone_are_measured() -> None:
 @pytest.mark.parametrize(
     "name", ["jackal_imu_odom.bag", "talker_mcap", "talker_sqlite3", "tf_example", "wbag_mcap"]
 )
-def test_figures_of_real_recordings(name: str) -> None:
-    """It is rosbags that reads the same messages, one by one."""
+def test_figures_of_real_recordings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is rosbags that reads the same messages, one by one; none is left out here."""
+    monkeypatch.setattr("bridge.quality.meter.WHOLE_MAX", 1 << 40)
     bag = real_bag(name)
     with open_recording(load_recording(bag)) as reader:
         report, _ = dry_run(reader, OPTIONS)
@@ -229,42 +234,70 @@ def test_figures_of_real_recordings(name: str) -> None:
         check(figures, each)
 
 
-def test_of_many_messages_a_part_is_looked_into() -> None:
-    """Counts and gaps stay exact; percentiles, delays, drift and repeats come from a sample."""
-    rows, random = 50_000, np.random.default_rng(1)
-    steps_ns = random.integers(8_000_000, 12_000_000, rows)
-    steps_ns[31_417] = 5_000_000_000
-    times_ns = START_NS + np.cumsum(steps_ns)
-    # The delay grows by a second from first to last; every fourth message repeats the one before.
+def long_topics(count: int, rows: int) -> tuple[Numbers, Numbers, NDArray[np.uint8]]:
+    """Topics with steps of 8 to 12 ms and one of 5 s, 6 s, ...; shape (count, rows), and payloads.
+
+    The delay grows by a second from first to last; every fourth message repeats the one before.
+    """
+    random = np.random.default_rng(1)
+    steps_ns = random.integers(8_000_000, 12_000_000, (count, rows))
+    steps_ns[:, 7_417] = 5 * SECOND_NS + np.arange(count) * SECOND_NS
+    times_ns = START_NS + np.cumsum(steps_ns, axis=1)
     delays_ns = 10_000_000 + np.linspace(0, 1e9, rows).astype(np.int64)
-    stamps = np.stack(divmod(times_ns - delays_ns, SECOND_NS), axis=1).astype("<u4")
-    bodies = random.integers(0, 2**63, (rows, 4)).astype("<u8")
-    bodies[3::4] = bodies[2::4]
-    data = np.zeros((rows, 44), np.uint8)
-    data[:, 1] = 1
-    data[:, 4:12] = stamps.view(np.uint8)
-    data[:, 12:] = bodies.view(np.uint8)
-    starts = np.arange(rows, dtype=np.int64) * 44
-    meter = Meter(topics())
-    for first in range(0, rows, 20_000):
-        part = slice(first, first + 20_000)
-        block = MessageBlock(
-            topic=0,
-            log_times_ns=times_ns[part],
-            data=data.reshape(-1),
-            starts=starts[part],
-            ends=starts[part] + 44,
-        )
-        meter.add(block, [0], [len(block.starts)])
-    figures = meter.of_topic(0)
-    assert figures.messages == sum(figures.bars) == rows
-    assert (figures.gap_s, figures.gap_start_ns) == (5.0, times_ns[31_416])
+    stamps = np.stack(divmod(times_ns - delays_ns, SECOND_NS), axis=2).astype("<u4")
+    bodies = random.integers(0, 2**63, (count, rows, 4)).astype("<u8")
+    bodies[:, 3::4] = bodies[:, 2::4]
+    data = np.zeros((count, rows, 44), np.uint8)
+    data[..., 1] = 1
+    data[..., 4:12] = stamps.view(np.uint8)
+    data[..., 12:] = bodies.view(np.uint8)
+    starts = np.arange(count * rows, dtype=np.int64).reshape(count, rows) * 44
+    return times_ns, starts, data.reshape(-1)
+
+
+def check_long_topic(figures: TopicFigures, times_ns: Numbers, *, gap_s: float) -> None:
+    """Counts and gaps are exact; percentiles, delays, drift and repeats come from a sample."""
+    assert figures.messages == sum(figures.bars) == len(times_ns)
+    assert (figures.gap_s, figures.gap_start_ns) == (gap_s, times_ns[7_416])
     assert figures.period_median_s == pytest.approx(0.010, rel=0.03)
     assert figures.period_p99_s == pytest.approx(0.01196, rel=0.03)
     assert figures.delay_median_s == pytest.approx(0.51, rel=0.05)
     assert figures.delay_drift_s == pytest.approx(1.0, rel=0.05)
-    assert figures.repeated_share == pytest.approx(0.25, abs=0.03)
-    assert figures.compared < rows
+    assert figures.repeated_share == pytest.approx(0.25, abs=0.015)
+    assert figures.compared < len(times_ns)
+
+
+def test_of_many_messages_a_part_is_looked_into() -> None:
+    """Of a topic that has its batches for itself."""
+    times_ns, starts, data = long_topics(1, 50_000)
+    meter = Meter(topics())
+    for first in range(0, 50_000, 20_000):
+        part = 0, slice(first, first + 20_000)
+        when, where = times_ns[part], starts[part]
+        block = MessageBlock(topic=0, log_times_ns=when, data=data, starts=where, ends=where + 44)
+        meter.add(block, [0], [len(when)])
+    check_long_topic(meter.of_topic(0), times_ns[0], gap_s=5)
+
+
+def test_of_topics_that_share_batches_a_part_is_looked_into() -> None:
+    """Of each of twenty that have many messages in a batch; of one that has two, into both."""
+    times_ns, starts, data = long_topics(20, 9_000)
+    meter = Meter([replace(topics()[0], index=index) for index in range(21)])
+    for first in range(0, 9_000, 500):
+        part = slice(None), slice(first, first + 500)
+        where = np.append(starts[part], [0, 44])
+        block = MessageBlock(
+            topic=0,
+            log_times_ns=np.append(times_ns[part], [START_NS + first, START_NS + first + 1]),
+            data=data,
+            starts=where,
+            ends=where + 44,
+        )
+        meter.add(block, range(21), [500] * 20 + [2])
+    for topic in range(20):
+        check_long_topic(meter.of_topic(topic), times_ns[topic], gap_s=5 + topic)
+    few = meter.of_topic(20)
+    assert (few.messages, few.stamped, few.compared, few.repeated) == (36, 36, 35, 0)
 
 
 def test_percentiles_are_unknown_rather_than_wrong_where_room_is_short(
