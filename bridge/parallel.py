@@ -238,7 +238,7 @@ def settle(futures: "Iterable[Future[Result]]") -> None:
 
 @dataclass(slots=True, kw_only=True)
 class _Handed:
-    call: Callable[[], None]
+    calls: tuple[Callable[[], None], ...]
     turn: Hashable
     size_bytes: int
 
@@ -307,20 +307,20 @@ class OrderedCalls:
             thread.join()
 
     def submit(
-        self, call: Callable[[], None], *, turn: Hashable = None, size_bytes: int = 0
+        self, *calls: Callable[[], None], turn: Hashable = None, size_bytes: int = 0
     ) -> None:
-        """Hand over a call that keeps so many bytes; raises what an earlier call raised.
+        """Hand over calls that keep so many bytes together; raises what an earlier call raised.
 
         Args:
-            call: The call.
+            calls: To be made by one thread, one after the other.
             turn: Calls of one turn are made one after the other, in this order.
-            size_bytes: What it keeps in memory until it is done.
+            size_bytes: What these keep in memory until all are done.
         """
         with self._lock:
             while (kept := self._kept_bytes()) and kept + size_bytes > self._bytes_max:
                 self._room.wait()
             self._raise_failure()
-            self._waiting.append(_Handed(call=call, turn=turn, size_bytes=size_bytes))
+            self._waiting.append(_Handed(calls=calls, turn=turn, size_bytes=size_bytes))
             self._bytes_waiting += size_bytes
             self._work.notify()
 
@@ -341,15 +341,21 @@ class OrderedCalls:
 
     def _run(self) -> None:
         while (handed := self._next()) is not None:
-            if self._wait_turn is not None:
-                self._wait_turn(self._failed)
-            started_s, error = time.perf_counter(), None
-            if not self._failed.is_set():
+            busy_s, error = 0.0, None
+            for call in handed.calls:
+                if self._wait_turn is not None:
+                    self._wait_turn(self._failed)
+                if self._failed.is_set():
+                    break
+                started_s = time.perf_counter()
                 try:
-                    handed.call()
+                    call()
                 except BaseException as raised:  # noqa: BLE001 - handed over by submit or drain
                     error = raised
-            self._done(handed, error, time.perf_counter() - started_s)
+                    break
+                finally:
+                    busy_s += time.perf_counter() - started_s
+            self._done(handed, error, busy_s)
 
     def _next(self) -> _Handed | None:
         """Wait for a call whose turn is free; None when no more come."""

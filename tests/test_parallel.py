@@ -74,6 +74,26 @@ def test_a_failed_call_stops_the_rest_and_is_raised_once_noticed() -> None:
     assert len(done) == 0
 
 
+def test_calls_that_are_handed_over_together_are_calls_each() -> None:
+    """Many small batches are handed over at once, and still each waits for its turn on the line."""
+    done: list[str] = []
+
+    def fail() -> None:
+        raise TransientError("stream broke")
+
+    def wait(_: threading.Event) -> None:
+        done.append("waited")
+
+    with pytest.raises(TransientError), OrderedCalls(bytes_max=1, wait_turn=wait) as behind:
+        behind.submit(lambda: done.append("first"), lambda: done.append("second"), size_bytes=5)
+        behind.drain()
+        assert done == ["waited", "first", "waited", "second"]
+        behind.submit(fail, lambda: done.append("behind it"))
+        behind.drain()
+
+    assert done[4:] == ["waited"]
+
+
 def test_an_error_elsewhere_drops_what_waits() -> None:
     """When reading fails, batches that wait are not sent any more."""
     release = threading.Event()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from bridge.client.readers import TopicReader
     from bridge.client.text import holds_nul
-    from bridge.client.topics import TopicReceipt, TopicWriter
+    from bridge.client.topics import Known, TopicReceipt, TopicWriter
     from bridge.client.translate import Secret
     from bridge.client.writers import (
         SequenceStatus,
@@ -45,6 +45,7 @@ __all__ = [
     "ConnectOptions",
     "FoundSequence",
     "FoundTopic",
+    "Known",
     "MosaicoClient",
     "Notified",
     "NotifyType",

@@ -36,6 +36,23 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a batch, so that nobody has to look.
+
+    Attributes:
+        clean: Whether it is known that no text in it holds U+0000.
+        span_ns: Its first and last record time; None for unknown.
+        size_bytes: About how many bytes its buffers have.
+        size_bytes_max: More they cannot have; None where nothing is known of its size.
+    """
+
+    clean: bool = False
+    span_ns: Span | None = None
+    size_bytes: int = 0
+    size_bytes_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SendLimits:
     """How large what we send may be.
 
@@ -209,7 +226,7 @@ class TopicWriter:
         empty_batch: Whether a topic without rows gets an empty batch, to be readable.
         drop: Removes the failed topic, and says whether the error ends with it.
         rows_written: Rows handed to the stream.
-        bytes_written: Their size as Arrow IPC, before compression.
+        bytes_written: About their size as Arrow IPC, before compression.
         batches_written: Batches handed to the stream; each becomes a chunk on the platform.
         row_bytes_max: Size of the largest row among them, at least where one is so large that it
             matters for reading.
@@ -250,9 +267,7 @@ class TopicWriter:
         """How bodies are compressed, as far as that is settled; empty for not at all."""
         return self.stream.compression
 
-    def write_batch(
-        self, batch: pa.RecordBatch, *, clean: bool = False, span_ns: Span | None = None
-    ) -> None:
+    def write_batch(self, batch: pa.RecordBatch, known: Known | None = None) -> None:
         """Send a batch; blocks while the server or the link is slow.
 
         A batch above the limits is split by rows. A single row above the server's message limit is
@@ -260,8 +275,7 @@ class TopicWriter:
 
         Args:
             batch: Rows in terms of `model.schema`; schema metadata does not matter.
-            clean: Whether it is known that no text in it holds U+0000, so that nobody has to look.
-            span_ns: Its first and last record time, likewise.
+            known: What is known of it; None for nothing.
 
         Raises:
             UsageError: The schema is another one, or the writer is closed.
@@ -274,9 +288,10 @@ class TopicWriter:
                 hint=f"expected {self.model.schema}, got {batch.schema}",
             )
         self._flush()
-        if not clean:
+        known = known or Known()
+        if not known.clean:
             batch = self._cleaned(batch)
-        self._send(batch, span_ns)
+        self._send(batch, known)
 
     def push(self, message: Mapping[str, Any]) -> None:
         """Add one row, to be sent with others once they fill a batch.
@@ -392,14 +407,14 @@ class TopicWriter:
             raise UsageError(
                 f"{self.name}: {len(rows)} rows do not fit {self.model.tag}: {error}"
             ) from error
-        self._send(self._cleaned(batch))
+        self._send(self._cleaned(batch), Known(clean=True))
 
     def _cleaned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         batch, changed = clean_batch(batch, self.model.text_columns)
         self.texts_changed += changed
         return batch
 
-    def _send(self, batch: pa.RecordBatch, span_ns: Span | None = None) -> None:
+    def _send(self, batch: pa.RecordBatch, known: Known) -> None:
         """Send a batch whole if it fits, else in even parts, down to single rows.
 
         Costs two looks at the batch's buffers; nothing is copied, parts are slices.
@@ -407,12 +422,15 @@ class TopicWriter:
         rows = batch.num_rows
         if rows == 0:
             return
-        size_bytes = pa.ipc.get_record_batch_size(batch)
+        size_bytes, bytes_max = known.size_bytes, known.size_bytes_max
+        small_bytes = min(self.limits.bytes_target, _SMALL_BYTES) - _OVERHEAD_BYTES
+        if bytes_max is None or bytes_max > small_bytes:
+            size_bytes = pa.ipc.get_record_batch_size(batch)
         if rows > 1 and (size_bytes > self.limits.bytes_target or rows > self.limits.records_max):
             by_bytes = math.ceil(size_bytes / (_PART_FILL * self.limits.bytes_target))
             part_rows = math.ceil(rows / max(by_bytes, math.ceil(rows / self.limits.records_max)))
             for start in range(0, rows, part_rows):
-                self._send(batch.slice(start, part_rows))
+                self._send(batch.slice(start, part_rows), Known(clean=known.clean))
         elif size_bytes > self.limits.bytes_max:
             self._drop(size_bytes)
         else:
@@ -421,7 +439,7 @@ class TopicWriter:
             self.bytes_written += size_bytes
             self.batches_written += 1
             self.row_bytes_max = max(self.row_bytes_max, _largest_row_bytes(batch, size_bytes))
-            first_ns, last_ns = span_ns or _span_of(batch)
+            first_ns, last_ns = known.span_ns or _span_of(batch)
             self.start_ns = first_ns if self.start_ns is None else min(self.start_ns, first_ns)
             self.end_ns = last_ns if self.end_ns is None else max(self.end_ns, last_ns)
 

@@ -224,10 +224,11 @@ class IngestSettings(Section):
         100_000, gt=0, description="Rows a topic's batch grows to before it is sent."
     )
     memory_budget_bytes: int = Field(
-        48 * MEBIBYTE,
+        64 * MEBIBYTE,
         ge=MEBIBYTE,
         description="Bytes that wait in batches of all topics together before the biggest are "
-        "sent early; an eighth of workers.memory_limit_bytes at most.",
+        "sent early; an eighth of workers.memory_limit_bytes at most, and half of it where several "
+        "threads send, to a platform far away.",
     )
     verification: Literal["closed", "range", "counts", "readback"] = Field(
         "counts",

@@ -2,13 +2,21 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bridge.bags import ReadLimits
 from bridge.client import OnErrorPolicy
 from bridge.definitions import DefinitionSources
+from bridge.errors import (
+    SHUT_OUT,
+    BridgeError,
+    NotFoundError,
+    PlatformBusyError,
+    Trouble,
+    UploadGoneError,
+)
 from bridge.ingest.earlier import Superseded
 from bridge.ingest.report import VerificationLevel
 from bridge.mapping import CustomMapping, TopicOptions
@@ -37,6 +45,22 @@ class Identity:
     config_hash: str = ""
     resumes: bool = False
 
+    def gives_up(self, error: BridgeError, *, got_on: bool) -> bool:
+        """Return whether no try follows one that ended so.
+
+        Args:
+            error: How it ended.
+            got_on: Whether it brought topics to their end.
+        """
+        if not self.resumes:
+            return self.final
+        if isinstance(error, NotFoundError | UploadGoneError):
+            return False
+        if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
+            return True
+        passing = error.trouble in SHUT_OUT or isinstance(error, PlatformBusyError)
+        return self.final and not passing and not got_on
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchTargets:
@@ -52,8 +76,22 @@ class BatchTargets:
 
     max_batch_size_bytes: int = 8 << 20
     max_batch_size_records: int = 100_000
-    memory_budget_bytes: int = 48 << 20
-    send_queue_bytes: int = 16 << 20
+    memory_budget_bytes: int = 64 << 20
+    send_queue_bytes: int = 8 << 20
+
+    def sent_by(self, threads: int) -> "BatchTargets":
+        """Give the targets for so many threads that send.
+
+        Several are kept at work by a longer queue, and each holds a batch and what it compresses it
+        to, so less waits to become batches.
+        """
+        if threads == 1:
+            return self
+        return replace(
+            self,
+            memory_budget_bytes=self.memory_budget_bytes // 2,
+            send_queue_bytes=2 * self.send_queue_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,17 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags import NOWHERE, RecordingReader, chosen_messages
-from bridge.client import MosaicoClient, holds_nul
+from bridge.client import Known, MosaicoClient, holds_nul
 from bridge.errors import DecodeError, RecordingChangedError
 from bridge.ingest.attachments import notes_on
 from bridge.ingest.batches import Batcher, Portion
 from bridge.ingest.events import IngestEvents, NoEvents
-from bridge.ingest.options import IngestOptions
+from bridge.ingest.options import BatchTargets, IngestOptions
 from bridge.ingest.report import FILTERED_REASON, IngestReport, TopicOutcome, TopicReport
 from bridge.ingest.sending import Sending
 from bridge.ingest.topic_lanes import Parcel, TopicLane, enter_skipped, kinds_of, plan_lanes
@@ -28,7 +29,7 @@ from bridge.model import MessageBlock, MixedBlock
 from bridge.quality import Meter, TopicFigures, judge, reports_losses
 from bridge.units import counted
 
-Take = Callable[[TopicLane, Parcel], None]
+Take = Callable[[list[Parcel]], None]
 Expect = Callable[[TopicLane], None]
 
 MESSAGES_INTERVAL_S = 0.25
@@ -74,7 +75,7 @@ class Passes:
     def send_all(
         self, sending: Sending, blocks: Iterable[MixedBlock], *, check: Callable[[], None]
     ) -> list[TopicLane]:
-        """Send everything in one pass over the blocks, calling `check` before each batch.
+        """Send everything in one pass over the blocks, calling `check` again and again.
 
         Returns:
             The lanes whose topics the platform now holds whole.
@@ -83,9 +84,9 @@ class Passes:
             BridgeError: The recording cannot be read, or the platform does not take it.
         """
 
-        def take(lane: TopicLane, parcel: Parcel) -> None:
+        def take(parcels: list[Parcel]) -> None:
             check()
-            sending.send(lane, parcel)
+            sending.send(parcels)
 
         lanes = list(self.lanes.values())
         for lane in lanes:
@@ -100,6 +101,7 @@ class Passes:
             expect=sending.expect,
             observed=partial(sending.expect, observed=True),
             end=sending.end,
+            targets=sending.targets,
         )
         return sending.finish(lanes)
 
@@ -122,9 +124,10 @@ class Passes:
         for lane in lanes:
             lane.writer = client.topic_rehearse(lane.report.platform_name, lane.plan.model)
 
-        def take(lane: TopicLane, parcel: Parcel) -> None:
-            assert lane.writer is not None
-            parcel.write_to(lane.writer)
+        def take(parcels: list[Parcel]) -> None:
+            for parcel in parcels:
+                assert parcel.lane.writer is not None
+                parcel.write_to(parcel.lane.writer)
 
         def leave(topic: int, messages: int) -> None:
             if topic not in self.lanes:
@@ -151,8 +154,9 @@ class Passes:
                 found.update({int(topic): int(rows[topic]) for topic in np.flatnonzero(rows)})
                 yield block
 
-        def take(lane: TopicLane, parcel: Parcel) -> None:
-            lane.report.messages_sent += parcel.batch.num_rows
+        def take(parcels: list[Parcel]) -> None:
+            for parcel in parcels:
+                parcel.lane.report.messages_sent += parcel.batch.num_rows
 
         blocks = counting(self.reader.mixed_blocks())
         self._run(self.reader, blocks, self.lanes.values(), take, others=self._leave_out)
@@ -252,6 +256,7 @@ class Passes:
                 sending.send,
                 observed=partial(sending.expect, observed=True),
                 end=sending.end,
+                targets=sending.targets,
                 share=share,
             )
         for lane in lanes:
@@ -294,6 +299,7 @@ class Passes:
         expect: Expect = lambda _lane: None,
         observed: Expect = lambda _lane: None,
         end: Callable[[TopicLane], None] = lambda _lane: None,
+        targets: BatchTargets | None = None,
         share: float = 1.0,
     ) -> None:
         """Read on to the end and hand over the batches of some lanes.
@@ -302,6 +308,7 @@ class Passes:
         pass in which those that are not sent were seen before. `expect` gets a lane when
         the first is read, `observed` when the first were mapped with those of other topics, and
         `end` behind its last batch.
+        `targets` say when a batch is due, where not the options do.
         `share` is how much of the whole recording this pass is, for the progress shown.
         """
         wanted = np.zeros(len(self.topics), dtype=np.bool_)
@@ -309,7 +316,8 @@ class Passes:
         seen = ~wanted
         read = np.zeros(len(wanted), dtype=np.int64)
         reported_s = time.monotonic()
-        batcher = Batcher(self._options.batches, kinds=kinds_of(self.lanes, len(self.topics)))
+        targets = targets or self._options.batches
+        batcher = Batcher(targets, kinds=kinds_of(self.lanes, len(self.topics)))
         self._reported_bytes = 0
         for block in self._timed(blocks):
             self._report_progress(reader, share)
@@ -373,7 +381,7 @@ class Passes:
         mapped = lane.convert(block)
         self.convert_s += time.perf_counter() - started
         self._check_bound(lane)
-        take(lane, Parcel(batch=mapped.batch, size_bytes=mapped.batch.nbytes))
+        take([Parcel(lane=lane, batch=mapped.batch, size_bytes=mapped.batch.nbytes)])
 
     def _convert_together(self, due: Portion, take: Take, expect: Expect) -> bool:
         """Convert messages of several topics of one kind at once, and give each topic its slice.
@@ -401,23 +409,21 @@ class Passes:
         batch, columns = mapped.batch, lanes[0].plan.model.text_columns
         clean = not any(holds_nul(batch.column(column)) for column in columns)
         times_ns = batch.column(0).to_numpy()  # the envelope comes first in every model
-        firsts = np.cumsum([0, *due.rows[:-1]])
+        firsts = [0, *accumulate(due.rows[:-1])]
         spans_ns = zip(
             map(int, np.minimum.reduceat(times_ns, firsts)),
             map(int, np.maximum.reduceat(times_ns, firsts)),
             strict=True,
         )
-        row_bytes, first = batch.nbytes / total, 0
-        for lane, rows, span_ns in zip(lanes, due.rows, spans_ns, strict=True):
-            if lane.failure is None:
-                parcel = Parcel(
-                    batch=batch.slice(first, rows),
-                    size_bytes=round(rows * row_bytes),
-                    clean=clean,
-                    span_ns=span_ns,
-                )
-                take(lane, parcel)
-            first += rows
+        whole_bytes, parcels = batch.nbytes, []
+        for lane, first, rows, span_ns in zip(lanes, firsts, due.rows, spans_ns, strict=True):
+            size_bytes = round(whole_bytes * rows / total)
+            known = Known(
+                clean=clean, span_ns=span_ns, size_bytes=size_bytes, size_bytes_max=whole_bytes
+            )
+            part = batch.slice(first, rows)
+            parcels.append(Parcel(lane=lane, batch=part, size_bytes=size_bytes, known=known))
+        take(parcels)
         return True
 
     def _check_bound(self, lane: TopicLane) -> None:

@@ -24,12 +24,10 @@ from bridge.client import (
     TopicWriter,
 )
 from bridge.errors import (
-    SHUT_OUT,
     AlreadyExistsError,
     BridgeError,
     BusyElsewhereError,
     NotFoundError,
-    PlatformBusyError,
     RecordingError,
     RejectedError,
     ServerError,
@@ -75,6 +73,7 @@ class Sending:
         shows: Called once a topic was created, without which no question finds the sequence.
 
     Attributes:
+        targets: When a batch is due.
         writer: The sequence, once something was sent.
         has_quality: Whether an earlier try left the whole topic that `add_quality` makes.
     """
@@ -112,8 +111,9 @@ class Sending:
         self._expected: dict[int, TopicLane] = {}
         self._under_way: list[Future[Any]] = []
         self._at_once = client.puts_at_once(topics, size_bytes)
+        self.targets = options.batches.sent_by(self._at_once)
         self._behind = OrderedCalls(
-            bytes_max=options.batches.send_queue_bytes,
+            bytes_max=self.targets.send_queue_bytes,
             at_once=self._at_once,
             wait_turn=options.wait_turn,
         )
@@ -170,17 +170,18 @@ class Sending:
             if self.writer is not None:
                 self._open_expected(self.writer)
 
-    def send(self, lane: TopicLane, parcel: Parcel) -> None:
-        """Queue rows of a topic; waits while the network is behind.
+    def send(self, parcels: list[Parcel]) -> None:
+        """Queue rows of topics; waits while the network is behind.
 
         Raises:
             ServerError: An earlier write failed, or the sequence or a topic cannot be created.
         """
-        if parcel.batch.num_rows == 0 or lane.failure is not None:
+        parcels = [one for one in parcels if one.batch.num_rows and one.lane.failure is None]
+        if not parcels:
             return
-        if lane.opening is None:
-            # The first, so that what is there to be sent is not kept waiting by what may come.
-            self._expected = {lane.topic.index: lane, **self._expected}
+        # The first, so that what is there to be sent is not kept waiting by what may come.
+        new = {one.lane.topic.index: one.lane for one in parcels if one.lane.opening is None}
+        self._expected = {**new, **self._expected}
         if self.writer is None:
             # Reported before it exists: if the process dies right after creating it, it is known.
             about = OpenUpload(sequence=self._sequence, fingerprint=self._fingerprint)
@@ -188,15 +189,20 @@ class Sending:
             self._begin(self._client.sequence_create(self._sequence, self._metadata()))
         assert self.writer is not None
         self._open_expected(self.writer)
-        write = partial(self._write, lane, parcel)
-        self._behind.submit(write, turn=lane.topic.index, size_bytes=parcel.size_bytes)
-        lane.report.batches += 1
-        lane.report.arrow_bytes += parcel.size_bytes
-        self._events.batch_sent(
-            topic=lane.report.shown_name,
-            messages=parcel.batch.num_rows,
-            arrow_bytes=parcel.size_bytes,
-        )
+        # One thread gets them together: to hand over each costs as much as half of writing it.
+        for group in [parcels] if self._at_once == 1 else [[parcel] for parcel in parcels]:
+            self._behind.submit(
+                *(partial(self._write, parcel) for parcel in group),
+                turn=group[0].lane.topic.index,
+                size_bytes=sum(parcel.size_bytes for parcel in group),
+            )
+        for parcel in parcels:
+            report, size_bytes = parcel.lane.report, parcel.size_bytes
+            report.batches += 1
+            report.arrow_bytes += size_bytes
+            self._events.batch_sent(
+                topic=report.shown_name, messages=parcel.batch.num_rows, arrow_bytes=size_bytes
+            )
 
     def end(self, lane: TopicLane) -> None:
         """Close a lane's topic behind its last batch; does not wait for the verdict.
@@ -430,17 +436,9 @@ class Sending:
         )
 
     def _gives_up(self, error: BridgeError) -> bool:
-        """Return whether no try follows this error, by the rules that `Identity` states."""
+        """Return whether no try follows this error."""
         identity = self._options.identity
-        if not identity.resumes:
-            return identity.final
-        if isinstance(error, NotFoundError | UploadGoneError):
-            return False
-        if error.trouble in {Trouble.REJECTED, Trouble.POISON}:
-            return True
-        passing = error.trouble in SHUT_OUT
-        passing = passing or isinstance(error, PlatformBusyError)
-        return identity.final and not passing and not got_on(self._before, self._upload)
+        return identity.gives_up(error, got_on=got_on(self._before, self._upload))
 
     def _open_expected(self, writer: SequenceWriter) -> None:
         """Start to create what is expected and not created yet."""
@@ -463,14 +461,14 @@ class Sending:
             self._attempt(lane, take)
         return lane.writer if lane.failure is None else None
 
-    def _write(self, lane: TopicLane, parcel: Parcel) -> None:
-        writer = self._opened(lane)
+    def _write(self, parcel: Parcel) -> None:
+        writer = self._opened(parcel.lane)
         if writer is not None:
             with self._showing:
                 shows, self._shows = self._shows, None
             if shows is not None:
                 shows()
-            self._attempt(lane, partial(parcel.write_to, writer))
+            self._attempt(parcel.lane, partial(parcel.write_to, writer))
 
     def _end(self, writer: SequenceWriter, lane: TopicLane) -> None:
         topic = self._opened(lane)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.bags import RecordingReader
 from bridge.cdr import Decoder
-from bridge.client import SequenceWriter, TopicWriter
+from bridge.client import Known, SequenceWriter, TopicWriter
 from bridge.definitions import canonical_text, layout_of
 from bridge.errors import (
     BridgeError,
@@ -51,24 +51,24 @@ class Parcel:
     """Rows of one topic, ready to be sent.
 
     Attributes:
+        lane: The topic.
         batch: The rows, in terms of the topic's model.
         size_bytes: Their size; a topic's part of what many share, by its rows.
-        clean: Whether it is known that no text in them holds U+0000.
-        span_ns: Their first and last record time, where they are known.
+        known: What is known of the rows besides; None for nothing.
     """
 
+    lane: "TopicLane"
     batch: pa.RecordBatch
     size_bytes: int
-    clean: bool = False
-    span_ns: tuple[int, int] | None = None
+    known: Known | None = None
 
     def write_to(self, writer: TopicWriter) -> None:
-        """Write the rows, and spare the writer what is known of them.
+        """Write the rows.
 
         Raises:
             ServerError: As for `TopicWriter.write_batch`.
         """
-        writer.write_batch(self.batch, clean=self.clean, span_ns=self.span_ns)
+        writer.write_batch(self.batch, self.known)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.client import (
+    Known,
     MosaicoClient,
     OnErrorPolicy,
     SequenceStatus,
@@ -200,6 +201,20 @@ def test_batch_limits_of_the_caller_hold(client: MosaicoClient, name: str) -> No
         blob.write_batch(blobs(50_000, 4_000, 4_000, 4_000))
         assert (blob.rows_written, blob.oversize) == (4, 0)
         assert blob.batches_written == 4
+
+
+def test_a_known_size_spares_a_look_only_where_the_batch_surely_fits(
+    client: MosaicoClient, name: str
+) -> None:
+    """A part of something small is sent as it is; one of something large is measured and split."""
+    with client.sequence_create(name, {}, max_batch_size_bytes=100_000) as writer:
+        small = writer.topic_create("small", {}, BLOB)
+        small.write_batch(blobs(500, 500), Known(size_bytes=1234, size_bytes_max=30_000))
+        assert (small.batches_written, small.bytes_written) == (1, 1234)
+        large = writer.topic_create("large", {}, BLOB)
+        large.write_batch(blobs(*[50_000] * 4), Known(size_bytes=1234, size_bytes_max=210_000))
+        assert (large.batches_written, large.rows_written) == (4, 4)
+        assert large.bytes_written > 200_000
 
 
 def test_split_makes_no_more_parts_than_needed(client: MosaicoClient, name: str) -> None:

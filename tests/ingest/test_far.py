@@ -57,8 +57,8 @@ def test_a_far_platform_is_written_to_over_several_connections(
         written = itertools.count(1)
         write_batch = TopicWriter.write_batch
 
-        def write_and_cut(writer: TopicWriter, batch: pa.RecordBatch, **known: Any) -> None:
-            write_batch(writer, batch, **known)
+        def write_and_cut(writer: TopicWriter, batch: pa.RecordBatch, *known: Any) -> None:
+            write_batch(writer, batch, *known)
             if next(written) == cut_at:
                 line.cut()
 
