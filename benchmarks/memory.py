@@ -1,4 +1,4 @@
-"""Peak memory against size, two at once, and from close to finalised.
+"""Peak memory against size and over a long line, two at once, and from close to finalised.
 
 The peak is that of the process that ingests, as a worker does, at the null sink.
 """
@@ -11,6 +11,7 @@ from benchmarks.cases import DRIVE, DRIVE_SECONDS, Stream, stream
 from benchmarks.daemon import latency
 from benchmarks.messages import START_NS
 from benchmarks.recordings import size_of, write_mcap
+from benchmarks.relay import Relay
 from benchmarks.scope import Scope
 from benchmarks.sink import RunningSink, running_sink, times_sum
 from benchmarks.subjects import ours
@@ -19,6 +20,7 @@ from benchmarks.timing import Started, median_s, timed, together
 
 SIZE_STEP = 10
 QUICK_SHARE = 0.01
+FAR_S, WINDOW_BYTES = 0.05, 1 << 20
 PAIR_MESSAGES, QUICK_PAIR_MESSAGES = 1_000_000, 5_000
 
 Figures = tuple[str, float, int, float, float]
@@ -26,11 +28,13 @@ Figures = tuple[str, float, int, float, float]
 
 
 def run(scope: Scope) -> list[Table]:
-    """Measure whatever of the three is wanted."""
+    """Measure whatever of these is wanted."""
     parts = []
     with running_sink() as sink:
         if scope.wants("size"):
             parts.append(_by_size(sink, scope))
+        if scope.wants("far"):
+            parts.append(_far(sink, scope))
         if scope.wants("pair"):
             parts.append(_pair(sink, scope))
     if scope.wants("latency"):
@@ -45,6 +49,21 @@ def _by_size(sink: RunningSink, scope: Scope) -> Table:
         scope.say(f"memory: a drive of {seconds:.1f} s")
         rows.append(_ingested(sink, scope, DRIVE, seconds, "zstd"))
     return _compared("Peak PSS by size: mixed drive, zstd", rows)
+
+
+def _far(sink: RunningSink, scope: Scope) -> Table:
+    """Send a drive to a platform far away, by several threads that compress, as is the default."""
+    seconds = DRIVE_SECONDS * scope.scale * (QUICK_SHARE if scope.quick else 1)
+    path = scope.folder / "memory.mcap"
+    write_mcap(path, DRIVE, seconds, compression="zstd")
+    scope.say(f"memory: a drive of {seconds:.1f} s, far away")
+    with Relay(sink.port, delay_s=FAR_S / 2, window_bytes=WINDOW_BYTES) as relay:
+        run = timed(ours, path, relay.port, "far", "auto-zstd")
+    _verify(sink, DRIVE, seconds)
+    row = size_of(path) / MEBIBYTE, run.seconds, run.peak_bytes / MEBIBYTE
+    path.unlink()
+    name = f"Peak PSS at {1000 * FAR_S:.0f} ms: mixed drive, zstd, auto"
+    return Table(name, ("recorded MiB", "s", "peak MiB"), [row])
 
 
 def _compared(title: str, rows: list[Figures]) -> Table:

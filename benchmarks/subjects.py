@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 
-def ours(path: Path, port: int, sequence: str) -> Callable[[], None]:
-    """Ingest with this project, as a worker does."""
+def ours(path: Path, port: int, sequence: str, compression: str = "") -> Callable[[], None]:
+    """Ingest with this project, as a worker does; bodies are plain unless said otherwise."""
     from bridge.bags import load_recording
     from bridge.client import MosaicoClient
     from bridge.daemon.work.memory import keep_freed_memory, leave_pandas_out
@@ -20,7 +20,7 @@ def ours(path: Path, port: int, sequence: str) -> Callable[[], None]:
     options = IngestOptions(identity=Identity(instance="benchmark"), sequence_name=sequence)
 
     def call() -> None:
-        with MosaicoClient.connect("127.0.0.1", port) as client:
+        with MosaicoClient.connect("127.0.0.1", port, compression=compression) as client:
             ingest(load_recording(path), client=client, options=options)
 
     return call
