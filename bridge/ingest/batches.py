@@ -85,6 +85,7 @@ class Batcher:
         self._together: list[MixedBlock] = []
         self._bytes_together: Numbers = np.zeros(len(kinds), dtype=np.int64)
         self._rows_together: Numbers = np.zeros(len(kinds), dtype=np.int64)
+        self._begun = False
         # How many waiting blocks keep a buffer alive, by its identity.
         self._holders: Counter[int] = Counter()
         self.buffer_bytes = 0
@@ -92,6 +93,8 @@ class Batcher:
 
     def add(self, block: MixedBlock) -> Iterator[Portion]:
         """Take a block and yield what is due to be sent, at most one batch over the targets."""
+        if not self._begun and self.payload_bytes >= self._targets.begin_bytes:
+            yield from self._send_biggest(1)
         sizes = block.ends - block.starts
         count = len(self._kinds)
         rows = np.bincount(block.topics, minlength=count)
@@ -105,7 +108,9 @@ class Batcher:
             yield from self._add_alone(part_of(block, topic, slice(int(first), int(behind))))
         yield from self._add_together(block, ~alone[block.topics], rows, sizes_bytes)
         if self.buffer_bytes > self._targets.memory_budget_bytes:
-            yield from self._send_biggest_early()
+            # Half of the budget, so that small topics still make few and big batches.
+            budget_bytes = self._targets.memory_budget_bytes
+            yield from self._send_biggest(self.payload_bytes - budget_bytes // 2)
             self._compact()
 
     def flush(self) -> Iterator[Portion]:
@@ -158,6 +163,7 @@ class Batcher:
             yield from self._take_together(full)
 
     def _take(self, topic: int) -> MessageBlock:
+        self._begun = True
         waiting = self._alone.pop(topic)
         self.payload_bytes -= waiting.payload_bytes
         for block in waiting.blocks:
@@ -166,6 +172,7 @@ class Batcher:
 
     def _take_together(self, wanted: NDArray[np.bool_]) -> Iterator[Portion]:
         """Take topics out of those that wait together; portions are copied one after the other."""
+        self._begun = self._begun or bool(wanted.any())
         pieces, kept = [], []
         for piece in self._together:
             mask = wanted[piece.topics]
@@ -184,15 +191,13 @@ class Batcher:
             for bounds in rows.portions(self._kinds, self._targets.max_batch_size_bytes):
                 yield rows.portion(bounds)
 
-    def _send_biggest_early(self) -> Iterator[Portion]:
-        # Half of the budget, so that small topics still make few and big batches.
+    def _send_biggest(self, surplus_bytes: int) -> Iterator[Portion]:
+        if surplus_bytes <= 0:
+            return
         sizes_bytes = self._bytes_together.copy()
         for topic, waiting in self._alone.items():
             sizes_bytes[topic] = waiting.payload_bytes
         by_size = np.argsort(-sizes_bytes, kind="stable")
-        surplus_bytes = self.payload_bytes - self._targets.memory_budget_bytes // 2
-        if surplus_bytes <= 0:
-            return
         enough = int(np.searchsorted(np.cumsum(sizes_bytes[by_size]), surplus_bytes)) + 1
         biggest = by_size[:enough]
         for topic in map(int, biggest):

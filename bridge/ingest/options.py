@@ -72,12 +72,15 @@ class BatchTargets:
         memory_budget_bytes: Payload bytes that wait in all topics together; at the bound the
             biggest topics are sent early.
         send_queue_bytes: Bytes of batches that wait for the network; at the bound decoding waits.
+        begin_bytes: Payload bytes that wait when the biggest topic is sent early, if none was sent
+            yet and more comes: so sequence and topics are created while batches fill.
     """
 
     max_batch_size_bytes: int = 8 << 20
     max_batch_size_records: int = 100_000
     memory_budget_bytes: int = 64 << 20
     send_queue_bytes: int = 8 << 20
+    begin_bytes: int = 4 << 20
 
     def sent_by(self, threads: int) -> "BatchTargets":
         """Give the targets for so many threads that send.

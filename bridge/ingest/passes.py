@@ -63,6 +63,7 @@ class Passes:
         self.reader = reader
         self.lanes, self.topics = plan_lanes(reader, options, events)
         self.meter = Meter(reader.topics)
+        self._figures: list[TopicFigures] = []
         self._listen(self.lanes)
         self.convert_s = 0.0
         self.read_s = 0.0
@@ -103,6 +104,8 @@ class Passes:
             end=sending.end,
             targets=sending.targets,
         )
+        # While the last batches are on their way.
+        self._measure()
         return sending.finish(lanes)
 
     def rehearse(
@@ -205,10 +208,12 @@ class Passes:
 
     def _enter_quality(self, report: IngestReport, *, whole: bool) -> None:
         """Enter how the topics were recorded, and what of it falls short of what is expected."""
+        if not self._figures:
+            self._measure()
         losses = self.meter.reported_losses()
         named: dict[str, TopicFigures] = {}
         for topic in self.reader.topics:
-            figures = self.meter.of_topic(topic.index)
+            figures = self._figures[topic.index]
             if self.meter.has_reports:
                 transport, recorder = losses.get(topic.name, (0, 0))
                 figures = replace(figures, lost_transport=transport, lost_recorder=recorder)
@@ -219,6 +224,9 @@ class Passes:
         recording = self.meter.of_recording()
         findings = judge(self._options.expectations, named, recording, whole=whole)
         report.quality = replace(recording, findings=findings)
+
+    def _measure(self) -> None:
+        self._figures = [self.meter.of_topic(topic.index) for topic in self.reader.topics]
 
     def _listen(self, lanes: Mapping[int, TopicLane]) -> None:
         for index, lane in lanes.items():

@@ -1,6 +1,7 @@
 """Batching: nothing lost, nothing reordered within a topic, all bounds kept."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,26 @@ def test_under_pressure_big_topics_leave_first(
 
     assert left
     assert set(left) == {0}
+
+
+@pytest.mark.parametrize("alone_bytes_min", [0, 10_000])
+def test_the_biggest_topic_begins_once_more_comes(
+    alone_bytes_min: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The platform gets to know of the recording while the batches of the others fill.
+
+    What is no longer than one block is sent in one piece, and later topics wait for their batches.
+    """
+    monkeypatch.setattr(batches, "ALONE_BYTES_MIN", alone_bytes_min)
+    batcher = Batcher(replace(TARGETS, begin_bytes=100), kinds=KINDS)
+    chunk = [(0, b"x" * 20), (1, b"x" * 80), (2, b"x" * 30)]
+    left = [
+        [topic for due in batcher.add(chunk_block(chunk, number)) for topic in due.topics]
+        for number in range(3)
+    ]
+
+    assert left == [[], [1], []]
+    assert sorted(topic for due in batcher.flush() for topic in due.topics) == [0, 1, 2]
 
 
 def test_many_topics_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
