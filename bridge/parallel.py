@@ -6,11 +6,12 @@ its database, and the end of a topic holds one. So the number starts small, grow
 quick, and halves when the platform reports trouble of its own.
 """
 
+import itertools
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -112,11 +113,29 @@ class ParallelCalls:
         Returns:
             Its result or error, later. Cancelling works while the call waits.
         """
-        call = _Call(make=make, turn=turn, tries=TRIES_MAX if repeatable else 1)
+        (future,) = self.submit_all([make], turns=[turn], repeatable=repeatable)
+        return future
+
+    def submit_all(
+        self,
+        makes: Sequence[Callable[[], Result]],
+        *,
+        turns: Iterable[Hashable] = itertools.repeat(None),
+        repeatable: bool = False,
+    ) -> "list[Future[Result]]":
+        """Submit many calls: one by one, each would wait for those that are under way already.
+
+        The arguments are as for `submit`; there is a turn for each call.
+        """
+        tries = TRIES_MAX if repeatable else 1
+        calls = [
+            _Call(make=make, turn=turn, tries=tries)
+            for make, turn in zip(makes, turns, strict=False)
+        ]
         with self._lock:
-            self._waiting.append(call)  # type: ignore[arg-type]  # results differ from call to call
+            self._waiting.extend(calls)  # type: ignore[arg-type]  # results differ from call to call
             self._start()
-        return call.future
+        return [call.future for call in calls]
 
     def map(
         self, calls: Iterable[Callable[[], Result]], *, repeatable: bool = False
@@ -126,7 +145,7 @@ class ParallelCalls:
         Raises:
             ServerError: The error of the first that failed; those that wait are not made then.
         """
-        futures = [self.submit(call, repeatable=repeatable) for call in calls]
+        futures = self.submit_all(list(calls), repeatable=repeatable)
         try:
             return [future.result() for future in futures]
         finally:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -201,37 +201,41 @@ class SequenceWriter:
         """
         self.connection.prepare_streams(count, connections=connections)
 
-    def topic_create_ahead(
-        self, topic_name: str, metadata: Mapping[str, Any], ontology_type: Model
-    ) -> "Future[TopicWriter]":
-        """Create a topic and open its stream in the background, many at a time.
+    def topics_create_ahead(
+        self, topics: Iterable[tuple[str, Mapping[str, Any], Model]]
+    ) -> "list[Future[TopicWriter]]":
+        """Create topics and open their streams in the background, many at a time.
 
-        The arguments and the errors are those of `topic_create`. Trouble of the server's own is
-        tried again a few times.
+        Names, metadata and models are as for `topic_create`, and so are the errors. Trouble of the
+        server's own is tried again a few times.
         """
-        create = partial(self.topic_create, topic_name, metadata, ontology_type)
+        creates = [partial(self.topic_create, *topic) for topic in topics]
         self._require_upload()
-        return self.connection.parallel("create").submit(create, repeatable=True)
+        return self.connection.parallel("create").submit_all(creates, repeatable=True)
 
-    def topic_close_ahead(self, topic: TopicWriter) -> "Future[None]":
-        """Close a topic in the background, many at a time; the result is the server's verdict.
+    def topics_close_ahead(self, topics: Iterable[TopicWriter]) -> "list[Future[None]]":
+        """Close topics in the background, many at a time; the results are the server's verdicts.
 
         On the keyed revisions topics of one ontology tag are closed one after the other: the server
         keeps their columns in rows that they share. Elsewhere how many at a time is found by trial.
         """
 
-        def close() -> None:
+        def close(topic: TopicWriter) -> None:
             if not topic.ended and not topic.closed:
                 topic.end()
             topic.close()
 
-        tag, most = topic.model.tag, self.dialect.revision.ends_of_tag_max
-        turn = None
-        if most is not None:
-            with self._lock:
-                self._ends[tag] += 1
-                turn = (tag, self._ends[tag] % most)
-        return self.connection.parallel("end").submit(close, turn=turn)
+        closes = [(partial(close, topic), self._turn_to_end(topic.model.tag)) for topic in topics]
+        makes, turns = [make for make, _ in closes], [turn for _, turn in closes]
+        return self.connection.parallel("end").submit_all(makes, turns=turns)
+
+    def _turn_to_end(self, tag: str) -> Hashable:
+        most = self.dialect.revision.ends_of_tag_max
+        if most is None:
+            return None
+        with self._lock:
+            self._ends[tag] += 1
+            return tag, self._ends[tag] % most
 
     def topics_delete(self, names: Iterable[str]) -> None:
         """Delete topics as `topic_delete` does, many at a time; what is gone already is no error.
@@ -358,11 +362,9 @@ class SequenceWriter:
         if self.status is SequenceStatus.Finalized:
             return
         upload = self._require_upload()
-        closings = [
-            self.topic_close_ahead(topic)
-            for topic in self._topics.values()
-            if not (topic.closed or topic.aborted)
-        ]
+        closings = self.topics_close_ahead(
+            topic for topic in self._topics.values() if not (topic.closed or topic.aborted)
+        )
         try:
             for closing in closings:
                 closing.result()

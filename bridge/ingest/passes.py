@@ -306,7 +306,7 @@ class Passes:
         others: Callable[[int, int], None] | None = None,
         expect: Expect = lambda _lane: None,
         observed: Expect = lambda _lane: None,
-        end: Callable[[TopicLane], None] = lambda _lane: None,
+        end: Callable[[list[TopicLane]], None] = lambda _lanes: None,
         targets: BatchTargets | None = None,
         share: float = 1.0,
     ) -> None:
@@ -314,8 +314,8 @@ class Passes:
 
         `others` gets other topics with how many messages of them were read; without it this is a
         pass in which those that are not sent were seen before. `expect` gets a lane when
-        the first is read, `observed` when the first were mapped with those of other topics, and
-        `end` behind its last batch.
+        the first is read, `observed` when the first were mapped with those of other topics; `end`
+        gets lanes behind their last batches.
         `targets` say when a batch is due, where not the options do.
         `share` is how much of the whole recording this pass is, for the progress shown.
         """
@@ -344,8 +344,7 @@ class Passes:
         self._report_messages(read)
         for due in batcher.flush():
             self._convert(due, take, observed)
-            for topic in due.topics:
-                end(self.lanes[topic])
+            end([self.lanes[topic] for topic in due.topics])
         self._report_progress(reader, share)
 
     def _pass_over(

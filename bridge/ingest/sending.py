@@ -204,15 +204,20 @@ class Sending:
                 topic=report.shown_name, messages=parcel.batch.num_rows, arrow_bytes=size_bytes
             )
 
-    def end(self, lane: TopicLane) -> None:
-        """Close a lane's topic behind its last batch; does not wait for the verdict.
+    def end(self, lanes: list[TopicLane]) -> None:
+        """Close the topics of lanes behind their last batches; does not wait for the verdicts.
 
         Raises:
             ServerError: An earlier write failed.
         """
-        if self.writer is not None and lane.report.batches and not lane.ending:
+        writer = self.writer
+        ending = [lane for lane in lanes if lane.report.batches and not lane.ending]
+        if writer is None or not ending:
+            return
+        for lane in ending:
             lane.ending = True
-            self._behind.submit(partial(self._end, self.writer, lane), turn=lane.topic.index)
+        for group in [ending] if self._at_once == 1 else [[lane] for lane in ending]:
+            self._behind.submit(partial(self._end, writer, group), turn=group[0].topic.index)
 
     def finish(self, lanes: list[TopicLane]) -> list[TopicLane]:
         """Write what waits, and hear of every topic whether it is whole.
@@ -227,8 +232,7 @@ class Sending:
         writer = self.writer
         if writer is None:
             return []
-        for lane in lanes:
-            self.end(lane)
+        self.end(lanes)
         self._behind.drain()
         # Created ahead, and then every message was left out.
         unused = [lane for lane in lanes if not lane.report.batches]
@@ -443,12 +447,13 @@ class Sending:
     def _open_expected(self, writer: SequenceWriter) -> None:
         """Start to create what is expected and not created yet."""
         expected, self._expected = self._expected, {}
-        for lane in expected.values():
-            if lane.opening is None:
-                lane.opening = writer.topic_create_ahead(
-                    lane.report.platform_name, lane.metadata, lane.plan.model
-                )
-                self._under_way.append(lane.opening)
+        lanes = [lane for lane in expected.values() if lane.opening is None]
+        openings = writer.topics_create_ahead(
+            (lane.report.platform_name, lane.metadata, lane.plan.model) for lane in lanes
+        )
+        for lane, opening in zip(lanes, openings, strict=True):
+            lane.opening = opening
+        self._under_way += openings
 
     def _opened(self, lane: TopicLane) -> TopicWriter | None:
         """Wait for a lane's topic; None where it has none, or its creation failed by its fault."""
@@ -470,11 +475,12 @@ class Sending:
                 shows()
             self._attempt(parcel.lane, partial(parcel.write_to, writer))
 
-    def _end(self, writer: SequenceWriter, lane: TopicLane) -> None:
-        topic = self._opened(lane)
-        if topic is not None:
-            lane.closing = writer.topic_close_ahead(topic)
-            self._under_way.append(lane.closing)
+    def _end(self, writer: SequenceWriter, lanes: list[TopicLane]) -> None:
+        opened = [(lane, topic) for lane in lanes if (topic := self._opened(lane)) is not None]
+        closings = writer.topics_close_ahead(topic for _, topic in opened)
+        for (lane, _), closing in zip(opened, closings, strict=True):
+            lane.closing = closing
+        self._under_way += closings
 
     def _settle(self) -> None:
         settle(self._under_way)
