@@ -91,10 +91,11 @@ class Room:
     it for nothing, too. Shared by everything that deletes for room on a disk, and kept over
     restarts, since each would cost another recording.
 
-    Room has come where free space rises from its lowest. Where a recorder wrote while it was looked
-    for, it may have been there and was taken; such a recorder fills the disk and then stands still,
-    so that no room would ever be seen. So once free space has not changed for a while one more
-    recording may go, which shows it: at most `DOUBTS_MAX` in a row, more of small ones.
+    Room has come where free space rises from its lowest; beside others that write, by more than
+    they take and give back. Where a recorder wrote while room was looked for, it may have been
+    there and was taken; such a recorder fills the disk and then stands still, so that no room would
+    ever be seen. So once free space has not changed for a while one more recording may go, which
+    shows it: at most `DOUBTS_MAX` in a row, more of small ones.
 
     Args:
         folder: The watched folder.
@@ -160,7 +161,11 @@ class Room:
         free_bytes = self.free_bytes()
         if free_bytes == sys.maxsize:
             return False  # nobody can look
-        if free_bytes - failure.free_bytes >= ROOM_SHARE * failure.expected_bytes:
+        wanted_bytes = ROOM_SHARE * failure.expected_bytes
+        if failure.doubts:
+            # Somebody writes, and what they take and give back is no room that has come.
+            wanted_bytes = max(wanted_bytes, ROOM_SEEN_BYTES)
+        if free_bytes - failure.free_bytes >= wanted_bytes:
             self.made()
             return True
         if free_bytes < failure.free_bytes:
