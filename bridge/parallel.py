@@ -360,21 +360,25 @@ class OrderedCalls:
 
     def _run(self) -> None:
         while (handed := self._next()) is not None:
-            busy_s, error = 0.0, None
-            for call in handed.calls:
-                if self._wait_turn is not None:
-                    self._wait_turn(self._failed)
-                if self._failed.is_set():
-                    break
-                started_s = time.perf_counter()
-                try:
-                    call()
-                except BaseException as raised:  # noqa: BLE001 - handed over by submit or drain
-                    error = raised
-                    break
-                finally:
-                    busy_s += time.perf_counter() - started_s
-            self._done(handed, error, busy_s)
+            self._work_off(handed)
+            del handed  # what it kept is free while this thread waits
+
+    def _work_off(self, handed: _Handed) -> None:
+        busy_s, error = 0.0, None
+        for call in handed.calls:
+            if self._wait_turn is not None:
+                self._wait_turn(self._failed)
+            if self._failed.is_set():
+                break
+            started_s = time.perf_counter()
+            try:
+                call()
+            except BaseException as raised:  # noqa: BLE001 - handed over by submit or drain
+                error = raised
+                break
+            finally:
+                busy_s += time.perf_counter() - started_s
+        self._done(handed, error, busy_s)
 
     def _next(self) -> _Handed | None:
         """Wait for a call whose turn is free; None when no more come."""

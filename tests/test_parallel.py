@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -92,6 +93,25 @@ def test_calls_that_are_handed_over_together_are_calls_each() -> None:
         behind.drain()
 
     assert done[4:] == ["waited"]
+
+
+def test_what_calls_kept_is_free_when_they_are_done() -> None:
+    """A thread that waits for the next batches does not keep the last: they have ten MiB."""
+
+    class Batch:
+        def write(self) -> None:
+            """Do nothing."""
+
+    batch = Batch()
+    kept = weakref.ref(batch)
+    with OrderedCalls(bytes_max=1) as behind:
+        behind.submit(batch.write, batch.write, size_bytes=5)
+        del batch
+        behind.drain()
+        deadline_s = time.monotonic() + 5
+        while kept() is not None:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
 
 
 def test_an_error_elsewhere_drops_what_waits() -> None:

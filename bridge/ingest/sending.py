@@ -189,7 +189,7 @@ class Sending:
             self._begin(self._client.sequence_create(self._sequence, self._metadata()))
         assert self.writer is not None
         self._open_expected(self.writer)
-        # One thread gets them together: to hand over each costs as much as half of writing it.
+        # A single thread gets them together: each by itself would wake it once more.
         for group in [parcels] if self._at_once == 1 else [[parcel] for parcel in parcels]:
             self._behind.submit(
                 *(partial(self._write, parcel) for parcel in group),

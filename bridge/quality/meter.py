@@ -40,7 +40,8 @@ looked into: enough for percentiles and shares. Each message costs a read from m
 holds, and of the 26,000 small ones of a batch that would show; those side by side cost less."""
 
 WHOLE_OF_MANY_MAX, RUNS_OF_MANY = 256, 16
-"""In a block of as many messages of several topics: so many runs of a topic that has more."""
+"""In a block of more than `WHOLE_MAX` messages of several topics: of each topic that has more than
+the first of these there, so many runs."""
 
 
 def _places(runs: int) -> NDArray[np.float64]:
