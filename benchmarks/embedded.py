@@ -62,25 +62,20 @@ def _through(name: str, seconds: float, scope: Scope) -> tuple[Any, ...]:
     case = next(case for case in CASES if case.name == name)
     path = write_case(case, scope.folder, name, seconds)
     rows = sum(case.counts(seconds).values())
-    root = scope.folder / f"{name}_server"
     kept, null = [], []
-    with running_sink() as sink, served(root) as port:
+    counted: list[int] = []
+    with running_sink() as sink:
         for number in range(scope.runs):
-            # The same content is sent only once to a server, so each run has its own name.
-            kept.append(timed(ours, path, port, f"run_{number}"))
+            # Each has a server of its own: what one holds is not sent to it again.
+            root = scope.folder / f"{name}_server_{number}"
+            with served(root) as port:
+                kept.append(timed(ours, path, port, "run"))
+                read_s = _read_s(port, name, counted, scope.runs + 1)
             null.append(timed(ours, path, sink.port, f"run_{number}"))
             ((arrived, _, arrow_bytes, _),) = sink.sums().values()
             if arrived != rows:
                 raise SystemExit(f"embedded: {arrived} of {rows} rows")
-        with MosaicoClient.connect("127.0.0.1", port) as client:
-            handler = client.topic_handler("run_0", name)
-            assert handler is not None
-            counted: list[int] = []
-            read_s = min(
-                clocked(lambda: counted.append(sum(b.num_rows for b in handler.batches())))
-                for _ in range(scope.runs + 1)
-            )
-    files = _parquet_of(root, scope.runs)
+    files = list(root.rglob("*.parquet"))
     bare_s = min(
         clocked(lambda: counted.append(sum(_parquet_rows(file) for file in files)))
         for _ in range(scope.runs + 1)
@@ -95,10 +90,15 @@ def _through(name: str, seconds: float, scope: Scope) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _parquet_of(root: Path, runs: int) -> list[Path]:
-    """Give the files of one of several runs that stored the same."""
-    files = sorted(root.rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)
-    return files[: len(files) // runs]
+def _read_s(port: int, topic: str, counted: list[int], times: int) -> float:
+    """Read a topic several times and give the shortest; enters the rows of each."""
+    with MosaicoClient.connect("127.0.0.1", port) as client:
+        handler = client.topic_handler("run", topic)
+        assert handler is not None
+        return min(
+            clocked(lambda: counted.append(sum(batch.num_rows for batch in handler.batches())))
+            for _ in range(times)
+        )
 
 
 def _parquet_rows(file: Path) -> int:
