@@ -45,6 +45,8 @@ SUITES: dict[str, Callable[[Scope], list[Table]]] = {
     "startup": startup.run,
 }
 
+RUNS = 3
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run suites and print their tables as Markdown."""
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             scope = Scope(
                 folder=Path(folder),
                 quick=arguments.quick,
-                runs=1 if arguments.quick else arguments.runs,
+                runs=arguments.runs or (1 if arguments.quick else RUNS),
                 scale=arguments.scale,
                 names=frozenset(arguments.cases.split(",") if arguments.cases else ()),
             )
@@ -78,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", help=f"all by default: {', '.join(SUITES)}")
     parser.add_argument("--cases", help="names within a suite, separated by commas")
-    parser.add_argument("--runs", type=int, default=3, help="repetitions of each measurement")
+    runs = f"repetitions of each measurement; {RUNS} by default, 1 with --quick"
+    parser.add_argument("--runs", type=int, help=runs)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the recordings")
     parser.add_argument("--quick", action="store_true", help="only see that it works")
     parser.add_argument("--folder", help="where recordings are written meanwhile")
