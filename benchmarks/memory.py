@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from benchmarks import messages as of
 from benchmarks.cases import DRIVE, DRIVE_SECONDS, Stream, stream
 from benchmarks.daemon import latency
+from benchmarks.line import WINDOW_BYTES
 from benchmarks.messages import START_NS
 from benchmarks.recordings import size_of, write_mcap
 from benchmarks.relay import Relay
@@ -20,7 +21,7 @@ from benchmarks.timing import Started, median_s, timed, together
 
 SIZE_STEP = 10
 QUICK_SHARE = 0.01
-FAR_S, WINDOW_BYTES = 0.05, 1 << 20
+FAR_S = 0.05
 PAIR_MESSAGES, QUICK_PAIR_MESSAGES = 1_000_000, 5_000
 
 Figures = tuple[str, float, int, float, float]

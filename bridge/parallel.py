@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -118,7 +118,7 @@ class ParallelCalls:
 
     def submit_all(
         self,
-        makes: Sequence[Callable[[], Result]],
+        makes: Iterable[Callable[[], Result]],
         *,
         turns: Iterable[Hashable] = itertools.repeat(None),
         repeatable: bool = False,
@@ -145,7 +145,7 @@ class ParallelCalls:
         Raises:
             ServerError: The error of the first that failed; those that wait are not made then.
         """
-        futures = self.submit_all(list(calls), repeatable=repeatable)
+        futures = self.submit_all(calls, repeatable=repeatable)
         try:
             return [future.result() for future in futures]
         finally:

@@ -43,7 +43,7 @@ class Known:
         clean: Whether it is known that no text in it holds U+0000.
         span_ns: Its first and last record time; None for unknown.
         size_bytes: About how many bytes its buffers have.
-        size_bytes_max: More they cannot have; None where nothing is known of its size.
+        size_bytes_max: More they cannot have; None for unknown, and then the writer looks itself.
     """
 
     clean: bool = False

@@ -225,9 +225,10 @@ class SequenceWriter:
                 topic.end()
             topic.close()
 
-        closes = [(partial(close, topic), self._turn_to_end(topic.model.tag)) for topic in topics]
-        makes, turns = [make for make, _ in closes], [turn for _, turn in closes]
-        return self.connection.parallel("end").submit_all(makes, turns=turns)
+        closing = list(topics)
+        turns = [self._turn_to_end(topic.model.tag) for topic in closing]
+        calls = [partial(close, topic) for topic in closing]
+        return self.connection.parallel("end").submit_all(calls, turns=turns)
 
     def _turn_to_end(self, tag: str) -> Hashable:
         most = self.dialect.revision.ends_of_tag_max

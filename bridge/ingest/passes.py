@@ -76,7 +76,7 @@ class Passes:
     def send_all(
         self, sending: Sending, blocks: Iterable[MixedBlock], *, check: Callable[[], None]
     ) -> list[TopicLane]:
-        """Send everything in one pass over the blocks, calling `check` again and again.
+        """Send everything in one pass over the blocks, calling `check` before batches.
 
         Returns:
             The lanes whose topics the platform now holds whole.
@@ -105,7 +105,7 @@ class Passes:
             targets=sending.targets,
         )
         # While the last batches are on their way.
-        self._measure()
+        self._take_figures()
         return sending.finish(lanes)
 
     def rehearse(
@@ -209,7 +209,7 @@ class Passes:
     def _enter_quality(self, report: IngestReport, *, whole: bool) -> None:
         """Enter how the topics were recorded, and what of it falls short of what is expected."""
         if not self._figures:
-            self._measure()
+            self._take_figures()
         losses = self.meter.reported_losses()
         named: dict[str, TopicFigures] = {}
         for topic in self.reader.topics:
@@ -225,7 +225,7 @@ class Passes:
         findings = judge(self._options.expectations, named, recording, whole=whole)
         report.quality = replace(recording, findings=findings)
 
-    def _measure(self) -> None:
+    def _take_figures(self) -> None:
         self._figures = [self.meter.of_topic(topic.index) for topic in self.reader.topics]
 
     def _listen(self, lanes: Mapping[int, TopicLane]) -> None:
@@ -388,7 +388,8 @@ class Passes:
         mapped = lane.convert(block)
         self.convert_s += time.perf_counter() - started
         self._check_bound(lane)
-        take([Parcel(lane=lane, batch=mapped.batch, size_bytes=mapped.batch.nbytes)])
+        known = Known(size_bytes=mapped.batch.nbytes)
+        take([Parcel(lane=lane, batch=mapped.batch, known=known)])
 
     def _convert_together(self, due: Portion, take: Take, expect: Expect) -> bool:
         """Convert messages of several topics of one kind at once, and give each topic its slice.
@@ -424,12 +425,13 @@ class Passes:
         )
         whole_bytes, parcels = batch.nbytes, []
         for lane, first, rows, span_ns in zip(lanes, firsts, due.rows, spans_ns, strict=True):
-            size_bytes = round(whole_bytes * rows / total)
             known = Known(
-                clean=clean, span_ns=span_ns, size_bytes=size_bytes, size_bytes_max=whole_bytes
+                clean=clean,
+                span_ns=span_ns,
+                size_bytes=round(whole_bytes * rows / total),
+                size_bytes_max=whole_bytes,
             )
-            part = batch.slice(first, rows)
-            parcels.append(Parcel(lane=lane, batch=part, size_bytes=size_bytes, known=known))
+            parcels.append(Parcel(lane=lane, batch=batch.slice(first, rows), known=known))
         take(parcels)
         return True
 

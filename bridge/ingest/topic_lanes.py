@@ -53,14 +53,17 @@ class Parcel:
     Attributes:
         lane: The topic.
         batch: The rows, in terms of the topic's model.
-        size_bytes: Their size; a topic's part of what many share, by its rows.
-        known: What is known of the rows besides; None for nothing.
+        known: What is known of them; of many topics' rows each has its part of the size, by count.
     """
 
     lane: "TopicLane"
     batch: pa.RecordBatch
-    size_bytes: int
-    known: Known | None = None
+    known: Known
+
+    @property
+    def size_bytes(self) -> int:
+        """About how many bytes they have."""
+        return self.known.size_bytes
 
     def write_to(self, writer: TopicWriter) -> None:
         """Write the rows.

@@ -160,6 +160,17 @@ def test_the_biggest_topic_begins_once_more_comes(
     assert sorted(topic for due in batcher.flush() for topic in due.topics) == [0, 1, 2]
 
 
+def test_less_waits_where_several_threads_hold_what_they_compress() -> None:
+    """One thread: as set. Several: a longer queue, and less in all."""
+    targets = BatchTargets()
+    several = targets.sent_by(8)
+
+    assert targets.sent_by(1) == targets
+    assert several.send_queue_bytes > targets.send_queue_bytes
+    waiting = [each.memory_budget_bytes + each.send_queue_bytes for each in (several, targets)]
+    assert waiting[0] <= 0.7 * waiting[1]
+
+
 def test_many_topics_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """With more topics than fit into the budget as batches, each byte is copied a few times."""
     copied = [0]
