@@ -6,6 +6,7 @@ before; only where these are equal everything is compared, by Arrow, which stops
 difference.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,33 +70,33 @@ class Repeats:
         columns = (topics, starts[firsts], block.ends[firsts], starts[lasts], block.ends[lasts])
         for edge in zip(*(map(int, column) for column in columns), strict=True):
             self._join(block.data.data, *edge)
-        lengths = block.ends - starts
-        room = np.minimum.reduceat(lengths, firsts) - PROBE_BYTES
-        probes = np.repeat(np.minimum(self._probes[topics], room), rows)
-        suspects = _suspects(block.data, starts, lengths, probes, int(room.min()))
-        suspects &= follows
         self.compared[topics] += np.add.reduceat(follows, firsts, dtype=np.int64)
-        self._settle(block.data, starts, block.ends, suspects, topics, firsts)
+        bodies = _Bodies(data=block.data, starts=starts, ends=block.ends)
+        owners = np.repeat(np.arange(len(rows)), rows)
+        room = np.minimum.reduceat(bodies.ends - bodies.starts, firsts) - PROBE_BYTES
 
-    def _settle(
-        self,
-        data: NDArray[np.uint8],
-        starts: Numbers,
-        ends: Numbers,
-        suspects: NDArray[np.bool_],
-        topics: Numbers,
-        firsts: Numbers,
-    ) -> None:
-        """Compare what may be equal to the one before it whole, and remember where it differs."""
-        suspected = np.flatnonzero(suspects)
-        if not len(suspected):
-            return
-        same = _equal(data, starts, ends, suspected)
-        owners = np.searchsorted(firsts, suspected, side="right") - 1
-        self.equal[topics] += np.bincount(owners[same], minlength=len(topics))
-        different, where = np.unique(owners[~same], return_index=True)
-        for segment, row in zip(map(int, different), suspected[~same][where], strict=True):
-            self._probes[topics[segment]] = _first_difference(data, starts, ends, int(row))
+        def suspected() -> Numbers:
+            probes = np.minimum(self._probes[topics], room)[owners]
+            return np.flatnonzero(bodies.suspects(probes, int(room.min())) & follows)
+
+        rows_left = suspected()
+        if self._learn(bodies, rows_left, topics[owners[rows_left]]):
+            rows_left = suspected()
+        if len(rows_left):
+            equal = rows_left[bodies.equal(rows_left)]
+            self.equal[topics] += np.bincount(owners[equal], minlength=len(topics))
+
+    def _learn(self, bodies: "_Bodies", suspected: Numbers, topics: Numbers) -> bool:
+        """Remember where the first suspected message of each topic differs; tell whether one does.
+
+        So most of the others are told apart without a comparison.
+        """
+        learned = False
+        for topic, place in zip(*np.unique(topics, return_index=True), strict=True):
+            at = bodies.difference(int(suspected[place]))
+            if at is not None:
+                self._probes[topic], learned = at, True
+        return learned
 
     def forget(self, topic: int) -> None:
         """Start a topic over."""
@@ -113,24 +114,76 @@ class Repeats:
         self._last[topic] = _kept(data[last_start:last_end])
 
 
-def _suspects(
-    data: NDArray[np.uint8], starts: Numbers, lengths: Numbers, probes: Numbers, room: int
-) -> NDArray[np.bool_]:
-    """Tell which messages may be equal to the one before them in the block, but for the first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bodies:
+    """What is compared of the messages of a block.
 
-    Args:
+    Attributes:
         data: uint8: where they are.
         starts: int64, shape (n,).
-        lengths: int64, shape (n,).
-        probes: Where each is read; where there is no room, nowhere.
-        room: The last place where all can be read; negative where some are too short.
+        ends: int64, shape (n,).
     """
-    suspects = np.empty(len(starts), dtype=np.bool_)
-    np.equal(lengths[1:], lengths[:-1], out=suspects[1:])
-    if room >= 0:
-        words = words_of(data, "<u8")[starts + probes]
-        suspects[1:] &= words[1:] == words[:-1]
-    return suspects
+
+    data: NDArray[np.uint8]
+    starts: Numbers
+    ends: Numbers
+
+    def suspects(self, probes: Numbers, room: int) -> NDArray[np.bool_]:
+        """Tell which may be equal to the one before, but for the first.
+
+        Args:
+            probes: Where each is read; where there is no room, nowhere.
+            room: The last place where all can be read; negative where some are too short.
+        """
+        lengths = self.ends - self.starts
+        suspects = np.empty(len(lengths), dtype=np.bool_)
+        np.equal(lengths[1:], lengths[:-1], out=suspects[1:])
+        if room >= 0:
+            words = words_of(self.data, "<u8")[self.starts + probes]
+            suspects[1:] &= words[1:] == words[:-1]
+        return suspects
+
+    def equal(self, rows: Numbers) -> NDArray[np.bool_]:
+        """Compare bodies whole with the one before each; nothing is copied if they lie in order."""
+        if (self.starts[1:] < self.ends[:-1]).any():
+            pairs = np.stack([rows - 1, rows], axis=1).reshape(-1)
+            return self._side_by_side(pairs).equal(np.arange(1, len(pairs), 2))
+        same = pc.equal(self._ranges(rows), self._ranges(rows - 1))
+        return np.asarray(same.to_numpy(zero_copy_only=False)[::2], dtype=np.bool_)
+
+    def _ranges(self, rows: Numbers) -> pa.LargeBinaryArray:
+        """View bodies that lie in order as every second value, between those what lies between."""
+        offsets = np.stack([self.starts[rows], self.ends[rows]], axis=1).reshape(-1)
+        return pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(),
+            max(len(offsets) - 1, 0),
+            [None, pa.py_buffer(offsets), pa.py_buffer(self.data)],
+        )
+
+    def _side_by_side(self, rows: Numbers) -> "_Bodies":
+        """Copy bodies, one behind the other."""
+        lengths = (self.ends - self.starts)[rows]
+        ends = np.cumsum(lengths)
+        known, where = np.unique(rows, return_inverse=True)
+        order = known[np.argsort(self.starts[known], kind="stable")]
+        if (self.starts[order][1:] < self.ends[order][:-1]).any():
+            # They share bytes, as only those of a damaged index do.
+            parts = [self.data[self.starts[row] : self.ends[row]] for row in rows]
+            return _Bodies(data=np.concatenate(parts), starts=ends - lengths, ends=ends)
+        places = np.empty(len(known), dtype=np.int64)
+        places[np.searchsorted(known, order)] = 2 * np.arange(len(known))
+        copied = self._ranges(order).take(pa.array(places[where])).buffers()[2]
+        data = np.frombuffer(copied, dtype=np.uint8) if copied else np.empty(0, dtype=np.uint8)
+        return _Bodies(data=data, starts=ends - lengths, ends=ends)
+
+    def difference(self, row: int) -> int | None:
+        """Find where a body differs from the one before, which is as long; None for nowhere."""
+        one, other = (self.data[self.starts[each] : self.ends[each]] for each in (row, row - 1))
+        for first in range(0, len(one), SEARCH_BYTES):
+            part = slice(first, first + SEARCH_BYTES)
+            if len(found := np.flatnonzero(one[part] != other[part])):
+                return first + int(found[0])
+        return None
 
 
 def _kept(body: memoryview) -> tuple[int, bytes]:
@@ -139,43 +192,6 @@ def _kept(body: memoryview) -> tuple[int, bytes]:
     last = len(body) - PIECE_BYTES
     starts = [last * piece // (PIECES - 1) for piece in range(PIECES)]
     return len(body), b"".join(body[start : start + PIECE_BYTES] for start in starts)
-
-
-def _equal(
-    data: NDArray[np.uint8], starts: Numbers, ends: Numbers, rows: Numbers
-) -> NDArray[np.bool_]:
-    """Compare messages with those before them in the block, whole.
-
-    Both are columns of every second value of a column of ranges, those between them being what
-    lies between the messages; so nothing is copied.
-    """
-    if (starts[1:] < ends[:-1]).any():
-        # Not in order, or not apart: put side by side first.
-        pairs = np.stack([rows - 1, rows], axis=1).reshape(-1)
-        lengths = (ends - starts)[pairs]
-        moved = np.cumsum(lengths) - lengths
-        parts = [data[starts[row] : ends[row]] for row in pairs]
-        return _equal(np.concatenate(parts), moved, moved + lengths, np.arange(1, len(pairs), 2))
-    buffer = pa.py_buffer(data)
-
-    def column(chosen: Numbers) -> pa.Array:
-        offsets = np.stack([starts[chosen], ends[chosen]], axis=1).reshape(-1)
-        count = len(offsets) - 1
-        return pa.LargeBinaryArray.from_buffers(
-            pa.large_binary(), count, [None, pa.py_buffer(offsets), buffer]
-        )
-
-    same = pc.equal(column(rows), column(rows - 1))
-    return np.asarray(same.to_numpy(zero_copy_only=False)[::2], dtype=np.bool_)
-
-
-def _first_difference(data: NDArray[np.uint8], starts: Numbers, ends: Numbers, row: int) -> int:
-    one, other = (data[starts[each] : ends[each]] for each in (row, row - 1))
-    for first in range(0, len(one), SEARCH_BYTES):
-        part = slice(first, first + SEARCH_BYTES)
-        if len(found := np.flatnonzero(one[part] != other[part])):
-            return first + int(found[0])
-    raise AssertionError("only messages that differ are asked about")
 
 
 def words_of(data: NDArray[np.uint8], dtype: str) -> NDArray[Any]:

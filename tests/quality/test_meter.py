@@ -1,5 +1,6 @@
 """What is measured block by block equals what a slow look at all messages at once says."""
 
+import random
 import struct
 from collections import defaultdict
 from dataclasses import replace
@@ -59,13 +60,17 @@ def payload(topic: int, message: Recorded, *, big_endian: bool = False) -> bytes
     return encapsulation + struct.pack(f"{order}II", *stamp) + bytes(message.rest)
 
 
-def block_of(payloads: list[bytes], times_ns: list[int], *, gap: int = 0) -> MessageBlock:
-    """Payloads in one buffer, with so many bytes between them."""
-    data, starts = bytearray(b"\xff" * gap), []
-    for each in payloads:
-        starts.append(len(data))
-        data += each + bytes(range(gap))
-    first = np.array(starts, dtype=np.int64)
+def block_of(
+    payloads: list[bytes], times_ns: list[int], *, gap: int = 0, scattered: bool = False
+) -> MessageBlock:
+    """Payloads in one buffer, with so many bytes between them, in order or in any."""
+    data, first = bytearray(b"\xff" * gap), np.zeros(len(payloads), dtype=np.int64)
+    places = list(range(len(payloads)))
+    if scattered:
+        random.Random(len(payloads)).shuffle(places)
+    for place in places:
+        first[place] = len(data)
+        data += payloads[place] + bytes(range(gap))
     lengths = np.array([len(each) for each in payloads], dtype=np.int64)
     return MessageBlock(
         topic=0,
@@ -118,6 +123,7 @@ def messages(topic: int) -> st.SearchStrategy[list[Recorded]]:
     gap=st.sampled_from([0, 3, 31]),
     big_endian=st.booleans(),
     together=st.booleans(),
+    scattered=st.booleans(),
 )
 @settings(max_examples=120)
 def test_figures_are_those_of_a_slow_look(
@@ -127,6 +133,7 @@ def test_figures_are_those_of_a_slow_look(
     *,
     big_endian: bool,
     together: bool,
+    scattered: bool,
 ) -> None:
     """Whatever the messages are and wherever blocks end."""
     meter = Meter(topics())
@@ -146,7 +153,7 @@ def test_figures_are_those_of_a_slow_look(
                 for one in part
             ]
             times_ns = [one.time_ns for part in group.values() for one in part]
-            block = block_of(payloads, times_ns, gap=gap)
+            block = block_of(payloads, times_ns, gap=gap, scattered=scattered)
             meter.add(block, list(group), [len(part) for part in group.values()])
     for topic, each in enumerate(drawn):
         check(meter.of_topic(topic), each)
