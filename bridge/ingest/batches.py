@@ -1,14 +1,16 @@
 """Blocks in, fewer and bigger portions out: batching within one memory budget.
 
-A block usually points into a decompressed chunk that many topics share. As long as a part of it
-waits here it keeps that chunk alive. Once the chunks outgrow the budget, the biggest topics are
-sent until half of it is free, and what still waits is copied together. So the next time is half a
-budget away, and however many topics there are, each byte is copied a few times at most.
+A topic with much in a block waits by itself, as it is. The block usually points into a decompressed
+chunk that many topics share, and keeps that chunk alive. Once the chunks outgrow the budget, the
+biggest topics are sent until half of it is free, and what still waits is copied together. So the
+next time is half a budget away, and each byte is copied a few times at most.
 
-A topic with much in a block waits by itself, as it is. Those with little wait together and
-cost no Python code each: with hundreds of topics a chunk holds a few messages of every one.
+Topics with little wait together and cost no Python code each: with hundreds of topics a chunk
+holds a few messages of every one. They are copied out of it at once, into one buffer, from which
+all are decoded later, and leave all at once.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,9 +30,25 @@ ALONE = -1
 ALONE_BYTES_MIN = 64 << 10
 """With this much in one block a topic waits by itself: its own Python code no longer shows."""
 
-COMPACTED_BYTES = 8 << 20
-"""About so much of what waits together is copied at once, so that little memory holds it twice."""
+TOGETHER_SHARE = 2
+"""What waits together is not copied again on its way, so it may be so many times the budget."""
 
+LEFT_SHARE = 8
+"""When those that wait together are sent, the smallest stay, up to one byte in so many."""
+
+FIRST_ROOM_BYTES = 8 << 20
+"""Of most recordings no more waits together."""
+
+SPARE_ROOM_BYTES = 16 << 20
+"""Room behind the bound for the block that goes beyond it."""
+
+MOVED_BYTES = 4 << 20
+"""About so much is copied at once when what is left is moved together."""
+
+POSITION_BYTES = 4 * 8
+"""What is kept of each message beside its payload."""
+
+Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 
 
@@ -73,28 +91,30 @@ class Batcher:
 
     Attributes:
         payload_bytes: Bytes of all payloads that wait.
-        buffer_bytes: Bytes of the buffers that waiting blocks keep alive.
     """
 
     def __init__(self, targets: BatchTargets, *, kinds: Numbers) -> None:
         self._targets = targets
         self._kinds = kinds
-        # Topics of one kind are side by side in this order.
-        self._rank = np.argsort(np.argsort(kinds, kind="stable"), kind="stable")
         self._alone: dict[int, _Waiting] = {}
-        self._together: list[MixedBlock] = []
+        self._together = _Together(kinds, bytes_max=TOGETHER_SHARE * targets.memory_budget_bytes)
         self._bytes_together: Numbers = np.zeros(len(kinds), dtype=np.int64)
         self._rows_together: Numbers = np.zeros(len(kinds), dtype=np.int64)
         self._begun = False
         # How many waiting blocks keep a buffer alive, by its identity.
         self._holders: Counter[int] = Counter()
-        self.buffer_bytes = 0
+        self._held_bytes = 0
         self.payload_bytes = 0
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of memory that what waits keeps, by how much of the budget it takes."""
+        return self._held_bytes + self._together.buffer_bytes // TOGETHER_SHARE
 
     def add(self, block: MixedBlock) -> Iterator[Portion]:
         """Take a block and yield what is due to be sent, at most one batch over the targets."""
         if not self._begun and self.payload_bytes >= self._targets.begin_bytes:
-            yield from self._send_biggest(1)
+            yield from self._begin()
         sizes = block.ends - block.starts
         count = len(self._kinds)
         rows = np.bincount(block.topics, minlength=count)
@@ -108,10 +128,7 @@ class Batcher:
             yield from self._add_alone(part_of(block, topic, slice(int(first), int(behind))))
         yield from self._add_together(block, ~alone[block.topics], rows, sizes_bytes)
         if self.buffer_bytes > self._targets.memory_budget_bytes:
-            # Half of the budget, so that small topics still make few and big batches.
-            budget_bytes = self._targets.memory_budget_bytes
-            yield from self._send_biggest(self.payload_bytes - budget_bytes // 2)
-            self._compact()
+            yield from self._relieve()
 
     def flush(self) -> Iterator[Portion]:
         """Yield all that waits, each topic once."""
@@ -151,11 +168,10 @@ class Batcher:
             block = chosen_messages(block, chosen)
             rows = np.bincount(block.topics, minlength=len(rows))
             sizes_bytes = np.where(rows > 0, sizes_bytes, 0)
-        self._together.append(block)
+        self._together.add(block)
         self._rows_together += rows
         self._bytes_together += sizes_bytes
         self.payload_bytes += int(sizes_bytes.sum())
-        self._hold(block.data)
         full = (self._bytes_together >= self._targets.max_batch_size_bytes) | (
             self._rows_together >= self._targets.max_batch_size_records
         )
@@ -171,41 +187,51 @@ class Batcher:
         return join_blocks(waiting.blocks)
 
     def _take_together(self, wanted: NDArray[np.bool_]) -> Iterator[Portion]:
-        """Take topics out of those that wait together; portions are copied one after the other."""
-        self._begun = self._begun or bool(wanted.any())
-        pieces, kept = [], []
-        for piece in self._together:
-            mask = wanted[piece.topics]
-            if mask.any():
-                pieces.append(piece if mask.all() else chosen_messages(piece, mask))
-            if mask.all():
-                self._let_go(piece.data)
-            else:
-                kept.append(chosen_messages(piece, ~mask) if mask.any() else piece)
-        self._together = kept
+        """Take topics out of those that wait together."""
+        if not wanted.any():
+            return
+        self._begun = True
+        block = self._together.take(wanted)
         self.payload_bytes -= int(self._bytes_together[wanted].sum())
         self._bytes_together[wanted] = 0
         self._rows_together[wanted] = 0
-        if pieces:
-            rows = _Rows(pieces, self._rank)
-            for bounds in rows.portions(self._kinds, self._targets.max_batch_size_bytes):
-                yield rows.portion(bounds)
+        yield from _portions(block, self._kinds, self._targets.max_batch_size_bytes)
 
-    def _send_biggest(self, surplus_bytes: int) -> Iterator[Portion]:
-        if surplus_bytes <= 0:
-            return
-        sizes_bytes = self._bytes_together.copy()
-        for topic, waiting in self._alone.items():
-            sizes_bytes[topic] = waiting.payload_bytes
-        by_size = np.argsort(-sizes_bytes, kind="stable")
-        enough = int(np.searchsorted(np.cumsum(sizes_bytes[by_size]), surplus_bytes)) + 1
-        biggest = by_size[:enough]
-        for topic in map(int, biggest):
-            if topic in self._alone:
-                yield _single(self._take(topic))
-        chosen = np.zeros(len(sizes_bytes), dtype=np.bool_)
-        chosen[biggest] = True
-        yield from self._take_together(chosen & (self._rows_together > 0))
+    def _begin(self) -> Iterator[Portion]:
+        """Send the biggest topic."""
+        alone = max(self._alone, key=self._alone_bytes, default=None)
+        together = int(self._bytes_together.argmax())
+        if alone is not None and self._alone_bytes(alone) >= self._bytes_together[together]:
+            yield _single(self._take(alone))
+        else:
+            yield from self._take_together(np.arange(len(self._kinds)) == together)
+
+    def _relieve(self) -> Iterator[Portion]:
+        """Send the biggest topics, so that small ones still make few and big batches.
+
+        Those that wait by themselves go until half of the budget is free. If that is not enough,
+        those that wait together go, too.
+        """
+        bound_bytes = self._targets.memory_budget_bytes // 2
+        waiting_bytes = self._together.buffer_bytes // TOGETHER_SHARE
+        waiting_bytes += sum(map(self._alone_bytes, self._alone))
+        for topic in sorted(self._alone, key=self._alone_bytes, reverse=True):
+            if waiting_bytes <= bound_bytes:
+                break
+            waiting_bytes -= self._alone_bytes(topic)
+            yield _single(self._take(topic))
+        if waiting_bytes > bound_bytes:
+            sizes_bytes = self._bytes_together
+            by_size = np.argsort(-sizes_bytes, kind="stable")
+            surplus_bytes = int(sizes_bytes.sum()) * (LEFT_SHARE - 1) // LEFT_SHARE
+            enough = int(np.searchsorted(np.cumsum(sizes_bytes[by_size]), surplus_bytes)) + 1
+            biggest = np.zeros(len(sizes_bytes), dtype=np.bool_)
+            biggest[by_size[:enough]] = True
+            yield from self._take_together(biggest & (self._rows_together > 0))
+        self._compact()
+
+    def _alone_bytes(self, topic: int) -> int:
+        return self._alone[topic].payload_bytes
 
     def _compact(self) -> None:
         for waiting in self._alone.values():
@@ -215,108 +241,145 @@ class Batcher:
                     self._let_go(block.data)
                 waiting.blocks = [merged]
                 self._hold(merged.data)
-        pieces, self._together = self._together, []
-        for group in _grouped(pieces, COMPACTED_BYTES):
-            together = _Rows(group, self._rank).merged()
-            for piece in group:
-                self._let_go(piece.data)
-            self._together.append(together)
-            self._hold(together.data)
 
     def _hold(self, data: NDArray[np.uint8]) -> None:
         if not self._holders[id(data)]:
-            self.buffer_bytes += data.nbytes
+            self._held_bytes += data.nbytes
         self._holders[id(data)] += 1
 
     def _let_go(self, data: NDArray[np.uint8]) -> None:
         self._holders[id(data)] -= 1
         if not self._holders[id(data)]:
             del self._holders[id(data)]
-            self.buffer_bytes -= data.nbytes
+            self._held_bytes -= data.nbytes
 
 
-class _Rows:
-    """The messages of several blocks, sorted so that kinds, and in them topics, are side by side.
+class _Together:
+    """Messages of many topics that wait in one buffer, so that all are decoded where they lie.
 
-    Within a topic they stay in order. Cost: a stable sort, no copy of payloads before `portion`.
+    Args:
+        kinds: As for `Batcher`.
+        bytes_max: About how much `buffer_bytes` becomes.
     """
 
-    def __init__(self, pieces: Sequence[MixedBlock], rank: Numbers) -> None:
-        self._buffers = [piece.data for piece in pieces]
-        topics = np.concatenate([piece.topics for piece in pieces])
-        order = np.argsort(rank[topics], kind="stable")
-        owners = np.repeat(np.arange(len(pieces)), [len(piece.topics) for piece in pieces])
-        self._topics, self._owners = topics[order], owners[order]
-        self._times_ns = np.concatenate([piece.log_times_ns for piece in pieces])[order]
-        self._starts = np.concatenate([piece.starts for piece in pieces])[order]
-        ends = np.concatenate([piece.ends for piece in pieces])[order]
-        self._lengths = ends - self._starts
+    def __init__(self, kinds: Numbers, *, bytes_max: int) -> None:
+        # Topics of one kind are side by side in this order; numbers of two bytes are sorted fast.
+        rank = np.argsort(np.argsort(kinds, kind="stable"), kind="stable")
+        self._rank = rank.astype(np.uint16) if len(rank) <= 1 << 16 else rank
+        self._bytes_max = bytes_max
+        self._room: Bytes = np.empty(0, dtype=np.uint8)
+        self._used_bytes = 0
+        self._left_bytes = 0
+        # What was added, or is left of it, in the order it lies in.
+        self._topics: list[Numbers] = []
+        self._times_ns: list[Numbers] = []
+        self._starts: list[Numbers] = []
+        self._ends: list[Numbers] = []
 
-    def portions(self, kinds: Numbers, bytes_max: int) -> list[slice]:
-        """Cut between topics where the kind changes, and where a portion would grow too big."""
-        edges = np.flatnonzero(np.diff(self._topics, prepend=-1, append=-1))
-        behind = np.concatenate([[0], np.cumsum(self._lengths)])
-        cuts = [0]
-        for first, last in pairwise(map(int, edges)):
-            if first == cuts[-1]:
-                continue
-            kind, before = int(kinds[self._topics[first]]), int(kinds[self._topics[first - 1]])
-            size_bytes = int(behind[last] - behind[cuts[-1]])
-            if kind == ALONE or kind != before or size_bytes > bytes_max:
-                cuts.append(first)
-        cuts.append(len(self._topics))
-        return [slice(*pair) for pair in pairwise(cuts)]
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes that payloads, gaps where others have left, and positions take."""
+        messages = sum(map(len, self._topics))
+        return self._used_bytes + messages * POSITION_BYTES if messages else 0
 
-    def portion(self, bounds: slice) -> Portion:
-        """Copy the payloads of some rows side by side."""
-        topics = self._topics[bounds]
-        edges = np.flatnonzero(np.diff(topics, prepend=-1, append=-1))
-        data, starts, ends = self._gathered(bounds)
-        return Portion(
-            block=MessageBlock(
-                topic=int(topics[0]),
-                log_times_ns=self._times_ns[bounds],
-                data=data,
-                starts=starts,
-                ends=ends,
-            ),
-            topics=[int(topic) for topic in topics[edges[:-1]]],
-            rows=[int(rows) for rows in np.diff(edges)],
-        )
+    def add(self, block: MixedBlock) -> None:
+        """Copy the messages of a block, those of a topic side by side; it is not needed after."""
+        lengths = block.ends - block.starts
+        owners = np.zeros(len(lengths), dtype=np.int64)
+        copied = gather_payloads([block.data], owners, block.starts, lengths)
+        begin = self._make_room(len(copied))
+        self._room[begin : begin + len(copied)] = copied
+        ends = begin + np.cumsum(lengths)
+        self._topics.append(block.topics)
+        self._times_ns.append(block.log_times_ns)
+        self._starts.append(ends - lengths)
+        self._ends.append(ends)
 
-    def merged(self) -> MixedBlock:
-        """Copy all payloads into one new block, topics ascending."""
-        order = np.argsort(self._topics, kind="stable")
-        data, starts, ends = self._gathered(slice(None))
-        return MixedBlock(
-            topics=self._topics[order],
-            log_times_ns=self._times_ns[order],
+    def take(self, wanted: NDArray[np.bool_]) -> MixedBlock:
+        """Take all messages of some topics: kinds side by side, and in them topics, each in order.
+
+        Their payloads stay where they are for as long as somebody looks at them.
+        """
+        topics = np.concatenate(self._topics)
+        mask = wanted[topics]
+        rows = np.flatnonzero(mask)
+        rows = rows[np.argsort(self._rank[topics[rows]], kind="stable")]
+
+        def taken(parts: list[Numbers]) -> Numbers:
+            column = np.concatenate(parts)
+            parts[:] = [column[~mask]]
+            return column[rows]
+
+        data = self._room[: self._used_bytes]
+        data.flags.writeable = False
+        block = MixedBlock(
+            topics=taken(self._topics),
+            log_times_ns=taken(self._times_ns),
             data=data,
-            starts=starts[order],
-            ends=ends[order],
+            starts=taken(self._starts),
+            ends=taken(self._ends),
         )
+        self._left_bytes -= int((block.ends - block.starts).sum())
+        return block
 
-    def _gathered(self, bounds: slice) -> tuple[NDArray[np.uint8], Numbers, Numbers]:
-        lengths = self._lengths[bounds]
-        data = gather_payloads(self._buffers, self._owners[bounds], self._starts[bounds], lengths)
-        ends = np.cumsum(lengths)
-        return data, ends - lengths, ends
+    def _make_room(self, size_bytes: int) -> int:
+        """Make room for so much behind what is there, and tell where it begins."""
+        if self._left_bytes <= self._used_bytes // 2:
+            # Nothing but this object and the argument refers to it, unless somebody looks at it.
+            unseen = sys.getrefcount(self._room) == 2  # noqa: PLR2004 - these two
+            self._move_to(self._room if unseen else _new_room(len(self._room)))
+        needed_bytes = self._used_bytes + size_bytes
+        if needed_bytes > len(self._room):
+            grown_bytes = max(needed_bytes, self._bytes_max + SPARE_ROOM_BYTES)
+            small = needed_bytes <= FIRST_ROOM_BYTES
+            self._move_to(_new_room(FIRST_ROOM_BYTES if small else grown_bytes))
+        begin, self._used_bytes = self._used_bytes, needed_bytes
+        self._left_bytes += size_bytes
+        return begin
+
+    def _move_to(self, room: Bytes) -> None:
+        """Move what waits to the start of a room, which may be the one that it is in."""
+        behind = 0
+        if self._left_bytes:
+            starts = np.concatenate(self._starts)
+            lengths = np.concatenate(self._ends) - starts
+            ends = np.cumsum(lengths)
+            # In the order it lies in, so that nothing is overwritten that has not moved.
+            cuts = np.searchsorted(ends, np.arange(0, self._left_bytes, MOVED_BYTES), side="right")
+            for first, last in pairwise([*map(int, cuts), len(ends)]):
+                rows = slice(first, last)
+                owners = np.zeros(last - first, dtype=np.int64)
+                moved = gather_payloads([self._room], owners, starts[rows], lengths[rows])
+                room[behind : behind + len(moved)] = moved
+                behind += len(moved)
+            self._starts, self._ends = [ends - lengths], [ends]
+        self._room, self._used_bytes = room, behind
 
 
-def _grouped(pieces: list[MixedBlock], bytes_min: int) -> Iterator[list[MixedBlock]]:
-    """Take pieces off a list, in its order, in runs of at least so many bytes, and the rest.
+def _new_room(size_bytes: int) -> Bytes:
+    """Reserve memory, which takes none before it is written to."""
+    return np.empty(size_bytes, dtype=np.uint8)
 
-    What was taken is held by nobody but the caller, who lets go of a run before the next.
-    """
-    pieces.reverse()
-    group: list[MixedBlock] = []
-    size_bytes = 0
-    while pieces:
-        group.append(pieces.pop())
-        size_bytes += int((group[-1].ends - group[-1].starts).sum())
-        if size_bytes >= bytes_min or not pieces:
-            yield group
-            group, size_bytes = [], 0
+
+def _portions(block: MixedBlock, kinds: Numbers, bytes_max: int) -> Iterator[Portion]:
+    """Cut between topics where the kind changes, and where a portion would grow too big."""
+    edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
+    topics = block.topics[edges[:-1]]
+    behind = np.append(0, np.cumsum(block.ends - block.starts))[edges]
+    begin = 0
+    for last in range(1, len(topics) + 1):
+        if last < len(topics):
+            kind = kinds[topics[last]]
+            alike = kind != ALONE and kind == kinds[topics[begin]]
+            if alike and behind[last + 1] - behind[begin] <= bytes_max:
+                continue
+        chosen = topics[begin:last]
+        yield Portion(
+            block=part_of(block, int(chosen[0]), slice(int(edges[begin]), int(edges[last]))),
+            topics=[int(topic) for topic in chosen],
+            rows=[int(rows) for rows in np.diff(edges[begin : last + 1])],
+        )
+        begin = last
 
 
 def _single(block: MessageBlock) -> Portion:

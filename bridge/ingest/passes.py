@@ -339,8 +339,9 @@ class Passes:
             if time.monotonic() - reported_s >= MESSAGES_INTERVAL_S:
                 self._report_messages(read)
                 reported_s = time.monotonic()
-            for due in batcher.add(chosen_messages(block, wanted[block.topics])):
-                self._convert(due, take, observed)
+            self._convert_each(
+                batcher.add(chosen_messages(block, wanted[block.topics])), take, observed
+            )
         self._report_messages(read)
         for due in batcher.flush():
             self._convert(due, take, observed)
@@ -371,6 +372,11 @@ class Passes:
             if block is None:
                 return
             yield block
+
+    def _convert_each(self, portions: Iterable[Portion], take: Take, expect: Expect) -> None:
+        # A name that is still about the last portion would keep its buffer from being used again.
+        for due in portions:
+            self._convert(due, take, expect)
 
     def _convert(self, due: Portion, take: Take, expect: Expect) -> None:
         self.meter.add(due.block, due.topics, due.rows)
