@@ -114,31 +114,33 @@ class Spreads:
     def forget(self, topic: int) -> None:
         """Start a topic over."""
         self._flush()
-        places = self._places_of(topic)
-        self._counts[places] = 0
-        self._sums[places] = 0
+        for part in (self._counts, self._sums):
+            part.reshape(-1, _PAGE_BUCKETS)[self._pages_of(topic)] = 0
         self._incomplete[topic] = False
 
     def quantiles_ns(self, topic: int, *shares: float) -> tuple[int | None, ...]:
         """Give the durations that these shares of them do not exceed; None where there is none."""
         self._flush()
-        places = self._places_of(topic)
-        used = places[self._counts[places] > 0]
-        if not len(used) or self._incomplete[topic]:
+        pages = self._pages_of(topic)
+        if not len(pages) or self._incomplete[topic]:
             return (None,) * len(shares)
-        counts, sums = self._counts[used], self._sums[used]
+        counts, sums = (
+            part.reshape(-1, _PAGE_BUCKETS)[pages] for part in (self._counts, self._sums)
+        )
         reached = np.cumsum(counts)
+        if not reached[-1]:
+            return (None,) * len(shares)
         # The first bucket that covers the share: the lower one of two in the middle.
         wanted = [share * float(reached[-1]) * (1 - ROUNDING) for share in shares]
-        buckets = map(int, np.searchsorted(reached, wanted))
-        return tuple(round(float(sums[bucket] / counts[bucket])) for bucket in buckets)
+        places = np.searchsorted(reached, wanted)
+        means = sums.reshape(-1)[places] / counts.reshape(-1)[places]
+        return tuple(round(float(mean)) for mean in means)
 
-    def _places_of(self, topic: int) -> Numbers:
-        """Give where the buckets of a topic are, by rising duration."""
+    def _pages_of(self, topic: int) -> Numbers:
+        """Give the pages of a topic, by rising duration."""
         first = topic * self._topic_pages
-        pages = self._page_of[first : first + self._topic_pages].astype(np.int64)
-        starts = pages[pages >= 0] << _PAGE_BITS
-        return (starts[:, np.newaxis] + np.arange(_PAGE_BUCKETS)).reshape(-1)
+        pages = self._page_of[first : first + self._topic_pages]
+        return pages[pages >= 0].astype(np.int64)
 
     def _give_pages(self, wanted: Numbers) -> None:
         """Take pages for what has none yet, as long as there are some."""
@@ -151,7 +153,7 @@ class Spreads:
         self._pages += len(fresh)
         if (missing := self._pages * _PAGE_BUCKETS - len(self._counts)) > 0:
             # Half as many again, so that few of them are copied often.
-            more = np.zeros(missing + len(self._counts) // 2)
+            more = np.zeros(missing + self._pages // 2 * _PAGE_BUCKETS)
             self._counts = np.concatenate([self._counts, more])
             self._sums = np.concatenate([self._sums, more])
 
