@@ -10,6 +10,7 @@ which no encoding can carry: Python reads them from file names that are no UTF-8
 """
 
 import itertools
+import json
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -29,6 +30,8 @@ NUL = "\x00"
 REPLACEMENT = "\ufffd"
 
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+# The same in ASCII JSON, and pairs of surrogates that are a character.
+_MAY_BE_NO_TEXT = re.compile(r"\\u(?:0000|d[89a-f])")
 _FORBIDDEN = frozenset("!\"'*£$%&. :")
 
 
@@ -91,13 +94,25 @@ def _rejected(name: str, reason: str) -> RejectedError:
 
 def nul_count(value: Any) -> int:
     """Count the texts in a JSON value that hold NUL, or what is no text, keys included."""
+    return _nul_count(value) if _may_hold_nul(value) else 0
+
+
+def _may_hold_nul(value: Any) -> bool:
+    """Look at the whole value at once: what may be odd is always escaped."""
+    try:
+        return _MAY_BE_NO_TEXT.search(json.dumps(value)) is not None
+    except (TypeError, ValueError):
+        return True
+
+
+def _nul_count(value: Any) -> int:
     match value:
         case str():
             return int(_NO_TEXT.search(value) is not None)
         case dict():
-            return sum(nul_count(key) + nul_count(part) for key, part in value.items())
+            return sum(_nul_count(key) + _nul_count(part) for key, part in value.items())
         case list() | tuple():
-            return sum(map(nul_count, value))
+            return sum(map(_nul_count, value))
         case _:
             return 0
 
@@ -214,12 +229,16 @@ def _cleaned_lists(array: pa.Array) -> tuple[pa.Array, int]:
 
 def clean_value(value: Any) -> Any:
     """Replace NUL, and what is no text, in the texts of a JSON value, keys included."""
+    return _cleaned_value(value) if _may_hold_nul(value) else value
+
+
+def _cleaned_value(value: Any) -> Any:
     match value:
         case str():
             return _NO_TEXT.sub(REPLACEMENT, value)
         case dict():
-            return {clean_value(key): clean_value(part) for key, part in value.items()}
+            return {_cleaned_value(key): _cleaned_value(part) for key, part in value.items()}
         case list() | tuple():
-            return type(value)(clean_value(part) for part in value)
+            return type(value)(_cleaned_value(part) for part in value)
         case _:
             return value
