@@ -268,8 +268,7 @@ class _Together:
         self._rank = rank.astype(np.uint16) if len(rank) <= 1 << 16 else rank
         self._bytes_max = bytes_max
         self._room: Bytes = np.empty(0, dtype=np.uint8)
-        self._used_bytes = 0
-        self._left_bytes = 0
+        self._used_bytes = self._left_bytes = self._messages = 0
         # What was added, or is left of it, in the order it lies in.
         self._topics: list[Numbers] = []
         self._times_ns: list[Numbers] = []
@@ -279,8 +278,7 @@ class _Together:
     @property
     def buffer_bytes(self) -> int:
         """Bytes that payloads, gaps where others have left, and positions take."""
-        messages = sum(map(len, self._topics))
-        return self._used_bytes + messages * POSITION_BYTES if messages else 0
+        return self._used_bytes + self._messages * POSITION_BYTES if self._messages else 0
 
     def add(self, block: MixedBlock) -> None:
         """Copy the messages of a block, those of a topic side by side; it is not needed after."""
@@ -290,6 +288,7 @@ class _Together:
         begin = self._make_room(len(copied))
         self._room[begin : begin + len(copied)] = copied
         ends = begin + np.cumsum(lengths)
+        self._messages += len(lengths)
         self._topics.append(block.topics)
         self._times_ns.append(block.log_times_ns)
         self._starts.append(ends - lengths)
@@ -319,6 +318,7 @@ class _Together:
             starts=taken(self._starts),
             ends=taken(self._ends),
         )
+        self._messages -= len(rows)
         self._left_bytes -= int((block.ends - block.starts).sum())
         return block
 
