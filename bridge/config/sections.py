@@ -227,8 +227,9 @@ class IngestSettings(Section):
         64 * MEBIBYTE,
         ge=MEBIBYTE,
         description="Bytes that wait in batches of all topics together before the biggest are "
-        "sent early; an eighth of workers.memory_limit_bytes at most, and half of it where several "
-        "threads send, to a platform far away.",
+        "sent early; those of small topics wait in one buffer and count half. An eighth of "
+        "workers.memory_limit_bytes at most, and half of it where several threads send, to a "
+        "platform far away.",
     )
     verification: Literal["closed", "range", "counts", "readback"] = Field(
         "counts",

@@ -6,8 +6,8 @@ biggest topics are sent until half of it is free, and what still waits is copied
 next time is half a budget away, and each byte is copied a few times at most.
 
 Topics with little wait together and cost no Python code each: with hundreds of topics a chunk
-holds a few messages of every one. They are copied out of it at once, into one buffer, from which
-all are decoded later, and leave all at once.
+holds a few messages of every one. They are copied out of it at once, into one buffer, in which they
+are decoded later, where they lie. When there is too much, all but the smallest topics leave.
 """
 
 import sys
@@ -324,7 +324,7 @@ class _Together:
 
     def _make_room(self, size_bytes: int) -> int:
         """Make room for so much behind what is there, and tell where it begins."""
-        if self._left_bytes <= self._used_bytes // 2:
+        if 2 * self._left_bytes < self._used_bytes:
             # Nothing but this object and the argument refers to it, unless somebody looks at it.
             unseen = sys.getrefcount(self._room) == 2  # noqa: PLR2004 - these two
             self._move_to(self._room if unseen else _new_room(len(self._room)))
@@ -340,7 +340,7 @@ class _Together:
     def _move_to(self, room: Bytes) -> None:
         """Move what waits to the start of a room, which may be the one that it is in."""
         behind = 0
-        if self._left_bytes:
+        if self._messages:
             starts = np.concatenate(self._starts)
             lengths = np.concatenate(self._ends) - starts
             ends = np.cumsum(lengths)

@@ -69,8 +69,8 @@ class BatchTargets:
     Attributes:
         max_batch_size_bytes: Payload bytes of one batch.
         max_batch_size_records: Rows of one batch.
-        memory_budget_bytes: Payload bytes that wait in all topics together; at the bound the
-            biggest topics are sent early.
+        memory_budget_bytes: Bytes that wait in all topics together, those of small topics in one
+            buffer counted half; at the bound the biggest topics are sent early.
         send_queue_bytes: Bytes of batches that wait for the network; at the bound decoding waits.
         begin_bytes: Payload bytes that wait when the biggest topic is sent early, if none was sent
             yet and more comes: so sequence and topics are created while batches fill.

@@ -274,3 +274,21 @@ def test_an_ingest_keeps_no_portion(rooms: list[int], tmp_path: Path) -> None:
 
     assert sum(found.values()) == 20 * 300
     assert rooms == [1000, 17_000]
+
+
+def test_messages_without_bytes_wait_with_the_others(rooms: list[int]) -> None:
+    """An empty message of ROS 1 has none; when others are moved it stays where it can be read."""
+    batcher = Batcher(replace(TARGETS, max_batch_size_records=1000), kinds=np.zeros(2, np.int64))
+    went: Messages = {}
+
+    def take(portions: Iterator[Portion]) -> None:
+        for due in enter(went, portions):
+            assert (due.block.ends <= len(due.block.data)).all()
+
+    for number in range(50):
+        take(batcher.add(chunk_block([(0, b"x" * 100), (1, b"")], number * 2)))
+    take(batcher.flush())
+
+    assert went[0] == [(number * 2, b"x" * 100) for number in range(50)]
+    assert went[1] == [(number * 2 + 1, b"") for number in range(50)]
+    assert rooms == [1000]
