@@ -83,17 +83,19 @@ class Repeats:
         if self._learn(bodies, rows_left, topics[owners[rows_left]]):
             rows_left = suspected()
         if len(rows_left):
-            equal = rows_left[bodies.equal(rows_left)]
-            self.equal[topics] += np.bincount(owners[equal], minlength=len(topics))
+            same = bodies.equal(rows_left)
+            self.equal[topics] += np.bincount(owners[rows_left[same]], minlength=len(topics))
+            different = rows_left[~same]
+            self._learn(bodies, different, topics[owners[different]])
 
-    def _learn(self, bodies: "_Bodies", suspected: Numbers, topics: Numbers) -> bool:
-        """Remember where the first suspected message of each topic differs; tell whether one does.
+    def _learn(self, bodies: "_Bodies", chosen: Numbers, topics: Numbers) -> bool:
+        """Remember where the first chosen message of each topic differs; tell whether one does.
 
         So most of the others are told apart without a comparison.
         """
         learned = False
         for topic, place in zip(*np.unique(topics, return_index=True), strict=True):
-            at = bodies.difference(int(suspected[place]))
+            at = bodies.difference(int(chosen[place]))
             if at is not None:
                 self._probes[topic], learned = at, True
         return learned

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bridge.bags import load_recording, open_recording
 from bridge.ingest import Identity, IngestOptions, dry_run
 from bridge.model import MessageBlock, MessageType, MixedBlock, Serialization, Topic
-from bridge.quality import Meter, TopicFigures
+from bridge.quality import Meter, TopicFigures, repeats
 from bridge.quality.histograms import Spreads
 from tests.quality.reference import SECOND_NS, Recorded, check, recorded
 from tests.recordings import real_bag
@@ -160,6 +160,28 @@ def test_figures_are_those_of_a_slow_look(
     recording = meter.of_recording()
     assert recording.start_ns == min(one.time_ns for each in drawn for one in each)
     assert recording.end_ns == max(one.time_ns for each in drawn for one in each)
+
+
+def test_only_what_is_equal_is_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where messages differ is known after one block, also where the first of it are repeats."""
+    compared: list[int] = []
+    equal = repeats._Bodies.equal
+
+    def noting(bodies: repeats._Bodies, rows: repeats.Numbers) -> NDArray[np.bool_]:
+        compared.append(len(rows))
+        return equal(bodies, rows)
+
+    monkeypatch.setattr(repeats._Bodies, "equal", noting)
+    meter = Meter(topics())
+    for first in (0, 100):
+        # Each twice, and all alike for longer than what is looked at first.
+        bodies = [b"the same" * 4 + bytes([first + row // 2]) for row in range(100)]
+        times_ns = [START_NS + first + row for row in range(100)]
+        meter.add(block_of(bodies, times_ns), [2], [100])
+
+    figures = meter.of_topic(2)
+    assert (figures.repeated, figures.compared) == (100, 199)
+    assert compared == [99, 50]
 
 
 @pytest.mark.parametrize("length", [4, 300, 200_000])
