@@ -43,11 +43,18 @@ INDEX_HEAD = np.dtype(
 )
 """Everything of a message index record before its entries; packed, 15 bytes."""
 
+INDEX_CONTENT_BYTES_MIN = 2 + 4
+"""Channel id, and bytes of the entries: what a message index record holds without any."""
+
 INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
 """One entry of a message index record."""
 
-WALKED_INDEXES_MAX = 16
-"""So many message index records are walked one by one; where more are likely, they are found at
+OFFSET = np.dtype("<i8")
+"""The second half of an entry; one that is above 2**63 becomes negative, as it does elsewhere."""
+
+WALKED_INDEXES_MAX, WALKED_INDEX_BYTES = 16, 2048
+"""So many message index records are walked one by one, and any number of such long ones, for a step
+takes as long as looking at so many bytes. Where more shorter ones are likely, they are found at
 once."""
 
 
@@ -69,8 +76,6 @@ class Slices:
 def index_offsets(data: memoryview, start: int) -> tuple[Offsets | None, int]:
     """Collect where the message index records behind a chunk say that messages start.
 
-    Cost: about 2 us for each of the first records, a few passes over the bytes of all others.
-
     Args:
         data: The chunk record and the message index records behind it.
         start: Where the first of these records starts.
@@ -79,22 +84,56 @@ def index_offsets(data: memoryview, start: int) -> tuple[Offsets | None, int]:
         int64, shape (n,), in the order of the records, None where there is none; and where the last
         whole one ends.
     """
+    entries, end = _index_entries(data, start)
+    return (_offsets_in(data, entries) if end > start else None), end
+
+
+def joined_index_offsets(data: memoryview, areas: Offsets) -> tuple[Offsets, Offsets] | None:
+    """Collect what `index_offsets` does, behind several chunks with one search.
+
+    Args:
+        data: The bytes of all chunks.
+        areas: int64, shape (chunks, 2): where the message index records behind each chunk start and
+            end, ascending.
+
+    Returns:
+        int64, shape (n,) each: where messages start, and behind which chunk that is said; None
+        where these areas hold other things than indexes, too.
+    """
+    joined = memoryview(b"".join(data[start:end] for start, end in areas.tolist()))
+    entries, end = _index_entries(joined, 0)
+    if end < len(joined):
+        return None
+    behind = np.searchsorted(entries, np.cumsum(areas[:, 1] - areas[:, 0]))
+    chunks = np.repeat(np.arange(len(areas)), np.diff(behind, prepend=0))
+    return _offsets_in(joined, entries), chunks
+
+
+def _index_entries(data: memoryview, start: int) -> tuple[Offsets, int]:
+    """Find the entries of message index records, up to the first record that is none.
+
+    Cost: about 2 us for each of the first records, a few passes over the bytes of all others.
+
+    Returns:
+        int64, shape (n,): where entries start, ascending; and where the last whole record ends.
+    """
     found: list[Offsets] = []
     position = start
     only_by_walk = False
     while position + HEAD_BYTES <= len(data):
-        # How many there are if all are as long as those so far.
-        likely = len(found) * (len(data) - start) // max(position - start, 1)
-        if likely > WALKED_INDEXES_MAX and not only_by_walk:
-            rest = _many_index_offsets(data, position)
+        # How long they are, and so how many, if all are like those so far.
+        likely_bytes = (position - start) // max(len(found), 1)
+        many = WALKED_INDEXES_MAX * likely_bytes < len(data) - start
+        if found and many and likely_bytes < WALKED_INDEX_BYTES and not only_by_walk:
+            rest = _many_index_entries(data, position)
             if rest is not None:
                 found.append(rest[0])
-                return np.concatenate(found), rest[1]
+                position = rest[1]
+                break
             only_by_walk = True
         opcode, length = parse_head(data, position)
         content = position + HEAD_BYTES
-        # Channel id (2), bytes of the array (4), then the entries.
-        entries_bytes = length - 6
+        entries_bytes = length - INDEX_CONTENT_BYTES_MIN
         if (
             opcode != Opcode.MESSAGE_INDEX
             or content + length > len(data)
@@ -102,35 +141,42 @@ def index_offsets(data: memoryview, start: int) -> tuple[Offsets | None, int]:
             or entries_bytes % INDEX_ENTRY.itemsize
         ):
             break
-        count = entries_bytes // INDEX_ENTRY.itemsize
-        entries = np.frombuffer(data, dtype=INDEX_ENTRY, count=count, offset=content + 6)
-        found.append(entries["offset"].astype(np.int64))
         position = content + length
-    return (np.concatenate(found) if found else None), position
+        found.append(np.arange(position - entries_bytes, position, INDEX_ENTRY.itemsize))
+    return (np.concatenate(found) if found else np.empty(0, dtype=np.int64)), position
 
 
-def _many_index_offsets(data: memoryview, start: int) -> tuple[Offsets, int] | None:
-    """Collect what `index_offsets` does without a walk; None where only a walk can tell.
+def _many_index_entries(data: memoryview, start: int) -> tuple[Offsets, int] | None:
+    """Find what `_index_entries` does without a walk; None where only a walk can tell.
 
     Whatever looks like a message index is a candidate. Where each ends at the next one, a walk
     would find just these; where something else only looks like one, it would not.
     """
     rest: Bytes = np.frombuffer(data, dtype=np.uint8, offset=start)
-    starts = np.flatnonzero(rest[: -INDEX_HEAD.itemsize + 1] == Opcode.MESSAGE_INDEX)
+    # A plain number: numpy asks a member of an enumeration at length what it is.
+    starts = np.flatnonzero(rest[: -INDEX_HEAD.itemsize + 1] == int(Opcode.MESSAGE_INDEX))
     heads = _gather(rest, starts, INDEX_HEAD)
     sizes = heads["entries_bytes"].astype(np.int64)
     behind = starts + (INDEX_HEAD.itemsize + sizes)
-    plausible = (heads["length"] == sizes.astype(np.uint64) + np.uint64(6)) & (behind <= len(rest))
-    plausible &= sizes % INDEX_ENTRY.itemsize == 0
+    plausible = heads["length"] == (sizes + INDEX_CONTENT_BYTES_MIN).view(np.uint64)
+    plausible &= behind <= len(rest)
     starts, sizes, behind = starts[plausible], sizes[plausible], behind[plausible]
     if not len(starts) or starts[0] or (starts[1:] != behind[:-1]).any():
         return None
     counts = sizes // INDEX_ENTRY.itemsize
-    before = np.cumsum(counts) - counts
-    firsts = starts + (INDEX_HEAD.itemsize - INDEX_ENTRY.itemsize * before)
-    entries = np.repeat(firsts, counts) + INDEX_ENTRY.itemsize * np.arange(int(counts.sum()))
-    offsets = _gather(rest, entries, INDEX_ENTRY)["offset"].astype(np.int64)
-    return offsets, start + int(behind[-1])
+    if (counts * INDEX_ENTRY.itemsize != sizes).any():
+        return None
+    # Entry i of all lies 16 i bytes behind these, which are one and the same for a whole record.
+    firsts = behind - INDEX_ENTRY.itemsize * np.cumsum(counts)
+    entries = np.repeat(firsts + start, counts)
+    entries += np.arange(0, INDEX_ENTRY.itemsize * len(entries), INDEX_ENTRY.itemsize)
+    return entries, start + int(behind[-1])
+
+
+def _offsets_in(data: memoryview, entries: Offsets) -> Offsets:
+    """Read the offsets of message index entries: the second half of each."""
+    where = entries + (INDEX_ENTRY.itemsize - OFFSET.itemsize)
+    return _gather(np.frombuffer(data, dtype=np.uint8), where, OFFSET)
 
 
 def slice_by_index(data: Bytes, offsets: Offsets, bounds: Offsets | None = None) -> Slices | None:

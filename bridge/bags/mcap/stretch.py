@@ -26,7 +26,7 @@ from bridge.bags.mcap.records import (
     parse_head,
 )
 from bridge.bags.mcap.scan import ChunkAt, Segment
-from bridge.bags.mcap.slicing import Bytes, Offsets, index_offsets, slice_by_index
+from bridge.bags.mcap.slicing import Bytes, index_offsets, joined_index_offsets, slice_by_index
 from bridge.bags.source import Source
 from bridge.errors import DamagedRecordingError, RecordingLimitError
 
@@ -157,7 +157,6 @@ def load_stretch(
 def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> Piece | None:
     """Find the records of all chunks together; None where one of them needs a closer look."""
     bounds: list[tuple[int, int]] = []
-    offsets: list[Offsets] = []
     verified: set[bool] = set()
     try:
         data: Bytes = np.frombuffer(
@@ -168,8 +167,7 @@ def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> 
             raw = data.data[start : chunk.index_end - stretch.start]
             head = parse_chunk_head(raw)
             check_stored_size(head, limits=limits)
-            found, index_end = index_offsets(raw, chunk.end - chunk.start)
-            if head.compression or found is None or index_end < len(raw):
+            if head.compression or chunk.index_end == chunk.end:
                 return None
             # Plain records are where they are; this holds them against their checksum.
             content = raw[head.records_start : chunk.end - chunk.start]
@@ -177,13 +175,18 @@ def _load_at_once(source: Source, stretch: StretchAt, *, limits: ReadLimits) -> 
                 return None
             base = start + head.records_start
             bounds.append((base, base + head.records_bytes))
-            offsets.append(found + base)
             verified.add(bool(head.crc))
     except (DamagedRecordingError, RecordingLimitError):
         # Loading the chunks one by one shows what is lost, and where.
         return None
-    slices = slice_by_index(data, np.concatenate(offsets), np.array(bounds))
-    if slices is None or len(verified) > 1 or holds_chunks(data, slices):
+    areas = np.array([(chunk.end, chunk.index_end) for chunk in stretch.chunks]) - stretch.start
+    found = joined_index_offsets(data.data, areas)
+    if found is None or len(verified) > 1:
+        return None
+    offsets, chunks = found
+    records = np.array(bounds)
+    slices = slice_by_index(data, offsets + records[chunks, 0], records)
+    if slices is None or holds_chunks(data, slices):
         return None
     return Piece(data=data, slices=slices, verified=verified.pop())
 

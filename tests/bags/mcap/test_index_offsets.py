@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bridge.bags.mcap.records import Opcode
-from bridge.bags.mcap.slicing import index_offsets
+from bridge.bags.mcap.slicing import index_offsets, joined_index_offsets
 
 MANY = 40
 
@@ -55,6 +55,32 @@ def test_index_of_many_channels_is_what_a_walk_finds(seed: int) -> None:
     expected, expected_end = walked(data, 5)
     assert end == expected_end
     assert (offsets if offsets is not None else np.empty(0)).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_indexes_behind_several_chunks_are_those_behind_each(seed: int) -> None:
+    """With few or many channels, long or short records, empty ones, and other bytes between."""
+    chosen = Random(seed)
+    entries_max = chosen.choice((3, 300))
+    data, areas, expected = b"", [], []
+    for chunk in range(chosen.randrange(2, 6)):
+        data += chosen.randbytes(20)
+        start = len(data)
+        for channel in range(chosen.choice((1, 10, MANY))):
+            count = chosen.randrange(entries_max)
+            data += index(channel, [(7, chosen.randrange(2**40)) for _ in range(count)])
+        areas.append((start, len(data)))
+        expected += [(offset, chunk) for offset in walked(data, start)[0]]
+    found = joined_index_offsets(memoryview(data), np.array(areas))
+
+    assert found is not None
+    assert list(zip(*(part.tolist() for part in found), strict=True)) == expected
+
+
+@pytest.mark.parametrize("behind", [b"\7", b"\0" * 40, index(1, [])[:-1]])
+def test_something_else_behind_the_last_index_is_no_area_of_indexes(behind: bytes) -> None:
+    data = b"".join(index(channel, [(1, 2)]) for channel in range(MANY)) + behind
+    assert joined_index_offsets(memoryview(data), np.array([(0, len(data))])) is None
 
 
 @pytest.mark.parametrize("at", [0, MANY // 2, MANY - 1])
