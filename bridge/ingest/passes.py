@@ -30,7 +30,7 @@ from bridge.quality import Meter, TopicFigures, judge, reports_losses
 from bridge.units import counted
 
 Take = Callable[[list[Parcel]], None]
-Expect = Callable[[TopicLane], None]
+Expect = Callable[[list[TopicLane]], None]
 
 MESSAGES_INTERVAL_S = 0.25
 """How often the messages read are reported: with many topics a block has some of each."""
@@ -90,9 +90,7 @@ class Passes:
             sending.send(parcels)
 
         lanes = list(self.lanes.values())
-        for lane in lanes:
-            if lane.topic.message_count:
-                sending.expect(lane)
+        sending.expect([lane for lane in lanes if lane.topic.message_count])
         self._run(
             self.reader,
             blocks,
@@ -100,7 +98,6 @@ class Passes:
             take,
             others=self._leave_out,
             expect=sending.expect,
-            observed=partial(sending.expect, observed=True),
             end=sending.end,
             targets=sending.targets,
         )
@@ -253,8 +250,7 @@ class Passes:
             RecordingChangedError: The recording does not yield what it did when it was measured.
         """
         lanes = [self.lanes[topic] for topic in group]
-        for lane in lanes:
-            sending.expect(lane)
+        sending.expect(lanes)
         with self.reader.again() as reader:
             share = self._share(group)
             self._run(
@@ -262,7 +258,6 @@ class Passes:
                 reader.mixed_blocks(),
                 lanes,
                 sending.send,
-                observed=partial(sending.expect, observed=True),
                 end=sending.end,
                 targets=sending.targets,
                 share=share,
@@ -304,8 +299,7 @@ class Passes:
         take: Take,
         *,
         others: Callable[[int, int], None] | None = None,
-        expect: Expect = lambda _lane: None,
-        observed: Expect = lambda _lane: None,
+        expect: Expect = lambda _lanes: None,
         end: Callable[[list[TopicLane]], None] = lambda _lanes: None,
         targets: BatchTargets | None = None,
         share: float = 1.0,
@@ -313,9 +307,8 @@ class Passes:
         """Read on to the end and hand over the batches of some lanes.
 
         `others` gets other topics with how many messages of them were read; without it this is a
-        pass in which those that are not sent were seen before. `expect` gets a lane when
-        the first is read, `observed` when the first were mapped with those of other topics; `end`
-        gets lanes behind their last batches.
+        pass in which those that are not sent were seen before. `expect` gets lanes when their
+        first messages are read, `end` behind their last batches.
         `targets` say when a batch is due, where not the options do.
         `share` is how much of the whole recording this pass is, for the progress shown.
         """
@@ -332,19 +325,18 @@ class Passes:
             rows = np.bincount(block.topics, minlength=len(wanted))
             if others is not None and (rows[~wanted] > 0).any():
                 self._pass_over(block, rows, wanted, others)
-            for topic in map(int, np.flatnonzero((rows > 0) & ~seen)):
-                expect(self.lanes[topic])
-            seen |= rows > 0
+            fresh = (rows > 0) & ~seen
+            if fresh.any():
+                expect([self.lanes[topic] for topic in np.flatnonzero(fresh).tolist()])
+                seen |= fresh
             read += np.where(wanted, rows, 0)
             if time.monotonic() - reported_s >= MESSAGES_INTERVAL_S:
                 self._report_messages(read)
                 reported_s = time.monotonic()
-            self._convert_each(
-                batcher.add(chosen_messages(block, wanted[block.topics])), take, observed
-            )
+            self._convert_each(batcher.add(chosen_messages(block, wanted[block.topics])), take)
         self._report_messages(read)
         for due in batcher.flush():
-            self._convert(due, take, observed)
+            self._convert(due, take)
             end([self.lanes[topic] for topic in due.topics])
         self._report_progress(reader, share)
 
@@ -373,14 +365,14 @@ class Passes:
                 return
             yield block
 
-    def _convert_each(self, portions: Iterable[Portion], take: Take, expect: Expect) -> None:
+    def _convert_each(self, portions: Iterable[Portion], take: Take) -> None:
         # A name that is still about the last portion would keep its buffer from being used again.
         for due in portions:
-            self._convert(due, take, expect)
+            self._convert(due, take)
 
-    def _convert(self, due: Portion, take: Take, expect: Expect) -> None:
+    def _convert(self, due: Portion, take: Take) -> None:
         self.meter.add(due.block, due.topics, due.rows)
-        if len(due.topics) > 1 and self._convert_together(due, take, expect):
+        if len(due.topics) > 1 and self._convert_together(due, take):
             return
         for block in due.by_topic():
             self._convert_alone(block, take)
@@ -397,7 +389,7 @@ class Passes:
         known = Known(size_bytes=mapped.batch.nbytes)
         take([Parcel(lane=lane, batch=mapped.batch, known=known)])
 
-    def _convert_together(self, due: Portion, take: Take, expect: Expect) -> bool:
+    def _convert_together(self, due: Portion, take: Take) -> bool:
         """Convert messages of several topics of one kind at once, and give each topic its slice.
 
         Returns:
@@ -419,7 +411,6 @@ class Passes:
         for lane, rows in zip(lanes, due.rows, strict=True):
             lane.messages_read += rows
             lane.note({note: dict.fromkeys(texts, rows) for note, texts in mapped.notes.items()})
-            expect(lane)
         batch, columns = mapped.batch, lanes[0].plan.model.text_columns
         clean = not any(holds_nul(batch.column(column)) for column in columns)
         times_ns = batch.column(0).to_numpy()  # the envelope comes first in every model

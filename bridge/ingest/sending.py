@@ -159,16 +159,17 @@ class Sending:
         """Seconds spent in writes; final after `finish`."""
         return self._behind.busy_s
 
-    def expect(self, lane: TopicLane, *, observed: bool = False) -> None:
-        """Have a lane's topic created ahead of its first batch; does not wait.
+    def expect(self, lanes: list[TopicLane]) -> None:
+        """Have the topics of lanes created ahead of their first batches; does not wait.
 
         Nothing is created before some lane has a batch. A topic that gets none is taken back. One
-        whose metadata says what its messages are like waits until the first were `observed`.
+        whose metadata says what its messages are like waits for its first batch.
         """
-        if lane.opening is None and (observed or not lane.plan.mapping.observes):
-            self._expected[lane.topic.index] = lane
-            if self.writer is not None:
-                self._open_expected(self.writer)
+        for lane in lanes:
+            if lane.opening is None and not lane.plan.mapping.observes:
+                self._expected[lane.topic.index] = lane
+        if self.writer is not None:
+            self._open_expected(self.writer)
 
     def send(self, parcels: list[Parcel]) -> None:
         """Queue rows of topics; waits while the network is behind.
