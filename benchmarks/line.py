@@ -5,6 +5,7 @@ byte back for half a round trip. Only ratios count: to the recording of ten topi
 of big messages to what the window of one connection carries.
 """
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,36 +94,42 @@ def _through_windows(sink: RunningSink, scope: Scope) -> list[Table]:
 
 
 def topics(scope: Scope) -> list[Table]:
-    """Measure as many messages in more and more topics, at full rate."""
+    """Measure as many messages in more and more topics, at full rate.
+
+    All numbers of topics take turns, and ratios are those of a turn: a machine that becomes slower
+    meanwhile is slower for all.
+    """
     messages = QUICK_RATE_MESSAGES if scope.quick else int(RATE_MESSAGES * scope.scale)
-    rows: list[tuple[object, ...]] = []
-    first_s = first_cpu_s = first_peak = 0.0
+    numbers = QUICK_RATE_TOPICS if scope.quick else RATE_TOPICS
+    cases = {
+        number: _written(scope, number, messages) for number in numbers if scope.wants(str(number))
+    }
+    runs: dict[int, list[Timing]] = {number: [] for number in cases}
     with running_sink() as sink:
-        for number in QUICK_RATE_TOPICS if scope.quick else RATE_TOPICS:
-            if not scope.wants(str(number)):
-                continue
-            scope.say(f"topics: {number}")
-            streams, path = _written(scope, number, messages)
-            runs = _sent(sink, scope.runs, path, streams, 0.0)
-            seconds = median_s(runs)
-            peak = max(run.peak_bytes for run in runs) / MEBIBYTE
-            cpu_s = median_cpu_s(runs)
-            first_s, first_peak = first_s or seconds, first_peak or peak
-            first_cpu_s = first_cpu_s or cpu_s
-            rows.append(
-                (
-                    str(number),
-                    size_of(path) / MEBIBYTE,
-                    messages / seconds,
-                    seconds,
-                    seconds / first_s,
-                    cpu_s,
-                    cpu_s / first_cpu_s,
-                    peak,
-                    peak / first_peak,
-                )
+        for turn in range(scope.runs):
+            for number, (streams, path) in cases.items():
+                scope.say(f"topics: {number}, turn {turn + 1} of {scope.runs}")
+                runs[number] += _sent(sink, 1, path, streams, 0.0)
+    first = runs[min(runs)]
+    rows: list[tuple[object, ...]] = []
+    for number, (_, path) in cases.items():
+        each = list(zip(runs[number], first, strict=True))
+        peak = max(run.peak_bytes for run in runs[number]) / MEBIBYTE
+        seconds = median_s(runs[number])
+        rows.append(
+            (
+                str(number),
+                size_of(path) / MEBIBYTE,
+                messages / seconds,
+                seconds,
+                statistics.median(run.seconds / one.seconds for run, one in each),
+                median_cpu_s(runs[number]),
+                statistics.median(run.cpu_s / one.cpu_s for run, one in each),
+                peak,
+                peak * MEBIBYTE / max(run.peak_bytes for run in first),
             )
-            path.unlink()
+        )
+        path.unlink()
     table = Table(
         "As many IMU messages in more topics",
         (

@@ -43,7 +43,7 @@ class Topic:
         self.rows += batch.num_rows
         self.batches += 1
         self.arrow_bytes += pa.ipc.get_record_batch_size(batch)
-        self.times_sum = (self.times_sum + int(times_ns.astype(np.uint64).sum())) % MODULUS
+        self.times_sum = (self.times_sum + int(times_ns.view(np.uint64).sum())) % MODULUS
         first, last = int(times_ns.min()), int(times_ns.max())
         self.start_ns = first if self.start_ns is None else min(self.start_ns, first)
         self.end_ns = last if self.end_ns is None else max(self.end_ns, last)
