@@ -102,7 +102,7 @@ class Passes:
             targets=sending.targets,
         )
         # While the last batches are on their way.
-        self._take_figures()
+        self._figures = self.meter.of_topics()
         return sending.finish(lanes)
 
     def rehearse(
@@ -206,7 +206,7 @@ class Passes:
     def _enter_quality(self, report: IngestReport, *, whole: bool) -> None:
         """Enter how the topics were recorded, and what of it falls short of what is expected."""
         if not self._figures:
-            self._take_figures()
+            self._figures = self.meter.of_topics()
         losses = self.meter.reported_losses()
         named: dict[str, TopicFigures] = {}
         for topic in self.reader.topics:
@@ -221,9 +221,6 @@ class Passes:
         recording = self.meter.of_recording()
         findings = judge(self._options.expectations, named, recording, whole=whole)
         report.quality = replace(recording, findings=findings)
-
-    def _take_figures(self) -> None:
-        self._figures = [self.meter.of_topic(topic.index) for topic in self.reader.topics]
 
     def _listen(self, lanes: Mapping[int, TopicLane]) -> None:
         for index, lane in lanes.items():

@@ -118,23 +118,34 @@ class Spreads:
             part.reshape(-1, _PAGE_BUCKETS)[self._pages_of(topic)] = 0
         self._incomplete[topic] = False
 
-    def quantiles_ns(self, topic: int, *shares: float) -> tuple[int | None, ...]:
-        """Give the durations that these shares of them do not exceed; None where there is none."""
+    def quantiles_ns(self, *shares: float) -> NDArray[np.float64]:
+        """Give the durations that these shares of a topic's do not exceed.
+
+        Returns:
+            float64, shape (topics, shares); NaN where a topic has none, or had no room for some.
+        """
         self._flush()
-        pages = self._pages_of(topic)
-        if not len(pages) or self._incomplete[topic]:
-            return (None,) * len(shares)
-        counts, sums = (
-            part.reshape(-1, _PAGE_BUCKETS)[pages] for part in (self._counts, self._sums)
-        )
-        reached = np.cumsum(counts)
-        if not reached[-1]:
-            return (None,) * len(shares)
-        # The first bucket that covers the share: the lower one of two in the middle.
-        wanted = [share * float(reached[-1]) * (1 - ROUNDING) for share in shares]
-        places = np.searchsorted(reached, wanted)
-        means = sums.reshape(-1)[places] / counts.reshape(-1)[places]
-        return tuple(round(float(mean)) for mean in means)
+        found = np.full((len(self._incomplete), len(shares)), np.nan)
+        page_of = self._page_of.reshape(-1, self._topic_pages)
+        taken = page_of >= 0
+        pages_each = np.where(self._incomplete, 0, taken.sum(axis=1))
+        # Topics with as many pages share an array, in which each is added up by itself: one sum
+        # over all of them would round what a small one has.
+        for number in np.unique(pages_each[pages_each > 0]):
+            topics = np.flatnonzero(pages_each == number)
+            pages = page_of[topics][taken[topics]]
+            counts, sums = (
+                part.reshape(-1, _PAGE_BUCKETS)[pages].reshape(len(topics), -1)
+                for part in (self._counts, self._sums)
+            )
+            reached = np.cumsum(counts, axis=1)
+            rows = np.flatnonzero(reached[:, -1] > 0)
+            for column, share in enumerate(shares):
+                # The first bucket that covers the share: the lower one of two in the middle.
+                wanted = share * reached[rows, -1:] * (1 - ROUNDING)
+                places = np.argmax(reached[rows] >= wanted, axis=1)
+                found[topics[rows], column] = sums[rows, places] / counts[rows, places]
+        return found
 
     def _pages_of(self, topic: int) -> Numbers:
         """Give the pages of a topic, by rising duration."""
@@ -212,7 +223,7 @@ class Bars:
         """Give how many messages of a topic are in each bar, from `start_ns` on."""
         if self._first is None:
             return ()
-        return tuple(map(int, self._counts[topic, : self._last - self._first + 1]))
+        return tuple(self._counts[topic, : self._last - self._first + 1].tolist())
 
     @property
     def start_ns(self) -> int:

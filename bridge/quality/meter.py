@@ -5,6 +5,7 @@ between blocks is a few numbers, two histograms and its last message. Nothing ru
 message, and little per topic of a block.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -221,16 +222,26 @@ class Meter:
             for part in (self._periods, self._delays, self._bars, self._repeats):
                 part.forget(topic)
 
-    def of_topic(self, topic: int) -> TopicFigures:
-        """Give the figures of a topic; what the recorder says of it is not among them."""
+    def of_topics(self) -> list[TopicFigures]:
+        """Give the figures of each topic; what the recorder says of it is not among them."""
+        periods_s = _in_seconds(self._periods.quantiles_ns(0.5, 0.99))
+        delays_s = _in_seconds(self._delays.quantiles_ns(0.5, 0.99))
+        return [
+            self._of_topic(topic, *spreads)
+            for topic, spreads in enumerate(zip(periods_s, delays_s, strict=True))
+        ]
+
+    def _of_topic(
+        self, topic: int, periods_s: list[float | None], delays_s: list[float | None]
+    ) -> TopicFigures:
         numbers = {name: int(each[topic]) for name, each in self._numbers.items()}
         if not numbers["messages"]:
             return TopicFigures(stamped=0 if self._stamp_at[topic] >= 0 else None)
         start_ns, end_ns = int(self._start_ns[topic]), int(self._end_ns[topic])
         span_s = (end_ns - start_ns) / SECOND_NS
         has_gap = self._gap_ns[topic] >= 0
-        period, period_p99 = map(_seconds, self._periods.quantiles_ns(topic, 0.5, 0.99))
-        delay, delay_p99 = map(_seconds, self._delays.quantiles_ns(topic, 0.5, 0.99))
+        period, period_p99 = periods_s
+        delay, delay_p99 = delays_s
         return TopicFigures(
             messages=numbers["messages"],
             start_ns=start_ns,
@@ -238,7 +249,7 @@ class Meter:
             rate_hz=(numbers["messages"] - 1) / span_s if span_s > 0 else None,
             period_median_s=period,
             period_p99_s=period_p99,
-            gap_s=_seconds(int(self._gap_ns[topic])) if has_gap else None,
+            gap_s=int(self._gap_ns[topic]) / SECOND_NS if has_gap else None,
             gap_start_ns=int(self._gap_start_ns[topic]) if has_gap else None,
             times_back=numbers["back"],
             times_repeated=numbers["repeated"],
@@ -466,5 +477,9 @@ def _steps_of(
     return steps
 
 
-def _seconds(duration_ns: int | None) -> float | None:
-    return None if duration_ns is None else duration_ns / SECOND_NS
+def _in_seconds(durations_ns: NDArray[np.float64]) -> list[list[float | None]]:
+    """Round to nanoseconds and give seconds, of each row; None for NaN."""
+    return [
+        [None if math.isnan(one) else one / SECOND_NS for one in row]
+        for row in np.round(durations_ns).tolist()
+    ]
