@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.cdr.source import Positions, Source, copied_views, fit_views
+from bridge.cdr.source import SLAB_BYTES, Positions, Source, copied_views, fit_views
 from bridge.model import MessageBlock
 
 
@@ -99,3 +99,31 @@ def gather_payloads(
             data = np.frombuffer(gathered, dtype=np.uint8)
     data.flags.writeable = False
     return data
+
+
+def copy_payloads(
+    room: NDArray[np.uint8], data: NDArray[np.uint8], starts: Positions, lengths: Positions
+) -> None:
+    """Copy payloads out of a buffer into a room, one behind the other.
+
+    Cost: two copies, the first within the cache where all are as long; else in as much memory as
+    they take.
+
+    Args:
+        room: uint8, as long as all payloads together. It may be part of the buffer where no payload
+            lies before its place in the room.
+        data: uint8, what they lie in.
+        starts: int64, shape (n,): first byte of each.
+        lengths: int64, shape (n,): bytes of each.
+    """
+    if not len(room):
+        return
+    length = int(lengths[0])
+    if (lengths != length).any():
+        owners = np.zeros(len(starts), dtype=np.int64)
+        room[:] = gather_payloads([data], owners, starts, lengths)
+        return
+    source, places = Source(data, swap=False), room.view(f"V{length}")
+    rows = max(SLAB_BYTES // length, 1)
+    for first in range(0, len(starts), rows):
+        places[first : first + rows] = source.fixed(starts[first : first + rows], length)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.bags import chosen_messages, part_of
-from bridge.cdr import gather_payloads, join_blocks, lie_together, merge_blocks
+from bridge.cdr import copy_payloads, join_blocks, lie_together, merge_blocks
 from bridge.ingest.options import BatchTargets
 from bridge.model import MessageBlock, MixedBlock
 
@@ -42,11 +42,14 @@ FIRST_ROOM_BYTES = 8 << 20
 SPARE_ROOM_BYTES = 16 << 20
 """Room behind the bound for the block that goes beyond it."""
 
-MOVED_BYTES = 4 << 20
+MOVED_BYTES = 1 << 20
 """About so much is copied at once when what is left is moved together."""
 
-POSITION_BYTES = 4 * 8
+POSITION_BYTES = 4 + 8 + 4
 """What is kept of each message beside its payload."""
+
+GONE = -1
+"""The topic of messages that were taken and whose place was not used again yet."""
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
@@ -191,11 +194,13 @@ class Batcher:
         if not wanted.any():
             return
         self._begun = True
-        block = self._together.take(wanted)
-        self.payload_bytes -= int(self._bytes_together[wanted].sum())
+        taken = self._together.take(wanted)
+        rows, sizes_bytes = self._rows_together[taken.topics], self._bytes_together[taken.topics]
+        self.payload_bytes -= int(sizes_bytes.sum())
         self._bytes_together[wanted] = 0
         self._rows_together[wanted] = 0
-        yield from _portions(block, self._kinds, self._targets.max_batch_size_bytes)
+        kinds = self._kinds[taken.topics]
+        yield from _portions(taken, kinds, rows, sizes_bytes, self._targets.max_batch_size_bytes)
 
     def _begin(self) -> Iterator[Portion]:
         """Send the biggest topic."""
@@ -254,6 +259,39 @@ class Batcher:
             self._held_bytes -= data.nbytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """Messages of some topics that are still where they waited.
+
+    Attributes:
+        topics: int64, shape (k,): the topics, those of a kind side by side.
+        order: int64, shape (n,): the rows of their messages, topic by topic, each in order.
+        times_ns: int64, by row.
+        ends: int64, by row: behind its last byte.
+        lengths: uint32, by row.
+        data: What they lie in.
+    """
+
+    topics: Numbers
+    order: Numbers
+    times_ns: Numbers
+    ends: Numbers
+    lengths: NDArray[np.uint32]
+    data: Bytes
+
+    def block(self, topic: int, first: int, last: int) -> MessageBlock:
+        """Give some of the messages in order, under the name of a topic; no payload is copied."""
+        rows = self.order[first:last]
+        ends = self.ends[rows]
+        return MessageBlock(
+            topic=topic,
+            log_times_ns=self.times_ns[rows],
+            data=self.data,
+            starts=ends - self.lengths[rows],
+            ends=ends,
+        )
+
+
 class _Together:
     """Messages of many topics that wait in one buffer, so that all are decoded where they lie.
 
@@ -269,11 +307,11 @@ class _Together:
         self._bytes_max = bytes_max
         self._room: Bytes = np.empty(0, dtype=np.uint8)
         self._used_bytes = self._left_bytes = self._messages = 0
-        # What was added, or is left of it, in the order it lies in.
-        self._topics: list[Numbers] = []
+        # Of each message in the room, one behind the other: the topic, `GONE` once it was taken,
+        # and what else tells where it lies and when it was recorded.
+        self._topics: list[NDArray[np.int32]] = []
         self._times_ns: list[Numbers] = []
-        self._starts: list[Numbers] = []
-        self._ends: list[Numbers] = []
+        self._lengths: list[NDArray[np.uint32]] = []
 
     @property
     def buffer_bytes(self) -> int:
@@ -283,44 +321,43 @@ class _Together:
     def add(self, block: MixedBlock) -> None:
         """Copy the messages of a block, those of a topic side by side; it is not needed after."""
         lengths = block.ends - block.starts
-        owners = np.zeros(len(lengths), dtype=np.int64)
-        copied = gather_payloads([block.data], owners, block.starts, lengths)
-        begin = self._make_room(len(copied))
-        self._room[begin : begin + len(copied)] = copied
-        ends = begin + np.cumsum(lengths)
+        begin = self._make_room(int(lengths.sum()))
+        copy_payloads(self._room[begin : self._used_bytes], block.data, block.starts, lengths)
         self._messages += len(lengths)
-        self._topics.append(block.topics)
+        self._topics.append(block.topics.astype(np.int32))
         self._times_ns.append(block.log_times_ns)
-        self._starts.append(ends - lengths)
-        self._ends.append(ends)
+        self._lengths.append(lengths.astype(np.uint32))
 
-    def take(self, wanted: NDArray[np.bool_]) -> MixedBlock:
-        """Take all messages of some topics: kinds side by side, and in them topics, each in order.
+    def take(self, wanted: NDArray[np.bool_]) -> _Taken:
+        """Take all messages of some topics.
 
         Their payloads stay where they are for as long as somebody looks at them.
         """
-        topics = np.concatenate(self._topics)
-        mask = wanted[topics]
-        rows = np.flatnonzero(mask)
+        topics, times_ns, lengths = self._positions()
+        # `GONE` picks what is appended.
+        rows = np.flatnonzero(np.append(wanted, False)[topics])
         rows = rows[np.argsort(self._rank[topics[rows]], kind="stable")]
-
-        def taken(parts: list[Numbers]) -> Numbers:
-            column = np.concatenate(parts)
-            parts[:] = [column[~mask]]
-            return column[rows]
-
+        chosen = np.flatnonzero(wanted)
         data = self._room[: self._used_bytes]
         data.flags.writeable = False
-        block = MixedBlock(
-            topics=taken(self._topics),
-            log_times_ns=taken(self._times_ns),
-            data=data,
-            starts=taken(self._starts),
-            ends=taken(self._ends),
-        )
+        topics[rows] = GONE
         self._messages -= len(rows)
-        self._left_bytes -= int((block.ends - block.starts).sum())
-        return block
+        self._left_bytes -= int(lengths[rows].sum(dtype=np.int64))
+        return _Taken(
+            topics=chosen[np.argsort(self._rank[chosen])],
+            order=rows,
+            times_ns=times_ns,
+            ends=np.cumsum(lengths, dtype=np.int64),
+            lengths=lengths,
+            data=data,
+        )
+
+    def _positions(self) -> tuple[NDArray[np.int32], Numbers, NDArray[np.uint32]]:
+        """Give topics, times and lengths of what is in the room, an array of each."""
+        self._topics = [np.concatenate(self._topics)]
+        self._times_ns = [np.concatenate(self._times_ns)]
+        self._lengths = [np.concatenate(self._lengths)]
+        return self._topics[0], self._times_ns[0], self._lengths[0]
 
     def _make_room(self, size_bytes: int) -> int:
         """Make room for so much behind what is there, and tell where it begins."""
@@ -333,26 +370,27 @@ class _Together:
             grown_bytes = max(needed_bytes, self._bytes_max + SPARE_ROOM_BYTES)
             small = needed_bytes <= FIRST_ROOM_BYTES
             self._move_to(_new_room(FIRST_ROOM_BYTES if small else grown_bytes))
-        begin, self._used_bytes = self._used_bytes, needed_bytes
+        begin, self._used_bytes = self._used_bytes, self._used_bytes + size_bytes
         self._left_bytes += size_bytes
         return begin
 
     def _move_to(self, room: Bytes) -> None:
         """Move what waits to the start of a room, which may be the one that it is in."""
         behind = 0
-        if self._messages:
-            starts = np.concatenate(self._starts)
-            lengths = np.concatenate(self._ends) - starts
-            ends = np.cumsum(lengths)
+        if self._topics:
+            topics, times_ns, lengths = self._positions()
+            left = topics != GONE
+            starts = (np.cumsum(lengths, dtype=np.int64) - lengths)[left]
+            lengths = lengths[left]
+            ends = np.cumsum(lengths, dtype=np.int64)
             # In the order it lies in, so that nothing is overwritten that has not moved.
             cuts = np.searchsorted(ends, np.arange(0, self._left_bytes, MOVED_BYTES), side="right")
             for first, last in pairwise([*map(int, cuts), len(ends)]):
-                rows = slice(first, last)
-                owners = np.zeros(last - first, dtype=np.int64)
-                moved = gather_payloads([self._room], owners, starts[rows], lengths[rows])
-                room[behind : behind + len(moved)] = moved
-                behind += len(moved)
-            self._starts, self._ends = [ends - lengths], [ends]
+                moved = lengths[first:last].astype(np.int64)
+                begin, behind = behind, behind + int(moved.sum())
+                copy_payloads(room[begin:behind], self._room, starts[first:last], moved)
+            self._topics, self._times_ns = [topics[left]], [times_ns[left]]
+            self._lengths = [lengths]
         self._room, self._used_bytes = room, behind
 
 
@@ -361,23 +399,23 @@ def _new_room(size_bytes: int) -> Bytes:
     return np.empty(size_bytes, dtype=np.uint8)
 
 
-def _portions(block: MixedBlock, kinds: Numbers, bytes_max: int) -> Iterator[Portion]:
+def _portions(
+    taken: _Taken, kinds: Numbers, rows: Numbers, sizes_bytes: Numbers, bytes_max: int
+) -> Iterator[Portion]:
     """Cut between topics where the kind changes, and where a portion would grow too big."""
-    edges = np.flatnonzero(np.diff(block.topics, prepend=-1, append=-1))
-    topics = block.topics[edges[:-1]]
-    behind = np.append(0, np.cumsum(block.ends - block.starts))[edges]
-    begin = 0
-    for last in range(1, len(topics) + 1):
-        if last < len(topics):
-            kind = kinds[topics[last]]
-            alike = kind != ALONE and kind == kinds[topics[begin]]
+    edges = np.append(0, np.cumsum(rows))
+    behind = np.append(0, np.cumsum(sizes_bytes))
+    begin, count = 0, len(taken.topics)
+    for last in range(1, count + 1):
+        if last < count:
+            alike = kinds[last] != ALONE and kinds[last] == kinds[begin]
             if alike and behind[last + 1] - behind[begin] <= bytes_max:
                 continue
-        chosen = topics[begin:last]
+        topics = taken.topics[begin:last].tolist()
         yield Portion(
-            block=part_of(block, int(chosen[0]), slice(int(edges[begin]), int(edges[last]))),
-            topics=[int(topic) for topic in chosen],
-            rows=[int(rows) for rows in np.diff(edges[begin : last + 1])],
+            block=taken.block(topics[0], int(edges[begin]), int(edges[last])),
+            topics=topics,
+            rows=rows[begin:last].tolist(),
         )
         begin = last
 

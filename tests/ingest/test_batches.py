@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from mcap.writer import Writer as McapWriter
 from numpy.typing import NDArray
 
 from bridge.bags import load_recording, open_recording
-from bridge.cdr import gather_payloads
+from bridge.cdr import copy_payloads
 from bridge.ingest import BatchTargets, Identity, IngestOptions, batches, dry_run
 from bridge.ingest.batches import ALONE, Batcher, Portion
 from bridge.model import MessageBlock, MixedBlock
@@ -178,14 +179,13 @@ def test_less_waits_where_several_threads_hold_what_they_compress() -> None:
 def test_many_topics_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """With more topics than fit into the budget as batches, most bytes are copied once."""
     copied = [0]
-    gather = gather_payloads
+    copy = copy_payloads
 
-    def counting(*arguments: object) -> object:
-        data = gather(*arguments)  # type: ignore[arg-type]
-        copied[0] += data.nbytes
-        return data
+    def counting(room: NDArray[np.uint8], *arguments: Any) -> None:
+        copied[0] += room.nbytes
+        copy(room, *arguments)
 
-    monkeypatch.setattr(batches, "gather_payloads", counting)
+    monkeypatch.setattr(batches, "copy_payloads", counting)
     targets = BatchTargets(
         max_batch_size_bytes=1 << 20, max_batch_size_records=10_000, memory_budget_bytes=200_000
     )
@@ -203,6 +203,30 @@ def test_many_topics_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatc
     assert portions <= 10, "topics of one kind leave together"
     assert peak <= 200_000 + 10_003
     assert (batcher.buffer_bytes, batcher.payload_bytes) == (0, 0)
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 40))
+    | st.builds(lambda n, k: [n] * k, *[st.integers(0, 40)] * 2),
+    slab_bytes=st.integers(1, 100),
+    in_place=st.booleans(),
+)
+def test_payloads_are_copied_one_behind_the_other(
+    lengths: list[int], slab_bytes: int, *, in_place: bool
+) -> None:
+    """From anywhere in another buffer; in their own, to places before them if pieces are small."""
+    data = np.frombuffer(np.random.default_rng(0).bytes(60 * len(lengths) + 4), np.uint8).copy()
+    starts = np.arange(len(lengths)) * 60 + 7
+    payloads = [
+        data[at : at + length].tobytes() for at, length in zip(starts, lengths, strict=True)
+    ]
+    room = data[: sum(lengths)] if in_place else np.empty(sum(lengths), np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bridge.cdr.blocks.SLAB_BYTES", slab_bytes)
+        copy_payloads(room, data, starts, np.array(lengths, np.int64))
+
+    assert room.tobytes() == b"".join(payloads)
 
 
 @pytest.fixture
