@@ -110,7 +110,7 @@ def topics(scope: Scope) -> list[Table]:
             for number, (streams, path) in cases.items():
                 scope.say(f"topics: {number}, turn {turn + 1} of {scope.runs}")
                 runs[number] += _sent(sink, 1, path, streams, 0.0)
-    first = runs[min(runs)]
+    first = runs[min(runs)] if runs else []
     rows: list[tuple[object, ...]] = []
     for number, (_, path) in cases.items():
         each = list(zip(runs[number], first, strict=True))
