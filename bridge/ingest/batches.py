@@ -405,17 +405,17 @@ def _portions(
     """Cut between topics where the kind changes, and where a portion would grow too big."""
     edges = np.append(0, np.cumsum(rows))
     behind = np.append(0, np.cumsum(sizes_bytes))
-    begin, count = 0, len(taken.topics)
-    for last in range(1, count + 1):
-        if last < count:
+    begin = 0
+    for last in range(1, len(taken.topics) + 1):
+        if last < len(taken.topics):
             alike = kinds[last] != ALONE and kinds[last] == kinds[begin]
             if alike and behind[last + 1] - behind[begin] <= bytes_max:
                 continue
-        topics = taken.topics[begin:last].tolist()
+        topics = [int(topic) for topic in taken.topics[begin:last]]
         yield Portion(
             block=taken.block(topics[0], int(edges[begin]), int(edges[last])),
             topics=topics,
-            rows=rows[begin:last].tolist(),
+            rows=[int(count) for count in rows[begin:last]],
         )
         begin = last
 

@@ -324,7 +324,7 @@ class Passes:
                 self._pass_over(block, rows, wanted, others)
             fresh = (rows > 0) & ~seen
             if fresh.any():
-                expect([self.lanes[topic] for topic in np.flatnonzero(fresh).tolist()])
+                expect([self.lanes[topic] for topic in map(int, np.flatnonzero(fresh))])
                 seen |= fresh
             read += np.where(wanted, rows, 0)
             if time.monotonic() - reported_s >= MESSAGES_INTERVAL_S:

@@ -223,7 +223,7 @@ class Bars:
         """Give how many messages of a topic are in each bar, from `start_ns` on."""
         if self._first is None:
             return ()
-        return tuple(self._counts[topic, : self._last - self._first + 1].tolist())
+        return tuple(map(int, self._counts[topic, : self._last - self._first + 1]))
 
     @property
     def start_ns(self) -> int:

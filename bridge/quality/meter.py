@@ -480,6 +480,6 @@ def _steps_of(
 def _in_seconds(durations_ns: NDArray[np.float64]) -> list[list[float | None]]:
     """Round to nanoseconds and give seconds, of each row; None for NaN."""
     return [
-        [None if math.isnan(one) else one / SECOND_NS for one in row]
-        for row in np.round(durations_ns).tolist()
+        [None if math.isnan(one) else float(one) / SECOND_NS for one in row]
+        for row in np.round(durations_ns)
     ]

@@ -100,7 +100,7 @@ def joined_index_offsets(data: memoryview, areas: Offsets) -> tuple[Offsets, Off
         int64, shape (n,) each: where messages start, and behind which chunk that is said; None
         where these areas hold other things than indexes, too.
     """
-    joined = memoryview(b"".join(data[start:end] for start, end in areas.tolist()))
+    joined = memoryview(b"".join(data[start:end] for start, end in areas))
     entries, end = _index_entries(joined, 0)
     if end < len(joined):
         return None
