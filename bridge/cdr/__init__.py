@@ -5,13 +5,7 @@ once, and `Decoder.decode` then runs whole blocks through numpy and Arrow, with 
 message. What cannot be decoded is dropped message by message and counted by reason.
 """
 
-from bridge.cdr.blocks import (
-    copy_payloads,
-    gather_payloads,
-    join_blocks,
-    lie_together,
-    merge_blocks,
-)
+from bridge.cdr.blocks import copy_payloads, join_blocks, lie_together, merge_blocks
 from bridge.cdr.decoder import Decoder
 from bridge.errors import DecodeError, DefinitionError
 
@@ -20,7 +14,6 @@ __all__ = [
     "Decoder",
     "DefinitionError",
     "copy_payloads",
-    "gather_payloads",
     "join_blocks",
     "lie_together",
     "merge_blocks",

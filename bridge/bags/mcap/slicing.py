@@ -50,7 +50,7 @@ INDEX_ENTRY = np.dtype([("log_time", "<u8"), ("offset", "<u8")])
 """One entry of a message index record."""
 
 OFFSET = np.dtype("<i8")
-"""The second half of an entry; one that is above 2**63 becomes negative, as it does elsewhere."""
+"""The second half of an entry, signed: what is beyond 2**63 is before the chunk, and so a lie."""
 
 WALKED_INDEXES_MAX, WALKED_INDEX_BYTES = 16, 2048
 """So many message index records are walked one by one, and any number of such long ones, for a step
